@@ -1,0 +1,126 @@
+"""The contract of data: batch *i* is a pure function of (seed, *i*).
+
+A `Data` value describes batches without touching a disk. `open` is its only effect; it gives a `Source`,
+whose examples are then named by number. `fetch` assembles the batch of given examples, on the host or on the
+device alike, and `transform` (scaling, augmentation) runs inside the jitted step.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from deeplab.data import order
+
+Batch = dict[str, Any]
+"""Arrays with a leading batch axis; always `weight` (0 for padding, float32) and `id` (the example's number, int32)."""
+
+Spec = dict[str, jax.ShapeDtypeStruct]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An opened split.
+
+    Attributes:
+      size: number of examples.
+      arrays: what examples are cut from; memory-mapped, and moved to the device when they fit there. Empty for
+        sets of records (`Data.fetch` then reads them by number, on the host).
+      records: a random-access reader of records, for sets that are not arrays.
+    """
+
+    size: int
+    arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    records: Any = None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(a.nbytes for a in self.arrays.values())
+
+
+class Data(abc.ABC):
+    """What is learnt from. Subclasses are frozen records, and final."""
+
+    batch_size: int
+    eval_split: str
+
+    @property
+    @abc.abstractmethod
+    def num_steps(self) -> int:
+        """Training steps."""
+
+    @abc.abstractmethod
+    def num_examples(self, split: str) -> int:
+        """Size of a split, known without opening it."""
+
+    @abc.abstractmethod
+    def spec(self) -> Spec:
+        """Shapes and dtypes of a batch after `transform`."""
+
+    @abc.abstractmethod
+    def open(self, split: str, data_dir: str | Path | None = None) -> Source:
+        """Opens a split, preparing it first if need be: the only effect of this class.
+
+        Args:
+          split: e.g. "train", "test".
+          data_dir: folder with the original files; from the network (checksums verified) when None.
+        """
+
+    @abc.abstractmethod
+    def fetch(self, source: Source, ids: Any) -> Batch:
+        """The raw batch of the examples `ids`, [B]; pure, and jit-able when `source.arrays` are jax arrays."""
+
+    @abc.abstractmethod
+    def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
+        """Raw batch to model batch, inside the step; augments when given a key, each example by its own `id`."""
+
+    @abc.abstractmethod
+    def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
+        """A twin with batches of the same shapes (but for the batch axis), made up on the spot: for smoke runs."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return max(1, self.num_examples("train") // self.batch_size)
+
+    def num_batches(self, split: str) -> int:
+        """Batches in one pass over a split, the last one padded."""
+        return math.ceil(self.num_examples(split) / self.batch_size)
+
+    def train_ids(self, step: int, seed: int, count: int = 1) -> np.ndarray:
+        """Examples of training steps `step` to `step + count`, [count, B] int32."""
+        size, batch = self.num_examples("train"), self.batch_size
+        ids = order.stream(step * batch, count * batch, size, seed)
+        return ids.reshape(count, batch).astype(np.int32)
+
+    def eval_ids(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """One pass in order: ids [N, B] int32 and weights [N, B] float32, 0 where the last batch is padded."""
+        shape = (self.num_batches(split), self.batch_size)
+        ids = np.arange(math.prod(shape), dtype=np.int32)
+        inside = ids < self.num_examples(split)
+        return np.where(inside, ids, 0).reshape(shape), inside.astype(np.float32).reshape(shape)
+
+    def batches(
+        self, split: str = "train", *, start: int = 0, seed: int = 0, data_dir: str | Path | None = None
+    ) -> Iterator[Batch]:
+        """Raw numpy batches: the training stream from step `start` to `num_steps`, or one pass over another split.
+
+        Example:
+          >>> import deeplab as dl
+          >>> data = dl.data.Images("digits", batch_size=128, epochs=1)
+          >>> next(data.batches("train"))["image"].shape
+          (128, 8, 8, 1)
+        """
+        source = self.open(split, data_dir)
+        if split == "train":
+            for step in range(start, self.num_steps):
+                yield self.fetch(source, self.train_ids(step, seed)[0])
+        else:
+            for ids, weight in zip(*self.eval_ids(split), strict=True):
+                yield self.fetch(source, ids) | {"weight": weight}

@@ -1,0 +1,60 @@
+"""What a run is, as a value.
+
+An experiment is a pure function from hyper-parameters to an `Experiment`. Everything that one does with
+an experiment (training, resuming, evaluating, sweeping, reporting) is a function of this value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated
+
+import flax.linen as nn
+import optax
+from jax.sharding import PartitionSpec
+
+from deeplab.data.base import Data
+from deeplab.tasks.base import Task
+
+Rules = Sequence[tuple[str, PartitionSpec]]
+"""Sharding by name: the first regular expression that matches a parameter's path gives its `PartitionSpec`."""
+
+
+class StaticMarker:
+    """Marks a float argument that shapes the program, as every `int`, `bool` and `str` does."""
+
+
+StaticFloat = Annotated[float, StaticMarker()]
+"""A float that is never traced: `def experiment(width_multiplier: dl.StaticFloat = 1.0)`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A frozen record of what is learnt (data, model, task) and how (optimizer, cadence).
+
+    Built by a pure function of numbers: no input or output, no arrays, and cheap enough to be called under a
+    trace, where its floats are tracers.
+
+    Args:
+      data: batches, as a pure function of (seed, step).
+      model: a Flax Linen module, called as `model(*task.inputs(batch), train=...)`.
+      task: the loss, metrics and predictions, as pure functions.
+      optimizer: any Optax gradient transformation.
+      rules: how parameters (and, by their path, the optimizer's moments) are laid out over a mesh.
+      eval_every: steps between evaluations; one epoch when None, and at least once, at the end.
+      monitor: the metric of the evaluation by which the best checkpoint is kept; "-loss" means smaller is better.
+    """
+
+    data: Data
+    model: nn.Module
+    task: Task
+    optimizer: optax.GradientTransformation
+    rules: Rules = ()
+    eval_every: int | None = None
+    monitor: str = "-loss"
+
+    @property
+    def num_steps(self) -> int:
+        """Length of the training run, in steps."""
+        return self.data.num_steps

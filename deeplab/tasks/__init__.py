@@ -1,0 +1,7 @@
+"""Tasks: loss, metrics and predictions per kind of problem."""
+
+from deeplab.tasks.base import Apply, Loss, Mean, Metrics, Perplexity, Task
+from deeplab.tasks.classification import Classification
+from deeplab.tasks.language import LanguageModelling
+
+__all__ = ["Apply", "Classification", "LanguageModelling", "Loss", "Mean", "Metrics", "Perplexity", "Task"]

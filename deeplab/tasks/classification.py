@@ -1,0 +1,72 @@
+"""One label an example."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """Cross-entropy over classes.
+
+    With classes K, labels y and smoothing s, the target is (1 - s) onehot(y) + s / K (Szegedy et al. 2016,
+    https://arxiv.org/abs/1512.00567). `batch["label"]` is [B] int32, or [B, K] float32 where labels are mixed.
+
+    Args:
+      label_smoothing: s, in [0, 1); may be a tracer.
+      input: the field of the batch that the model reads.
+    """
+
+    label_smoothing: float | jax.Array = 0.0
+    input: str = "image"
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        return (batch[self.input],)
+
+    def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
+        logits, variables = apply(*self.inputs(batch), train=True, key=key)
+        target = _target(batch["label"], logits.shape[-1])
+        target = target * (1 - self.label_smoothing) + self.label_smoothing / logits.shape[-1]
+        losses = -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)  # [B, K] -> [B]
+        correct = _correct(logits, batch["label"])
+        return Loss(
+            Mean.of(losses, batch["weight"]), {"accuracy": Mean.of(correct, batch["weight"])}, variables
+        )
+
+    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+        out = self.predict(apply, batch)
+        correct = (out["prediction"] == out["label"]).astype(jnp.float32)
+        return {"loss": Mean.of(out["loss"], batch["weight"]), "accuracy": Mean.of(correct, batch["weight"])}
+
+    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+        logits, _ = apply(*self.inputs(batch))
+        log_probs = jax.nn.log_softmax(logits)
+        return {
+            "label": _hard(batch["label"]),
+            "prediction": jnp.argmax(logits, axis=-1),
+            "probability": jnp.exp(jnp.max(log_probs, axis=-1)),
+            "loss": -jnp.sum(_target(batch["label"], logits.shape[-1]) * log_probs, axis=-1),
+        }
+
+    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
+        """The logit of each example's label, [B]."""
+        logits, _ = apply(*self.inputs(batch))
+        return jnp.take_along_axis(logits, _hard(batch["label"])[:, None], axis=-1)[:, 0]
+
+
+def _target(label: jax.Array, num_classes: int) -> jax.Array:
+    return label if label.ndim == 2 else jax.nn.one_hot(label, num_classes)
+
+
+def _hard(label: jax.Array) -> jax.Array:
+    return jnp.argmax(label, axis=-1) if label.ndim == 2 else label
+
+
+def _correct(logits: jax.Array, label: jax.Array) -> jax.Array:
+    return (jnp.argmax(logits, axis=-1) == _hard(label)).astype(jnp.float32)

@@ -1,0 +1,1 @@
+"""Experiments, one screen each, by application."""
