@@ -7,7 +7,9 @@ an experiment (training, resuming, evaluating, sweeping, reporting) is a functio
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import inspect
+import typing
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import flax.linen as nn
@@ -58,3 +60,16 @@ class Experiment:
     def num_steps(self) -> int:
         """Length of the training run, in steps."""
         return self.data.num_steps
+
+
+def traced_arguments(function: Callable[..., Experiment]) -> dict[str, float]:
+    """The arguments that may be tracers, with their defaults: the floats that are not marked `StaticFloat`.
+
+    Example:
+      >>> def experiment(width: int = 8, learning_rate: float = 0.1, scale: StaticFloat = 2.0): ...
+      >>> traced_arguments(experiment)
+      {'learning_rate': 0.1}
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+    return {name: default for name, default in defaults.items() if hints.get(name) is float}

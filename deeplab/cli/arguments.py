@@ -1,0 +1,157 @@
+"""argv -> an experiment's arguments and a verb's flags, from the function's own signature."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import shlex
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import docstring_parser
+import tyro
+
+from deeplab.errors import UserError, nearest
+from deeplab.experiment import Experiment
+
+
+@dataclasses.dataclass(frozen=True)
+class CommonFlags:
+    """Flags of every verb.
+
+    Args:
+      run_dir: Directory of the run; by default runs/NAME/HASH, from the arguments, the seed and the source.
+      seed: Seed of the initial weights, of the order of the examples and of all other randomness.
+      data_dir: Folder with the original files of the data set; from the network when left out.
+      mesh: Devices by axis, such as data=4,fsdp=2; auto is all accelerators, or one CPU device.
+      smoke: Run in seconds on synthetic data of the right shape.
+      json: End with the result as one line of JSON on standard output.
+    """
+
+    run_dir: Path | None = None
+    seed: int = 0
+    data_dir: Path | None = None
+    mesh: str = "auto"
+    smoke: bool = False
+    json: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Invocation:
+    """What was asked for.
+
+    Attributes:
+      function: the experiment, a function of its hyper-parameters.
+      module: where it lives, such as "experiments.image_digits".
+      verb: what to do with it.
+      arguments: every hyper-parameter, by name.
+      flags: the verb's flags, a subclass of `CommonFlags`.
+    """
+
+    function: Callable[..., Experiment]
+    module: str
+    verb: str
+    arguments: dict[str, Any]
+    flags: Any
+
+    @property
+    def name(self) -> str:
+        return self.module.rpartition(".")[2]
+
+    def experiment(self) -> Experiment:
+        """The experiment's value; on synthetic data for a smoke run."""
+        experiment = self.function(**self.arguments)
+        if self.flags.smoke:
+            experiment = dataclasses.replace(experiment, data=experiment.data.synthetic(), eval_every=None)
+        return experiment
+
+    def command(self, verb: str, **changes: Any) -> str:
+        """The command line that does `verb` with these arguments."""
+        words = [Path(sys.executable).name, "-m", self.module, verb]
+        defaults = {name: p.default for name, p in inspect.signature(self.function).parameters.items()}
+        words += _words(self.arguments, defaults)
+        flags = {f.name: getattr(self.flags, f.name) for f in dataclasses.fields(CommonFlags)} | changes
+        words += _words(flags, {f.name: f.default for f in dataclasses.fields(CommonFlags)} | {"json": flags["json"]})
+        return shlex.join(words)
+
+
+def parse(
+    function: Callable[..., Experiment], module: str, verbs: Mapping[str, type[CommonFlags]], argv: Sequence[str]
+) -> Invocation:
+    """Parses a command line.
+
+    Args:
+      function: the experiment.
+      module: its module's name.
+      verbs: the flags of each verb; the first is the default.
+      argv: words after the program's name.
+
+    Raises:
+      UserError: an unknown verb, or an experiment whose arguments are unfit for a command line.
+      SystemExit: an unknown flag or a value of the wrong type (2), or --help (0); the text is printed.
+    """
+    words = list(argv)
+    verb = words.pop(0) if words and not words[0].startswith("-") else next(iter(verbs))
+    if verb not in verbs:
+        raise UserError(f"{verb!r} is no verb; {nearest(verb, verbs)} All verbs: {', '.join(verbs)}")
+    hyper, flags = _hyper_parameters(function), verbs[verb]
+    clash = {f.name for f in dataclasses.fields(hyper)} & {f.name for f in dataclasses.fields(flags)}
+    if clash:
+        raise UserError(f"{module}: the arguments {sorted(clash)} are flags of every experiment; give them other names")
+    both = dataclasses.make_dataclass("Arguments", [("experiment", hyper), ("run", flags)])
+    parsed = tyro.cli(
+        both,
+        args=words,
+        prog=f"python -m {module} {verb}",
+        description=inspect.getdoc(sys.modules[function.__module__]) or "",
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    return Invocation(function, module, verb, dataclasses.asdict(parsed.experiment), parsed.run)
+
+
+def _hyper_parameters(function: Callable[..., Experiment]) -> type:
+    """A dataclass with the function's parameters: types, defaults, and help from its docstring."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    helps = {p.arg_name: p.description for p in docstring_parser.parse(inspect.getdoc(function) or "").params}
+    fields = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.default is inspect.Parameter.empty or name not in hints:
+            raise UserError(f"{function.__module__}: the argument {name!r} needs a type and a default, to become a flag")
+        kind = typing.Annotated[hints[name], tyro.conf.arg(help=helps.get(name) or "")]
+        fields.append((name, kind, dataclasses.field(default=parameter.default)))
+    return dataclasses.make_dataclass("HyperParameters", fields, frozen=True)
+
+
+def _words(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """Flags for what differs from its default."""
+    words: list[str] = []
+    for name, value in values.items():
+        flag = name.replace("_", "-")
+        if value == defaults[name] or value is None:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, (tuple, list)):
+            words += [f"--{flag}", *map(str, value)]
+        else:
+            words += [f"--{flag}", str(value)]
+    return words
+
+
+def as_json(result: Mapping[str, Any]) -> str:
+    """One line of strict JSON: what is not finite becomes null, a path its text."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(k): clean(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [clean(v) for v in value]
+        if isinstance(value, float):
+            return value if abs(value) < float("inf") else None
+        return value if isinstance(value, (str, int, bool, type(None))) else str(value)
+
+    return json.dumps(clean(result))

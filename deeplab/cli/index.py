@@ -1,0 +1,57 @@
+"""`deeplab list`, `deeplab runs` and `deeplab report RUN ...`: what does not belong to one experiment."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from deeplab import report
+from deeplab.errors import UserError
+
+
+def run(argv: Sequence[str]) -> dict[str, Any]:
+    """The command `deeplab`."""
+    parser = argparse.ArgumentParser("deeplab", description="Experiments, runs and their reports.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("list", help="the experiments, and what each is")
+    runs = verbs.add_parser("runs", help="the runs below a folder")
+    runs.add_argument("root", nargs="?", type=Path, default=Path("runs"))
+    pages = verbs.add_parser("report", help="one page of a run, or one that compares several")
+    pages.add_argument("run", nargs="+", type=Path)
+    pages.add_argument("--out", type=Path, default=Path("comparison.html"), help="where a comparison is written")
+    flags = parser.parse_args(argv)
+    console = Console()
+    if flags.verb == "list":
+        return {"experiments": _list(console)}
+    if flags.verb == "runs":
+        if not flags.root.is_dir():
+            raise UserError(f"{flags.root} is no folder; give the one that holds the runs: deeplab runs FOLDER")
+        found = report.find(flags.root)
+        console.print(report.table(found))
+        return {"runs": [str(summary.directory) for summary in found]}
+    page = report.write(flags.run[0]) if len(flags.run) == 1 else report.compare(flags.run, flags.out)
+    console.print(f"report: {page}", soft_wrap=True)
+    return {"report": page}
+
+
+def _list(console: Console) -> list[str]:
+    """Experiments are found by their file: none is imported to be listed."""
+    spec = importlib.util.find_spec("experiments")
+    folders = [Path(p) for p in spec.submodule_search_locations or ()] if spec else []
+    table = Table("experiment", "what it is", box=None)
+    names = []
+    for path in sorted(p for folder in folders for p in folder.glob("[!_]*.py")):
+        tree = ast.parse(path.read_text())
+        if any(isinstance(node, ast.FunctionDef) and node.name == "experiment" for node in tree.body):
+            names.append(path.stem)
+            table.add_row(path.stem, (ast.get_docstring(tree) or "").partition("\n")[0])
+    console.print(table)
+    console.print("\npython -m experiments.NAME --help tells its arguments")
+    return names

@@ -1,0 +1,104 @@
+"""argv -> experiment -> verb."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.markup import escape
+
+from deeplab.cli import arguments, evaluate, index, page, summary, train, verify
+from deeplab.data.prepared import cache_dir
+from deeplab.errors import UserError
+from deeplab.experiment import Experiment
+
+VERBS: dict[str, tuple[type[arguments.CommonFlags], Callable[..., dict[str, Any]]]] = {
+    "train": (train.TrainFlags, train.run),
+    "eval": (evaluate.EvalFlags, evaluate.run),
+    "verify": (verify.VerifyFlags, verify.run),
+    "summary": (arguments.CommonFlags, summary.run),
+    "report": (arguments.CommonFlags, page.run),
+}
+
+
+def main(experiment: Callable[..., Experiment], argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """The command line of an experiment, from its signature.
+
+    Args:
+      experiment: a pure function from hyper-parameters, each with a type and a default, to an `Experiment`.
+      argv: a verb and flags. When None they are the process's, which then ends with an exit code; when given, as in a
+        notebook, errors are raised and the verb's result is returned.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from experiments.image_digits import experiment
+      >>> result = dl.main(experiment, ["train", "--smoke", "--run-dir", "/tmp/smoke"])  # doctest: +SKIP
+    """
+    module = _module_name(experiment)
+    words = sys.argv[1:] if argv is None else argv
+
+    def invoke() -> dict[str, Any]:
+        call = arguments.parse(experiment, module, {verb: flags for verb, (flags, _) in VERBS.items()}, words)
+        console = Console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
+        prepare_backend()
+        with _memory_explained():
+            result = VERBS[call.verb][1](call, console)
+        if call.flags.json:
+            print(arguments.as_json(result), flush=True)
+        return result
+
+    if argv is not None:
+        return invoke()
+    result = _or_exit(invoke)
+    sys.exit(result.get("stopped") or result.get("exit_code") or 0)
+
+
+def deeplab() -> None:
+    """The command `deeplab`: what does not belong to one experiment."""
+    _or_exit(lambda: index.run(sys.argv[1:]))
+
+
+def prepare_backend() -> None:
+    """Process-wide settings, before the first array: a cache of compiled programs."""
+    jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
+
+
+def _or_exit(verb: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Runs a verb of the process's command line; what a user can mend is told without a traceback."""
+    try:
+        return verb()
+    except UserError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os._exit(141)  # the reader of our output has gone, and so nobody can be told
+
+
+@contextmanager
+def _memory_explained() -> Iterator[None]:
+    """Says what to do when a device's memory is exhausted, above what the compiler says."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        detail = str(error).splitlines()[0][:300]
+        raise UserError(
+            f"out of memory on a device: {detail}\nUse a smaller --batch-size, or more devices (--mesh fsdp=N divides "
+            "parameters and moments); the last checkpoint is untouched"
+        ) from error
+
+
+def _module_name(experiment: Callable[..., Any]) -> str:
+    """ "experiments.image_digits", also when the module is run by `python -m`, and so is called `__main__`."""
+    if experiment.__module__ != "__main__":
+        return experiment.__module__
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec else os.path.splitext(os.path.basename(sys.argv[0]))[0]

@@ -1,0 +1,26 @@
+"""`report`: the page of a run, written anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from deeplab import report
+from deeplab.cli.arguments import Invocation
+from deeplab.cli.train import run_directory
+from deeplab.errors import UserError
+
+
+def run(call: Invocation, console: Console) -> dict[str, Any]:
+    """Writes `report.html` of the run that these arguments name.
+
+    Returns:
+      run_dir, report.
+    """
+    directory = run_directory(call)
+    if not (directory / "run.json").exists():
+        raise UserError(f"{directory} is no run directory; train first:\n  {call.command('train')}")
+    page = report.write(directory)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    return {"run_dir": directory, "report": page}

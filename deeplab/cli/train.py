@@ -1,0 +1,194 @@
+"""`train`: from a fresh directory, or from its last checkpoint, to a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from deeplab import report, scale
+from deeplab.cli import exhibit
+from deeplab.cli.arguments import CommonFlags, Invocation
+from deeplab.cli.progress import progress
+from deeplab.cli.signals import Stop, stop_on_signal
+from deeplab.data.base import Data, Source
+from deeplab.errors import Diverged
+from deeplab.experiment import Experiment
+from deeplab.train import provenance, record, session, writers
+from deeplab.train.checkpoint import Checkpoints
+from deeplab.train.loop import NonFinite
+from deeplab.train.nonfinite import find_origin
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainFlags(CommonFlags):
+    """Flags of train.
+
+    Args:
+      fresh: Begin anew; what the run directory holds is moved aside, and kept.
+      allow_change: Go on although the arguments or the source differ from those of the run directory.
+      steps_per_dispatch: Steps in one dispatch, at most; chosen by the backend and the step when left out.
+      log_every: Steps merged into one row of training metrics; a hundredth of the run when left out.
+      checkpoint_every: Steps between checkpoints, besides those at each evaluation.
+      keep: How many of the newest checkpoints are kept, besides the best.
+      wandb: Log to Weights & Biases too, under this project.
+    """
+
+    fresh: bool = False
+    allow_change: bool = False
+    steps_per_dispatch: int | None = None
+    log_every: int | None = None
+    checkpoint_every: int | None = None
+    keep: int = 2
+    wandb: str | None = None
+
+
+def run(call: Invocation, console: Console) -> dict[str, Any]:
+    """Trains, evaluates and reports; on an existing run directory it goes on.
+
+    Returns:
+      run_dir, metrics, seconds, steps, resumed_from, stopped (a signal's exit code, or None), report.
+    """
+    flags: TrainFlags = call.flags
+    experiment = call.experiment()
+    mesh = scale.make_mesh(flags.mesh)
+    scale.check_batch(experiment.data.batch_size, mesh)
+    with open_run(call, experiment, mesh) as run, Checkpoints(
+        run.directory / "checkpoints", keep=flags.keep, best=experiment.monitor
+    ) as checkpoints:
+        console.print(f"{call.name}: {run.directory}", highlight=False, soft_wrap=True)
+        ready = session.prepare(
+            experiment,
+            checkpoints,
+            mesh,
+            seed=flags.seed,
+            open_source=functools.partial(open_source, data_dir=flags.data_dir),
+            steps_per_dispatch=flags.steps_per_dispatch,
+        )
+        start = int(ready.state.step)
+        run.restore(start)
+        run.update(_facts(experiment, ready))
+        with writers.open(run, wandb=flags.wandb) as write, stop_on_signal() as stop:
+            try:
+                outcome = _train(ready, checkpoints, write, stop, flags, console)
+            except NonFinite as failure:
+                raise _post_mortem(run, experiment, failure, call) from None
+        last, evaluation, seconds = outcome
+        result = {"run_dir": run.directory, "steps": last.step, "seconds": seconds, "resumed_from": start or None}
+        if last.step < experiment.num_steps:
+            console.print(f"stopped at step {last.step:,}, saved; go on with:\n  {call.command('train')}", soft_wrap=True)
+            return result | {"metrics": {}, "stopped": stop.exit_code, "report": None}
+        metrics = {experiment.data.eval_split: evaluation}
+        run.finish({"step": last.step, "steps": last.step, "metrics": metrics, "seconds": seconds, "resumed": run.sessions})
+        exhibit.write(run.directory, experiment, last.state, ready.eval_feed, seed=flags.seed)
+        page = report.write(run.directory)
+        _say(console, evaluation, experiment, seconds, page)
+        return result | {"metrics": metrics, "stopped": None, "report": page}
+
+
+def open_source(data: Data, split: str, data_dir: Path | None = None) -> Source:
+    """Opens a split; the one place where a verb touches the data's files."""
+    return data.open(split, data_dir)
+
+
+def run_directory(call: Invocation) -> Path:
+    """The directory of an invocation's run: named by the arguments, the seed and the source unless it is given."""
+    source = provenance.source_of(call.function)
+    return call.flags.run_dir or record.default_directory("runs", call.name, _arguments(call), source, call.flags.seed)
+
+
+def _arguments(call: Invocation) -> dict[str, Any]:
+    return call.arguments | ({"smoke": True} if call.flags.smoke else {})
+
+
+def open_run(call: Invocation, experiment: Experiment, mesh: jax.sharding.Mesh) -> record.Run:
+    """The run directory of an invocation: made, or found to be the same run's."""
+    flags = call.flags
+    manifest = {
+        "experiment": call.module,
+        "arguments": _arguments(call),
+        "seed": flags.seed,
+        "command": call.command("train", run_dir=flags.run_dir),
+        "mesh": ",".join(f"{axis}={size}" for axis, size in mesh.shape.items()),
+        "task": type(experiment.task).__name__,
+        "num_steps": experiment.num_steps,
+        "batch_size": experiment.data.batch_size,
+        "monitor": experiment.monitor,
+        "class_names": getattr(experiment.data, "class_names", None),
+    }
+    source = provenance.source_of(call.function)
+    return record.Run.open(run_directory(call), manifest, source, fresh=flags.fresh, allow_change=flags.allow_change)
+
+
+def _facts(experiment: Experiment, ready: session.Ready) -> dict[str, Any]:
+    """What is known of a run once it is compiled."""
+    unit, units = _unit(experiment)
+    return {
+        "num_params": sum(x.size for x in jax.tree.leaves(ready.state.params)),
+        "steps_per_dispatch": ready.program.max_steps,
+        "compile_seconds": round(ready.compile_seconds, 2),
+        "resident": ready.feed.resident is not None,
+        "unit": unit,
+        "units_per_step": units,
+    }
+
+
+def _unit(experiment: Experiment) -> tuple[str, int]:
+    """What throughput counts, and how many of them a step takes."""
+    spec = experiment.data.spec()
+    if "tokens" in spec:
+        return "tokens", spec["tokens"].size
+    return ("images" if "image" in spec else "examples"), experiment.data.batch_size
+
+
+def _train(
+    ready: session.Ready,
+    checkpoints: Checkpoints,
+    write: session.Write,
+    stop: Stop,
+    flags: TrainFlags,
+    console: Console,
+) -> tuple[Any, dict[str, float], float]:
+    unit, units = _unit(ready.experiment)
+    start, end = int(ready.state.step), ready.experiment.num_steps
+    if start:
+        console.print(f"going on from step {start:,}")
+    with progress(console, start, end, units, unit) as bar:
+        return session.train(
+            ready,
+            checkpoints,
+            write,
+            seed=flags.seed,
+            log_every=flags.log_every,
+            checkpoint_every=flags.checkpoint_every,
+            hooks=[bar],
+            stop=stop,
+        )
+
+
+def _post_mortem(run: record.Run, experiment: Experiment, failure: NonFinite, call: Invocation) -> Diverged:
+    """Saves the failed step's state and batch, replays it, and names what gave the first NaN."""
+    step = int(failure.state.step) + 1
+    origin = find_origin(experiment, failure.state, failure.batch)
+    cause = str(origin) if origin else "replayed by itself the step is finite: its numbers depend on the dispatch"
+    folder = run.save_failure(step, failure.state, failure.batch, origin, cause)
+    return Diverged(
+        f"training step {step} is not finite ({_numbers(failure.metrics)}): {cause}.\n"
+        f"The state before it, its batch and this finding are in {folder}; the last checkpoint is untouched. "
+        f"Try a smaller --learning-rate, or look at the inputs of that batch."
+    )
+
+
+def _numbers(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+def _say(console: Console, evaluation: dict[str, float], experiment: Experiment, seconds: float, page: Path) -> None:
+    split = experiment.data.eval_split
+    console.print(f"{split}: {_numbers(evaluation)}  ({experiment.num_steps:,} steps, {seconds:.1f} s)", highlight=False)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    console.print("  curves, final table, throughput, mistakes or samples, and the command that made it", highlight=False)

@@ -1,0 +1,71 @@
+"""Bytes on disk to batches: sets, their order, transforms on the device.
+
+Submodules load when a name is first used, so that `import deeplab` stays cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deeplab.data import augment, builders, order, records, vocab
+    from deeplab.data.base import Batch, Data, Source, Spec
+    from deeplab.data.builders.arrayrecord import write
+    from deeplab.data.builders.image_folder import ImageFolder as image_folder  # noqa: N813
+    from deeplab.data.builders.memory import Arrays as arrays  # noqa: N813
+    from deeplab.data.builders.prepared_tfds import PreparedTfds as tfds  # noqa: N813
+    from deeplab.data.builders.text_lines import TextLines as text_lines  # noqa: N813
+    from deeplab.data.images import Augment, Images
+    from deeplab.data.text import Text
+
+_WHERE = {
+    "Augment": "images.Augment",
+    "Batch": "base.Batch",
+    "Data": "base.Data",
+    "Images": "images.Images",
+    "Source": "base.Source",
+    "Spec": "base.Spec",
+    "Text": "text.Text",
+    "arrays": "builders.memory.Arrays",
+    "image_folder": "builders.image_folder.ImageFolder",
+    "text_lines": "builders.text_lines.TextLines",
+    "tfds": "builders.prepared_tfds.PreparedTfds",
+    "write": "builders.arrayrecord.write",
+}
+_MODULES = ("augment", "builders", "order", "records", "vocab")
+
+__all__ = [
+    "Augment",
+    "Batch",
+    "Data",
+    "Images",
+    "Source",
+    "Spec",
+    "Text",
+    "arrays",
+    "augment",
+    "builders",
+    "image_folder",
+    "order",
+    "records",
+    "text_lines",
+    "tfds",
+    "vocab",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _WHERE[name].rsplit(".", 1)
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

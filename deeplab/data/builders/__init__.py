@@ -1,0 +1,36 @@
+"""The data sets that are known by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from deeplab.data.builders.base import File, ImageSet, TextSet
+from deeplab.data.builders.digits import DIGITS
+from deeplab.data.builders.idx import FASHION_MNIST, MNIST
+from deeplab.data.builders.stdlib import PYTHON_STDLIB
+from deeplab.data.builders.tiny_shakespeare import TINY_SHAKESPEARE
+from deeplab.errors import UserError, nearest
+
+__all__ = ["IMAGE_SETS", "TEXT_SETS", "File", "ImageSet", "TextSet", "image_set", "text_set"]
+
+IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST)}
+TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB)}
+
+_Set = TypeVar("_Set")
+
+
+def image_set(name: str) -> ImageSet:
+    """The set of that name; UserError names the nearest ones otherwise."""
+    return _named(name, IMAGE_SETS, "image")
+
+
+def text_set(name: str) -> TextSet:
+    """Likewise."""
+    return _named(name, TEXT_SETS, "text")
+
+
+def _named(name: str, sets: Mapping[str, _Set], kind: str) -> _Set:
+    if name not in sets:
+        raise UserError(f"there is no {kind} data set {name!r}; {nearest(name, sets)}")
+    return sets[name]

@@ -1,0 +1,171 @@
+"""Any data set that TFDS has prepared as ArrayRecord, read without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from deeplab.data.base import Source
+from deeplab.data.builders.base import ImageSet, check_split
+from deeplab.data.originals import Content
+from deeplab.data.records import Records
+from deeplab.errors import UserError
+
+_CHUNK = 256  # records read at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedTfds(ImageSet):
+    """Labelled images of a TFDS directory (the one with `dataset_info.json`), or of a set prepared below TFDS' own.
+
+    Images of one shape are decoded once into arrays, of which a batch is gathered a thousand times faster than records
+    are parsed (0.5 ms each). Images that vary in size, or `keep="records"`, are read by number from the files.
+
+    Args:
+      path: the directory, one above it, or a name such as "cifar10" under `$TFDS_DATA_DIR` (`~/tensorflow_datasets`).
+      size: scale the shorter side to this many pixels and crop the centre; needed where sizes vary.
+      keep: "arrays" for a decoded copy in the cache, "records" to read the files as they are.
+      rename: splits by other names, or parts of them: `{"train": "train[:90%]", "validation": "train[90%:]"}`.
+      image: the field of the images.
+      label: the field of the labels.
+      mean: per channel, of images in [0, 1].
+      std: likewise.
+    """
+
+    path: str | Path
+    size: int | None = None
+    keep: Literal["arrays", "records"] = "arrays"
+    rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    image: str = "image"
+    label: str = "label"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        channels = self.image_shape[-1]
+        object.__setattr__(self, "mean", self.mean or (0.5,) * channels)
+        object.__setattr__(self, "std", self.std or (0.25,) * channels)
+
+    @functools.cached_property
+    def _tfds(self) -> Any:
+        """TFDS' own read-only builder."""
+        import tensorflow_datasets as tfds
+
+        directory = _find(self.path)
+        builder = tfds.builder_from_directory(directory)
+        file_format = builder.info.file_format
+        if file_format is None or file_format.value != "array_record":
+            raise UserError(
+                f"{directory} holds {file_format.value if file_format else 'unknown'} files, expected array_record; run "
+                f"tfds convert_format --dataset_version_dir={directory} --out_file_format=array_record --out_path=DIR"
+            )
+        for field in (self.image, self.label):
+            if field not in builder.info.features:
+                raise UserError(f"{directory} has no field {field!r}, only {', '.join(builder.info.features)}")
+        return builder
+
+    @property
+    def name(self) -> str:
+        return self._tfds.info.name
+
+    @property
+    def citation(self) -> str:
+        return self._tfds.info.citation
+
+    @functools.cached_property
+    def version(self) -> str:
+        """TFDS' version, and a digest of how the set is read and of the files' sizes and times."""
+        files = sorted(Path(self._tfds.data_path).iterdir())
+        made_from = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        how = (made_from, self.size, sorted(self.rename.items()), self.image, self.label)
+        return f"{self._tfds.version}-{hashlib.sha256(repr(how).encode()).hexdigest()[:12]}"
+
+    @functools.cached_property
+    def image_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self._tfds.info.features[self.image].shape
+        if self.size is not None:
+            height = width = self.size
+        if height is None or width is None:
+            raise UserError(f"images of {self.path} vary in size; give dl.data.tfds(..., size=PIXELS)")
+        return height, width, channels or 3
+
+    @functools.cached_property
+    def class_names(self) -> tuple[str, ...]:
+        label = self._tfds.info.features[self.label]
+        if not hasattr(label, "names"):
+            raise UserError(f"field {self.label!r} of {self.path} is {label!r}, expected class labels")
+        return tuple(label.names)
+
+    @functools.cached_property
+    def splits(self) -> Mapping[str, int]:
+        splits = self._tfds.info.splits
+        return {name: splits[part].num_examples for name, part in (dict(zip(splits, splits)) | self.rename).items()}
+
+    def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
+        records, size = self._records(split), self.splits[split]
+        image, label = np.empty((size, *self.image_shape), self._dtype), np.empty(size, np.int32)
+        for start in range(0, size, _CHUNK):
+            rows = np.arange(start, min(start + _CHUNK, size))
+            batch = records.batch(rows)
+            image[rows], label[rows] = batch["image"], batch["label"]
+        return {"image": image, "label": label}
+
+    def open(self, split: str, data_dir: str | Path | None = None) -> Source:
+        if self.keep == "arrays":
+            return super().open(split, data_dir)
+        check_split(self, split)
+        return Source(self.splits[split], records=self._records(split))
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return np.dtype(self._tfds.info.features[self.image].np_dtype)
+
+    def _records(self, split: str) -> Records:
+        part = self.rename.get(split, split)
+        shape, num_classes = self.image_shape, len(self.class_names)
+
+        def parse(example: Mapping[str, Any]) -> dict[str, np.ndarray]:
+            image, label = np.asarray(example[self.image]), int(example[self.label])
+            if not 0 <= label < num_classes:
+                raise ValueError(f"label {label} is outside 0 to {num_classes - 1}")
+            return {"image": _fit(image, shape), "label": np.int32(label)}
+
+        instructions = self._tfds.info.splits[part].file_instructions
+        files = [(i.filename, i.skip, i.examples_in_shard if i.take == -1 else i.take) for i in instructions]
+        return Records(self._tfds.as_data_source(part), files, parse)
+
+
+def _fit(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Scales and crops an image to [H, W, C] where it is not of that shape."""
+    if image.shape == shape:
+        return image
+    from deeplab.data.builders.image_folder import fit
+
+    from PIL import Image
+
+    return fit(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), shape)
+
+
+def _find(path: str | Path) -> Path:
+    """The directory with `dataset_info.json`: the path itself, or the newest version below it."""
+    roots = [
+        Path(path).expanduser(),
+        Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / path,
+    ]
+    for root in roots:
+        found = [info.parent for info in root.glob("**/dataset_info.json")] if root.is_dir() else []
+        if len(found) == 1 or (found and len({folder.parent for folder in found}) == 1):
+            return max(found, key=lambda folder: [int(n) if n.isdecimal() else 0 for n in folder.name.split(".")])
+        if found:
+            raise UserError(f"{root} holds several sets ({', '.join(map(str, sorted(found)[:4]))}); name one of them")
+    raise UserError(
+        f"no TFDS set is prepared in {' or '.join(map(str, roots))}; prepare it once, where TensorFlow is installed "
+        f"(pip install deeplab[tfds]): tfds build {path} --file_format=array_record"
+    )

@@ -1,0 +1,140 @@
+"""Labelled images as batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deeplab.data import builders
+from deeplab.data.base import Batch, Data, Source, Spec
+from deeplab.data.builders.base import ImageSet, check_split
+from deeplab.data.builders.memory import SyntheticImages
+from deeplab.errors import UserError
+
+Augment = Callable[[jax.Array, jax.Array], jax.Array]
+"""`(key, image) -> image`, pure: one example, [H, W, C] floats in [0, 1]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Images(Data):
+    """Batches of `image` [B, H, W, C] and `label` [B] int32.
+
+    `fetch` gives the images as they are kept (uint8). `transform` scales them to [0, 1], augments them there, so that
+    0 stays black whatever the set, and standardises: (x - mean) / std.
+
+    Args:
+      dataset: the name of a set ("digits", "mnist", "fashion_mnist") or a value such as
+        `dl.data.image_folder("photos", size=64)`, `dl.data.tfds("path/to/prepared")` or `dl.data.arrays(...)`.
+      batch_size: of training and evaluation.
+      epochs: passes over the training split; or else
+      num_steps: training steps. Of an `Images` it is always the number; to `dataclasses.replace` one that was given
+        epochs, pass `num_steps=None` along.
+      augment: applied to each training example with a key of its own, `fold_in(key, id)`: what an example becomes
+        depends neither on the batch it is in nor on the devices.
+      eval_split: the split to evaluate on.
+
+    Raises:
+      UserError: unknown set, or not exactly one of `epochs` and `num_steps`.
+
+    Example:
+      >>> data = Images("digits", batch_size=128, epochs=2)
+      >>> data.num_steps, data.image_shape, data.num_classes
+      (22, (8, 8, 1), 10)
+    """
+
+    dataset: str | ImageSet
+    batch_size: int = 128
+    epochs: int | None = None
+    num_steps: int = None  # pyright: ignore[reportAssignmentType]  (None stands for "from epochs", until __post_init__)
+    augment: Augment | None = None
+    eval_split: str = "test"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"batch_size is {self.batch_size}, expected at least 1")
+        if (self.epochs is None) == (self.num_steps is None):
+            raise UserError(
+                f"Images was given epochs={self.epochs} and num_steps={self.num_steps}, expected exactly one of them "
+                "(the other None)"
+            )
+        if self.epochs is not None:
+            object.__setattr__(self, "num_steps", self.epochs * self.steps_per_epoch)
+
+    @property
+    def builder(self) -> ImageSet:
+        """The data set itself: its citation, its files."""
+        return builders.image_set(self.dataset) if isinstance(self.dataset, str) else self.dataset
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.builder.image_shape
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.builder.class_names
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Per channel, of the training images in [0, 1]."""
+        return self.builder.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Likewise."""
+        return self.builder.std
+
+    def num_examples(self, split: str) -> int:
+        check_split(self.builder, split)
+        return self.builder.splits[split]
+
+    def spec(self) -> Spec:
+        size = (self.batch_size,)
+        return {
+            "image": jax.ShapeDtypeStruct(size + self.image_shape, jnp.float32),
+            "label": jax.ShapeDtypeStruct(size, jnp.int32),
+            "weight": jax.ShapeDtypeStruct(size, jnp.float32),
+            "id": jax.ShapeDtypeStruct(size, jnp.int32),
+        }
+
+    def open(self, split: str, data_dir: str | Path | None = None) -> Source:
+        return self.builder.open(split, data_dir)
+
+    def fetch(self, source: Source, ids: Any) -> Batch:
+        arrays = source.records.batch(ids) if source.records is not None else source.arrays
+        rows = slice(None) if source.records is not None else ids
+        return {
+            "image": arrays["image"][rows],
+            "label": arrays["label"][rows].astype(np.int32),
+            "weight": np.ones(len(ids), np.float32),
+            "id": ids.astype(np.int32),
+        }
+
+    def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
+        image = jnp.asarray(batch["image"])
+        image = image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
+        if key is not None and self.augment is not None:
+            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["id"])
+            image = jax.vmap(self.augment)(keys, image)
+        mean, std = (np.asarray(v, np.float32).reshape(1, 1, 1, -1) for v in (self.mean, self.std))  # to [1, 1, 1, C]
+        return batch | {"image": (image - mean) / std}
+
+    def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
+        dataset = SyntheticImages(
+            image_shape=self.image_shape,
+            class_names=self.class_names,
+            mean=self.mean,
+            std=self.std,
+            # One batch and a half to evaluate on, so that a padded batch is part of every smoke run.
+            sizes=(("train", 2 * batch_size), (self.eval_split, batch_size + batch_size // 2)),
+        )
+        return dataclasses.replace(self, dataset=dataset, batch_size=batch_size, epochs=None, num_steps=num_steps)

@@ -1,0 +1,193 @@
+"""Running text as batches of windows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deeplab.data import builders, originals, prepared
+from deeplab.data.base import Batch, Data, Source, Spec
+from deeplab.data.builders.base import TextSet, check_split
+from deeplab.data.builders.memory import SyntheticText
+from deeplab.data.vocab import BPE, Bytes, Characters, Vocabulary
+from deeplab.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Text(Data):
+    """Batches of `tokens` and `targets` (the tokens one place on), [B, T] int32, and `mask` [B, T] float32.
+
+    Of N tokens, training draws windows at every one of the N - T places where a window and its last target fit; an
+    example's id is its place. An evaluation reads window after window, its id their number; the last one is moved
+    back to end with the text, and `mask` is 0 where another has counted. So each of the N - 1 targets counts once.
+
+    Args:
+      dataset: the name of a set ("tiny_shakespeare", "python_stdlib") or a value such as
+        `dl.data.text_lines("novel.txt")`.
+      vocabulary: "byte", "char", "bpe:SIZE" (trained on the training split) or a value of `dl.data.vocab`. When None:
+        characters where the set declares them (tiny_shakespeare), else bytes.
+      context: T, in tokens.
+      batch_size: of training and evaluation.
+      num_steps: training steps.
+      eval_split: the split to evaluate on.
+
+    Raises:
+      UserError: unknown set or vocabulary.
+
+    Example:
+      >>> data = Text("tiny_shakespeare", context=64)
+      >>> data.vocab_size, data.num_examples("train"), data.num_examples("validation")
+      (65, 1003790, 1743)
+    """
+
+    dataset: str | TextSet
+    vocabulary: str | Vocabulary | None = None
+    context: int = 64
+    batch_size: int = 12
+    num_steps: int = 2000
+    eval_split: str = "validation"
+
+    def __post_init__(self) -> None:
+        for field in ("context", "batch_size"):
+            if getattr(self, field) < 1:
+                raise UserError(f"{field} is {getattr(self, field)}, expected at least 1")
+        kind = self.vocabulary
+        if isinstance(kind, str) and kind not in ("byte", "char") and not _bpe_size(kind):
+            raise UserError(
+                f"vocabulary is {kind!r}, expected 'byte', 'char', 'bpe:SIZE' (such as bpe:4096) or a value"
+            )
+
+    @property
+    def builder(self) -> TextSet:
+        """The data set itself: its citation, its files."""
+        return builders.text_set(self.dataset) if isinstance(self.dataset, str) else self.dataset
+
+    @property
+    def vocab_size(self) -> int:
+        """Known without opening the set."""
+        return _bpe_size(self.vocabulary) or self.open_vocabulary().size
+
+    def open_vocabulary(self, data_dir: str | Path | None = None) -> Vocabulary:
+        """The vocabulary as a value, to encode prompts and decode samples; "bpe:SIZE" is trained if need be."""
+        return _vocabulary(self.builder, self.vocabulary, data_dir)
+
+    def num_examples(self, split: str) -> int:
+        """Windows of a split. A "bpe:SIZE" text must have been opened once (by anyone) for its length to be known."""
+        check_split(self.builder, split)
+        return self._num_windows(split, self._num_tokens(split))
+
+    def _num_tokens(self, split: str) -> int:
+        vocabulary = self.open_vocabulary()
+        one_byte_each = isinstance(vocabulary, Bytes) or (
+            isinstance(vocabulary, Characters) and vocabulary.characters.isascii()
+        )
+        return self.builder.splits[split] if one_byte_each else len(self._tokens(split, None))
+
+    def _num_windows(self, split: str, tokens: int) -> int:
+        if tokens <= self.context:
+            raise UserError(
+                f"split {split!r} of {self.builder.name} has {tokens} tokens, expected more than the context of "
+                f"{self.context}; use a shorter context or a longer text"
+            )
+        if tokens > 2**31 - 1:
+            raise UserError(
+                f"split {split!r} of {self.builder.name} has {tokens:,} tokens; at most 2**31 - 1 can be numbered"
+            )
+        return tokens - self.context if split == "train" else math.ceil((tokens - 1) / self.context)
+
+    def spec(self) -> Spec:
+        size = (self.batch_size,)
+        return {
+            "tokens": jax.ShapeDtypeStruct((*size, self.context), jnp.int32),
+            "targets": jax.ShapeDtypeStruct((*size, self.context), jnp.int32),
+            "mask": jax.ShapeDtypeStruct((*size, self.context), jnp.float32),
+            "weight": jax.ShapeDtypeStruct(size, jnp.float32),
+            "id": jax.ShapeDtypeStruct(size, jnp.int32),
+        }
+
+    def _tokens(self, split: str, data_dir: str | Path | None) -> np.ndarray:
+        builder, vocabulary = self.builder, self.open_vocabulary(data_dir)
+
+        def make() -> dict[str, np.ndarray]:
+            text = builder.read(split, originals.contents(builder.name, builder.files, data_dir))
+            return {"tokens": vocabulary.encode(text)}
+
+        folder = prepared.cache_dir() / builder.name / builder.version / vocabulary.key / split
+        return (prepared.arrays(folder, make) if builder.cached else make())["tokens"]
+
+    def open(self, split: str, data_dir: str | Path | None = None) -> Source:
+        check_split(self.builder, split)
+        tokens = self._tokens(split, data_dir)
+        size = self._num_windows(split, len(tokens))
+        if split == "train":
+            return Source(size, {"tokens": tokens})
+        last = len(tokens) - 1 - self.context
+        starts = np.minimum(np.arange(size, dtype=np.int64) * self.context, last).astype(np.int32)
+        return Source(size, {"tokens": tokens, "start": starts})
+
+    def fetch(self, source: Source, ids: Any) -> Batch:
+        tokens, ids = source.arrays["tokens"], ids.astype(np.int32)
+        place = np.arange(self.context + 1, dtype=np.int32)[None]  # [1, T + 1]
+        start = source.arrays["start"][ids] if "start" in source.arrays else ids
+        window = tokens[start[:, None] + place].astype(np.int32)  # [B, T + 1]
+        batch = {
+            "tokens": window[:, :-1],
+            "targets": window[:, 1:],
+            "mask": np.ones((len(ids), self.context), np.float32),
+            "weight": np.ones(len(ids), np.float32),
+            "id": ids,
+        }
+        if "start" in source.arrays:
+            # Window k counts from its own k T on; what comes before, the last one shares with those before it.
+            batch["mask"] = (start[:, None] + place[:, :-1] >= ids[:, None] * self.context).astype(np.float32)
+        return batch
+
+    def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
+        return batch
+
+    def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
+        size = _bpe_size(self.vocabulary)
+        vocabulary = BPE.train("", size) if size else self.open_vocabulary()  # no pair to merge: bytes, `size` declared
+        text = SyntheticText(
+            # One batch and a half to evaluate on, so that a padded batch is part of every smoke run.
+            sizes=(("train", 4 * self.context + batch_size), (self.eval_split, self.context * (batch_size * 3 // 2))),
+            characters=vocabulary.characters if isinstance(vocabulary, Characters) else None,
+        )
+        return dataclasses.replace(
+            self, dataset=text, vocabulary=vocabulary, batch_size=batch_size, num_steps=num_steps
+        )
+
+
+def _bpe_size(kind: str | Vocabulary | None) -> int:
+    """SIZE of "bpe:SIZE", else 0."""
+    name, _, size = kind.partition(":") if isinstance(kind, str) else ("", "", "")
+    return int(size) if name == "bpe" and size.isdecimal() else 0
+
+
+def _vocabulary(builder: TextSet, kind: str | Vocabulary | None, data_dir: str | Path | None) -> Vocabulary:
+    def text(split: str) -> bytes:
+        return builder.read(split, originals.contents(builder.name, builder.files, data_dir))
+
+    if kind is not None and not isinstance(kind, str):
+        return kind
+    if kind == "byte" or (kind is None and builder.characters is None):
+        return Bytes()
+    if kind in (None, "char"):
+        return (
+            Characters(builder.characters) if builder.characters else Characters.of(b"".join(map(text, builder.splits)))
+        )
+    size = _bpe_size(kind)
+    if not builder.cached:
+        return BPE.train(text("train"), size)
+    path = prepared.cache_dir() / builder.name / builder.version / f"bpe-{size}.json"
+
+    def write(partial: Path) -> None:
+        partial.write_text(BPE.train(text("train"), size).definition, encoding="utf-8")
+
+    return BPE(prepared.publish(path, write).read_text(encoding="utf-8"), size)

@@ -1,0 +1,215 @@
+"""Several runs in one page: what differs in their arguments, and what that did to the results."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from deeplab.errors import UserError
+from deeplab.report import figures
+from deeplab.report.page import document, save
+from deeplab.report.record import Run, number, read
+from deeplab.report.text import Html, duration, is_share, join, metric, table, tag
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed only: one setting, one colour.
+
+    Attributes:
+      letter: what its curves and rows are labelled with.
+      setting: the arguments by which the groups differ, as "learning_rate 0.01, width 32".
+      colour: of its curves.
+      runs: by seed.
+    """
+
+    letter: str
+    setting: str
+    colour: str
+    runs: Sequence[Run]
+
+
+def compare(run_dirs: Iterable[str | Path], out: str | Path) -> Path:
+    """Writes one page that compares runs, and gives its path: `out`, or `out/compare.html` when that is a folder.
+
+    Runs that differ in nothing but the seed are one group, with the mean and the sample standard deviation over its
+    seeds; each other difference of arguments makes a group of its own.
+
+    Raises:
+      UserError: fewer than two runs, a directory that is none, or a page that cannot be written.
+    """
+    directories = dict.fromkeys(Path(directory).resolve() for directory in run_dirs)
+    if len(directories) < 2:
+        raise UserError(f"{len(directories)} different run directory given: expected two or more to compare")
+    runs = [read(directory) for directory in directories]
+    groups, differing = group(runs)
+    page = (Path(out) / "compare.html" if Path(out).is_dir() else Path(out)).resolve()
+    names = sorted({str(run.record["experiment"]) for run in runs})
+    body = join(
+        tag("p", f"{len(runs)} runs · {len(groups)} settings", class_="eyebrow"),
+        tag("h1", ", ".join(names)),
+        tag("p", _what_differs(runs, differing), class_="muted"),
+        _legend(groups),
+        _summary(groups),
+        _curves(groups),
+        _table(groups, differing, page.parent),
+    )
+    return save(page, document(f"{', '.join(names)} · {len(runs)} runs", body))
+
+
+def group(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
+    """Runs by setting, in the order of its values, and the names of the arguments that differ (but for the seed)."""
+    settings = [{"experiment": run.record["experiment"]} | run.arguments for run in runs]
+    names = dict.fromkeys(name for setting in settings for name in setting)
+    differing = [n for n in names if n != "seed" and len({_key(s.get(n)) for s in settings}) > 1]
+    order = sorted(range(len(runs)), key=lambda i: [_rank(settings[i].get(n)) for n in [*differing, "seed"]])
+    members: dict[tuple[str, ...], list[Run]] = {}
+    for i in order:
+        members.setdefault(tuple(_key(settings[i].get(n)) for n in differing), []).append(runs[i])
+    groups = []
+    for i, (values, same) in enumerate(members.items()):
+        setting = ", ".join(f"{n} {v.strip(chr(34))}" for n, v in zip(differing, values, strict=True))
+        letter = LETTERS[i] if i < len(LETTERS) else str(i + 1)
+        groups.append(Group(letter, setting or "same arguments", figures.SERIES[i % len(figures.SERIES)], same))
+    return groups, differing
+
+
+def _rank(value: Any) -> tuple[bool, float, str]:
+    """Numbers by size, before all else by its text."""
+    size = number(value)
+    return (size != size, 0.0, _key(value)) if size != size else (False, size, "")
+
+
+def _key(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _what_differs(runs: Sequence[Run], differing: Sequence[str]) -> str:
+    seeds = len({str(run.arguments["seed"]) for run in runs})
+    what = [*differing, *(["seed"] if seeds > 1 else [])]
+    return f"They differ in {' and '.join([', '.join(what[:-1]), what[-1]] if len(what) > 1 else what)}." if what else (
+        "Their arguments are the same, the seed too: what differs is the code, the machine or chance."
+    )  # fmt: skip
+
+
+def _mark(item: Group) -> Html:
+    index = figures.SERIES.index(item.colour)
+    return tag("span", item.letter, class_="key", style=f"color: var(--series-{index})")
+
+
+def _legend(groups: Sequence[Group]) -> Html:
+    seeds = [f" ({len(g.runs)} seeds)" if len(g.runs) > 1 else "" for g in groups]
+    items = [tag("li", _mark(g), g.setting, count) for g, count in zip(groups, seeds, strict=True)]
+    return tag("ul", *items, class_="legend")
+
+
+def _eval_metrics(groups: Sequence[Group]) -> list[tuple[str, str]]:
+    """(split, metric) of all evaluations, in the order of their appearance."""
+    runs = [run for g in groups for run in g.runs]
+    pairs = [(s, m) for run in runs for s in run.splits if s != "train" for m in run.metrics if m in run.last(s)[1]]
+    return list(dict.fromkeys(pairs))
+
+
+def _last(run: Run, split: str, name: str) -> float:
+    return run.last(split)[1].get(name, float("nan"))
+
+
+def _summary(groups: Sequence[Group]) -> Html:
+    """Mean and standard deviation over seeds; nothing where no setting has two."""
+    if all(len(g.runs) < 2 for g in groups):
+        return Html("")
+    pairs = _eval_metrics(groups)
+    rows = [
+        [join(_mark(g), g.setting), len(g.runs), *(spread(m, [_last(run, s, m) for run in g.runs]) for s, m in pairs)]
+        for g in groups
+    ]
+    head = ["setting", "seeds", *(f"{s} {m}" for s, m in pairs)]
+    note = "Mean ± sample standard deviation over seeds, at the last step."
+    return join(tag("h2", "Over seeds"), table(head, rows, class_="numbers"), tag("p", note, class_="muted"))
+
+
+def spread(name: str, values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation; the value itself when there is one only.
+
+    Example:
+      >>> spread("accuracy", [0.99, 0.98, 1.0])
+      '99.00 ± 1.00 %'
+    """
+    finite = [value for value in values if np.isfinite(value)]
+    if not finite:
+        return ""
+    missing = f" ({len(finite)} of {len(values)})" if len(finite) < len(values) else ""
+    if len(finite) == 1:
+        return metric(name, finite[0]) + missing
+    mean, deviation = statistics.mean(finite), statistics.stdev(finite)
+    if is_share(name):
+        return f"{100 * mean:.2f} ± {100 * deviation:.2f} %{missing}"
+    return f"{metric(name, mean)} ± {deviation:.2g}{missing}"
+
+
+def _curves(groups: Sequence[Group]) -> Html:
+    pairs = [*_eval_metrics(groups), ("train", "loss")]
+    drawn = []
+    for split, name in pairs:
+        lines = [line for g in groups for line in _lines(g, split, name)]
+        if lines:
+            svg = figures.curves(lines, share=is_share(name))
+            caption = tag("figcaption", tag("b", f"{split} {name}"))
+            label = f"{split} {name} over steps, by setting"
+            drawn.append(tag("figure", caption, figures.inline(svg, label, f"{split}-{name}-{len(drawn)}")))
+    return join(tag("h2", "Curves"), tag("div", *drawn, class_="grid")) if drawn else Html("")
+
+
+def _lines(item: Group, split: str, name: str) -> list[figures.Line]:
+    """The mean over the seeds that have a value at each step, in front of the seeds themselves."""
+    series = [(steps, values) for run in item.runs for steps, values in [run.series(split, name)] if len(steps)]
+    if len(series) < 2:
+        return [figures.Line(item.letter, *one, item.colour) for one in series]
+    common = sorted(set.intersection(*(set(steps.tolist()) for steps, _ in series)))
+    mean = np.mean([values[np.isin(steps, common)] for steps, values in series], axis=0) if common else np.empty(0)
+    seeds = [figures.Line("", *one, item.colour, faint=True) for one in series]
+    return [*seeds, figures.Line(item.letter, np.asarray(common, np.int64), mean, item.colour)]
+
+
+def _table(groups: Sequence[Group], differing: Sequence[str], folder: Path) -> Html:
+    pairs = _eval_metrics(groups)
+    rows = []
+    for g in groups:
+        for run in g.runs:
+            _, rates = run.series("train", "steps_per_second")
+            rates = rates[np.isfinite(rates)]
+            arguments = {"experiment": run.record["experiment"]} | run.arguments
+            commit = run.record.get("git") or {}
+            rows.append(
+                [
+                    join(_mark(g), _link(run, folder)),
+                    *(str(arguments.get(n, "")) for n in [*differing, "seed"]),
+                    *(metric(m, value) if (value := _last(run, s, m)) == value else "" for s, m in pairs),
+                    f"{run.step:,}" + ("" if run.status == "finished" else f", {run.status}"),
+                    duration(run.seconds),
+                    f"{np.median(rates):,.4g}" if len(rates) else "",
+                    tag("code", str(commit.get("commit") or "")[:8] + ("+" if commit.get("dirty") else "")),
+                ]
+            )
+    head = ["run", *differing, "seed", *(f"{s} {m}" for s, m in pairs), "step", "time", "steps/s", "commit"]
+    return join(
+        tag("h2", "Runs"),
+        table(head, rows, class_="numbers"),
+        tag("p", "A plus marks uncommitted changes.", class_="muted"),
+    )
+
+
+def _link(run: Run, folder: Path) -> Html:
+    """The run's name, linked to its report by a relative path: both folders may move together."""
+    page = run.directory / "report.html"
+    return tag("a", run.name, href=quote(os.path.relpath(page, folder))) if page.exists() else join(run.name)

@@ -1,0 +1,197 @@
+"""Curves as SVG. Matplotlib is imported when the first one is drawn, and none of its global state is changed."""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from deeplab.report.text import Html
+
+# Each colour of a figure and the style sheet's variable that replaces it in a page, where dark mode changes it.
+INK, MUTED, GRID, BAD = "#1c1e21", "#6a7078", "#e3e5e8", "#c02f2f"
+TRAIN = "#9aa1aa"
+SERIES = ("#1767b3", "#c75a12", "#14805e", "#8a4bb8", "#b0801a", "#c2417f", "#3f8f9b", "#5d6b2f")
+VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--rule", BAD: "--bad", TRAIN: "--train"} | {
+    colour: f"--series-{i}" for i, colour in enumerate(SERIES)
+}
+
+MAX_POINTS = 300
+"""More points than this are averaged in bins: at 650 px a figure shows no more, and a page stays small."""
+
+
+class Line(NamedTuple):
+    """One curve: a label, its points [N], a colour of this module, and whether it stays in the background."""
+
+    label: str
+    steps: np.ndarray
+    values: np.ndarray
+    colour: str
+    faint: bool = False
+
+
+def curves(
+    lines: Sequence[Line],
+    *,
+    share: bool = False,
+    log: bool | None = None,
+    span: Literal["late", "all", "zero"] = "late",
+    x_label: str = "step",
+) -> str:
+    """A figure of curves over steps, each labelled at its end: an SVG file's text.
+
+    Points that are not finite are marked with a cross at the top, at their step. A training curve is smoothed by a
+    running mean over a fortieth of its points, which stay visible behind it.
+
+    Args:
+      lines: the curves, in the order of drawing.
+      share: label the axis in per cent.
+      log: a logarithmic axis; None chooses it when the values are positive and span more than a factor of ten.
+      span: what a linear axis holds: all but the steep first tenth of the steps, all, or all and zero.
+      x_label: what the horizontal axis counts.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    figure = Figure(figsize=(5.2, 2.9))
+    axes = figure.add_axes((0.115, 0.135, 0.755, 0.82))
+    finite = np.concatenate([line.values[np.isfinite(line.values)] for line in lines] or [np.empty(0)])
+    if log is None:
+        log = not share and len(finite) > 0 and finite.min() > 0 and finite.max() > 10 * finite.min()
+    if log:
+        decades = math.log10(finite.max() / finite.min()) if len(finite) else 1
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %" if share else _short(y)))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
+    for line in lines:
+        _draw(axes, line)
+    if span == "zero":
+        axes.set_ylim(0, 1.15 * finite.max(initial=0) or 1)
+    elif span == "late" and not log:
+        _limit(axes, lines)
+    axes.set_xlim(0, max([int(line.steps[-1]) for line in lines if len(line.steps)], default=1))
+    axes.autoscale_view()  # the labels are placed by the final limits
+    _label(axes, lines)
+
+    axes.set_xlabel(x_label, color=MUTED, fontsize=8.5, loc="right", labelpad=2)
+    axes.tick_params(colors=MUTED, labelsize=8.5, length=0, pad=5)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    return _svg(figure)
+
+
+def inline(svg: str, label: str, prefix: str) -> Html:
+    """The part of an SVG file that goes into a page: coloured by the page's style sheet, its ids made unique."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img" aria-label="@label">', svg, count=1)
+    svg = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{prefix}-", svg).replace("xlink:href", "href")
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return Html(svg.replace("@label", html.escape(label), 1))
+
+
+def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Finite points in at most `MAX_POINTS` bins: mean step, mean, smallest and largest value, [N] each."""
+    keep = np.isfinite(values)
+    steps, values = steps[keep], values[keep]
+    if len(values) <= MAX_POINTS:
+        return steps, values, values, values
+    starts = np.linspace(0, len(values), MAX_POINTS, endpoint=False).astype(int)
+    sizes = np.diff(np.append(starts, len(values)))
+    return (
+        np.add.reduceat(steps, starts) / sizes,
+        np.add.reduceat(values, starts) / sizes,
+        np.minimum.reduceat(values, starts),
+        np.maximum.reduceat(values, starts),
+    )
+
+
+def smoothed(values: np.ndarray, window: int) -> np.ndarray:
+    """The centred running mean over `window` values, fewer at the ends, [N] -> [N]."""
+    if window < 2:
+        return values
+    ones = np.ones(window)
+    return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
+
+
+def _draw(axes, line: Line) -> None:
+    steps, mean, low, high = thinned(line.steps, line.values)
+    window = len(mean) // 40 if line.colour == TRAIN and not line.faint else 1
+    if np.any(high > low):
+        axes.fill_between(steps, low, high, color=line.colour, alpha=0.18, linewidth=0)
+    if line.faint or window > 1:
+        axes.plot(steps, mean, color=line.colour, alpha=0.4, linewidth=0.9)
+    if not line.faint:
+        marker = "o" if len(mean) < 3 else None
+        axes.plot(steps, smoothed(mean, window), color=line.colour, linewidth=1.6, marker=marker, ms=3.5)
+    bad = line.steps[~np.isfinite(line.values)][:200]
+    if len(bad):
+        axes.plot(bad, [0.985] * len(bad), "x", color=BAD, ms=5, transform=axes.get_xaxis_transform(), clip_on=False)
+
+
+def _limit(axes, lines: Sequence[Line]) -> None:
+    """Spends the height on where training spends its time: the first tenth of the steps may leave the picture."""
+    steps = [line.steps for line in lines if len(line.steps)]
+    start = 0.1 * max((s[-1] for s in steps), default=0)
+    later = [line.values[(line.steps >= start) & np.isfinite(line.values)] for line in lines]
+    values = np.concatenate(later or [np.empty(0)])
+    if len(values) < 10:
+        return
+    low, high = values.min(), values.max()
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+    axes.set_ylim(low - margin, high + margin)
+
+
+def _label(axes, lines: Sequence[Line]) -> None:
+    """Writes each line's label at its end, pushed apart so that none covers another."""
+    transform = axes.transData + axes.transAxes.inverted()
+    ends = []
+    for line in lines:
+        steps, mean, _, _ = thinned(line.steps, line.values)
+        if len(mean) and line.label:
+            ends.append((float(transform.transform((steps[-1], mean[-1]))[1]), line))
+    gap, heights = 0.075, []
+    for height, _ in sorted(ends, key=lambda end: end[0]):
+        heights.append(max(min(max(height, 0.0), 1.0), heights[-1] + gap if heights else 0.0))
+    excess = max(0.0, heights[-1] - 1.0) if heights else 0.0
+    for height, (_, line) in zip(heights, sorted(ends, key=lambda end: end[0]), strict=True):
+        colour = MUTED if line.colour == TRAIN else line.colour
+        axes.text(
+            1.015, height - excess, line.label[:16], color=colour, fontsize=9, va="center",
+            transform=axes.transAxes, parse_math=False,
+        )  # fmt: skip
+
+
+def _short(value: float) -> str:
+    """A tick's label: 0.05, 1,500, 25k, 3M."""
+    for scale, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= max(scale, 1e4):
+            return f"{value / scale:g}{unit}"
+    return f"{value:,.0f}" if abs(value) >= 1e3 else f"{value:g}"
+
+
+def _svg(figure) -> str:
+    import matplotlib
+
+    out = io.StringIO()
+    # Text stays text (the page's font, selectable); a fixed salt makes the same run give the same file.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "deeplab"}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of characters that matplotlib's font lacks: the browser's has them
+        none = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(out, format="svg", transparent=True, metadata=none)
+    svg = re.sub(r"font: (?:\w+ )?([\d.]+px) ", r"font-size: \1; font-family: ", out.getvalue())
+    return re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", svg)

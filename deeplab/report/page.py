@@ -1,0 +1,241 @@
+"""One run directory as one page, which needs no network, no script and no file beside it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeplab.errors import UserError
+from deeplab.report import classification, figures, language
+from deeplab.report.record import Run, number, read
+from deeplab.report.style import CSS
+from deeplab.report.text import Html, duration, is_share, join, metric, table, tag, wilson
+
+
+def write(run_dir: str | Path) -> Path:
+    """Writes `report.html` and `figures/*.svg` into a run directory, finished or not, and gives the page's path.
+
+    Raises:
+      UserError: it is no run directory, or cannot be written.
+    """
+    run = read(run_dir)
+    predictions, problem = _predictions(run)
+    body = join(
+        _header(run, predictions),
+        _curves(run),
+        _final(run),
+        classification.sections(predictions, run.record.get("class_names"), _eval_split(run))
+        if {"label", "prediction"} <= predictions.keys()
+        else "",
+        _positions(run, predictions),
+        language.samples(run),
+        tag("p", problem, class_="notice") if problem else "",
+        _record(run),
+    )
+    return save(run.directory / "report.html", document(f"{run.record['experiment']} · {run.name}", body))
+
+
+def document(title: str, body: Html) -> str:
+    """A whole page around its body."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"{tag('title', title)}\n<style>{CSS}</style>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def save(path: Path, text: str) -> Path:
+    """Writes a file in one piece: a reader sees the old one or the new one.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8", errors="replace")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror}; free the disk or mend its permissions") from error
+    return path
+
+
+def _predictions(run: Run) -> tuple[dict[str, np.ndarray], str]:
+    """The predictions, empty where there are none, and what is wrong with them."""
+    try:
+        return run.predictions() or {}, ""
+    except UserError as error:
+        return {}, str(error)
+
+
+def _eval_split(run: Run) -> str:
+    return run.splits[0] if run.splits else "test"
+
+
+def _header(run: Run, predictions: dict[str, np.ndarray]) -> Html:
+    record = run.record
+    return join(
+        tag("p", f"{run.name} · {record.get('task', 'experiment')}", class_="eyebrow"),
+        tag("h1", record["experiment"]),
+        tag("p", summary(run.text("source.py")), class_="muted"),
+        _headline(run, predictions),
+        _notices(run),
+        tag("pre", _command(run), class_="command", title="click selects the whole command"),
+        tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in _facts(run)), class_="facts"),
+    )
+
+
+def _command(run: Run) -> Html:
+    """The command, a line break nowhere but between its words."""
+    words = str(run.record.get("command", "")).split(" ")
+    return join(tag("span", words[0]), *(join(" ", tag("span", word)) for word in words[1:]))
+
+
+def summary(source: str | None) -> str:
+    """The first line of a source file's docstring; the source is parsed, never run."""
+    try:
+        return (ast.get_docstring(ast.parse(source or "")) or "").partition("\n")[0]
+    except (SyntaxError, ValueError, RecursionError):
+        return ""
+
+
+def _headline(run: Run, predictions: dict[str, np.ndarray]) -> Html:
+    headline = run.headline
+    if headline is None:
+        return tag("div", tag("span", "Not evaluated yet"), class_="headline")
+    split, name, value, step = headline
+    best, values = run.best(split)
+    steps, _ = run.series(split, name)
+    which = "the last step" if step >= run.step else "the last evaluation"
+    if best != step and name in values:
+        which += f", not the best, which was {metric(name, values[name])} at step {best:,}"
+    elif len(steps) > 1:
+        which += f", and the best of {len(steps)} evaluations"
+    notes = [f"At step {step:,}, {which}."]
+    if name == "accuracy" and len(label := predictions.get("label", ())):
+        total, right = len(label), int(np.sum(label == predictions["prediction"]))
+        low, high = (metric(name, bound) for bound in wilson(right, total))
+        notes.append(f"{right:,} of {total:,} right; 95 % interval {low} to {high}.")
+    if "perplexity" in (last := run.last(split)[1]) and "loss" in last:
+        notes.append(f"Perplexity {last['perplexity']:.4g}, {last['loss'] / np.log(2):.4g} bits a token.")
+    what = tag("div", tag("strong", metric(name, value)), tag("span", f"{split} {name}"), class_="headline")
+    return join(what, tag("p", " ".join(notes).replace(" %", "\u00a0%"), class_="muted"))
+
+
+def _notices(run: Run) -> Html:
+    notices = []
+    if run.failure is not None and run.status == "diverged":
+        message = str(run.failure.get("message") or "a value is not finite")
+        where = [f"{key} {run.failure[key]}" for key in ("layer", "primitive") if run.failure.get(key)]
+        if str(run.failure.get("layer")) not in message:
+            message += f" ({', '.join(where)})" if where else ""
+        notices.append(f"Diverged at step {run.failure.get('step', 'unknown')}: {message}")
+    if run.damaged:
+        notices.append(f"{run.damaged} lines of metrics.jsonl could not be read and are left out.")
+    return join(*(tag("p", notice, class_="notice") for notice in notices))
+
+
+def _facts(run: Run) -> list[tuple[str, Any]]:
+    record, git = run.record, run.record.get("git") or {}
+    steps = f"{run.step:,} of {run.num_steps:,}" if run.status != "finished" else f"{run.step:,}"
+    resumed = int(number((run.result or {}).get("resumed"), 0))
+    _, rates = run.throughput
+    rates = rates[np.isfinite(rates)]
+    devices = record.get("devices") or []
+    commit = str(git.get("commit") or "unknown")[:10]
+    facts = [
+        ("status", tag("span", run.status, class_=f"status {run.status}")),
+        ("steps", steps + (f", resumed {resumed} times" if resumed > 1 else ", resumed once" if resumed else "")),
+        ("training time", duration(run.seconds)),
+        ("throughput", f"{np.median(rates):,.0f} {record.get('unit', 'units')}/s" if len(rates) else "unknown"),
+        ("parameters", f"{int(number(record.get('num_params'), 0)):,}"),
+        ("batch size", record.get("batch_size", "unknown")),
+        ("hardware", f"{len(devices)} \u00d7 {record.get('device_kind', 'unknown')}" if devices else "unknown"),
+        ("mesh", record.get("mesh")),
+        ("steps per dispatch", record.get("steps_per_dispatch")),
+        ("seed", record.get("seed", 0)),
+        ("started", str(record.get("started", "unknown")).replace("T", " ")[:19]),
+        ("commit", commit + (" + local changes" if git.get("dirty") else "")),
+    ]
+    return [(name, value) for name, value in facts if value not in (None, "")]
+
+
+def _colour(run: Run, split: str) -> str:
+    return figures.TRAIN if split == "train" else figures.SERIES[run.splits.index(split) % len(figures.SERIES)]
+
+
+def _curves(run: Run) -> Html:
+    drawn = []
+    for name in run.metrics:
+        # The training curve first: it is the background of what was not trained on.
+        lines = [figures.Line(s, *run.series(s, name), _colour(run, s)) for s in reversed(run.splits)]
+        lines = [line for line in lines if len(line.values)]
+        if lines:
+            bad = sum(int(np.sum(~np.isfinite(line.values))) for line in lines)
+            note = f"{bad} not finite (crosses)" if bad else ""
+            drawn.append(_figure(run, name, note, figures.curves(lines, share=is_share(name))))
+    steps, rates = run.throughput
+    if np.any(np.isfinite(rates)):
+        unit = f"{run.record.get('unit', 'units')}/s"
+        note = f"median {np.median(rates[np.isfinite(rates)]):,.0f} {unit}, of training alone"
+        line = figures.Line("", steps, rates, figures.SERIES[0])
+        drawn.append(_figure(run, "throughput", note, figures.curves([line], log=False, span="zero")))
+    if not drawn:
+        return join(tag("h2", "Curves"), tag("p", "Nothing has been logged yet.", class_="muted"))
+    return join(tag("h2", "Curves"), tag("div", *drawn, class_="grid"))
+
+
+def _figure(run: Run, name: str, note: str, svg: str) -> Html:
+    """A figure of the page, which also becomes a file of its own under `figures/`."""
+    file = re.sub(r"\W+", "-", name).strip("-") or "figure"
+    save(run.directory / "figures" / f"{file}.svg", svg)
+    return tag("figure", tag("figcaption", tag("b", name), note), figures.inline(svg, f"{name} over steps", file))
+
+
+def _positions(run: Run, predictions: dict[str, np.ndarray]) -> Html:
+    token_loss = predictions.get("token_loss")
+    if token_loss is None or token_loss.ndim != 2 or not np.any(token_loss):
+        return Html("")
+    line = language.loss_by_position(token_loss)
+    svg = figures.curves([line], log=False, span="all", x_label="tokens read")
+    note = f"mean over {len(token_loss):,} windows of the {_eval_split(run)} split"
+    figure = tag("div", _figure(run, "loss by position", note, svg), class_="grid")
+    return join(tag("h2", "Loss by place in the window"), figure)
+
+
+def _final(run: Run) -> Html:
+    rows = []
+    for split in run.splits:
+        step, values = run.last(split)
+        rows.append([f"{split}, last", f"{step:,}", *_cells(run.metrics, values)])
+        best, values = run.best(split)
+        if split != "train" and values and best != step:
+            rows.append(
+                [f"{split}, best {run.record.get('monitor', '-loss')}", f"{best:,}", *_cells(run.metrics, values)]
+            )
+    if not rows:
+        return Html("")
+    return join(tag("h2", "Metrics"), table(["split", "step", *run.metrics], rows, class_="numbers"))
+
+
+def _cells(metrics: Sequence[str], values: dict[str, float]) -> list[str]:
+    return [metric(name, values[name]) if name in values else "" for name in metrics]
+
+
+def _record(run: Run) -> Html:
+    """How to make the run again: arguments, versions, source and changes."""
+    arguments = table([], [[name, tag("code", value)] for name, value in run.arguments.items()])
+    versions = table([], [[name, tag("code", value)] for name, value in dict(run.record.get("versions") or {}).items()])
+    files = [("Source of the experiment", "source.py"), ("Changes since the commit", "diff.patch")]
+    folded = [
+        tag("details", tag("summary", title), tag("pre", text)) for title, file in files if (text := run.text(file))
+    ]
+    folded.append(tag("details", tag("summary", "Versions"), versions))
+    return join(tag("h2", "Arguments"), arguments, tag("h2", "Record"), *folded)

@@ -1,0 +1,90 @@
+"""The style sheet of every page: the system's fonts, light and dark, from a phone to a printout."""
+
+CSS = """
+:root {
+  color-scheme: light dark;
+  --paper: #ffffff; --card: #f6f7f8; --ink: #1c1e21; --muted: #62686f; --rule: #e3e5e8; --bad: #b42525;
+  --good: #14734f;
+  --train: #9aa1aa; --hit: #1767b3; --miss: #d0561b;
+  --series-0: #1767b3; --series-1: #c75a12; --series-2: #14805e; --series-3: #8a4bb8;
+  --series-4: #94690c; --series-5: #c2417f; --series-6: #2d7f8b; --series-7: #5d6b2f;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #15171a; --card: #1d2024; --ink: #e8eaed; --muted: #9aa1aa; --rule: #31353a; --bad: #ff8278;
+    --good: #5ecb9c;
+    --train: #757c85; --hit: #5aa7f0; --miss: #f08a4b;
+    --series-0: #6cb2f7; --series-1: #f0955a; --series-2: #5ecb9c; --series-3: #c79af0;
+    --series-4: #dcb45a; --series-5: #f08fbb; --series-6: #77c9d6; --series-7: #b3c47c;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0 auto; max-width: 66rem; padding: 2.5rem 1.5rem 5rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
+}
+h1 { font-size: 1.75rem; line-height: 1.2; letter-spacing: -.015em; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 3rem 0 .75rem; padding-top: .9rem; border-top: 1px solid var(--rule); }
+h3 { font-size: .95rem; margin: 1.5rem 0 .5rem; }
+p { margin: .4rem 0; max-width: 46rem; }
+a { color: var(--series-0); }
+.muted, figcaption, caption, summary, dt { color: var(--muted); font-size: .875rem; }
+.eyebrow { color: var(--muted); font-size: .875rem; margin: 0 0 .35rem; }
+.headline { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem 1rem; margin: 1.75rem 0 .25rem; }
+.headline strong { font-size: 3.4rem; font-weight: 650; line-height: 1.05; letter-spacing: -.03em; }
+.headline span { font-size: 1.15rem; }
+.status { font-weight: 600; }
+.finished { color: var(--good); } .diverged, .damaged { color: var(--bad); }
+.notice { border-left: 3px solid var(--bad); background: var(--card); padding: .7rem 1rem; margin: 1.25rem 0;
+  max-width: none; }
+code, pre, samp { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-size: .84rem; }
+pre { background: var(--card); border-radius: 6px; padding: .75rem 1rem; margin: .5rem 0; overflow: auto;
+  max-height: 36rem;
+  line-height: 1.5; }
+pre.command { white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; margin-top: 1.5rem; }
+dl.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr)); gap: 1rem 1.5rem;
+  margin: 1.5rem 0 0; }
+dl.facts dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 1.5rem 2rem; }
+div.beside { display: flex; flex-wrap: wrap; gap: 0 3.5rem; } div.beside > * { min-width: 0; }
+figure { margin: 0; min-width: 0; }
+figcaption { margin-bottom: .15rem; }
+figcaption b { color: var(--ink); font-size: .95rem; font-weight: 600; margin-right: .35rem; }
+svg { display: block; width: 100%; max-width: 40rem; height: auto; }
+svg * { stroke-linejoin: round; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .32rem .9rem .32rem 0; text-align: left; border-bottom: 1px solid var(--rule);
+  vertical-align: baseline; }
+th { font-weight: 500; } thead th { color: var(--muted); font-size: .82rem; white-space: nowrap; }
+table.numbers td, table.numbers thead th + th { text-align: right; padding: .32rem 0 .32rem 1.6rem;
+  white-space: nowrap; }
+table.confusion { border-collapse: separate; border-spacing: 2px; margin: .5rem 0; }
+table.confusion th, table.confusion td { border: 0; padding: 0 .3rem; font-size: .8rem; }
+table.confusion tbody th { text-align: right; vertical-align: middle; padding-right: .6rem; white-space: nowrap; }
+table.confusion thead th.tall { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left;
+  padding: .3rem 0; }
+table.confusion thead th { text-align: center; vertical-align: bottom; }
+table.confusion td { min-width: 2.35rem; height: 2rem; text-align: center; border-radius: 3px; vertical-align: middle;
+  background: color-mix(in srgb, var(--cell, var(--rule)) var(--share, 0%), var(--card)); print-color-adjust: exact; }
+table.confusion td.hit { --cell: var(--hit); } table.confusion td.miss { --cell: var(--miss); }
+table.confusion td.full { color: var(--paper); }
+table.confusion td.end { background: none; padding-left: .8rem; text-align: right; white-space: nowrap; }
+.mistakes { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.6rem, 1fr)); gap: 1.4rem 1.1rem;
+  padding: 0;
+  margin: .75rem 0; list-style: none; }
+.mistakes img { display: block; width: 100%; max-width: 9rem; image-rendering: pixelated; border-radius: 4px;
+  background: var(--card); }
+.mistakes div { font-size: .875rem; line-height: 1.4; margin-top: .4rem; overflow-wrap: anywhere; }
+.mistakes .muted { font-size: .8rem; }
+.miss-text { color: var(--miss); font-weight: 600; }
+pre.command span { white-space: nowrap; }
+pre.sample { white-space: pre-wrap; overflow-wrap: anywhere; } pre.sample b { color: var(--muted); font-weight: 500; }
+ul.legend { list-style: none; padding: 0; margin: .5rem 0 1.25rem; display: flex; flex-wrap: wrap;
+  gap: .3rem 1.4rem; font-size: .9rem; }
+.key { font-weight: 700; margin-right: .3rem; }
+details { border-bottom: 1px solid var(--rule); padding: .55rem 0; } summary { cursor: pointer; font-size: .95rem; }
+@media (max-width: 40rem) { dl.facts { grid-template-columns: 1fr 1fr; } h1 { font-size: 1.35rem; } }
+@media print { body { max-width: none; padding: 0; } details { display: none; } pre { max-height: none; }
+h2, figure { break-inside: avoid; } }
+"""

@@ -1,0 +1,88 @@
+"""Numbers as people read them, and HTML in which nothing that was given can become markup."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import Any
+
+
+def metric(name: str, value: float) -> str:
+    """A metric's value: accuracies in per cent, all else with four digits.
+
+    Example:
+      >>> metric("accuracy", 0.99167), metric("loss", 0.031234)
+      ('99.17 %', '0.03123')
+    """
+    if not math.isfinite(value):
+        return str(value)
+    return f"{100 * value:.2f} %" if is_share(name) else f"{value:#.4g}".rstrip(".")
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is a share of one, to be shown in per cent."""
+    return "accuracy" in name
+
+
+def duration(seconds: float) -> str:
+    """Wall time, to the second from a minute on.
+
+    Example:
+      >>> duration(84.21), duration(5025), duration(8.4)
+      ('1 min 24 s', '1 h 23 min', '8.4 s')
+    """
+    if not math.isfinite(seconds):
+        return "unknown"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share, `right` of `total` (Wilson 1927, https://doi.org/10.2307/2276774).
+
+    Unlike the normal approximation it stays inside [0, 1] and has a width when all are right.
+
+    Example:
+      >>> [round(bound, 3) for bound in wilson(357, 360)]
+      [0.976, 0.997]
+    """
+    z2 = 1.959964**2
+    centre = (right + z2 / 2) / (total + z2)
+    half = math.sqrt(z2 * (right * (total - right) / total + z2 / 4)) / (total + z2)
+    return centre - half, centre + half
+
+
+class Html(str):
+    """A string that is HTML already; any other is escaped on its way into an element."""
+
+
+def tag(name: str, *children: Any, **attributes: Any) -> Html:
+    """An element. Children that are not `Html` are escaped; attributes that are None are left out.
+
+    Example:
+      >>> tag("p", "1 < 2", tag("b", "!"), class_="note")
+      '<p class="note">1 &lt; 2<b>!</b></p>'
+    """
+    given = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    if name in ("img", "br"):
+        return Html(f"<{name}{given}>")
+    return Html(f"<{name}{given}>{join(*children)}</{name}>")
+
+
+def join(*children: Any) -> Html:
+    """Pieces one after the other, escaped unless they are `Html`."""
+    return Html("".join(child if isinstance(child, Html) else html.escape(str(child)) for child in children))
+
+
+def table(head: list[Any], rows: list[list[Any]], **attributes: Any) -> Html:
+    """A table; the first cell of each row is its heading. It scrolls sideways where the page is too narrow."""
+    headings = tag("tr", *(tag("th", cell, scope="col") for cell in head))
+    lines = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
+    parts = [tag("thead", headings)] * bool(head) + [tag("tbody", *lines)]
+    return tag("div", tag("table", *parts, **attributes), class_="scroll")

@@ -1,0 +1,1 @@
+"""Training: state, step, loop, checkpoints, and the run directory that records them."""

@@ -1,0 +1,147 @@
+"""A compiled program that takes one step, or several, for one dispatch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deeplab.errors import UserError
+from deeplab.experiment import Experiment
+from deeplab.scale import batch_sharding, check_batch, state_shardings
+from deeplab.tasks.base import Metrics
+from deeplab.train.feed import Feed
+from deeplab.train.state import State
+from deeplab.train.step import guard, make_step
+
+MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A compiled program; `program(state, item, start, count)` takes `count` steps, at most `max_steps`.
+
+    `metrics` has their structure. It gives the new state (the old one is donated), and rows of (metrics, finite), one for each step. Steps after a
+    non-finite one are not taken, in this dispatch or in the next.
+    """
+
+    max_steps: int
+    flops: float | None
+    metrics: Any
+    _call: Callable[..., Any]
+    _feed: Feed
+    _expected: Any
+
+    def merged(self, leaves: Sequence[Any]) -> Metrics:
+        """Metrics from their leaves, as a checkpoint holds them; {} from none."""
+        return jax.tree.unflatten(jax.tree.structure(self.metrics), map(np.float64, leaves)) if leaves else {}
+
+    def __call__(self, state: State, item: Any, start: int, count: int) -> tuple[State, tuple[Metrics, jax.Array]]:
+        feed = self._feed
+        if feed.resident is None:
+            _check_shapes(item, self._expected, start)
+            placed = feed.put(item)
+        else:
+            padded = np.zeros((self.max_steps, item.shape[1]), np.int32)
+            padded[:count] = item
+            placed = feed.put(padded, axis=1)
+        return self._call(state, feed.resident, placed, feed.replicate(np.array([start, count], np.int32)))
+
+
+def compile_program(
+    experiment: Experiment, state: State, feed: Feed, seed: int, steps_per_dispatch: int | None = None
+) -> Program:
+    """Compiles once, ahead of time: a later change of shape is an error, and never a silent compilation.
+
+    Args:
+      experiment: whose step.
+      state: its values are not used, just shapes and placement.
+      feed: the training split.
+      seed: of the order.
+      steps_per_dispatch: at most; 1 without a loop. None chooses.
+
+    Raises:
+      UserError: the batch does not divide over the mesh, or model and data do not fit together.
+    """
+    check_batch(experiment.data.batch_size, feed.mesh)
+    step = guard(make_step(experiment))
+    ids = experiment.data.train_ids(0, seed)
+    if feed.resident is None:
+        max_steps, item = 1, experiment.data.fetch(feed.source, ids[0])
+        placed = feed.put(item)
+    else:
+        max_steps = steps_per_dispatch or choose_steps_per_dispatch(experiment, state, feed, ids[0])
+        item = np.repeat(ids, max_steps, axis=0)
+        placed = feed.put(item, axis=1)
+
+    run = _single(step, feed) if max_steps == 1 else _several(step, feed, max_steps)
+    shardings = state_shardings(state, experiment.rules, feed.mesh)
+    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, None))
+    lowered = jitted.lower(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
+    metrics, _ = lowered.out_info[1]
+    compiled = lowered.compile()
+    cost = compiled.cost_analysis() or {}
+    return Program(max_steps, cost.get("flops"), metrics, compiled, feed, item)
+
+
+def choose_steps_per_dispatch(experiment: Experiment, state: State, feed: Feed, ids: np.ndarray) -> int:
+    """1 on a CPU if the step holds a convolution, whose backward pass is ten times slower inside a loop there."""
+    if jax.default_backend() == "cpu":
+        step = lambda state, arrays, ids: make_step(experiment)(state, feed.fetch(arrays, ids))
+        jaxpr = jax.make_jaxpr(step)(state, feed.resident, jax.ShapeDtypeStruct(ids.shape, ids.dtype))
+        if "conv_general_dilated" in str(jaxpr):
+            return 1
+    return MAX_STEPS
+
+
+def _single(step: Callable, feed: Feed) -> Callable:
+    def run(state: State, arrays: Any, item: Any, bounds: jax.Array) -> tuple[State, tuple[Metrics, jax.Array]]:
+        batch = feed.fetch(arrays, item if feed.resident is None else item[0])
+        # The state's own step lags behind once a step was refused: then this one is refused too.
+        state, metrics, finite = step(state, batch, state.step == bounds[0])
+        return state, jax.tree.map(lambda x: x[None], (metrics, finite))
+
+    return run
+
+
+def _several(step: Callable, feed: Feed, max_steps: int) -> Callable:
+    def run(state: State, arrays: Any, ids: jax.Array, bounds: jax.Array) -> tuple[State, tuple[Metrics, jax.Array]]:
+        start, count = bounds[0], bounds[1]
+
+        def take(i: jax.Array, state: State) -> tuple[State, Metrics, jax.Array]:
+            return step(state, feed.fetch(arrays, ids[i]), True)
+
+        shapes = jax.eval_shape(take, jnp.zeros((), jnp.int32), state)[1:]
+        rows = jax.tree.map(lambda s: jnp.zeros((max_steps, *s.shape), s.dtype), shapes)
+
+        def body(carry: tuple) -> tuple:
+            i, state, rows = carry
+            state, metrics, finite = take(i, state)
+            return i + 1, state, jax.tree.map(lambda r, x: r.at[i].set(x), rows, (metrics, finite))
+
+        def going(carry: tuple) -> jax.Array:
+            i, state, _ = carry
+            return (i < count) & (state.step == start + i)
+
+        _, state, rows = jax.lax.while_loop(going, body, (jnp.zeros((), jnp.int32), state, rows))
+        return state, rows
+
+    return run
+
+
+def _check_shapes(batch: Any, expected: Any, step: int) -> None:
+    for name in expected | batch:
+        given, wanted = (_describe(tree.get(name)) for tree in (batch, expected))
+        if given != wanted:
+            raise UserError(
+                f'batch["{name}"] of training step {step} is {given}, and the step was compiled for {wanted}; every '
+                "batch must have the shapes and dtypes of the first"
+            )
+
+
+def _describe(array: Any) -> str:
+    return "absent" if array is None else f"{array.dtype}[{','.join(map(str, array.shape))}]"

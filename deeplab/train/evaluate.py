@@ -1,0 +1,57 @@
+"""Evaluation: one exact pass over a split."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from deeplab.experiment import Experiment
+from deeplab.tasks.base import Metrics
+from deeplab.train.feed import Feed
+from deeplab.train.state import State
+from deeplab.train.step import make_eval, make_predict
+
+
+def make_evaluator(experiment: Experiment, feed: Feed, split: str) -> Callable[[State], dict[str, float]]:
+    """A function from a state to the split's metrics; compiled at its first call.
+
+    Batches are sent without waiting for one another, and merged in order on the host: exact also for the padded last
+    batch, whose padding has weight 0.
+    """
+    run = _over_batches(make_eval(experiment), feed, split)
+
+    def evaluate(state: State) -> dict[str, float]:
+        parts: list[Metrics] = [jax.tree.map(np.float64, part) for part in jax.device_get(run(state))]
+        merged = parts[0]
+        for part in parts[1:]:
+            merged = jax.tree.map(operator.add, merged, part)
+        return {name: metric.compute() for name, metric in merged.items()}
+
+    return evaluate
+
+
+def predict(experiment: Experiment, state: State, feed: Feed, split: str) -> dict[str, np.ndarray]:
+    """The task's predictions for every example of a split, and their `id`; without the padding."""
+    parts = jax.device_get(_over_batches(make_predict(experiment), feed, split)(state))
+    ids, weight = experiment.data.eval_ids(split)
+    keep = weight.reshape(-1) > 0
+    out = {name: np.concatenate([part[name] for part in parts])[keep] for name in parts[0]}
+    return {"id": ids.reshape(-1)[keep], **out}
+
+
+def _over_batches(function: Callable, feed: Feed, split: str) -> Callable[[State], list[Any]]:
+    """`function(state, batch)` for each batch of a split, jitted once."""
+
+    @jax.jit
+    def run(state: State, arrays: Any, item: Any, weight: jax.Array) -> Any:
+        return function(state, feed.fetch(arrays, item) | {"weight": weight})
+
+    def over(state: State) -> list[Any]:
+        with jax.transfer_guard("disallow"):
+            return [run(state, feed.resident, feed.put(i), feed.put(w)) for i, w in feed.eval_items(split)]
+
+    return over

@@ -1,0 +1,133 @@
+"""What a compiled program reads: data that lives on the device, or batches that arrive one by one.
+
+A set that fits the device is put there once, and the step is given example numbers; a larger one is read on the
+host by a thread that keeps a few batches ahead. The order is the same either way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from deeplab.data.base import Batch, Data, Source
+from deeplab.scale import batch_sharding
+
+_SHARE = 0.25  # of a device's memory that a resident set may take
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """A split, made ready for a mesh.
+
+    Attributes:
+      data: how batches are cut.
+      source: the opened split.
+      mesh: where the batches go.
+      resident: `source.arrays` on the device, or None where batches are assembled on the host.
+    """
+
+    data: Data
+    source: Source
+    mesh: Mesh
+    resident: dict[str, jax.Array] | None
+
+    def fetch(self, arrays: Any, item: Any) -> Batch:
+        """The raw batch, inside the program: `item` is example numbers when resident, and else the batch itself."""
+        if self.resident is None:
+            return item
+        return self.data.fetch(dataclasses.replace(self.source, arrays=arrays), item)
+
+    def put(self, item: Any, axis: int = 0) -> Any:
+        """Places a host batch, or example numbers, over the mesh; `axis` is the batch's."""
+        return jax.device_put(item, batch_sharding(self.mesh, axis))
+
+    def replicate(self, item: Any) -> Any:
+        """Places the same on every device."""
+        return jax.device_put(item, NamedSharding(self.mesh, PartitionSpec()))
+
+    @contextlib.contextmanager
+    def reader(self, start: int, seed: int, end: int) -> Iterator[Callable[[int, int], Any]]:
+        """A function `(step, n)` to the host item of training steps `step` to `step + n`, asked for in order.
+
+        Resident: example numbers [n, B]. From the host: n is 1, and the next batches are read meanwhile.
+        """
+        if self.resident is not None:
+            yield lambda step, n: self.data.train_ids(step, seed, n)
+            return
+        with _Ahead(lambda step: self.data.fetch(self.source, self.data.train_ids(step, seed)[0]), start, end) as items:
+            yield lambda step, n: next(items)
+
+    def eval_items(self, split: str) -> Iterator[tuple[Any, np.ndarray]]:
+        """(item, weight) over one pass of a split."""
+        for ids, weight in zip(*self.data.eval_ids(split), strict=True):
+            yield (ids if self.resident is not None else self.data.fetch(self.source, ids)), weight
+
+
+def make_feed(data: Data, source: Source, mesh: Mesh) -> Feed:
+    """Puts a source on the devices if it fits there; each device of the mesh holds it whole."""
+    if not source.arrays or source.nbytes > _SHARE * _device_memory(mesh):
+        return Feed(data, source, mesh, None)
+    arrays = {name: np.asarray(a) for name, a in source.arrays.items()}
+    return Feed(data, source, mesh, jax.device_put(arrays, NamedSharding(mesh, PartitionSpec())))
+
+
+def _device_memory(mesh: Mesh) -> int:
+    device = mesh.devices.flat[0]
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    # The CPU's devices share the host's memory.
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // mesh.devices.size
+
+
+class _Ahead:
+    """Reads items `start`, `start + 1`, ... in a thread, a few ahead; its error is raised in the reader's place."""
+
+    def __init__(self, read: Callable[[int], Any], start: int, end: int, depth: int = 2):
+        self._queue: queue.Queue = queue.Queue(depth)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(read, start, end), daemon=True)
+
+    def _run(self, read: Callable[[int], Any], start: int, end: int) -> None:
+        try:
+            for i in range(start, end):
+                self._offer((read(i), None))
+                if self._stop.is_set():
+                    return
+            self._offer((None, None))
+        except Exception as error:  # handed over, whatever it is, and raised by the reader
+            error.add_note(f"while reading the batch of training step {i}")
+            self._offer((None, error))
+
+    def _offer(self, item: tuple[Any, Exception | None]) -> None:
+        while not self._stop.is_set():
+            try:
+                return self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def __enter__(self) -> Iterator[Any]:
+        self._thread.start()
+        return self._items()
+
+    def _items(self) -> Iterator[Any]:
+        while True:
+            item, error = self._queue.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()

@@ -1,0 +1,230 @@
+"""The one loop: dispatches pure steps, and calls hooks for every effect.
+
+The device is never waited for: the metrics of one dispatch are read after the next has been sent. Where it pays,
+a dispatch is a loop over several steps, inside the compiled program; how many may change from one dispatch to the
+next without changing a bit of the result, since the program is the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from deeplab.data.base import Batch
+from deeplab.experiment import Experiment
+from deeplab.tasks.base import Metrics
+from deeplab.train.dispatch import Program, compile_program
+from deeplab.train.feed import Feed
+from deeplab.train.state import State
+
+_DISPATCH_SECONDS = 0.1  # long enough to hide the cost of a dispatch (0.2 ms), short enough to answer a signal
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a hook is told.
+
+    Attributes:
+      step: steps taken.
+      num_steps: steps in all.
+      metrics: merged over the steps since the last multiple of `log_every`, on the host; {} where there are none.
+      state: after `step`, for the hooks of `on_state`; it lives until the hook returns.
+    """
+
+    step: int
+    num_steps: int
+    metrics: Metrics
+    state: State | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Hook:
+    """An effect and its moment; made by `on_log`, `on_dispatch` and `on_state`."""
+
+    call: Callable[[Progress], None]
+    moment: Literal["log", "dispatch", "state"]
+    every: int = 1
+
+
+def on_log(call: Callable[[Progress], None]) -> Hook:
+    """Calls every `log_every` steps and after the last, one dispatch late: the device does not wait."""
+    return Hook(call, "log")
+
+
+def on_dispatch(call: Callable[[Progress], None]) -> Hook:
+    """Calls whenever there is news of the device: for progress bars."""
+    return Hook(call, "dispatch")
+
+
+def on_state(every: int, call: Callable[[Progress], None]) -> Hook:
+    """Calls with the state every so many steps, and after the last; the loop waits for the device first."""
+    return Hook(call, "state", every)
+
+
+class NonFinite(Exception):
+    """The loss or the gradient of a step was not finite.
+
+    Attributes:
+      state: as it was before that step.
+      batch: the raw batch of that step.
+    """
+
+    def __init__(self, state: State, batch: Batch, metrics: dict[str, float]):
+        super().__init__(f"step {int(state.step) + 1}: {metrics}")
+        self.state, self.batch, self.metrics = state, batch, metrics
+
+
+def fit(
+    experiment: Experiment,
+    state: State,
+    feed: Feed,
+    *,
+    hooks: Sequence[Hook] = (),
+    log_every: int = 100,
+    seed: int = 0,
+    num_steps: int | None = None,
+    metrics: Sequence[Any] = (),
+    program: Program | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Progress:
+    """Trains from `state.step` to `num_steps`.
+
+    Args:
+      experiment: what is trained, and how.
+      state: where to begin; it is donated, and must not be used again.
+      feed: the training split, see `make_feed`.
+      hooks: the effects; those of one moment are called in this order.
+      log_every: steps over which metrics are merged.
+      seed: of the order of the examples.
+      num_steps: the step to stop after; the experiment's own when None.
+      metrics: the leaves of `Progress.metrics` when the state was saved; so that logs go on bit by bit.
+      program: from `compile_program`; made when None.
+      stop: asked between dispatches; the loop ends early when it says True.
+
+    Returns:
+      Where it ended, with the state.
+
+    Raises:
+      NonFinite: a loss or a gradient was NaN or infinite.
+      UserError: the batch does not divide over the mesh, or a batch has another shape than the first.
+    """
+    end = experiment.num_steps if num_steps is None else num_steps
+    step = int(state.step)
+    program = program or compile_program(experiment, state, feed, seed)
+    log = _Log(hooks, log_every, end, program.merged(metrics))
+    pace = _Pace(program.max_steps)
+    pending: _Sent | None = None
+    with feed.reader(step, seed, end) as read:
+        while step < end and not stop():
+            count = min(pace.steps, _next_boundary(step, end, hooks) - step)
+            item = read(step, count)
+            with jax.transfer_guard("disallow"):
+                state, rows = program(state, item, step, count)
+            sent, pending = pending, _Sent(step, count, rows, item)
+            step += count
+            _read(sent, log, state, feed)
+            if step == _next_boundary(step - 1, end, hooks):
+                _read(pending, log, state, feed)
+                pending = None
+                log.state_hooks(step, state)
+                pace.restart()
+            else:
+                pace.sent(count)
+        _read(pending, log, state, feed)
+    return Progress(step, end, log.metrics, state)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sent:
+    """A dispatch whose metrics have not been read."""
+
+    start: int
+    count: int
+    rows: tuple[Metrics, jax.Array]
+    item: Any
+
+
+class _Log:
+    """Merges metrics on the host, one step after another: so the sums do not depend on the dispatches."""
+
+    def __init__(self, hooks: Sequence[Hook], every: int, end: int, metrics: Metrics):
+        self._hooks, self._every, self._end = hooks, every, end
+        self.metrics = metrics
+
+    def add(self, start: int, count: int, rows: Metrics) -> None:
+        """Rows of the steps `start + 1` to `start + count`."""
+        done = 0
+        while done < count:
+            upto = min(count, (start + done) // self._every * self._every + self._every - start)
+            part = jax.tree.map(lambda x: x[done:upto], rows)  # noqa: B023 (called at once)
+            self.metrics = jax.tree.map(_add_in_order, self.metrics, part) if self.metrics else _sum_in_order(part)
+            done = upto
+            step = start + done
+            if step % self._every == 0 or step == self._end:
+                self._call("log", Progress(step, self._end, self.metrics))
+            if step % self._every == 0:
+                self.metrics = {}
+        self._call("dispatch", Progress(start + count, self._end, self.metrics))
+
+    def state_hooks(self, step: int, state: State) -> None:
+        self._call("state", Progress(step, self._end, self.metrics, state))
+
+    def _call(self, moment: str, progress: Progress) -> None:
+        for hook in self._hooks:
+            if hook.moment == moment and (progress.step % hook.every == 0 or progress.step == self._end):
+                hook.call(progress)
+
+
+def _add_in_order(total: Any, rows: Any) -> Any:
+    """total + rows[0] + rows[1] + ...; numpy's sum would group them by the number of rows."""
+    return np.cumsum(np.concatenate([np.asarray(total, np.float64)[None], rows], dtype=np.float64), axis=0)[-1]
+
+
+def _sum_in_order(rows: Metrics) -> Metrics:
+    return jax.tree.map(lambda x: _add_in_order(np.zeros(x.shape[1:]), x), rows)
+
+
+def _next_boundary(step: int, end: int, hooks: Sequence[Hook]) -> int:
+    """The first step after `step` at which a hook needs the state."""
+    return min([end, *((step // h.every + 1) * h.every for h in hooks if h.moment == "state")])
+
+
+def _read(sent: _Sent | None, log: _Log, state: State, feed: Feed) -> None:
+    """Waits for a dispatch, and hands its metrics on."""
+    if sent is None:
+        return
+    metrics, finite = jax.device_get(sent.rows)
+    if finite[: sent.count].all():
+        return log.add(sent.start, sent.count, metrics if len(finite) == sent.count else _head(metrics, sent.count))
+    first = int(np.argmin(finite))
+    item = sent.item if feed.resident is None else feed.data.fetch(feed.source, sent.item[first])
+    row = jax.tree.map(lambda x: np.float64(x[first]), metrics)
+    raise NonFinite(state, item, {name: metric.compute() for name, metric in row.items()})
+
+
+def _head(rows: Metrics, count: int) -> Metrics:
+    return jax.tree.map(lambda x: x[:count], rows)
+
+
+class _Pace:
+    """How many steps a dispatch takes: more while dispatches are short. No number of the run depends on it."""
+
+    def __init__(self, max_steps: int):
+        self.steps, self._max = 1, max_steps
+        self._since: float | None = None
+
+    def sent(self, count: int) -> None:
+        now = time.monotonic()
+        full = self._since is not None and count == self.steps
+        if full and now - self._since < _DISPATCH_SECONDS / 2:  # type: ignore[operator]  # not None: `full` says so
+            self.steps = min(self.steps * 2, self._max)
+        self._since = now
+
+    def restart(self) -> None:
+        """Forgets the time, which a hook has spent."""
+        self._since = None

@@ -1,0 +1,180 @@
+"""A run, from an empty directory or from its last checkpoint, to its end: the pieces put together.
+
+The loop itself is `fit`. Here is what a run has around it: the state restored or made, evaluations and checkpoints at
+their cadence, metrics written, a signal obeyed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from deeplab.data.base import Data, Source
+from deeplab.experiment import Experiment
+from deeplab.scale import state_shardings
+from deeplab.train.checkpoint import Checkpoints
+from deeplab.train.dispatch import Program, compile_program
+from deeplab.train.evaluate import make_evaluator
+from deeplab.train.feed import Feed, make_feed
+from deeplab.train.loop import Hook, Progress, fit, on_log, on_state
+from deeplab.train.state import State, init
+
+Write = Callable[[int, str, dict[str, float]], None]
+"""A sink of metrics: (step, split, values)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """Everything opened, restored and compiled, at the first step to take.
+
+    Attributes:
+      experiment: what is trained.
+      state: where to begin.
+      extra: what the checkpoint said beside the state: {} at the start.
+      feed: the training split.
+      eval_feed: the split of the evaluations.
+      program: the compiled steps.
+      compile_seconds: what compiling took.
+    """
+
+    experiment: Experiment
+    state: State
+    extra: dict[str, Any]
+    feed: Feed
+    eval_feed: Feed
+    program: Program
+    compile_seconds: float
+
+
+def prepare(
+    experiment: Experiment,
+    checkpoints: Checkpoints,
+    mesh: Mesh,
+    *,
+    seed: int,
+    open_source: Callable[[Data, str], Source],
+    steps_per_dispatch: int | None = None,
+) -> Ready:
+    """Opens the data, restores the newest sound checkpoint (or makes the first state), and compiles.
+
+    Args:
+      experiment: what is to be trained.
+      checkpoints: of the run.
+      mesh: the devices.
+      seed: of the weights and of the order.
+      open_source: gives a split of the data; the effect of opening is the caller's.
+      steps_per_dispatch: at most; chosen when None.
+    """
+    data = experiment.data
+    make = functools.partial(init, experiment)
+    shapes = jax.eval_shape(make, jax.random.key(seed))
+    shardings = state_shardings(shapes, experiment.rules, mesh)
+    abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
+    feed = make_feed(data, open_source(data, "train"), mesh)
+    eval_feed = make_feed(data, open_source(data, data.eval_split), mesh)
+    found = checkpoints.latest(abstract)
+    # Made by a program whose outputs are sharded: no device ever holds the whole.
+    state, extra = found or (jax.jit(make, out_shardings=shardings)(jax.random.key(seed)), {})
+    began = time.monotonic()
+    program = compile_program(experiment, state, feed, seed, steps_per_dispatch)
+    return Ready(experiment, state, extra, feed, eval_feed, program, time.monotonic() - began)
+
+
+def train(
+    ready: Ready,
+    checkpoints: Checkpoints,
+    write: Write,
+    *,
+    seed: int,
+    log_every: int | None = None,
+    checkpoint_every: int | None = None,
+    hooks: Sequence[Hook] = (),
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Progress, dict[str, float], float]:
+    """Trains to the end, or to the first dispatch after `stop` says so; the last state is always saved.
+
+    Args:
+      ready: from `prepare`.
+      checkpoints: of the run.
+      write: where metrics go.
+      seed: the one that `prepare` was given.
+      log_every: steps merged into one row of training metrics; a hundredth of the run when None.
+      checkpoint_every: steps between checkpoints; as the evaluations when None.
+      hooks: further effects.
+      stop: asked between dispatches.
+
+    Returns:
+      Where it ended, the evaluation at the last step ({} where it was stopped before), and the training seconds so
+      far, this run directory's earlier sessions included.
+    """
+    experiment, split = ready.experiment, ready.experiment.data.eval_split
+    end = experiment.num_steps
+    eval_every = experiment.eval_every or max(experiment.data.steps_per_epoch, end // 20)
+    evaluate = make_evaluator(experiment, ready.eval_feed, split)
+    evaluation: dict[str, float] = dict(ready.extra.get("evaluation", {}))
+    clock = _Clock(ready.extra.get("seconds", 0.0))
+
+    def log(progress: Progress) -> None:
+        values = {name: metric.compute() for name, metric in progress.metrics.items()}
+        write(progress.step, "train", values | {"seconds": clock.seconds(), "steps_per_second": clock.rate(progress.step)})
+
+    def on_eval(progress: Progress) -> None:
+        assert progress.state is not None
+        evaluation.clear()
+        evaluation.update(evaluate(progress.state))
+        write(progress.step, split, evaluation | {"seconds": clock.seconds()})
+        save(progress, evaluation)
+
+    def save(progress: Progress, metrics: dict[str, float] | None = None, force: bool = False) -> None:
+        extra = {
+            "metrics": [x.tolist() for x in jax.tree.leaves(progress.metrics)],
+            "seconds": clock.seconds(),
+            "evaluation": evaluation if progress.step == end else {},
+        }
+        checkpoints.save(progress.step, progress.state, metrics=metrics, extra=extra, force=force or progress.step == end)
+
+    cadence = [on_log(log), on_state(eval_every, on_eval)]
+    if checkpoint_every:
+        cadence.append(on_state(checkpoint_every, save))
+    clock.start(int(ready.state.step))
+    last = fit(
+        experiment,
+        ready.state,
+        ready.feed,
+        hooks=[*cadence, *hooks],
+        log_every=log_every or max(1, end // 100),
+        seed=seed,
+        metrics=ready.extra.get("metrics", ()),
+        program=ready.program,
+        stop=stop,
+    )
+    if last.step < end:
+        save(last, force=True)
+    checkpoints.wait()
+    return last, evaluation, clock.seconds()
+
+
+class _Clock:
+    """Training seconds, over all sessions of a run, and the rate since the last row. Reports only: no step depends on it."""
+
+    def __init__(self, before: float):
+        self._before, self._began, self._last = before, time.monotonic(), (0, time.monotonic())
+
+    def start(self, step: int) -> None:
+        self._began = time.monotonic()
+        self._last = (step, self._began)
+
+    def seconds(self) -> float:
+        return round(self._before + time.monotonic() - self._began, 3)
+
+    def rate(self, step: int) -> float:
+        """Steps a second since it was last asked."""
+        before, now = self._last, time.monotonic()
+        self._last = (step, now)
+        return (step - before[0]) / max(now - before[1], 1e-9)

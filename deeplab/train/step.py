@@ -1,0 +1,110 @@
+"""One training step, and one evaluation batch: pure functions of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from deeplab.data.base import Batch
+from deeplab.experiment import Experiment
+from deeplab.tasks.base import Apply, Mean, Metrics
+from deeplab.train import dropout
+from deeplab.train.state import State
+
+Step = Callable[[State, Batch], tuple[State, Metrics]]
+
+
+def make_step(experiment: Experiment) -> Step:
+    """The training step, `(state, raw batch) -> (state, metrics)`; pure, to be jitted once with `donate_argnums=0`.
+
+    With examples b of loss l_b and weight w_b, the gradient is that of sum(w_b l_b) / sum(w_b). The metrics are the
+    task's, and `loss` and `grad_norm`; each merges by addition.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from experiments.image_digits import experiment
+      >>> exp = experiment()
+      >>> step = jax.jit(dl.make_step(exp), donate_argnums=0)
+      >>> state, metrics = step(dl.init(exp, jax.random.key(0)), next(exp.data.batches("train")))
+      >>> sorted(metrics)
+      ['accuracy', 'grad_norm', 'loss']
+    """
+
+    def step(state: State, batch: Batch) -> tuple[State, Metrics]:
+        augment_key, task_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        batch = experiment.data.transform(batch, augment_key)
+
+        def objective(params: Any) -> tuple[jax.Array, Any]:
+            apply = bind(experiment, params, state.variables, batch)
+            out = experiment.task.loss(apply, batch, task_key)
+            return out.loss.total / out.loss.count, out
+
+        grads, out = jax.grad(objective, has_aux=True)(state.params)
+        updates, opt_state = experiment.optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        norm = optax.tree.norm(grads)
+        metrics = {"loss": out.loss, **out.metrics, "grad_norm": Mean(norm, jnp.ones_like(norm))}
+        return State(state.step + 1, params, out.variables, opt_state, state.key), metrics
+
+    return step
+
+
+def bind(experiment: Experiment, params: Any, variables: Any, batch: Batch) -> Apply:
+    """The model as a function of its inputs alone: what a `Task` is given."""
+
+    def apply(*inputs: Any, train: bool = False, key: jax.Array | None = None) -> tuple[Any, Any]:
+        bound = {"params": params, **variables}
+        with dropout.by_example(batch["id"]):
+            if not train:
+                return experiment.model.apply(bound, *inputs, train=False), variables
+            outputs, updated = experiment.model.apply(
+                bound, *inputs, train=True, rngs={"dropout": key}, mutable=list(variables)
+            )
+        return outputs, {**variables, **updated}
+
+    return apply
+
+
+def make_eval(experiment: Experiment) -> Callable[[State, Batch], Metrics]:
+    """The metrics of one evaluation batch, `(state, raw batch) -> metrics`; pure."""
+
+    def evaluate(state: State, batch: Batch) -> Metrics:
+        batch = experiment.data.transform(batch)
+        return experiment.task.metrics(bind(experiment, state.params, state.variables, batch), batch)
+
+    return evaluate
+
+
+def make_predict(experiment: Experiment) -> Callable[[State, Batch], dict[str, jax.Array]]:
+    """The task's predictions for one batch, `(state, raw batch) -> arrays [B, ...]`; pure."""
+
+    def predict(state: State, batch: Batch) -> dict[str, jax.Array]:
+        batch = experiment.data.transform(batch)
+        return experiment.task.predict(bind(experiment, state.params, state.variables, batch), batch)
+
+    return predict
+
+
+def guard(step: Step) -> Callable[[State, Batch, Any], tuple[State, Metrics, jax.Array]]:
+    """The step that refuses to go on from nonsense: `(state, batch, allowed) -> (state, metrics, finite)`.
+
+    Where the loss or the gradient is not finite (or the step is not allowed) the state stays what it was, so that
+    the very same step can be replayed from it. The choice joins the optimizer's elementwise pass.
+    """
+
+    def guarded(state: State, batch: Batch, allowed: Any) -> tuple[State, Metrics, jax.Array]:
+        new, metrics = step(state, batch)
+        finite = jnp.isfinite(metrics["loss"].total) & jnp.isfinite(metrics["grad_norm"].total)
+        return jax.tree.map(lambda a, b: _where(finite & allowed, a, b), new, state), metrics, finite
+
+    return guarded
+
+
+def _where(condition: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+        return a  # the key never changes
+    return jnp.where(condition, a, b)

@@ -1,0 +1,157 @@
+"""A run directory that is foreign, full, held or torn: said before anything is changed. Rows are the fault matrix's."""
+
+import errno
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from deeplab.errors import UserError
+from deeplab.train.record import Run, cut_rows
+
+MANIFEST = {"experiment": "toy", "arguments": {"width": 8}, "seed": 0}
+PRELUDE = "import sys, time\nfrom deeplab.train.record import Run\n"
+
+
+def open_run(directory, **change):
+    return Run.open(directory, MANIFEST | change, "def experiment(width=8): ...")
+
+
+def test_a_foreign_directory_is_refused_and_untouched(tmp_path):
+    """Row 32."""
+    (tmp_path / "thesis.tex").write_text("chapter 1")
+    with pytest.raises(UserError, match=r"no run directory, and not empty \(thesis.tex\): nothing was written"):
+        open_run(tmp_path)
+    with pytest.raises(UserError, match="no run directory"):
+        Run.open(tmp_path, MANIFEST, "", fresh=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("where", ["a file", "below a file", "no permission"])
+def test_a_directory_that_cannot_be_written_is_said_at_the_start(tmp_path, where):
+    """Row 32."""
+    if where == "no permission" and os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    (tmp_path / "file").write_text("")
+    directory = {"a file": tmp_path / "file", "below a file": tmp_path / "file/run", "no permission": tmp_path / "run"}
+    tmp_path.chmod(0o500 if where == "no permission" else 0o700)
+    try:
+        with pytest.raises(UserError, match="cannot write to .*--run-dir"):
+            open_run(directory[where])
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("failing", ["mkdir", "open", "pwrite", "replace"])
+@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC])
+def test_a_read_only_or_full_disk_is_said_at_the_start(tmp_path, monkeypatch, failing, code):
+    """Rows 31 and 32, by failing system calls: a read-only mount needs root."""
+
+    def fail(*args, **kwargs):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=os.strerror(code)):
+        patch.setattr(os, failing, fail)
+        open_run(tmp_path / "run")
+    open_run(tmp_path / "run").close()  # what was begun is no hindrance
+
+
+def test_a_full_disk_stops_the_rows_with_a_reason(tmp_path, monkeypatch):
+    """Row 31: half a row is cut by the next session."""
+    with open_run(tmp_path) as run:
+        run.restore(0)
+        run.append(1, "train", {"loss": 1.0})
+        write = os.write
+        with monkeypatch.context() as patch, pytest.raises(UserError, match="No space left"):
+            patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:5]))
+            run.append(2, "train", {"loss": 0.5})
+    with open_run(tmp_path) as run:
+        run.restore(2)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "split": "train", "loss": 1.0}\n'
+
+
+def test_a_second_process_is_refused_and_a_killed_one_frees_the_directory(tmp_path):
+    """Row 33."""
+    directory = tmp_path / "run"
+    code = PRELUDE + f"run = Run.open(sys.argv[1], {MANIFEST!r}, '')\nprint('held', flush=True)\ntime.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code, directory], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        before = (directory / "run.json").read_bytes()
+        with pytest.raises(
+            UserError, match=f"in use by process {holder.pid} on {re.escape(socket.gethostname())}"
+        ) as error:
+            open_run(directory)
+        assert error.value.exit_code == 2
+        assert (directory / "run.json").read_bytes() == before
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        holder.stdout.close()
+    Run.open(directory, MANIFEST, "").close()
+
+
+def test_rows_torn_by_a_kill_are_cut(tmp_path):
+    """Row 49: killed while it writes rows as fast as it can, and torn at every byte."""
+    code = PRELUDE + (
+        f"run = Run.open(sys.argv[1], {MANIFEST!r}, '')\nrun.restore(0)\nprint('held', flush=True)\n"
+        "for step in range(1, 10**9):\n    run.append(step, 'train', {'loss': 1 / step})"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "held\n"
+    path = tmp_path / "metrics.jsonl"
+    while path.stat().st_size < 1000:
+        pass
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    cut_rows(path, 20)
+    clean = b"".join(json.dumps({"step": s, "split": "train", "loss": 1 / s}).encode() + b"\n" for s in range(1, 21))
+    assert path.read_bytes() == clean
+    last = clean.rstrip(b"\n").rindex(b"\n") + 1
+    for end in range(last, len(clean)):
+        path.write_bytes(clean[:end])
+        cut_rows(path, 20)
+        assert path.read_bytes() == clean[:last]
+
+
+def test_a_damaged_row_is_dropped_with_a_warning(tmp_path):
+    """Row 49: in the middle it was no kill."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n\x00\x00garbage\n{"step": 2}\n')
+    with pytest.warns(UserWarning, match=r"lines \[2\] are no rows"):
+        cut_rows(path, 5)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"history": 3}', "[" * 100_000, "\x00"])
+def test_a_damaged_record_is_not_taken_for_another_run(tmp_path, text):
+    """Row 45: JSON only."""
+    open_run(tmp_path).close()
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UserError, match=r"run.json is damaged.*--fresh"):
+        open_run(tmp_path)
+    assert (tmp_path / "run.json").read_text() == text
+
+
+@pytest.mark.parametrize("text", ["raise SystemExit", "import os; os.mkdir('exploded')", "(" * 50_000, "\x00"])
+def test_the_source_of_a_run_is_never_run(tmp_path, monkeypatch, text):
+    """Row 45."""
+    monkeypatch.chdir(tmp_path)
+    open_run(tmp_path / "run").close()
+    (tmp_path / "run/source.py").write_text(text)
+    with pytest.raises(UserError, match="source"):
+        open_run(tmp_path / "run")
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_killed_while_it_begins(tmp_path):
+    """Row 13: a directory with a lock and nothing else is that of a run which never began."""
+    (tmp_path / "run.lock").write_text("process 1 on elsewhere")
+    (tmp_path / "run.json.tmp").write_text("{")
+    open_run(tmp_path).close()

@@ -1,0 +1,160 @@
+"""Laws that every model keeps: one table of members, and each law a test over it."""
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deeplab.models import cnn, mlp, resnet
+from deeplab.nn.norm import batch_norm, group_norm, no_norm
+
+
+class Member(NamedTuple):
+    make: Callable[[], nn.Module]
+    inputs: Callable[[int], jax.Array]  # of a batch size
+    output: tuple[int, ...]  # shape of one example's logits
+    rules: Any = ()
+
+
+def images(*shape: int) -> Callable[[int], jax.Array]:
+    return lambda batch: jax.random.normal(jax.random.key(1), (batch, *shape))
+
+
+def partial(family: type[nn.Module], variants: dict[str, dict[str, Any]], **arguments: Any) -> Callable[[], nn.Module]:
+    return functools.partial(family, **variants["test"], **arguments)
+
+
+small = images(8, 8, 1)
+residual = functools.partial(partial, resnet.ResNet, resnet.VARIANTS, num_classes=5)
+MEMBERS = {
+    "mlp": Member(partial(mlp.MLP, mlp.VARIANTS, num_classes=5), small, (5,), mlp.RULES),
+    "mlp_norm_dropout": Member(
+        partial(mlp.MLP, mlp.VARIANTS, num_classes=5, norm=batch_norm, dropout=0.5), small, (5,), mlp.RULES
+    ),
+    "cnn": Member(partial(cnn.CNN, cnn.VARIANTS, num_classes=5), small, (5,), cnn.RULES),
+    "cnn_norm_dropout": Member(
+        partial(cnn.CNN, cnn.VARIANTS, num_classes=5, norm=batch_norm, dropout=0.5), small, (5,), cnn.RULES
+    ),
+    "resnet": Member(residual(), small, (5,), resnet.RULES),
+    "resnet_group_norm": Member(residual(norm=group_norm), small, (5,), resnet.RULES),
+    "resnet_no_norm_dropout": Member(residual(norm=no_norm, dropout=0.5), small, (5,), resnet.RULES),
+    "resnet_imagenet_stem": Member(residual(stem=resnet.ImageNetStem), images(16, 16, 3), (5,), resnet.RULES),
+    "resnet_bottleneck": Member(residual(block=resnet.BottleneckBlock), small, (5,), resnet.RULES),
+}
+VARIANTS = {
+    "mlp": (mlp.MLP, mlp.VARIANTS, {"num_classes": 10}, (2, 28, 28, 1)),
+    "cnn": (cnn.CNN, cnn.VARIANTS, {"num_classes": 10}, (2, 28, 28, 1)),
+    "resnet": (resnet.ResNet, resnet.VARIANTS, {"num_classes": 1000}, (2, 64, 64, 3)),
+}
+each = pytest.mark.parametrize("name", MEMBERS)
+
+
+def train(model: nn.Module, variables: Any, x: jax.Array) -> tuple[jax.Array, Any]:
+    """Logits in training, and the collections it changes."""
+    mutable = [name for name in variables if name != "params"]
+    return model.apply(variables, x, train=True, mutable=mutable, rngs={"dropout": jax.random.key(2)})
+
+
+@functools.cache
+def init(name: str) -> Any:
+    """Variables of a member; compiled, and made once."""
+    member = MEMBERS[name]
+    return jax.jit(member.make().init)(jax.random.key(0), member.inputs(2))
+
+
+@functools.cache
+def evaluate(name: str) -> Callable[[Any, jax.Array], jax.Array]:
+    return jax.jit(MEMBERS[name].make().apply)
+
+
+def paths(tree: Any) -> list[str]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+
+
+@each
+def test_training_has_the_shape_and_finite_gradients(name):
+    """Most parameters get some gradient; none is NaN."""
+    member, variables = MEMBERS[name], init(name)
+    target = jax.random.normal(jax.random.key(3), (4, *member.output))
+
+    @jax.jit
+    def gradient(params, x):
+        def loss(params):
+            logits, _ = train(member.make(), {**variables, "params": params}, x)
+            assert logits.shape == target.shape
+            return jnp.mean((logits - target) ** 2)
+
+        return jax.grad(loss)(params)
+
+    grads = gradient(variables["params"], member.inputs(4))
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
+    # A residual branch that starts as nothing passes no gradient in the first step; its last scale gets one.
+    silent = [p for p, g in zip(paths(grads), jax.tree.leaves(grads), strict=True) if not jnp.any(g)]
+    assert all(re.search(r"block\d+/(conv|norm)\d", path) for path in silent)
+
+
+@each
+def test_jit_changes_nothing(name):
+    member, variables, x = MEMBERS[name], init(name), MEMBERS[name].inputs(6)
+    logits = evaluate(name)(variables, x)
+    assert logits.shape == (6, *member.output)
+    np.testing.assert_allclose(logits, member.make().apply(variables, x), rtol=1e-4, atol=1e-5)
+
+
+@each
+def test_evaluation_is_deterministic_and_needs_no_randomness(name):
+    variables, x = init(name), MEMBERS[name].inputs(6)
+    np.testing.assert_array_equal(evaluate(name)(variables, x), evaluate(name)(variables, x))
+
+
+@each
+def test_evaluation_treats_each_example_by_itself(name):
+    """So whatever pads the last batch changes nothing."""
+    variables, x = init(name), MEMBERS[name].inputs(6)
+    mixed = jnp.concatenate([x[:2], jnp.flip(x[2:], axis=0) * 0])
+    whole, part = evaluate(name)(variables, x), evaluate(name)(variables, mixed)
+    np.testing.assert_allclose(whole[:2], part[:2], rtol=1e-4, atol=1e-5)
+
+
+@each
+def test_evaluation_changes_no_variable(name):
+    member, variables = MEMBERS[name], init(name)
+    mutable = [collection for collection in variables if collection != "params"]
+    apply = jax.jit(functools.partial(member.make().apply, mutable=mutable))
+    _, after = apply(variables, member.inputs(6))
+    jax.tree.map(np.testing.assert_array_equal, dict(after), {c: variables[c] for c in mutable})
+
+
+@each
+def test_every_leaf_has_a_name_of_its_own(name):
+    """Linen's own names, such as Dense_0, move when a layer is added, and old checkpoints no longer fit."""
+    named = paths(init(name))
+    assert len(set(named)) == len(named)
+    assert not [path for path in named if re.search(r"[A-Z]\w*_\d+", path)]
+
+
+@each
+def test_every_rule_matches_and_fits(name):
+    params, rules = init(name)["params"], MEMBERS[name].rules
+    for path, leaf in zip(paths(params), jax.tree.leaves(params), strict=True):
+        spec = next((spec for pattern, spec in rules if re.search(pattern, path)), ())
+        assert len(spec) <= leaf.ndim, f"{path}: {spec} for {leaf.shape}"
+    for pattern, _ in rules:
+        assert any(re.search(pattern, path) for path in paths(params)), f"{pattern} matches no parameter"
+
+
+@pytest.mark.parametrize("family", VARIANTS.values(), ids=VARIANTS)
+def test_every_variant_has_its_shape(family):
+    module, variants, arguments, shape = family
+    assert "test" in variants
+    for variant in variants.values():
+        model = module(**variant, **arguments)
+        logits, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+        assert logits.shape == (shape[0], arguments["num_classes"])

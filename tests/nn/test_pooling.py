@@ -1,0 +1,56 @@
+"""Pooling by reshape equals `nn.max_pool`, in value and in gradient."""
+
+import flax.linen as nn
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deeplab.nn.pooling import global_mean, max_pool
+
+
+def distinct(shape):
+    """Images without ties: where a window holds its maximum twice the two gradients differ, and both are right."""
+    return jnp.asarray(np.random.default_rng(0).permutation(np.prod(shape)).reshape(shape), jnp.float32)
+
+
+@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.given(height=st.integers(1, 9), width=st.integers(1, 9), window=st.integers(1, 3), stride=st.integers(1, 3))
+def test_equals_flax(height, width, window, stride):
+    hypothesis.assume(window <= min(height, width))
+    x = distinct((2, height, width, 3))
+    expected = nn.max_pool(x, (window, window), (stride, stride))
+    np.testing.assert_array_equal(max_pool(x, window, stride), expected)
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_gradient_equals_flax(size):
+    x = distinct((2, size, size, 3))
+    cotangent = jnp.arange(2 * 2 * 2 * 3, dtype=jnp.float32).reshape(2, 2, 2, 3)
+    ours = jax.grad(lambda x: jnp.vdot(max_pool(x, 2), cotangent))(x)
+    theirs = jax.grad(lambda x: jnp.vdot(nn.max_pool(x, (2, 2), (2, 2)), cotangent))(x)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_padding_is_minus_infinity():
+    x = -jnp.ones((1, 4, 4, 1))
+    np.testing.assert_array_equal(max_pool(x, 3, stride=2, padding=((1, 1), (1, 1))), -jnp.ones((1, 2, 2, 1)))
+
+
+def test_ties_share_their_gradient():
+    gradient = jax.grad(lambda x: max_pool(x, 2).sum())(jnp.zeros((1, 2, 2, 1)))
+    np.testing.assert_array_equal(gradient, jnp.full((1, 2, 2, 1), 0.25))
+
+
+def test_tiling_has_no_select_and_scatter():
+    """The reason of this function: the gradient of `reduce_window` is slow on a CPU."""
+    gradient = jax.make_jaxpr(jax.grad(lambda x: max_pool(x, 2).sum()))(jnp.ones((1, 8, 8, 1)))
+    assert "reduce_window" not in str(gradient)
+    assert "select_and_scatter" not in str(gradient)
+
+
+def test_global_mean():
+    x = jnp.arange(24.0).reshape(2, 2, 2, 3)
+    np.testing.assert_allclose(global_mean(x), np.asarray(x).mean((1, 2)), rtol=1e-6)

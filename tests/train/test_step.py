@@ -1,0 +1,120 @@
+"""Laws of one step."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from deeplab.experiment import traced_arguments
+from deeplab.train.dropout import by_example
+from deeplab.train.state import init
+from deeplab.train.step import make_eval, make_step
+from tests import toys
+
+
+def _batch(exp, ids=None):
+    source = exp.data.open("train")
+    return exp.data.fetch(source, exp.data.train_ids(0, 0)[0] if ids is None else ids)
+
+
+def test_init_is_the_same_under_jit_and_abstractly():
+    exp = toys.experiment()
+    state = init(exp, jax.random.key(3))
+    assert toys.same(state, jax.jit(lambda key: init(exp, key))(jax.random.key(3)))
+    shapes = jax.eval_shape(lambda key: init(exp, key), jax.random.key(3))
+    assert jax.tree.map(lambda s: s.shape, shapes) == jax.tree.map(jnp.shape, state)
+
+
+def test_padding_changes_nothing():
+    """A batch padded with examples of weight 0 gives the loss and the gradient of the batch without them."""
+    exp = toys.experiment(norm=False)
+    state, batch = init(exp, jax.random.key(0)), _batch(exp)
+    half = {name: x[:8] for name, x in batch.items()}
+    garbage = {name: np.full_like(x[8:], 3) for name, x in batch.items()} | {"weight": np.zeros(8, np.float32)}
+    padded = {name: np.concatenate([half[name], garbage[name]]) for name in batch}
+    a, b = (jax.jit(make_step(exp))(state, x)[1] for x in (half, padded))
+    for name in a:
+        np.testing.assert_allclose(a[name].compute(), b[name].compute(), rtol=1e-5)
+
+
+def test_loss_falls():
+    exp = toys.experiment()
+    state, step = init(exp, jax.random.key(0)), jax.jit(make_step(exp))
+    losses = []
+    for batch in dataclasses.replace(exp.data, steps=150).batches("train"):
+        state, metrics = step(state, batch)
+        losses.append(metrics["loss"].compute())
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
+
+
+def test_randomness_follows_the_example_not_its_place():
+    """Dropout and augmentation: rows permuted in, rows permuted out."""
+    exp = toys.experiment(norm=False, label_smoothing=0.0)
+    state, ids = init(exp, jax.random.key(0)), np.arange(16, dtype=np.int32)
+    order = np.random.default_rng(0).permutation(16)
+
+    def logits(ids):
+        batch = exp.data.transform(_batch(exp, ids), jax.random.key(7))
+        with by_example(batch["id"]):
+            return exp.model.apply({"params": state.params}, batch["image"], train=True, rngs={"dropout": state.key})
+
+    np.testing.assert_allclose(logits(ids)[order], logits(ids[order]), rtol=1e-6)
+    np.testing.assert_allclose(logits(ids)[:4], logits(ids[:4]), rtol=1e-6)
+
+
+def test_dropout_keeps_the_mean_and_drops_at_its_rate():
+    layer, x, ids = nn.Dropout(0.3, deterministic=False), jnp.ones((64, 100)), jnp.arange(64)
+    with by_example(ids):
+        out = layer.apply({}, x, rngs={"dropout": jax.random.key(0)})
+    assert abs(float((out == 0).mean()) - 0.3) < 0.02
+    assert abs(float(out.mean()) - 1) < 0.03
+    assert not jnp.array_equal(out[0], out[1])
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_dropout_at_its_ends(rate):
+    def total(x, rate):
+        with by_example(jnp.arange(4)):
+            return nn.Dropout(rate, deterministic=False).apply({}, x, rngs={"dropout": jax.random.key(0)}).sum()
+
+    value, grad = jax.value_and_grad(total)(jnp.ones((4, 5)), jnp.float32(rate))
+    assert float(value) == (20.0 if rate == 0 else 0.0)
+    assert bool(jnp.isfinite(grad).all())
+
+
+def test_step_vmapped_over_all_floats_is_the_solo_steps():
+    """The law of experiments, on the toy; tests/test_experiments.py holds it for every experiment."""
+    floats = traced_arguments(toys.experiment)
+    assert set(floats) == {"learning_rate", "weight_decay", "dropout", "label_smoothing", "jitter"}
+    members = {name: jnp.array([0.5, 1.0, 1.5]) * value for name, value in floats.items()}
+    batch = _batch(toys.experiment())
+
+    def losses(floats):
+        exp = toys.experiment(**floats)
+        state, out = init(exp, jax.random.key(0)), []
+        for _ in range(3):
+            state, metrics = make_step(exp)(state, batch)
+            out.append(metrics["loss"].total)
+        return jnp.stack(out)
+
+    together = jax.jit(jax.vmap(losses))(members)
+    solo = [jax.jit(losses)({name: float(v[i]) for name, v in members.items()}) for i in range(3)]
+    np.testing.assert_allclose(together, jnp.stack(solo), rtol=1e-5)
+
+
+def test_evaluation_does_not_touch_the_state():
+    exp = toys.experiment()
+    state, batch = init(exp, jax.random.key(0)), _batch(exp)
+    first, second = (make_eval(exp)(state, batch) for _ in range(2))
+    assert toys.same(first, second)
+
+
+def test_any_optax_transformation_will_do():
+    exp = dataclasses.replace(toys.experiment(), optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.lion(1e-3)))
+    state, metrics = jax.jit(make_step(exp))(init(exp, jax.random.key(0)), _batch(exp))
+    assert int(state.step) == 1
+    assert np.isfinite(metrics["loss"].compute())
