@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -70,6 +71,7 @@ def prepare_backend() -> None:
 
 def _or_exit(verb: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Runs a verb of the process's command line; what a user can mend is told without a traceback."""
+    warnings.showwarning = _show_warning
     try:
         return verb()
     except UserError as error:
@@ -79,6 +81,12 @@ def _or_exit(verb: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         sys.exit(130)
     except BrokenPipeError:
         os._exit(141)  # the reader of our output has gone, and so nobody can be told
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    """A warning as a line of text: where in our code it was raised is nothing to a user."""
+    if issubclass(category, UserWarning):
+        Console(stderr=True, soft_wrap=True).print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
 
 
 @contextmanager

@@ -156,7 +156,7 @@ def _train(
     unit, units = _unit(ready.experiment)
     start, end = int(ready.state.step), ready.experiment.num_steps
     if start:
-        console.print(f"going on from step {start:,}")
+        console.print(f"going on from step {start:,}" if start < end else "finished before; --fresh begins anew")
     with progress(console, start, end, units, unit) as bar:
         return session.train(
             ready,

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from deeplab.data import augment, builders, order, records, vocab
     from deeplab.data.base import Batch, Data, Source, Spec
     from deeplab.data.builders.arrayrecord import write
-    from deeplab.data.builders.image_folder import ImageFolder as image_folder  # noqa: N813
-    from deeplab.data.builders.memory import Arrays as arrays  # noqa: N813
-    from deeplab.data.builders.prepared_tfds import PreparedTfds as tfds  # noqa: N813
-    from deeplab.data.builders.text_lines import TextLines as text_lines  # noqa: N813
+    from deeplab.data.builders.image_folder import ImageFolder as image_folder
+    from deeplab.data.builders.memory import Arrays as arrays
+    from deeplab.data.builders.prepared_tfds import PreparedTfds as tfds
+    from deeplab.data.builders.text_lines import TextLines as text_lines
     from deeplab.data.images import Augment, Images
     from deeplab.data.text import Text
 

@@ -53,7 +53,7 @@ def shift(pixels: int, pad: Literal["zero", "edge", "reflect"] = "zero") -> Augm
 
 
 def crop(padding: int = 4, pad: Literal["zero", "edge", "reflect"] = "zero") -> Augment:
-    """A crop of the original size from the image padded on all sides (He et al. 2016, sec. 4.2): `shift` by its name."""
+    """A crop of the original size from the padded image (He et al. 2016, sec. 4.2): another name of `shift`."""
     return shift(padding, pad)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -80,25 +82,22 @@ class Text(Data):
     def num_examples(self, split: str) -> int:
         """Windows of a split. A "bpe:SIZE" text must have been opened once (by anyone) for its length to be known."""
         check_split(self.builder, split)
-        return self._num_windows(split, self._num_tokens(split))
+        return self._num_windows(split, self._lengths[split])
 
-    def _num_tokens(self, split: str) -> int:
+    @functools.cached_property
+    def _lengths(self) -> Mapping[str, int]:
+        """Tokens of each split."""
         vocabulary = self.open_vocabulary()
-        one_byte_each = isinstance(vocabulary, Bytes) or (
-            isinstance(vocabulary, Characters) and vocabulary.characters.isascii()
-        )
-        return self.builder.splits[split] if one_byte_each else len(self._tokens(split, None))
+        if isinstance(vocabulary, Bytes) or (isinstance(vocabulary, Characters) and vocabulary.characters.isascii()):
+            return self.builder.splits
+        return {split: len(tokens) for split, tokens in self._tokens(None).items()}
 
     def _num_windows(self, split: str, tokens: int) -> int:
+        where = f"split {split!r} of {self.builder.name} has {tokens:,} tokens"
         if tokens <= self.context:
-            raise UserError(
-                f"split {split!r} of {self.builder.name} has {tokens} tokens, expected more than the context of "
-                f"{self.context}; use a shorter context or a longer text"
-            )
+            raise UserError(f"{where}, expected more than the context of {self.context}; shorten it, or use more text")
         if tokens > 2**31 - 1:
-            raise UserError(
-                f"split {split!r} of {self.builder.name} has {tokens:,} tokens; at most 2**31 - 1 can be numbered"
-            )
+            raise UserError(f"{where}, expected fewer than 2**31, which int32 can number; use a part of the text")
         return tokens - self.context if split == "train" else math.ceil((tokens - 1) / self.context)
 
     def spec(self) -> Spec:
@@ -111,19 +110,20 @@ class Text(Data):
             "id": jax.ShapeDtypeStruct(size, jnp.int32),
         }
 
-    def _tokens(self, split: str, data_dir: str | Path | None) -> np.ndarray:
+    def _tokens(self, data_dir: str | Path | None) -> Mapping[str, np.ndarray]:
+        """The tokens of all splits, memory-mapped."""
         builder, vocabulary = self.builder, self.open_vocabulary(data_dir)
 
         def make() -> dict[str, np.ndarray]:
-            text = builder.read(split, originals.contents(builder.name, builder.files, data_dir))
-            return {"tokens": vocabulary.encode(text)}
+            content = originals.contents(builder.name, builder.files, data_dir)
+            return {split: vocabulary.encode(builder.read(split, content)) for split in builder.splits}
 
-        folder = prepared.cache_dir() / builder.name / builder.version / vocabulary.key / split
-        return (prepared.arrays(folder, make) if builder.cached else make())["tokens"]
+        folder = prepared.cache_dir() / builder.name / builder.version / vocabulary.key
+        return prepared.arrays(folder, make) if builder.cached else make()
 
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
         check_split(self.builder, split)
-        tokens = self._tokens(split, data_dir)
+        tokens = self._tokens(data_dir)[split]
         size = self._num_windows(split, len(tokens))
         if split == "train":
             return Source(size, {"tokens": tokens})

@@ -13,6 +13,8 @@ import numpy as np
 
 from deeplab.errors import UserError
 
+_LINES = 10_000  # encoded at a time: the library keeps 100 bytes or more a token
+
 
 class Vocabulary(Protocol):
     """What a text's tokens stand for. Implementations are frozen records."""
@@ -92,7 +94,7 @@ class Characters:
             character = chr(points[unknown[0]])
             raise UserError(
                 f"character {character!r} (position {unknown[0]}) is not among the {self.size} of the vocabulary "
-                f"({self.characters[:40]!r}{'...' if self.size > 40 else ''}); use the vocabulary of bytes, or one that holds it"
+                f"({self.characters[:40]!r}{'...' if self.size > 40 else ''}); use bytes, or one that holds it"
             )
         return tokens.astype(_smallest(self.size))
 
@@ -149,9 +151,12 @@ class BPE:
             raise UserError(f"not a tokenizer's JSON: {error}") from error
 
     def encode(self, text: str | bytes) -> np.ndarray:
-        lines = _text(text).splitlines(keepends=True)  # in pieces: the library keeps 100 bytes or more a token
-        pieces = [np.array(e.ids, _smallest(self.size)) for e in self._tokenizer.encode_batch(lines)]
-        return np.concatenate(pieces) if pieces else np.zeros(0, _smallest(self.size))
+        lines = _text(text).splitlines(keepends=True)
+        tokens = [np.zeros(0, _smallest(self.size))]
+        for start in range(0, len(lines), _LINES):
+            encodings = self._tokenizer.encode_batch(lines[start : start + _LINES])
+            tokens += [np.array(encoding.ids, tokens[0].dtype) for encoding in encodings]
+        return np.concatenate(tokens)
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         return self._tokenizer.decode(np.asarray(tokens).tolist(), skip_special_tokens=False)

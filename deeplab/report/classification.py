@@ -19,11 +19,13 @@ PICTURE = 144  # px: small images are enlarged to about this, larger ones reduce
 
 
 def sections(predictions: Mapping[str, np.ndarray], class_names: Sequence[str] | None, split: str) -> Html:
-    """The part of a report that shows predictions with `label` and `prediction`, [N] int each."""
+    """What is shown of predictions with `label` and `prediction`, [N] int each; nothing of any others."""
+    if not right(predictions)[1]:
+        return Html("")
     label, prediction = predictions["label"].astype(int), predictions["prediction"].astype(int)
     num_classes = max(len(class_names or ()), label.max(initial=0) + 1, prediction.max(initial=0) + 1)
     names = [str(name) for name in class_names or ()] + [str(k) for k in range(len(class_names or ()), num_classes)]
-    wrong = int(np.sum(label != prediction))
+    wrong = len(label) - right(predictions)[0]
     heading = tag("h2", f"Mistakes: {wrong:,} of {len(label):,} {split} examples")
     pairs = _pairs(label, prediction, names)
     if num_classes <= MAX_CLASSES:
@@ -33,6 +35,13 @@ def sections(predictions: Mapping[str, np.ndarray], class_names: Sequence[str] |
         overview = _weakest(label, prediction, names)
     beside = tag("div", tag("div", overview), tag("div", pairs), class_="beside")
     return join(heading, beside, _pictures(predictions, names))
+
+
+def right(predictions: Mapping[str, np.ndarray]) -> tuple[int, int]:
+    """How many predictions are right, and of how many; (0, 0) where they are not one class an example."""
+    if any(predictions.get(name, np.empty((0, 0))).ndim != 1 for name in ("label", "prediction")):
+        return 0, 0
+    return int(np.sum(predictions["label"] == predictions["prediction"])), len(predictions["label"])
 
 
 def _matrix(label: np.ndarray, prediction: np.ndarray, names: Sequence[str]) -> Html:
@@ -77,10 +86,10 @@ def _pairs(label: np.ndarray, prediction: np.ndarray, names: Sequence[str]) -> H
 
 def _weakest(label: np.ndarray, prediction: np.ndarray, names: Sequence[str]) -> Html:
     totals = np.bincount(label, minlength=len(names))
-    right = np.bincount(label[label == prediction], minlength=len(names))
-    accuracy = np.where(totals > 0, right / np.maximum(totals, 1), np.inf)  # an absent class is not a weak one
+    hits = np.bincount(label[label == prediction], minlength=len(names))
+    accuracy = np.where(totals > 0, hits / np.maximum(totals, 1), np.inf)  # an absent class is not a weak one
     order = [k for k in np.argsort(accuracy, kind="stable")[:NUM_PAIRS] if totals[k]]
-    rows = [[names[k], metric("accuracy", float(accuracy[k])), f"{right[k]:,} of {totals[k]:,}"] for k in order]
+    rows = [[names[k], metric("accuracy", float(accuracy[k])), f"{hits[k]:,} of {totals[k]:,}"] for k in order]
     return join(tag("h3", f"Weakest of {len(names):,} classes"), table(["class", "accuracy", "right"], rows))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from deeplab.errors import UserError
 from deeplab.report import figures
-from deeplab.report.page import document, save
+from deeplab.report.document import document, save
 from deeplab.report.record import Run, number, read
 from deeplab.report.text import Html, duration, is_share, join, metric, table, tag
 
@@ -77,8 +77,9 @@ def group(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
     for i in order:
         members.setdefault(tuple(_key(settings[i].get(n)) for n in differing), []).append(runs[i])
     groups = []
-    for i, (values, same) in enumerate(members.items()):
-        setting = ", ".join(f"{n} {v.strip(chr(34))}" for n, v in zip(differing, values, strict=True))
+    for i, same in enumerate(members.values()):
+        given = {"experiment": same[0].record["experiment"]} | same[0].arguments
+        setting = ", ".join(f"{name} {given[name]}" for name in differing if name in given)
         letter = LETTERS[i] if i < len(LETTERS) else str(i + 1)
         groups.append(Group(letter, setting or "same arguments", figures.SERIES[i % len(figures.SERIES)], same))
     return groups, differing
@@ -97,9 +98,9 @@ def _key(value: Any) -> str:
 def _what_differs(runs: Sequence[Run], differing: Sequence[str]) -> str:
     seeds = len({str(run.arguments["seed"]) for run in runs})
     what = [*differing, *(["seed"] if seeds > 1 else [])]
-    return f"They differ in {' and '.join([', '.join(what[:-1]), what[-1]] if len(what) > 1 else what)}." if what else (
-        "Their arguments are the same, the seed too: what differs is the code, the machine or chance."
-    )  # fmt: skip
+    if not what:
+        return "Their arguments are the same, the seed too: what differs is the code, the machine or chance."
+    return f"They differ in {', '.join(what[:-1])}{' and ' if what[1:] else ''}{what[-1]}."
 
 
 def _mark(item: Group) -> Html:
@@ -186,10 +187,8 @@ def _table(groups: Sequence[Group], differing: Sequence[str], folder: Path) -> H
     rows = []
     for g in groups:
         for run in g.runs:
-            _, rates = run.series("train", "steps_per_second")
-            rates = rates[np.isfinite(rates)]
             arguments = {"experiment": run.record["experiment"]} | run.arguments
-            commit = run.record.get("git") or {}
+            git = run.record.get("git") or {}
             rows.append(
                 [
                     join(_mark(g), _link(run, folder)),
@@ -197,8 +196,8 @@ def _table(groups: Sequence[Group], differing: Sequence[str], folder: Path) -> H
                     *(metric(m, value) if (value := _last(run, s, m)) == value else "" for s, m in pairs),
                     f"{run.step:,}" + ("" if run.status == "finished" else f", {run.status}"),
                     duration(run.seconds),
-                    f"{np.median(rates):,.4g}" if len(rates) else "",
-                    tag("code", str(commit.get("commit") or "")[:8] + ("+" if commit.get("dirty") else "")),
+                    f"{run.steps_per_second:,.4g}" if run.steps_per_second > 0 else "",
+                    tag("code", str(git.get("commit") or "")[:8] + ("+" if git.get("dirty") else "")),
                 ]
             )
     head = ["run", *differing, "seed", *(f"{s} {m}" for s, m in pairs), "step", "time", "steps/s", "commit"]

@@ -35,10 +35,10 @@ def loss_by_position(token_loss: np.ndarray) -> figures.Line:
     Tokens are left out of the count at a window's ends only (padding, and what another window has counted), so a
     zero between two losses is a loss of zero.
     """
-    counted = token_loss != 0
-    counted = (
-        np.maximum.accumulate(counted, axis=1) & np.maximum.accumulate(counted[:, ::-1], axis=1)[:, ::-1]
-    )  # [N, T]
+    nonzero = token_loss != 0  # [N, T]
+    begun = np.maximum.accumulate(nonzero, axis=1)
+    unfinished = np.maximum.accumulate(nonzero[:, ::-1], axis=1)[:, ::-1]
+    counted = begun & unfinished
     count = counted.sum(axis=0)
     mean = np.where(counted, token_loss, 0).sum(axis=0, dtype=np.float64) / np.maximum(count, 1)
     return figures.Line("", np.arange(1, token_loss.shape[1] + 1)[count > 0], mean[count > 0], figures.SERIES[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import os
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +13,8 @@ import numpy as np
 
 from deeplab.errors import UserError
 from deeplab.report import classification, figures, language
+from deeplab.report.document import document, save
 from deeplab.report.record import Run, number, read
-from deeplab.report.style import CSS
 from deeplab.report.text import Html, duration, is_share, join, metric, table, tag, wilson
 
 
@@ -30,41 +30,13 @@ def write(run_dir: str | Path) -> Path:
         _header(run, predictions),
         _curves(run),
         _final(run),
-        classification.sections(predictions, run.record.get("class_names"), _eval_split(run))
-        if {"label", "prediction"} <= predictions.keys()
-        else "",
+        classification.sections(predictions, run.record.get("class_names"), _eval_split(run)),
         _positions(run, predictions),
         language.samples(run),
         tag("p", problem, class_="notice") if problem else "",
         _record(run),
     )
     return save(run.directory / "report.html", document(f"{run.record['experiment']} · {run.name}", body))
-
-
-def document(title: str, body: Html) -> str:
-    """A whole page around its body."""
-    return (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"{tag('title', title)}\n<style>{CSS}</style>\n<body>\n{body}\n</body>\n</html>\n"
-    )
-
-
-def save(path: Path, text: str) -> Path:
-    """Writes a file in one piece: a reader sees the old one or the new one.
-
-    Raises:
-      UserError: it cannot be written.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8", errors="replace")
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}; free the disk or mend its permissions") from error
-    return path
 
 
 def _predictions(run: Run) -> tuple[dict[str, np.ndarray], str]:
@@ -113,14 +85,15 @@ def _headline(run: Run, predictions: dict[str, np.ndarray]) -> Html:
     split, name, value, step = headline
     best, values = run.best(split)
     steps, _ = run.series(split, name)
+    monitored = run.monitor.removeprefix("-")
     which = "the last step" if step >= run.step else "the last evaluation"
     if best != step and name in values:
-        which += f", not the best, which was {metric(name, values[name])} at step {best:,}"
+        which += f", not the best by {monitored}: that was step {best:,}, with {metric(name, values[name])}"
     elif len(steps) > 1:
-        which += f", and the best of {len(steps)} evaluations"
+        which += f", also the best of {len(steps)} by {monitored}"
     notes = [f"At step {step:,}, {which}."]
-    if name == "accuracy" and len(label := predictions.get("label", ())):
-        total, right = len(label), int(np.sum(label == predictions["prediction"]))
+    right, total = classification.right(predictions)
+    if name == "accuracy" and total and math.isclose(right / total, value, abs_tol=1e-6):  # else of another step
         low, high = (metric(name, bound) for bound in wilson(right, total))
         notes.append(f"{right:,} of {total:,} right; 95 % interval {low} to {high}.")
     if "perplexity" in (last := run.last(split)[1]) and "loss" in last:
@@ -146,15 +119,14 @@ def _facts(run: Run) -> list[tuple[str, Any]]:
     record, git = run.record, run.record.get("git") or {}
     steps = f"{run.step:,} of {run.num_steps:,}" if run.status != "finished" else f"{run.step:,}"
     resumed = int(number((run.result or {}).get("resumed"), 0))
-    _, rates = run.throughput
-    rates = rates[np.isfinite(rates)]
+    rate = run.steps_per_second * run.units_per_step
     devices = record.get("devices") or []
     commit = str(git.get("commit") or "unknown")[:10]
     facts = [
         ("status", tag("span", run.status, class_=f"status {run.status}")),
         ("steps", steps + (f", resumed {resumed} times" if resumed > 1 else ", resumed once" if resumed else "")),
         ("training time", duration(run.seconds)),
-        ("throughput", f"{np.median(rates):,.0f} {record.get('unit', 'units')}/s" if len(rates) else "unknown"),
+        ("throughput", f"{rate:,.0f} {run.unit}/s" if rate > 0 else "unknown"),
         ("parameters", f"{int(number(record.get('num_params'), 0)):,}"),
         ("batch size", record.get("batch_size", "unknown")),
         ("hardware", f"{len(devices)} \u00d7 {record.get('device_kind', 'unknown')}" if devices else "unknown"),
@@ -181,11 +153,10 @@ def _curves(run: Run) -> Html:
             bad = sum(int(np.sum(~np.isfinite(line.values))) for line in lines)
             note = f"{bad} not finite (crosses)" if bad else ""
             drawn.append(_figure(run, name, note, figures.curves(lines, share=is_share(name))))
-    steps, rates = run.throughput
-    if np.any(np.isfinite(rates)):
-        unit = f"{run.record.get('unit', 'units')}/s"
-        note = f"median {np.median(rates[np.isfinite(rates)]):,.0f} {unit}, of training alone"
-        line = figures.Line("", steps, rates, figures.SERIES[0])
+    steps, rates = run.series("train", "steps_per_second")
+    if run.steps_per_second > 0:
+        note = f"median {run.steps_per_second * run.units_per_step:,.0f} {run.unit}/s"
+        line = figures.Line("", steps, rates * run.units_per_step, figures.SERIES[0])
         drawn.append(_figure(run, "throughput", note, figures.curves([line], log=False, span="zero")))
     if not drawn:
         return join(tag("h2", "Curves"), tag("p", "Nothing has been logged yet.", class_="muted"))
@@ -196,7 +167,9 @@ def _figure(run: Run, name: str, note: str, svg: str) -> Html:
     """A figure of the page, which also becomes a file of its own under `figures/`."""
     file = re.sub(r"\W+", "-", name).strip("-") or "figure"
     save(run.directory / "figures" / f"{file}.svg", svg)
-    return tag("figure", tag("figcaption", tag("b", name), note), figures.inline(svg, f"{name} over steps", file))
+    return tag(
+        "figure", tag("figcaption", tag("b", name), note), figures.inline(svg, f"{name}, {note}".rstrip(", "), file)
+    )
 
 
 def _positions(run: Run, predictions: dict[str, np.ndarray]) -> Html:
@@ -217,9 +190,8 @@ def _final(run: Run) -> Html:
         rows.append([f"{split}, last", f"{step:,}", *_cells(run.metrics, values)])
         best, values = run.best(split)
         if split != "train" and values and best != step:
-            rows.append(
-                [f"{split}, best {run.record.get('monitor', '-loss')}", f"{best:,}", *_cells(run.metrics, values)]
-            )
+            name = f"{split}, best {run.monitor.removeprefix('-')}"
+            rows.append([name, f"{best:,}", *_cells(run.metrics, values)])
     if not rows:
         return Html("")
     return join(tag("h2", "Metrics"), table(["split", "step", *run.metrics], rows, class_="numbers"))

@@ -63,6 +63,20 @@ class Run:
         return int(self.record["num_steps"])
 
     @property
+    def monitor(self) -> str:
+        """The metric that tells the best evaluation; "-loss" means smaller is better."""
+        return str(self.record.get("monitor") or "-loss")
+
+    @property
+    def unit(self) -> str:
+        """What throughput counts: "images", "tokens"."""
+        return str(self.record.get("unit") or "units")
+
+    @property
+    def units_per_step(self) -> float:
+        return number(self.record.get("units_per_step"), 1.0)
+
+    @property
     def step(self) -> int:
         """The last step that is known of."""
         return max([int(number((self.result or {}).get("step"), 0))] + [row["step"] for row in self.rows[-1:]])
@@ -101,9 +115,8 @@ class Run:
 
     def best(self, split: str) -> tuple[int, dict[str, float]]:
         """Step and metrics of the best evaluation by `monitor` ("-loss": smaller is better)."""
-        monitor = str(self.record.get("monitor") or "-loss")
-        steps, values = self.series(split, monitor.removeprefix("-"))
-        scores = np.where(np.isfinite(values), -values if monitor.startswith("-") else values, -np.inf)
+        steps, values = self.series(split, self.monitor.removeprefix("-"))
+        scores = np.where(np.isfinite(values), -values if self.monitor.startswith("-") else values, -np.inf)
         if not np.any(np.isfinite(scores)):
             return 0, {}
         step = int(steps[np.argmax(scores)])
@@ -116,7 +129,7 @@ class Run:
             if split == "train":
                 continue
             step, values = self.last(split)
-            monitored = str(self.record.get("monitor") or "-loss").removeprefix("-")
+            monitored = self.monitor.removeprefix("-")
             if monitored == "loss" and self.record.get("task") == "Classification":
                 monitored = "accuracy"
             for metric in (monitored, "loss"):
@@ -131,10 +144,11 @@ class Run:
         return number((self.result or {}).get("seconds"), known[-1] if known else math.nan)
 
     @property
-    def throughput(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps, and units (images, tokens) per second there, [N] each."""
-        steps, rates = self.series("train", "steps_per_second")
-        return steps, rates * number(self.record.get("units_per_step"), 1.0)
+    def steps_per_second(self) -> float:
+        """The median over the run; NaN when not yet known."""
+        _, rates = self.series("train", "steps_per_second")
+        rates = rates[np.isfinite(rates)]
+        return float(np.median(rates)) if len(rates) else math.nan
 
     @property
     def status(self) -> str:

@@ -61,7 +61,7 @@ def find(root: str | Path) -> list[RunSummary]:
         if MARKS & {*inside, *files}:
             found.append(_summary(Path(folder), root))
             inside.clear()  # what lies in a run belongs to it
-    return sorted(found, key=lambda run: (run.status != "broken", run.started, run.name), reverse=True)
+    return sorted(found, key=lambda run: (run.started, run.name), reverse=True)
 
 
 def table(runs: Sequence[RunSummary]) -> Table:

@@ -3,8 +3,8 @@
 The loop waits for a dispatch rather than for the disk; resuming takes the newest *sound* checkpoint; and the best is
 kept by a rule that a NaN cannot fool (Orbax's `BestN` deletes the true best after one).
 
-A directory holds `STEP/` for each checkpoint, and for a moment `STEP.orbax-checkpoint-tmp/` or `STEP.deleting/`: what
-is complete appears and vanishes by a rename, so that a kill at any moment leaves whole checkpoints only.
+A directory holds `STEP/` for each checkpoint, and for a moment `STEP.new...` or `STEP.deleting`: what is complete
+appears and vanishes by a rename, so that a kill at any moment leaves whole checkpoints only.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from deeplab.errors import CheckpointError, UserError, nearest
 from deeplab.train import storage
-from deeplab.train.fingerprint import fingerprint_leaves
+from deeplab.train.snapshot import copied, fits_twice, uncopied
 
 _ATTEMPTS = 3  # failed saves in a row before the run stops
 _LEFTOVER = re.compile(rf"\d+\.deleting|{storage.PARTIAL}")
@@ -45,7 +44,7 @@ class Checkpoints:
 
     Example:
       >>> import tempfile
-      >>> state = {"step": jnp.int32(7), "w": jnp.ones(3)}
+      >>> state = {"step": jax.numpy.int32(7), "w": jax.numpy.ones(3)}
       >>> with Checkpoints(tempfile.mkdtemp()) as checkpoints:
       ...     saved = checkpoints.save(7, state, extra={"seconds": 1.5})
       ...     state, extra = checkpoints.latest(state)
@@ -69,7 +68,7 @@ class Checkpoints:
 
     def prepare(self, state: Any) -> None:
         """Compiles in the background what `save` needs (0.3 s for 60 arrays): the first save need not wait."""
-        self._thread.submit(_snapshot.lower(state).compile)
+        self._thread.submit(copied.lower(state).compile)
 
     def save(
         self,
@@ -110,11 +109,10 @@ class Checkpoints:
         if step == self._step:
             return True
         if self._copies is None:
-            self._copies = _fits_twice(state)
-        with jax.transfer_guard("allow"):
-            snapshot, fingerprints = _snapshot(state) if self._copies else (state, _fingerprints(state))
+            self._copies = fits_twice(state)
+        copy, fingerprints = (copied if self._copies else uncopied)(state)
         self._step = step
-        self._saving = self._thread.submit(self._write, snapshot, fingerprints, about)
+        self._saving = self._thread.submit(self._write, copy, fingerprints, about)
         if not self._copies or jax.process_count() > 1:  # the donation, or Orbax's collectives, must come later
             concurrent.futures.wait([self._saving])
         return True
@@ -262,22 +260,6 @@ class Checkpoints:
     def _score(self, metrics: Mapping[str, float]) -> float | None:
         value = metrics.get((self._best or "").removeprefix("-"))
         return -value if value is not None and (self._best or "").startswith("-") else value
-
-
-@jax.jit
-def _snapshot(state: Any) -> tuple[Any, jax.Array]:
-    """A copy that no donation touches, and its fingerprints, in one program: the loop waits for the dispatch alone."""
-    return jax.tree.map(jnp.copy, state), fingerprint_leaves(state)
-
-
-_fingerprints = jax.jit(fingerprint_leaves)
-
-
-def _fits_twice(state: Any) -> bool:
-    """Whether each device has room for a copy of its part of `state`, beside the most that it has needed so far."""
-    part = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(state))
-    stats = [device.memory_stats() for device in jax.local_devices()]
-    return all(s is None or s["bytes_limit"] - s["peak_bytes_in_use"] > part for s in stats)
 
 
 def _check_space(directory: Path, state: Any) -> None:

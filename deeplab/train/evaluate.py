@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -16,16 +17,24 @@ from deeplab.train.state import State
 from deeplab.train.step import make_eval, make_predict
 
 
-def make_evaluator(experiment: Experiment, feed: Feed, split: str) -> Callable[[State], dict[str, float]]:
-    """A function from a state to the split's metrics; compiled at its first call.
+def make_evaluator(experiment: Experiment, feed: Feed, split: str, warm: State | None = None) -> Callable[[State], dict[str, float]]:
+    """A function from a state to the split's metrics.
 
     Batches are sent without waiting for one another, and merged in order on the host: exact also for the padded last
     batch, whose padding has weight 0.
+
+    Args:
+      experiment: whose task is evaluated.
+      feed: the split, see `make_feed`.
+      split: its name.
+      warm: a state to compile with at once; at the first call when None.
     """
-    run = _over_batches(make_eval(experiment), feed, split)
+    over = _over_batches(make_eval(experiment), feed, split)
+    if warm is not None:
+        over(warm, 1)
 
     def evaluate(state: State) -> dict[str, float]:
-        parts: list[Metrics] = [jax.tree.map(np.float64, part) for part in jax.device_get(run(state))]
+        parts: list[Metrics] = [jax.tree.map(np.float64, part) for part in jax.device_get(over(state))]
         merged = parts[0]
         for part in parts[1:]:
             merged = jax.tree.map(operator.add, merged, part)
@@ -43,15 +52,16 @@ def predict(experiment: Experiment, state: State, feed: Feed, split: str) -> dic
     return {"id": ids.reshape(-1)[keep], **out}
 
 
-def _over_batches(function: Callable, feed: Feed, split: str) -> Callable[[State], list[Any]]:
-    """`function(state, batch)` for each batch of a split, jitted once."""
+def _over_batches(function: Callable, feed: Feed, split: str) -> Callable[..., list[Any]]:
+    """`function(state, batch)` for the batches of a split (the first `limit`), jitted once."""
 
     @jax.jit
     def run(state: State, arrays: Any, item: Any, weight: jax.Array) -> Any:
         return function(state, feed.fetch(arrays, item) | {"weight": weight})
 
-    def over(state: State) -> list[Any]:
+    def over(state: State, limit: int | None = None) -> list[Any]:
+        items = itertools.islice(feed.eval_items(split), limit)
         with jax.transfer_guard("disallow"):
-            return [run(state, feed.resident, feed.put(i), feed.put(w)) for i, w in feed.eval_items(split)]
+            return [run(state, feed.resident, feed.put(item), feed.put(weight)) for item, weight in items]
 
     return over

@@ -62,10 +62,7 @@ def environment() -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "devices": [f"{device.platform}:{device.id}" for device in devices],
         "device_kind": devices[0].device_kind,
-        "git": {
-            "commit": _git("rev-parse", "HEAD"),
-            "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        },
+        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))},
     }
 
 
@@ -94,9 +91,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     lines = [f"  {row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}" for row in rows] if len(rows) > 1 else []
     before, after = canonical(old_source).splitlines(), canonical(new_source).splitlines()
-    changed = [
-        line for line in difflib.unified_diff(before, after, n=0, lineterm="") if line[:2] not in ("--", "++", "@@")
-    ]
+    unified = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]  # after the files' names
+    changed = [line for line in unified if not line.startswith("@@")]
     if changed:
         lines += ["  source (without comments):", *(f"    {line}" for line in changed[:_SHOWN])]
         lines += [f"    ... and {len(changed) - _SHOWN} lines more"] if len(changed) > _SHOWN else []
@@ -129,10 +125,9 @@ def _version(package: str) -> str | None:
 
 def _git(*arguments: str) -> str | None:
     """What git says of the working directory; None where it says nothing."""
+    command = ["git", *arguments]
     try:
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, errors="replace", timeout=10, check=True
-        )
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip("\n") or None

@@ -7,12 +7,10 @@ directory holds is ever imported, run or unpickled.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
-import socket
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,8 +19,7 @@ from typing import Any
 from deeplab.errors import UserError
 from deeplab.train import provenance, storage
 from deeplab.train.fingerprint import fingerprints
-
-_LOCK = "run.lock"
+from deeplab.train.lock import LOCK, hold, unwritable
 
 
 def default_directory(root: str | Path, name: str, arguments: Mapping[str, Any], source: str, seed: int = 0) -> Path:
@@ -75,12 +72,12 @@ class Run:
           UserError: the directory is another run's, no run's, in use or not writable. Nothing has been changed then.
         """
         directory = Path(directory).absolute()
-        lock = _take(directory)
+        lock = hold(directory)
         try:
-            if fresh and set(os.listdir(directory)) != {_LOCK}:
+            if fresh and set(os.listdir(directory)) != {LOCK}:
                 _move_aside(directory)
                 os.close(lock)
-                lock = _take(directory)
+                lock = hold(directory)
             new = json.loads(json.dumps({**manifest, **provenance.environment()}))
             old = _read_manifest(directory / "run.json")
             if old is not None:
@@ -92,7 +89,7 @@ class Run:
             write_json(directory / "run.json", new)
         except OSError as error:
             os.close(lock)
-            raise _unwritable(directory, error) from error
+            raise unwritable(directory, error) from error
         except BaseException:
             os.close(lock)
             raise
@@ -120,9 +117,9 @@ class Run:
         try:
             written = os.write(self._rows, line)
         except OSError as error:
-            raise _unwritable(self.directory / "metrics.jsonl", error) from error
+            raise unwritable(self.directory / "metrics.jsonl", error) from error
         if written < len(line):
-            raise _unwritable(self.directory / "metrics.jsonl", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+            raise unwritable(self.directory / "metrics.jsonl", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     def update(self, facts: Mapping[str, Any]) -> None:
         """Adds to `run.json` what became known later, such as the number of parameters."""
@@ -190,41 +187,6 @@ def _step_of(line: bytes) -> int | None:
         return None
 
 
-def _take(directory: Path) -> int:
-    """Makes the directory and holds its lock, which the system frees when this process ends, however it ends."""
-    try:
-        names = os.listdir(directory) if directory.exists() else []
-        if names and not {"run.json", _LOCK} & set(names):
-            raise UserError(
-                f"{directory} is no run directory, and not empty ({', '.join(sorted(names)[:5])}): nothing was written; "
-                "give --run-dir a directory that is empty or does not exist yet"
-            )
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise _unwritable(directory, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.samestat(os.fstat(lock), os.stat(directory / _LOCK)):  # moved aside by --fresh meanwhile
-            raise BlockingIOError
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-    except (BlockingIOError, FileNotFoundError):
-        holder = os.pread(lock, 200, 0).decode(errors="replace") or "another process"
-        os.close(lock)
-        raise UserError(
-            f"{directory} is in use by {holder}: wait for it or end it, or give another --run-dir (or another --seed)"
-        ) from None
-    except OSError as error:
-        os.close(lock)
-        raise _unwritable(directory, error) from error
-    return lock
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"cannot write to {path}: {error.strerror or error}; make room or give another --run-dir")
-
-
 def _read_manifest(path: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads(path.read_bytes())
@@ -247,8 +209,8 @@ def _go_on(directory: Path, old: Mapping[str, Any], new: Mapping[str, Any], sour
     if table and not allow_change:
         raise UserError(
             f"{directory} holds a run with other settings:\n{table}\n"
-            "Nothing was changed. Go on with the new ones by --allow-change, begin anew by --fresh (the old run is moved "
-            "aside, not deleted), or give another --run-dir"
+            "Nothing was changed. Go on with the new ones by --allow-change, begin anew by --fresh (the old run is "
+            "moved aside, not deleted), or give another --run-dir"
         )
     if table:
         warnings.warn(f"{directory} goes on with other settings than it was begun with:\n{table}", stacklevel=4)
@@ -259,8 +221,8 @@ def _warn_of_bits(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     changes = provenance.bit_changes(old, new)
     if changes:
         warnings.warn(
-            f"the run was begun with {', '.join(changes)}: it goes on with the same examples in the same order, but not "
-            "bitwise as if it had never stopped",
+            f"the run was begun with {', '.join(changes)}: it goes on with the same examples in the same order, but "
+            "not bitwise as if it had never stopped",
             stacklevel=4,
         )
 

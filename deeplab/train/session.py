@@ -40,6 +40,7 @@ class Ready:
       feed: the training split.
       eval_feed: the split of the evaluations.
       program: the compiled steps.
+      evaluate: from a state to the metrics of that split, compiled too.
       compile_seconds: what compiling took.
     """
 
@@ -49,6 +50,7 @@ class Ready:
     feed: Feed
     eval_feed: Feed
     program: Program
+    evaluate: Callable[[State], dict[str, float]]
     compile_seconds: float
 
 
@@ -82,8 +84,10 @@ def prepare(
     # Made by a program whose outputs are sharded: no device ever holds the whole.
     state, extra = found or (jax.jit(make, out_shardings=shardings)(jax.random.key(seed)), {})
     began = time.monotonic()
+    checkpoints.prepare(state)
     program = compile_program(experiment, state, feed, seed, steps_per_dispatch)
-    return Ready(experiment, state, extra, feed, eval_feed, program, time.monotonic() - began)
+    evaluate = make_evaluator(experiment, eval_feed, data.eval_split, warm=state)
+    return Ready(experiment, state, extra, feed, eval_feed, program, evaluate, time.monotonic() - began)
 
 
 def train(
@@ -116,7 +120,6 @@ def train(
     experiment, split = ready.experiment, ready.experiment.data.eval_split
     end = experiment.num_steps
     eval_every = experiment.eval_every or max(experiment.data.steps_per_epoch, end // 20)
-    evaluate = make_evaluator(experiment, ready.eval_feed, split)
     evaluation: dict[str, float] = dict(ready.extra.get("evaluation", {}))
     clock = _Clock(ready.extra.get("seconds", 0.0))
 
@@ -127,7 +130,7 @@ def train(
     def on_eval(progress: Progress) -> None:
         assert progress.state is not None
         evaluation.clear()
-        evaluation.update(evaluate(progress.state))
+        evaluation.update(ready.evaluate(progress.state))
         write(progress.step, split, evaluation | {"seconds": clock.seconds()})
         save(progress, evaluation)
 

@@ -1,20 +1,16 @@
-"""One checkpoint on disk: an Orbax directory with a manifest of what it must hold.
+"""One checkpoint on disk: an Orbax directory, and beside its files a manifest of what they must hold.
 
-This file alone knows Orbax. The manifest (shape, dtype and fingerprint of each leaf, JSON, with a checksum) is read
-first: a checkpoint of another model, or one that declares shapes of terabytes, is refused before anything is
-allocated, and what was read is compared with the fingerprints, because Orbax loads a flipped byte without an error.
-Reading runs no code of the checkpoint: it is JSON and arrays.
+This file alone knows Orbax. The manifest is read first: a checkpoint of another model, or one that declares shapes of
+terabytes, is refused before anything is allocated. Its checksums find what a disk or a hand has changed (Orbax loads a
+flipped byte without an error, and a cut file with pages of tracebacks); its fingerprints then prove that the arrays on
+the devices are the ones that were saved. Reading runs no code that the checkpoint brings: it is JSON and arrays.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
-import logging
-import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +21,8 @@ from orbax.checkpoint import v1 as ocp
 from deeplab.errors import CheckpointError
 from deeplab.train.fingerprint import fingerprints, leaves_by_path
 
-PARTIAL = r"\d+\.orbax-checkpoint-tmp.*"  # what Orbax calls a directory before it is complete
+PARTIAL = r"\d+\.new.*"  # what a directory is called before it is complete
+_MANIFEST = "manifest.json"
 _SHOWN = 12  # differing leaves in an error
 
 
@@ -33,32 +30,46 @@ class Damage(Exception):
     """What is stored cannot be trusted; the text says why."""
 
 
-def write(path: Path, state: Any, fingerprints: list[int], *, step: int, metrics: Mapping, extra: Mapping) -> None:
+def write(path: Path, state: Any, numbers: Iterable[int], *, step: int, metrics: Mapping, extra: Mapping) -> None:
     """Writes `path` at once or not at all; it must not exist.
 
     Args:
-      fingerprints: one for each leaf of `state`, in order.
+      numbers: the fingerprint of each leaf of `state`, in order.
       step, metrics, extra: JSON, to be kept beside it.
     """
+    partial = path.with_name(f"{path.name}.new")
+    with _orbax():
+        ocp.save(str(partial), state)
+    if jax.process_index() > 0:
+        return
     leaves = {
         name: {"shape": list(x.shape), "dtype": str(x.dtype), "fingerprint": number}
-        for (name, x), number in zip(leaves_by_path(state).items(), fingerprints, strict=True)
+        for (name, x), number in zip(leaves_by_path(state).items(), numbers, strict=True)
     }
-    text = json.dumps({"step": step, "metrics": dict(metrics), "extra": dict(extra), "leaves": leaves})
-    with _orbax():
-        ocp.save(path, state, custom_metadata={"manifest": text, "crc32": zlib.crc32(text.encode())})
+    manifest = {
+        "step": step,
+        "metrics": dict(metrics),
+        "extra": dict(extra),
+        "leaves": leaves,
+        "files": _files(partial),
+    }
+    text = json.dumps(manifest)
+    (partial / _MANIFEST).write_text(json.dumps({"crc32": zlib.crc32(text.encode()), "manifest": manifest}))
+    partial.rename(path)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """What `write` was given: {"step", "metrics", "extra", "leaves"}; raises `Damage`."""
-    with _as_damage():
-        stored = ocp.metadata(path).custom_metadata or {}
-    text = stored.get("manifest")
-    if not isinstance(text, str):
-        raise Damage("its manifest is missing: not written by deeplab, or _CHECKPOINT_METADATA is gone")
-    if zlib.crc32(text.encode()) != stored.get("crc32"):
-        raise Damage("its manifest has changed since it was written (the checksum differs)")
-    return json.loads(text)
+    """What `write` was given: {"step", "metrics", "extra", "leaves", "files"}; raises `Damage`."""
+    try:
+        stored = json.loads((path / _MANIFEST).read_bytes())
+        manifest, checksum = stored["manifest"], stored["crc32"]
+    except FileNotFoundError:
+        raise Damage(f"{_MANIFEST} is missing: it was not written by deeplab, or is not complete") from None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise Damage(f"{_MANIFEST} cannot be read: {reason(error)}") from error
+    if checksum != zlib.crc32(json.dumps(manifest).encode()):
+        raise Damage(f"{_MANIFEST} has changed since it was written")
+    return manifest
 
 
 def read(path: Path, abstract_state: Any, *, cast: bool = False) -> tuple[Any, dict[str, Any]]:
@@ -74,26 +85,26 @@ def read(path: Path, abstract_state: Any, *, cast: bool = False) -> tuple[Any, d
     """
     manifest = read_manifest(path)
     wanted, stored = leaves_by_path(abstract_state), manifest["leaves"]
-    differences = _differences(wanted, stored, cast)
-    if differences:
-        rest = [f"... and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
+    if differences := _differences(wanted, stored, cast):
+        more = [f"... and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
         raise CheckpointError(
             f"{path} is of another model, optimizer or precision:\n  "
-            + "\n  ".join(differences[:_SHOWN] + rest)
+            + "\n  ".join(differences[:_SHOWN] + more)
             + "\nRun the experiment as it was, or give another --run-dir (--fresh moves this one aside)"
         )
+    found = _files(path)
+    if changed := [name for name, sums in manifest["files"].items() if found.get(name) != sums]:
+        raise Damage(f"{', '.join(changed[:_SHOWN])}: missing, or changed since written")
     as_stored = {name: _abstract(x, stored[name]["dtype"]) for name, x in wanted.items()}
-    structure = jax.tree.structure(abstract_state)
-    with _as_damage(), _orbax():
-        state = ocp.load(path, jax.tree.unflatten(structure, as_stored.values()))
-    loaded, numbers = leaves_by_path(state), fingerprints(state)
-    changed = [
-        name
-        for name, x in as_stored.items()
-        if (loaded[name].shape, loaded[name].dtype, numbers[name]) != (x.shape, x.dtype, stored[name]["fingerprint"])
-    ]
-    if changed:
-        raise Damage(f"the bytes of {', '.join(changed[:_SHOWN])} have changed since they were written")
+    try:
+        with _orbax():
+            state = ocp.load(str(path), jax.tree.unflatten(jax.tree.structure(abstract_state), as_stored.values()))
+    except (jax.errors.JaxRuntimeError, MemoryError):
+        raise  # memory is short: that says nothing about the checkpoint
+    except Exception as error:
+        raise Damage(reason(error)) from error
+    if changed := [name for name, number in fingerprints(state).items() if number != stored[name]["fingerprint"]]:
+        raise Damage(f"the bits of {', '.join(changed[:_SHOWN])} are not those that were saved")
     with jax.transfer_guard("allow"):
         state = jax.tree.map(lambda x, y: x if x.dtype == y.dtype else x.astype(y.dtype), state, abstract_state)
     return state, manifest["extra"]
@@ -107,8 +118,20 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {line[:300]}"
 
 
+def _files(path: Path) -> dict[str, list[int]]:
+    """Size and checksum of each file, by its name in the directory."""
+    sums = {}
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and p != path / _MANIFEST):
+        size = checksum = 0
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                size, checksum = size + len(chunk), zlib.crc32(chunk, checksum)
+        sums[file.relative_to(path).as_posix()] = [size, checksum]
+    return sums
+
+
 def _differences(wanted: dict[str, Any], stored: dict[str, Any], cast: bool) -> list[str]:
-    """A line for each leaf that is not the same, such as `w: checkpoint (2,) float32, model (3,) float32`."""
+    """A line for each leaf that is not the same, such as `w: checkpoint (2) float32, model (3) float32`."""
     lines = []
     for name in sorted(wanted.keys() | stored.keys()):
         here = (tuple(wanted[name].shape), str(wanted[name].dtype)) if name in wanted else None
@@ -128,29 +151,6 @@ def _abstract(x: Any, dtype: str) -> jax.ShapeDtypeStruct:
     """As `x`, in the precision that is stored."""
     sharding = getattr(x, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.ShapeDtypeStruct(x.shape, x.dtype if str(x.dtype) == dtype else jnp.dtype(dtype), sharding=sharding)
-
-
-@contextlib.contextmanager
-def _as_damage() -> Iterator[None]:
-    """Turns what Orbax raises into one line, and silences the pages of tracebacks that it logs beside."""
-    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-    levels = [logger.level for logger in loggers]
-    failure = None
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    except (jax.errors.JaxRuntimeError, MemoryError):
-        raise  # memory is short: that says nothing about the checkpoint
-    except Exception as error:
-        failure = reason(error)
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-    if failure is not None:
-        with warnings.catch_warnings(action="ignore"):
-            gc.collect()  # coroutines that Orbax leaves half-run complain when they go: here, not in mid-training
-        raise Damage(failure)
 
 
 def _orbax() -> ocp.Context:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import socket
 import struct
@@ -44,9 +45,11 @@ class TensorBoard:
 
     def __init__(self, directory: Path, step: int = 0):
         with warnings.catch_warnings(action="ignore"):  # protobuf's, about its own future
-            from tensorboardX.proto import event_pb2, summary_pb2  # 0.2 s, which only a run should pay
-            from tensorboardX.record_writer import masked_crc32c
-        self._event, self._summary, self._checksum = event_pb2, summary_pb2.Summary, masked_crc32c
+            event_pb2: Any = importlib.import_module("tensorboardX.proto.event_pb2")  # 0.2 s: only a run should pay
+            summary_pb2: Any = importlib.import_module("tensorboardX.proto.summary_pb2")
+            record_writer: Any = importlib.import_module("tensorboardX.record_writer")
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        self._checksum = record_writer.masked_crc32c
         directory.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
         self._file = (directory / name).open("ab", buffering=0)
@@ -57,7 +60,7 @@ class TensorBoard:
 
     def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
         values = [self._summary.Value(tag=f"{split}/{name}", simple_value=value) for name, value in metrics.items()]
-        self._add(self._event.Event(step=step, summary=self._summary(value=values)))
+        self._add(self._event(step=step, summary=self._summary(value=values)))
 
     def close(self) -> None:
         self._file.close()
@@ -85,7 +88,7 @@ class WandB:
             import wandb  # type: ignore[import-not-found]  # an extra
         except ImportError as error:
             raise UserError(
-                f"--wandb {project}: the package wandb is not installed; pip install 'deeplab[wandb]', or leave the flag out"
+                f"--wandb {project}: the package wandb is missing; pip install 'deeplab[wandb]', or leave the flag out"
             ) from error
         name = "-".join(directory.parts[-2:])
         self._run = wandb.init(project=project, id=name, name=name, dir=str(directory), config=config, resume="allow")

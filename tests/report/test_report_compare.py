@@ -40,6 +40,7 @@ def test_page_compares_what_differs(make_run, tmp_path):
     assert "They differ in width, name and depth." in text
     assert "width 32, name &lt;i&gt;" in text
     assert "width 64, name &lt;u&gt;, depth 2" in text
+    assert "depth None" not in text
     assert "<i>" not in text
     assert "<script" not in text
     assert re.findall(r'href="([^#"][^"]*)"', text) == ["runs/a/1/report.html"]

@@ -38,7 +38,7 @@ def test_smoothing_keeps_a_constant(size, window, value):
     [
         [], [line([])], [line([1.0])], [line([0.0, 0.0])], [line([np.nan] * 3)], [line([np.inf, 1, -np.inf])],
         [line([1e-30, 1e30])], [line([5.0] * 50)], [line(range(100), colour=TRAIN)], [line(range(5000), faint=True)],
-        [line([1, 2], label="$\\frac{ <&\u6f22\u0000")],
+        [line([1, 2], label="$\\frac{$ <&\u6f22\u0000")],
     ],
 )  # fmt: skip
 def test_every_curve_can_be_drawn(lines):

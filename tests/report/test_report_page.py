@@ -81,7 +81,7 @@ def test_everything_given_is_escaped(make_run, kind):
         file.write(json.dumps({"step": 301, "split": EVIL, EVIL: 1.0, "$\\frac": 2.0, "\u6f22 ../x": 1.0}) + "\n")
     (directory / "source.py").write_text(f'"""{EVIL.replace(chr(34), "")}"""')
     (directory / "diff.patch").write_text(EVIL)
-    (directory / "samples.json").write_text(json.dumps([{"prompt": EVIL, "text": EVIL}]))
+    (directory / "samples.json").write_text(json.dumps([{"prompt": EVIL, "text": EVIL + "\ud800"}]))
     (directory / "failure").mkdir()
     (directory / "failure" / "report.json").write_text(json.dumps({"step": EVIL, "layer": EVIL, "message": EVIL}))
     (directory / "result.json").unlink()
@@ -105,6 +105,15 @@ def test_numbers_on_the_page_are_those_of_the_files(make_run):
         loss, accuracy = (result["metrics"][split][name] for name in ("loss", "accuracy"))
         assert f"{split}, last 300 {loss:#.4g} {100 * accuracy:.2f} %" in text
     assert json.loads((directory / "run.json").read_text())["command"] in text
+
+
+def test_predictions_of_another_step_give_no_interval(make_run):
+    directory = make_run()
+    assert "95 % interval" in parse(report.write(directory)).text
+    given = dict(np.load(directory / "predictions.npz"))
+    given["prediction"] = np.zeros_like(given["label"])
+    np.savez(directory / "predictions.npz", **given)
+    assert "95 % interval" not in parse(report.write(directory)).text
 
 
 def test_confusion_matrix_counts_every_example(make_run):
@@ -201,6 +210,8 @@ def test_page_of_a_diverged_run_names_the_layer(make_run):
     text = parse(report.write(directory)).text
     assert "Diverged at step 2: nan first arises in Conv_3" in text
     assert "div)" not in text
+    (directory / "failure" / "report.json").write_text(json.dumps(failure | {"message": "0 / 0"}))
+    assert "Diverged at step 2: 0 / 0 (layer Conv_3, primitive div)" in parse(report.write(directory)).text
     assert "2 not finite (crosses)" in text
 
 

@@ -73,9 +73,11 @@ def test_status(make_run):
     assert read(directory).status == "diverged"
 
 
-def test_throughput_counts_units(make_run):
-    run = read(make_run("a/b", kind="language"))
-    np.testing.assert_allclose(run.throughput[1], run.series("train", "steps_per_second")[1] * 768)
+def test_throughput_is_the_median_of_what_is_finite(make_run):
+    given = [{"step": s, "split": "train", "steps_per_second": x} for s, x in enumerate((1.0, 9.0, 2.0, math.nan))]
+    run = rows(make_run(kind="language"), *given)
+    assert run.steps_per_second == 2.0
+    assert (run.units_per_step, run.unit) == (768, "tokens")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def write(dataset: str | ImageSet | TextSet, directory: str | Path, data_dir: st
 def tfds_class(dataset: str | ImageSet | TextSet, data_dir: str | Path | None = None) -> Any:
     """A subclass of `tfds.core.GeneratorBasedBuilder` for a data set; its records are in the order of our arrays."""
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import registered
 
     if isinstance(dataset, str):
         dataset = builders.IMAGE_SETS.get(dataset) or builders.text_set(dataset)
@@ -73,7 +74,7 @@ def tfds_class(dataset: str | ImageSet | TextSet, data_dir: str | Path | None = 
         "_generate_examples": lambda self, split: examples(split),
         "__module__": __name__,
     }
-    with tfds.core.registered.skip_registration():  # TFDS has a "mnist" of its own, which needs TensorFlow
+    with registered.skip_registration():  # TFDS has a "mnist" of its own, which needs TensorFlow
         return type(dataset.name, (tfds.core.GeneratorBasedBuilder,), members)
 
 

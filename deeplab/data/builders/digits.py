@@ -38,13 +38,13 @@ class Digits(ImageSet):
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         from sklearn.datasets import load_digits  # takes a second to import, and is needed once
 
-        digits = load_digits()
-        label = digits.target.astype(np.int32)
+        counts, label = load_digits(return_X_y=True)
         test = np.zeros(len(label), bool)
         test[np.argsort(label, kind="stable")[::5]] = True
         chosen = test if split == "test" else ~test
-        image = np.round(digits.images * (255 / 16)).astype(np.uint8)  # counts of 0 to 16 -> grey values
-        return {"image": image[chosen, :, :, None], "label": label[chosen]}  # [N, 8, 8] -> [N, 8, 8, 1]
+        image = np.round(counts * (255 / 16)).astype(np.uint8)  # counts from 0 to 16 -> grey values
+        image = image.reshape(-1, 8, 8, 1)  # [N, 64] -> [N, H, W, C]
+        return {"image": image[chosen], "label": label[chosen].astype(np.int32)}
 
 
 DIGITS = Digits()

@@ -26,10 +26,11 @@ class Idx(ImageSet):
     std: tuple[float, ...]
     version: str = "1.0.0"
     image_shape: tuple[int, int, int] = (28, 28, 1)
+    sizes: tuple[int, int] = (60_000, 10_000)
 
     @property
     def splits(self) -> Mapping[str, int]:
-        return {"train": 60_000, "test": 10_000}
+        return dict(zip(_PREFIX, self.sizes, strict=True))
 
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         image = parse(content(f"{_PREFIX[split]}-images-idx3-ubyte"))

@@ -87,8 +87,8 @@ class ImageFolder(ImageSet):
         if not root.is_dir():
             raise UserError(f"there is no folder or archive {path}")
         folders = _folders(root)
-        if len(folders) == 1 and folders[0].name != "train":  # an archive often holds its folder, not what is in it
-            folders = _folders(root := folders[0])
+        if len(folders) == 1 and folders[0].name != "train" and (inner := _folders(folders[0])):
+            root, folders = folders[0], inner  # an archive often holds its folder, not what is in it
         return {f.name: f for f in folders} if "train" in {f.name for f in folders} else {"": root}
 
     @functools.cached_property

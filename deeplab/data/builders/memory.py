@@ -87,7 +87,10 @@ class SyntheticImages(ImageSet):
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticText(TextSet):
-    """Random characters, none of them outside ASCII unless `characters` holds them."""
+    """Random characters, as many as `sizes` says.
+
+    Where `characters` goes beyond ASCII there are more bytes than that; `Text` then counts the characters itself.
+    """
 
     sizes: tuple[tuple[str, int], ...]
     characters: str | None = None
@@ -102,4 +105,4 @@ class SyntheticText(TextSet):
 
     def read(self, split: str, content: Content) -> bytes:
         alphabet = np.array(list(self.characters or "abcdefghijklmnopqrstuvwxyz ."))
-        return "".join(np.random.default_rng(0).choice(alphabet, self.splits[split])).encode()[: self.splits[split]]
+        return "".join(np.random.default_rng(0).choice(alphabet, self.splits[split])).encode()

@@ -61,14 +61,15 @@ class PreparedTfds(ImageSet):
         directory = _find(self.path)
         builder = tfds.builder_from_directory(directory)
         file_format = builder.info.file_format
+        features: Any = builder.info.features
         if file_format is None or file_format.value != "array_record":
             raise UserError(
-                f"{directory} holds {file_format.value if file_format else 'unknown'} files, expected array_record; run "
+                f"{directory} holds {file_format and file_format.value} files, expected array_record; run "
                 f"tfds convert_format --dataset_version_dir={directory} --out_file_format=array_record --out_path=DIR"
             )
         for field in (self.image, self.label):
-            if field not in builder.info.features:
-                raise UserError(f"{directory} has no field {field!r}, only {', '.join(builder.info.features)}")
+            if field not in features:
+                raise UserError(f"{directory} has no field {field!r}, only {', '.join(features)}")
         return builder
 
     @property
@@ -106,7 +107,7 @@ class PreparedTfds(ImageSet):
     @functools.cached_property
     def splits(self) -> Mapping[str, int]:
         splits = self._tfds.info.splits
-        return {name: splits[part].num_examples for name, part in (dict(zip(splits, splits)) | self.rename).items()}
+        return {name: splits[part].num_examples for name, part in ({s: s for s in splits} | dict(self.rename)).items()}
 
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         records, size = self._records(split), self.splits[split]
@@ -135,7 +136,7 @@ class PreparedTfds(ImageSet):
             image, label = np.asarray(example[self.image]), int(example[self.label])
             if not 0 <= label < num_classes:
                 raise ValueError(f"label {label} is outside 0 to {num_classes - 1}")
-            return {"image": _fit(image, shape), "label": np.int32(label)}
+            return {"image": _fit(image, shape), "label": np.asarray(label, np.int32)}
 
         instructions = self._tfds.info.splits[part].file_instructions
         files = [(i.filename, i.skip, i.examples_in_shard if i.take == -1 else i.take) for i in instructions]
@@ -146,9 +147,9 @@ def _fit(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """Scales and crops an image to [H, W, C] where it is not of that shape."""
     if image.shape == shape:
         return image
-    from deeplab.data.builders.image_folder import fit
-
     from PIL import Image
+
+    from deeplab.data.builders.image_folder import fit
 
     return fit(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), shape)
 

@@ -10,6 +10,8 @@ import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from deeplab.data.builders.base import TextSet
 from deeplab.data.originals import Content
 from deeplab.errors import UserError
@@ -27,7 +29,7 @@ class PythonStdlib(TextSet):
     """The first 4 MB of the standard library's modules in alphabetical order of their paths.
 
     The text depends on the version of Python, and so do its sizes: they are sums of file sizes, found in
-    milliseconds. The last tenth of the bytes is for validation.
+    milliseconds. The last tenth, in whole modules, is for validation.
     """
 
     name: str = "python_stdlib"
@@ -35,13 +37,15 @@ class PythonStdlib(TextSet):
 
     @property
     def version(self) -> str:
-        listing = [(str(path), size) for path, size in _modules()]
-        return f"{sys.version_info.major}.{sys.version_info.minor}-{hashlib.sha256(repr(listing).encode()).hexdigest()[:12]}"
+        """Tells one library from another: a change of Python's release is a change of the text."""
+        listing = [sys.version, *((str(path), size) for path, size in _modules())]
+        return hashlib.sha256(repr(listing).encode()).hexdigest()[:16]
 
     @property
     def splits(self) -> Mapping[str, int]:
-        total = sum(size for _, size in _modules())
-        return {"train": total * 9 // 10, "validation": total - total * 9 // 10}
+        sizes = np.cumsum([size for _, size in _modules()])
+        train = int(sizes[np.searchsorted(sizes, 0.9 * sizes[-1])])
+        return {"train": train, "validation": int(sizes[-1]) - train}
 
     def read(self, split: str, content: Content) -> bytes:
         text = b"".join(_root().joinpath(path).read_bytes() for path, _ in _modules())

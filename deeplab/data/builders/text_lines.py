@@ -17,19 +17,14 @@ _SPLITS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True)
 class TextLines(TextSet):
-    r"""Plain text: one file, or all `*.txt` files of a folder one after another, each ended by a line break.
+    """Plain text: one file, or all `*.txt` files of a folder, one after another in the order of their names.
 
     A folder with `train.txt` and `validation.txt` (and `test.txt`) is split so. Otherwise the last lines are for
-    validation, from the first line break after `1 - validation` of the bytes.
+    validation: the split is at the first line break after `1 - validation` of the bytes.
 
     Args:
       path: of a file or a folder.
       validation: fraction of the bytes.
-
-    Example:
-      >>> import deeplab as dl
-      >>> dl.data.Text(dl.data.text_lines(getfixture("tmp_path") / "novel.txt")).vocab_size
-      256
     """
 
     path: str | Path
@@ -43,12 +38,31 @@ class TextLines(TextSet):
         listing = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in self._files]
         return hashlib.sha256(repr((listing, self.validation)).encode()).hexdigest()[:16]
 
-    @property
+    @functools.cached_property
     def splits(self) -> Mapping[str, int]:
-        return {split: len(text) for split, text in self._texts.items()}
+        sizes = {file.stem: file.stat().st_size for file in self._files}
+        if self._split_by_name:
+            return {split: sizes[split] for split in _SPLITS if split in sizes}
+        total = sum(sizes.values())
+        at = start = int(total * (1 - self.validation))
+        for file in self._files:
+            if at < file.stat().st_size:
+                with file.open("rb") as stream:
+                    stream.seek(at)
+                    train = start + len(stream.readline())
+                return {"train": train, "validation": total - train}
+            at -= file.stat().st_size
+        return {"train": total, "validation": 0}
 
     def read(self, split: str, content: Content) -> bytes:
-        return self._texts[split]
+        if self._split_by_name:
+            return next(file for file in self._files if file.stem == split).read_bytes()
+        text, train = b"".join(file.read_bytes() for file in self._files), self.splits["train"]
+        return text[:train] if split == "train" else text[train:]
+
+    @property
+    def _split_by_name(self) -> bool:
+        return {"train", "validation"} <= {file.stem for file in self._files}
 
     @functools.cached_property
     def _files(self) -> tuple[Path, ...]:
@@ -57,12 +71,3 @@ class TextLines(TextSet):
         if not files or not all(file.is_file() for file in files):
             raise UserError(f"{path} is no text file and no folder with *.txt files")
         return tuple(files)
-
-    @functools.cached_property
-    def _texts(self) -> dict[str, bytes]:
-        texts = {file.stem: file.read_bytes() for file in self._files}
-        if {"train", "validation"} <= texts.keys():
-            return {split: texts[split] for split in _SPLITS if split in texts}
-        whole = b"".join(text if text.endswith(b"\n") else text + b"\n" for text in texts.values())
-        border = whole.find(b"\n", int(len(whole) * (1 - self.validation))) + 1 or len(whole)
-        return {"train": whole[:border], "validation": whole[border:]}

@@ -1,4 +1,41 @@
-"""The style sheet of every page: the system's fonts, light and dark, from a phone to a printout."""
+"""The frame of every page: one style sheet, the system's fonts, light and dark, from a phone to a printout."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from deeplab.errors import UserError
+from deeplab.report.text import Html, tag
+
+
+def document(title: str, body: Html) -> str:
+    """A whole page around its body."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"{tag('title', title)}\n<style>{CSS}</style>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def save(path: Path, text: str) -> Path:
+    """Writes a file in one piece: a reader sees the old one or the new one.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8", errors="replace")
+        draft.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise UserError(f"cannot write {path}: {error.strerror}; free the disk or mend its permissions") from error
+    return path
+
 
 CSS = """
 :root {

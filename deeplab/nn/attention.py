@@ -1,0 +1,115 @@
+"""Scaled dot-product attention, and the self-attention of decoders.
+
+Vaswani et al. 2017, "Attention is all you need", https://arxiv.org/abs/1706.03762.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+Initializer = jax.nn.initializers.Initializer
+
+
+def attend(
+    query: Float[Array, "B H T D"],
+    key: Float[Array, "B H S D"],
+    value: Float[Array, "B H S D"],
+    mask: Bool[Array, "T S"] | None = None,
+    dropout: nn.Module | None = None,
+) -> Float[Array, "B H T D"]:
+    """softmax(q k^T / sqrt(D)) v, the softmax in float32 whatever the inputs are.
+
+    Heads come before time, so that both products are plain batches of matrices: on a CPU, 2 to 3 times faster than
+    the layout [B, T, H, D] (12 x 4 heads of 64 x 32: 0.13 and 0.15 ms instead of 0.30 and 0.40).
+
+    Args:
+      query: what asks, at T places.
+      key: what is compared, at S places.
+      value: what is returned.
+      mask: True where place t may see place s; all of them when None. A row must see at least one place.
+      dropout: applied to the probabilities, [B, H, T, S].
+
+    Example:
+      >>> q = k = v = jnp.ones((1, 2, 3, 4))
+      >>> attend(q, k, v, causal_mask(3, 3)).shape
+      (1, 2, 3, 4)
+    """
+    scores = jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key).astype(jnp.float32)
+    if mask is not None:
+        scores = jnp.where(mask[None, None], scores, jnp.finfo(jnp.float32).min)
+    probabilities = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
+    if dropout is not None:
+        probabilities = dropout(probabilities)
+    return jnp.einsum("bhts,bhsd->bhtd", probabilities, value)
+
+
+def causal_mask(num_queries: int, num_keys: int, start: int | jax.Array = 0) -> Bool[Array, "T S"]:
+    """True where query t, at place start + t, may see key s: s <= start + t.
+
+    Example:
+      >>> causal_mask(2, 3, start=1).astype(int).tolist()
+      [[1, 1, 0], [1, 1, 1]]
+    """
+    return jnp.arange(num_keys)[None, :] <= start + jnp.arange(num_queries)[:, None]
+
+
+class CausalSelfAttention(nn.Module):
+    """Each place attends to itself and to those before it, in H heads of width D / H.
+
+    One product makes queries, keys and values. Its columns are ordered by head, then by role, so that a split of the
+    kernel over devices gives each of them whole heads.
+
+    Args:
+      num_heads: H; divides the width of the input.
+      context: the longest sequence; the size of the cache when decoding.
+      dropout: probability that an attention probability is dropped in training; may be a tracer.
+      kernel_init: of the kernel that makes queries, keys and values.
+      out_init: of the kernel that leads back to the residual stream.
+
+    Example:
+      >>> layer = CausalSelfAttention(num_heads=2, context=8)
+      >>> out, _ = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 16)))
+      >>> out.shape
+      (1, 8, 16)
+    """
+
+    num_heads: int
+    context: int
+    dropout: float | jax.Array = 0.0
+    kernel_init: Initializer = nn.linear.default_kernel_init
+    out_init: Initializer = nn.linear.default_kernel_init
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], train: bool = False, position: int | jax.Array | None = None
+    ) -> Float[Array, "B T D"]:
+        """Attends within `x`; or, given the `position` of its first token, to what the collection "cache" holds too.
+
+        Keys and values are then written to the cache, which `apply(..., mutable=["cache"])` returns (and makes, when
+        it isn't there yet).
+        """
+        B, T, D = x.shape
+        H = self.num_heads
+        if D % H:
+            raise ValueError(f"width {D} is not a multiple of num_heads {H}")
+        qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(x)
+        qkv = qkv.reshape(B, T, H, 3, D // H).transpose(3, 0, 2, 1, 4)  # B T (H 3 d) -> 3 B H T d
+        query, key, value = qkv[0], qkv[1], qkv[2]
+        if position is None:
+            mask = causal_mask(T, T)
+        else:
+            key, value = self._cached("key", key, position), self._cached("value", value, position)
+            mask = causal_mask(T, self.context, position)
+        dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
+        out = attend(query, key, value, mask, dropout)
+        out = out.transpose(0, 2, 1, 3).reshape(B, T, D)  # B H T d -> B T (H d)
+        return nn.Dense(D, kernel_init=self.out_init, name="out")(out)
+
+    def _cached(self, name: str, new: Float[Array, "B H T d"], position: int | jax.Array) -> Float[Array, "B H S d"]:
+        B, H, _, d = new.shape
+        cache = self.variable("cache", name, jnp.zeros, (B, H, self.context, d), new.dtype)
+        cache.value = jax.lax.dynamic_update_slice(cache.value, new, (0, 0, position, 0))
+        return cache.value

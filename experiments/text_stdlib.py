@@ -1,0 +1,54 @@
+"""Python, byte by byte: a small GPT reads the source of the standard library of the Python that runs it.
+
+Run:     python -m experiments.text_stdlib              (the text is on every machine: nothing to download)
+Result:  not measured yet
+Source:  Radford et al. 2019 (GPT-2); the setting is nanoGPT's for a CPU, https://github.com/karpathy/nanoGPT
+"""
+
+import optax
+
+import deeplab as dl
+from deeplab.models import gpt
+
+
+def experiment(
+    num_layers: int = 4,
+    num_heads: int = 4,
+    width: int = 128,
+    context: int = 64,
+    batch_size: int = 12,
+    num_steps: int = 1000,
+    learning_rate: float = 4e-3,
+    weight_decay: float = 0.1,
+    dropout: float = 0.0,
+) -> dl.Experiment:
+    """The first 90 % of the modules, by name, to learn from, the rest to validate on.
+
+    Args:
+      num_layers: transformer blocks.
+      num_heads: attention heads of each.
+      width: of the residual stream; a multiple of the heads.
+      context: bytes read at once.
+      batch_size: windows of text a step.
+      num_steps: training steps.
+      learning_rate: peak of the cosine.
+      weight_decay: of matrices and embeddings, times the learning rate.
+      dropout: of embeddings, attention and branches.
+    """
+    data = dl.data.Text("python_stdlib", vocabulary="byte", context=context, batch_size=batch_size, num_steps=num_steps)
+    rate = dl.optim.warmup_cosine(learning_rate, num_steps, warmup_steps=100)
+    return dl.Experiment(
+        data=data,
+        model=dl.models.GPT(data.vocab_size, num_layers, num_heads, width, context, dropout),
+        task=dl.tasks.LanguageModelling(),
+        optimizer=optax.chain(
+            dl.optim.clip(1.0),
+            optax.adamw(rate, b1=0.9, b2=0.99, weight_decay=weight_decay, mask=dl.optim.matrices_only),
+        ),
+        rules=gpt.RULES,
+        eval_every=250,
+    )
+
+
+if __name__ == "__main__":
+    dl.main(experiment)

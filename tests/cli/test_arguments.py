@@ -1,0 +1,93 @@
+"""From a signature to a command line, and what is said of a wrong one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import deeplab as dl
+from deeplab.cli import arguments
+from deeplab.cli.evaluate import EvalFlags
+from deeplab.cli.train import TrainFlags
+from deeplab.errors import UserError
+from tests import toys
+
+VERBS = {"train": TrainFlags, "eval": EvalFlags}
+
+
+def parse(*argv, function=toys.experiment):
+    return arguments.parse(function, "tests.toys", VERBS, argv)
+
+
+def test_every_argument_is_a_flag():
+    call = parse("--steps", "7", "--learning-rate", "0.5", "--no-norm", "--seed", "3")
+    assert (call.verb, call.arguments["steps"], call.arguments["learning_rate"]) == ("train", 7, 0.5)
+    assert call.arguments["norm"] is False
+    assert call.flags.seed == 3
+    assert call.experiment().data.steps == 7
+
+
+def test_the_command_parses_to_the_same_call():
+    call = parse("train", "--steps", "7", "--no-norm", "--learning-rate", "1e-05", "--run-dir", "a b", "--mesh", "data=2")
+    import shlex
+
+    words = shlex.split(call.command("train"))[3:]
+    assert parse(*words) == call
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--lerning-rate", "1"], "learning-rate"),  # row 1
+        (["--learning-rate", "abc"], "abc"),  # row 2
+        (["--steps", "1.5"], "1.5"),
+        (["eval", "--checkpoint", "worst"], "worst"),
+    ],
+)
+def test_a_wrong_flag_or_value_exits_with_2_and_names_it(argv, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(*argv)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_unknown_verb_names_the_nearest():
+    with pytest.raises(UserError, match="'trian' is no verb; did you mean 'train'"):
+        parse("trian")
+
+
+def test_an_argument_without_type_or_default_is_told():
+    def untyped(width, depth: int = 2): ...
+
+    with pytest.raises(UserError, match="'width' needs a type and a default"):
+        parse(function=untyped)
+
+
+def test_an_argument_that_shadows_a_flag_is_told():
+    def shadowing(seed: int = 0): ...
+
+    with pytest.raises(UserError, match=r"\['seed'\] are flags"):
+        parse(function=shadowing)
+
+
+def test_json_is_strict():
+    text = arguments.as_json({"a": float("nan"), "b": Path("x"), "c": [1, None, float("inf")], "d": True})
+    assert json.loads(text) == {"a": None, "b": "x", "c": [1, None, None], "d": True}
+
+
+def test_nothing_is_made_for_a_wrong_flag(tmp_path):
+    """Row 1, in a process: exit code 2, a hint, and an empty folder."""
+    command = [sys.executable, "-m", "experiments.image_digits", "--epoch", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=None)
+    assert done.returncode == 2
+    assert "--epochs" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_main_in_a_notebook_raises_and_returns(tmp_path):
+    with pytest.raises(UserError, match="no verb"):
+        dl.main(toys.experiment, ["nonsense"])
+    result = dl.main(toys.experiment, ["summary"])
+    assert result["num_params"] == 2 * 8 + 8 + 8 + 8 + 8 * 4 + 4

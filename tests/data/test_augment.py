@@ -1,0 +1,92 @@
+"""Augmentations: shapes, ranges, neutral strengths, traced strengths, and what each should do to a picture."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from deeplab.data import augment
+
+WITH_STRENGTH = {
+    "flip": augment.flip,
+    "rotate": augment.rotate,
+    "zoom": augment.zoom,
+    "erase": augment.erase,
+    "brightness": augment.brightness,
+    "contrast": augment.contrast,
+}
+KEYS = jax.random.split(jax.random.key(0), 32)
+IMAGE = jnp.asarray(np.random.default_rng(0).random((9, 12, 3)), jnp.float32)
+
+
+def many(function, image=IMAGE):
+    return jax.jit(jax.vmap(function, in_axes=(0, None)))(KEYS, image)
+
+
+@pytest.mark.parametrize("name", WITH_STRENGTH)
+def test_strength_zero_changes_nothing(name):
+    np.testing.assert_allclose(many(WITH_STRENGTH[name](0.0)), np.broadcast_to(IMAGE, (32, *IMAGE.shape)), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", WITH_STRENGTH)
+def test_a_traced_strength_is_the_number(name):
+    strengths = jnp.array([0.1, 0.4])
+    traced = jax.jit(jax.vmap(lambda s: many(WITH_STRENGTH[name](s))))(strengths)
+    for number, got in zip([0.1, 0.4], traced, strict=True):
+        np.testing.assert_allclose(got, many(WITH_STRENGTH[name](number)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "function", [augment.shift(2), augment.crop(1, "reflect"), *(f(0.3) for f in WITH_STRENGTH.values())]
+)
+def test_the_image_stays_an_image_and_keys_matter(function):
+    out = many(function)
+    assert out.shape == (32, *IMAGE.shape)
+    assert out.dtype == jnp.float32
+    assert 0 <= out.min() <= out.max() <= 1
+    assert len({o.tobytes() for o in np.asarray(out)}) > 1
+
+
+@pytest.mark.parametrize(("pad", "mode"), [("zero", "constant"), ("edge", "edge"), ("reflect", "reflect")])
+def test_shift_moves_by_every_offset(pad, mode):
+    padded = np.pad(IMAGE, ((1, 1), (1, 1), (0, 0)), mode=mode)
+    expected = {padded[y : y + 9, x : x + 12].tobytes() for y in range(3) for x in range(3)}
+    assert {out.tobytes() for out in np.asarray(many(augment.shift(1, pad)))} == expected
+
+
+def test_flip_mirrors_half_of_the_time():
+    mirrored = np.all(np.asarray(many(augment.flip())) == np.asarray(IMAGE[:, ::-1]), axis=(1, 2, 3))
+    assert 6 < mirrored.sum() < 26
+    np.testing.assert_array_equal(many(augment.flip(1.0))[0], IMAGE[:, ::-1])
+
+
+def test_affine_is_scipys():
+    rng, affine = np.random.default_rng(1), jax.jit(augment.affine)
+    for _ in range(10):
+        matrix = (np.eye(2) + rng.normal(size=(2, 2))).astype(np.float32)
+        centre = (np.array(IMAGE.shape[:2]) - 1) / 2
+        expected = [
+            ndimage.affine_transform(channel, matrix, centre - matrix @ centre, order=1, mode="grid-constant")
+            for channel in np.moveaxis(np.asarray(IMAGE), -1, 0)
+        ]
+        np.testing.assert_allclose(affine(IMAGE, jnp.asarray(matrix)), np.stack(expected, -1), atol=1e-5)
+
+
+def test_rotate_by_a_quarter_turn(monkeypatch):
+    monkeypatch.setattr(jax.random, "uniform", lambda *_, **__: jnp.float32(1.0))
+    square = IMAGE[:, :9]
+    np.testing.assert_allclose(jax.jit(augment.rotate(90.0))(KEYS[0], square), np.rot90(square, -1), atol=1e-5)
+
+
+def test_erase_blackens_the_area_asked_for():
+    black = np.mean(np.asarray(many(augment.erase(0.04, probability=1.0), jnp.ones((64, 64, 1)))) == 0, axis=(1, 2, 3))
+    assert black.max() <= 0.05
+    assert 0.02 < black.mean() <= 0.04  # less than asked for where it is clipped at a border
+
+
+def test_chain_gives_each_a_key_of_its_own():
+    twice = augment.chain(augment.shift(2), augment.shift(2))
+    moved = {np.asarray(out).tobytes() for out in many(twice)}
+    assert len(moved) > len({np.asarray(out).tobytes() for out in many(augment.shift(2))})
+    np.testing.assert_array_equal(augment.chain()(KEYS[0], IMAGE), IMAGE)

@@ -1,0 +1,40 @@
+"""Sets read record by record: batches are pure functions of the step, whoever reads them."""
+
+import grain
+import numpy as np
+import pytest
+
+from deeplab.data import Images, arrays, records, tfds, write
+from deeplab.data.records import Records
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    split = rng.integers(0, 256, (40, 4, 4, 1), np.uint8), np.arange(40) % 2
+    path = write(arrays({"train": split, "test": split}), tmp_path_factory.mktemp("tfds"))
+    return Images(tfds(path, keep="records"), batch_size=8, num_steps=12)
+
+
+@pytest.mark.parametrize("num_threads", [0, 2])
+def test_grain_reads_the_batches_of_the_stream(data, num_threads):
+    pipeline = records.pipeline(data, data.open("train"), seed=4)
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=3 if num_threads else 0)
+    count = 0
+    for read, expected in zip(pipeline.to_iter_dataset(options), data.batches(seed=4), strict=True):
+        np.testing.assert_array_equal(read["id"], expected["id"])
+        np.testing.assert_array_equal(read["image"], expected["image"])
+        count += 1
+    assert count == 12
+    np.testing.assert_array_equal(pipeline[7]["id"], data.train_ids(7, seed=4)[0])
+
+
+def test_a_record_is_a_row_of_its_batch(data):
+    source = data.open("train").records
+    assert len(source) == 40
+    np.testing.assert_array_equal(source[5]["image"], source.batch(np.array([3, 5]))["image"][1])
+
+
+def test_a_record_is_found_in_its_file():
+    source = Records([], [("a", 0, 10), ("b", 5, 10)], dict)
+    assert [source._locate(number) for number in (0, 9, 10, 19)] == [("a", 0), ("a", 9), ("b", 5), ("b", 14)]

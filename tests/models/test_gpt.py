@@ -1,0 +1,143 @@
+"""GPT-2: published sizes, causality, tied weights, cached decoding, its gradient against finite differences."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deeplab.models.gpt import GPT, RULES, VARIANTS
+
+TEST = VARIANTS["test"]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small model with weights large enough for its outputs to differ, and tokens."""
+    model = GPT(vocab_size=11, **TEST)
+    tokens = jax.random.randint(jax.random.key(1), (2, 16), 0, 11)
+    params = model.init(jax.random.key(0), tokens)["params"]
+    return model, {"params": jax.tree.map(lambda p: p * 6 if p.ndim > 1 else p, params)}, tokens
+
+
+@pytest.mark.parametrize(
+    ("variant", "vocab_size", "published"),
+    [
+        ("small", 50257, 124_439_808),
+        ("medium", 50257, 354_823_168),
+        ("large", 50257, 774_030_080),
+        ("xl", 50257, 1_557_611_200),
+    ],
+)
+def test_parameters_are_as_many_as_published(variant, vocab_size, published):
+    model = GPT(vocab_size, **VARIANTS[variant])
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == published
+
+
+def test_logits_depend_on_the_past_only(trained):
+    model, variables, tokens = trained
+    embedding = variables["params"]["token_embedding"]["embedding"][tokens[0]]
+
+    def logits(offset):
+        """Offsets enter where token embeddings do: through those of the positions."""
+        params = variables["params"]
+        places = {"embedding": params["position_embedding"]["embedding"] + offset}
+        return model.apply({"params": params | {"position_embedding": places}}, tokens[:1])[0].sum(-1)
+
+    influence = jnp.abs(jax.jacobian(logits)(jnp.zeros_like(embedding))).max(-1)  # [T, T]
+    past = jnp.tril(jnp.ones((16, 16), bool))
+    assert (influence[~past] == 0).all()
+    assert (influence[past] > 0).all()
+
+
+@pytest.mark.parametrize("pieces", [(1,) * 16, (5, 1, 10)])
+def test_decoding_with_a_cache_is_the_whole_forward_pass(trained, pieces):
+    model, variables, tokens = trained
+    cache, outs, position = {}, [], 0
+    for size in pieces:
+        part = tokens[:, position : position + size]
+        out, cache = model.apply({**variables, **cache}, part, position=position, mutable=["cache"])
+        outs.append(out)
+        position += size
+    np.testing.assert_allclose(jnp.concatenate(outs, axis=1), model.apply(variables, tokens), atol=1e-4)
+
+
+def test_output_layer_is_the_token_embedding(trained):
+    model, variables, tokens = trained
+    params = variables["params"]
+    assert not any("head" in jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params))
+    table = params["token_embedding"]["embedding"]
+    unseen = int(np.setdiff1d(np.arange(11), np.asarray(tokens[0]))[0])  # its row acts as an output only
+    moved = {"embedding": table.at[unseen].add(1.0)}
+    before = model.apply(variables, tokens[:1])
+    after = model.apply({"params": params | {"token_embedding": moved}}, tokens[:1])
+    changed = jnp.abs(after - before).max((0, 1)) > 1e-6
+    assert changed.tolist() == [i == unseen for i in range(11)]
+
+
+def test_initial_loss_is_that_of_guessing():
+    model = GPT(vocab_size=65, **TEST)
+    tokens = jax.random.randint(jax.random.key(0), (4, 16), 0, 65)
+    logits, _ = model.init_with_output(jax.random.key(1), tokens)
+    assert float(-jax.nn.log_softmax(logits).mean()) == pytest.approx(np.log(65), abs=0.05)
+
+
+def test_branches_start_smaller_with_depth():
+    model = GPT(vocab_size=5, num_layers=8, num_heads=1, width=64, context=4)
+    params = model.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]["block1"]
+    assert float(params["feed_forward"]["up"]["kernel"].std()) == pytest.approx(0.02, rel=0.05)
+    for kernel in (params["feed_forward"]["down"]["kernel"], params["attention"]["out"]["kernel"]):
+        assert float(kernel.std()) == pytest.approx(0.02 / 4, rel=0.1)
+
+
+def test_gradient_is_the_slope(trained):
+    model, variables, tokens = trained
+    direction = jax.tree.map(
+        lambda p: jax.random.normal(jax.random.key(p.size), p.shape) / p.size**0.5, variables["params"]
+    )
+
+    def loss(step):
+        params = jax.tree.map(lambda p, d: p + step * d, variables["params"], direction)
+        logits = model.apply({"params": params}, tokens)
+        return -jax.nn.log_softmax(logits)[0, 0, 3]
+
+    slope = (loss(1e-2) - loss(-1e-2)) / 2e-2
+    assert float(jax.grad(loss)(0.0)) == pytest.approx(float(slope), rel=2e-2)
+    assert float(jax.jvp(loss, (0.0,), (1.0,))[1]) == pytest.approx(float(jax.grad(loss)(0.0)), rel=1e-4)
+
+
+def test_dropout_is_for_training(trained):
+    model, variables, tokens = trained
+    noisy = model.copy(dropout=0.5)
+    np.testing.assert_array_equal(noisy.apply(variables, tokens), model.apply(variables, tokens))
+    one, two = (noisy.apply(variables, tokens, train=True, rngs={"dropout": jax.random.key(i)}) for i in range(2))
+    assert not jnp.allclose(one, two)
+
+
+def test_layers_can_be_tapped_by_name(trained):
+    model, variables, tokens = trained
+    _, taps = model.apply(variables, tokens, capture_intermediates=True, mutable=["intermediates"])
+    taps = taps["intermediates"]
+    for tap in (taps["block1"], taps["block2"]["attention"], taps["block2"]["feed_forward"]):
+        assert tap["__call__"][0].shape == (2, 16, 32)
+
+
+def test_rules_split_what_they_name():
+    model = GPT(vocab_size=64, **TEST)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    paths = {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in jax.tree.leaves_with_path(shapes)}
+    for pattern, spec in RULES:
+        matching = [leaf for path, leaf in paths.items() if re.search(pattern, path)]
+        assert matching
+        for leaf in matching:
+            assert len(spec) <= leaf.ndim
+            assert all(size % 2 == 0 for size, axis in zip(leaf.shape, spec, strict=False) if axis)
+
+
+def test_a_sequence_beyond_the_context_is_refused():
+    with pytest.raises(ValueError, match="17 tokens, the model's context is 16"):
+        GPT(vocab_size=5, **TEST).init(jax.random.key(0), jnp.zeros((1, 17), jnp.int32))

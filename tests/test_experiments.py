@@ -1,0 +1,79 @@
+"""Every experiment: runs in seconds by --smoke, and obeys the law of its floats."""
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import experiments
+from deeplab.experiment import traced_arguments
+from deeplab.train.state import init
+from deeplab.train.step import make_step
+
+FOLDER = Path(experiments.__path__[0])
+NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
+SCRIPTS = sorted((FOLDER / "benchmarks").glob("[!_]*.py"))
+
+
+def test_there_are_experiments():
+    assert {"image_digits", "image_mnist", "image_fashion", "text_shakespeare", "text_stdlib"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_smoke(name, tmp_path):
+    """The whole way, in a process of its own, as a user would: train, evaluate, report."""
+    command = [sys.executable, "-m", f"experiments.{name}", "train", "--smoke", "--json", "--run-dir", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["steps"] == 4
+    assert all(np.isfinite(value) for split in result["metrics"].values() for value in split.values())
+    assert Path(result["report"]).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_vmapped_over_all_floats_is_the_solo_runs(name):
+    """The law of experiments: a population is `vmap` of the function, and its members are solo runs."""
+    function = importlib.import_module(f"experiments.{name}").experiment
+    floats = traced_arguments(function)
+    assert "learning_rate" in floats
+    data = function().data.synthetic(batch_size=4)
+    batch = data.fetch(data.open("train"), data.train_ids(0, 0)[0])
+
+    def losses(floats):
+        experiment = function(**floats)
+        state, out = init(experiment, jax.random.key(0)), []
+        for _ in range(2):
+            state, metrics = make_step(experiment)(state, batch)
+            out.append(metrics["loss"].total / metrics["loss"].count)
+        return jnp.stack(out)
+
+    members = {name: jnp.array([1.0, 0.5]) * value + jnp.array([0.0, 1e-3]) for name, value in floats.items()}
+    together = jax.jit(jax.vmap(losses))(members)
+    # A solo run's floats are Python's: constants of the program, where the population's are traced.
+    solo = jax.jit(lambda: losses({name: float(v[1]) for name, v in members.items()}))()
+    np.testing.assert_allclose(together[1], solo, rtol=2e-4)
+    assert not np.allclose(together[0], solo, rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_of_notes(name):
+    """The docstring is the lab note, and the experiment one screen."""
+    path = FOLDER / f"{name}.py"
+    note = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert "Run:" in note
+    assert "Result:" in note
+    assert f"experiments.{name}" in note
+    assert len(path.read_text().splitlines()) <= 90
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
+def test_benchmarks_compile(path):
+    compile(path.read_text(), path, "exec")

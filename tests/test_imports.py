@@ -1,0 +1,69 @@
+"""Imports go one way: a folder is a stage, and knows the stages before it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import deeplab
+
+ROOT = Path(deeplab.__file__).parents[1]
+MAY_IMPORT = {
+    "errors": set(),
+    "data": set(),
+    "nn": set(),
+    "models": {"nn"},
+    "tasks": set(),
+    "optim": set(),
+    "experiment": {"data", "tasks"},
+    "scale": {"experiment"},
+    "train": {"data", "tasks", "experiment", "scale"},
+    "report": set(),
+    "cli": {"data", "tasks", "experiment", "scale", "train", "report"},
+}
+FILES = sorted((ROOT / "deeplab").rglob("*.py"))
+
+
+def _stage(path: Path) -> str:
+    return path.relative_to(ROOT / "deeplab").parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> set[str]:
+    """The stages that a file imports, inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    assert not any(name.split(".")[0] in ("experiments", "tests") for name in names), f"{path} imports an experiment"
+    return {name.split(".")[1] for name in names if name.startswith("deeplab.")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_stage_imports_only_the_stages_before_it(path):
+    stage = _stage(path)
+    if stage != "__init__":  # the front door knows every room
+        assert _imports(path) <= MAY_IMPORT[stage] | {stage, "errors"}
+
+
+def test_experiments_import_the_package_and_each_other_not():
+    for path in (ROOT / "experiments").rglob("*.py"):
+        modules = {node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+        assert not any(module.startswith("experiments") for module in modules) or "benchmarks" in path.parts, path
+
+
+def test_importing_deeplab_loads_no_stage_and_no_heavy_library():
+    heavy = "jax tensorflow_datasets matplotlib sklearn orbax tyro tensorboardX grain PIL tokenizers".split()
+    code = f"import sys, deeplab; print([m for m in {heavy!r} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_every_public_name_is_there():
+    for name in deeplab.__all__:
+        assert getattr(deeplab, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = deeplab.nonsense
