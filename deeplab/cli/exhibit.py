@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
+from deeplab.data import Text
 from deeplab.experiment import Experiment
+from deeplab.tasks.generate import generate
 from deeplab.train.evaluate import predict
 from deeplab.train.feed import Feed
 from deeplab.train.state import State
 
 _WORST = 24
-_SAMPLES, _SAMPLE_TOKENS = 3, 400
+_SAMPLES, _PROMPT_TOKENS, _SAMPLE_TOKENS = 3, 32, 400
+_TEMPERATURE = 0.8
 
 
-def write(directory: Path, experiment: Experiment, state: State, feed: Feed, *, seed: int) -> None:
-    """Writes `predictions.npz`, and `samples.json` for a language model, into a run directory."""
+def write(
+    directory: Path, experiment: Experiment, state: State, feed: Feed, *, seed: int, data_dir: Path | None = None
+) -> None:
+    """Writes `predictions.npz`, and `samples.json` for a language model, into a run directory.
+
+    Args:
+      directory: of the run.
+      experiment: what was trained.
+      state: after the last step.
+      feed: the split of the evaluation.
+      seed: of the samples.
+      data_dir: of the original files, from which a vocabulary may be made.
+    """
     predictions = predict(experiment, state, feed, experiment.data.eval_split)
     if "image" in experiment.data.spec() and "label" in predictions:
         predictions |= _worst(predictions, feed)
@@ -27,7 +40,8 @@ def write(directory: Path, experiment: Experiment, state: State, feed: Feed, *, 
     np.savez_compressed(temporary, **predictions)  # pyright: ignore[reportArgumentType]  # names are not keywords of savez
     temporary.replace(directory / "predictions.npz")
     if "tokens" in experiment.data.spec():
-        (directory / "samples.json").write_text(json.dumps(_samples(experiment, state, feed, seed), indent=1))
+        samples = _samples(experiment, state, feed, seed, data_dir)
+        (directory / "samples.json").write_text(json.dumps(samples, indent=1, ensure_ascii=False))
 
 
 def _worst(predictions: dict[str, np.ndarray], feed: Feed) -> dict[str, np.ndarray]:
@@ -37,3 +51,22 @@ def _worst(predictions: dict[str, np.ndarray], feed: Feed) -> dict[str, np.ndarr
     ids = predictions["id"][worst]
     images = np.asarray(feed.data.fetch(feed.source, ids.astype(np.int32))["image"])
     return {"worst_id": ids, "worst_image": images}
+
+
+def _samples(
+    experiment: Experiment, state: State, feed: Feed, seed: int, data_dir: Path | None
+) -> list[dict[str, str]]:
+    """What the model makes of the beginnings of a few windows of the evaluation."""
+    data = experiment.data
+    assert isinstance(data, Text)
+    vocabulary = data.open_vocabulary(data_dir)
+    places = np.linspace(0, data.num_examples(data.eval_split) - 1, _SAMPLES).astype(np.int32)
+    prompts = np.asarray(data.fetch(feed.source, places)["tokens"])[:, :_PROMPT_TOKENS]
+    variables = {"params": state.params, **state.variables}
+    tokens = generate(
+        experiment.model, variables, prompts, _SAMPLE_TOKENS, jax.random.key(seed), temperature=_TEMPERATURE
+    )
+    return [
+        {"prompt": vocabulary.decode(prompt.tolist()), "text": vocabulary.decode(text)}
+        for prompt, text in zip(prompts, np.asarray(tokens).tolist(), strict=True)
+    ]

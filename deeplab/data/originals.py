@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import queue
 import threading
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Sequence
@@ -110,6 +111,9 @@ def _open_url(url: str) -> Any:
     def ask() -> None:
         try:
             answers.put(urllib.request.urlopen(url, timeout=_TIMEOUT))
+        except urllib.error.HTTPError as error:
+            error.close()
+            answers.put(error)
         except OSError as error:
             answers.put(error)
 

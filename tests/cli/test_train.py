@@ -46,7 +46,7 @@ def test_train_leaves_a_record(tmp_path):
     page = (directory / "report.html").read_text()
     assert "--run-dir" in page
     assert "tests.toys" in page
-    assert report_record.read(directory).manifest["task"] == "Classification"
+    assert report_record.read(directory).record["task"] == "Classification"
 
 
 def test_eval_gives_what_training_gave(tmp_path):
@@ -114,7 +114,7 @@ def test_a_nan_is_explained_and_loses_nothing(tmp_path):
     report = json.loads((tmp_path / "run/failure/report.json").read_text())
     assert (report["step"], report["primitive"]) == (9, "log")
     assert (tmp_path / "run/failure/state").is_dir()
-    assert {path.name for path in (tmp_path / "run/checkpoints").iterdir()} & {"4", "8"}
+    assert any(path.name.isdigit() for path in (tmp_path / "run/checkpoints").iterdir())
 
 
 def test_other_arguments_are_refused_with_the_difference(tmp_path):

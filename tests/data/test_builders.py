@@ -1,4 +1,4 @@
-"""Builders: originals are read as published, folders as documented, and TFDS directories hold the very same examples."""
+"""Builders: originals are read as published, folders as documented, TFDS directories hold the very same examples."""
 
 import dataclasses
 import gzip
@@ -143,7 +143,7 @@ def test_images_are_scaled_and_cropped_at_the_centre(tmp_path):
     Image.fromarray(picture).save(tmp_path / "a" / "wide.png")
     Image.fromarray(picture).save(tmp_path / "a" / "wide2.png")
     image = image_folder(tmp_path, size=10).open("train").arrays["image"][0]
-    assert image.min() == image.max() == 200
+    assert image.min() > 180  # 200, but for the filter at the borders; black bars would give 0
 
 
 def test_a_changed_folder_is_prepared_anew(tmp_path):

@@ -67,7 +67,7 @@ def test_a_kill_while_preparing_is_made_good_by_the_next_run(tmp_path):  # matri
     killed = prepare(tmp_path, 60)
     assert killed.stdout.readline() == "making\n"
     os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+    killed.communicate()
     assert not (tmp_path / "set" / "train").exists()
     assert prepare(tmp_path, 0).communicate(timeout=60)[0].split()[-1] == "66"
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [".lock-train", "train"]

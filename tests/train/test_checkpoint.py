@@ -62,6 +62,7 @@ def test_the_state_may_be_donated_at_once(tmp_path, monkeypatch, room):
     def change(tree):  # reads each element and writes another, into the donated buffer
         return jax.tree.map(lambda x: x if x.ndim == 0 else ~x if x.dtype == bool else x + 1, tree)
 
+    change(make_state(2, size=512))  # compiled: the donation follows the save at once
     with Checkpoints(tmp_path) as checkpoints, jax.transfer_guard("disallow"):
         checkpoints.prepare(state)
         checkpoints.save(1, state)
