@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import cnn, mlp, resnet
+from deeplab.models import cnn, gpt, mlp, resnet
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 
 
@@ -24,6 +24,10 @@ class Member(NamedTuple):
 
 def images(*shape: int) -> Callable[[int], jax.Array]:
     return lambda batch: jax.random.normal(jax.random.key(1), (batch, *shape))
+
+
+def tokens(batch: int) -> jax.Array:
+    return jax.random.randint(jax.random.key(1), (batch, 12), 0, 7)
 
 
 def partial(family: type[nn.Module], variants: dict[str, dict[str, Any]], **arguments: Any) -> Callable[[], nn.Module]:
@@ -46,11 +50,14 @@ MEMBERS = {
     "resnet_no_norm_dropout": Member(residual(norm=no_norm, dropout=0.5), small, (5,), resnet.RULES),
     "resnet_imagenet_stem": Member(residual(stem=resnet.ImageNetStem), images(16, 16, 3), (5,), resnet.RULES),
     "resnet_bottleneck": Member(residual(block=resnet.BottleneckBlock), small, (5,), resnet.RULES),
+    "gpt": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7), tokens, (12, 7), gpt.RULES),
+    "gpt_dropout": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7, dropout=0.5), tokens, (12, 7), gpt.RULES),
 }
-VARIANTS = {
-    "mlp": (mlp.MLP, mlp.VARIANTS, {"num_classes": 10}, (2, 28, 28, 1)),
-    "cnn": (cnn.CNN, cnn.VARIANTS, {"num_classes": 10}, (2, 28, 28, 1)),
-    "resnet": (resnet.ResNet, resnet.VARIANTS, {"num_classes": 1000}, (2, 64, 64, 3)),
+FAMILIES = {
+    "mlp": (functools.partial(mlp.MLP, num_classes=10), mlp.VARIANTS, images(28, 28, 1), (10,)),
+    "cnn": (functools.partial(cnn.CNN, num_classes=10), cnn.VARIANTS, images(28, 28, 1), (10,)),
+    "resnet": (functools.partial(resnet.ResNet, num_classes=1000), resnet.VARIANTS, images(64, 64, 3), (1000,)),
+    "gpt": (functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
 }
 each = pytest.mark.parametrize("name", MEMBERS)
 
@@ -150,11 +157,10 @@ def test_every_rule_matches_and_fits(name):
         assert any(re.search(pattern, path) for path in paths(params)), f"{pattern} matches no parameter"
 
 
-@pytest.mark.parametrize("family", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_variant_has_its_shape(family):
-    module, variants, arguments, shape = family
+    make, variants, inputs, output = FAMILIES[family]
     assert "test" in variants
     for variant in variants.values():
-        model = module(**variant, **arguments)
-        logits, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
-        assert logits.shape == (shape[0], arguments["num_classes"])
+        logits, _ = jax.eval_shape(make(**variant).init_with_output, jax.random.key(0), inputs(2))
+        assert logits.shape == (2, *output)
