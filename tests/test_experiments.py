@@ -29,7 +29,8 @@ def test_there_are_experiments():
 @pytest.mark.parametrize("name", NAMES)
 def test_smoke(name, tmp_path):
     """The whole way, in a process of its own, as a user would: train, evaluate, report."""
-    command = [sys.executable, "-m", f"experiments.{name}", "train", "--smoke", "--json", "--run-dir", str(tmp_path / "run")]
+    flags = ["--smoke", "--json", "--run-dir", str(tmp_path / "run")]
+    command = [sys.executable, "-m", f"experiments.{name}", "train", *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

@@ -112,6 +112,13 @@ def same(a: Any, b: Any) -> bool:
     """Whether two trees are equal, bit by bit."""
 
     def raw(x: Any) -> bytes:
-        return np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x).tobytes()
+        key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(x) if key else x).tobytes()
 
     return [*map(raw, jax.tree.leaves(a))] == [*map(raw, jax.tree.leaves(b))]
+
+
+if __name__ == "__main__":
+    import deeplab
+
+    deeplab.main(experiment)

@@ -120,7 +120,9 @@ def _hyper_parameters(function: Callable[..., Experiment]) -> type:
     fields = []
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.default is inspect.Parameter.empty or name not in hints:
-            raise UserError(f"{function.__module__}: the argument {name!r} needs a type and a default, to become a flag")
+            raise UserError(
+                f"{function.__module__}: the argument {name!r} needs a type and a default, to become a flag"
+            )
         kind = typing.Annotated[hints[name], tyro.conf.arg(help=helps.get(name) or "")]
         fields.append((name, kind, dataclasses.field(default=parameter.default)))
     return dataclasses.make_dataclass("HyperParameters", fields, frozen=True)

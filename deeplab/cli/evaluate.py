@@ -47,7 +47,9 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     state = load(experiment, directory / "checkpoints", mesh, flags.checkpoint, call)
     data = experiment.data
     if split == "train":
-        raise UserError("--split train is endless; evaluate on one of the other splits, such as --split " + data.eval_split)
+        raise UserError(
+            "--split train is endless; evaluate on one of the other splits, such as --split " + data.eval_split
+        )
     feed = make_feed(data, data.open(split, flags.data_dir), mesh)
     metrics = make_evaluator(experiment, feed, split)(state)
     step = int(state.step)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import flax.linen as nn
 import jax
+from flax.linen.summary import tabulate
 from rich.console import Console
 
 from deeplab.cli.arguments import Invocation
@@ -21,7 +21,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     data = experiment.data
     batch = {name: jax.numpy.zeros((1, *s.shape[1:]), s.dtype) for name, s in data.spec().items()}
     inputs = experiment.task.inputs(batch)
-    table = nn.tabulate(
+    table = tabulate(
         experiment.model, jax.random.key(0), compute_flops=True, console_kwargs={"width": 140, "force_terminal": False}
     )
     console.print(table(*inputs), highlight=False, markup=False, soft_wrap=True)

@@ -57,9 +57,10 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     experiment = call.experiment()
     mesh = scale.make_mesh(flags.mesh)
     scale.check_batch(experiment.data.batch_size, mesh)
-    with open_run(call, experiment, mesh) as run, Checkpoints(
-        run.directory / "checkpoints", keep=flags.keep, best=experiment.monitor
-    ) as checkpoints:
+    with (
+        open_run(call, experiment, mesh) as run,
+        Checkpoints(run.directory / "checkpoints", keep=flags.keep, best=experiment.monitor) as checkpoints,
+    ):
         console.print(f"{call.name}: {run.directory}", highlight=False, soft_wrap=True)
         ready = session.prepare(
             experiment,
@@ -80,10 +81,14 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
         last, evaluation, seconds = outcome
         result = {"run_dir": run.directory, "steps": last.step, "seconds": seconds, "resumed_from": start or None}
         if last.step < experiment.num_steps:
-            console.print(f"stopped at step {last.step:,}, saved; go on with:\n  {call.command('train')}", soft_wrap=True)
+            console.print(
+                f"stopped at step {last.step:,}, saved; go on with:\n  {call.command('train')}", soft_wrap=True
+            )
             return result | {"metrics": {}, "stopped": stop.exit_code, "report": None}
         metrics = {experiment.data.eval_split: evaluation}
-        run.finish({"step": last.step, "steps": last.step, "metrics": metrics, "seconds": seconds, "resumed": run.sessions})
+        run.finish(
+            {"step": last.step, "steps": last.step, "metrics": metrics, "seconds": seconds, "resumed": run.sessions}
+        )
         exhibit.write(run.directory, experiment, last.state, ready.eval_feed, seed=flags.seed, data_dir=flags.data_dir)
         page = report.write(run.directory)
         _say(console, evaluation, experiment, seconds, page)
@@ -189,6 +194,10 @@ def _numbers(metrics: dict[str, float]) -> str:
 
 def _say(console: Console, evaluation: dict[str, float], experiment: Experiment, seconds: float, page: Path) -> None:
     split = experiment.data.eval_split
-    console.print(f"{split}: {_numbers(evaluation)}  ({experiment.num_steps:,} steps, {seconds:.1f} s)", highlight=False)
+    console.print(
+        f"{split}: {_numbers(evaluation)}  ({experiment.num_steps:,} steps, {seconds:.1f} s)", highlight=False
+    )
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
-    console.print("  curves, final table, throughput, mistakes or samples, and the command that made it", highlight=False)
+    console.print(
+        "  curves, final table, throughput, mistakes or samples, and the command that made it", highlight=False
+    )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -109,7 +110,9 @@ def _train_with_kills(call: Invocation, directory: Path, num_steps: int, flags: 
         else:
             time.sleep(rng.uniform(0, 0.2))
         if process.poll() is not None:
-            raise UserError(f"the run ended before kill {kill + 1} of {flags.kills}; give it more steps, or fewer --kills")
+            raise UserError(
+                f"the run ended before kill {kill + 1} of {flags.kills}; give it more steps, or fewer --kills"
+            )
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         console.print(f"kill {kill + 1}: after step {_last_step(directory):,}", highlight=False)
@@ -118,9 +121,9 @@ def _train_with_kills(call: Invocation, directory: Path, num_steps: int, flags: 
 
 
 def _wait_for_save(process: subprocess.Popen, directory: Path) -> bool:
-    """Until a checkpoint is being written: Orbax then has a temporary folder."""
+    """Until a checkpoint is being written: it is STEP.new until it is whole."""
     while process.poll() is None:
-        if any(".orbax-checkpoint-tmp" in path.name for path in (directory / "checkpoints").glob("*")):
+        if any((directory / "checkpoints").glob("*.new")):
             return True
         time.sleep(_POLL / 5)
     return False
@@ -147,7 +150,7 @@ def _compare(a: Any, b: Any) -> tuple[int, list[str]]:
     """The number of leaves, and the paths of those that differ in a bit."""
 
     def raw(leaf: jax.Array) -> bytes:
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
         return np.asarray(leaf).tobytes()
 

@@ -16,7 +16,7 @@ _ROUNDS = 4  # each mixes both halves; two are enough for a strong hash (Luby an
 def _hash(x: np.ndarray, key: np.uint32, below: int) -> np.ndarray:
     """Hashes 32-bit integers to [0, below): two rounds of multiplication and shift, then the high bits.
 
-    The constants are MurmurHash3's (Appleby 2011); a range is cut by multiplication, without the division that `%` costs
+    The constants are MurmurHash3's (Appleby 2011); a range is cut by multiplication, without the division of `%`
     (Lemire 2019, https://doi.org/10.1145/3230636).
     """
     x = (x ^ key) * np.uint32(0x85EBCA6B)
@@ -27,9 +27,9 @@ def _hash(x: np.ndarray, key: np.uint32, below: int) -> np.ndarray:
 def permute(positions: np.ndarray, size: int, seed: int, epoch: int) -> np.ndarray:
     """Maps positions in [0, size) to examples in [0, size), one to one.
 
-    A generalised Feistel network (Black and Rogaway 2002, https://doi.org/10.1007/3-540-45760-7_9): a position is a pair
-    (l, r) with 0 <= l < a and 0 <= r < b, where a b is just above `size`, and each round adds a hash of the one to the
-    other, modulo a or b. The few results outside walk on along their cycle until they fall inside.
+    A generalised Feistel network (Black and Rogaway 2002, https://doi.org/10.1007/3-540-45760-7_9): a position is a
+    pair (l, r) with 0 <= l < a and 0 <= r < b, where a b is just above `size`, and each round adds a hash of the one to
+    the other, modulo a or b. The few results outside walk on along their cycle until they fall inside.
 
     Args:
       positions: integers in [0, size), one axis.

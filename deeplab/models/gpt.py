@@ -67,11 +67,10 @@ class Block(nn.Module):
     ) -> Float[Array, "B T D"]:
         shape = x.shape
         x = x.reshape(-1, shape[-1])  # B T D -> (B T) D
-        y = nn.LayerNorm(epsilon=1e-5, name="norm1")(x).reshape(shape)
-        y = self.attention(y, train, position)
+        y = self.attention(nn.LayerNorm(epsilon=1e-5, name="norm1")(x).reshape(shape), train, position)
         y = nn.Dropout(self.dropout, deterministic=not train, name="dropout1")(y)
         x = x + y.reshape(x.shape)
-        y = self.feed_forward(nn.LayerNorm(epsilon=1e-5, name="norm2")(x)).reshape(shape)
+        y = self.feed_forward(nn.LayerNorm(epsilon=1e-5, name="norm2")(x).reshape(shape))
         y = nn.Dropout(self.dropout, deterministic=not train, name="dropout2")(y)
         return (x + y.reshape(x.shape)).reshape(shape)
 

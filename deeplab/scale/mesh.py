@@ -49,8 +49,8 @@ def _parse(shape: str) -> dict[str, int]:
         axis, _, size = part.strip().partition("=")
         if axis not in AXES or not size.isdigit() or int(size) < 1 or axis in sizes:
             raise UserError(
-                f"--mesh {shape}: {part.strip()!r} is not AXIS=SIZE with an axis of {', '.join(AXES)}, each once, and a "
-                "positive size; for example --mesh data=4,fsdp=2"
+                f"--mesh {shape}: {part.strip()!r} is not AXIS=SIZE with an axis of {', '.join(AXES)}, each once, and "
+                "a positive size; for example --mesh data=4,fsdp=2"
             )
         sizes[axis] = int(size)
     return sizes

@@ -27,7 +27,8 @@ def check_batch(batch_size: int, mesh: Mesh) -> None:
         below = batch_size // devices * devices
         sizes = f"{below} or {below + devices}" if below else f"{devices}"
         raise UserError(
-            f'--batch-size {batch_size} is not a multiple of the {devices} devices on the axes "data" and "fsdp"; use {sizes}'
+            f"--batch-size {batch_size} is not a multiple of the {devices} devices on the axes "
+            f'"data" and "fsdp"; use {sizes}'
         )
 
 

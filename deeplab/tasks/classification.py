@@ -35,9 +35,7 @@ class Classification:
         target = target * (1 - self.label_smoothing) + self.label_smoothing / logits.shape[-1]
         losses = -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)  # [B, K] -> [B]
         correct = _correct(logits, batch["label"])
-        return Loss(
-            Mean.of(losses, batch["weight"]), {"accuracy": Mean.of(correct, batch["weight"])}, variables
-        )
+        return Loss(Mean.of(losses, batch["weight"]), {"accuracy": Mean.of(correct, batch["weight"])}, variables)
 
     def metrics(self, apply: Apply, batch: Batch) -> Metrics:
         out = self.predict(apply, batch)

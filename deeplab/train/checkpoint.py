@@ -64,6 +64,7 @@ class Checkpoints:
         self._step: int | None = None  # of the save under way, or of the last that succeeded
         self._failures: list[BaseException] = []  # since the last save that succeeded
         self._copies: bool | None = None
+        self._owns = False  # whether later steps on disk are known to be given up
         self._scores: dict[int, float | None] = {}
 
     def prepare(self, state: Any) -> None:
@@ -95,7 +96,8 @@ class Checkpoints:
           Whether it is being saved (or is already).
 
         Raises:
-          CheckpointError: three saves in a row have failed. Earlier failures are warnings.
+          CheckpointError: three saves in a row have failed (the first two are warnings); or later checkpoints would
+            be removed, and none was loaded.
           UserError: `metrics` lacks the one that chooses the best.
         """
         about = {"step": step, "metrics": dict(metrics or {}), "extra": dict(extra or {})}
@@ -108,6 +110,11 @@ class Checkpoints:
         self.wait()
         if step == self._step:
             return True
+        if not self._owns and any(saved >= step for saved in self._numbered()):
+            raise CheckpointError(
+                f"{self.directory} holds {self._numbered()}: load one before saving step {step} there"
+            )
+        self._owns = True
         if self._copies is None:
             self._copies = fits_twice(state)
         copy, fingerprints = (copied if self._copies else uncopied)(state)
@@ -153,6 +160,7 @@ class Checkpoints:
           CheckpointError: there are checkpoints, but none is sound; or the newest sound one is of another model.
         """
         self.wait()
+        self._owns = True
         self._warn_of_strays()
         for step in reversed(self.steps()):
             try:
@@ -169,6 +177,7 @@ class Checkpoints:
     def load(self, step: int, abstract_state: Any, *, cast: bool = False) -> tuple[Any, dict[str, Any]]:
         """The checkpoint of one step, as `latest` would give it; a `CheckpointError` if it is damaged or not there."""
         self.wait()
+        self._owns = True
         if step not in self.steps():
             raise CheckpointError(f"no checkpoint of step {step} in {self.directory}; there are {self.steps()}")
         try:
@@ -274,4 +283,4 @@ def _discard(path: Path) -> None:
     if path.exists():
         doomed = path.with_name(f"{path.name}.deleting")
         path.rename(doomed)
-        shutil.rmtree(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)  # what stays is swept by the next save

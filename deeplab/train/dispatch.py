@@ -12,7 +12,7 @@ import numpy as np
 
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
-from deeplab.scale import batch_sharding, check_batch, state_shardings
+from deeplab.scale import check_batch, state_shardings
 from deeplab.tasks.base import Metrics
 from deeplab.train.feed import Feed
 from deeplab.train.state import State
@@ -25,8 +25,8 @@ MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
 class Program:
     """A compiled program; `program(state, item, start, count)` takes `count` steps, at most `max_steps`.
 
-    `metrics` has their structure. It gives the new state (the old one is donated), and rows of (metrics, finite), one for each step. Steps after a
-    non-finite one are not taken, in this dispatch or in the next.
+    `metrics` has their structure. It gives the new state (the old one is donated), and rows of (metrics, finite), one
+    for each step. Steps after a non-finite one are not taken, in this dispatch or in the next.
     """
 
     max_steps: int
@@ -91,7 +91,10 @@ def compile_program(
 def choose_steps_per_dispatch(experiment: Experiment, state: State, feed: Feed, ids: np.ndarray) -> int:
     """1 on a CPU if the step holds a convolution, whose backward pass is ten times slower inside a loop there."""
     if jax.default_backend() == "cpu":
-        step = lambda state, arrays, ids: make_step(experiment)(state, feed.fetch(arrays, ids))
+
+        def step(state: State, arrays: Any, ids: jax.Array) -> Any:
+            return make_step(experiment)(state, feed.fetch(arrays, ids))
+
         jaxpr = jax.make_jaxpr(step)(state, feed.resident, jax.ShapeDtypeStruct(ids.shape, ids.dtype))
         if "conv_general_dilated" in str(jaxpr):
             return 1

@@ -25,7 +25,8 @@ def by_example(ids: jax.Array) -> AbstractContextManager[Any]:
 
     Example:
       >>> with by_example(jnp.arange(4)):
-      ...     out = nn.Dropout(0.5, deterministic=False).apply({}, jnp.ones((4, 8)), rngs={"dropout": jax.random.key(0)})
+      ...     layer = nn.Dropout(0.5, deterministic=False)
+      ...     out = layer.apply({}, jnp.ones((4, 8)), rngs={"dropout": jax.random.key(0)})
     """
 
     def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
@@ -35,7 +36,9 @@ def by_example(ids: jax.Array) -> AbstractContextManager[Any]:
         x, deterministic, key = _arguments(layer, *args, **kwargs)
         if deterministic or (isinstance(layer.rate, (int, float)) and layer.rate == 0):
             return x
-        return _dropout(x, layer.rate, layer.broadcast_dims, layer.make_rng(layer.rng_collection) if key is None else key, ids)
+        return _dropout(
+            x, layer.rate, layer.broadcast_dims, layer.make_rng(layer.rng_collection) if key is None else key, ids
+        )
 
     return nn.intercept_methods(intercept)
 

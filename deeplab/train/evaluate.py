@@ -17,7 +17,9 @@ from deeplab.train.state import State
 from deeplab.train.step import make_eval, make_predict
 
 
-def make_evaluator(experiment: Experiment, feed: Feed, split: str, warm: State | None = None) -> Callable[[State], dict[str, float]]:
+def make_evaluator(
+    experiment: Experiment, feed: Feed, split: str, warm: State | None = None
+) -> Callable[[State], dict[str, float]]:
     """A function from a state to the split's metrics.
 
     Batches are sent without waiting for one another, and merged in order on the host: exact also for the padded last

@@ -21,6 +21,8 @@ from deeplab.experiment import Experiment
 from deeplab.train.state import State
 from deeplab.train.step import make_step
 
+_CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2", "checkpoint")
+
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
@@ -88,7 +90,7 @@ def _trouble(x: Any) -> str | None:
 
 
 def _input_origin(name: str, x: Any) -> Origin | None:
-    value = None if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else _trouble(x)
+    value = None if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else _trouble(x)
     return Origin(name, "input", value) if value else None
 
 
@@ -120,12 +122,12 @@ def _equation(eqn: Any, inputs: list[_Value], scope: str) -> list[_Value]:
 
 
 def _float_trouble(x: Any) -> str | None:
-    return None if jax.dtypes.issubdtype(jnp.result_type(x), jax.dtypes.extended) else _trouble(x)
+    return None if jnp.issubdtype(jnp.result_type(x), jax.dtypes.extended) else _trouble(x)
 
 
 def _inner_jaxpr(eqn: Any) -> Any:
     """The function that an equation calls once, with its own operands: jit, remat, custom derivatives."""
-    if eqn.primitive.name in ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2", "checkpoint"):
+    if eqn.primitive.name in _CALLS:
         inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in eqn.params)
         return inner if isinstance(inner, core.ClosedJaxpr) else core.ClosedJaxpr(inner, ())
     return None

@@ -125,7 +125,8 @@ def train(
 
     def log(progress: Progress) -> None:
         values = {name: metric.compute() for name, metric in progress.metrics.items()}
-        write(progress.step, "train", values | {"seconds": clock.seconds(), "steps_per_second": clock.rate(progress.step)})
+        values |= {"seconds": clock.seconds(), "steps_per_second": clock.rate(progress.step)}
+        write(progress.step, "train", values)
 
     def on_eval(progress: Progress) -> None:
         assert progress.state is not None
@@ -140,7 +141,8 @@ def train(
             "seconds": clock.seconds(),
             "evaluation": evaluation if progress.step == end else {},
         }
-        checkpoints.save(progress.step, progress.state, metrics=metrics, extra=extra, force=force or progress.step == end)
+        force = force or progress.step == end
+        checkpoints.save(progress.step, progress.state, metrics=metrics, extra=extra, force=force)
 
     cadence = [on_log(log), on_state(eval_every, on_eval)]
     if checkpoint_every:
@@ -164,7 +166,7 @@ def train(
 
 
 class _Clock:
-    """Training seconds, over all sessions of a run, and the rate since the last row. Reports only: no step depends on it."""
+    """Training seconds, over all sessions of a run, and the rate since the last row: for reports, no step needs it."""
 
     def __init__(self, before: float):
         self._before, self._began, self._last = before, time.monotonic(), (0, time.monotonic())

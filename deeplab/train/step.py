@@ -58,12 +58,11 @@ def bind(experiment: Experiment, params: Any, variables: Any, batch: Batch) -> A
 
     def apply(*inputs: Any, train: bool = False, key: jax.Array | None = None) -> tuple[Any, Any]:
         bound = {"params": params, **variables}
+        rngs = {} if key is None else {"dropout": key}
         with dropout.by_example(batch["id"]):
             if not train:
                 return experiment.model.apply(bound, *inputs, train=False), variables
-            outputs, updated = experiment.model.apply(
-                bound, *inputs, train=True, rngs={"dropout": key}, mutable=list(variables)
-            )
+            outputs, updated = experiment.model.apply(bound, *inputs, train=True, rngs=rngs, mutable=list(variables))
         return outputs, {**variables, **updated}
 
     return apply

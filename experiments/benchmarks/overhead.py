@@ -47,6 +47,7 @@ def resnet(steps: int) -> dl.Experiment:
 def bare(experiment: dl.Experiment) -> Callable[[], float]:
     """The loop one writes by hand: images on the device, a jitted step, the loss read every hundred steps."""
     data = experiment.data
+    assert isinstance(data, dl.data.Images)
     source = data.open("train")
     images, labels = (jnp.asarray(source.arrays[name]) for name in ("image", "label"))
     apply, tx = experiment.model.apply, experiment.optimizer
@@ -93,7 +94,9 @@ def fitted(experiment: dl.Experiment) -> Callable[[], float]:
             record.Run.open(Path(folder) / "run", {"experiment": "overhead", "arguments": {}, "seed": 0}, "") as run,
             Checkpoints(run.directory / "checkpoints", best=experiment.monitor) as checkpoints,
         ):
-            ready = session.prepare(experiment, checkpoints, mesh, seed=0, open_source=lambda data, split: data.open(split))
+            ready = session.prepare(
+                experiment, checkpoints, mesh, seed=0, open_source=lambda data, split: data.open(split)
+            )
             run.restore(0)
             with writers.open(run) as write:
                 jax.block_until_ready(ready.state)
@@ -133,7 +136,8 @@ def imports(repeats: int) -> None:
 
     pairs = [(seconds(BASE), seconds(f"{BASE}; import deeplab")) for _ in range(repeats)]
     alone, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"{'import deeplab':<22} base {alone:.2f} s   with deeplab {ours:.2f} s   ratio {ours / alone:.3f}", flush=True)
+    ratio = ours / alone
+    print(f"{'import deeplab':<22} base {alone:.2f} s   with deeplab {ours:.2f} s   ratio {ratio:.3f}", flush=True)
 
 
 def main(repeats: int = 5, mlp_steps: int = 5000, resnet_steps: int = 300) -> None:

@@ -100,15 +100,19 @@ def exploding(learning_rate: float = 1.0, steps: int = 20) -> dl.Experiment:
             return jnp.log(bound)[None] + nn.Dense(4, name="head")(x)
 
     # Each step lowers every bound by a twentieth, and so it is zero, and its logarithm -inf, at the end.
-    return dataclasses.replace(exp, model=Log(), optimizer=optax.GradientTransformation(
-        lambda params: optax.EmptyState(),
-        lambda grads, state, params: (jax.tree.map(lambda g: jnp.full_like(g, -learning_rate / 8), grads), state),
-    ))
+    return dataclasses.replace(
+        exp,
+        model=Log(),
+        optimizer=optax.GradientTransformation(
+            lambda params: optax.EmptyState(),
+            lambda grads, state, params: (jax.tree.map(lambda g: jnp.full_like(g, -learning_rate / 8), grads), state),
+        ),
+    )
 
 
 def test_a_nan_is_explained_and_loses_nothing(tmp_path):
     """Row 11: exit code 4, the step, the layer and the primitive; the last checkpoint and the failed step are kept."""
-    with pytest.raises(Diverged, match="training step 9 is not finite.*primitive `log`") as caught:
+    with pytest.raises(Diverged, match=r"training step 9 is not finite.*primitive `log`") as caught:
         run(tmp_path, "train", "--checkpoint-every", "4", function=exploding)
     assert caught.value.exit_code == 4
     report = json.loads((tmp_path / "run/failure/report.json").read_text())

@@ -10,6 +10,7 @@ import socket
 import tarfile
 import threading
 import time
+import tracemalloc
 import urllib.request
 import warnings
 import zipfile
@@ -129,8 +130,19 @@ def test_5_and_47_damaged_original(kind, tmp_path, cache):
     with pytest.raises(UserError, match="get it again from http://data") as error:
         one_file().open("train", tmp_path)
     assert str(path) in str(error.value)
+    size = {"short": "holds 1,023 bytes", "bomb": "holds more than 1,024 bytes", "empty": "holds 0 bytes"}.get(kind, "")
+    assert size in str(error.value)
     path.write_bytes(gzip.compress(CONTENT))
     assert one_file().open("train", tmp_path).size == 16  # nothing of the damaged one was kept
+
+
+def test_47_a_bomb_is_not_unfolded(tmp_path):
+    (tmp_path / "pixels.gz").write_bytes(damaged("bomb"))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="holds more than"):
+        one_file().open("train", tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20  # of its 16 MB
+    tracemalloc.stop()
 
 
 class Server(http.server.BaseHTTPRequestHandler):

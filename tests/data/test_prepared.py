@@ -25,8 +25,22 @@ print(prepared.arrays(pathlib.Path(sys.argv[1]) / "set" / "train", make)["image"
 """
 
 
-def prepare(folder, seconds):
-    command = [sys.executable, "-c", PREPARE, str(folder), str(seconds)]
+WRITE = """
+import sys, time, pathlib
+from deeplab.data import prepared
+
+def write(partial):
+    partial.mkdir()
+    (partial / "half").write_text("half")
+    print("writing", flush=True)
+    time.sleep(float(sys.argv[2]))
+
+print(prepared.publish(pathlib.Path(sys.argv[1]) / "set", write), flush=True)
+"""
+
+
+def prepare(folder, seconds, program=PREPARE):
+    command = [sys.executable, "-c", program, str(folder), str(seconds)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -64,10 +78,11 @@ def test_arrays_come_back_as_they_were(tmp_path, shape):
 
 
 def test_a_kill_while_preparing_is_made_good_by_the_next_run(tmp_path):  # matrix row 6
-    killed = prepare(tmp_path, 60)
-    assert killed.stdout.readline() == "making\n"
+    killed = prepare(tmp_path, 60, WRITE)
+    assert killed.stdout.readline() == "writing\n"
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
-    assert not (tmp_path / "set" / "train").exists()
-    assert prepare(tmp_path, 0).communicate(timeout=60)[0].split()[-1] == "66"
-    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [".lock-train", "train"]
+    assert (tmp_path / ".partial-set" / "half").exists()
+    assert not (tmp_path / "set").exists()
+    assert prepare(tmp_path, 0, WRITE).communicate(timeout=60)[0].split()[-1] == str(tmp_path / "set")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock-set", "set"]

@@ -26,6 +26,7 @@ def test_an_evaluation_counts_every_target_once(tokens, context, batch_size):
     start = np.asarray(data.open("validation").arrays["start"])
     counted = np.zeros(tokens)
     for batch in data.batches("validation"):
+        assert np.all(batch["mask"].max(axis=1) == 1)  # no window is for nothing
         place = start[batch["id"]][:, None] + np.arange(context)[None]
         np.testing.assert_array_equal(batch["tokens"], text[place])
         np.testing.assert_array_equal(batch["targets"], text[place + 1])

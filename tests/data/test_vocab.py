@@ -9,7 +9,7 @@ from deeplab.data import vocab
 from deeplab.errors import UserError
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
-TRAINED = vocab.BPE.train("the cat sat on the mat, and the other cat sat there\n" * 20, 290)
+TRAINED = vocab.BPE.train("the cat sat on the mat, and the other cat sat there\nxyzzy\n" * 20, 290)
 
 
 @given(text=UNICODE)
@@ -35,6 +35,7 @@ def test_byte_pairs_lose_nothing(text):
 
 def test_byte_pairs_are_merged_where_they_are_frequent():
     assert len(TRAINED.encode("the cat sat")) < len("the cat sat") / 2
+    assert len(TRAINED.encode("xyzzy")) < len("xyzzy")
 
 
 def test_a_trained_vocabulary_is_its_definition(tmp_path):

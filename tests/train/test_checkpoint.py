@@ -133,6 +133,14 @@ def test_resuming_from_an_earlier_step_gives_up_the_later(tmp_path):
         np.testing.assert_array_equal(resumed.load(1, SMALL)[0]["w"], np.zeros(3))
 
 
+def test_a_new_run_does_not_replace_checkpoints_that_it_never_read(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        run(checkpoints, [1.0, 2.0])
+    with Checkpoints(tmp_path) as other, pytest.raises(CheckpointError, match=r"holds \[0, 1\]: load one before"):
+        other.save(0, SMALL)
+    assert checkpoints.steps() == [0, 1]
+
+
 def test_while_one_is_under_way_others_are_left_out_unless_they_matter(tmp_path, monkeypatch):
     """Matrix row 41."""
     gate, write = threading.Event(), storage.write

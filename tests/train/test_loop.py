@@ -23,10 +23,11 @@ def _copy(state):
 
 def _rows(exp, state, feed, **kwargs):
     rows = []
-    end = fit(
-        exp, state, feed, hooks=[on_log(lambda p: rows.append((p.step, {k: m.compute() for k, m in p.metrics.items()})))], **kwargs
-    )
-    return end, rows
+
+    def log(progress):
+        rows.append((progress.step, {name: metric.compute() for name, metric in progress.metrics.items()}))
+
+    return fit(exp, state, feed, hooks=[on_log(log)], **kwargs), rows
 
 
 def test_fit_is_the_hand_written_loop():
@@ -48,8 +49,9 @@ def test_dispatches_of_any_length_give_the_same_bits():
     for every in (1, 3, 7, 20):
         state, feed, _ = toys.start(exp)
         seen, rows = [], []
-        hooks = [on_state(every, lambda p, seen=seen: seen.append(p.step)), on_log(lambda p, rows=rows: rows.append(repr(p.metrics)))]
-        end = fit(exp, state, feed, hooks=hooks, log_every=6)
+        note_step = on_state(every, lambda p, seen=seen: seen.append(p.step))
+        note_metrics = on_log(lambda p, rows=rows: rows.append(repr(p.metrics)))
+        end = fit(exp, state, feed, hooks=[note_step, note_metrics], log_every=6)
         assert seen == sorted({*range(every, 21, every), 20})
         ends.append((end.state, rows))
     assert all(toys.same(ends[0][0], state) and ends[0][1] == rows for state, rows in ends[1:])
@@ -61,7 +63,8 @@ def test_resumed_is_straight(cut):
     state, feed, _ = toys.start(exp)
     straight, rows = _rows(exp, _copy(state), feed, log_every=5)
     first, before = _rows(exp, state, feed, log_every=5, num_steps=cut)
-    second, after = _rows(exp, first.state, feed, log_every=5, metrics=[x.tolist() for x in jax.tree.leaves(first.metrics)])
+    leaves = [x.tolist() for x in jax.tree.leaves(first.metrics)]
+    second, after = _rows(exp, first.state, feed, log_every=5, metrics=leaves)
     assert toys.same(straight.state, second.state)
     before = [row for row in before if row[0] % 5 == 0]  # a run that ends between two rows writes what it has
     assert before + after == rows
@@ -130,7 +133,8 @@ def test_a_changed_shape_is_an_error_that_names_the_field():
             return batch | {"image": np.tile(batch["image"], (1, 2))} if ids[0] == self.train_ids(3, 0)[0][0] else batch
 
     host = dataclasses.replace(feed, data=Changing(), resident=None)
-    with pytest.raises(UserError, match=r'batch\["image"\] of training step 3 is float32\[16,4\].*compiled for float32\[16,2\]'):
+    said = r'batch\["image"\] of training step 3 is float32\[16,4\].*compiled for float32\[16,2\]'
+    with pytest.raises(UserError, match=said):
         fit(exp, state, host)
 
 

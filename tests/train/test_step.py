@@ -114,7 +114,9 @@ def test_evaluation_does_not_touch_the_state():
 
 
 def test_any_optax_transformation_will_do():
-    exp = dataclasses.replace(toys.experiment(), optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.lion(1e-3)))
+    exp = dataclasses.replace(
+        toys.experiment(), optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.lion(1e-3))
+    )
     state, metrics = jax.jit(make_step(exp))(init(exp, jax.random.key(0)), _batch(exp))
     assert int(state.step) == 1
     assert np.isfinite(metrics["loss"].compute())
