@@ -107,7 +107,7 @@ def _warmup(step: Any, warmup: Scalar) -> jax.Array:
 
 def _progress(step: Any, warmup: Scalar, num_steps: int) -> jax.Array:
     """The part of the decay that is done, in [0, 1]."""
-    return jnp.clip((step - warmup) / jnp.maximum(num_steps - warmup, 1.0), 0.0, 1.0)
+    return jnp.clip((step - warmup) / jnp.maximum(num_steps - warmup, 1e-6), 0.0, 1.0)
 
 
 def clip(max_norm: Scalar) -> optax.GradientTransformation:

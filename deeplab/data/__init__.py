@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deeplab.data.builders.image_folder import ImageFolder as image_folder
     from deeplab.data.builders.memory import Arrays as arrays
     from deeplab.data.builders.prepared_tfds import PreparedTfds as tfds
+    from deeplab.data.builders.prepared_tfds_text import PreparedTfdsText as tfds_text
     from deeplab.data.builders.text_lines import TextLines as text_lines
     from deeplab.data.images import Augment, Images
     from deeplab.data.text import Text
@@ -31,6 +32,7 @@ _WHERE = {
     "image_folder": "builders.image_folder.ImageFolder",
     "text_lines": "builders.text_lines.TextLines",
     "tfds": "builders.prepared_tfds.PreparedTfds",
+    "tfds_text": "builders.prepared_tfds_text.PreparedTfdsText",
     "write": "builders.arrayrecord.write",
 }
 _MODULES = ("augment", "builders", "order", "records", "vocab")
@@ -51,6 +53,7 @@ __all__ = [
     "records",
     "text_lines",
     "tfds",
+    "tfds_text",
     "vocab",
     "write",
 ]

@@ -65,6 +65,8 @@ class Images(Data):
             )
         if self.epochs is not None:
             object.__setattr__(self, "num_steps", self.epochs * self.steps_per_epoch)
+        if self.num_steps < 1:
+            raise UserError(f"Images is to train for {self.num_steps} steps, expected at least 1")
 
     @property
     def builder(self) -> ImageSet:
@@ -85,7 +87,7 @@ class Images(Data):
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Per channel, of the training images in [0, 1]."""
+        """Per channel, or one for all, of the training images in [0, 1]."""
         return self.builder.mean
 
     @property
@@ -110,11 +112,13 @@ class Images(Data):
         return self.builder.open(split, data_dir)
 
     def fetch(self, source: Source, ids: Any) -> Batch:
-        arrays = source.records.batch(ids) if source.records is not None else source.arrays
-        rows = slice(None) if source.records is not None else ids
+        if source.records is not None:
+            batch = source.records.batch(ids)
+        else:
+            batch = {"image": source.arrays["image"][ids], "label": source.arrays["label"][ids]}
         return {
-            "image": arrays["image"][rows],
-            "label": arrays["label"][rows].astype(np.int32),
+            "image": batch["image"],
+            "label": batch["label"].astype(np.int32),
             "weight": np.ones(len(ids), np.float32),
             "id": ids.astype(np.int32),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import queue
 import threading
 import urllib.error
@@ -19,7 +20,8 @@ from deeplab.errors import UserError
 if TYPE_CHECKING:
     from deeplab.data.builders.base import File
 
-_TIMEOUT = 4.0  # seconds without an answer; tfds' own downloader retries for 205 s when there is no network
+_TIMEOUT = 4.0  # seconds to the first answer; tfds' own downloader retries for 205 s when there is no network
+_STALL = 30.0  # seconds without a byte, once there was an answer
 
 Content = Callable[[str], bytes]
 """The content of an original file, by its name."""
@@ -45,7 +47,7 @@ def contents(name: str, files: Sequence[File], data_dir: str | Path | None = Non
             return read(_look_for(file, name, files, Path(data_dir).expanduser()), file)
         try:
             return read(_download(name, file), file)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise UserError(f"cannot download {file.url} ({error})\n{_wanted(name, files)}") from error
 
     return content
@@ -74,7 +76,7 @@ def read(path: Path, file: File) -> bytes:
     Raises:
       UserError: truncated, too long, or not the content that was published.
     """
-    again = f"get it again from {file.url}"
+    again = f"delete it, and get it again from {file.url}"
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             content = stream.read(file.size + 1)
@@ -110,11 +112,10 @@ def _open_url(url: str) -> Any:
 
     def ask() -> None:
         try:
-            answers.put(urllib.request.urlopen(url, timeout=_TIMEOUT))
-        except urllib.error.HTTPError as error:
-            error.close()
-            answers.put(error)
-        except OSError as error:
+            answers.put(urllib.request.urlopen(url, timeout=_STALL))
+        except Exception as error:  # handed over, whatever it is, and raised by whoever asked
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             answers.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
@@ -122,6 +123,6 @@ def _open_url(url: str) -> Any:
         answer = answers.get(timeout=_TIMEOUT)
     except queue.Empty:
         raise TimeoutError(f"no answer within {_TIMEOUT:.0f} s") from None
-    if isinstance(answer, OSError):
+    if isinstance(answer, Exception):
         raise answer
     return answer

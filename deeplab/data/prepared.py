@@ -91,39 +91,36 @@ def arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[s
         (partial / _INDEX).write_text(json.dumps(index))
 
     publish(folder, write)
-    return {path.stem: _open(path, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.npy"))}
+    try:
+        index = json.loads((folder / _INDEX).read_text())
+        return {name: _open(folder / f"{name}.npy", (folder / f"{name}.npy").stat().st_mtime_ns) for name in index}
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, str(error)) from error
 
 
 @functools.cache
 def _open(path: Path, mtime: int) -> np.ndarray:
     """Maps one array and verifies it, once per process (`mtime`: or again once the file was written anew)."""
-    try:
-        expected = json.loads((path.parent / _INDEX).read_text())[path.stem]
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        digests = _digests(array)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged ({error}){_ADVICE.format(path.parent)}") from error
+    expected = json.loads((path.parent / _INDEX).read_text())[path.stem]
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
     if [list(array.shape), array.dtype.name] != [expected["shape"], expected["dtype"]]:
-        raise UserError(
-            f"{path} holds {array.dtype}{list(array.shape)}, expected {expected['dtype']}{expected['shape']}"
-            f"{_ADVICE.format(path.parent)}"
-        )
+        given = f"{array.dtype}{list(array.shape)}"
+        raise _damaged(path, f"it holds {given}, expected {expected['dtype']}{expected['shape']}")
     rows = _rows(array)
-    for block, (got, want) in enumerate(zip(digests, expected["sha256"], strict=True)):
+    for block, (got, want) in enumerate(zip(_digests(array), expected["sha256"], strict=True)):
         if got != want:
-            last = min((block + 1) * rows, len(array)) - 1
-            raise UserError(
-                f"{path} is damaged: examples {block * rows} to {last} have sha256 {got[:12]}..., "
-                f"expected {want[:12]}...{_ADVICE.format(path.parent)}"
-            )
+            first, last = block * rows, min((block + 1) * rows, len(array)) - 1
+            raise _damaged(path, f"examples {first} to {last} have sha256 {got[:12]}..., expected {want[:12]}...")
     return array
 
 
-_ADVICE = "; delete the folder {} and run again: it is then prepared anew"
+def _damaged(path: Path, what: str) -> UserError:
+    folder = path.parent if path.suffix == ".npy" else path
+    return UserError(f"{path} is damaged ({what}); delete the folder {folder} and run again: it is then prepared anew")
 
 
 def _rows(array: np.ndarray) -> int:
-    """Rows a block."""
+    """Rows that one digest covers."""
     return max(1, _BLOCK // max(1, array.nbytes // max(1, len(array))))
 
 

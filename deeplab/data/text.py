@@ -56,7 +56,7 @@ class Text(Data):
     eval_split: str = "validation"
 
     def __post_init__(self) -> None:
-        for field in ("context", "batch_size"):
+        for field in ("context", "batch_size", "num_steps"):
             if getattr(self, field) < 1:
                 raise UserError(f"{field} is {getattr(self, field)}, expected at least 1")
         kind = self.vocabulary

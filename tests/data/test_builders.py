@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab.data import Images, Text, arrays, image_folder, tfds, write
+from deeplab.data import Images, Text, arrays, image_folder, tfds, tfds_text, write
 from deeplab.data.builders import IMAGE_SETS, TEXT_SETS, File, image_set
 from deeplab.data.builders.idx import MNIST, parse
 
@@ -162,9 +162,10 @@ def directory(tmp_path_factory):
     return dataset, write(dataset, tmp_path_factory.mktemp("tfds"))
 
 
-@pytest.mark.parametrize("keep", ["arrays", "records"])
+@pytest.mark.parametrize("keep", [None, "arrays", "records"])
 def test_a_tfds_directory_gives_the_same_batches(directory, keep):
     dataset, path = directory
+    assert (tfds(path, keep=keep).open("test").records is None) == (keep != "records")
     ours = Images(dataset, batch_size=8, epochs=2)
     theirs = Images(tfds(path, keep=keep), batch_size=8, epochs=2)
     assert (theirs.class_names, theirs.image_shape, theirs.num_steps) == (ours.class_names, ours.image_shape, 6)
@@ -197,3 +198,6 @@ def test_text_is_written_as_tfds_does(tmp_path):
     path = write("python_stdlib", tmp_path)
     source = tensorflow_datasets.builder_from_directory(path).as_data_source("validation")
     assert source[0]["text"] == TEXT_SETS["python_stdlib"].read("validation", lambda _: b"")
+    ours, theirs = (Text(dataset).open("validation") for dataset in ("python_stdlib", tfds_text(path)))
+    np.testing.assert_array_equal(ours.arrays["tokens"], theirs.arrays["tokens"])
+    assert Text(tfds_text(path)).num_examples("train") == Text("python_stdlib").num_examples("train")

@@ -9,12 +9,14 @@ from deeplab.data import order
 SIZES = st.one_of(st.integers(1, 70), st.sampled_from([2**8, 2**8 + 1, 2**10 - 1, 1437, 5000]))
 
 
+@settings(deadline=None)
 @given(size=SIZES, seed=st.integers(0, 2**31), epoch=st.integers(0, 1000))
 def test_each_epoch_is_a_permutation(size, seed, epoch):
     examples = order.permute(np.arange(size), size, seed, epoch)
     np.testing.assert_array_equal(np.sort(examples), np.arange(size))
 
 
+@settings(deadline=None)
 @given(
     size=SIZES, seed=st.integers(0, 99), start=st.integers(0, 3000), count=st.integers(1, 300), cut=st.integers(0, 300)
 )
@@ -25,7 +27,7 @@ def test_the_stream_is_the_same_in_parts(size, seed, start, count, cut):
     np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(size=st.integers(1, 200), seed=st.integers(0, 99), epochs=st.integers(1, 4))
 def test_the_stream_visits_each_example_once_an_epoch(size, seed, epochs):
     stream = order.stream(0, size * epochs, size, seed).reshape(epochs, size)

@@ -12,11 +12,13 @@ UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
 TRAINED = vocab.BPE.train("the cat sat on the mat, and the other cat sat there\nxyzzy\n" * 20, 290)
 
 
+@settings(deadline=None)
 @given(text=UNICODE)
 def test_bytes_lose_nothing(text):
     assert vocab.Bytes().decode(vocab.Bytes().encode(text)) == text
 
 
+@settings(deadline=None)
 @given(text=UNICODE)
 def test_characters_lose_nothing(text):
     characters = vocab.Characters.of(text)

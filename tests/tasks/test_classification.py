@@ -29,7 +29,7 @@ def test_loss_is_optax_with_smooth_labels(smoothing):
     out = Classification(label_smoothing=smoothing).loss(_apply, _batch(), KEY)
     targets = optax.smooth_labels(jax.nn.one_hot(LABELS, 4), smoothing)
     assert out.loss.compute() == pytest.approx(float(optax.softmax_cross_entropy(LOGITS, targets).mean()), rel=1e-6)
-    assert out.metrics["accuracy"].compute() == float((LOGITS.argmax(-1) == LABELS).mean())
+    assert out.metrics["accuracy"].compute() == np.mean(LOGITS.argmax(-1) == LABELS)
     assert out.variables == {"batch_stats": "updated"}
 
 

@@ -51,7 +51,7 @@ class ImageSet(abc.ABC):
       cached: whether a decoded copy is kept on the disk.
       image_shape: (H, W, C).
       class_names: one per label, in order.
-      mean: per channel, of the training images scaled to [0, 1].
+      mean: per channel, or one for all, of the training images scaled to [0, 1].
       std: likewise; `Images.transform` gives (image / 255 - mean) / std.
     """
 

@@ -35,7 +35,7 @@ class ImageFolder(ImageSet):
       size: height and width in pixels.
       channels: 3 for colour, 1 for grey.
       test_every: of the split made when there is none; 10 takes a tenth.
-      mean: per channel, of images in [0, 1].
+      mean: per channel, or one for all, of images in [0, 1].
       std: likewise.
     """
 
@@ -43,14 +43,10 @@ class ImageFolder(ImageSet):
     size: int = 64
     channels: int = 3
     test_every: int = 10
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
     name: str = "image_folder"
     citation: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", self.mean or (0.5,) * self.channels)
-        object.__setattr__(self, "std", self.std or (0.25,) * self.channels)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -60,7 +56,7 @@ class ImageFolder(ImageSet):
     def version(self) -> str:
         """Tells one state of the files from another, so that a changed folder is prepared anew."""
         stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for files in self._files.values() for p, _ in files]
-        made_from = (stats, self.size, self.channels, self.test_every)
+        made_from = (stats, self.class_names, self.size, self.channels, self.test_every)
         return hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
 
     @functools.cached_property

@@ -10,6 +10,7 @@ import numpy as np
 
 from deeplab.data.builders.base import ImageSet, TextSet
 from deeplab.data.originals import Content
+from deeplab.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,7 +20,7 @@ class Arrays(ImageSet):
     Args:
       arrays: by split, (images, labels): [N, H, W, C] uint8, or floats in [0, 1], and [N] integers.
       class_names: one per label; "0", "1", ... up to the largest label when empty.
-      mean: per channel, of images in [0, 1].
+      mean: per channel, or one for all, of images in [0, 1].
       std: likewise.
 
     Example:
@@ -32,25 +33,24 @@ class Arrays(ImageSet):
 
     arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]
     class_names: tuple[str, ...] = ()
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
     name: str = "arrays"
     version: str = "1.0.0"
     citation: str = ""
     cached: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        channels = self.image_shape[-1]
         largest = max((int(labels.max()) for _, labels in self.arrays.values() if len(labels)), default=0)
         names = self.class_names or tuple(str(label) for label in range(largest + 1))
         object.__setattr__(self, "class_names", names)
-        object.__setattr__(self, "mean", self.mean or (0.5,) * channels)
-        object.__setattr__(self, "std", self.std or (0.25,) * channels)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        height, width, channels = next(iter(self.arrays.values()))[0].shape[1:]
-        return height, width, channels
+        shape = next(iter(self.arrays.values()))[0].shape
+        if len(shape) != 4:
+            raise UserError(f"images have shape {shape}, expected [N, H, W, C], with C = 1 for grey ones")
+        return shape[1], shape[2], shape[3]
 
     @property
     def splits(self) -> Mapping[str, int]:

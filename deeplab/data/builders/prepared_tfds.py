@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,58 +20,39 @@ from deeplab.data.records import Records
 from deeplab.errors import UserError
 
 _CHUNK = 256  # records read at a time
+_LARGE = 4 * 2**30  # bytes; decoded arrays beyond are not made unless asked for
 
 
 @dataclasses.dataclass(frozen=True)
 class PreparedTfds(ImageSet):
     """Labelled images of a TFDS directory (the one with `dataset_info.json`), or of a set prepared below TFDS' own.
 
-    Images of one shape are decoded once into arrays, of which a batch is gathered a thousand times faster than records
-    are parsed (0.5 ms each). Images that vary in size, or `keep="records"`, are read by number from the files.
+    Decoded once into arrays, a set gives batches a hundred times faster than its records can be parsed (0.3 ms each).
+    Larger ones are read by number from the files as they are.
 
     Args:
       path: the directory, one above it, or a name such as "cifar10" under `$TFDS_DATA_DIR` (`~/tensorflow_datasets`).
       size: scale the shorter side to this many pixels and crop the centre; needed where sizes vary.
-      keep: "arrays" for a decoded copy in the cache, "records" to read the files as they are.
+      keep: "arrays" for a decoded copy in the cache, "records" for the files as they are. When None, arrays up to 4 GB.
       rename: splits by other names, or parts of them: `{"train": "train[:90%]", "validation": "train[90%:]"}`.
       image: the field of the images.
       label: the field of the labels.
-      mean: per channel, of images in [0, 1].
+      mean: per channel, or one for all, of images in [0, 1].
       std: likewise.
     """
 
     path: str | Path
     size: int | None = None
-    keep: Literal["arrays", "records"] = "arrays"
+    keep: Literal["arrays", "records"] | None = None
     rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
     image: str = "image"
     label: str = "label"
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        channels = self.image_shape[-1]
-        object.__setattr__(self, "mean", self.mean or (0.5,) * channels)
-        object.__setattr__(self, "std", self.std or (0.25,) * channels)
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
 
     @functools.cached_property
     def _tfds(self) -> Any:
-        """TFDS' own read-only builder."""
-        import tensorflow_datasets as tfds
-
-        directory = _find(self.path)
-        builder = tfds.builder_from_directory(directory)
-        file_format = builder.info.file_format
-        features: Any = builder.info.features
-        if file_format is None or file_format.value != "array_record":
-            raise UserError(
-                f"{directory} holds {file_format and file_format.value} files, expected array_record; run "
-                f"tfds convert_format --dataset_version_dir={directory} --out_file_format=array_record --out_path=DIR"
-            )
-        for field in (self.image, self.label):
-            if field not in features:
-                raise UserError(f"{directory} has no field {field!r}, only {', '.join(features)}")
-        return builder
+        return read_only_builder(self.path, (self.image, self.label))
 
     @property
     def name(self) -> str:
@@ -82,11 +64,7 @@ class PreparedTfds(ImageSet):
 
     @functools.cached_property
     def version(self) -> str:
-        """TFDS' version, and a digest of how the set is read and of the files' sizes and times."""
-        files = sorted(Path(self._tfds.data_path).iterdir())
-        made_from = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-        how = (made_from, self.size, sorted(self.rename.items()), self.image, self.label)
-        return f"{self._tfds.version}-{hashlib.sha256(repr(how).encode()).hexdigest()[:12]}"
+        return fingerprint(self._tfds, self.size, sorted(self.rename.items()), self.image, self.label)
 
     @functools.cached_property
     def image_shape(self) -> tuple[int, int, int]:
@@ -119,9 +97,10 @@ class PreparedTfds(ImageSet):
         return {"image": image, "label": label}
 
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
-        if self.keep == "arrays":
-            return super().open(split, data_dir)
         check_split(self, split)
+        nbytes = self.splits[split] * math.prod(self.image_shape) * self._dtype.itemsize
+        if self.keep == "arrays" or (self.keep is None and nbytes <= _LARGE):
+            return super().open(split, data_dir)
         return Source(self.splits[split], records=self._records(split))
 
     @property
@@ -152,6 +131,32 @@ def _fit(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     from deeplab.data.builders.image_folder import fit
 
     return fit(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), shape)
+
+
+def read_only_builder(path: str | Path, fields: Sequence[str]) -> Any:
+    """TFDS' own builder of a directory that is prepared as ArrayRecord and has these fields."""
+    import tensorflow_datasets as tfds
+
+    directory = _find(path)
+    builder = tfds.builder_from_directory(directory)
+    file_format = builder.info.file_format
+    features: Any = builder.info.features
+    if file_format is None or file_format.value != "array_record":
+        raise UserError(
+            f"{directory} holds {file_format and file_format.value} files, expected array_record; run "
+            f"tfds convert_format --dataset_version_dir={directory} --out_file_format=array_record --out_path=DIR"
+        )
+    for field in fields:
+        if field not in features:
+            raise UserError(f"{directory} has no field {field!r}, only {', '.join(features)}")
+    return builder
+
+
+def fingerprint(builder: Any, *how: Any) -> str:
+    """TFDS' version, and a digest of the files' sizes and times and of `how` they are read."""
+    files = sorted(Path(builder.data_path).iterdir())
+    made_from = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return f"{builder.version}-{hashlib.sha256(repr((made_from, how)).encode()).hexdigest()[:12]}"
 
 
 def _find(path: str | Path) -> Path:
