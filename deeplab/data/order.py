@@ -13,7 +13,7 @@ import numpy as np
 _ROUNDS = 4  # each mixes both halves; two are enough for a strong hash (Luby and Rackoff 1988), and ours is a cheap one
 
 
-def _hash(x: np.ndarray, key: np.uint32, below: int) -> np.ndarray:
+def _hash(x: np.ndarray, key: np.ndarray, below: int) -> np.ndarray:
     """Hashes 32-bit integers to [0, below): two rounds of multiplication and shift, then the high bits.
 
     The constants are MurmurHash3's (Appleby 2011); a range is cut by multiplication, without the division of `%`
@@ -24,7 +24,7 @@ def _hash(x: np.ndarray, key: np.uint32, below: int) -> np.ndarray:
     return ((x ^ (x >> np.uint32(16))).astype(np.uint64) * np.uint64(below) >> np.uint64(32)).astype(np.uint32)
 
 
-def permute(positions: np.ndarray, size: int, seed: int, epoch: int) -> np.ndarray:
+def permute(positions: np.ndarray, size: int, seed: int, epoch: int | np.ndarray) -> np.ndarray:
     """Maps positions in [0, size) to examples in [0, size), one to one.
 
     A generalised Feistel network (Black and Rogaway 2002, https://doi.org/10.1007/3-540-45760-7_9): a position is a
@@ -35,7 +35,7 @@ def permute(positions: np.ndarray, size: int, seed: int, epoch: int) -> np.ndarr
       positions: integers in [0, size), one axis.
       size: number of examples, at most 2**32.
       seed: of the order.
-      epoch: each epoch has an order of its own.
+      epoch: each epoch has an order of its own; one for all positions, or one each, ascending.
 
     Returns:
       Example numbers as int64, in the shape of `positions`.
@@ -46,18 +46,21 @@ def permute(positions: np.ndarray, size: int, seed: int, epoch: int) -> np.ndarr
     """
     a = math.isqrt(size - 1) + 1
     b = -(-size // a)
-    keys = np.random.SeedSequence([seed, epoch]).generate_state(2 * _ROUNDS, np.uint32)
+    epochs, which = np.unique(np.broadcast_to(epoch, positions.shape), return_inverse=True)
+    # One column of keys for each epoch, and one row for each half of a round.
+    states = [np.random.SeedSequence([seed, e]).generate_state(2 * _ROUNDS, np.uint32) for e in epochs]
+    keys = np.array(states, np.uint32).reshape(-1, 2 * _ROUNDS).T
 
-    def network(x: np.ndarray) -> np.ndarray:
+    def network(x: np.ndarray, which: np.ndarray) -> np.ndarray:
         left, right = (part.astype(np.uint32) for part in np.divmod(x, b))
-        for even, odd in keys.reshape(_ROUNDS, 2):
-            left = _add(left, _hash(right, even, a), a)
-            right = _add(right, _hash(left, odd, b), b)
+        for even, odd in keys.reshape(_ROUNDS, 2, -1):
+            left = _add(left, _hash(right, even[which], a), a)
+            right = _add(right, _hash(left, odd[which], b), b)
         return left.astype(np.int64) * b + right
 
-    out = network(np.asarray(positions, np.int64))
+    out = network(np.asarray(positions, np.int64), which)
     while (outside := np.flatnonzero(out >= size)).size:
-        out[outside] = network(out[outside])
+        out[outside] = network(out[outside], which[outside])
     return out
 
 
@@ -74,9 +77,4 @@ def stream(start: int, count: int, size: int, seed: int) -> np.ndarray:
     the border of two epochs, so that none is dropped and none is short.
     """
     positions = np.arange(start, start + count, dtype=np.int64)
-    epochs = positions // size
-    out = np.empty(count, np.int64)
-    for epoch in np.unique(epochs):
-        here = epochs == epoch
-        out[here] = permute(positions[here] % size, size, seed, int(epoch))
-    return out
+    return permute(positions % size, size, seed, positions // size)
