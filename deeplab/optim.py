@@ -173,7 +173,7 @@ def groups(transforms: Mapping[str, optax.GradientTransformation]) -> optax.Grad
                 return pattern
         raise UserError(f"no group holds the parameter {name}: patterns are {list(transforms)}; end with '.*'")
 
-    return optax.partition(transforms, lambda tree: jax.tree.map_with_path(label, tree))
+    return optax.partition({**transforms}, lambda tree: jax.tree.map_with_path(label, tree))
 
 
 def mask(pattern: str) -> Callable[[Any], Any]:

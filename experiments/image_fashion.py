@@ -16,7 +16,7 @@ from deeplab.models import resnet
 
 def experiment(
     width: int = 32,
-    epochs: int = 24,
+    epochs: int = 18,
     batch_size: int = 128,
     learning_rate: float = 3e-3,
     weight_decay: float = 5e-2,

@@ -44,9 +44,7 @@ def experiment(
     )
     return dl.Experiment(
         data=data,
-        model=dl.models.ResNet(
-            num_classes=data.num_classes, stage_sizes=(1, 1, 1), width=width, stem=resnet.StridedStem
-        ),
+        model=dl.models.ResNet(data.num_classes, (1, 1, 1), width, stem=resnet.StridedStem),
         task=dl.tasks.Classification(label_smoothing=label_smoothing),
         optimizer=optax.adamw(
             dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1),

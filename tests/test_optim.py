@@ -48,6 +48,13 @@ def test_schedule_rises_to_its_peak_and_falls_to_its_end(schedule, num_steps, fr
     np.testing.assert_allclose(rate[num_steps:], end * peak, atol=1e-6 * peak)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_warmup_climbs_in_equal_steps_from_the_first(schedule):
+    expected = [0.5, 1.0, 1.5, 2.0]  # 2 (t + 1) / (3 + 1)
+    np.testing.assert_allclose(schedule(2.0, 20, warmup_steps=3)(jnp.arange(4)), expected, rtol=1e-6)
+    np.testing.assert_allclose(optim.constant(2.0, 3)(jnp.arange(6)), [*expected, 2.0, 2.0], rtol=1e-6)
+
+
 def test_cosine_is_optax_cosine_without_warmup():
     ours = optim.warmup_cosine(3e-3, 50, warmup_steps=0, end=0.1)(jnp.arange(60))
     np.testing.assert_allclose(ours, optax.cosine_decay_schedule(3e-3, 50, alpha=0.1)(jnp.arange(60)), rtol=1e-5)

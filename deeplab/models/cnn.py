@@ -59,7 +59,7 @@ class CNN(nn.Module):
     hidden: int = 256
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     norm: Norm = no_norm
-    dropout: float | jax.Array = 0.0
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B K"]:

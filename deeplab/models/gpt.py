@@ -59,7 +59,7 @@ class Block(nn.Module):
 
     attention: nn.Module
     feed_forward: nn.Module
-    dropout: float | jax.Array = 0.0
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(
@@ -105,7 +105,7 @@ class GPT(nn.Module):
     num_heads: int = 12
     width: int = 768
     context: int = 1024
-    dropout: float | jax.Array = 0.0
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(

@@ -57,7 +57,7 @@ class MLP(nn.Module):
     features: Sequence[int] = (256, 256)
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     norm: Norm = no_norm
-    dropout: float | jax.Array = 0.0
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B ..."], train: bool = False) -> Float[Array, "B K"]:

@@ -8,7 +8,7 @@ The bottleneck strides in its 3 x 3 convolution, as published weights do, and ea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -19,6 +19,9 @@ from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.pooling import global_mean, max_pool
 
 Activation = Callable[[jax.Array], jax.Array]
+
+Part = Callable[..., nn.Module]
+"""Makes a stem or a block: `(width, norm=..., activation=..., name=...)`; a block takes `stride` too."""
 
 RULES = (
     (r"(conv\d*|projection)/kernel", P(None, None, None, "model")),  # [h, w, in, out]
@@ -137,12 +140,6 @@ class ImageNetStem(nn.Module):
         return max_pool(x, 3, stride=2, padding=((1, 1), (1, 1)))
 
 
-class Part(Protocol):
-    """Makes a stem or a block of a given width; a block takes `stride` too."""
-
-    def __call__(self, width: int, **kwargs: Any) -> nn.Module: ...
-
-
 class ResNet(nn.Module):
     """A stem, stages of residual blocks, the mean over space and a linear layer.
 
@@ -173,7 +170,7 @@ class ResNet(nn.Module):
     stem: Part = CifarStem
     norm: Norm = batch_norm
     activation: Activation = nn.relu
-    dropout: float | jax.Array = 0.0
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B K"]:

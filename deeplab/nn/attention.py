@@ -78,7 +78,7 @@ class CausalSelfAttention(nn.Module):
 
     num_heads: int
     context: int
-    dropout: float | jax.Array = 0.0
+    dropout: float = 0.0
     kernel_init: Initializer = nn.linear.default_kernel_init
     out_init: Initializer = nn.linear.default_kernel_init
 

@@ -37,7 +37,8 @@ def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: Padd
     batch, height, width, channels = x.shape
     padded = any(side for pair in padding for side in pair)
     if stride != window or padded or height < window or width < window:
-        return nn.max_pool(x, (window, window), (stride, stride), padding)
+        # Flax's annotation knows only the names of paddings; its docstring and code take pairs, too.
+        return nn.max_pool(x, (window, window), (stride, stride), padding)  # pyright: ignore[reportArgumentType]
     rows, columns = height // window, width // window
     x = x[:, : rows * window, : columns * window]  # a border narrower than a window is left out, as by "VALID"
     x = x.reshape(batch, rows, window, columns, window, channels)  # [B, H', window, W', window, C]

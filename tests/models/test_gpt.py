@@ -81,6 +81,39 @@ def test_decoding_with_a_cache_is_the_whole_forward_pass(trained, pieces):
     np.testing.assert_allclose(jnp.concatenate(outs, axis=1), _logits(model, variables, tokens), atol=1e-4)
 
 
+def _norm(x, p):
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    return x * p["scale"] + p["bias"]
+
+
+def _dense(x, p):
+    return x @ p["kernel"] + p["bias"]
+
+
+def _by_hand(params, tokens):
+    """One sequence, head by head and place by place, in float64."""
+    x = params["token_embedding"]["embedding"][tokens] + params["position_embedding"]["embedding"]
+    for name in ("block1", "block2"):
+        p = params[name]
+        roles = _dense(_norm(x, p["norm1"]), p["attention"]["qkv"]).reshape(16, 2, 3, 16)  # T H (q k v) d
+        heads = np.zeros((16, 2, 16))
+        for t, h in np.ndindex(16, 2):
+            weights = np.exp(roles[: t + 1, h, 1] @ roles[t, h, 0] / 4)
+            heads[t, h] = weights @ roles[: t + 1, h, 2] / weights.sum()
+        x = x + _dense(heads.reshape(16, 32), p["attention"]["out"])
+        up = _dense(_norm(x, p["norm2"]), p["feed_forward"]["up"])
+        x = x + _dense(up * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3))) / 2, p["feed_forward"]["down"])
+    return _norm(x, params["norm"]) @ params["token_embedding"]["embedding"].T
+
+
+def test_forward_pass_is_the_one_written_out(trained):
+    model, variables, tokens = trained
+    params = jax.tree.map(lambda p: np.asarray(p, np.float64), variables["params"])
+    np.testing.assert_allclose(
+        _logits(model, variables, tokens)[0], _by_hand(params, np.asarray(tokens[0])), rtol=1e-4, atol=1e-4
+    )
+
+
 def test_output_layer_is_the_token_embedding(trained):
     model, variables, tokens = trained
     params = variables["params"]
