@@ -1,7 +1,6 @@
 """Pictures of clothing (Fashion-MNIST) with a residual network.
 
 Run:     python -m experiments.image_fashion              (downloads 31 MB, or: --data-dir FOLDER)
-Sweep:   python -m experiments.image_fashion sweep --learning-rate 1e-3..1e-2:4 --seeds 4
 Result:  not measured yet
 Source:  He et al. 2016, https://arxiv.org/abs/1512.03385; data: Xiao et al. 2017, https://arxiv.org/abs/1708.07747;
          label smoothing: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567

@@ -1,7 +1,6 @@
 """MNIST with a small residual network.
 
 Run:     python -m experiments.image_mnist                (downloads 11 MB, or: --data-dir FOLDER)
-Sweep:   python -m experiments.image_mnist sweep --learning-rate 1e-3..1e-2:4 --seeds 4
 Result:  not measured yet
 Source:  He et al. 2016, https://arxiv.org/abs/1512.03385; label smoothing: Szegedy et al. 2016,
          https://arxiv.org/abs/1512.00567
