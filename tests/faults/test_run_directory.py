@@ -15,7 +15,7 @@ from deeplab.errors import UserError
 from deeplab.train.record import Run, cut_rows
 
 MANIFEST = {"experiment": "toy", "arguments": {"width": 8}, "seed": 0}
-PRELUDE = "import sys, time\nfrom deeplab.train.record import Run\n"
+PRELUDE = "import sys, time, jax\njax.config.update('jax_num_cpu_devices', 8)\nfrom deeplab.train.record import Run\n"  # as here
 
 
 def open_run(directory, **change):
