@@ -20,8 +20,8 @@ from deeplab.train.step import guard, make_step
 
 MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
 
-# Beside a convolution XLA's CPU compiler leaves products, sums and elementwise chains slow: given to its YNNPACK fusions,
-# the step of a small ResNet takes 158 instead of 189 ms of CPU time. A GPT's step gains nothing.
+# Beside a convolution XLA's CPU compiler leaves products, sums and elementwise chains slow: given to its YNNPACK
+# fusions, the step of a small ResNet takes 158 instead of 189 ms of CPU time. A GPT's step gains nothing.
 _CPU_CONVOLUTION_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(f"LIBRARY_FUSION_TYPE_{x}" for x in ("DOT", "ELTWISE", "REDUCE"))
 }

@@ -15,7 +15,11 @@ from deeplab.errors import UserError
 from deeplab.train.record import Run, cut_rows
 
 MANIFEST = {"experiment": "toy", "arguments": {"width": 8}, "seed": 0}
-PRELUDE = "import sys, time, jax\njax.config.update('jax_num_cpu_devices', 8)\nfrom deeplab.train.record import Run\n"  # as here
+PRELUDE = """
+import sys, time, jax
+jax.config.update("jax_num_cpu_devices", 8)
+from deeplab.train.record import Run
+"""
 
 
 def open_run(directory, **change):
