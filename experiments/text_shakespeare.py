@@ -1,8 +1,7 @@
 """Shakespeare, character by character, with a small GPT.
 
 Run:     python -m experiments.text_shakespeare --data-dir DIR     (DIR holds input.txt; downloaded without the flag)
-Longer:  python -m experiments.text_shakespeare --context 128 --batch-size 24 --num-steps 3000
-Result:  not measured yet
+Result:  validation loss 1.770 nats a character, 192 s on 2 CPU cores (seed 0, commit 14e842a)
 Source:  Radford et al. 2019 (GPT-2); the setting and the split are nanoGPT's for a CPU, which reports a validation
          loss of 1.88 nats per character, https://github.com/karpathy/nanoGPT
 """
