@@ -59,7 +59,8 @@ def test_vmapped_over_all_floats_is_the_solo_runs(name):
     members = {name: jnp.array([1.0, 0.5]) * value + jnp.array([0.0, 1e-3]) for name, value in floats.items()}
     together = jax.jit(jax.vmap(losses))(members)
     # A solo run's floats are Python's: constants of the program, where the population's are traced.
-    solo = jax.jit(lambda: losses({name: float(v[1]) for name, v in members.items()}))()
+    numbers = {name: float(v[1]) for name, v in members.items()}
+    solo = jax.jit(lambda: losses(numbers))()
     np.testing.assert_allclose(together[1], solo, rtol=2e-4)
     assert not np.allclose(together[0], solo, rtol=2e-4)
 
