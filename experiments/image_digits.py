@@ -1,7 +1,7 @@
 """Handwritten digits of 8 x 8 pixels with a small convolutional network.
 
 Run:     python -m experiments.image_digits               (the data come with scikit-learn: nothing to download)
-Result:  99.72 % of the test images, mean of seeds 0 to 3 (s.d. 0.23), 29 to 38 s on 2 CPU cores (commit 14e842a)
+Result:  99.72 % of the test images, mean of seeds 0 to 3 (s.d. 0.23), 29 to 38 s on 2 CPU cores (commit 72fffa4)
 Source:  LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf; label smoothing: Szegedy et al. 2016,
          https://arxiv.org/abs/1512.00567
 """
