@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Sequence
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
 import flax.linen as nn
 import optax
@@ -21,6 +21,10 @@ from deeplab.tasks.base import Task
 
 Rules = Sequence[tuple[str, PartitionSpec]]
 """Sharding by name: the first regular expression that matches a parameter's path gives its `PartitionSpec`."""
+
+
+Show = Callable[[Mapping[str, Any], Mapping[str, Any]], Sequence[Mapping[str, Any]]]
+"""`(raw batch, predictions) -> cards`: arrays [N, ...] of a few examples, and one card for each."""
 
 
 class StaticMarker:
@@ -46,6 +50,8 @@ class Experiment:
       rules: how parameters (and, by their path, the optimizer's moments) are laid out over a mesh.
       eval_every: steps between evaluations; one epoch when None, and at least once, at the end.
       monitor: the metric of the evaluation by which the best checkpoint is kept; "-loss" means smaller is better.
+      show: how the report shows examples, `(raw batch, predictions) -> cards`, one card an example; see
+        `dl.report.cards`. None shows what the task's predictions alone tell.
     """
 
     data: Data
@@ -55,6 +61,7 @@ class Experiment:
     rules: Rules = ()
     eval_every: int | None = None
     monitor: str = "-loss"
+    show: Show | None = None
 
     @property
     def num_steps(self) -> int:

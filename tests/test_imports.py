@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "optim": set(),
     "experiment": {"data", "tasks"},
     "scale": {"experiment"},
-    "train": {"data", "tasks", "experiment", "scale"},
+    "train": {"data", "tasks", "optim", "experiment", "scale"},
     "report": set(),
     "cli": {"data", "tasks", "experiment", "scale", "train", "report"},
 }

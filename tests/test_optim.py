@@ -137,3 +137,21 @@ def test_groups_train_by_the_first_pattern_and_freeze():
 def test_groups_name_a_parameter_without_a_group():
     with pytest.raises(dl.UserError, match=r"block1/dense/bias.*end with"):
         optim.groups({"^head/": optax.sgd(1.0)}).init(PARAMS)
+
+
+def test_averaged_is_the_average_and_leaves_the_inner_optimizer_alone():
+    params, grads = {"w": jnp.arange(3.0)}, {"w": jnp.ones(3)}
+    inner, outer = optax.adam(0.1), optim.averaged(optax.adam(0.1), decay=0.5)
+    state, averaging, plain = inner.init(params), outer.init(params), params
+    expected = params["w"]
+    for t in range(1, 6):
+        updates, state = inner.update(grads, state, plain)
+        updates2, averaging = outer.update(grads, averaging, plain)
+        np.testing.assert_array_equal(updates["w"], updates2["w"])
+        plain = optax.apply_updates(plain, updates)
+        kept = min(0.5, t / (t + 9))
+        expected = kept * expected + (1 - kept) * plain["w"]
+    np.testing.assert_allclose(optim.average_of(averaging)["w"], expected, rtol=1e-6)
+    chained = optax.chain(optim.clip(1.0), outer).init(params)
+    np.testing.assert_array_equal(optim.average_of(chained)["w"], params["w"])
+    assert optim.average_of(state, "none") == "none"

@@ -14,8 +14,9 @@ from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.train import run_directory
 from deeplab.errors import CheckpointError, UserError
 from deeplab.experiment import Experiment
+from deeplab.tasks.base import Summarizes
 from deeplab.train.checkpoint import Checkpoints
-from deeplab.train.evaluate import make_evaluator
+from deeplab.train.evaluate import make_evaluator, predict
 from deeplab.train.feed import make_feed
 from deeplab.train.state import State, init
 
@@ -52,6 +53,8 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
         )
     feed = make_feed(data, data.open(split, flags.data_dir), mesh)
     metrics = make_evaluator(experiment, feed, split)(state)
+    if isinstance(experiment.task, Summarizes):
+        metrics |= experiment.task.summarize(predict(experiment, state, feed, split))
     step = int(state.step)
     text = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     console.print(f"{split} at step {step:,} ({flags.checkpoint} checkpoint): {text}", highlight=False)

@@ -1,29 +1,34 @@
-"""What a report shows beside numbers: predictions, the worst mistakes as pictures, samples of text."""
+"""What a report shows beside numbers: predictions, mistakes as pictures, examples as cards, samples of text."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from deeplab.data import Text
-from deeplab.experiment import Experiment
+from deeplab.experiment import Experiment, Show
+from deeplab.tasks.base import Summarizes
 from deeplab.tasks.generate import generate
 from deeplab.train.evaluate import predict
 from deeplab.train.feed import Feed
-from deeplab.train.state import State
+from deeplab.train.state import State, evaluated
 
-_WORST = 24
+_WORST, _SPREAD = 24, 12
 _SAMPLES, _PROMPT_TOKENS, _SAMPLE_TOKENS = 3, 32, 400
 _TEMPERATURE = 0.8
 
 
 def write(
     directory: Path, experiment: Experiment, state: State, feed: Feed, *, seed: int, data_dir: Path | None = None
-) -> None:
-    """Writes `predictions.npz`, and `samples.json` for a language model, into a run directory.
+) -> dict[str, float]:
+    """Writes `predictions.npz`, `cards.json` and, for a language model, `samples.json` into a run directory.
+
+    Returns the metrics of the whole split that a task makes of its predictions; {} where it makes none.
 
     Args:
       directory: of the run.
@@ -39,9 +44,36 @@ def write(
     temporary = directory / "predictions.tmp.npz"
     np.savez_compressed(temporary, **predictions)  # pyright: ignore[reportArgumentType]  # names are not keywords of savez
     temporary.replace(directory / "predictions.npz")
-    if "tokens" in experiment.data.spec():
-        samples = _samples(experiment, state, feed, seed, data_dir)
-        (directory / "samples.json").write_text(json.dumps(samples, indent=1, ensure_ascii=False))
+    if experiment.show is not None:
+        _save(directory / "cards.json", _cards(experiment.show, predictions, feed))
+    if isinstance(experiment.data, Text):
+        _save(directory / "samples.json", _samples(experiment, state, feed, seed, data_dir))
+    return summary(experiment, predictions)
+
+
+def summary(experiment: Experiment, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The metrics that a task makes of a whole split's predictions; {} where it makes none."""
+    return experiment.task.summarize(predictions) if isinstance(experiment.task, Summarizes) else {}
+
+
+def _save(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _cards(show: Show, predictions: Mapping[str, np.ndarray], feed: Feed) -> list[dict[str, Any]]:
+    """Cards of the highest losses, and of examples spread evenly over the split."""
+    size = len(predictions["id"])
+    spread = np.unique(np.linspace(0, size - 1, _SPREAD).astype(int))
+    groups = {"Examples": spread}
+    if "loss" in predictions:
+        groups = {"Highest losses": np.argsort(-predictions["loss"], kind="stable")[:_SPREAD]} | groups
+    made = []
+    for heading, rows in groups.items():
+        batch = feed.data.fetch(feed.source, predictions["id"][rows].astype(np.int32))
+        chosen = {name: array[rows] for name, array in predictions.items() if len(array) == size}
+        cards = show({name: np.asarray(array) for name, array in batch.items()}, chosen)
+        made.append({"heading": heading, "cards": list(cards)})
+    return made
 
 
 def _worst(predictions: dict[str, np.ndarray], feed: Feed) -> dict[str, np.ndarray]:
@@ -59,6 +91,7 @@ def _samples(
     """What the model makes of the beginnings of a few windows of the evaluation."""
     data = experiment.data
     assert isinstance(data, Text)
+    state = evaluated(state)
     vocabulary = data.open_vocabulary(data_dir)
     places = np.linspace(0, data.num_examples(data.eval_split) - 1, _SAMPLES).astype(np.int32)
     prompts = np.asarray(data.fetch(feed.source, places)["tokens"])[:, :_PROMPT_TOKENS]

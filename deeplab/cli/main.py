@@ -13,7 +13,7 @@ import jax
 from rich.console import Console
 from rich.markup import escape
 
-from deeplab.cli import arguments, evaluate, index, page, summary, train, verify
+from deeplab.cli import arguments, evaluate, index, page, predict, summary, train, verify
 from deeplab.data.prepared import cache_dir
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
@@ -21,6 +21,7 @@ from deeplab.experiment import Experiment
 VERBS: dict[str, tuple[type[arguments.CommonFlags], Callable[..., dict[str, Any]]]] = {
     "train": (train.TrainFlags, train.run),
     "eval": (evaluate.EvalFlags, evaluate.run),
+    "predict": (predict.PredictFlags, predict.run),
     "verify": (verify.VerifyFlags, verify.run),
     "summary": (arguments.CommonFlags, summary.run),
     "report": (arguments.CommonFlags, page.run),

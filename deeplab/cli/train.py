@@ -85,11 +85,13 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
                 f"stopped at step {last.step:,}, saved; go on with:\n  {call.command('train')}", soft_wrap=True
             )
             return result | {"metrics": {}, "stopped": stop.exit_code, "report": None}
+        evaluation |= exhibit.write(
+            run.directory, experiment, last.state, ready.eval_feed, seed=flags.seed, data_dir=flags.data_dir
+        )
         metrics = {experiment.data.eval_split: evaluation}
         run.finish(
             {"step": last.step, "steps": last.step, "metrics": metrics, "seconds": seconds, "resumed": run.sessions}
         )
-        exhibit.write(run.directory, experiment, last.state, ready.eval_feed, seed=flags.seed, data_dir=flags.data_dir)
         page = report.write(run.directory)
         _say(console, evaluation, experiment, seconds, page)
         return result | {"metrics": metrics, "stopped": None, "report": page}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from deeplab.data.builders.prepared_tfds import PreparedTfds as tfds
     from deeplab.data.builders.prepared_tfds_text import PreparedTfdsText as tfds_text
     from deeplab.data.builders.text_lines import TextLines as text_lines
+    from deeplab.data.examples import Examples, Mix, Prepare
     from deeplab.data.images import Augment, Images
     from deeplab.data.text import Text
 
@@ -24,7 +25,10 @@ _WHERE = {
     "Augment": "images.Augment",
     "Batch": "base.Batch",
     "Data": "base.Data",
+    "Examples": "examples.Examples",
     "Images": "images.Images",
+    "Mix": "examples.Mix",
+    "Prepare": "examples.Prepare",
     "Source": "base.Source",
     "Spec": "base.Spec",
     "Text": "text.Text",
@@ -41,7 +45,10 @@ __all__ = [
     "Augment",
     "Batch",
     "Data",
+    "Examples",
     "Images",
+    "Mix",
+    "Prepare",
     "Source",
     "Spec",
     "Text",

@@ -6,10 +6,14 @@ import shutil
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from deeplab.data import prepared
 from deeplab.errors import UserError
+
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError)
+"""What reading a damaged archive raises."""
 
 _LIMIT = 64 * 2**30  # bytes; the unpacked ImageNet validation set is a tenth of it
 
@@ -36,8 +40,22 @@ def extract(archive: Path, folder: Path, limit: int = _LIMIT) -> None:
             _extract_tar(archive, folder, limit)
     except tarfile.FilterError as error:
         raise UserError(f"{archive} is refused: {error}") from error
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
+    except DAMAGE as error:
         raise UserError(f"{archive} cannot be unpacked: {error}") from error
+
+
+def members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    """(path, size, how to read it) of each file in an archive, in its order; to be read at once, or not at all."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zip_file:
+            for info in zip_file.infolist():
+                if not info.is_dir():
+                    yield info.filename, info.file_size, lambda info=info: zip_file.read(info)
+        return
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isfile():
+                yield member.name, member.size, lambda member=member: tar.extractfile(member).read()  # type: ignore[union-attr]  # a file has one
 
 
 def _extract_tar(archive: Path, folder: Path, limit: int) -> None:

@@ -18,11 +18,15 @@ import jax
 import numpy as np
 
 from deeplab.data import order
+from deeplab.errors import UserError
 
 Batch = dict[str, Any]
 """Arrays with a leading batch axis; always `weight` (0 for padding, float32) and `id` (the example's number, int32)."""
 
 Spec = dict[str, jax.ShapeDtypeStruct]
+
+NO_EXAMPLE = np.uint32(2**32 - 1)
+"""The number that no example has: `fold_in(key, NO_EXAMPLE)` is a key for the whole batch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +89,20 @@ class Data(abc.ABC):
     def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
         """A twin with batches of the same shapes (but for the batch axis), made up on the spot: for smoke runs."""
 
+    def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, Batch]]:
+        """Raw examples (without the batch axis) of a user's own file, each with a name: for `predict`.
+
+        Fields that only training needs, such as the label, may be absent.
+
+        Raises:
+          UserError: the file is not what can be read, or no files are read for this kind of data.
+        """
+        raise UserError(f"{path}: predict reads no files of one's own for {type(self).__name__}")
+
+    def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """What is told of one example's predictions, in the user's terms."""
+        return {name: np.asarray(value).item() for name, value in prediction.items() if np.ndim(value) == 0}
+
     @property
     def steps_per_epoch(self) -> int:
         return max(1, self.num_examples("train") // self.batch_size)
@@ -124,3 +142,19 @@ class Data(abc.ABC):
         else:
             for ids, weight in zip(*self.eval_ids(split), strict=True):
                 yield self.fetch(source, ids) | {"weight": weight}
+
+
+def steps_of(data: Data, epochs: int | None, num_steps: int | None) -> int:
+    """The training steps of data that are given either `epochs` or `num_steps`; `batch_size` is looked at, too."""
+    kind = type(data).__name__
+    if data.batch_size < 1:
+        raise UserError(f"batch_size is {data.batch_size}, expected at least 1")
+    if (epochs is None) == (num_steps is None):
+        raise UserError(
+            f"{kind} was given epochs={epochs} and num_steps={num_steps}, expected exactly one of them (the other None)"
+        )
+    steps = num_steps if epochs is None else epochs * data.steps_per_epoch
+    assert steps is not None
+    if steps < 1:
+        raise UserError(f"{kind} is to train for {steps} steps, expected at least 1")
+    return steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from deeplab.data import builders
-from deeplab.data.base import Batch, Data, Source, Spec
+from deeplab.data.base import NO_EXAMPLE, Batch, Data, Source, Spec, steps_of
 from deeplab.data.builders.base import ImageSet, check_split
+from deeplab.data.builders.examples import describe
+from deeplab.data.builders.image_folder import load
 from deeplab.data.builders.memory import SyntheticImages
-from deeplab.errors import UserError
+from deeplab.data.examples import Mix
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 """`(key, image) -> image`, pure: one example, [H, W, C] floats in [0, 1]."""
@@ -37,6 +39,7 @@ class Images(Data):
         epochs, pass `num_steps=None` along.
       augment: applied to each training example with a key of its own, `fold_in(key, id)`: what an example becomes
         depends neither on the batch it is in nor on the devices.
+      mix: applied to a training batch after all else, such as `dl.data.mix.mixup(0.2)`.
       eval_split: the split to evaluate on.
 
     Raises:
@@ -53,20 +56,11 @@ class Images(Data):
     epochs: int | None = None
     num_steps: int = None  # pyright: ignore[reportAssignmentType]  (None stands for "from epochs", until __post_init__)
     augment: Augment | None = None
+    mix: Mix | None = None
     eval_split: str = "test"
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UserError(f"batch_size is {self.batch_size}, expected at least 1")
-        if (self.epochs is None) == (self.num_steps is None):
-            raise UserError(
-                f"Images was given epochs={self.epochs} and num_steps={self.num_steps}, expected exactly one of them "
-                "(the other None)"
-            )
-        if self.epochs is not None:
-            object.__setattr__(self, "num_steps", self.epochs * self.steps_per_epoch)
-        if self.num_steps < 1:
-            raise UserError(f"Images is to train for {self.num_steps} steps, expected at least 1")
+        object.__setattr__(self, "num_steps", steps_of(self, self.epochs, self.num_steps))
 
     @property
     def builder(self) -> ImageSet:
@@ -130,7 +124,10 @@ class Images(Data):
             keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["id"])
             image = jax.vmap(self.augment)(keys, image)
         mean, std = (np.asarray(v, np.float32).reshape(1, 1, 1, -1) for v in (self.mean, self.std))  # to [1, 1, 1, C]
-        return batch | {"image": (image - mean) / std}
+        batch = batch | {"image": (image - mean) / std}
+        if key is not None and self.mix is not None:
+            batch = self.mix(jax.random.fold_in(key, NO_EXAMPLE), batch)
+        return batch
 
     def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
         dataset = SyntheticImages(
@@ -142,3 +139,10 @@ class Images(Data):
             sizes=(("train", 2 * batch_size), (self.eval_split, batch_size + batch_size // 2)),
         )
         return dataclasses.replace(self, dataset=dataset, batch_size=batch_size, epochs=None, num_steps=num_steps)
+
+    def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, Batch]]:
+        """One image of any size and mode: scaled to fit, and cropped at the centre."""
+        yield path.name, {"image": load(path, self.image_shape)}
+
+    def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        return describe(prediction, self.class_names)

@@ -111,7 +111,7 @@ def _pictures(predictions: Mapping[str, np.ndarray], names: Sequence[str]) -> Ht
         cards.append(
             tag(
                 "li",
-                tag("img", src=_data_url(image), alt=alt, title=alt),
+                tag("img", src=data_url(image), alt=alt, title=alt),
                 tag("div", label, " → ", verdict, tag("br"), tag("span", " · ".join(details), class_="muted")),
             )
         )
@@ -129,7 +129,7 @@ def _bytes(images: np.ndarray) -> np.ndarray:
     return np.clip(images * (255 / (highest or 1)), 0, 255).astype(np.uint8)
 
 
-def _data_url(image: np.ndarray) -> str:
+def data_url(image: np.ndarray) -> str:
     """An image [H, W, C] or [H, W], uint8, as a PNG inside an address; small ones enlarged without smoothing."""
     from PIL import Image
 

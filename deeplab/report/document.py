@@ -114,6 +114,10 @@ table.confusion td.end { background: none; padding-left: .8rem; text-align: righ
   background: var(--card); }
 .mistakes div { font-size: .875rem; line-height: 1.4; margin-top: .4rem; overflow-wrap: anywhere; }
 .mistakes .muted { font-size: .8rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1.5rem 2rem; }
+.card .picture { display: inline-block; margin: .3rem .4rem 0 0; }
+.card img { display: block; max-width: 100%; border-radius: 4px; image-rendering: pixelated; }
+.card .said { overflow-wrap: anywhere; }
 .miss-text { color: var(--miss); font-weight: 600; }
 pre.command span { white-space: nowrap; }
 pre.sample { white-space: pre-wrap; overflow-wrap: anywhere; } pre.sample b { color: var(--muted); font-weight: 500; }

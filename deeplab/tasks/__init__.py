@@ -1,7 +1,17 @@
 """Tasks: loss, metrics and predictions per kind of problem."""
 
-from deeplab.tasks.base import Apply, Loss, Mean, Metrics, Perplexity, Task
+from deeplab.tasks.base import Apply, Loss, Mean, Metrics, Perplexity, Summarizes, Task
 from deeplab.tasks.classification import Classification
 from deeplab.tasks.language import LanguageModelling
 
-__all__ = ["Apply", "Classification", "LanguageModelling", "Loss", "Mean", "Metrics", "Perplexity", "Task"]
+__all__ = [
+    "Apply",
+    "Classification",
+    "LanguageModelling",
+    "Loss",
+    "Mean",
+    "Metrics",
+    "Perplexity",
+    "Summarizes",
+    "Task",
+]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Batch = dict[str, Any]
 
@@ -104,4 +106,16 @@ class Task(Protocol):
 
     def scores(self, apply: Apply, batch: Batch) -> jax.Array:
         """One scalar an example, [B]: what explanations differentiate."""
+        ...
+
+
+@runtime_checkable
+class Summarizes(Protocol):
+    """A task with metrics that do not merge: of a whole split's predictions, on the host, after training and by `eval`.
+
+    Areas under curves with their intervals, word error rates and BLEU are such.
+    """
+
+    def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Metrics by name, from `predict`'s arrays, each [N, ...]."""
         ...

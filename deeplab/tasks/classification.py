@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,10 +22,13 @@ class Classification:
     Args:
       label_smoothing: s, in [0, 1); may be a tracer.
       input: the field of the batch that the model reads.
+      views: functions of the input, such as a flip, over which an evaluation averages the probabilities besides the
+        input as it is (Krizhevsky et al. 2012); none when empty.
     """
 
     label_smoothing: float | jax.Array = 0.0
     input: str = "image"
+    views: Sequence[Callable[[jax.Array], jax.Array]] = ()
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         return (batch[self.input],)
@@ -43,14 +47,19 @@ class Classification:
         return {"loss": Mean.of(out["loss"], batch["weight"]), "accuracy": Mean.of(correct, batch["weight"])}
 
     def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
-        logits, _ = apply(*self.inputs(batch))
-        log_probs = jax.nn.log_softmax(logits)
+        log_probs = self._log_probs(apply, batch)
         return {
             "label": _hard(batch["label"]),
-            "prediction": jnp.argmax(logits, axis=-1),
+            "prediction": jnp.argmax(log_probs, axis=-1),
             "probability": jnp.exp(jnp.max(log_probs, axis=-1)),
-            "loss": -jnp.sum(_target(batch["label"], logits.shape[-1]) * log_probs, axis=-1),
+            "loss": -jnp.sum(_target(batch["label"], log_probs.shape[-1]) * log_probs, axis=-1),
         }
+
+    def _log_probs(self, apply: Apply, batch: Batch) -> jax.Array:
+        """[B, K]: of the input, or the mean probability over its views."""
+        (x,) = self.inputs(batch)
+        each = [jax.nn.log_softmax(apply(view(x))[0]) for view in (lambda x: x, *self.views)]
+        return jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each)) if self.views else each[0]
 
     def scores(self, apply: Apply, batch: Batch) -> jax.Array:
         """The logit of each example's label, [B]."""

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.experiment import Experiment
+from deeplab.optim import average_of
 from deeplab.train import dropout
 
 
@@ -33,6 +34,11 @@ class State:
     variables: Any
     opt_state: Any
     key: jax.Array
+
+
+def evaluated(state: State) -> State:
+    """The state as evaluations see it: with the average of the parameters, where the optimizer keeps one."""
+    return dataclasses.replace(state, params=average_of(state.opt_state, state.params))
 
 
 def init(experiment: Experiment, key: jax.Array) -> State:

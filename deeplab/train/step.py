@@ -13,7 +13,7 @@ from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.tasks.base import Apply, Mean, Metrics
 from deeplab.train import dropout
-from deeplab.train.state import State
+from deeplab.train.state import State, evaluated
 
 Step = Callable[[State, Batch], tuple[State, Metrics]]
 
@@ -72,17 +72,23 @@ def make_eval(experiment: Experiment) -> Callable[[State, Batch], Metrics]:
     """The metrics of one evaluation batch, `(state, raw batch) -> metrics`; pure."""
 
     def evaluate(state: State, batch: Batch) -> Metrics:
-        batch = experiment.data.transform(batch)
+        state, batch = evaluated(state), experiment.data.transform(batch)
         return experiment.task.metrics(bind(experiment, state.params, state.variables, batch), batch)
 
     return evaluate
 
 
 def make_predict(experiment: Experiment) -> Callable[[State, Batch], dict[str, jax.Array]]:
-    """The task's predictions for one batch, `(state, raw batch) -> arrays [B, ...]`; pure."""
+    """The task's predictions for one batch, `(state, raw batch) -> arrays [B, ...]`; pure.
+
+    What a batch lacks of the data's spec, such as the label of a user's own file, is zero.
+    """
 
     def predict(state: State, batch: Batch) -> dict[str, jax.Array]:
-        batch = experiment.data.transform(batch)
+        state, batch = evaluated(state), experiment.data.transform(batch)
+        size = len(batch["id"])
+        absent = {name: s for name, s in experiment.data.spec().items() if name not in batch}
+        batch |= {name: jnp.zeros((size, *s.shape[1:]), s.dtype) for name, s in absent.items()}
         return experiment.task.predict(bind(experiment, state.params, state.variables, batch), batch)
 
     return predict

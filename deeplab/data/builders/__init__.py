@@ -5,17 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from deeplab.data.builders.base import File, ImageSet, TextSet
+from deeplab.data.builders.base import Archive, File, ImageSet, TextSet
 from deeplab.data.builders.digits import DIGITS
+from deeplab.data.builders.examples import ExampleSet
 from deeplab.data.builders.idx import FASHION_MNIST, MNIST
 from deeplab.data.builders.stdlib import PYTHON_STDLIB
 from deeplab.data.builders.tiny_shakespeare import TINY_SHAKESPEARE
 from deeplab.errors import UserError, nearest
 
-__all__ = ["IMAGE_SETS", "TEXT_SETS", "File", "ImageSet", "TextSet", "image_set", "text_set"]
+__all__ = [
+    "EXAMPLE_SETS",
+    "IMAGE_SETS",
+    "TEXT_SETS",
+    "Archive",
+    "ExampleSet",
+    "File",
+    "ImageSet",
+    "TextSet",
+    "example_set",
+    "image_set",
+    "text_set",
+]
 
 IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST)}
 TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB)}
+EXAMPLE_SETS: Mapping[str, ExampleSet] = {}
 
 _Set = TypeVar("_Set")
 
@@ -28,6 +42,11 @@ def image_set(name: str) -> ImageSet:
 def text_set(name: str) -> TextSet:
     """Likewise."""
     return _named(name, TEXT_SETS, "text")
+
+
+def example_set(name: str) -> ExampleSet:
+    """Likewise."""
+    return _named(name, EXAMPLE_SETS, "example")
 
 
 def _named(name: str, sets: Mapping[str, _Set], kind: str) -> _Set:

@@ -1,7 +1,8 @@
 """What a data set is, before anything is read: plain records that cost nothing to import.
 
-The two kinds, `ImageSet` and `TextSet`, hold the metadata that experiments need (sizes, shapes, names of classes)
-and one function that reads the original files. `deeplab.data.builders.arrayrecord` makes a TFDS builder of either.
+The kinds, `ImageSet`, `TextSet` and (for all else) `ExampleSet` in `deeplab.data.builders.examples`, hold the metadata
+that experiments need (sizes, shapes, names of classes) and one function that reads the original files.
+`deeplab.data.builders.arrayrecord` makes a TFDS builder of any.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import abc
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from deeplab.data import originals, prepared
 from deeplab.data.base import Source
 from deeplab.data.originals import Content
 from deeplab.errors import UserError
+
+if TYPE_CHECKING:
+    from deeplab.data.builders.examples import ExampleSet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +44,33 @@ class File:
     sha256: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """An original archive (.tar, .tar.gz, .zip), of which some members are read.
+
+    The same members come in many wrappers (a mirror packs them anew, a host puts them into a folder named after the
+    commit), so that the digest is that of the members; or of the archive itself, where it never changes.
+
+    Args:
+      name: with its suffix, as it lies on the disk.
+      url: where it is distributed.
+      size: in bytes, of all members that are read together; reading stops there.
+      pattern: a regular expression that is searched in the paths of the members; what it matches is a member's name.
+      sha256: of the lines "SHA256  NAME" of the members, sorted by name; see `originals.digest`.
+      archive_sha256: of the archive as it is distributed; where it is given, `sha256` is not.
+    """
+
+    name: str
+    url: str
+    size: int
+    pattern: str
+    sha256: str = ""
+    archive_sha256: str = ""
+
+
+Original = File | Archive
+
+
 class ImageSet(abc.ABC):
     """Labelled images of one shape. Subclasses are frozen records.
 
@@ -58,7 +89,7 @@ class ImageSet(abc.ABC):
     name: str
     version: str
     citation: str
-    files: tuple[File, ...] = ()
+    files: tuple[Original, ...] = ()
     cached: ClassVar[bool] = True
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
@@ -81,15 +112,13 @@ class ImageSet(abc.ABC):
 
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
         """The split as arrays: memory-mapped, decoded once and kept in the cache."""
-        check_split(self, split)
 
         def make() -> dict[str, np.ndarray]:
             arrays = self.read(split, originals.contents(self.name, self.files, data_dir))
             check_images(self, split, arrays)
             return arrays
 
-        folder = prepared.cache_dir() / self.name / self.version / split
-        return Source(self.splits[split], prepared.arrays(folder, make) if self.cached else make())
+        return open_arrays(self, split, make)
 
 
 class TextSet(abc.ABC):
@@ -102,7 +131,7 @@ class TextSet(abc.ABC):
     name: str
     version: str
     citation: str
-    files: tuple[File, ...] = ()
+    files: tuple[Original, ...] = ()
     cached: ClassVar[bool] = True
     characters: str | None = None
 
@@ -116,7 +145,14 @@ class TextSet(abc.ABC):
         """The text of a split, as it is in the files."""
 
 
-def check_split(dataset: ImageSet | TextSet, split: str) -> None:
+def open_arrays(dataset: ImageSet | ExampleSet, split: str, make: Callable[[], Mapping[str, np.ndarray]]) -> Source:
+    """A split's arrays: made once, then memory-mapped from the cache."""
+    check_split(dataset, split)
+    folder = prepared.cache_dir() / dataset.name / dataset.version / split
+    return Source(dataset.splits[split], prepared.arrays(folder, make) if dataset.cached else make())
+
+
+def check_split(dataset: ImageSet | TextSet | ExampleSet, split: str) -> None:
     """Raises UserError unless `split` is there and is not empty."""
     splits = dataset.splits
     if split not in splits:

@@ -1,0 +1,42 @@
+"""Cards: examples as an experiment shows them."""
+
+import json
+
+import numpy as np
+
+from deeplab import report
+from deeplab.report import cards
+
+
+def made() -> list:
+    return [
+        cards.card(
+            "beat <1>",
+            cards.picture(np.full((8, 8), 0.5), "a beat"),
+            cards.curve({"lead": np.arange(4.0), "forecast": np.ones(2)}, "hours", {"forecast": np.array([4, 5])}),
+            cards.text("ein Haus", "reference"),
+            cards.rows(["item", "score"], [["film", 0.25]]),
+            caption="normal",
+        )
+    ]
+
+
+def test_every_part_is_on_the_page(make_run):
+    run = make_run()
+    (run / "cards.json").write_text(json.dumps([{"heading": "Examples & more", "cards": made()}]))
+    page = report.write(run).read_text()
+    for expected in ("Examples &amp; more", "beat &lt;1&gt;", "ein Haus", "film", "0.25", "forecast", "data:image/png"):
+        assert expected in page
+
+
+def test_a_damaged_file_is_said(make_run):
+    run = make_run()
+    (run / "cards.json").write_text('[{"heading": 1}]')
+    assert "cards.json is damaged" in report.write(run).read_text()
+
+
+def test_no_address_is_loaded(make_run):
+    run, group = make_run(), [{"heading": "x", "cards": made()}]
+    group[0]["cards"][0]["parts"][0]["source"] = "https://example.org/spy.png"
+    (run / "cards.json").write_text(json.dumps(group))
+    assert "example.org" not in report.write(run).read_text()
