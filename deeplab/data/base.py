@@ -141,7 +141,8 @@ class Data(abc.ABC):
                 yield self.fetch(source, self.train_ids(step, seed)[0])
         else:
             for ids, weight in zip(*self.eval_ids(split), strict=True):
-                yield self.fetch(source, ids) | {"weight": weight}
+                batch = self.fetch(source, ids)
+                yield batch | {"weight": weight * batch["weight"]}
 
 
 def steps_of(data: Data, epochs: int | None, num_steps: int | None) -> int:

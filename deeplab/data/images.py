@@ -113,7 +113,7 @@ class Images(Data):
         return {
             "image": batch["image"],
             "label": batch["label"].astype(np.int32),
-            "weight": np.ones(len(ids), np.float32),
+            "weight": batch.get("weight", np.ones(len(ids), np.float32)),
             "id": ids.astype(np.int32),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,13 @@ class Records:
         TFDS' data sources.
       files: (name, first record, records) of each file or part of a file, in the order of `source`; for errors.
       parse: a record to an example's arrays.
+      skip: whether a corrupted record is left out (zeros of weight 0, with a warning) instead of stopping the run.
     """
 
     source: Any
     files: Sequence[tuple[str, int, int]]
     parse: Callable[[Any], Mapping[str, np.ndarray]]
+    skip: bool = False
 
     def __len__(self) -> int:
         return len(self.source)
@@ -50,8 +53,26 @@ class Records:
         except (
             Exception
         ):  # readers raise RuntimeError, parsers anything: the same is raised again below, for one record
-            examples = [self._one(number) for number in numbers]
-        return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+            return self._one_by_one(numbers)
+        return _stacked(examples)
+
+    def _one_by_one(self, numbers: Sequence[int]) -> dict[str, np.ndarray]:
+        """A batch that holds a corrupted record."""
+        examples: list[Mapping[str, np.ndarray] | None] = []
+        for number in numbers:
+            try:
+                examples.append(self._one(number))
+            except UserError as error:
+                if not self.skip:
+                    raise
+                warnings.warn(f"{error}; it is left out", stacklevel=3)
+                examples.append(None)
+        good = next((example for example in examples if example is not None), None)
+        if good is None:
+            raise UserError(f"all of the records {list(numbers)[:5]}... of one batch are corrupted; prepare them again")
+        blank = {name: np.zeros_like(array) for name, array in good.items()}
+        weight = np.array([example is not None for example in examples], np.float32)
+        return _stacked([blank if example is None else example for example in examples]) | {"weight": weight}
 
     def _one(self, number: int) -> Mapping[str, np.ndarray]:
         try:
@@ -69,6 +90,10 @@ class Records:
                 return file, first + number
             number -= count
         raise IndexError(number)
+
+
+def _stacked(examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
 def pipeline(data: Data, source: Source, seed: int = 0) -> grain.MapDataset:

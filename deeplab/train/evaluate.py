@@ -59,7 +59,8 @@ def _over_batches(function: Callable, feed: Feed, split: str) -> Callable[..., l
 
     @jax.jit
     def run(state: State, arrays: Any, item: Any, weight: jax.Array) -> Any:
-        return function(state, feed.fetch(arrays, item) | {"weight": weight})
+        batch = feed.fetch(arrays, item)
+        return function(state, batch | {"weight": weight * batch["weight"]})
 
     def over(state: State, limit: int | None = None) -> list[Any]:
         items = itertools.islice(feed.eval_items(split), limit)

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import flax.errors
 import jax
 from jax.sharding import Mesh
 
 from deeplab.data.base import Data, Source
+from deeplab.errors import UserError
 from deeplab.experiment import Experiment
 from deeplab.scale import state_shardings
 from deeplab.train.checkpoint import Checkpoints
@@ -75,7 +77,7 @@ def prepare(
     """
     data = experiment.data
     make = functools.partial(init, experiment)
-    shapes = jax.eval_shape(make, jax.random.key(seed))
+    shapes = _shapes(experiment, make, seed)
     shardings = state_shardings(shapes, experiment.rules, mesh)
     abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
     feed = make_feed(data, open_source(data, "train"), mesh)
@@ -88,6 +90,19 @@ def prepare(
     program = compile_program(experiment, state, feed, seed, steps_per_dispatch)
     evaluate = make_evaluator(experiment, eval_feed, data.eval_split, warm=state)
     return Ready(experiment, state, extra, feed, eval_feed, program, evaluate, time.monotonic() - began)
+
+
+def _shapes(experiment: Experiment, make: Callable[[jax.Array], State], seed: int) -> State:
+    """The abstract state; a model that cannot read the data says so in terms of both."""
+    try:
+        return jax.eval_shape(make, jax.random.key(seed))
+    except (TypeError, ValueError, flax.errors.FlaxError) as error:
+        fields = {name: f"{s.dtype}{list(s.shape)}" for name, s in experiment.data.spec().items()}
+        raise UserError(
+            f"{type(experiment.model).__name__} cannot read a batch of {type(experiment.data).__name__} by way of "
+            f"{type(experiment.task).__name__}: {error}\nA batch holds {fields}; give the model other arguments, or "
+            "the task another input"
+        ) from error
 
 
 def train(
@@ -117,37 +132,13 @@ def train(
       Where it ended, the evaluation at the last step ({} where it was stopped before), and the training seconds so
       far, this run directory's earlier sessions included.
     """
-    experiment, split = ready.experiment, ready.experiment.data.eval_split
-    end = experiment.num_steps
+    experiment, end = ready.experiment, ready.experiment.num_steps
     eval_every = experiment.eval_every or max(experiment.data.steps_per_epoch, end // 20)
-    evaluation: dict[str, float] = dict(ready.extra.get("evaluation", {}))
-    clock = _Clock(ready.extra.get("seconds", 0.0))
-
-    def log(progress: Progress) -> None:
-        values = {name: metric.compute() for name, metric in progress.metrics.items()}
-        values |= {"seconds": clock.seconds(), "steps_per_second": clock.rate(progress.step)}
-        write(progress.step, "train", values)
-
-    def on_eval(progress: Progress) -> None:
-        assert progress.state is not None
-        evaluation.clear()
-        evaluation.update(ready.evaluate(progress.state))
-        write(progress.step, split, evaluation | {"seconds": clock.seconds()})
-        save(progress, evaluation)
-
-    def save(progress: Progress, metrics: dict[str, float] | None = None, force: bool = False) -> None:
-        extra = {
-            "metrics": [x.tolist() for x in jax.tree.leaves(progress.metrics)],
-            "seconds": clock.seconds(),
-            "evaluation": evaluation if progress.step == end else {},
-        }
-        force = force or progress.step == end
-        checkpoints.save(progress.step, progress.state, metrics=metrics, extra=extra, force=force)
-
-    cadence = [on_log(log), on_state(eval_every, on_eval)]
+    effects = _Effects(ready, checkpoints, write)
+    cadence = [on_log(effects.log), on_state(eval_every, effects.evaluate)]
     if checkpoint_every:
-        cadence.append(on_state(checkpoint_every, save))
-    clock.start(int(ready.state.step))
+        cadence.append(on_state(checkpoint_every, effects.save))
+    effects.clock.start(int(ready.state.step))
     last = fit(
         experiment,
         ready.state,
@@ -160,9 +151,39 @@ def train(
         stop=stop,
     )
     if last.step < end:
-        save(last, force=True)
+        effects.save(last, force=True)
     checkpoints.wait()
-    return last, evaluation, clock.seconds()
+    return last, effects.evaluation, effects.clock.seconds()
+
+
+class _Effects:
+    """What a run does besides stepping: rows of metrics, evaluations, checkpoints."""
+
+    def __init__(self, ready: Ready, checkpoints: Checkpoints, write: Write):
+        self._ready, self._checkpoints, self._write = ready, checkpoints, write
+        self.evaluation: dict[str, float] = dict(ready.extra.get("evaluation", {}))
+        self.clock = _Clock(ready.extra.get("seconds", 0.0))
+
+    def log(self, progress: Progress) -> None:
+        values = {name: metric.compute() for name, metric in progress.metrics.items()}
+        values |= {"seconds": self.clock.seconds(), "steps_per_second": self.clock.rate(progress.step)}
+        self._write(progress.step, "train", values)
+
+    def evaluate(self, progress: Progress) -> None:
+        assert progress.state is not None
+        self.evaluation = self._ready.evaluate(progress.state)
+        seconds = {"seconds": self.clock.seconds()}
+        self._write(progress.step, self._ready.experiment.data.eval_split, self.evaluation | seconds)
+        self.save(progress, self.evaluation)
+
+    def save(self, progress: Progress, metrics: dict[str, float] | None = None, force: bool = False) -> None:
+        at_end = progress.step == self._ready.experiment.num_steps
+        extra = {
+            "metrics": [x.tolist() for x in jax.tree.leaves(progress.metrics)],
+            "seconds": self.clock.seconds(),
+            "evaluation": self.evaluation if at_end else {},
+        }
+        self._checkpoints.save(progress.step, progress.state, metrics=metrics, extra=extra, force=force or at_end)
 
 
 class _Clock:

@@ -78,6 +78,18 @@ def test_7_a_corrupted_record(tmp_path):
             next(data.batches())
 
 
+def test_7_a_corrupted_record_is_left_out_where_that_is_asked_for(tmp_path):
+    directory = write(arrays({"train": split(40), "test": split()}), tmp_path)
+    flip_byte(next(directory.glob("*train.array_record*")), place=1000)
+    data = Images(tfds(directory, keep="records", skip_corrupted=True), batch_size=40, epochs=1)
+    with pytest.warns(UserWarning, match=r"record \d+ of .*is corrupted.*; it is left out"):
+        batch = next(data.batches())
+    out = batch["weight"] == 0
+    assert 1 <= out.sum() < 40
+    assert not batch["image"][out].any()
+    assert batch["image"][~out].any(axis=(1, 2, 3)).all()
+
+
 def test_8_images_of_another_shape():
     with pytest.raises(
         UserError, match=r"split 'test'.*shape \(12, 5, 6, 1\), expected \[N, H, W, C\] = \(12, 6, 6, 1\)"

@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 
+import optax
 import pytest
 
+import deeplab as dl
 from deeplab.errors import UserError
 from deeplab.train.record import Run, cut_rows
 
@@ -160,3 +162,15 @@ def test_killed_while_it_begins(tmp_path):
     (tmp_path / "run.lock").write_text("process 1 on elsewhere")
     (tmp_path / "run.json.tmp").write_text("{")
     open_run(tmp_path).close()
+
+
+def test_8_a_model_that_cannot_read_the_data_says_so(tmp_path):
+    def experiment(context: int = 16, learning_rate: float = 1e-3) -> dl.Experiment:
+        data = dl.data.Text("tiny_shakespeare", context=2 * context, batch_size=8, num_steps=4)
+        model = dl.models.GPT(65, num_layers=1, num_heads=1, width=8, context=context)
+        return dl.Experiment(data, model, dl.tasks.LanguageModelling(), optax.sgd(learning_rate))
+
+    with pytest.raises(
+        UserError, match=r"GPT cannot read a batch of Text.*32 tokens.*context is 16[\s\S]*int32\[8, 32\]"
+    ):
+        dl.main(experiment, ["train", "--smoke", "--run-dir", str(tmp_path / "run")])

@@ -39,6 +39,7 @@ class PreparedTfds(ImageSet):
       label: the field of the labels.
       mean: per channel, or one for all, of images in [0, 1].
       std: likewise.
+      skip_corrupted: leave corrupted records, where they are read as they are, out with a warning instead of stopping.
     """
 
     path: str | Path
@@ -49,6 +50,7 @@ class PreparedTfds(ImageSet):
     label: str = "label"
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
+    skip_corrupted: bool = False
 
     @functools.cached_property
     def _tfds(self) -> Any:
@@ -119,7 +121,7 @@ class PreparedTfds(ImageSet):
 
         instructions = self._tfds.info.splits[part].file_instructions
         files = [(i.filename, i.skip, i.examples_in_shard if i.take == -1 else i.take) for i in instructions]
-        return Records(self._tfds.as_data_source(part), files, parse)
+        return Records(self._tfds.as_data_source(part), files, parse, self.skip_corrupted)
 
 
 def _fit(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
