@@ -119,7 +119,6 @@ def train(
     """
     experiment, split = ready.experiment, ready.experiment.data.eval_split
     end = experiment.num_steps
-    eval_every = experiment.eval_every or max(experiment.data.steps_per_epoch, end // 20)
     evaluation: dict[str, float] = dict(ready.extra.get("evaluation", {}))
     clock = _Clock(ready.extra.get("seconds", 0.0))
 
@@ -144,7 +143,7 @@ def train(
         force = force or progress.step == end
         checkpoints.save(progress.step, progress.state, metrics=metrics, extra=extra, force=force)
 
-    cadence = [on_log(log), on_state(eval_every, on_eval)]
+    cadence = [on_log(log), on_state(experiment.cadence, on_eval)]
     if checkpoint_every:
         cadence.append(on_state(checkpoint_every, save))
     clock.start(int(ready.state.step))
