@@ -142,7 +142,10 @@ class Images(Data):
             mean=self.mean,
             std=self.std,
             # One batch and a half to evaluate on, so that a padded batch is part of every smoke run.
-            sizes=(("train", 2 * batch_size), (self.eval_split, batch_size + batch_size // 2)),
+            sizes=(
+                ("train", 2 * batch_size),
+                *((s, batch_size + batch_size // 2) for s in self.builder.splits if s != "train"),
+            ),
         )
         return dataclasses.replace(self, dataset=dataset, batch_size=batch_size, epochs=None, num_steps=num_steps)
 

@@ -1,9 +1,9 @@
 """A population: many small runs as one program, `vmap` of an experiment over its floats and its seeds.
 
 A member is what `train` makes of its arguments and its seed: the same first weights, the same examples in the same
-order, evaluated at the same steps, and the same numbers but for rounding. Members that differ in anything but floats and
-seed are other programs; `groups` tells them apart. A member that diverges stays what it was before that step, and the
-others go on.
+order, evaluated at the same steps, and the same numbers but for rounding. Members that differ in anything but floats
+and seed are other programs; `groups` tells them apart. A member that diverges stays what it was before that step, and
+the others go on.
 
 On a CPU a convolution inside the loop over steps is slow: run such members one by one.
 """
@@ -100,7 +100,8 @@ def init(group: Group) -> State:
     def one(floats: Mapping[str, jax.Array], seed: jax.Array) -> State:
         return solo.init(group.experiment(floats), jax.random.key(seed))
 
-    return jax.jit(jax.vmap(one))(group.floats, group.seeds)
+    # Not jitted: op by op, each shape is compiled once for all groups, and 32 layers at once take 5 s.
+    return jax.vmap(one)(group.floats, group.seeds)
 
 
 def make_evaluator(
@@ -141,11 +142,14 @@ class Progress:
     evaluation: list[dict[str, float]]
 
 
-def train(group: Group, feed: Feed, evaluate: Callable[[State], list[dict[str, float]]]) -> Iterator[Progress]:
+def train(
+    group: Group, state: State, feed: Feed, evaluate: Callable[[State], list[dict[str, float]]]
+) -> Iterator[Progress]:
     """Trains a group to its end, with a stop at each evaluation; effects are the caller's.
 
     Args:
       group: its members.
+      state: where they begin, see `init`.
       feed: the training split, on the device.
       evaluate: the metrics by which the best states are kept, see `make_evaluator`.
 
@@ -158,9 +162,9 @@ def train(group: Group, feed: Feed, evaluate: Callable[[State], list[dict[str, f
     end, every = experiment.num_steps, experiment.cadence
     most = min(every, end, MAX_STEPS)
     program = functools.partial(_program(group, feed), group.floats)
-    state = best = feed.replicate(init(group))  # laid out as every later one is: one compilation
+    state = best = feed.replicate(state)  # laid out as every later one is: one compilation
     scores = np.full(len(group.members), -math.inf)
-    step, totals = 0, []
+    step, totals = int(np.max(state.step)), []
     while step < end:
         stop = min(end, (step // every + 1) * every, step + most)
         ids = np.zeros((most, len(group.members), experiment.data.batch_size), np.int32)
@@ -179,7 +183,7 @@ def train(group: Group, feed: Feed, evaluate: Callable[[State], list[dict[str, f
 
 
 def _program(group: Group, feed: Feed) -> Callable[..., tuple[State, Metrics]]:
-    """`(floats, states, arrays, ids [S, M, B], [start, count])` to states after `count` steps, and the metrics' sums."""
+    """`(floats, states, arrays, ids [S, M, B], [start, count])` to the later states, and the sums of metrics."""
 
     def take(floats: Any, state: State, ids: jax.Array, step: jax.Array, arrays: Any) -> tuple[State, Metrics]:
         step_once = guard(make_step(group.experiment(floats)))
@@ -214,6 +218,7 @@ def _score(metrics: Mapping[str, float], monitor: str) -> float:
 
 def _by_member(metrics: Metrics, size: int) -> list[dict[str, float]]:
     """Metrics of which every leaf is [M, ...], computed for each member."""
+    metrics = jax.tree.map(np.asarray, metrics)
     return [
         {name: jax.tree.map(lambda x: x[m], metric).compute() for name, metric in metrics.items()}  # noqa: B023
         for m in range(size)

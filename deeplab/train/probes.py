@@ -1,4 +1,4 @@
-"""What signals do in a network: probes of one state and one batch, for `population.make_evaluator` or a loop of one's own."""
+"""What signals do in a network: probes, `(state, raw batch) -> metrics`, for `population.make_evaluator` and loops."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from deeplab.data.base import Batch
@@ -48,8 +49,8 @@ class ConstantUnits:
 
     def compute(self) -> float:
         """The share; 1 for a layer without units that change."""
-        size = jnp.maximum(jnp.abs(self.low), jnp.abs(self.high))
-        return float(jnp.mean(self.high - self.low <= CONSTANT * size))
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        return float(np.mean(high - low <= CONSTANT * np.maximum(np.abs(low), np.abs(high))))
 
 
 def gradient_norms(experiment: Experiment) -> Callable[[State, Batch], Metrics]:

@@ -31,11 +31,15 @@ def seen():
     return run(MEMBERS)
 
 
+def evaluator(group, feed):
+    return population.make_evaluator(group, feed, "test")
+
+
 def run(members, function=toys.experiment):
     group, *others = population.groups(function, members)
     assert not others
     train, test = feeds(group.experiment())
-    return list(population.train(group, train, population.make_evaluator(group, test, "test")))
+    return list(population.train(group, population.init(group), train, evaluator(group, test)))
 
 
 def solo(member, function=toys.experiment):
@@ -120,4 +124,4 @@ def test_data_that_are_not_on_the_device_are_refused():
     train, test = feeds(group.experiment())
     absent = dataclasses.replace(train, resident=None)
     with pytest.raises(UserError, match="do not fit"):
-        next(population.train(group, absent, population.make_evaluator(group, test, "test")))
+        next(population.train(group, population.init(group), absent, evaluator(group, test)))
