@@ -10,9 +10,9 @@ import numpy as np
 
 from deeplab.report import figures
 from deeplab.report.study import heat
-from deeplab.report.text import Html, join, tag
+from deeplab.report.text import Html, join, table, tag
 
-TRAINS = 0.9
+TRAINS = 0.5
 """A run trains when it gets this share of its training examples right, over the steps since the evaluation before."""
 
 Cell = dict[str, Any]
@@ -85,11 +85,12 @@ def _factor(norms: Sequence[float]) -> float | None:
     return float((norms[1] / norms[-1]) ** (2 / (len(norms) - 2)))
 
 
-def sections(cells: Sequence[Cell], predicted: Mapping[str, float]) -> list[Html]:
+def sections(cells: Sequence[Cell], functions: Mapping[str, Any], predicted: Mapping[str, float]) -> list[Html]:
     """The page's parts.
 
     Args:
       cells: from `summarize`.
+      functions: the table of activations: `formula`, `low`, `high`, `monotone`, `gain` and `source` of each.
       predicted: chi of the matching initialisation, by activation.
     """
     names = list(dict.fromkeys(cell["activation"] for cell in cells))
@@ -97,27 +98,49 @@ def sections(cells: Sequence[Cell], predicted: Mapping[str, float]) -> list[Html
     by_place = {(cell["activation"], cell["depth"]): cell for cell in cells}
     grid = [[by_place[name, depth] for depth in depths] for name in names]
 
-    def table(field: str, low: float, high: float, text: Any, bad: bool = False) -> Html:
+    def shaded(field: str, low: float, high: float, text: Any, bad: bool = False) -> Html:
         values = np.array([[np.nan if c[field] is None else float(c[field]) for c in row] for row in grid])
         shade = np.log10(values) if field == "highest" else values
         return heat(names, depths, shade, lambda i, j: text(grid[i][j]), low=low, high=high, bad=bad)
 
     rates = sorted({cell["highest"] for cell in cells} - {None}) or [1.0]
     return [
+        *_functions(functions, predicted),
         tag("h2", "Test accuracy, by depth"),
-        table("accuracy", 0.1, 1.0, _accuracy),
+        shaded("accuracy", 0.1, 1.0, _accuracy),
         tag("p", "Mean ± sample standard deviation over seeds, in per cent, after the last step, at the learning rate "
             "of the smallest training loss. An asterisk: not all seeds reached "
             f"{100 * TRAINS:.0f} % on the training examples.", class_="muted"),
         tag("h2", "Highest learning rate that trains"),
-        table("highest", math.log10(rates[0]) - 0.5, math.log10(rates[-1]), lambda c: _short(c["highest"])),
+        shaded("highest", math.log10(rates[0]) - 0.5, math.log10(rates[-1]), lambda c: _short(c["highest"])),
         tag("p", "The largest of the grid at which every seed does; a dash where none does.", class_="muted"),
         tag("h2", "Constant units after training"),
-        table("constant", 0.0, 1.0, lambda c: f"{100 * c['constant']:.1f}", bad=True),
+        shaded("constant", 0.0, 1.0, lambda c: f"{100 * c['constant']:.1f}", bad=True),
         tag("p", "Per cent of all hidden units whose output does not depend on the test example: dead, saturated, or "
             "fed by such.", class_="muted"),
         *_gradients(names, depths, by_place, predicted),
     ]  # fmt: skip
+
+
+def _functions(functions: Mapping[str, Any], predicted: Mapping[str, float]) -> list[Html]:
+    rows = [
+        [
+            name,
+            f.formula,
+            f"{f.low:g} to {f.high:g}",
+            "yes" if f.monotone else "no",
+            f"{f.gain:.4f}",
+            f"{predicted[name]:.3f}",
+            f.source,
+        ]
+        for name, f in functions.items()
+    ]
+    head = ["activation", "formula", "range", "monotone", "gain", "chi", "source"]
+    note = (
+        "The matching initialisation is a truncated normal distribution of variance gain^2 / fan_in; chi is what it "
+        "multiplies the squared gradient by, a layer."
+    )
+    return [tag("h2", "The functions"), table(head, rows), tag("p", note, class_="muted")]
 
 
 def _accuracy(cell: Cell) -> str:
@@ -142,7 +165,7 @@ def _gradients(
     def text(i: int, j: int) -> str:
         return "–" if np.isnan(values[i, j]) else f"{values[i, j]:.3g}"  # noqa: RUF001
 
-    table = heat(names, ["predicted", *deep], np.abs(np.log(values)), text, low=0, high=math.log(4), bad=True)
+    factors = heat(names, ["predicted", *deep], np.abs(np.log(values)), text, low=0, high=math.log(4), bad=True)
     drawn = []
     for start in range(0, len(names), len(figures.SERIES)):
         part = names[start : start + len(figures.SERIES)]
@@ -158,7 +181,7 @@ def _gradients(
             drawn.append(tag("figure", tag("figcaption", tag("b", label), ", ".join(part)), picture))
     return [
         tag("h2", "Gradients"),
-        table,
+        factors,
         tag("p", "chi: what a layer multiplies the squared gradient by on its way back, at initialisation; predicted "
             "by the mean field, and measured from the last layer to the second, by depth.", class_="muted"),
         join(tag("div", *drawn, class_="grid")),

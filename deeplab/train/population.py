@@ -97,7 +97,7 @@ def init(group: Group) -> State:
       (3,)
     """
 
-    def one(floats: Mapping[str, jax.Array], seed: jax.Array) -> State:
+    def one(floats: Any, seed: Any) -> State:
         return solo.init(group.experiment(floats), jax.random.key(seed))
 
     # Not jitted: op by op, each shape is compiled once for all groups, and 32 layers at once take 5 s.
@@ -110,7 +110,7 @@ def make_evaluator(
     """A function from the members' states to what `probe` measures of each over one exact pass of a split."""
 
     def members(state: State, batch: Batch) -> Metrics:
-        def one(floats: Mapping[str, jax.Array], state: State) -> Metrics:
+        def one(floats: Any, state: State) -> Metrics:
             return probe(group.experiment(floats))(state, batch)
 
         return jax.vmap(one)(group.floats, state)
