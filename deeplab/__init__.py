@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deeplab import data, models, nn, optim, report, scale, tasks, train
     from deeplab.cli import main
+    from deeplab.cli.study import Study
     from deeplab.errors import CheckpointError, Diverged, UserError
     from deeplab.experiment import Experiment, Rules, StaticFloat
     from deeplab.train.evaluate import make_evaluator, predict
@@ -28,6 +29,7 @@ _HOMES = {
     "Rules": "experiment",
     "State": "train.state",
     "StaticFloat": "experiment",
+    "Study": "cli.study",
     "UserError": "errors",
     "fit": "train.loop",
     "init": "train.state",
@@ -50,6 +52,7 @@ __all__ = [
     "Rules",
     "State",
     "StaticFloat",
+    "Study",
     "UserError",
     "data",
     "fit",

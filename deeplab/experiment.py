@@ -68,6 +68,11 @@ class Experiment:
         """Length of the training run, in steps."""
         return self.data.num_steps
 
+    @property
+    def cadence(self) -> int:
+        """Steps between evaluations: `eval_every`, or else an epoch, but a twentieth of the run at least."""
+        return self.eval_every or max(self.data.steps_per_epoch, self.num_steps // 20)
+
 
 def traced_arguments(function: Callable[..., Experiment]) -> dict[str, float]:
     """The arguments that may be tracers, with their defaults: the floats that are not marked `StaticFloat`.

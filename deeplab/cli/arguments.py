@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import json
 import shlex
@@ -10,10 +11,11 @@ import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import docstring_parser
 import tyro
+from rich.console import Console
 
 from deeplab.errors import UserError, nearest
 from deeplab.experiment import Experiment
@@ -62,12 +64,14 @@ class Invocation:
     def name(self) -> str:
         return self.module.rpartition(".")[2]
 
+    @property
+    def build(self) -> Callable[..., Experiment]:
+        """The experiment's function; that on synthetic data for a smoke run."""
+        return _on_synthetic_data(self.function) if self.flags.smoke else self.function
+
     def experiment(self) -> Experiment:
-        """The experiment's value; on synthetic data for a smoke run."""
-        experiment = self.function(**self.arguments)
-        if self.flags.smoke:
-            experiment = dataclasses.replace(experiment, data=experiment.data.synthetic(), eval_every=None)
-        return experiment
+        """The experiment's value."""
+        return self.build(**self.arguments)
 
     def command(self, verb: str, **changes: Any) -> str:
         """The command line that does `verb` with these arguments."""
@@ -75,19 +79,40 @@ class Invocation:
         defaults = {name: p.default for name, p in inspect.signature(self.function).parameters.items()}
         words += _words(self.arguments, defaults)
         flags = {f.name: getattr(self.flags, f.name) for f in dataclasses.fields(CommonFlags)} | changes
-        words += _words(flags, {f.name: f.default for f in dataclasses.fields(CommonFlags)} | {"json": flags["json"]})
+        words += _words(flags, {f.name: f.default for f in dataclasses.fields(self.flags)} | {"json": flags["json"]})
         return shlex.join(words)
 
 
+class Verb(NamedTuple):
+    """Something to do with an experiment from the command line.
+
+    Attributes:
+      flags: its flags, a dataclass.
+      run: what it does; gives the result, which `--json` prints.
+    """
+
+    flags: type[CommonFlags]
+    run: Callable[[Invocation, Console], dict[str, Any]]
+
+
+def _on_synthetic_data(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
+    @functools.wraps(function)
+    def build(**arguments: Any) -> Experiment:
+        experiment = function(**arguments)
+        return dataclasses.replace(experiment, data=experiment.data.synthetic(), eval_every=None)
+
+    return build
+
+
 def parse(
-    function: Callable[..., Experiment], module: str, verbs: Mapping[str, type[CommonFlags]], argv: Sequence[str]
+    function: Callable[..., Experiment], module: str, verbs: Mapping[str, Verb], argv: Sequence[str]
 ) -> Invocation:
     """Parses a command line.
 
     Args:
       function: the experiment.
       module: its module's name.
-      verbs: the flags of each verb; the first is the default.
+      verbs: what can be done; the first is the default.
       argv: words after the program's name.
 
     Raises:
@@ -98,7 +123,7 @@ def parse(
     verb = words.pop(0) if words and not words[0].startswith("-") else next(iter(verbs))
     if verb not in verbs:
         raise UserError(f"{verb!r} is no verb; {nearest(verb, verbs)} All verbs: {', '.join(verbs)}")
-    hyper, flags = _hyper_parameters(function), verbs[verb]
+    hyper, flags = _hyper_parameters(function), verbs[verb].flags
     clash = {f.name for f in dataclasses.fields(hyper)} & {f.name for f in dataclasses.fields(flags)}
     if clash:
         raise UserError(f"{module}: the arguments {sorted(clash)} are flags of every experiment; give them other names")

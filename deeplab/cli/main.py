@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,42 +14,48 @@ from rich.console import Console
 from rich.markup import escape
 
 from deeplab.cli import arguments, evaluate, index, page, predict, summary, train, verify
+from deeplab.cli.arguments import Verb
 from deeplab.data.prepared import cache_dir
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
 
-VERBS: dict[str, tuple[type[arguments.CommonFlags], Callable[..., dict[str, Any]]]] = {
-    "train": (train.TrainFlags, train.run),
-    "eval": (evaluate.EvalFlags, evaluate.run),
-    "predict": (predict.PredictFlags, predict.run),
-    "verify": (verify.VerifyFlags, verify.run),
-    "summary": (arguments.CommonFlags, summary.run),
-    "report": (arguments.CommonFlags, page.run),
+VERBS: Mapping[str, Verb] = {
+    "train": Verb(train.TrainFlags, train.run),
+    "eval": Verb(evaluate.EvalFlags, evaluate.run),
+    "predict": Verb(predict.PredictFlags, predict.run),
+    "verify": Verb(verify.VerifyFlags, verify.run),
+    "summary": Verb(arguments.CommonFlags, summary.run),
+    "report": Verb(arguments.CommonFlags, page.run),
 }
 
 
-def main(experiment: Callable[..., Experiment], argv: Sequence[str] | None = None) -> dict[str, Any]:
+def main(
+    experiment: Callable[..., Experiment], argv: Sequence[str] | None = None, *, verbs: Mapping[str, Verb] | None = None
+) -> dict[str, Any]:
     """The command line of an experiment, from its signature.
 
     Args:
       experiment: a pure function from hyper-parameters, each with a type and a default, to an `Experiment`.
       argv: a verb and flags. When None they are the process's, which then ends with an exit code; when given, as in a
         notebook, errors are raised and the verb's result is returned.
+      verbs: the experiment's own, besides those that all have.
 
     Example:
       >>> import deeplab as dl
       >>> from experiments.image_digits import experiment
       >>> result = dl.main(experiment, ["train", "--smoke", "--run-dir", "/tmp/smoke"])  # doctest: +SKIP
     """
-    module = _module_name(experiment)
+    module, known = _module_name(experiment), {**VERBS, **(verbs or {})}
+    if shadowed := set(VERBS) & set(verbs or {}):
+        raise ValueError(f"{module}: the verbs {sorted(shadowed)} are every experiment's; give yours other names")
     words = sys.argv[1:] if argv is None else argv
 
     def invoke() -> dict[str, Any]:
-        call = arguments.parse(experiment, module, {verb: flags for verb, (flags, _) in VERBS.items()}, words)
+        call = arguments.parse(experiment, module, known, words)
         console = Console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
         prepare_backend()
         with _memory_explained():
-            result = VERBS[call.verb][1](call, console)
+            result = known[call.verb].run(call, console)
         if call.flags.json:
             print(arguments.as_json(result), flush=True)
         return result

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from deeplab.data import augment, builders, order, records, vocab
     from deeplab.data.base import Batch, Data, Source, Spec
     from deeplab.data.builders.arrayrecord import write
+    from deeplab.data.builders.held_out import HeldOut as held_out
     from deeplab.data.builders.image_folder import ImageFolder as image_folder
     from deeplab.data.builders.memory import Arrays as arrays
     from deeplab.data.builders.prepared_tfds import PreparedTfds as tfds
@@ -33,6 +34,7 @@ _WHERE = {
     "Spec": "base.Spec",
     "Text": "text.Text",
     "arrays": "builders.memory.Arrays",
+    "held_out": "builders.held_out.HeldOut",
     "image_folder": "builders.image_folder.ImageFolder",
     "text_lines": "builders.text_lines.TextLines",
     "tfds": "builders.prepared_tfds.PreparedTfds",
@@ -55,6 +57,7 @@ __all__ = [
     "arrays",
     "augment",
     "builders",
+    "held_out",
     "image_folder",
     "order",
     "records",

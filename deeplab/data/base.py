@@ -54,6 +54,8 @@ class Data(abc.ABC):
 
     batch_size: int
     eval_split: str
+    train_fraction: float = 1.0
+    """Of the training examples, those that are learnt from: the first ones of a shuffle by the run's seed."""
 
     @property
     @abc.abstractmethod
@@ -104,17 +106,26 @@ class Data(abc.ABC):
         return {name: np.asarray(value).item() for name, value in prediction.items() if np.ndim(value) == 0}
 
     @property
+    def num_train(self) -> int:
+        """Training examples that are learnt from."""
+        return max(1, round(self.train_fraction * self.num_examples("train")))
+
+    @property
     def steps_per_epoch(self) -> int:
-        return max(1, self.num_examples("train") // self.batch_size)
+        return max(1, self.num_train // self.batch_size)
 
     def num_batches(self, split: str) -> int:
         """Batches in one pass over a split, the last one padded."""
         return math.ceil(self.num_examples(split) / self.batch_size)
 
     def train_ids(self, step: int, seed: int, count: int = 1) -> np.ndarray:
-        """Examples of training steps `step` to `step + count`, [count, B] int32."""
-        size, batch = self.num_examples("train"), self.batch_size
+        """Examples of training steps `step` to `step + count`, [count, B] int32.
+
+        Those of a smaller `train_fraction` are among those of a larger one, whatever the order they come in.
+        """
+        total, size, batch = self.num_examples("train"), self.num_train, self.batch_size
         ids = order.stream(step * batch, count * batch, size, seed)
+        ids = ids if size == total else order.permute(ids, total, seed, order.SUBSET)
         return ids.reshape(count, batch).astype(np.int32)
 
     def eval_ids(self, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from deeplab.data.builders.examples import describe
 from deeplab.data.builders.image_folder import load
 from deeplab.data.builders.memory import SyntheticImages
 from deeplab.data.examples import Mix
+from deeplab.errors import UserError
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 """`(key, image) -> image`, pure: one example, [H, W, C] floats in [0, 1]."""
@@ -41,9 +42,11 @@ class Images(Data):
         depends neither on the batch it is in nor on the devices.
       mix: applied to a training batch after all else, such as `dl.data.mix.mixup(0.2)`.
       eval_split: the split to evaluate on.
+      train_fraction: of the training images, those that are learnt from, in (0, 1]; the run's seed says which, and
+        those of a smaller part are among those of a larger one.
 
     Raises:
-      UserError: unknown set, or not exactly one of `epochs` and `num_steps`.
+      UserError: unknown set, a fraction outside (0, 1], or not exactly one of `epochs` and `num_steps`.
 
     Example:
       >>> data = Images("digits", batch_size=128, epochs=2)
@@ -58,8 +61,11 @@ class Images(Data):
     augment: Augment | None = None
     mix: Mix | None = None
     eval_split: str = "test"
+    train_fraction: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.train_fraction <= 1:
+            raise UserError(f"train_fraction is {self.train_fraction}, expected above 0 and up to 1")
         object.__setattr__(self, "num_steps", steps_of(self, self.epochs, self.num_steps))
 
     @property
@@ -136,7 +142,10 @@ class Images(Data):
             mean=self.mean,
             std=self.std,
             # One batch and a half to evaluate on, so that a padded batch is part of every smoke run.
-            sizes=(("train", 2 * batch_size), (self.eval_split, batch_size + batch_size // 2)),
+            sizes=(
+                ("train", 2 * batch_size),
+                *((s, batch_size + batch_size // 2) for s in self.builder.splits if s != "train"),
+            ),
         )
         return dataclasses.replace(self, dataset=dataset, batch_size=batch_size, epochs=None, num_steps=num_steps)
 

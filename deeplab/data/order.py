@@ -10,6 +10,9 @@ import math
 
 import numpy as np
 
+SUBSET = 2**32 - 1
+"""The epoch that no run comes to: its order says which examples a part of the set has."""
+
 _ROUNDS = 4  # each mixes both halves; two are enough for a strong hash (Luby and Rackoff 1988), and ours is a cheap one
 
 

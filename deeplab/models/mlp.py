@@ -36,12 +36,14 @@ RULES = (
 class MLP(nn.Module):
     """Dense layers on flattened inputs.
 
-    h_0 = x, h_i = dropout(activation(norm(W_i h_{i-1} + b_i))), logits = W h_n + b.
+    h_0 = x, h_i = dropout(activation(norm(W_i h_{i-1} + b_i))), logits = W h_n + b. The taps "activation1", ... are the
+    h_i before dropout.
 
     Args:
       num_classes: K.
       features: widths of the hidden layers.
-      activation: elementwise.
+      activation: elementwise, or one that makes one feature of two; see `deeplab.nn.activations`.
+      kernel_init: of the hidden layers.
       norm: makes a normalisation layer; see `deeplab.nn.norm`.
       dropout: probability that a hidden unit is dropped in training; may be a tracer.
 
@@ -56,6 +58,7 @@ class MLP(nn.Module):
     num_classes: int
     features: Sequence[int] = (256, 256)
     activation: Callable[[jax.Array], jax.Array] = nn.relu
+    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
     norm: Norm = no_norm
     dropout: float = 0.0
 
@@ -63,7 +66,8 @@ class MLP(nn.Module):
     def __call__(self, x: Float[Array, "B ..."], train: bool = False) -> Float[Array, "B K"]:
         x = x.reshape(x.shape[0], -1)  # [B, H, W, C] -> [B, H*W*C]
         for i, features in enumerate(self.features, start=1):
-            x = nn.Dense(features, kernel_init=nn.initializers.he_normal(), name=f"hidden{i}")(x)
+            x = nn.Dense(features, kernel_init=self.kernel_init, name=f"hidden{i}")(x)
             x = self.activation(self.norm(train, name=f"norm{i}")(x))
+            self.sow("intermediates", f"activation{i}", x)
             x = nn.Dropout(self.dropout, deterministic=not train, name=f"dropout{i}")(x)
         return nn.Dense(self.num_classes, name="head")(x)

@@ -27,13 +27,25 @@ MAX_POINTS = 300
 
 
 class Line(NamedTuple):
-    """One curve: a label, its points [N], a colour of this module, and whether it stays in the background."""
+    """One curve.
+
+    Attributes:
+      label: written at its end.
+      steps: places of its points, [N].
+      values: likewise.
+      colour: of this module.
+      faint: it stays in the background.
+      points: its points are marked, and not joined.
+      band: the lower and the upper edge of what is shaded, [N] each.
+    """
 
     label: str
     steps: np.ndarray
     values: np.ndarray
     colour: str
     faint: bool = False
+    points: bool = False
+    band: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def curves(
@@ -43,6 +55,7 @@ def curves(
     log: bool | None = None,
     span: Literal["late", "all", "zero"] = "late",
     x_label: str = "step",
+    log_x: bool = False,
 ) -> str:
     """A figure of curves over steps, each labelled at its end: an SVG file's text.
 
@@ -55,6 +68,7 @@ def curves(
       log: a logarithmic axis; None chooses it when the values are positive and span more than a factor of ten.
       span: what a linear axis holds: all but the steep first tenth of the steps, all, or all and zero.
       x_label: what the horizontal axis counts.
+      log_x: a logarithmic one, which begins at the first point.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -72,15 +86,13 @@ def curves(
     else:
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %" if share else _short(y)))
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
     for line in lines:
         _draw(axes, line)
     if span == "zero":
         axes.set_ylim(0, 1.15 * finite.max(initial=0) or 1)
     elif span == "late" and not log:
         _limit(axes, lines)
-    axes.set_xlim(0, max([int(line.steps[-1]) for line in lines if len(line.steps)], default=1))
+    _horizontal(axes, lines, log_x)
     axes.autoscale_view()  # the labels are placed by the final limits
     _label(axes, lines)
 
@@ -130,17 +142,35 @@ def smoothed(values: np.ndarray, window: int) -> np.ndarray:
 
 def _draw(axes, line: Line) -> None:
     steps, mean, low, high = thinned(line.steps, line.values)
+    if line.band is not None:
+        axes.fill_between(line.steps, *line.band, color=line.colour, alpha=0.18, linewidth=0)
     window = len(mean) // 40 if line.colour == TRAIN and not line.faint else 1
     if np.any(high > low):
         axes.fill_between(steps, low, high, color=line.colour, alpha=0.18, linewidth=0)
     if line.faint or window > 1:
         axes.plot(steps, mean, color=line.colour, alpha=0.4, linewidth=0.9)
     if not line.faint:
-        marker = "o" if len(mean) < 3 else None
-        axes.plot(steps, smoothed(mean, window), color=line.colour, linewidth=1.6, marker=marker, ms=3.5)
+        marker = "o" if len(mean) < 3 or line.points else None
+        width = 0 if line.points else 1.6
+        axes.plot(steps, smoothed(mean, window), color=line.colour, linewidth=width, marker=marker, ms=3.5)
     bad = line.steps[~np.isfinite(line.values)][:200]
     if len(bad):
         axes.plot(bad, [0.985] * len(bad), "x", color=BAD, ms=5, transform=axes.get_xaxis_transform(), clip_on=False)
+
+
+def _horizontal(axes, lines: Sequence[Line], log_x: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    ends = [(line.steps[0], line.steps[-1]) for line in lines if len(line.steps)] or [(1, 1)]
+    first, last = min(end[0] for end in ends), max(end[1] for end in ends)
+    if log_x:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
+    axes.set_xlim(*((0.9 * first, 1.1 * last) if log_x else (0, int(last))))
 
 
 def _limit(axes, lines: Sequence[Line]) -> None:

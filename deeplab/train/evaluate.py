@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,30 +31,32 @@ def make_evaluator(
       split: its name.
       warm: a state to compile with at once; at the first call when None.
     """
-    over = _over_batches(make_eval(experiment), feed, split)
+    over = over_batches(make_eval(experiment), feed, split)
     if warm is not None:
         over(warm, 1)
 
     def evaluate(state: State) -> dict[str, float]:
-        parts: list[Metrics] = [jax.tree.map(np.float64, part) for part in jax.device_get(over(state))]
-        merged = parts[0]
-        for part in parts[1:]:
-            merged = jax.tree.map(operator.add, merged, part)
-        return {name: metric.compute() for name, metric in merged.items()}
+        return {name: metric.compute() for name, metric in merged(over(state)).items()}
 
     return evaluate
 
 
+def merged(parts: Sequence[Metrics]) -> Metrics:
+    """Metrics added up on the host, in order and in double precision."""
+    first, *others = (jax.tree.map(np.float64, part) for part in jax.device_get(parts))
+    return functools.reduce(lambda a, b: {name: a[name] + b[name] for name in a}, others, first)
+
+
 def predict(experiment: Experiment, state: State, feed: Feed, split: str) -> dict[str, np.ndarray]:
     """The task's predictions for every example of a split, and their `id`; without the padding."""
-    parts = jax.device_get(_over_batches(make_predict(experiment), feed, split)(state))
+    parts = jax.device_get(over_batches(make_predict(experiment), feed, split)(state))
     ids, weight = experiment.data.eval_ids(split)
     keep = weight.reshape(-1) > 0
     out = {name: np.concatenate([part[name] for part in parts])[keep] for name in parts[0]}
     return {"id": ids.reshape(-1)[keep], **out}
 
 
-def _over_batches(function: Callable, feed: Feed, split: str) -> Callable[..., list[Any]]:
+def over_batches(function: Callable, feed: Feed, split: str) -> Callable[..., list[Any]]:
     """`function(state, batch)` for the batches of a split (the first `limit`), jitted once."""
 
     @jax.jit

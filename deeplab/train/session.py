@@ -133,9 +133,8 @@ def train(
       far, this run directory's earlier sessions included.
     """
     experiment, end = ready.experiment, ready.experiment.num_steps
-    eval_every = experiment.eval_every or max(experiment.data.steps_per_epoch, end // 20)
     effects = _Effects(ready, checkpoints, write)
-    cadence = [on_log(effects.log), on_state(eval_every, effects.evaluate)]
+    cadence = [on_log(effects.log), on_state(experiment.cadence, effects.evaluate)]
     if checkpoint_every:
         cadence.append(on_state(checkpoint_every, effects.save))
     effects.clock.start(int(ready.state.step))

@@ -104,12 +104,17 @@ def guard(step: Step) -> Callable[[State, Batch, Any], tuple[State, Metrics, jax
     def guarded(state: State, batch: Batch, allowed: Any) -> tuple[State, Metrics, jax.Array]:
         new, metrics = step(state, batch)
         finite = jnp.isfinite(metrics["loss"].total) & jnp.isfinite(metrics["grad_norm"].total)
-        return jax.tree.map(lambda a, b: _where(finite & allowed, a, b), new, state), metrics, finite
+        return choose(finite & allowed, new, state), metrics, finite
 
     return guarded
 
 
-def _where(condition: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-    if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
-        return a  # the key never changes
-    return jnp.where(condition, a, b)
+def choose(condition: jax.Array, new: State, old: State) -> State:
+    """The one state or the other, of the same run."""
+
+    def where(a: jax.Array, b: jax.Array) -> jax.Array:
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            return a  # the key never changes
+        return jnp.where(condition, a, b)
+
+    return jax.tree.map(where, new, old)

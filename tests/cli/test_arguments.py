@@ -10,12 +10,9 @@ import pytest
 
 import deeplab as dl
 from deeplab.cli import arguments
-from deeplab.cli.evaluate import EvalFlags
-from deeplab.cli.train import TrainFlags
+from deeplab.cli.main import VERBS
 from deeplab.errors import UserError
 from tests import toys
-
-VERBS = {"train": TrainFlags, "eval": EvalFlags}
 
 
 def parse(*argv, function=toys.experiment):

@@ -1,0 +1,86 @@
+"""Power laws of loss against size: fitted, with a band, and asked for a prediction.
+
+Source: Hestness et al. 2017, https://arxiv.org/abs/1712.00409; Kaplan et al. 2020, https://arxiv.org/abs/2001.08361;
+  Rosenfeld et al. 2020, https://arxiv.org/abs/1909.12673.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+MIN_SIZES = 4
+"""A law has three numbers: fewer sizes than this say nothing about it."""
+
+
+class PowerLaw(NamedTuple):
+    """L(n) = floor + scale n^-exponent."""
+
+    floor: float
+    scale: float
+    exponent: float
+
+    def __call__(self, n: Float[np.ndarray, " N"] | float) -> Float[np.ndarray, " N"]:
+        return self.floor + self.scale * np.asarray(n, np.float64) ** -self.exponent
+
+
+def fit(n: Float[np.ndarray, " N"], loss: Float[np.ndarray, " N"]) -> PowerLaw:
+    """Least squares of log L, with floor >= 0, scale > 0 and 0 <= exponent <= 2; the best of several starts.
+
+    In logarithms, so that a relative error weighs the same at every size.
+
+    Args:
+      n: sizes, four or more.
+      loss: above 0.
+
+    Example:
+      >>> n = np.array([10.0, 100.0, 1000.0, 10_000.0])
+      >>> [round(float(x), 3) for x in fit(n, 0.1 + 2 * n**-0.5)]
+      [0.1, 2.0, 0.5]
+    """
+    from scipy.optimize import least_squares
+
+    if len(n) < MIN_SIZES or not np.all(np.isfinite(loss)) or np.min(loss) <= 0:
+        raise ValueError(f"{len(n)} sizes with losses {loss}: expected {MIN_SIZES} or more, finite and above 0")
+    n, loss = np.asarray(n, np.float64), np.asarray(loss, np.float64)
+    middle = np.exp(np.mean(np.log(n)))  # the scale is fitted there: at n = 1 it hangs on the exponent
+
+    def residuals(x: np.ndarray) -> np.ndarray:
+        return np.log(x[0] + np.exp(x[1] - x[2] * np.log(n / middle))) - np.log(loss)
+
+    bounds = ([0, -np.inf, 0], [np.inf, np.inf, 2])
+    starts = [(share * loss.min(), np.log(np.median(loss)), b) for share in (0.1, 0.7) for b in (0.3, 0.8)]
+    found = [least_squares(residuals, start, bounds=bounds, x_scale=(loss.min(), 1, 0.1)) for start in starts]
+    floor, level, exponent = min(found, key=lambda result: result.cost).x
+    return PowerLaw(float(floor), float(np.exp(level) * middle**exponent), float(exponent))
+
+
+def band(
+    n: Float[np.ndarray, " N"],
+    losses: Float[np.ndarray, "S N"],
+    at: Float[np.ndarray, " P"],
+    *,
+    draws: int = 200,
+    seed: int = 0,
+) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
+    """A 95 % bootstrap band of the law of the mean loss, at the sizes `at`.
+
+    For each size S seeds are drawn anew, with replacement, of its S losses. The band holds what the choice of the seeds
+    can do, and not that the law may be no power law.
+
+    Args:
+      n: sizes.
+      losses: by seed and size.
+      at: where the band is asked for.
+      draws: fits.
+      seed: of the draws.
+
+    Source: Efron 1979, https://doi.org/10.1214/aos/1176344552.
+    """
+    rng, (S, N) = np.random.default_rng(seed), losses.shape
+    drawn = [np.take_along_axis(losses, rng.integers(0, S, (S, N)), axis=0).mean(axis=0) for _ in range(draws)]
+    curves = [fit(n, mean)(at) for mean in drawn]
+    low, high = np.quantile(curves, (0.025, 0.975), axis=0)
+    return low, high

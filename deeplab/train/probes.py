@@ -1,0 +1,92 @@
+"""What signals do in a network: probes, `(state, raw batch) -> metrics`, for `population.make_evaluator` and loops."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from deeplab.data.base import Batch
+from deeplab.experiment import Experiment
+from deeplab.tasks.base import Mean, Metrics
+from deeplab.train.state import State, evaluated
+from deeplab.train.step import bind, make_eval
+
+CONSTANT = 1e-3  # of the largest value: a unit that changes by less is constant
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ConstantUnits:
+    """The share of units that are constant, from the smallest and the largest value of each, [..., C].
+
+    Dead rectifiers are such (always 0), saturated units, and those whose input no longer depends on the example.
+
+    Example:
+      >>> (ConstantUnits.of(jnp.array([[0.0, 1.0]])) + ConstantUnits.of(jnp.array([[0.0, 2.0]]))).compute()
+      0.5
+    """
+
+    low: Any
+    high: Any
+
+    @classmethod
+    def of(cls, values: jax.Array, weight: jax.Array | None = None) -> ConstantUnits:
+        """Of activations [B, ..., C]; examples of weight 0 do not count."""
+        weight = jnp.ones(len(values)) if weight is None else weight
+        shown = weight.reshape(-1, *[1] * (values.ndim - 1)) > 0  # [B] -> [B, ..., 1]
+        axes = tuple(range(values.ndim - 1))
+        low = jnp.min(jnp.where(shown, values, jnp.inf), axis=axes)
+        return cls(low, jnp.max(jnp.where(shown, values, -jnp.inf), axis=axes))
+
+    def __add__(self, other: ConstantUnits) -> ConstantUnits:
+        return type(self)(jnp.minimum(self.low, other.low), jnp.maximum(self.high, other.high))
+
+    def compute(self) -> float:
+        """The share; 1 for a layer without units that change."""
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        return float(np.mean(high - low <= CONSTANT * np.maximum(np.abs(low), np.abs(high))))
+
+
+def gradient_norms(experiment: Experiment) -> Callable[[State, Batch], Metrics]:
+    """`gradient_norm/NAME`, for each module of the model: the norm of a batch's gradient, a mean over batches."""
+
+    def probe(state: State, batch: Batch) -> Metrics:
+        batch = experiment.data.transform(batch)
+
+        def objective(params: Any) -> jax.Array:
+            loss = experiment.task.loss(bind(experiment, params, state.variables, batch), batch, state.key).loss
+            return loss.total / loss.count
+
+        grads, count = jax.grad(objective)(state.params), jnp.sum(batch["weight"])
+        return {f"gradient_norm/{name}": Mean(count * optax.tree.norm(g), count) for name, g in grads.items()}
+
+    return probe
+
+
+def constant_units(experiment: Experiment) -> Callable[[State, Batch], Metrics]:
+    """`constant_units/NAME`, for each tap of the model: the share of its units that do not depend on the example."""
+
+    def probe(state: State, batch: Batch) -> Metrics:
+        state, batch = evaluated(state), experiment.data.transform(batch)
+        variables = {"params": state.params, **state.variables}
+        _, taps = experiment.model.apply(variables, *experiment.task.inputs(batch), mutable=["intermediates"])
+        named = jax.tree_util.tree_leaves_with_path(taps["intermediates"], is_leaf=lambda x: isinstance(x, tuple))
+        names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in named]
+        return {
+            f"constant_units/{name}": ConstantUnits.of(values[0], batch["weight"])
+            for name, (_, values) in zip(names, named, strict=True)
+        }
+
+    return probe
+
+
+def signals(experiment: Experiment) -> Callable[[State, Batch], Metrics]:
+    """The evaluation's metrics, the gradient norms and the constant units, in one program."""
+    probes = [make(experiment) for make in (make_eval, gradient_norms, constant_units)]
+    return lambda state, batch: {name: m for probe in probes for name, m in probe(state, batch).items()}

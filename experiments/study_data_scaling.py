@@ -1,0 +1,69 @@
+"""How the test loss falls with the number of examples: a power law, fitted on half the set and asked for the whole.
+
+Run:     python -m experiments.study_data_scaling study   (downloads 31 MB, or: --data-dir FOLDER)
+         python -m experiments.study_data_scaling --fraction 0.1 --width 32    (one member)
+Result:  none yet
+Source:  Hestness et al. 2017, https://arxiv.org/abs/1712.00409; Kaplan et al. 2020, https://arxiv.org/abs/2001.08361;
+         Rosenfeld et al. 2020, https://arxiv.org/abs/1909.12673; data: Xiao et al. 2017,
+         https://arxiv.org/abs/1708.07747
+"""
+
+import optax
+
+import deeplab as dl
+from deeplab.models import mlp
+from deeplab.report import scaling_study
+
+
+def experiment(
+    fraction: dl.StaticFloat = 1.0,
+    width: int = 144,
+    longest: int = 4000,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-2,
+    averaging: float = 0.99,
+) -> dl.Experiment:
+    """Fashion-MNIST by a multilayer perceptron: 55,000 images to learn from, 5,000 to choose by, 10,000 to test on.
+
+    Args:
+      fraction: of the training images, those learnt from; the seed says which, and a smaller part is in a larger one.
+      width: features of the two hidden layers.
+      longest: steps with all images; with fewer, fraction^0.6 of them, more than the best evaluation needs.
+      batch_size: images a step.
+      learning_rate: constant, so that the best step depends on no schedule.
+      weight_decay: of the kernels, times the learning rate.
+      averaging: decay of the parameters' moving average, which is evaluated.
+    """
+    data = dl.data.Images(
+        dl.data.held_out("fashion_mnist", every=12),
+        batch_size=batch_size,
+        num_steps=max(1, round(longest * fraction**0.6)),
+        eval_split="validation",
+        train_fraction=fraction,
+    )
+    adam = optax.adamw(learning_rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
+    return dl.Experiment(
+        data=data,
+        model=dl.models.MLP(data.num_classes, (width, width)),
+        task=dl.tasks.Classification(),
+        optimizer=dl.optim.averaged(adam, averaging),
+        rules=mlp.RULES,
+        eval_every=max(1, data.num_steps // 20),
+    )
+
+
+STUDY = dl.Study(
+    axes={
+        "width": (16, 48, 144),
+        "fraction": (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+        "learning_rate": (1e-3, 3e-3),
+    },
+    smoke={"width": (4,), "fraction": (0.25, 0.5, 0.75, 0.9, 1.0), "learning_rate": (1e-3, 3e-3)},
+    summarize=scaling_study.summarize,
+    sections=scaling_study.sections,
+)
+VERBS = {"study": STUDY.verb}
+
+if __name__ == "__main__":
+    dl.main(experiment, verbs=VERBS)
