@@ -7,7 +7,6 @@ scan (automatic differentiation adds up a small product for each time).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -72,8 +71,7 @@ LSTM = Cell(4, 2, _lstm, _lstm_backward)
 GRU = Cell(3, 1, _gru, _gru_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def scan(
+def _scan(
     cell: Cell, reverse: bool, x: jax.Array, kernel: jax.Array, biases: State, initial: State, mask: jax.Array | None
 ) -> tuple[jax.Array, State]:
     """h of all times and the state after the last one; where the mask is False the state stays what it was.
@@ -132,6 +130,7 @@ def _scan_backward(cell: Cell, reverse: bool, residuals: Any, cotangents: Any) -
     return d_x_r[0], d_kernel, d_biases, d_initial, None
 
 
+scan = jax.custom_vjp(_scan, nondiff_argnums=(0, 1))
 scan.defvjp(_scan_forward, _scan_backward)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float, Int
 
 from deeplab.nn import recurrence
 from deeplab.nn.recurrence import Cell, State
 
-Initializer = jax.nn.initializers.Initializer
+Initializer = Callable[..., jax.Array]
 
 
 def _run(
@@ -108,7 +110,7 @@ class LSTM(nn.Module):
         input_kernel = self.param("input_kernel", self.kernel_init, (x.shape[-1], 4 * H))
         kernel = self.param("recurrent_kernel", _by_gate(self.recurrent_init, 4), (H, 4 * H))
         bias = self.param("bias", _remember(self.bias_init), (4 * H,))
-        x, input_kernel, kernel, bias = nn.dtypes.promote_dtype(x, input_kernel, kernel, bias, dtype=self.dtype)
+        x, input_kernel, kernel, bias = promote_dtype(x, input_kernel, kernel, bias, dtype=self.dtype)
         outputs, (h, c) = _run(
             recurrence.LSTM, x, input_kernel, kernel, (bias, jnp.zeros_like(bias)), lengths, initial, reverse
         )
@@ -164,7 +166,7 @@ class GRU(nn.Module):
         kernel = self.param("recurrent_kernel", _by_gate(self.recurrent_init, 3), (H, 3 * H))
         bias = self.param("bias", self.bias_init, (3 * H,))
         candidate = self.param("recurrent_bias", self.bias_init, (H,))
-        x, input_kernel, kernel, bias, candidate = nn.dtypes.promote_dtype(
+        x, input_kernel, kernel, bias, candidate = promote_dtype(
             x, input_kernel, kernel, bias, candidate, dtype=self.dtype
         )
         biases = (bias, jnp.concatenate([jnp.zeros((2 * H,), bias.dtype), candidate]))
