@@ -6,15 +6,45 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.models import cnn, gpt, mlp, resnet
+    from deeplab.models import cnn, dlinear, gpt, lstm_forecaster, mlp, patchtst, resnet, tcn
     from deeplab.models.cnn import CNN
+    from deeplab.models.dlinear import DLinear
     from deeplab.models.gpt import GPT
+    from deeplab.models.lstm_forecaster import LSTMForecaster
     from deeplab.models.mlp import MLP
+    from deeplab.models.patchtst import PatchTST
     from deeplab.models.resnet import ResNet
+    from deeplab.models.tcn import TCN
 
-_HOMES = {"CNN": "cnn", "GPT": "gpt", "MLP": "mlp", "ResNet": "resnet"}
+_HOMES = {
+    "CNN": "cnn",
+    "DLinear": "dlinear",
+    "GPT": "gpt",
+    "LSTMForecaster": "lstm_forecaster",
+    "MLP": "mlp",
+    "PatchTST": "patchtst",
+    "ResNet": "resnet",
+    "TCN": "tcn",
+}
 
-__all__ = ["CNN", "GPT", "MLP", "ResNet", "cnn", "gpt", "mlp", "resnet"]
+__all__ = [
+    "CNN",
+    "GPT",
+    "MLP",
+    "TCN",
+    "DLinear",
+    "LSTMForecaster",
+    "PatchTST",
+    "ResNet",
+    "cnn",
+    "dlinear",
+    "gpt",
+    "lstm_forecaster",
+    "mlp",
+    "patchtst",
+    "resnet",
+    "tcn",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import cnn, gpt, mlp, resnet
+from deeplab.models import cnn, dlinear, gpt, lstm_forecaster, mlp, patchtst, resnet, tcn
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 
 
@@ -35,6 +35,7 @@ def partial(family: type[nn.Module], variants: dict[str, dict[str, Any]], **argu
 
 
 small = images(8, 8, 1)
+series, week = images(12, 3), images(168, 3)
 residual = functools.partial(partial, resnet.ResNet, resnet.VARIANTS, num_classes=5)
 MEMBERS = {
     "mlp": Member(partial(mlp.MLP, mlp.VARIANTS, num_classes=5), small, (5,), mlp.RULES),
@@ -52,12 +53,35 @@ MEMBERS = {
     "resnet_bottleneck": Member(residual(block=resnet.BottleneckBlock), small, (5,), resnet.RULES),
     "gpt": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7), tokens, (12, 7), gpt.RULES),
     "gpt_dropout": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7, dropout=0.5), tokens, (12, 7), gpt.RULES),
+    "dlinear": Member(partial(dlinear.DLinear, dlinear.VARIANTS, horizon=6), series, (6, 3, 1), dlinear.RULES),
+    "lstm_forecaster": Member(
+        partial(lstm_forecaster.LSTMForecaster, lstm_forecaster.VARIANTS, horizon=6, dropout=0.5),
+        series,
+        (6, 3, 1),
+        lstm_forecaster.RULES,
+    ),
+    "tcn": Member(partial(tcn.TCN, tcn.VARIANTS, horizon=6, dropout=0.5), series, (6, 3, 1), tcn.RULES),
+    "patchtst": Member(
+        partial(patchtst.PatchTST, patchtst.VARIANTS, horizon=6, outputs=2, dropout=0.5),
+        series,
+        (6, 3, 2),
+        patchtst.RULES,
+    ),
 }
 FAMILIES = {
     "mlp": (functools.partial(mlp.MLP, num_classes=10), mlp.VARIANTS, images(28, 28, 1), (10,)),
     "cnn": (functools.partial(cnn.CNN, num_classes=10), cnn.VARIANTS, images(28, 28, 1), (10,)),
     "resnet": (functools.partial(resnet.ResNet, num_classes=1000), resnet.VARIANTS, images(64, 64, 3), (1000,)),
     "gpt": (functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
+    "dlinear": (functools.partial(dlinear.DLinear, horizon=6), dlinear.VARIANTS, week, (6, 3, 1)),
+    "lstm_forecaster": (
+        functools.partial(lstm_forecaster.LSTMForecaster, horizon=6),
+        lstm_forecaster.VARIANTS,
+        week,
+        (6, 3, 1),
+    ),
+    "tcn": (functools.partial(tcn.TCN, horizon=6), tcn.VARIANTS, week, (6, 3, 1)),
+    "patchtst": (functools.partial(patchtst.PatchTST, horizon=6), patchtst.VARIANTS, week, (6, 3, 1)),
 }
 each = pytest.mark.parametrize("name", MEMBERS)
 

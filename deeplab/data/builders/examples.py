@@ -59,14 +59,26 @@ class ExampleSet(abc.ABC):
 
     @abc.abstractmethod
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
-        """The arrays of `fields`, each [N, ...], in an order that never changes."""
+        """The arrays that `fetch` cuts examples from, in an order that never changes: those of `fields`, [N, ...]."""
+
+    def fetch(self, source: Source, ids: Any) -> dict[str, Any]:
+        """The fields of the examples `ids`, [B, ...]; pure, and jit-able when `source.arrays` are jax arrays.
+
+        Rows of arrays that are named like the fields; a set whose examples overlap, such as windows of one long array,
+        overrides this and `check`.
+        """
+        return {name: array[ids] for name, array in source.arrays.items()}
+
+    def check(self, split: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Raises UserError unless the arrays are what `fetch` needs; called once, when they are read."""
+        check_examples(self, split, arrays)
 
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
         """The split as arrays: memory-mapped, decoded once and kept in the cache."""
 
         def make() -> dict[str, np.ndarray]:
             arrays = self.read(split, originals.contents(self.name, self.files, data_dir))
-            check_examples(self, split, arrays)
+            self.check(split, arrays)
             return arrays
 
         return open_arrays(self, split, make)

@@ -1,0 +1,89 @@
+"""Temporal convolutional network, as a forecaster.
+
+Bai, Kolter and Koltun 2018, "An empirical evaluation of generic convolutional and recurrent networks for sequence
+modeling", https://arxiv.org/abs/1803.01271; layer normalisation in the place of their weight normalisation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float
+
+from deeplab.nn.series import Normalise, by_instance
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "test": {"width": 8, "num_blocks": 2},
+    "week": {"width": 32, "num_blocks": 6, "kernel_size": 3},
+    # Bai et al. 2018, table 2, their rows for adding two numbers over T = 600, and for word-level PTB.
+    "adding": {"width": 24, "num_blocks": 8, "kernel_size": 8},
+    "ptb": {"width": 600, "num_blocks": 4, "kernel_size": 3, "dropout": 0.5},
+}
+
+RULES = (
+    (r"conv\d/kernel", P(None, None, "model")),  # [k, in, out]
+    (r"head/kernel", P("model", None)),
+)
+
+
+class Block(nn.Module):
+    """x + f(f(x)), f = dropout(relu(norm(causal convolution))), the width of x changed by a 1 x 1 where need be."""
+
+    features: int
+    kernel_size: int
+    dilation: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], train: bool = False) -> Float[Array, "B T F"]:
+        y = x
+        for i in (1, 2):
+            size, dilation = (self.kernel_size,), (self.dilation,)
+            y = nn.Conv(self.features, size, kernel_dilation=dilation, padding="CAUSAL", name=f"conv{i}")(y)
+            y = nn.relu(nn.LayerNorm(name=f"norm{i}")(y))
+            y = nn.Dropout(self.dropout, deterministic=not train, name=f"dropout{i}")(y)
+        if x.shape[-1] != self.features:
+            x = nn.Dense(self.features, name="shortcut")(x)
+        return nn.relu(x + y)
+
+
+class TCN(nn.Module):
+    """Residual blocks of causal convolutions, the dilation doubled from each to the next, read at the last time.
+
+    With n blocks and kernels of K the last time sees 1 + 2 (K - 1) (2^n - 1) times back. Channels are read together.
+
+    Args:
+      horizon: H, times ahead.
+      outputs: Q, numbers for each time.
+      width: features of each block.
+      num_blocks: n.
+      kernel_size: K.
+      dropout: probability that a unit is dropped in training; may be a tracer.
+      normalise: of the past, undone in the forecast; see `deeplab.nn.series`.
+
+    Example:
+      >>> import jax
+      >>> model = TCN(horizon=6, width=8, num_blocks=2)
+      >>> forecast, _ = model.init_with_output(jax.random.key(0), jax.numpy.ones((2, 24, 3)))
+      >>> forecast.shape
+      (2, 6, 3, 1)
+    """
+
+    horizon: int
+    outputs: int = 1
+    width: int = 32
+    num_blocks: int = 6
+    kernel_size: int = 3
+    dropout: float = 0.0
+    normalise: Normalise = by_instance
+
+    @nn.compact
+    def __call__(self, history: Float[Array, "B L C"], train: bool = False) -> Float[Array, "B H C Q"]:
+        B, _, C = history.shape
+        x, restore = self.normalise(history)
+        for i in range(self.num_blocks):
+            x = Block(self.width, self.kernel_size, 2**i, self.dropout, name=f"block{i + 1}")(x, train)
+        forecast = nn.Dense(self.horizon * C * self.outputs, name="head")(x[:, -1])
+        return restore(forecast.reshape(B, self.horizon, C, self.outputs))

@@ -1,0 +1,105 @@
+"""Forecasting of time series: points and quantiles."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
+
+
+def pinball(
+    outputs: Float[Array, "... Q"], target: Float[Array, ...], quantiles: tuple[float, ...]
+) -> Float[Array, ...]:
+    """The quantile loss, the mean over quantiles q of max(q e, (q - 1) e), e = y - f_q (Koenker and Bassett 1978).
+
+    Source: https://doi.org/10.2307/1913643. At q = 1/2 it is half the absolute error.
+
+    Example:
+      >>> pinball(jnp.array([0.0, 2.0]), jnp.array(1.0), (0.1, 0.9)).round(6).item()
+      0.1
+    """
+    q, error = jnp.asarray(quantiles, target.dtype), target[..., None] - outputs
+    q = q.reshape((1,) * target.ndim + (-1,))
+    return jnp.mean(jnp.maximum(q * error, (q - 1) * error), axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecasting:
+    """The next H values of C channels from a `history`: squared error, or quantiles.
+
+    A batch holds `history` [B, L, C] and `target` [B, H, C]; the model gives [B, H, C, Q]: Q = 1 without quantiles.
+    Every metric is a mean over the values of all windows. MSE and MAE are those of the point forecast: the output
+    itself, or the quantile nearest to the median. In an evaluation quantiles that cross are put in order, which never
+    makes them worse (Chernozhukov et al. 2010, https://doi.org/10.3982/ECTA7880).
+
+    Args:
+      quantiles: levels, rising, in (0, 1), for the pinball loss; the squared error when empty.
+
+    Raises:
+      ValueError: levels that do not rise from above 0 to below 1.
+    """
+
+    quantiles: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        levels = (0.0, *self.quantiles, 1.0)
+        if any(a >= b for a, b in itertools.pairwise(levels)):
+            raise ValueError(f"quantiles are {self.quantiles}, expected levels that rise, above 0 and below 1")
+
+    @property
+    def outputs(self) -> int:
+        """Q, the numbers that a model gives for each value."""
+        return max(1, len(self.quantiles))
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        return (batch["history"],)
+
+    def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
+        outputs, variables = apply(*self.inputs(batch), train=True, key=key)
+        errors = jnp.abs(self._point(outputs) - batch["target"])
+        metrics = {"mae": Mean.of(_per_example(errors), batch["weight"])}
+        return Loss(Mean.of(self._losses(outputs, batch["target"]), batch["weight"]), metrics, variables)
+
+    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+        """`loss`, `mse`, `mae`; with quantiles `coverage`, the part of the values between the outermost two."""
+        outputs, weight, target = self._outputs(apply, batch), batch["weight"], batch["target"]
+        errors = self._point(outputs) - target
+        values = {"loss": self._losses(outputs, target)}
+        values |= {"mse": _per_example(jnp.square(errors)), "mae": _per_example(jnp.abs(errors))}
+        if self.quantiles:
+            inside = (outputs[..., 0] <= target) & (target <= outputs[..., -1])
+            values["coverage"] = _per_example(inside.astype(jnp.float32))
+        return {name: Mean.of(value, weight) for name, value in values.items()}
+
+    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+        """`forecast` [B, H, C], `loss` [B], and with quantiles `quantiles` [B, H, C, Q]."""
+        outputs = self._outputs(apply, batch)
+        told = {"forecast": self._point(outputs), "loss": self._losses(outputs, batch["target"])}
+        return told | ({"quantiles": outputs} if self.quantiles else {})
+
+    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
+        """The mean of each example's forecast, [B]."""
+        return _per_example(self._point(apply(*self.inputs(batch))[0]))
+
+    def _outputs(self, apply: Apply, batch: Batch) -> Float[Array, "B H C Q"]:
+        outputs, _ = apply(*self.inputs(batch))
+        return jnp.sort(outputs, axis=-1)
+
+    def _point(self, outputs: Float[Array, "B H C Q"]) -> Float[Array, "B H C"]:
+        middle = min(range(self.outputs), key=lambda i: abs(self.quantiles[i] - 0.5)) if self.quantiles else 0
+        return outputs[..., middle]
+
+    def _losses(self, outputs: Float[Array, "B H C Q"], target: Float[Array, "B H C"]) -> Float[Array, " B"]:
+        if self.quantiles:
+            return _per_example(pinball(outputs, target, self.quantiles))
+        return _per_example(jnp.square(outputs[..., 0] - target))
+
+
+def _per_example(values: Float[Array, "B H C"]) -> Float[Array, " B"]:
+    return jnp.mean(values, axis=(1, 2))

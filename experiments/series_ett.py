@@ -1,0 +1,89 @@
+"""The electricity transformer's load and oil temperature, 24 or 96 hours ahead (ETTh1): four kinds of forecasters.
+
+Run:     python -m experiments.series_ett
+         python -m experiments.series_ett eval --checkpoint best --split test
+Result:  none yet
+Source:  data: Zhou et al. 2021, https://arxiv.org/abs/2012.07436; linear: Zeng et al. 2022, https://arxiv.org/abs/2205.13504
+         and Li et al. 2023, https://arxiv.org/abs/2305.10721; tcn: Bai et al. 2018, https://arxiv.org/abs/1803.01271;
+         transformer: Nie et al. 2023, https://arxiv.org/abs/2211.14730
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+import optax
+
+import deeplab as dl
+from deeplab.data.builders.series import ETT_H1
+from deeplab.models import dlinear, lstm_forecaster, patchtst, tcn
+from deeplab.report import cards
+
+QUANTILES = (0.1, 0.5, 0.9)
+SHOWN = ("OT", "HUFL")  # oil temperature, and the load with the largest variance
+
+
+def experiment(
+    model: Literal["linear", "lstm", "tcn", "transformer"] = "linear",
+    horizon: int = 96,
+    context: int = 512,
+    epochs: int = 10,
+    batch_size: int = 64,
+    quantiles: bool = False,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-4,
+    dropout: float = 0.2,
+) -> dl.Experiment:
+    """Every hour of four months, forecast from the hours before it; learnt from the twelve months before those.
+
+    Args:
+      model: decomposition and one matrix; a day at a time through an LSTM; dilated convolutions; patches and attention.
+      horizon: hours ahead.
+      context: hours that are read.
+      epochs: passes over the training windows.
+      batch_size: windows a step.
+      quantiles: forecast the 10 %, 50 % and 90 % quantiles, by the pinball loss, and not the mean.
+      learning_rate: peak of the cosine.
+      weight_decay: of the matrices, times the learning rate.
+      dropout: of all models but the linear one.
+    """
+    dataset = dataclasses.replace(ETT_H1, context=context, horizon=horizon)
+    data = dl.data.Examples(dataset, batch_size=batch_size, epochs=epochs, eval_split="validation")
+    task = dl.tasks.Forecasting(QUANTILES if quantiles else ())
+    size = horizon, task.outputs
+    made, rules = {
+        "linear": (dl.models.DLinear(*size), dlinear.RULES),
+        "lstm": (dl.models.LSTMForecaster(*size, width=64, dropout=dropout), lstm_forecaster.RULES),
+        "tcn": (dl.models.TCN(*size, dropout=dropout), tcn.RULES),
+        "transformer": (dl.models.PatchTST(*size, patch=24, stride=24, dropout=dropout), patchtst.RULES),
+    }[model]
+    rate = dl.optim.warmup_cosine(learning_rate, data.num_steps)
+
+    def show(batch, predictions):
+        """The last days of the past, the forecast and the truth, each in the column's own unit."""
+        lines = {"past": batch["history"][:, -168:], "truth": batch["target"], "forecast": predictions["forecast"]}
+        if quantiles:
+            lines |= {f"{q:.0%}": predictions["quantiles"][..., i] for i, q in enumerate(QUANTILES) if q != 0.5}
+        hours = {name: np.arange(values.shape[1]) for name, values in lines.items()} | {
+            "past": np.arange(-lines["past"].shape[1], 0)
+        }
+        for i, number in enumerate(predictions["id"]):
+            drawn = {name: dataset.unscaled(values[i]) for name, values in lines.items()}
+            places = [dataset.columns.index(name) for name in SHOWN]
+            curves = [cards.curve({n: v[:, c] for n, v in drawn.items()}, "hours ahead", hours) for c in places]
+            loss = f"loss {predictions['loss'][i]:.3f}; above {SHOWN[0]}, below {SHOWN[1]}"
+            yield cards.card(f"window {number}", *curves, caption=loss)
+
+    return dl.Experiment(
+        data=data,
+        model=made,
+        task=task,
+        optimizer=optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only),
+        rules=rules,
+        monitor="-loss",
+        show=lambda batch, predictions: list(show(batch, predictions)),
+    )
+
+
+if __name__ == "__main__":
+    dl.main(experiment)
