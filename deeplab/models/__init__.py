@@ -6,15 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.models import cnn, gpt, mlp, resnet
+    from deeplab.models import cnn, gpt, mlp, resnet, resnet1d
     from deeplab.models.cnn import CNN
     from deeplab.models.gpt import GPT
     from deeplab.models.mlp import MLP
     from deeplab.models.resnet import ResNet
+    from deeplab.models.resnet1d import ResNet1D
 
-_HOMES = {"CNN": "cnn", "GPT": "gpt", "MLP": "mlp", "ResNet": "resnet"}
+_HOMES = {"CNN": "cnn", "GPT": "gpt", "MLP": "mlp", "ResNet": "resnet", "ResNet1D": "resnet1d"}
 
-__all__ = ["CNN", "GPT", "MLP", "ResNet", "cnn", "gpt", "mlp", "resnet"]
+__all__ = ["CNN", "GPT", "MLP", "ResNet", "ResNet1D", "cnn", "gpt", "mlp", "resnet", "resnet1d"]
 
 
 def __getattr__(name: str) -> Any:
