@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab import data, models, nn, optim, report, scale, tasks, train
+    from deeplab import data, models, nn, optim, report, robust, scale, tasks, train
     from deeplab.cli import main
     from deeplab.cli.study import Study
     from deeplab.errors import CheckpointError, Diverged, UserError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from deeplab.train.state import State, init
     from deeplab.train.step import make_eval, make_predict, make_step
 
-_MODULES = ("data", "models", "nn", "optim", "report", "scale", "tasks", "train")
+_MODULES = ("data", "models", "nn", "optim", "report", "robust", "scale", "tasks", "train")
 _HOMES = {
     "CheckpointError": "errors",
     "Diverged": "errors",
@@ -71,6 +71,7 @@ __all__ = [
     "optim",
     "predict",
     "report",
+    "robust",
     "scale",
     "tasks",
     "train",

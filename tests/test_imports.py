@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "scale": {"experiment"},
     "train": {"data", "tasks", "optim", "experiment", "scale"},
     "report": set(),
+    "robust": set(),
     "cli": {"data", "tasks", "experiment", "scale", "train", "report"},
 }
 FILES = sorted((ROOT / "deeplab").rglob("*.py"))

@@ -48,6 +48,11 @@ class Content:
         """The verified members of an `Archive`, by the part of their path that its pattern matches, sorted."""
         return self._get(archive_name, read_members)
 
+    def instead(self, file: File) -> bytes | None:
+        """The verified content of a file that may lie in the folder in place of the originals; None where none does."""
+        path = None if self.data_dir is None else _find(file, self.name, self.data_dir)
+        return None if path is None else read(path, file)
+
     def _get(self, file_name: str, read: Callable[[Path, Any], Any]) -> Any:
         file = next(file for file in self.files if file.name == file_name)
         if self.data_dir is not None:
@@ -73,11 +78,15 @@ def contents(name: str, files: Sequence[Original], data_dir: str | Path | None =
     return Content(name, files, None if data_dir is None else Path(data_dir).expanduser())
 
 
+def _find(file: Original, name: str, data_dir: Path) -> Path | None:
+    folders = (data_dir, data_dir / name, data_dir / name.replace("_", ""))
+    paths = (folder / f"{file.name}{suffix}" for folder in folders for suffix in ("", ".gz"))
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _look_for(file: Original, name: str, files: Sequence[Original], data_dir: Path) -> Path:
-    for folder in (data_dir, data_dir / name, data_dir / name.replace("_", "")):
-        for path in (folder / file.name, folder / f"{file.name}.gz"):
-            if path.is_file():
-                return path
+    if (path := _find(file, name, data_dir)) is not None:
+        return path
     raise UserError(f"{data_dir} has no {file.name} (nor {file.name}.gz)\n{_wanted(name, files)}")
 
 

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.models import cnn, dlinear, gpt, lstm_forecaster, mlp, patchtst, resnet, tcn
+    from deeplab.models import cnn, dlinear, gpt, lstm_forecaster, mlp, patchtst, resnet, resnet1d, tcn
     from deeplab.models.cnn import CNN
     from deeplab.models.dlinear import DLinear
     from deeplab.models.gpt import GPT
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from deeplab.models.mlp import MLP
     from deeplab.models.patchtst import PatchTST
     from deeplab.models.resnet import ResNet
+    from deeplab.models.resnet1d import ResNet1D
     from deeplab.models.tcn import TCN
 
 _HOMES = {
@@ -24,6 +25,7 @@ _HOMES = {
     "MLP": "mlp",
     "PatchTST": "patchtst",
     "ResNet": "resnet",
+    "ResNet1D": "resnet1d",
     "TCN": "tcn",
 }
 
@@ -36,6 +38,7 @@ __all__ = [
     "LSTMForecaster",
     "PatchTST",
     "ResNet",
+    "ResNet1D",
     "cnn",
     "dlinear",
     "gpt",
@@ -43,6 +46,7 @@ __all__ = [
     "mlp",
     "patchtst",
     "resnet",
+    "resnet1d",
     "tcn",
 ]
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import cnn, dlinear, gpt, lstm_forecaster, mlp, patchtst, resnet, tcn
+from deeplab.models import cnn, dlinear, gpt, lstm_forecaster, mlp, patchtst, resnet, resnet1d, tcn
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 
 
@@ -36,6 +36,7 @@ def partial(family: type[nn.Module], variants: dict[str, dict[str, Any]], **argu
 
 small = images(8, 8, 1)
 series, week = images(12, 3), images(168, 3)
+beats = images(20, 2)
 residual = functools.partial(partial, resnet.ResNet, resnet.VARIANTS, num_classes=5)
 MEMBERS = {
     "mlp": Member(partial(mlp.MLP, mlp.VARIANTS, num_classes=5), small, (5,), mlp.RULES),
@@ -51,6 +52,7 @@ MEMBERS = {
     "resnet_no_norm_dropout": Member(residual(norm=no_norm, dropout=0.5), small, (5,), resnet.RULES),
     "resnet_imagenet_stem": Member(residual(stem=resnet.ImageNetStem), images(16, 16, 3), (5,), resnet.RULES),
     "resnet_bottleneck": Member(residual(block=resnet.BottleneckBlock), small, (5,), resnet.RULES),
+    "resnet1d": Member(partial(resnet1d.ResNet1D, resnet1d.VARIANTS, num_classes=5), beats, (5,), resnet1d.RULES),
     "gpt": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7), tokens, (12, 7), gpt.RULES),
     "gpt_dropout": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7, dropout=0.5), tokens, (12, 7), gpt.RULES),
     "dlinear": Member(partial(dlinear.DLinear, dlinear.VARIANTS, horizon=6), series, (6, 3, 1), dlinear.RULES),
@@ -72,6 +74,7 @@ FAMILIES = {
     "mlp": (functools.partial(mlp.MLP, num_classes=10), mlp.VARIANTS, images(28, 28, 1), (10,)),
     "cnn": (functools.partial(cnn.CNN, num_classes=10), cnn.VARIANTS, images(28, 28, 1), (10,)),
     "resnet": (functools.partial(resnet.ResNet, num_classes=1000), resnet.VARIANTS, images(64, 64, 3), (1000,)),
+    "resnet1d": (functools.partial(resnet1d.ResNet1D, num_classes=4), resnet1d.VARIANTS, beats, (4,)),
     "gpt": (functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
     "dlinear": (functools.partial(dlinear.DLinear, horizon=6), dlinear.VARIANTS, week, (6, 3, 1)),
     "lstm_forecaster": (

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from deeplab.data.builders.base import Archive, File, ImageSet, TextSet
+from deeplab.data.builders.breast_cancer import BREAST_CANCER
 from deeplab.data.builders.digits import DIGITS
 from deeplab.data.builders.examples import ExampleSet
 from deeplab.data.builders.idx import FASHION_MNIST, MNIST
+from deeplab.data.builders.mitbih import MITBIH_BEATS
 from deeplab.data.builders.series import ETT_H1
 from deeplab.data.builders.stdlib import PYTHON_STDLIB
 from deeplab.data.builders.tiny_shakespeare import TINY_SHAKESPEARE
@@ -28,9 +30,23 @@ __all__ = [
     "text_set",
 ]
 
-IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST)}
+IMAGE_SETS: Mapping[str, ImageSet] = {
+    s.name: s
+    for s in (
+        DIGITS,
+        FASHION_MNIST,
+        MNIST,
+    )
+}
 TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB)}
-EXAMPLE_SETS: Mapping[str, ExampleSet] = {s.name: s for s in (ETT_H1,)}
+EXAMPLE_SETS: Mapping[str, ExampleSet] = {
+    s.name: s
+    for s in (
+        BREAST_CANCER,
+        ETT_H1,
+        MITBIH_BEATS,
+    )
+}
 
 _Set = TypeVar("_Set")
 

@@ -1,0 +1,134 @@
+"""Calibration: whether a probability of 0.9 is right nine times in ten, and what to do where it is not.
+
+Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks", https://arxiv.org/abs/1706.04599.
+All on the host, of a whole split's predictions: N examples, K classes, M bins.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+
+class Reliability(NamedTuple):
+    """Bins of equal width over confidence, those that hold an example: how many, how sure, and how often right."""
+
+    count: Int[ndarray, " M"]
+    confidence: Float[ndarray, " M"]
+    accuracy: Float[ndarray, " M"]
+
+
+def reliability(confidence: Float[ndarray, " N"], correct: Bool[ndarray, " N"], num_bins: int = 15) -> Reliability:
+    """Mean confidence and accuracy in each of `num_bins` bins (m / M, (m + 1) / M], empty ones left out.
+
+    Example:
+      >>> bins = reliability(np.array([0.55, 0.85, 0.95]), np.array([False, True, True]), num_bins=5)
+      >>> bins.count.tolist(), bins.confidence.round(2).tolist(), bins.accuracy.tolist()
+      ([1, 2], [0.55, 0.9], [0.0, 1.0])
+    """
+    place = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+    count = np.bincount(place, minlength=num_bins)
+    sums = [np.bincount(place, weights=x, minlength=num_bins)[count > 0] for x in (confidence, correct)]
+    count = count[count > 0]
+    return Reliability(count, sums[0] / count, sums[1] / count)
+
+
+def expected_calibration_error(
+    confidence: Float[ndarray, " N"], correct: Bool[ndarray, " N"], num_bins: int = 15
+) -> float:
+    """ECE = sum_m n_m / N |accuracy_m - confidence_m| (equation 3).
+
+    Where N is small it is biased upwards: each bin adds its sampling error, whatever the sign.
+
+    Example:
+      >>> round(expected_calibration_error(np.array([0.6, 0.8]), np.array([True, True]), num_bins=5), 2)
+      0.3
+    """
+    bins = reliability(confidence, correct, num_bins)
+    return float(np.sum(bins.count * np.abs(bins.accuracy - bins.confidence)) / np.sum(bins.count))
+
+
+def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> float:
+    """The T in [0.01, 100] that makes softmax(logits / T) likeliest: no class changes places, only how sure one is.
+
+    The negative log-likelihood, mean_n (log sum_k exp(b z_nk) - b z_ny), is convex in b = 1 / T, so that a search along
+    one line finds it. Classes that are told apart without a mistake have their best T at 0: they get 0.01.
+
+    Example:
+      >>> wavering = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
+      >>> round(temperature(wavering, np.array([0, 0, 0, 0])), 2)  # 1 / T = log(3 / 1) / 2
+      1.82
+    """
+    from scipy.optimize import minimize_scalar  # takes half a second to import
+
+    z = np.asarray(logits, np.float64)
+    z = z - np.take_along_axis(z, np.asarray(label, np.int64)[:, None], axis=1)  # the label's is 0
+    highest = z.max(axis=1)
+
+    def loss(log_b: float) -> float:
+        b = np.exp(log_b)
+        return float(np.mean(b * highest + np.log(np.sum(np.exp(b * (z - highest[:, None])), axis=1))))
+
+    found = minimize_scalar(loss, bounds=(-np.log(100), np.log(100)), method="bounded", options={"xatol": 1e-7})
+    return float(np.exp(-found.x))
+
+
+def cross_fitted(
+    logits: Float[ndarray, "N K"],
+    label: Int[ndarray, " N"],
+    group: Int[ndarray, " N"] | None = None,
+    folds: int = 5,
+) -> Float[ndarray, "N K"]:
+    """logits / T, each example's T fitted on the other folds: a calibration that has not seen what it is judged by.
+
+    Args:
+      logits: of a held-out split.
+      label: likewise.
+      group: examples of one group (a patient) are in one fold; each example is its own group when None.
+      folds: groups are dealt out to so many folds in the order of their first example; fewer where there are fewer.
+
+    Returns:
+      The scaled logits; unchanged where a single group leaves nothing to fit on.
+    """
+    _, first, member = np.unique(
+        np.arange(len(label)) if group is None else group, return_index=True, return_inverse=True
+    )
+    rank = np.argsort(np.argsort(first))[member]  # 0 for the group that comes first
+    fold = rank % folds
+    scaled = np.asarray(logits, np.float64).copy()
+    for k in range(folds):
+        inside = fold == k
+        if inside.any() and not inside.all():
+            scaled[inside] /= temperature(logits[~inside], label[~inside])
+    return scaled
+
+
+def summary(
+    logits: Float[ndarray, "N K"], label: Int[ndarray, " N"], group: Int[ndarray, " N"] | None = None
+) -> dict[str, float]:
+    """`ece` as the model is; `ece_scaled` after cross-fitted temperature scaling; `temperature`, of the whole split.
+
+    Confidence is the largest probability, and right is whether its class is the label.
+    """
+
+    def error(z: np.ndarray) -> float:
+        p = softmax(z)
+        return expected_calibration_error(p.max(axis=1), p.argmax(axis=1) == label)
+
+    scaled = cross_fitted(logits, label, group)
+    return {"ece": error(logits), "ece_scaled": error(scaled), "temperature": temperature(logits, label)}
+
+
+def softmax(logits: Float[ndarray, "N K"]) -> Float[ndarray, "N K"]:
+    """Probabilities, in float64.
+
+    Example:
+      >>> softmax(np.zeros((1, 2))).tolist()
+      [[0.5, 0.5]]
+    """
+    z = np.asarray(logits, np.float64)
+    z = np.exp(z - z.max(axis=1, keepdims=True))
+    return z / z.sum(axis=1, keepdims=True)

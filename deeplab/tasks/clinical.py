@@ -1,0 +1,127 @@
+"""Diagnosis: rare classes, decisions that cost, and probabilities that are to be believed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deeplab.tasks import roc
+from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
+from deeplab.tasks.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
+
+Summary = Callable[[np.ndarray, np.ndarray, np.ndarray | None], dict[str, float]]
+"""`(logits [N, K], label [N], group [N] or None) -> metrics by name`, such as `deeplab.robust.calibration.summary`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Clinical:
+    """Cross-entropy with prior-adjusted logits, and a decision of its own.
+
+    With the model's logits z, class frequencies pi and adjustment t, p = softmax(z + t log pi), and the loss is
+    -log p_y (Menon et al. 2021, https://arxiv.org/abs/2007.07314, equation 10). So p is the probability where classes
+    are as frequent as pi, and z, freed of the prior, that where all are alike. The decision is argmax_k(z_k + o_k):
+    offsets o of 0 make the balanced error least, o = t log pi all errors alike; what is between is a choice, to be made
+    on patients that are neither learnt from nor tested on.
+
+    Args:
+      class_names: K names; metrics are called after them.
+      prior: pi, frequencies in the training split, in any unit; all alike when empty, which leaves plain cross-entropy.
+      adjustment: t; may be a tracer.
+      offsets: o, [K]; may be tracers; all 0 when empty.
+      inputs_of: the fields of the batch that the model reads.
+      group: the field that tells the patient, for intervals and calibration; examples stand alone where there is none.
+      specificity: at which the sensitivity is told.
+      calibrate: further metrics of a whole split's log p.
+    """
+
+    class_names: tuple[str, ...]
+    prior: Sequence[float] = ()
+    adjustment: float | jax.Array = 1.0
+    offsets: Sequence[float | jax.Array] = ()
+    inputs_of: tuple[str, ...] = ("x",)
+    group: str = "record"
+    specificity: float = 0.95
+    calibrate: Summary | None = None
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        return tuple(batch[name] for name in self.inputs_of)
+
+    def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
+        logits, variables = apply(*self.inputs(batch), train=True, key=key)
+        losses = _of_label(-self._log_probs(logits), batch["label"])
+        correct = (self._decision(logits) == batch["label"]).astype(jnp.float32)
+        return Loss(Mean.of(losses, batch["weight"]), {"accuracy": Mean.of(correct, batch["weight"])}, variables)
+
+    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+        out = self.predict(apply, batch)
+        correct = (out["prediction"] == out["label"]).astype(jnp.float32)
+        metrics: Metrics = {
+            name: Mean.of(x, batch["weight"]) for name, x in (("loss", out["loss"]), ("accuracy", correct))
+        }
+        statistics = {"macro_f1": macro_f1}
+        for k, name in enumerate(self.class_names):
+            statistics |= {f"{name}_sensitivity": Sensitivity(k), f"{name}_ppv": PredictiveValue(k)}
+        for name, statistic in statistics.items():
+            metrics[name] = Confusion.of(
+                out["label"], out["prediction"], len(self.class_names), statistic, batch["weight"]
+            )
+        return metrics
+
+    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+        """`probability` is that of the class decided for; `log_probs` are [B, K]."""
+        logits, _ = apply(*self.inputs(batch))
+        log_probs, prediction = self._log_probs(logits), self._decision(logits)
+        patient = {self.group: batch[self.group]} if self.group in batch else {}
+        return patient | {
+            "label": batch["label"],
+            "prediction": prediction,
+            "probability": jnp.exp(_of_label(log_probs, prediction)),
+            "log_probs": log_probs,
+            "loss": _of_label(-log_probs, batch["label"]),
+        }
+
+    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
+        """The logit of each example's label, [B]."""
+        logits, _ = apply(*self.inputs(batch))
+        return _of_label(logits, batch["label"])
+
+    def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Of each class but the first against all others: areas, with 95 % intervals over patients, and the sensitivity
+        at `specificity`; then the calibration. What is not defined, for want of a class, is left out.
+        """
+        label, log_probs = predictions["label"], predictions["log_probs"]
+        group = predictions.get(self.group)
+        told: dict[str, float] = {}
+        for k, name in list(enumerate(self.class_names))[1:]:
+            rest = np.delete(log_probs, k, axis=1)
+            scores = roc.Scores(log_probs[:, k] - np.logaddexp.reduce(rest, axis=1), label == k)
+            for area, statistic in (("auroc", roc.auroc), ("auprc", roc.average_precision)):
+                low, high = roc.bootstrap(scores, statistic, group)
+                value = statistic(scores.curve())
+                told |= {f"{name}_{area}": value, f"{name}_{area}_low": low, f"{name}_{area}_high": high}
+            at = f"{name}_sensitivity_at_{100 * self.specificity:g}"
+            told[at] = roc.sensitivity_at(scores.curve(), self.specificity)
+        if self.calibrate is not None:
+            told |= self.calibrate(log_probs, label, group)
+        return {name: value for name, value in told.items() if np.isfinite(value)}
+
+    def _log_probs(self, logits: jax.Array) -> jax.Array:
+        return jax.nn.log_softmax(logits + self.adjustment * self._log_prior(logits)[None, :])
+
+    def _log_prior(self, logits: jax.Array) -> jax.Array:
+        prior = jnp.asarray(self.prior or (1.0,) * logits.shape[-1], jnp.float32)
+        return jnp.log(prior / jnp.sum(prior))
+
+    def _decision(self, logits: jax.Array) -> jax.Array:
+        offsets = jnp.stack([jnp.asarray(o, logits.dtype) for o in self.offsets or (0.0,) * logits.shape[-1]])
+        return jnp.argmax(logits + offsets[None, :], axis=-1)
+
+
+def _of_label(values: jax.Array, label: jax.Array) -> jax.Array:
+    """values[b, label[b]], [B, K] and [B] -> [B]."""
+    return jnp.take_along_axis(values, label[:, None], axis=-1)[:, 0]

@@ -1,0 +1,119 @@
+"""What a score is worth at every threshold: areas under curves, sensitivity at a specificity, and their intervals.
+
+All on the host, of N scores and whether each example is positive. An example may have a weight: a resample of the
+bootstrap is nothing but other weights, so that the scores are sorted once for all resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+
+class Curve(NamedTuple):
+    """Summed weight of the positives and of the negatives at or above each threshold, highest first, from 0 on."""
+
+    true: Float[ndarray, " M"]
+    false: Float[ndarray, " M"]
+
+
+class Scores:
+    """Scores, sorted once; each distinct one is a threshold.
+
+    Args:
+      score: higher means more likely positive.
+      positive: whether it is.
+
+    Example:
+      >>> scores = Scores(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
+      >>> auroc(scores.curve()), round(average_precision(scores.curve()), 3)
+      (0.75, 0.833)
+    """
+
+    def __init__(self, score: Float[ndarray, " N"], positive: Bool[ndarray, " N"]) -> None:
+        self.order = np.argsort(-score, kind="stable")
+        ranked = score[self.order]
+        self.last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # of the examples that share a score
+        self.positive = positive[self.order]
+
+    def curve(self, weight: Float[ndarray, " N"] | None = None) -> Curve:
+        """The curve of the examples; each counts once when `weight` is None."""
+        weight = np.ones(len(self.order)) if weight is None else weight[self.order]
+        true, false = np.cumsum(weight * self.positive), np.cumsum(weight * ~self.positive)
+        return Curve(np.append(0.0, true[self.last]), np.append(0.0, false[self.last]))
+
+
+def auroc(curve: Curve) -> float:
+    """The probability that a positive scores higher than a negative, ties counting half; NaN without both.
+
+    The area under sensitivity over 1 - specificity, by trapezoids (Hanley and McNeil 1982,
+    https://doi.org/10.1148/radiology.143.1.7063747).
+    """
+    total = curve.true[-1] * curve.false[-1]
+    area = np.sum(np.diff(curve.false) * (curve.true[1:] + curve.true[:-1]) / 2)
+    return float(area / total) if total else float("nan")
+
+
+def average_precision(curve: Curve) -> float:
+    """sum_m (R_m - R_(m-1)) P_m: the area under precision over recall, without interpolation; NaN without positives.
+
+    Trapezoids would flatter (Davis and Goadrich 2006, https://doi.org/10.1145/1143844.1143874).
+    """
+    if not curve.true[-1]:
+        return float("nan")
+    counted = (curve.true + curve.false)[1:]
+    precision = np.divide(curve.true[1:], counted, out=np.zeros_like(counted), where=counted > 0)
+    return float(np.sum(np.diff(curve.true) * precision) / curve.true[-1])
+
+
+def sensitivity_at(curve: Curve, specificity: float) -> float:
+    """The highest sensitivity of a threshold at which the specificity is at least what is asked; NaN without both."""
+    if not (curve.true[-1] and curve.false[-1]):
+        return float("nan")
+    allowed = curve.false <= (1 - specificity) * curve.false[-1] * (1 + 1e-12)
+    return float(curve.true[allowed][-1] / curve.true[-1])
+
+
+def bootstrap(
+    scores: Scores,
+    statistic: Callable[[Curve], float],
+    group: Int[ndarray, " N"] | None = None,
+    resamples: int = 200,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The percentile interval of a statistic over resamples of groups with replacement.
+
+    Beats of one patient are alike: intervals over beats would be far too narrow, those over patients are honest (Field
+    and Welsh 2007, https://doi.org/10.1111/j.1467-9868.2007.00593.x). Resamples of which the statistic is NaN are left
+    out.
+
+    Args:
+      scores: the sorted scores.
+      statistic: of a curve.
+      group: the patient of each example; each is its own when None.
+      resamples: how many.
+      level: of confidence.
+      seed: of the resamples.
+
+    Returns:
+      The lower and the upper bound; NaN where no resample has a value.
+
+    Source: Efron 1979, https://doi.org/10.1214/aos/1176344552.
+    """
+    rng = np.random.default_rng(seed)
+    _, member = np.unique(np.arange(len(scores.order)) if group is None else group, return_inverse=True)
+    num_groups = int(member.max()) + 1
+    values = []
+    for _ in range(resamples):
+        times = np.bincount(rng.integers(0, num_groups, num_groups), minlength=num_groups)
+        values.append(statistic(scores.curve(times[member].astype(np.float64))))
+    values = np.array(values)[np.isfinite(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

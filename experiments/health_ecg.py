@@ -1,0 +1,93 @@
+"""Heartbeats: normal, supraventricular, ventricular or a fusion, of patients that were not learnt from.
+
+Run:     python -m experiments.health_ecg --data-dir DIR    (DIR holds PhysioNet's zip; from the network without it)
+         python -m experiments.health_ecg --fold K          (K = 1 to 4: a part of the training records held out)
+Predict: python -m experiments.health_ecg predict lead.csv  (columns mv, and beat: 1 at an R peak; 360 Hz)
+Result:  none yet
+Source:  de Chazal, O'Dwyer and Reilly 2004, https://doi.org/10.1109/TBME.2004.827359; logits adjusted by the prior:
+         Menon et al. 2021, https://arxiv.org/abs/2007.07314
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import optax
+
+import deeplab as dl
+from deeplab.data import ecg
+from deeplab.data.builders.mitbih import FREQUENCIES, MitBihBeats
+from deeplab.models import mlp
+from deeplab.report import cards
+from deeplab.robust import calibration
+
+
+def experiment(
+    fold: Literal[0, 1, 2, 3, 4] = 0,
+    width: int = 64,
+    epochs: int = 10,
+    batch_size: int = 512,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 1e-2,
+    dropout: float = 0.5,
+    noise: float = 1.2,
+    offset_s: float = 0.0,
+    offset_v: float = 0.0,
+    offset_f: float = 0.0,
+) -> dl.Experiment:
+    """Beats of 22 patients to learn from, and of 22 others to test on.
+
+    Args:
+      fold: 0 learns from all of DS1 and tests on DS2; 1 to 4 hold out a part of DS1's records, and test on that.
+      width: units of each of two hidden layers.
+      epochs: passes over the training beats, 99 steps each.
+      batch_size: beats a step.
+      learning_rate: peak of the cosine.
+      weight_decay: of the kernels, times the learning rate.
+      dropout: of the hidden layers.
+      noise: standard deviation of what is added to the features in training.
+      offset_s: added to the logit of S before the decision; likewise
+      offset_v: of V, and
+      offset_f: of F.
+    """
+
+    def prepare(example: dict[str, Any], key: jax.Array | None) -> dict[str, Any]:
+        x = ecg.features(example)
+        x = x if key is None else x + noise * jax.random.normal(key, x.shape)
+        return {"x": x} | {name: example[name] for name in ("label", "record", "weight", "id") if name in example}
+
+    split = "validation" if fold else "test"
+    data = dl.data.Examples(MitBihBeats(fold), batch_size, epochs=epochs, prepare=prepare, eval_split=split)
+    rate = dl.optim.warmup_cosine(learning_rate, data.num_steps)
+    task = dl.tasks.Clinical(
+        data.class_names, FREQUENCIES, offsets=(0.0, offset_s, offset_v, offset_f), calibrate=calibration.summary
+    )
+    return dl.Experiment(
+        data=data,
+        model=dl.models.MLP(num_classes=4, features=(width, width), dropout=dropout),
+        task=task,
+        optimizer=optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only),
+        rules=mlp.RULES,
+        eval_every=data.num_steps // 2,
+        monitor="macro_f1",
+        show=show,
+    )
+
+
+def show(batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> list[cards.Card]:
+    """A beat and the median beat of its record, in mV over ms from the R peak."""
+    made, ms = [], (np.arange(ecg.BEFORE + ecg.AFTER) / ecg.RATE * 1000).round()
+    for i, beat in enumerate(batch["beat"]):
+        label, taken = ("NSVF"[int(predictions[name][i])] for name in ("label", "prediction"))
+        lines = {"record": batch["average"][i], "beat": beat}
+        seconds = int(batch["peak"][i]) / ecg.RATE
+        title = f"{label}" if label == taken else f"{label}, taken for {taken}"
+        place = f"record {batch['record'][i]}, {seconds // 60:.0f} min {seconds % 60:.1f} s, "
+        rhythm = f"{1000 * batch['intervals'][i][-2]:.0f} ms after the last, mean {1000 * batch['usual'][i][0]:.0f}"
+        made.append(cards.card(title, cards.curve(lines, "ms", dict.fromkeys(lines, ms)), caption=place + rhythm))
+    return made
+
+
+if __name__ == "__main__":
+    dl.main(experiment)
