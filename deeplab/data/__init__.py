@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from deeplab.data.builders.arrayrecord import write
     from deeplab.data.builders.image_folder import ImageFolder as image_folder
     from deeplab.data.builders.memory import Arrays as arrays
+    from deeplab.data.builders.movielens_ratings import MovieLensRatings as movielens_ratings
     from deeplab.data.builders.prepared_tfds import PreparedTfds as tfds
     from deeplab.data.builders.prepared_tfds_text import PreparedTfdsText as tfds_text
     from deeplab.data.builders.text_lines import TextLines as text_lines
@@ -33,6 +34,7 @@ _WHERE = {
     "Spec": "base.Spec",
     "Text": "text.Text",
     "arrays": "builders.memory.Arrays",
+    "movielens_ratings": "builders.movielens_ratings.MovieLensRatings",
     "image_folder": "builders.image_folder.ImageFolder",
     "text_lines": "builders.text_lines.TextLines",
     "tfds": "builders.prepared_tfds.PreparedTfds",
@@ -56,6 +58,7 @@ __all__ = [
     "augment",
     "builders",
     "image_folder",
+    "movielens_ratings",
     "order",
     "records",
     "text_lines",

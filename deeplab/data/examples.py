@@ -92,7 +92,9 @@ class Examples(Data):
         return self.builder.open(split, data_dir)
 
     def fetch(self, source: Source, ids: Any) -> Batch:
-        batch = {name: array[ids] for name, array in source.arrays.items()}
+        fields, arrays = self.builder.fields, source.arrays
+        batch = {name: array[ids] for name, array in arrays.items() if fields[name].per is None}
+        batch |= {name: array[batch[index]] for name, array in arrays.items() if (index := fields[name].per)}
         return batch | {"weight": np.ones(len(ids), np.float32), "id": ids.astype(np.int32)}
 
     def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:

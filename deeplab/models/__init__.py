@@ -6,8 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.models import cnn, gpt, mlp, resnet
+    from deeplab.models import autorec, cnn, factorisation, gpt, mlp, resnet
+    from deeplab.models.autorec import AutoRec
     from deeplab.models.cnn import CNN
+    from deeplab.models.factorisation import Factorisation
     from deeplab.models.gpt import GPT
     from deeplab.models.mlp import MLP
     from deeplab.models.resnet import ResNet
