@@ -6,17 +6,49 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.models import autorec, cnn, factorisation, gpt, mlp, resnet
+    from deeplab.models import autorec, cnn, factorisation, gpt, mlp, neumf, resnet, sasrec, two_tower
     from deeplab.models.autorec import AutoRec
     from deeplab.models.cnn import CNN
     from deeplab.models.factorisation import Factorisation
     from deeplab.models.gpt import GPT
     from deeplab.models.mlp import MLP
+    from deeplab.models.neumf import NeuMF
     from deeplab.models.resnet import ResNet
+    from deeplab.models.sasrec import SASRec
+    from deeplab.models.two_tower import TwoTower
 
-_HOMES = {"CNN": "cnn", "GPT": "gpt", "MLP": "mlp", "ResNet": "resnet"}
+_HOMES = {
+    "AutoRec": "autorec",
+    "CNN": "cnn",
+    "Factorisation": "factorisation",
+    "GPT": "gpt",
+    "MLP": "mlp",
+    "NeuMF": "neumf",
+    "ResNet": "resnet",
+    "SASRec": "sasrec",
+    "TwoTower": "two_tower",
+}
 
-__all__ = ["CNN", "GPT", "MLP", "ResNet", "cnn", "gpt", "mlp", "resnet"]
+__all__ = [
+    "AutoRec",
+    "CNN",
+    "Factorisation",
+    "GPT",
+    "MLP",
+    "NeuMF",
+    "ResNet",
+    "SASRec",
+    "TwoTower",
+    "autorec",
+    "cnn",
+    "factorisation",
+    "gpt",
+    "mlp",
+    "neumf",
+    "resnet",
+    "sasrec",
+    "two_tower",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Real
 
-from deeplab.nn.embedding import Embedding, padded
+from deeplab.nn.tables import Embedding, padded
 
 MIDDLE, HALF = 3.0, 2.0  # of the scale from 1 to 5, so that what layers read is in [-1, 1]
 

@@ -3,15 +3,25 @@
 from deeplab.tasks.base import Apply, Loss, Mean, Metrics, Perplexity, Summarizes, Task
 from deeplab.tasks.classification import Classification
 from deeplab.tasks.language import LanguageModelling
+from deeplab.tasks.objectives import BinaryCrossEntropy, InBatchSoftmax, SampledSoftmax, Softmax
+from deeplab.tasks.ranking import Ranking
+from deeplab.tasks.rating import RatingPrediction, RootMean
 
 __all__ = [
     "Apply",
+    "BinaryCrossEntropy",
     "Classification",
+    "InBatchSoftmax",
     "LanguageModelling",
     "Loss",
     "Mean",
     "Metrics",
     "Perplexity",
+    "Ranking",
+    "RatingPrediction",
+    "RootMean",
+    "SampledSoftmax",
+    "Softmax",
     "Summarizes",
     "Task",
 ]
