@@ -9,12 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.data import augment, builders, order, records, vocab
+    from deeplab.data import augment, builders, interactions, order, records, vocab
     from deeplab.data.base import Batch, Data, Source, Spec
     from deeplab.data.builders.arrayrecord import write
     from deeplab.data.builders.held_out import HeldOut as held_out
     from deeplab.data.builders.image_folder import ImageFolder as image_folder
     from deeplab.data.builders.memory import Arrays as arrays
+    from deeplab.data.builders.movielens_ratings import MovieLensRatings as movielens_ratings
     from deeplab.data.builders.prepared_tfds import PreparedTfds as tfds
     from deeplab.data.builders.prepared_tfds_text import PreparedTfdsText as tfds_text
     from deeplab.data.builders.text_lines import TextLines as text_lines
@@ -35,13 +36,14 @@ _WHERE = {
     "Text": "text.Text",
     "arrays": "builders.memory.Arrays",
     "held_out": "builders.held_out.HeldOut",
+    "movielens_ratings": "builders.movielens_ratings.MovieLensRatings",
     "image_folder": "builders.image_folder.ImageFolder",
     "text_lines": "builders.text_lines.TextLines",
     "tfds": "builders.prepared_tfds.PreparedTfds",
     "tfds_text": "builders.prepared_tfds_text.PreparedTfdsText",
     "write": "builders.arrayrecord.write",
 }
-_MODULES = ("augment", "builders", "order", "records", "vocab")
+_MODULES = ("augment", "builders", "interactions", "order", "records", "vocab")
 
 __all__ = [
     "Augment",
@@ -59,6 +61,8 @@ __all__ = [
     "builders",
     "held_out",
     "image_folder",
+    "interactions",
+    "movielens_ratings",
     "order",
     "records",
     "text_lines",

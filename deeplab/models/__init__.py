@@ -6,27 +6,52 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.models import cnn, dlinear, gpt, lstm_forecaster, mlp, patchtst, resnet, resnet1d, tcn
+    from deeplab.models import (
+        autorec,
+        cnn,
+        dlinear,
+        factorisation,
+        gpt,
+        lstm_forecaster,
+        mlp,
+        neumf,
+        patchtst,
+        resnet,
+        resnet1d,
+        sasrec,
+        tcn,
+        two_tower,
+    )
+    from deeplab.models.autorec import AutoRec
     from deeplab.models.cnn import CNN
     from deeplab.models.dlinear import DLinear
+    from deeplab.models.factorisation import Factorisation
     from deeplab.models.gpt import GPT
     from deeplab.models.lstm_forecaster import LSTMForecaster
     from deeplab.models.mlp import MLP
+    from deeplab.models.neumf import NeuMF
     from deeplab.models.patchtst import PatchTST
     from deeplab.models.resnet import ResNet
     from deeplab.models.resnet1d import ResNet1D
+    from deeplab.models.sasrec import SASRec
     from deeplab.models.tcn import TCN
+    from deeplab.models.two_tower import TwoTower
 
 _HOMES = {
+    "AutoRec": "autorec",
     "CNN": "cnn",
     "DLinear": "dlinear",
+    "Factorisation": "factorisation",
     "GPT": "gpt",
     "LSTMForecaster": "lstm_forecaster",
     "MLP": "mlp",
+    "NeuMF": "neumf",
     "PatchTST": "patchtst",
     "ResNet": "resnet",
     "ResNet1D": "resnet1d",
+    "SASRec": "sasrec",
     "TCN": "tcn",
+    "TwoTower": "two_tower",
 }
 
 __all__ = [
@@ -34,20 +59,30 @@ __all__ = [
     "GPT",
     "MLP",
     "TCN",
+    "AutoRec",
     "DLinear",
+    "Factorisation",
     "LSTMForecaster",
+    "NeuMF",
     "PatchTST",
     "ResNet",
     "ResNet1D",
+    "SASRec",
+    "TwoTower",
+    "autorec",
     "cnn",
     "dlinear",
+    "factorisation",
     "gpt",
     "lstm_forecaster",
     "mlp",
+    "neumf",
     "patchtst",
     "resnet",
     "resnet1d",
+    "sasrec",
     "tcn",
+    "two_tower",
 ]
 
 

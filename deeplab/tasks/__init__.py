@@ -5,17 +5,27 @@ from deeplab.tasks.classification import Classification
 from deeplab.tasks.clinical import Clinical
 from deeplab.tasks.forecast import Forecasting
 from deeplab.tasks.language import LanguageModelling
+from deeplab.tasks.objectives import BinaryCrossEntropy, InBatchSoftmax, SampledSoftmax, Softmax
+from deeplab.tasks.ranking import Ranking
+from deeplab.tasks.rating import RatingPrediction, RootMean
 
 __all__ = [
     "Apply",
+    "BinaryCrossEntropy",
     "Classification",
     "Clinical",
     "Forecasting",
+    "InBatchSoftmax",
     "LanguageModelling",
     "Loss",
     "Mean",
     "Metrics",
     "Perplexity",
+    "Ranking",
+    "RatingPrediction",
+    "RootMean",
+    "SampledSoftmax",
+    "Softmax",
     "Summarizes",
     "Task",
 ]

@@ -107,3 +107,42 @@ def test_right_examples_are_not():
 def test_an_unknown_set_names_the_nearest():
     with pytest.raises(UserError, match="no example data set 'nonsense'"):
         builders.example_set("nonsense")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Visits(ExampleSet):
+    """Six visits of three patients, whose age is kept once each."""
+
+    age: np.ndarray
+    name: str = "visits"
+    version: str = "1.0.0"
+    citation: str = ""
+    cached: ClassVar[bool] = False
+
+    @property
+    def splits(self):
+        return {"train": 6}
+
+    @property
+    def fields(self):
+        return {"patient": Field((), "int32", below=3), "age": Field((), "float32", per="patient")}
+
+    def read(self, split, content):
+        return {"patient": np.array([0, 2, 1, 2, 0, 1], np.int32), "age": self.age}
+
+
+def test_a_field_per_index_is_the_row_of_its_table():
+    visits = Examples(Visits(np.array([40, 50, 60], np.float32)), batch_size=6, epochs=1)
+    source = visits.open("train")
+    on_host = visits.fetch(source, np.arange(6))
+    on_device = jax.jit(lambda arrays: visits.fetch(dataclasses.replace(source, arrays=arrays), jnp.arange(6)))
+    assert on_host["age"].tolist() == on_device(dict(source.arrays))["age"].tolist() == [40, 60, 50, 60, 40, 50]
+    assert visits.spec()["age"].shape == (6,)
+    twin = visits.synthetic(batch_size=4)
+    assert twin.open("train").arrays["age"].shape == (3,)
+    assert next(twin.batches("train"))["age"].shape == (4,)
+
+
+def test_a_table_has_a_row_for_each_value_of_its_index():
+    with pytest.raises(UserError, match=r"'age' .* is float32\[6\], expected float32\[3\]"):
+        Visits(np.ones(6, np.float32)).open("train")

@@ -11,6 +11,7 @@ from deeplab.data.builders.digits import DIGITS
 from deeplab.data.builders.examples import ExampleSet
 from deeplab.data.builders.idx import FASHION_MNIST, MNIST
 from deeplab.data.builders.mitbih import MITBIH_BEATS
+from deeplab.data.builders.movielens_sequences import MOVIELENS_SEQUENCES
 from deeplab.data.builders.series import ETT_H1
 from deeplab.data.builders.stdlib import PYTHON_STDLIB
 from deeplab.data.builders.tiny_shakespeare import TINY_SHAKESPEARE
@@ -33,20 +34,12 @@ __all__ = [
 IMAGE_SETS: Mapping[str, ImageSet] = {
     s.name: s
     for s in (
-        DIGITS,
-        FASHION_MNIST,
-        MNIST,
+        PYTHON_STDLIB,
+        TINY_SHAKESPEARE,
     )
 }
 TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB)}
-EXAMPLE_SETS: Mapping[str, ExampleSet] = {
-    s.name: s
-    for s in (
-        BREAST_CANCER,
-        ETT_H1,
-        MITBIH_BEATS,
-    )
-}
+EXAMPLE_SETS: Mapping[str, ExampleSet] = {s.name: s for s in (MOVIELENS_SEQUENCES,)}
 
 _Set = TypeVar("_Set")
 

@@ -25,12 +25,27 @@ class Field(NamedTuple):
       dtype: NumPy's name.
       low: the least value of an integer.
       below: integers are less than this: a label or an index that is not gives a silent NaN on the device.
+      per: kept once for each value of this index field, not once an example: a user's history beside the user's
+        number. The array of a split is then a table, [its `below`, *shape], and an example holds its row.
     """
 
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
     low: int = 0
     below: int | None = None
+    per: str | None = None
+
+
+def num_rows(fields: Mapping[str, Field], name: str, size: int) -> int:
+    """Rows of a field's array in a split of `size` examples; of a table, its index's bound.
+
+    Example:
+      >>> fields = {"user": Field((), "int32", below=944), "age": Field((), per="user")}
+      >>> num_rows(fields, "user", 80_000), num_rows(fields, "age", 80_000)
+      (80000, 944)
+    """
+    index = fields[name].per
+    return size if index is None else int(fields[index].below or 0)
 
 
 class ExampleSet(abc.ABC):
@@ -72,6 +87,7 @@ class ExampleSet(abc.ABC):
     def check(self, split: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Raises UserError unless the arrays are what `fetch` needs; called once, when they are read."""
         check_examples(self, split, arrays)
+        """The arrays of `fields`, each [N, ...] (or a table, see `Field.per`), in an order that never changes."""
 
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
         """The split as arrays: memory-mapped, decoded once and kept in the cache."""
@@ -126,7 +142,7 @@ class SyntheticExamples(ExampleSet):
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         size = self.splits[split]
         rng = np.random.default_rng(size)
-        return {name: _made_up(rng, field, size) for name, field in self.fields.items()}
+        return {name: _made_up(rng, field, num_rows(self.fields, name, size)) for name, field in self.fields.items()}
 
 
 def _made_up(rng: np.random.Generator, field: Field, size: int) -> np.ndarray:
@@ -160,12 +176,12 @@ def check_examples(dataset: ExampleSet, split: str, arrays: Mapping[str, np.ndar
     if arrays.keys() != dataset.fields.keys():
         raise UserError(f"{where} was read as {sorted(arrays)}, expected {sorted(dataset.fields)}")
     for name, field in dataset.fields.items():
-        array = arrays[name]
-        if array.shape != (size, *field.shape) or array.dtype != np.dtype(field.dtype):
-            given, expected = f"{array.dtype}{list(array.shape)}", f"{field.dtype}{[size, *field.shape]}"
+        array, rows = arrays[name], num_rows(dataset.fields, name, size)
+        if array.shape != (rows, *field.shape) or array.dtype != np.dtype(field.dtype):
+            given, expected = f"{array.dtype}{list(array.shape)}", f"{field.dtype}{[rows, *field.shape]}"
             raise UserError(f"{name!r} of {where} is {given}, expected {expected}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            bad = np.flatnonzero(~np.isfinite(array.reshape(size, -1)).all(axis=1))
+            bad = np.flatnonzero(~np.isfinite(array.reshape(rows, -1)).all(axis=1))
             raise UserError(f"{name!r} of example {bad[0]} in {where} is not finite ({len(bad)} such examples)")
         if array.dtype.kind in "iu" and (field.below is not None or field.low):
             wrong = (array < field.low) | (array >= field.below if field.below is not None else False)

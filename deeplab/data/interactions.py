@@ -1,0 +1,91 @@
+"""From what users did to questions about it: for `Examples(prepare=...)`."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from deeplab.data.examples import Example, Prepare
+
+Scalar = float | jax.Array
+
+
+def hide_ratings(most: Scalar = 0.4, forget_user: Scalar = 0.0) -> Prepare:
+    """In training, hides a part of a user's ratings and asks for these: `known` and `rating`, [V] each, share none.
+
+    Each rating is hidden with a probability that is drawn anew, for each user and step, from 0 to `most`. So what is
+    asked for is never among what is known, as in an evaluation, which this leaves as it is.
+
+    Args:
+      most: may be a tracer.
+      forget_user: the probability that a user is taken for user 0, of whom nothing but their ratings is known: those
+        who are not of the training set are judged so.
+
+    Source: Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders",
+      https://doi.org/10.1145/1390156.1390294.
+    """
+
+    def prepare(example: Example, key: jax.Array | None) -> Example:
+        if key is None:
+            return example
+        share_key, hide_key, forget_key = jax.random.split(key, 3)
+        ratings = example["rating"]
+        hidden = jax.random.uniform(hide_key, ratings.shape) < most * jax.random.uniform(share_key)
+        known, rating = jnp.where(hidden, 0, ratings), jnp.where(hidden, ratings, 0)
+        return example | {"known": known, "rating": rating} | _forget(example, forget_key, forget_user)
+
+    return prepare
+
+
+def next_items(length: int, num_places: int | None = None, forget_user: Scalar = 0.0) -> Prepare:
+    """Asks what came next: a window of a user's sequence, and places within it.
+
+    Reads `sequence` [S] (oldest first, then zeros) and `target` (what came next). Adds `history` [T], a window of the
+    sequence, then zeros; `places` [P], at each of which the items up to it are known; and `targets` [P], the items
+    that followed, 0 where none did. In training the window is one of the user's at random, `target` at its end; in an
+    evaluation it is the last, and asked is the last place alone, P = 1. `seen` [V] are the items of the sequence, and
+    number 0: those that no list offers.
+
+    Args:
+      length: T.
+      num_places: P in training, drawn without repetition; every place of the window when None.
+      forget_user: the probability that a user is taken for user 0.
+
+    Example (after the films 5 and 6 came 7):
+      >>> example = {"sequence": jnp.array([5, 6, 0]), "target": jnp.array(7), "count": jnp.zeros(9)}
+      >>> out = next_items(length=3)(example, None)
+      >>> out["history"].tolist(), out["places"].tolist(), out["targets"].tolist()
+      ([5, 6, 0], [1], [7])
+    """
+
+    def prepare(example: Example, key: jax.Array | None) -> Example:
+        sequence = example["sequence"].astype(jnp.int32)
+        size = jnp.sum(sequence > 0)
+        seen = jnp.zeros(example["count"].shape, bool).at[sequence].set(True).at[0].set(True)
+        if key is None:
+            history = _window(sequence, jnp.maximum(size - length, 0), length)
+            asked = {"history": history, "places": jnp.maximum(jnp.minimum(size, length) - 1, 0)[None]}
+            return example | {"seen": seen} | asked | {f"{k}s": example[k][None] for k in ("target",) if k in example}
+        window_key, place_key, forget_key = jax.random.split(key, 3)
+        start = jax.random.randint(window_key, (), 0, jnp.maximum(size - length, 0) + 1)
+        whole = jnp.pad(sequence, (0, 1)).at[size].set(example["target"])  # [S + 1]
+        follow = _window(whole, start + 1, length)
+        history = jnp.where(follow > 0, _window(whole, start, length), 0)
+        places = jnp.arange(length)
+        if num_places is not None:
+            order = jnp.where(follow > 0, jax.random.uniform(place_key, (length,)), -1.0)
+            places = jax.lax.top_k(order, num_places)[1]
+        asked = {"history": history, "places": places, "targets": follow[places], "seen": seen}
+        return example | asked | _forget(example, forget_key, forget_user)
+
+    return prepare
+
+
+def _window(sequence: jax.Array, start: jax.Array, length: int) -> jax.Array:
+    return jax.lax.dynamic_slice_in_dim(jnp.pad(sequence, (0, length)), start, length)
+
+
+def _forget(example: Example, key: jax.Array, probability: Scalar) -> Example:
+    """User 0 instead of the example's, with this probability."""
+    forgotten = jax.random.uniform(key) < probability
+    return {name: jnp.where(forgotten, 0, example[name]) for name in ("user", "profile") if name in example}

@@ -1,0 +1,98 @@
+"""Neural collaborative filtering: users and items by their numbers alone.
+
+He et al. 2017, https://arxiv.org/abs/1708.05031. Rendle et al. 2020, "Neural collaborative filtering vs. matrix
+factorization revisited", https://arxiv.org/abs/2005.09683, find that a well-regularised product does as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int
+
+from deeplab.nn.retrieval import Candidates
+from deeplab.nn.tables import Embedding
+
+# He et al. 2017, sections 4.3 and 4.4: 8 to 64 predictive factors, three hidden layers that halve the width each.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "test": {"factors": 4},
+    **{f"{factors}": {"factors": factors, "num_layers": 3} for factors in (8, 16, 32, 64)},
+}
+
+RULES = (
+    (r"embedding$", P("model", None)),  # [V, D], rows padded
+    (r"hidden\d+/kernel", P(None, "model")),
+    (r"hidden\d+/bias", P("model")),
+)
+
+
+class NeuMF(nn.Module):
+    """score = w . [p_u * q_i ; MLP([p'_u ; q'_i])]: a generalised product beside a network.
+
+    The network's layers halve: 2^(L-1) F units down to F. Row 0 of the users is whoever is not known; it learns from
+    the users that `next_items(forget_user=...)` makes unknown, and is the average of them.
+
+    Args:
+      num_users: with user 0.
+      num_items: V, with item 0.
+      factors: F.
+      num_layers: L, of the network.
+      dropout: probability that a factor or a hidden unit is dropped in training; may be a tracer.
+
+    Example:
+      >>> model = NeuMF(num_users=5, num_items=7, factors=4)
+      >>> (scores,), _ = model.init_with_output(jax.random.key(0), jnp.array([1, 2]), jnp.arange(7))
+      >>> scores.shape
+      (2, 1, 7)
+    """
+
+    num_users: int
+    num_items: int
+    factors: int = 32
+    num_layers: int = 2
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self, user: Int[Array, B], *candidates: Candidates, train: bool = False
+    ) -> tuple[
+        Float[
+            Array,
+            (
+                B  # P C
+            ),
+        ],
+        ...,
+    ]:
+        """For each set of candidates, their scores; P is 1 unless the candidates are those of places."""
+        F, widest = self.factors, self.factors * 2 ** (self.num_layers - 1)
+        p = Embedding(self.num_users, F, name="product_user")(user)[:, None, None]  # [B, 1, 1, F]
+        network_user = Embedding(self.num_users, widest, name="network_user")(user)
+        # W [p' ; q'] = W_p p' + W_q q': the first layer's sum is made for each pair, and not its two products.
+        of_user = nn.Dense(widest, name="hidden1")(network_user)[:, None, None]
+        of_item = nn.Dense(widest, use_bias=False, name="hidden1_item")
+        product_item = Embedding(self.num_items, F, name="product_item")
+        network_item = Embedding(self.num_items, widest, name="network_item")
+        hidden = [nn.Dense(widest // 2**i, name=f"hidden{i + 1}") for i in range(1, self.num_layers)]
+        drop = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
+        out = nn.Dense(1, name="out")
+
+        def scores(
+            items: Candidates,
+        ) -> Float[
+            Array,
+            (
+                B  # P C
+            ),
+        ]:
+            shape = (1,) * (3 - items.ndim) + items.shape if items.ndim != 2 else (len(items), 1, items.shape[1])
+            ids = items.reshape(shape)  # [#B, #P, C]
+            x = nn.relu(of_user + of_item(network_item(ids)))
+            for layer in hidden:
+                x = nn.relu(layer(drop(x)))
+            return out(drop(jnp.concatenate([p * product_item(ids), x], axis=-1)))[..., 0]
+
+        return tuple(scores(items) for items in candidates)

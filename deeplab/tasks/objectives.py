@@ -1,0 +1,149 @@
+"""Losses of retrieval: the item that followed, against items that did not.
+
+An objective draws negatives and compares the scores. Batches are those of `deeplab.data.interactions.next_items`:
+`targets` [B, P], `seen` [B, V] and `count` [B, V], how often each item occurs in training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from deeplab.tasks.base import Batch
+
+_NEVER = -1e9  # as a logit
+
+
+class Objective(Protocol):
+    """How a retrieval model learns."""
+
+    def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, C] | Int[Array, "B C"]:
+        """Items to compare with, the same for all examples or drawn for each: an example's by its own `id`."""
+        ...
+
+    def losses(
+        self,
+        own: Float[Array, "B P"],
+        other: Float[
+            Array,
+            (
+                B  # P C
+            ),
+        ],
+        items: Array,
+        batch: Batch,
+    ) -> Float[Array, "B P"]:
+        """From the scores of the targets and of the negatives `items`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Softmax:
+    """Cross-entropy over all items but number 0: -s_i + log sum_j exp(s_j)."""
+
+    def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, C]:
+        return jnp.arange(1, batch["seen"].shape[-1])
+
+    def losses(self, own: Array, other: Array, items: Array, batch: Batch) -> Array:
+        return jax.nn.logsumexp(other, axis=-1) - own
+
+
+@dataclasses.dataclass(frozen=True)
+class SampledSoftmax:
+    """Cross-entropy over the target and N items that are drawn from a proposal q.
+
+    -s_i + log(exp(s_i) + sum over drawn j != i of exp(s_j) / (N q_j)): the sum's expectation is that of the whole
+    softmax, whatever q is. With q_j ~ (1 + count_j)^power, power 0 is uniform and 1 the items' own frequency.
+
+    Args:
+      num_negatives: N, with repetition; an example's places share them.
+      power: may be a tracer.
+
+    Source: Bengio and Senecal 2008, https://doi.org/10.1109/TNN.2007.912312.
+    """
+
+    num_negatives: int = 128
+    power: float = 0.0
+
+    def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, "B C"]:
+        return draw(jnp.exp(self._log_proposal(batch)), batch["id"], self.num_negatives, key)
+
+    def losses(self, own: Array, other: Array, items: Array, batch: Batch) -> Array:
+        corrected = other - (jnp.log(self.num_negatives) + self._log_proposal(batch)[items])[:, None]
+        corrected = jnp.where(items[:, None] == batch["targets"][..., None], _NEVER, corrected)  # [B, P, C]
+        return jnp.logaddexp(own, jax.nn.logsumexp(corrected, axis=-1)) - own
+
+    def _log_proposal(self, batch: Batch) -> Float[Array, V]:
+        weight = self.power * jnp.log1p(batch["count"][0].astype(jnp.float32))
+        return jax.nn.log_softmax(weight.at[0].set(-jnp.inf))  # item 0 is none
+
+
+@dataclasses.dataclass(frozen=True)
+class InBatchSoftmax:
+    """Cross-entropy over the targets of the whole batch, which a retrieval model has at hand.
+
+    Popular items are often another's target, so that plain cross-entropy would push them down. With q_j the item's
+    share of all targets: -(s_i - log q_i) + log sum_j exp(s_j - log q_j), over i and the others' j != i.
+
+    Args:
+      correction: 1 for the correction by log q, 0 without; may be a tracer.
+
+    Source: Yi et al. 2019, https://doi.org/10.1145/3298689.3346996, equations 3 to 5.
+    """
+
+    correction: float = 1.0
+
+    def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, C]:
+        return batch["targets"].reshape(-1)
+
+    def losses(self, own: Array, other: Array, items: Array, batch: Batch) -> Array:
+        count, targets = batch["count"][0].astype(jnp.float32), batch["targets"]
+        log_share = self.correction * jnp.log(jnp.maximum(count, 1.0) / jnp.maximum(jnp.sum(count), 1.0))
+        real = (batch["weight"][:, None] > 0) & (targets > 0)
+        usable = real.reshape(-1)[None, None] & (items[None, None] != targets[..., None])
+        others = jnp.where(usable, other - log_share[items][None, None], _NEVER)  # [B, P, B*P]
+        own = own - log_share[targets]
+        return jnp.logaddexp(own, jax.nn.logsumexp(others, axis=-1)) - own
+
+
+@dataclasses.dataclass(frozen=True)
+class BinaryCrossEntropy:
+    """-log sigmoid(s_i) - n mean_j log sigmoid(-s_j), over items j that the user has not seen.
+
+    Args:
+      num_negatives: drawn uniformly for each example; those that were seen count for nothing.
+      ratio: n, negatives to a positive; may be a tracer.
+
+    Source: He et al. 2017, https://arxiv.org/abs/1708.05031, section 3.1.1.
+    """
+
+    num_negatives: int = 128
+    ratio: float = 4.0
+
+    def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, "B C"]:
+        possible = (jnp.arange(batch["seen"].shape[-1]) > 0).astype(jnp.float32)
+        return draw(possible, batch["id"], self.num_negatives, key)
+
+    def losses(self, own: Array, other: Array, items: Array, batch: Batch) -> Array:
+        seen = jnp.take_along_axis(batch["seen"], items, axis=1)[:, None]
+        unseen = ~seen & (items[:, None] != batch["targets"][..., None])  # [B, P, C]
+        mean = jnp.sum(jnp.where(unseen, jax.nn.softplus(other), 0), axis=-1) / jnp.maximum(jnp.sum(unseen, axis=-1), 1)
+        return jax.nn.softplus(-own) + self.ratio * mean
+
+
+def draw(proposal: Float[Array, V], ids: Int[Array, B], count: int, key: jax.Array) -> Int[Array, "B C"]:
+    """Items with these relative probabilities, with repetition, for each example by `fold_in(key, id)`.
+
+    Example:
+      >>> draw(jnp.array([0.0, 1.0, 0.0]), jnp.array([5, 9]), 2, jax.random.key(0)).tolist()
+      [[1, 1], [1, 1]]
+    """
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, ids)
+    cumulative = jnp.cumsum(proposal)
+    # 1 - u is in (0, 1]: the first item whose cumulative probability reaches it has some of its own.
+    levels = 1 - jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
+    return jnp.searchsorted(cumulative, levels * cumulative[-1], side="left")

@@ -1,0 +1,105 @@
+"""Which item comes next."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from deeplab.tasks import ranks
+from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
+from deeplab.tasks.objectives import Objective
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """Learns by an objective, and is evaluated by where the item that came next stands in a list.
+
+    The list is of all items that the user has not seen. Beside it, because much of the literature reports nothing
+    else: the same in a list of `num_sampled` of them, drawn uniformly, for each example the same in every evaluation.
+    It can order models otherwise (Krichene and Rendle 2020, https://doi.org/10.1145/3394486.3403226).
+
+    Batches are those of `deeplab.data.interactions.next_items`. A model is called with the fields that it reads and
+    with sets of candidates, and returns the scores [B, P, C] of each (or [B, 1, C], where they do not depend on the
+    place). In an evaluation `loss` is the cross-entropy over the list, whatever the objective.
+
+    Args:
+      objective: see `deeplab.tasks.objectives`.
+      inputs_from: the fields that the model reads.
+      cutoff: K of HR@K and NDCG@K, and the length of the list that `predict` gives.
+      num_sampled: items beside the target in the short list.
+    """
+
+    objective: Objective
+    inputs_from: tuple[str, ...] = ("history", "places")
+    cutoff: int = 10
+    num_sampled: int = 100
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """What the model reads, and all items as candidates."""
+        return (*self._read(batch), jnp.arange(batch["seen"].shape[-1]))
+
+    def _read(self, batch: Batch) -> tuple[Any, ...]:
+        return tuple(batch[name] for name in self.inputs_from)
+
+    def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
+        draw_key, dropout_key = jax.random.split(key)
+        items = self.objective.negatives(batch, draw_key)
+        candidates = batch["targets"][..., None], items
+        (own, other), variables = apply(*self._read(batch), *candidates, train=True, key=dropout_key)
+        losses = self.objective.losses(own[..., 0], other, items, batch)
+        return Loss(Mean.of(losses, batch["weight"][:, None] * (batch["targets"] > 0)), {}, variables)
+
+    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+        scores, target, offered = self._list(apply, batch)
+        place = ranks.rank(scores, target, offered)
+        short = ranks.rank(scores, target, self._sampled(batch, offered))
+        k = self.cutoff
+        values = {
+            "loss": _cross_entropy(scores, target, offered),
+            f"hr@{k}": ranks.hit_rate(place, k),
+            f"ndcg@{k}": ranks.ndcg(place, k),
+            "mrr": ranks.reciprocal(place),
+            "auc": ranks.auc(scores, target, offered),
+            f"hr@{k} sampled": ranks.hit_rate(short, k),
+            f"ndcg@{k} sampled": ranks.ndcg(short, k),
+        }
+        return {name: Mean.of(value, batch["weight"]) for name, value in values.items()}
+
+    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+        """The first items of the list as `top` [B, K], and `rank`, `loss`, `num_known` (items seen), [B] each."""
+        scores, target, offered = self._list(apply, batch)
+        return {
+            "rank": ranks.rank(scores, target, offered),
+            "top": jax.lax.top_k(jnp.where(offered, scores, -jnp.inf), self.cutoff)[1],
+            "num_known": jnp.sum(batch["seen"], axis=-1) - 1,  # item 0 is always among them
+            "loss": _cross_entropy(scores, target, offered),
+        }
+
+    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
+        """The score of each example's target, [B]."""
+        scores, target, _ = self._list(apply, batch)
+        return jnp.take_along_axis(scores, target[:, None], axis=-1)[:, 0]
+
+    def _list(self, apply: Apply, batch: Batch) -> tuple[Float[Array, "B V"], Array, Bool[Array, "B V"]]:
+        """The scores of all items at the last place, the target, and which items are offered."""
+        (scores,), _ = apply(*self.inputs(batch))
+        return scores[:, -1], batch["targets"][:, -1], ~batch["seen"]
+
+    def _sampled(self, batch: Batch, offered: Bool[Array, "B V"]) -> Bool[Array, "B V"]:
+        """`num_sampled` of the offered items other than the target, drawn without repetition, by the example's id."""
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), batch["id"])
+        order = jax.vmap(lambda key: jax.random.uniform(key, offered.shape[1:]))(keys)
+        other = offered & (jnp.arange(offered.shape[1])[None] != batch["targets"][:, -1:])
+        order = jnp.where(other, order, -1.0)
+        least = jax.lax.top_k(order, self.num_sampled)[0][:, -1:]
+        return other & (order >= least)
+
+
+def _cross_entropy(scores: Array, target: Array, offered: Array) -> Float[Array, B]:
+    listed = offered | (jnp.arange(scores.shape[-1])[None] == target[:, None])
+    own = jnp.take_along_axis(scores, target[:, None], axis=-1)[:, 0]
+    return jax.nn.logsumexp(jnp.where(listed, scores, -jnp.inf), axis=-1) - own

@@ -1,0 +1,98 @@
+"""Ratings: numbers that a user gives to items."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RootMean:
+    """Square root of a weighted mean, such as the RMSE; merged before the root is taken.
+
+    Example:
+      >>> (RootMean(8.0, 1.0) + RootMean(0.0, 1.0)).compute()
+      2.0
+    """
+
+    total: Any
+    count: Any
+
+    def __add__(self, other: RootMean) -> RootMean:
+        return type(self)(self.total + other.total, self.count + other.count)
+
+    def compute(self) -> float:
+        """The value; NaN when nothing was counted."""
+        return Mean(self.total, self.count).compute() ** 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class RatingPrediction:
+    """Mean squared error over ratings: each counts the same, however many its user has given.
+
+    A batch holds `rating`, [B, V]: what is to be told, 0 where there is none; and what the model reads, of which
+    `known`, [B, V], are the user's other ratings. Evaluations clip what the model says to the scale; training does
+    not, as a clipped error has no gradient.
+
+    Args:
+      inputs_from: the fields that the model reads.
+      low: the scale's least rating.
+      high: its greatest.
+      num_best: items in the list of a prediction.
+    """
+
+    inputs_from: tuple[str, ...] = ("user", "known", "profile", "films")
+    low: float = 1.0
+    high: float = 5.0
+    num_best: int = 10
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        return tuple(batch[name] for name in self.inputs_from)
+
+    def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
+        told, variables = apply(*self.inputs(batch), train=True, key=key)
+        squared = Mean.of((told - batch["rating"]) ** 2, _weight(batch))
+        return Loss(squared, {"rmse": RootMean(squared.total, squared.count)}, variables)
+
+    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+        told, _ = apply(*self.inputs(batch))
+        error, weight = jnp.clip(told, self.low, self.high) - batch["rating"], _weight(batch)
+        squared = Mean.of(error**2, weight)
+        rmse = RootMean(squared.total, squared.count)
+        return {"loss": squared, "rmse": rmse, "mae": Mean.of(jnp.abs(error), weight)}
+
+    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+        """`told` [B, V], clipped; of what the user has not rated, the `top` items and `top_rating`, [B, num_best].
+
+        `loss` is the mean over a user's ratings; `num_known` tells from how many others they were told.
+        """
+        raw, _ = apply(*self.inputs(batch))
+        told = jnp.clip(raw, self.low, self.high)
+        unrated = (batch["known"] == 0) & (jnp.arange(raw.shape[1]) > 0)[None]  # item 0 is none
+        _, top = jax.lax.top_k(jnp.where(unrated, raw, -jnp.inf), self.num_best)
+        rated = (batch["rating"] > 0).astype(jnp.float32)
+        squared = jnp.sum(rated * (told - batch["rating"]) ** 2, axis=1)
+        return {
+            "told": told,
+            "top": top,
+            "top_rating": jnp.take_along_axis(told, top, axis=1),
+            "num_known": jnp.sum(batch["known"] > 0, axis=1),
+            "loss": squared / jnp.maximum(jnp.sum(rated, axis=1), 1.0),
+        }
+
+    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
+        """The mean of what is told of each user's ratings, [B]."""
+        told, _ = apply(*self.inputs(batch))
+        rated = (batch["rating"] > 0).astype(jnp.float32)
+        return jnp.sum(rated * told, axis=1) / jnp.maximum(jnp.sum(rated, axis=1), 1.0)
+
+
+def _weight(batch: Batch) -> jax.Array:
+    """[B, V]: the example's, where there is a rating."""
+    return batch["weight"][:, None] * (batch["rating"] > 0)
