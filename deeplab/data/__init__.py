@@ -9,13 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.data import augment, builders, order, records, vocab
+    from deeplab.data import augment, builders, order, records, vocab, words
     from deeplab.data.base import Batch, Data, Source, Spec
     from deeplab.data.builders.arrayrecord import write
     from deeplab.data.builders.image_folder import ImageFolder as image_folder
     from deeplab.data.builders.memory import Arrays as arrays
     from deeplab.data.builders.prepared_tfds import PreparedTfds as tfds
     from deeplab.data.builders.prepared_tfds_text import PreparedTfdsText as tfds_text
+    from deeplab.data.builders.sentences import Sentences as sentences
     from deeplab.data.builders.text_lines import TextLines as text_lines
     from deeplab.data.examples import Examples, Mix, Prepare
     from deeplab.data.images import Augment, Images
@@ -34,12 +35,13 @@ _WHERE = {
     "Text": "text.Text",
     "arrays": "builders.memory.Arrays",
     "image_folder": "builders.image_folder.ImageFolder",
+    "sentences": "builders.sentences.Sentences",
     "text_lines": "builders.text_lines.TextLines",
     "tfds": "builders.prepared_tfds.PreparedTfds",
     "tfds_text": "builders.prepared_tfds_text.PreparedTfdsText",
     "write": "builders.arrayrecord.write",
 }
-_MODULES = ("augment", "builders", "order", "records", "vocab")
+_MODULES = ("augment", "builders", "order", "records", "vocab", "words")
 
 __all__ = [
     "Augment",
@@ -58,10 +60,12 @@ __all__ = [
     "image_folder",
     "order",
     "records",
+    "sentences",
     "text_lines",
     "tfds",
     "tfds_text",
     "vocab",
+    "words",
     "write",
 ]
 

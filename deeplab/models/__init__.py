@@ -6,15 +6,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.models import cnn, gpt, mlp, resnet
+    from deeplab.models import bilstm, cnn, encoder, gpt, mlp, resnet, text_cnn
+    from deeplab.models.bilstm import BiLSTM
     from deeplab.models.cnn import CNN
+    from deeplab.models.encoder import Encoder
     from deeplab.models.gpt import GPT
     from deeplab.models.mlp import MLP
     from deeplab.models.resnet import ResNet
+    from deeplab.models.text_cnn import TextCNN
 
-_HOMES = {"CNN": "cnn", "GPT": "gpt", "MLP": "mlp", "ResNet": "resnet"}
+_HOMES = {
+    "BiLSTM": "bilstm",
+    "CNN": "cnn",
+    "Encoder": "encoder",
+    "GPT": "gpt",
+    "MLP": "mlp",
+    "ResNet": "resnet",
+    "TextCNN": "text_cnn",
+}
 
-__all__ = ["CNN", "GPT", "MLP", "ResNet", "cnn", "gpt", "mlp", "resnet"]
+__all__ = [
+    "CNN",
+    "GPT",
+    "MLP",
+    "BiLSTM",
+    "Encoder",
+    "ResNet",
+    "TextCNN",
+    "bilstm",
+    "cnn",
+    "encoder",
+    "gpt",
+    "mlp",
+    "resnet",
+    "text_cnn",
+]
 
 
 def __getattr__(name: str) -> Any:

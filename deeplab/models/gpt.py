@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from deeplab.nn.attention import CausalSelfAttention
+from deeplab.nn.transformer import INIT, Block, FeedForward
 
 RULES = (
     (r"token_embedding/embedding", P("model", None)),  # [V, D]
@@ -23,57 +24,6 @@ RULES = (
     (r"(qkv|up)/bias", P("model")),
     (r"(out|down)/kernel", P("model", None)),
 )
-
-_INIT = nn.initializers.normal(0.02)
-
-
-class FeedForward(nn.Module):
-    """D -> 4 D -> D with a GELU between (its tanh form, as in GPT-2).
-
-    Example:
-      >>> FeedForward().init_with_output(jax.random.key(0), jnp.ones((1, 2, 8)))[0].shape
-      (1, 2, 8)
-    """
-
-    expansion: int = 4
-    out_init: jax.nn.initializers.Initializer = _INIT
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        hidden = nn.Dense(self.expansion * x.shape[-1], kernel_init=_INIT, name="up")(x)
-        return nn.Dense(x.shape[-1], kernel_init=self.out_init, name="down")(nn.gelu(hidden))
-
-
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)), with dropout on both branches.
-
-    The residual stream is summed as [(B T), D]. As [B, T, D], XLA's CPU compiler recomputes, for each weight gradient,
-    the whole chain of residual gradients above it: 137 instead of 73 ms of CPU time for the gradient of 4 layers of
-    128, 12 x 64 tokens. Between blocks the two reshapes cancel.
-
-    Args:
-      attention: self-attention, with the arguments of `CausalSelfAttention.__call__`.
-      feed_forward: position by position.
-      dropout: probability that a branch's output is dropped in training; may be a tracer.
-    """
-
-    attention: nn.Module
-    feed_forward: nn.Module
-    dropout: float = 0.0
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "B T D"], train: bool = False, position: int | jax.Array | None = None
-    ) -> Float[Array, "B T D"]:
-        shape = x.shape
-        x = x.reshape(-1, shape[-1])  # B T D -> (B T) D
-        y = self.attention(nn.LayerNorm(epsilon=1e-5, name="norm1")(x).reshape(shape), train, position)
-        y = nn.Dropout(self.dropout, deterministic=not train, name="dropout1")(y)
-        x = x + y.reshape(x.shape)
-        y = self.feed_forward(nn.LayerNorm(epsilon=1e-5, name="norm2")(x).reshape(shape))
-        y = nn.Dropout(self.dropout, deterministic=not train, name="dropout2")(y)
-        return (x + y.reshape(x.shape)).reshape(shape)
-
 
 class GPT(nn.Module):
     """Tokens to the logits of the token after each of them.
@@ -122,8 +72,8 @@ class GPT(nn.Module):
         B, T = tokens.shape
         if self.context < T:
             raise ValueError(f"sequences have {T} tokens, the model's context is {self.context}")
-        embedding = nn.Embed(self.vocab_size, self.width, embedding_init=_INIT, name="token_embedding")
-        places = nn.Embed(self.context, self.width, embedding_init=_INIT, name="position_embedding")
+        embedding = nn.Embed(self.vocab_size, self.width, embedding_init=INIT, name="token_embedding")
+        places = nn.Embed(self.context, self.width, embedding_init=INIT, name="position_embedding")
         x = embedding(tokens) + places((0 if position is None else position) + jnp.arange(T))[None]
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         for i in range(self.num_layers):
@@ -134,7 +84,7 @@ class GPT(nn.Module):
     def _block(self, i: int) -> nn.Module:
         out_init = nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5)
         attention = CausalSelfAttention(
-            self.num_heads, self.context, self.dropout, kernel_init=_INIT, out_init=out_init, parent=None
+            self.num_heads, self.context, self.dropout, kernel_init=INIT, out_init=out_init, parent=None
         )
         feed_forward = FeedForward(out_init=out_init, parent=None)
         return Block(attention, feed_forward, self.dropout, name=f"block{i + 1}")
