@@ -12,11 +12,12 @@ from typing import Literal
 import optax
 
 import deeplab as dl
-from deeplab.models import encoder, text_cnn
+from deeplab.models import bilstm, encoder, text_cnn
 from deeplab.report import cards
 
 _MODELS = {
-    "cnn": (functools.partial(dl.models.TextCNN, windows=(1, 2, 3)), text_cnn.RULES),
+    "cnn": (functools.partial(dl.models.TextCNN, windows=(1, 2, 3), filters=100), text_cnn.RULES),
+    "lstm": (functools.partial(dl.models.BiLSTM, hidden=64), bilstm.RULES),
     "transformer": (functools.partial(dl.models.Encoder, num_layers=2, num_heads=2), encoder.RULES),
 }
 
@@ -55,8 +56,9 @@ def experiment(
       word_dropout: probability that a word is taken for an unknown one.
       average_decay: of the moving average of the parameters.
     """
+    sentences = dl.data.sentences(corpus, fold, part)
     data = dl.data.Examples(
-        dl.data.sentences(corpus, fold, part),
+        sentences,
         batch_size=batch_size,
         epochs=epochs,
         prepare=dl.data.words.forget_words(word_dropout),
@@ -67,26 +69,18 @@ def experiment(
     adam = optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
     return dl.Experiment(
         data=data,
-        model=make(data.num_classes, data.builder.table_size, width=width, dropout=dropout, embedding_dropout=embedding_dropout),
+        model=make(
+            data.num_classes,
+            sentences.table_size,
+            width=width,
+            dropout=dropout,
+            embedding_dropout=embedding_dropout,
+        ),
         task=dl.tasks.Classification(label_smoothing, input="tokens"),
         optimizer=dl.optim.averaged(adam, average_decay),
         rules=rules,
-        show=functools.partial(_show, data.class_names),
+        show=functools.partial(cards.sentences, data.class_names),
     )
-
-
-def _show(names, batch, predictions):
-    """The sentence, its label, and what it was taken for."""
-    return [
-        cards.card(
-            names[label],
-            cards.text(bytes(text).decode("latin-1").strip()),
-            caption=f"taken for {names[taken]}, probability {probability:.2f}",
-        )
-        for text, label, taken, probability in zip(
-            batch["text"], batch["label"], predictions["prediction"], predictions["probability"], strict=True
-        )
-    ]
 
 
 if __name__ == "__main__":

@@ -81,7 +81,9 @@ class SelfAttention(nn.Module):
     def __call__(
         self, x: Float[Array, "B T D"], train: bool = False, mask: Bool[Array, "B T"] | None = None
     ) -> Float[Array, "B T D"]:
-        query, key, value = split_heads(nn.Dense(3 * x.shape[-1], kernel_init=self.kernel_init, name="qkv")(x), self.num_heads, 3)
+        query, key, value = split_heads(
+            nn.Dense(3 * x.shape[-1], kernel_init=self.kernel_init, name="qkv")(x), self.num_heads, 3
+        )
         dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
         out = attend(query, key, value, None if mask is None else mask[:, None, None, :], dropout)
         return nn.Dense(x.shape[-1], kernel_init=self.out_init, name="out")(join_heads(out))
