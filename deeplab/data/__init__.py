@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.data import augment, builders, interactions, order, records, vocab
+    from deeplab.data import augment, builders, interactions, order, records, vocab, words
     from deeplab.data.base import Batch, Data, Source, Spec
     from deeplab.data.builders.arrayrecord import write
     from deeplab.data.builders.held_out import HeldOut as held_out
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deeplab.data.builders.movielens_ratings import MovieLensRatings as movielens_ratings
     from deeplab.data.builders.prepared_tfds import PreparedTfds as tfds
     from deeplab.data.builders.prepared_tfds_text import PreparedTfdsText as tfds_text
+    from deeplab.data.builders.sentences import Sentences as sentences
     from deeplab.data.builders.text_lines import TextLines as text_lines
     from deeplab.data.examples import Examples, Mix, Prepare
     from deeplab.data.images import Augment, Images
@@ -38,12 +39,13 @@ _WHERE = {
     "held_out": "builders.held_out.HeldOut",
     "movielens_ratings": "builders.movielens_ratings.MovieLensRatings",
     "image_folder": "builders.image_folder.ImageFolder",
+    "sentences": "builders.sentences.Sentences",
     "text_lines": "builders.text_lines.TextLines",
     "tfds": "builders.prepared_tfds.PreparedTfds",
     "tfds_text": "builders.prepared_tfds_text.PreparedTfdsText",
     "write": "builders.arrayrecord.write",
 }
-_MODULES = ("augment", "builders", "interactions", "order", "records", "vocab")
+_MODULES = ("augment", "builders", "interactions", "order", "records", "vocab", "words")
 
 __all__ = [
     "Augment",
@@ -65,10 +67,12 @@ __all__ = [
     "movielens_ratings",
     "order",
     "records",
+    "sentences",
     "text_lines",
     "tfds",
     "tfds_text",
     "vocab",
+    "words",
     "write",
 ]
 

@@ -93,10 +93,6 @@ class Examples(Data):
 
     def fetch(self, source: Source, ids: Any) -> Batch:
         return self.builder.fetch(source, ids) | {"weight": np.ones(len(ids), np.float32), "id": ids.astype(np.int32)}
-        fields, arrays = self.builder.fields, source.arrays
-        batch = {name: array[ids] for name, array in arrays.items() if fields[name].per is None}
-        batch |= {name: array[batch[index]] for name, array in arrays.items() if (index := fields[name].per)}
-        return batch | {"weight": np.ones(len(ids), np.float32), "id": ids.astype(np.int32)}
 
     def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         batch = {name: jnp.asarray(array) for name, array in batch.items()}

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deeplab.models import (
         autorec,
+        bilstm,
         cnn,
         dlinear,
+        encoder,
         factorisation,
         gpt,
         lstm_forecaster,
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
         resnet1d,
         sasrec,
         tcn,
+        text_cnn,
         two_tower,
     )
     from deeplab.models.autorec import AutoRec
+    from deeplab.models.bilstm import BiLSTM
     from deeplab.models.cnn import CNN
     from deeplab.models.dlinear import DLinear
+    from deeplab.models.encoder import Encoder
     from deeplab.models.factorisation import Factorisation
     from deeplab.models.gpt import GPT
     from deeplab.models.lstm_forecaster import LSTMForecaster
@@ -35,12 +40,15 @@ if TYPE_CHECKING:
     from deeplab.models.resnet1d import ResNet1D
     from deeplab.models.sasrec import SASRec
     from deeplab.models.tcn import TCN
+    from deeplab.models.text_cnn import TextCNN
     from deeplab.models.two_tower import TwoTower
 
 _HOMES = {
     "AutoRec": "autorec",
+    "BiLSTM": "bilstm",
     "CNN": "cnn",
     "DLinear": "dlinear",
+    "Encoder": "encoder",
     "Factorisation": "factorisation",
     "GPT": "gpt",
     "LSTMForecaster": "lstm_forecaster",
@@ -51,6 +59,7 @@ _HOMES = {
     "ResNet1D": "resnet1d",
     "SASRec": "sasrec",
     "TCN": "tcn",
+    "TextCNN": "text_cnn",
     "TwoTower": "two_tower",
 }
 
@@ -60,7 +69,9 @@ __all__ = [
     "MLP",
     "TCN",
     "AutoRec",
+    "BiLSTM",
     "DLinear",
+    "Encoder",
     "Factorisation",
     "LSTMForecaster",
     "NeuMF",
@@ -68,10 +79,13 @@ __all__ = [
     "ResNet",
     "ResNet1D",
     "SASRec",
+    "TextCNN",
     "TwoTower",
     "autorec",
+    "bilstm",
     "cnn",
     "dlinear",
+    "encoder",
     "factorisation",
     "gpt",
     "lstm_forecaster",
@@ -82,6 +96,7 @@ __all__ = [
     "resnet1d",
     "sasrec",
     "tcn",
+    "text_cnn",
     "two_tower",
 ]
 

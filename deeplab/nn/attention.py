@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, and the self-attention of decoders.
+"""Scaled dot-product attention, and the self-attention of encoders and decoders.
 
 Vaswani et al. 2017, "Attention is all you need", https://arxiv.org/abs/1706.03762.
 """
@@ -17,7 +17,7 @@ def attend(
     query: Float[Array, "B H T D"],
     key: Float[Array, "B H S D"],
     value: Float[Array, "B H S D"],
-    mask: Bool[Array, "T S"] | None = None,
+    mask: Bool[Array, "T S"] | Bool[Array, "#B #H #T S"] | None = None,
     dropout: nn.Module | None = None,
 ) -> Float[Array, "B H T D"]:
     """softmax(q k^T / sqrt(D)) v, the softmax in float32 whatever the inputs are.
@@ -29,7 +29,8 @@ def attend(
       query: what asks, at T places.
       key: what is compared, at S places.
       value: what is returned.
-      mask: True where place t may see place s; all of them when None. A row must see at least one place.
+      mask: True where place t may see place s, for all examples, or with axes of examples and heads; all of them when
+        None. A row that sees no place gets the mean of all values.
       dropout: applied to the probabilities, [B, H, T, S].
 
     Example:
@@ -39,7 +40,7 @@ def attend(
     """
     scores = jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key).astype(jnp.float32)
     if mask is not None:
-        scores = jnp.where(mask[None, None], scores, jnp.finfo(jnp.float32).min)
+        scores = jnp.where(mask if mask.ndim == 4 else mask[None, None], scores, jnp.finfo(jnp.float32).min)
     probabilities = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
     if dropout is not None:
         probabilities = dropout(probabilities)
@@ -54,6 +55,60 @@ def causal_mask(num_queries: int, num_keys: int, start: int | jax.Array = 0) -> 
       [[1, 1, 0], [1, 1, 1]]
     """
     return jnp.arange(num_keys)[None, :] <= start + jnp.arange(num_queries)[:, None]
+
+
+class SelfAttention(nn.Module):
+    """Each place attends to all places that the mask shows, in H heads of width D / H.
+
+    Args:
+      num_heads: H; divides the width of the input.
+      dropout: probability that an attention probability is dropped in training; may be a tracer.
+      kernel_init: of the kernel that makes queries, keys and values.
+      out_init: of the kernel that leads back to the residual stream.
+
+    Example:
+      >>> layer, mask = SelfAttention(num_heads=2), jnp.array([[True, True, False]])
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 3, 16)), mask=mask)[0].shape
+      (1, 3, 16)
+    """
+
+    num_heads: int
+    dropout: float = 0.0
+    kernel_init: Initializer = nn.linear.default_kernel_init
+    out_init: Initializer = nn.linear.default_kernel_init
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], train: bool = False, mask: Bool[Array, "B T"] | None = None
+    ) -> Float[Array, "B T D"]:
+        query, key, value = split_heads(
+            nn.Dense(3 * x.shape[-1], kernel_init=self.kernel_init, name="qkv")(x), self.num_heads, 3
+        )
+        dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
+        out = attend(query, key, value, None if mask is None else mask[:, None, None, :], dropout)
+        return nn.Dense(x.shape[-1], kernel_init=self.out_init, name="out")(join_heads(out))
+
+
+def split_heads(x: Float[Array, "B T E"], num_heads: int, roles: int) -> Float[Array, "R B H T d"]:
+    """Columns, ordered by head and then by role (query, key, value), as one array for each role.
+
+    Raises:
+      ValueError: the columns of a role are not a multiple of the heads.
+
+    Example:
+      >>> split_heads(jnp.ones((1, 3, 16)), num_heads=4, roles=2).shape
+      (2, 1, 4, 3, 2)
+    """
+    B, T, E = x.shape
+    if E // roles % num_heads:
+        raise ValueError(f"width {E // roles} is not a multiple of num_heads {num_heads}")
+    return x.reshape(B, T, num_heads, roles, -1).transpose(3, 0, 2, 1, 4)  # B T (H R d) -> R B H T d
+
+
+def join_heads(x: Float[Array, "B H T d"]) -> Float[Array, "B T D"]:
+    """The heads side by side: the inverse of `split_heads` for one role."""
+    B, _, T, _ = x.shape
+    return x.transpose(0, 2, 1, 3).reshape(B, T, -1)  # B H T d -> B T (H d)
 
 
 class CausalSelfAttention(nn.Module):
@@ -91,13 +146,9 @@ class CausalSelfAttention(nn.Module):
         Keys and values are then written to the cache, which `apply(..., mutable=["cache"])` returns (and makes, when
         it isn't there yet).
         """
-        B, T, D = x.shape
-        H = self.num_heads
-        if D % H:
-            raise ValueError(f"width {D} is not a multiple of num_heads {H}")
+        _, T, D = x.shape
         qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(x)
-        qkv = qkv.reshape(B, T, H, 3, D // H).transpose(3, 0, 2, 1, 4)  # B T (H 3 d) -> 3 B H T d
-        query, key, value = qkv[0], qkv[1], qkv[2]
+        query, key, value = split_heads(qkv, self.num_heads, 3)
         if position is None:
             mask = causal_mask(T, T)
         else:
@@ -105,8 +156,7 @@ class CausalSelfAttention(nn.Module):
             mask = causal_mask(T, self.context, position)
         dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
         out = attend(query, key, value, mask, dropout)
-        out = out.transpose(0, 2, 1, 3).reshape(B, T, D)  # B H T d -> B T (H d)
-        return nn.Dense(D, kernel_init=self.out_init, name="out")(out)
+        return nn.Dense(D, kernel_init=self.out_init, name="out")(join_heads(out))
 
     def _cached(self, name: str, new: Float[Array, "B H T d"], position: int | jax.Array) -> Float[Array, "B H S d"]:
         B, H, _, d = new.shape

@@ -1,4 +1,4 @@
-"""Pooling whose gradient is fast on a CPU."""
+"""Pooling over space and over time: with gradients that are fast on a CPU, and without what only pads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 Padding = Sequence[tuple[int, int]]
 
@@ -53,3 +54,25 @@ def global_mean(x: jax.Array) -> jax.Array:
       (2, 3)
     """
     return jnp.mean(x, axis=(1, 2))
+
+
+def masked_max(x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Array, "B D"]:
+    """The largest value over time of what the mask shows; 0 where it shows nothing.
+
+    Example:
+      >>> masked_max(jnp.array([[[-2.0], [-1.0], [7.0]]]), jnp.array([[True, True, False]])).tolist()
+      [[-1.0]]
+    """
+    largest = jnp.max(jnp.where(mask[..., None], x, -jnp.inf), axis=1)
+    return jnp.where(jnp.any(mask, axis=1)[:, None], largest, 0)
+
+
+def masked_mean(x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Array, "B D"]:
+    """The mean over time of what the mask shows; 0 where it shows nothing.
+
+    Example:
+      >>> masked_mean(jnp.array([[[1.0], [2.0], [9.0]]]), jnp.array([[True, True, False]])).tolist()
+      [[1.5]]
+    """
+    total = jnp.sum(jnp.where(mask[..., None], x, 0), axis=1)
+    return total / jnp.maximum(jnp.sum(mask, axis=1), 1)[:, None].astype(x.dtype)

@@ -1,4 +1,4 @@
-"""Parts of transformers that models share.
+"""Parts of transformers that encoders and decoders share.
 
 Vaswani et al. 2017, "Attention is all you need", https://arxiv.org/abs/1706.03762, with the norms before the branches
 (Xiong et al. 2020, https://arxiv.org/abs/2002.04745).
@@ -6,8 +6,11 @@ Vaswani et al. 2017, "Attention is all you need", https://arxiv.org/abs/1706.037
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 INIT = nn.initializers.normal(0.02)
@@ -39,9 +42,15 @@ class Block(nn.Module):
     128, 12 x 64 tokens. Between blocks the two reshapes cancel.
 
     Args:
-      attention: self-attention, with the arguments of `CausalSelfAttention.__call__`.
+      attention: called as `attention(x, train, given)`.
       feed_forward: position by position.
       dropout: probability that a branch's output is dropped in training; may be a tracer.
+
+    Example:
+      >>> from deeplab.nn.attention import SelfAttention
+      >>> block, mask = Block(SelfAttention(num_heads=2), FeedForward()), jnp.array([[True, True, False]])
+      >>> block.init_with_output(jax.random.key(0), jnp.ones((1, 3, 8)), False, mask)[0].shape
+      (1, 3, 8)
     """
 
     attention: nn.Module
@@ -49,14 +58,33 @@ class Block(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "B T D"], train: bool = False, position: int | jax.Array | None = None
-    ) -> Float[Array, "B T D"]:
+    def __call__(self, x: Float[Array, "B T D"], train: bool = False, given: Any = None) -> Float[Array, "B T D"]:
+        """`given` goes to the attention: the position of a decoder's cache, the mask of an encoder's padding."""
         shape = x.shape
         x = x.reshape(-1, shape[-1])  # B T D -> (B T) D
-        y = self.attention(nn.LayerNorm(epsilon=1e-5, name="norm1")(x).reshape(shape), train, position)
+        y = self.attention(nn.LayerNorm(epsilon=1e-5, name="norm1")(x).reshape(shape), train, given)
         y = nn.Dropout(self.dropout, deterministic=not train, name="dropout1")(y)
         x = x + y.reshape(x.shape)
         y = self.feed_forward(nn.LayerNorm(epsilon=1e-5, name="norm2")(x).reshape(shape))
         y = nn.Dropout(self.dropout, deterministic=not train, name="dropout2")(y)
         return (x + y.reshape(x.shape)).reshape(shape)
+
+
+def sinusoids(length: int, width: int) -> Float[Array, "T D"]:
+    """Positions as waves, the first half sines and the second cosines, of wavelengths 2 pi to 20000 pi.
+
+    p_t,i = sin(t / 10000^(2 i / D)), p_t,D/2+i = cos(t / 10000^(2 i / D)) for i < D / 2; in Vaswani et al. 2017,
+    section 3.5, the two alternate, which is the same up to the order of the components.
+
+    Raises:
+      ValueError: an odd width.
+
+    Example:
+      >>> sinusoids(2, 4).round(2).tolist()
+      [[0.0, 0.0, 1.0, 1.0], [0.8399999737739563, 0.009999999776482582, 0.5400000214576721, 1.0]]
+    """
+    if width % 2:
+        raise ValueError(f"width {width} is odd; sines and cosines need an even one")
+    rates = 10_000.0 ** (-jnp.arange(0, width, 2) / width)
+    angles = jnp.arange(length)[:, None] * rates[None, :]  # [T, D / 2]
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

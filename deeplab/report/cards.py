@@ -63,6 +63,31 @@ def rows(head: Sequence[Any], body: Sequence[Sequence[Any]]) -> dict[str, Any]:
     return {"kind": "rows", "head": [str(x) for x in head], "body": [[str(x) for x in row] for row in body]}
 
 
+def sentences(class_names: Sequence[str], batch: Mapping[str, Any], predictions: Mapping[str, Any]) -> list[Card]:
+    """A card for each labelled sentence: its class, its text, what it was taken for. Given names, it is a `show`.
+
+    Args:
+      class_names: of the labels.
+      batch: `text`, [N, L] uint8, Latin-1 padded by blanks, and `label`, [N].
+      predictions: `prediction` and its `probability`, [N].
+
+    Example:
+      >>> batch = {"text": np.frombuffer(b"good  ", np.uint8)[None], "label": [1]}
+      >>> made = sentences(("bad", "fine"), batch, {"prediction": [0], "probability": [0.6]})
+      >>> made[0]["title"], made[0]["parts"][0]["text"], made[0]["caption"]
+      ('fine', 'good', 'taken for bad, probability 0.60')
+    """
+    columns = (batch["text"], batch["label"], predictions["prediction"], predictions["probability"])
+    return [
+        card(
+            str(class_names[label]),
+            text(bytes(raw).decode("latin-1").strip()),
+            caption=f"taken for {class_names[taken]}, probability {probability:.2f}",
+        )
+        for raw, label, taken, probability in zip(*columns, strict=True)
+    ]
+
+
 def sections(run: Run) -> Html:
     """The run's `cards.json`: [{"heading", "cards"}, ...]; nothing where there is none."""
     try:

@@ -11,7 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import cnn, dlinear, gpt, lstm_forecaster, mlp, patchtst, resnet, resnet1d, tcn
+from deeplab.models import (
+    bilstm,
+    cnn,
+    dlinear,
+    encoder,
+    gpt,
+    lstm_forecaster,
+    mlp,
+    patchtst,
+    resnet,
+    resnet1d,
+    tcn,
+    text_cnn,
+)
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 
 
@@ -30,6 +43,13 @@ def tokens(batch: int) -> jax.Array:
     return jax.random.randint(jax.random.key(1), (batch, 12), 0, 7)
 
 
+def sentences(batch: int) -> jax.Array:
+    """Words of two features each, padded."""
+    length = 12 - 3 * (jnp.arange(batch) % 3)
+    features = jax.random.randint(jax.random.key(1), (batch, 12, 2), 1, 9)
+    return jnp.where(jnp.arange(12)[None, :, None] < length[:, None, None], features, 0)
+
+
 def partial(family: type[nn.Module], variants: dict[str, dict[str, Any]], **arguments: Any) -> Callable[[], nn.Module]:
     return functools.partial(family, **variants["test"], **arguments)
 
@@ -38,6 +58,7 @@ small = images(8, 8, 1)
 series, week = images(12, 3), images(168, 3)
 beats = images(20, 2)
 residual = functools.partial(partial, resnet.ResNet, resnet.VARIANTS, num_classes=5)
+sentence = {"num_classes": 5, "num_features": 9, "dropout": 0.5, "embedding_dropout": 0.5}
 MEMBERS = {
     "mlp": Member(partial(mlp.MLP, mlp.VARIANTS, num_classes=5), small, (5,), mlp.RULES),
     "mlp_norm_dropout": Member(
@@ -53,6 +74,9 @@ MEMBERS = {
     "resnet_imagenet_stem": Member(residual(stem=resnet.ImageNetStem), images(16, 16, 3), (5,), resnet.RULES),
     "resnet_bottleneck": Member(residual(block=resnet.BottleneckBlock), small, (5,), resnet.RULES),
     "resnet1d": Member(partial(resnet1d.ResNet1D, resnet1d.VARIANTS, num_classes=5), beats, (5,), resnet1d.RULES),
+    "text_cnn": Member(partial(text_cnn.TextCNN, text_cnn.VARIANTS, **sentence), sentences, (5,), text_cnn.RULES),
+    "bilstm": Member(partial(bilstm.BiLSTM, bilstm.VARIANTS, **sentence), sentences, (5,), bilstm.RULES),
+    "encoder": Member(partial(encoder.Encoder, encoder.VARIANTS, **sentence), sentences, (5,), encoder.RULES),
     "gpt": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7), tokens, (12, 7), gpt.RULES),
     "gpt_dropout": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7, dropout=0.5), tokens, (12, 7), gpt.RULES),
     "dlinear": Member(partial(dlinear.DLinear, dlinear.VARIANTS, horizon=6), series, (6, 3, 1), dlinear.RULES),
@@ -75,6 +99,9 @@ FAMILIES = {
     "cnn": (functools.partial(cnn.CNN, num_classes=10), cnn.VARIANTS, images(28, 28, 1), (10,)),
     "resnet": (functools.partial(resnet.ResNet, num_classes=1000), resnet.VARIANTS, images(64, 64, 3), (1000,)),
     "resnet1d": (functools.partial(resnet1d.ResNet1D, num_classes=4), resnet1d.VARIANTS, beats, (4,)),
+    "text_cnn": (functools.partial(text_cnn.TextCNN, **sentence), text_cnn.VARIANTS, sentences, (5,)),
+    "bilstm": (functools.partial(bilstm.BiLSTM, **sentence), bilstm.VARIANTS, sentences, (5,)),
+    "encoder": (functools.partial(encoder.Encoder, **sentence), encoder.VARIANTS, sentences, (5,)),
     "gpt": (functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
     "dlinear": (functools.partial(dlinear.DLinear, horizon=6), dlinear.VARIANTS, week, (6, 3, 1)),
     "lstm_forecaster": (

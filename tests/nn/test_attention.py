@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeplab.nn.attention import CausalSelfAttention, attend, causal_mask
+from deeplab.nn.attention import CausalSelfAttention, SelfAttention, attend, causal_mask, join_heads, split_heads
 
 
 def _by_hand(q, k, v, mask):
@@ -41,6 +41,29 @@ def test_attend_is_the_library_function():
     library = jax.jit(functools.partial(jax.nn.dot_product_attention, is_causal=True))
     theirs = library(*(a.transpose(0, 2, 1, 3) for a in (q, k, v)))
     np.testing.assert_allclose(attend(q, k, v, causal_mask(7, 7)), theirs.transpose(0, 2, 1, 3), atol=1e-5)
+
+
+def test_a_mask_of_each_example_is_each_example_s_mask():
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 4, 3, 8))  # B H T D
+    masks = jnp.array([[True, True, False], [True, False, False]])
+    both = attend(q, k, v, masks[:, None, None])
+    for b in range(2):
+        alone = attend(q[b : b + 1], k[b : b + 1], v[b : b + 1], jnp.broadcast_to(masks[b][None], (3, 3)))
+        np.testing.assert_allclose(both[b : b + 1], alone, atol=1e-6)
+
+
+def test_encoders_see_what_the_mask_shows():
+    layer, x = SelfAttention(num_heads=2), jax.random.normal(jax.random.key(1), (2, 5, 16))
+    variables = layer.init(jax.random.key(0), x)
+    mask = jnp.array([[True] * 3 + [False] * 2, [True] * 5])
+    masked = layer.apply(variables, x, mask=mask)
+    np.testing.assert_allclose(masked[0, :3], layer.apply(variables, x[:, :3])[0], atol=1e-5)
+    np.testing.assert_allclose(masked[1], layer.apply(variables, x)[1], atol=1e-5)
+
+
+def test_heads_are_joined_as_they_were_split():
+    x = jax.random.normal(jax.random.key(0), (2, 3, 8))
+    np.testing.assert_array_equal(join_heads(split_heads(x, 4, 1)[0]), x)
 
 
 def test_large_scores_do_not_overflow():

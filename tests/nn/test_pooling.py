@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.nn.pooling import global_mean, max_pool
+from deeplab.nn.pooling import global_mean, masked_max, masked_mean, max_pool
 
 
 def distinct(shape):
@@ -54,3 +54,19 @@ def test_tiling_has_no_select_and_scatter():
 def test_global_mean():
     x = jnp.arange(24.0).reshape(2, 2, 2, 3)
     np.testing.assert_allclose(global_mean(x), np.asarray(x).mean((1, 2)), rtol=1e-6)
+
+
+@hypothesis.settings(max_examples=10, deadline=None)
+@hypothesis.given(length=st.integers(1, 5), padding=st.integers(0, 3))
+def test_masked_pooling_is_pooling_of_what_is_shown(length, padding):
+    x = -jnp.abs(distinct((2, length + padding, 3))) - 1
+    mask = jnp.broadcast_to(jnp.arange(length + padding)[None, :] < length, (2, length + padding))
+    np.testing.assert_array_equal(masked_max(x, mask), x[:, :length].max(1))
+    np.testing.assert_allclose(masked_mean(x, mask), x[:, :length].mean(1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("pool", [masked_max, masked_mean])
+def test_pooling_of_nothing_is_zero_with_a_gradient_of_zero(pool):
+    value, gradient = jax.value_and_grad(lambda x: pool(x, jnp.zeros((1, 4), bool)).sum())(jnp.ones((1, 4, 2)))
+    assert value == 0
+    np.testing.assert_array_equal(gradient, jnp.zeros((1, 4, 2)))

@@ -31,15 +31,9 @@ __all__ = [
     "text_set",
 ]
 
-IMAGE_SETS: Mapping[str, ImageSet] = {
-    s.name: s
-    for s in (
-        PYTHON_STDLIB,
-        TINY_SHAKESPEARE,
-    )
-}
+IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST)}
 TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB)}
-EXAMPLE_SETS: Mapping[str, ExampleSet] = {s.name: s for s in (MOVIELENS_SEQUENCES,)}
+EXAMPLE_SETS: Mapping[str, ExampleSet] = {s.name: s for s in (BREAST_CANCER, MITBIH_BEATS, ETT_H1, MOVIELENS_SEQUENCES)}
 
 _Set = TypeVar("_Set")
 

@@ -74,7 +74,10 @@ class ExampleSet(abc.ABC):
 
     @abc.abstractmethod
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
-        """The arrays that `fetch` cuts examples from, in an order that never changes: those of `fields`, [N, ...]."""
+        """The arrays that `fetch` cuts examples from, in an order that never changes.
+
+        Those of `fields`, each [N, ...] (or a table, see `Field.per`).
+        """
 
     def fetch(self, source: Source, ids: Any) -> dict[str, Any]:
         """The fields of the examples `ids`, [B, ...]; pure, and jit-able when `source.arrays` are jax arrays.
@@ -82,12 +85,13 @@ class ExampleSet(abc.ABC):
         Rows of arrays that are named like the fields; a set whose examples overlap, such as windows of one long array,
         overrides this and `check`.
         """
-        return {name: array[ids] for name, array in source.arrays.items()}
+        fields, arrays = self.fields, source.arrays
+        batch = {name: array[ids] for name, array in arrays.items() if fields[name].per is None}
+        return batch | {name: array[batch[index]] for name, array in arrays.items() if (index := fields[name].per)}
 
     def check(self, split: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Raises UserError unless the arrays are what `fetch` needs; called once, when they are read."""
         check_examples(self, split, arrays)
-        """The arrays of `fields`, each [N, ...] (or a table, see `Field.per`), in an order that never changes."""
 
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
         """The split as arrays: memory-mapped, decoded once and kept in the cache."""

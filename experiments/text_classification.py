@@ -1,0 +1,87 @@
+"""Sentences by kind: reviews (MR, SST-2), questions (TREC), opinion or fact (Subj); no pretrained vectors.
+
+Run:     python -m experiments.text_classification --corpus trec      (downloads 4 MB, or: --data-dir FOLDER)
+Predict: python -m experiments.text_classification predict my-lines.txt
+Result:  none yet
+Source:  Kim 2014, https://arxiv.org/abs/1408.5882
+"""
+
+import functools
+from typing import Literal
+
+import optax
+
+import deeplab as dl
+from deeplab.models import bilstm, encoder, text_cnn
+from deeplab.report import cards
+
+_MODELS = {
+    "cnn": (functools.partial(dl.models.TextCNN, windows=(1, 2, 3), filters=100), text_cnn.RULES),
+    "lstm": (functools.partial(dl.models.BiLSTM, hidden=64), bilstm.RULES),
+    "transformer": (functools.partial(dl.models.Encoder, num_layers=2, num_heads=2), encoder.RULES),
+}
+
+
+def experiment(
+    corpus: Literal["mr", "sst2", "trec", "subj"] = "sst2",
+    model: Literal["cnn", "lstm", "transformer"] = "cnn",
+    fold: int = 0,
+    part: Literal["test", "validation"] = "test",
+    width: int = 48,
+    epochs: int = 6,
+    batch_size: int = 64,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 1e-2,
+    label_smoothing: float = 0.1,
+    dropout: float = 0.5,
+    embedding_dropout: float = 0.2,
+    word_dropout: float = 0.1,
+    average_decay: float = 0.99,
+) -> dl.Experiment:
+    """One corpus, one model.
+
+    Args:
+      corpus: mr and subj are evaluated by ten folds, sst2 (its sentences alone) and trec on their test parts.
+      model: of the sentence.
+      fold: of mr and subj, 0 to 9; of trec it is the validation part's.
+      part: what is evaluated on; recipes are chosen on the validation part, which then is not learnt from.
+      width: of the embeddings.
+      epochs: passes over the training part.
+      batch_size: sentences a step.
+      learning_rate: peak of the cosine.
+      weight_decay: of kernels and embeddings, times the learning rate.
+      label_smoothing: probability spread evenly over the classes.
+      dropout: of the pooled features.
+      embedding_dropout: of components of the embeddings.
+      word_dropout: probability that a word is taken for an unknown one.
+      average_decay: of the moving average of the parameters.
+    """
+    sentences = dl.data.sentences(corpus, fold, part)
+    data = dl.data.Examples(
+        sentences,
+        batch_size=batch_size,
+        epochs=epochs,
+        prepare=dl.data.words.forget_words(word_dropout),
+        eval_split=part,
+    )
+    make, rules = _MODELS[model]
+    rate = dl.optim.warmup_cosine(learning_rate, data.num_steps)
+    adam = optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
+    return dl.Experiment(
+        data=data,
+        model=make(
+            data.num_classes,
+            sentences.table_size,
+            width=width,
+            dropout=dropout,
+            embedding_dropout=embedding_dropout,
+        ),
+        task=dl.tasks.Classification(label_smoothing, input="tokens"),
+        optimizer=dl.optim.averaged(adam, average_decay),
+        rules=rules,
+        show=functools.partial(cards.sentences, data.class_names),
+    )
+
+
+if __name__ == "__main__":
+    dl.main(experiment)
