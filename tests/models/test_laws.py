@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import cnn, gpt, mlp, resnet
+from deeplab.models import cifarnet, cnn, gpt, mlp, resnet, unet
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 
 
@@ -50,6 +50,11 @@ MEMBERS = {
     "resnet_no_norm_dropout": Member(residual(norm=no_norm, dropout=0.5), small, (5,), resnet.RULES),
     "resnet_imagenet_stem": Member(residual(stem=resnet.ImageNetStem), images(16, 16, 3), (5,), resnet.RULES),
     "resnet_bottleneck": Member(residual(block=resnet.BottleneckBlock), small, (5,), resnet.RULES),
+    "cifarnet": Member(partial(cifarnet.CifarNet, cifarnet.VARIANTS, num_classes=5), small, (5,), cifarnet.RULES),
+    "unet": Member(partial(unet.UNet, unet.VARIANTS, num_classes=5), small, (8, 8, 5), unet.RULES),
+    "unet_dropout": Member(
+        partial(unet.UNet, unet.VARIANTS, num_classes=5, dropout=0.5), images(7, 8, 1), (7, 8, 5), unet.RULES
+    ),
     "gpt": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7), tokens, (12, 7), gpt.RULES),
     "gpt_dropout": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7, dropout=0.5), tokens, (12, 7), gpt.RULES),
 }
@@ -57,6 +62,8 @@ FAMILIES = {
     "mlp": (functools.partial(mlp.MLP, num_classes=10), mlp.VARIANTS, images(28, 28, 1), (10,)),
     "cnn": (functools.partial(cnn.CNN, num_classes=10), cnn.VARIANTS, images(28, 28, 1), (10,)),
     "resnet": (functools.partial(resnet.ResNet, num_classes=1000), resnet.VARIANTS, images(64, 64, 3), (1000,)),
+    "cifarnet": (functools.partial(cifarnet.CifarNet, num_classes=10), cifarnet.VARIANTS, images(32, 32, 3), (10,)),
+    "unet": (functools.partial(unet.UNet, num_classes=3), unet.VARIANTS, images(32, 32, 1), (32, 32, 3)),
     "gpt": (functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
 }
 each = pytest.mark.parametrize("name", MEMBERS)
