@@ -18,7 +18,7 @@ from deeplab.nn.norm import batch_norm
 
 def experiment(
     variant: Literal["small", "airbench94", "airbench95"] = "small",
-    epochs: int = 10,
+    epochs: int = 8,
     batch_size: int = 512,
     learning_rate: float = 0.75,
     weight_decay: float = 1e-3,
