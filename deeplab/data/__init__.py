@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.data import augment, builders, interactions, order, records, vocab, words
+    from deeplab.data import augment, builders, interactions, mix, order, records, vocab, words
     from deeplab.data.base import Batch, Data, Source, Spec
     from deeplab.data.builders.arrayrecord import write
     from deeplab.data.builders.held_out import HeldOut as held_out
@@ -45,7 +45,7 @@ _WHERE = {
     "tfds_text": "builders.prepared_tfds_text.PreparedTfdsText",
     "write": "builders.arrayrecord.write",
 }
-_MODULES = ("augment", "builders", "interactions", "order", "records", "vocab", "words")
+_MODULES = ("augment", "builders", "interactions", "mix", "order", "records", "vocab", "words")
 
 __all__ = [
     "Augment",
@@ -64,6 +64,7 @@ __all__ = [
     "held_out",
     "image_folder",
     "interactions",
+    "mix",
     "movielens_ratings",
     "order",
     "records",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from deeplab.models import (
         autorec,
         bilstm,
+        cifarnet,
         cnn,
         dlinear,
         encoder,
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
         tcn,
         text_cnn,
         two_tower,
+        unet,
     )
     from deeplab.models.autorec import AutoRec
     from deeplab.models.bilstm import BiLSTM
+    from deeplab.models.cifarnet import CifarNet
     from deeplab.models.cnn import CNN
     from deeplab.models.dlinear import DLinear
     from deeplab.models.encoder import Encoder
@@ -42,10 +45,12 @@ if TYPE_CHECKING:
     from deeplab.models.tcn import TCN
     from deeplab.models.text_cnn import TextCNN
     from deeplab.models.two_tower import TwoTower
+    from deeplab.models.unet import UNet
 
 _HOMES = {
     "AutoRec": "autorec",
     "BiLSTM": "bilstm",
+    "CifarNet": "cifarnet",
     "CNN": "cnn",
     "DLinear": "dlinear",
     "Encoder": "encoder",
@@ -61,6 +66,7 @@ _HOMES = {
     "TCN": "tcn",
     "TextCNN": "text_cnn",
     "TwoTower": "two_tower",
+    "UNet": "unet",
 }
 
 __all__ = [
@@ -70,6 +76,7 @@ __all__ = [
     "TCN",
     "AutoRec",
     "BiLSTM",
+    "CifarNet",
     "DLinear",
     "Encoder",
     "Factorisation",
@@ -81,8 +88,10 @@ __all__ = [
     "SASRec",
     "TextCNN",
     "TwoTower",
+    "UNet",
     "autorec",
     "bilstm",
+    "cifarnet",
     "cnn",
     "dlinear",
     "encoder",
@@ -98,6 +107,7 @@ __all__ = [
     "tcn",
     "text_cnn",
     "two_tower",
+    "unet",
 ]
 
 

@@ -28,13 +28,13 @@ class Norm(Protocol):
     def __call__(self, train: bool, name: str, **init: Any) -> nn.Module: ...
 
 
-def batch_norm(train: bool, name: str, **init: Any) -> nn.Module:
+def batch_norm(train: bool, name: str, *, momentum: float = 0.9, **init: Any) -> nn.Module:
     """Normalises each channel over the batch and space (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167).
 
-    In training by the batch's mean and variance, in evaluation by running ones: r <- 0.9 r + 0.1 batch, kept in the
-    collection `batch_stats`. On a mesh the batch is the whole one, over all devices.
+    In training by the batch's mean and variance, in evaluation by running ones: r <- m r + (1 - m) batch with the
+    momentum m, kept in the collection `batch_stats`. On a mesh the batch is the whole one, over all devices.
     """
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name=name, **init)
+    return nn.BatchNorm(use_running_average=not train, momentum=momentum, epsilon=1e-5, name=name, **init)
 
 
 def group_norm(train: bool, name: str, **init: Any) -> nn.Module:

@@ -76,4 +76,7 @@ def _hard(label: jax.Array) -> jax.Array:
 
 
 def _correct(logits: jax.Array, label: jax.Array) -> jax.Array:
-    return (jnp.argmax(logits, axis=-1) == _hard(label)).astype(jnp.float32)
+    """What the label gives to the likeliest class: 1 or 0, or its part of a mixed label."""
+    return jnp.sum(
+        _target(label, logits.shape[-1]) * jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1]), axis=-1
+    )

@@ -85,6 +85,18 @@ def test_erase_blackens_the_area_asked_for():
     assert 0.02 < black.mean() <= 0.04  # less than asked for where it is clipped at a border
 
 
+def test_erase_fills_with_noise():
+    out = np.asarray(many(augment.erase(0.2, probability=1.0, fill="noise"), jnp.ones((32, 32, 2))))
+    new = out[out != 1]
+    assert 0 <= new.min() < 0.05
+    assert 0.95 < new.max() < 1
+    assert len(np.unique(new)) > 0.9 * len(new)
+    covered, black = (
+        np.asarray(many(augment.erase(0.2, 1.0, fill), jnp.ones((32, 32, 2)))) for fill in ("noise", "zero")
+    )
+    np.testing.assert_array_equal(covered != 1, black == 0)
+
+
 def test_chain_gives_each_a_key_of_its_own():
     twice = augment.chain(augment.shift(2), augment.shift(2))
     moved = {np.asarray(out).tobytes() for out in many(twice)}

@@ -15,7 +15,10 @@ from PIL import Image
 
 from deeplab.data import Images, Text, arrays, image_folder, tfds, tfds_text, write
 from deeplab.data.builders import IMAGE_SETS, TEXT_SETS, File, image_set
+from deeplab.data.builders.cifar import CIFAR10
+from deeplab.data.builders.cifar import parse as parse_cifar
 from deeplab.data.builders.idx import MNIST, parse
+from deeplab.errors import UserError
 
 ORIGINALS = os.environ.get("DEEPLAB_DATA_DIR")  # the real files, where they are at hand
 
@@ -71,12 +74,45 @@ def test_idx_round_trip():
     np.testing.assert_array_equal(parse(idx(array)), array)
 
 
+def test_cifar_is_read_from_its_archive(tmp_path):
+    """Batches of records, a label and three planes each, in a folder of a .tar.gz, beside a page that is not read."""
+    rng = np.random.default_rng(0)
+    records = rng.integers(0, 256, (6, 2, 3073), np.uint8)
+    records[..., 0] %= 10
+    with tarfile.open(tmp_path / CIFAR10.files[0].name, "w:gz") as archive:
+        for number in (5, 3, 1, 2, 4, 0):  # in no order
+            name = f"data_batch_{number}.bin" if number else "test_batch.bin"
+            (tmp_path / name).write_bytes(records[number].tobytes())
+            archive.add(tmp_path / name, f"cifar-10-batches-bin/{name}")
+        (tmp_path / "readme.html").write_text("<html>")
+        archive.add(tmp_path / "readme.html", "cifar-10-batches-bin/readme.html")
+    digest = hashlib.sha256((tmp_path / CIFAR10.files[0].name).read_bytes()).hexdigest()
+    file = dataclasses.replace(CIFAR10.files[0], archive_sha256=digest, size=6 * 2 * 3073)
+    dataset = dataclasses.replace(CIFAR10, name=f"small_{tmp_path.name}", files=(file,), sizes=(10, 2))
+    for split, chosen in (("train", records[1:].reshape(-1, 3073)), ("test", records[0])):
+        opened = dataset.open(split, tmp_path).arrays
+        np.testing.assert_array_equal(opened["label"], chosen[:, 0])
+        for channel in range(3):  # red, green, blue planes, row after row
+            plane = chosen[:, 1 + 1024 * channel : 1 + 1024 * (channel + 1)].reshape(-1, 32, 32)
+            np.testing.assert_array_equal(opened["image"][..., channel], plane)
+    with pytest.raises(UserError, match="is not the published archive"):
+        dataclasses.replace(CIFAR10, name="other").open("train", tmp_path)
+
+
+def test_cifar_records_are_whole():
+    with pytest.raises(UserError, match="expected a multiple of 3,073"):
+        parse_cifar(bytes(3072))
+
+
 @pytest.mark.parametrize("name", [*IMAGE_SETS, *TEXT_SETS])
 def test_each_set_says_where_it_is_from(name):
     dataset = IMAGE_SETS.get(name) or TEXT_SETS[name]
     assert "https://" in dataset.citation
     assert dataset.version
-    assert all(len(file.sha256) == 64 and file.size and file.url.startswith("http") for file in dataset.files)
+    for file in dataset.files:
+        assert len(file.sha256 or getattr(file, "archive_sha256", "")) == 64
+        assert file.size
+        assert file.url.startswith("http")
 
 
 @pytest.mark.skipif(ORIGINALS is None, reason="DEEPLAB_DATA_DIR does not say where the original files are")

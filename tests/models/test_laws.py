@@ -13,6 +13,7 @@ import pytest
 
 from deeplab.models import (
     bilstm,
+    cifarnet,
     cnn,
     dlinear,
     encoder,
@@ -24,6 +25,7 @@ from deeplab.models import (
     resnet1d,
     tcn,
     text_cnn,
+    unet,
 )
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 
@@ -77,6 +79,11 @@ MEMBERS = {
     "text_cnn": Member(partial(text_cnn.TextCNN, text_cnn.VARIANTS, **sentence), sentences, (5,), text_cnn.RULES),
     "bilstm": Member(partial(bilstm.BiLSTM, bilstm.VARIANTS, **sentence), sentences, (5,), bilstm.RULES),
     "encoder": Member(partial(encoder.Encoder, encoder.VARIANTS, **sentence), sentences, (5,), encoder.RULES),
+    "cifarnet": Member(partial(cifarnet.CifarNet, cifarnet.VARIANTS, num_classes=5), small, (5,), cifarnet.RULES),
+    "unet": Member(partial(unet.UNet, unet.VARIANTS, num_classes=5), small, (8, 8, 5), unet.RULES),
+    "unet_dropout": Member(
+        partial(unet.UNet, unet.VARIANTS, num_classes=5, dropout=0.5), images(7, 8, 1), (7, 8, 5), unet.RULES
+    ),
     "gpt": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7), tokens, (12, 7), gpt.RULES),
     "gpt_dropout": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7, dropout=0.5), tokens, (12, 7), gpt.RULES),
     "dlinear": Member(partial(dlinear.DLinear, dlinear.VARIANTS, horizon=6), series, (6, 3, 1), dlinear.RULES),
@@ -102,6 +109,8 @@ FAMILIES = {
     "text_cnn": (functools.partial(text_cnn.TextCNN, **sentence), text_cnn.VARIANTS, sentences, (5,)),
     "bilstm": (functools.partial(bilstm.BiLSTM, **sentence), bilstm.VARIANTS, sentences, (5,)),
     "encoder": (functools.partial(encoder.Encoder, **sentence), encoder.VARIANTS, sentences, (5,)),
+    "cifarnet": (functools.partial(cifarnet.CifarNet, num_classes=10), cifarnet.VARIANTS, images(32, 32, 3), (10,)),
+    "unet": (functools.partial(unet.UNet, num_classes=3), unet.VARIANTS, images(32, 32, 1), (32, 32, 3)),
     "gpt": (functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
     "dlinear": (functools.partial(dlinear.DLinear, horizon=6), dlinear.VARIANTS, week, (6, 3, 1)),
     "lstm_forecaster": (

@@ -65,6 +65,8 @@ def test_mixed_labels_are_the_mixture_of_losses():
     parts = [task.loss(_apply, _batch(label), KEY).loss.compute() for label in (LABELS, (LABELS + 1) % 4)]
     out = task.loss(_apply, _batch(mixed), KEY)
     assert out.loss.compute() == pytest.approx(0.25 * parts[0] + 0.75 * parts[1], rel=1e-5)
+    right = [np.mean(LOGITS.argmax(-1) == label) for label in (LABELS, (LABELS + 1) % 4)]
+    assert out.metrics["accuracy"].compute() == pytest.approx(0.25 * right[0] + 0.75 * right[1])
     hard = task.predict(_apply, _batch((LABELS + 1) % 4))
     np.testing.assert_array_equal(task.predict(_apply, _batch(mixed))["label"], hard["label"])
 

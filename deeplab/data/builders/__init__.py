@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from deeplab.data.builders.base import Archive, File, ImageSet, TextSet
 from deeplab.data.builders.breast_cancer import BREAST_CANCER
+from deeplab.data.builders.cifar import CIFAR10
 from deeplab.data.builders.digits import DIGITS
 from deeplab.data.builders.examples import ExampleSet
 from deeplab.data.builders.idx import FASHION_MNIST, MNIST
@@ -31,7 +32,7 @@ __all__ = [
     "text_set",
 ]
 
-IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST)}
+IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST, CIFAR10)}
 TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB)}
 EXAMPLE_SETS: Mapping[str, ExampleSet] = {s.name: s for s in (BREAST_CANCER, MITBIH_BEATS, ETT_H1, MOVIELENS_SEQUENCES)}
 

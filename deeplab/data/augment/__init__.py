@@ -1,0 +1,35 @@
+"""Augmentations: pure functions `(key, image) -> image` of one example.
+
+An image is [H, W, C] floats in [0, 1], before standardisation; what comes in from outside is 0 unless said
+otherwise. `Images.transform` maps them over the batch with a key for each example. Strengths are floats that may be
+tracers; whole numbers shape the program. Where an image has a mask, `fields` move both alike.
+"""
+
+from deeplab.data.augment.base import Augment, chain
+from deeplab.data.augment.colour import brightness, contrast, erase
+from deeplab.data.augment.fields import anywhere, elastic, pose, quarter_turns, together
+from deeplab.data.augment.geometry import affine, crop, flip, grid, resample, rotate, shift, warp, zoom
+from deeplab.data.augment.randaugment import rand_augment
+
+__all__ = [
+    "Augment",
+    "affine",
+    "anywhere",
+    "brightness",
+    "chain",
+    "contrast",
+    "crop",
+    "elastic",
+    "erase",
+    "flip",
+    "grid",
+    "pose",
+    "quarter_turns",
+    "rand_augment",
+    "resample",
+    "rotate",
+    "shift",
+    "together",
+    "warp",
+    "zoom",
+]

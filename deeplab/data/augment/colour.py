@@ -1,0 +1,53 @@
+"""What pixels become, where they stay: brightness, contrast, erased rectangles."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from deeplab.data.augment.base import Augment, Float
+
+
+def brightness(strength: Float) -> Augment:
+    """Adds u to every pixel, u uniform in [-strength, strength]; clipped to [0, 1]."""
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        return jnp.clip(image + strength * jax.random.uniform(key, minval=-1.0), 0.0, 1.0)
+
+    return augment
+
+
+def contrast(strength: Float) -> Augment:
+    """Scales the distance from the image's mean by 1 + u, u uniform in [-strength, strength]; clipped to [0, 1]."""
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        mean = jnp.mean(image)
+        factor = 1 + strength * jax.random.uniform(key, minval=-1.0)
+        return jnp.clip(mean + factor * (image - mean), 0.0, 1.0)
+
+    return augment
+
+
+def erase(area: Float = 0.1, probability: Float = 0.5, fill: Literal["zero", "noise"] = "zero") -> Augment:
+    """Covers a rectangle (Zhong et al. 2020, https://arxiv.org/abs/1708.04896), clipped at the borders.
+
+    Args:
+      area: of the rectangle, as a fraction of the image's; its ratio of sides is between 1/2 and 2.
+      probability: that it happens.
+      fill: black, or noise that is uniform in [0, 1] for each pixel and channel.
+    """
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        height, width, _ = image.shape
+        keys = jax.random.split(key, 3)
+        ratio = jnp.exp(jax.random.uniform(keys[0], minval=-jnp.log(2.0), maxval=jnp.log(2.0)) / 2)
+        side = jnp.sqrt(area * jax.random.bernoulli(keys[1], probability))
+        centre = jax.random.uniform(keys[2], (2,))
+        rows = jnp.abs((jnp.arange(height) + 0.5) / height - centre[0]) < side * ratio / 2
+        columns = jnp.abs((jnp.arange(width) + 0.5) / width - centre[1]) < side / ratio / 2
+        new = jax.random.uniform(jax.random.fold_in(key, 3), image.shape) if fill == "noise" else jnp.zeros_like(image)
+        return jnp.where((rows[:, None] & columns[None, :])[..., None], new, image)
+
+    return augment

@@ -1,0 +1,166 @@
+"""Where pixels go: moves, mirrors, turns and other warps, by gathers.
+
+On two CPU cores a turn of a 28 x 28 image costs 5 us that way, and 50 us as three shears by matrix products.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Num
+from jaxtyping import Float as Floats
+
+from deeplab.data.augment.base import Augment, Float
+
+Pad = Literal["zero", "edge", "reflect"]
+
+
+def shift(pixels: int, pad: Pad = "zero") -> Augment:
+    """Moves by up to `pixels` along each axis, every offset alike.
+
+    Args:
+      pixels: the most it moves.
+      pad: what comes in: black, the pixel at the edge, or the mirror image.
+    """
+    mode = {"zero": "constant", "edge": "edge", "reflect": "reflect"}[pad]
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        padded = jnp.pad(image, ((pixels, pixels), (pixels, pixels), (0, 0)), mode=mode)
+        top, left = jax.random.randint(key, (2,), 0, 2 * pixels + 1)
+        return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
+
+    return augment
+
+
+def crop(padding: int = 4, pad: Pad = "zero") -> Augment:
+    """A crop of the original size from the padded image (He et al. 2016, sec. 4.2): another name of `shift`."""
+    return shift(padding, pad)
+
+
+def flip(probability: Float = 0.5) -> Augment:
+    """Mirrors left and right, with a probability."""
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        return jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
+
+    return augment
+
+
+def rotate(degrees: Float) -> Augment:
+    """Turns about the centre by an angle that is uniform in [-degrees, degrees]; bilinear."""
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        angle = jnp.deg2rad(degrees) * jax.random.uniform(key, minval=-1.0)
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        return affine(image, jnp.array([[cos, -sin], [sin, cos]]))
+
+    return augment
+
+
+def zoom(strength: Float) -> Augment:
+    """Scales about the centre by exp(u), u uniform in [-strength, strength]; bilinear."""
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        factor = jnp.exp(-strength * jax.random.uniform(key, minval=-1.0))
+        return affine(image, factor * jnp.eye(2))
+
+    return augment
+
+
+def warp(degrees: Float, strength: Float, pixels: Float) -> Augment:
+    """Turns, zooms and moves by parts of a pixel, all in one resampling: a small image is blurred once, not thrice.
+
+    Args:
+      degrees: as of `rotate`.
+      strength: as of `zoom`.
+      pixels: the most it moves along each axis; offsets are uniform in [-pixels, pixels].
+    """
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        turn, size, *offset = jax.random.uniform(key, (4,), minval=-1.0)
+        angle, factor = jnp.deg2rad(degrees) * turn, jnp.exp(-strength * size)
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        return affine(image, factor * jnp.array([[cos, -sin], [sin, cos]]), pixels * jnp.array(offset))
+
+    return augment
+
+
+def affine(image: Floats[Array, "H W C"], matrix: Floats[Array, "2 2"], offset: jax.Array | None = None) -> jax.Array:
+    """Resamples an image: the pixel at p, from the centre, comes from matrix @ p + offset, bilinearly; 0 from outside.
+
+    Args:
+      image: [H, W, C].
+      matrix: over (row, column).
+      offset: [2], in pixels; zeros when None.
+    """
+    down, right = jnp.zeros(2) if offset is None else offset
+    y, x = grid(*image.shape[:2])
+    return resample(
+        image, jnp.stack([matrix[0, 0] * y + matrix[0, 1] * x + down, matrix[1, 0] * y + matrix[1, 1] * x + right])
+    )
+
+
+def grid(height: int, width: int) -> Floats[Array, "2 H W"]:
+    """Rows and columns of pixels, from the centre of the image.
+
+    Example:
+      >>> grid(1, 2).tolist()
+      [[[0.0, 0.0]], [[-0.5, 0.5]]]
+    """
+    centre = jnp.array([(height - 1) / 2, (width - 1) / 2])
+    return jnp.mgrid[:height, :width] - centre[:, None, None]
+
+
+def resample(
+    image: Num[Array, "H W C"],
+    places: Floats[Array, "2 h w"],
+    *,
+    nearest: bool = False,
+    outside: Literal["fill", "mirror"] = "fill",
+    fill: int = 0,
+) -> Num[Array, "h w C"]:
+    """An image read at given places, bilinearly.
+
+    Args:
+      image: of any dtype where `nearest`, else of floats.
+      places: rows and columns, in pixels from the image's centre; see `grid`.
+      nearest: takes the nearest pixel, as classes must be.
+      outside: what lies there, `fill` or the mirror image.
+      fill: the value.
+
+    Example:
+      >>> image = jnp.arange(4.0).reshape(2, 2, 1)
+      >>> resample(image, grid(2, 2) + 0.5)[..., 0].tolist()
+      [[1.5, 1.0], [1.25, 0.75]]
+    """
+    height, width, channels = image.shape
+    row, column = places[0] + (height - 1) / 2, places[1] + (width - 1) / 2
+    if outside == "mirror":
+        row, column = _mirrored(row, height), _mirrored(column, width)
+    if nearest:
+        row, column = jnp.floor(row + 0.5), jnp.floor(column + 0.5)
+    top, left = jnp.floor(row), jnp.floor(column)
+    down, right = (row - top)[..., None], (column - left)[..., None]  # [h, w, 1], in [0, 1)
+    # In a border of two pixels, all that is farther out finds two neighbours outside, too.
+    pixels = jnp.pad(image, ((2, 2), (2, 2), (0, 0)), constant_values=fill).reshape(-1, channels)
+    top = jnp.clip(top.astype(jnp.int32) + 2, 0, height + 2)
+    left = jnp.clip(left.astype(jnp.int32) + 2, 0, width + 2)
+    corner = top * (width + 4) + left  # one flat index: half the time of two
+
+    def at(offset: int) -> jax.Array:
+        return pixels.at[corner + offset].get(mode="promise_in_bounds")
+
+    if nearest:
+        return at(0)
+    upper = at(0) * (1 - right) + at(1) * right
+    lower = at(width + 4) * (1 - right) + at(width + 5) * right
+    return upper * (1 - down) + lower * down
+
+
+def _mirrored(place: jax.Array, size: int) -> jax.Array:
+    """Places folded into [0, size - 1]; the pixels at the edges are not doubled."""
+    period = max(2 * (size - 1), 1)
+    folded = jnp.mod(place, period)
+    return jnp.minimum(folded, period - folded)

@@ -1,0 +1,84 @@
+"""Small photographs (CIFAR-10) with airbench's network, made smaller.
+
+Run:     python -m experiments.image_cifar10
+Result:  none yet
+Source:  Jordan 2024, https://arxiv.org/abs/2404.00498; Page 2018, https://myrtle.ai/learn/how-to-train-your-resnet
+"""
+
+import functools
+from typing import Literal
+
+import optax
+
+import deeplab as dl
+from deeplab.data import augment, mix
+from deeplab.models import cifarnet
+from deeplab.nn.norm import batch_norm
+
+
+def experiment(
+    variant: Literal["small", "airbench94", "airbench95"] = "small",
+    epochs: int = 8,
+    batch_size: int = 512,
+    learning_rate: float = 0.75,
+    weight_decay: float = 1e-3,
+    label_smoothing: float = 0.2,
+    average: float = 0.95,
+    erased_area: float = 0.0,
+    operations: int = 0,
+    magnitude: float = 5.0,
+    mixing: Literal["none", "mixup", "cutmix", "either"] = "none",
+    alpha: float = 0.2,
+    image_folder: str = "",
+) -> dl.Experiment:
+    """CIFAR-10, 50,000 images to learn from and 10,000 to test on.
+
+    Args:
+      variant: of the network; see `dl.models.cifarnet.VARIANTS`.
+      epochs: passes over the training images.
+      batch_size: images a step.
+      learning_rate: peak of the triangle, of the kernels; offsets learn 64 times as fast.
+      weight_decay: of all parameters, for each step at the peak, whatever the rate.
+      label_smoothing: probability spread evenly over the classes.
+      average: decay of the moving average of the weights, which is what is evaluated.
+      erased_area: of the rectangle that is blackened in half of the images, as a fraction of the image.
+      operations: of RandAugment; 0 for none.
+      magnitude: of RandAugment, from 0 to 10.
+      mixing: of the images of a batch.
+      alpha: of the distribution of the proportions in which images are mixed.
+      image_folder: a folder or archive of the images, train/CLASS/* and test/CLASS/*, in place of the original.
+    """
+    original = dl.data.builders.image_set("cifar10")
+    folder = functools.partial(dl.data.image_folder, size=32, mean=original.mean, std=original.std)
+    dataset = folder(image_folder) if image_folder else original
+    random = (augment.rand_augment(operations, magnitude),) if operations else ()
+    mixed = {"mixup": mix.mixup(alpha, 10), "cutmix": mix.cutmix(alpha, 10)}
+    mixed["either"] = mix.either(mixed["mixup"], mixed["cutmix"])
+    data = dl.data.Images(
+        dataset,
+        batch_size=batch_size,
+        epochs=epochs,
+        augment=augment.chain(augment.flip(), augment.crop(2, "reflect"), *random, augment.erase(erased_area)),
+        mix=mixed.get(mixing),
+    )
+
+    def descent(rate: float) -> optax.GradientTransformation:
+        schedule = dl.optim.warmup_linear(rate, data.num_steps, warmup_fraction=0.23, end=0.02)
+        decay = optax.add_decayed_weights(weight_decay / rate)
+        return optax.chain(decay, optax.sgd(schedule, momentum=0.85, nesterov=True))
+
+    norm = functools.partial(batch_norm, use_scale=False)
+    return dl.Experiment(
+        data=data,
+        model=dl.models.CifarNet(num_classes=10, norm=norm, **cifarnet.VARIANTS[variant]),
+        task=dl.tasks.Classification(label_smoothing, views=(lambda x: x[:, :, ::-1],)),
+        optimizer=dl.optim.averaged(
+            dl.optim.groups({"norm.*/bias": descent(64 * learning_rate), ".*": descent(learning_rate)}), average
+        ),
+        rules=cifarnet.RULES,
+        eval_every=max(1, data.num_steps // 4),
+    )
+
+
+if __name__ == "__main__":
+    dl.main(experiment)
