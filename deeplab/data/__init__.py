@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.data import augment, builders, order, records, vocab
+    from deeplab.data import audio, augment, augment_audio, builders, order, records, speech, vocab
     from deeplab.data.base import Batch, Data, Source, Spec
     from deeplab.data.builders.arrayrecord import write
     from deeplab.data.builders.image_folder import ImageFolder as image_folder
@@ -39,7 +39,7 @@ _WHERE = {
     "tfds_text": "builders.prepared_tfds_text.PreparedTfdsText",
     "write": "builders.arrayrecord.write",
 }
-_MODULES = ("augment", "builders", "order", "records", "vocab")
+_MODULES = ("audio", "augment", "augment_audio", "builders", "order", "records", "speech", "vocab")
 
 __all__ = [
     "Augment",
@@ -53,11 +53,14 @@ __all__ = [
     "Spec",
     "Text",
     "arrays",
+    "audio",
     "augment",
+    "augment_audio",
     "builders",
     "image_folder",
     "order",
     "records",
+    "speech",
     "text_lines",
     "tfds",
     "tfds_text",

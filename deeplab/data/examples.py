@@ -92,7 +92,7 @@ class Examples(Data):
         return self.builder.open(split, data_dir)
 
     def fetch(self, source: Source, ids: Any) -> Batch:
-        batch = {name: array[ids] for name, array in source.arrays.items()}
+        batch = self.builder.fetch(source, ids)
         return batch | {"weight": np.ones(len(ids), np.float32), "id": ids.astype(np.int32)}
 
     def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:

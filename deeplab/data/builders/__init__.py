@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from deeplab.data.builders.base import Archive, File, ImageSet, TextSet
+from deeplab.data.builders.digit_strings import DigitStrings
 from deeplab.data.builders.digits import DIGITS
 from deeplab.data.builders.examples import ExampleSet
+from deeplab.data.builders.fsdd import FSDD
 from deeplab.data.builders.idx import FASHION_MNIST, MNIST
 from deeplab.data.builders.stdlib import PYTHON_STDLIB
 from deeplab.data.builders.tiny_shakespeare import TINY_SHAKESPEARE
@@ -29,7 +31,7 @@ __all__ = [
 
 IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST)}
 TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB)}
-EXAMPLE_SETS: Mapping[str, ExampleSet] = {}
+EXAMPLE_SETS: Mapping[str, ExampleSet] = {s.name: s for s in (FSDD(), DigitStrings())}
 
 _Set = TypeVar("_Set")
 

@@ -57,9 +57,12 @@ class ExampleSet(abc.ABC):
     def fields(self) -> Mapping[str, Field]:
         """What an example is made of; neither `id` nor `weight`, which every batch has."""
 
-    @abc.abstractmethod
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
-        """The arrays of `fields`, each [N, ...], in an order that never changes."""
+        """The arrays of `fields`, each [N, ...], in an order that never changes.
+
+        A set whose examples are composed of something else overrides `open` and `fetch`, and needs none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads no arrays of its own")
 
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
         """The split as arrays: memory-mapped, decoded once and kept in the cache."""
@@ -70,6 +73,10 @@ class ExampleSet(abc.ABC):
             return arrays
 
         return open_arrays(self, split, make)
+
+    def fetch(self, source: Source, ids: Any) -> dict[str, Any]:
+        """The examples `ids` [B] of an opened split; pure, and jit-able when `source.arrays` are jax arrays."""
+        return {name: array[ids] for name, array in source.arrays.items()}
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         """Examples of a user's own file for `predict`, each with a name; fields that only training needs may be absent.
