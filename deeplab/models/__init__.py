@@ -6,15 +6,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.models import cnn, gpt, mlp, resnet
+    from deeplab.models import cnn, conformer, deep_speech, gpt, keyword_cnn, mlp, resnet
     from deeplab.models.cnn import CNN
+    from deeplab.models.conformer import Conformer
+    from deeplab.models.deep_speech import DeepSpeech2
     from deeplab.models.gpt import GPT
+    from deeplab.models.keyword_cnn import KeywordCNN
     from deeplab.models.mlp import MLP
     from deeplab.models.resnet import ResNet
 
-_HOMES = {"CNN": "cnn", "GPT": "gpt", "MLP": "mlp", "ResNet": "resnet"}
+_HOMES = {
+    "CNN": "cnn",
+    "Conformer": "conformer",
+    "DeepSpeech2": "deep_speech",
+    "GPT": "gpt",
+    "KeywordCNN": "keyword_cnn",
+    "MLP": "mlp",
+    "ResNet": "resnet",
+}
 
-__all__ = ["CNN", "GPT", "MLP", "ResNet", "cnn", "gpt", "mlp", "resnet"]
+__all__ = [
+    "CNN",
+    "GPT",
+    "MLP",
+    "Conformer",
+    "DeepSpeech2",
+    "KeywordCNN",
+    "ResNet",
+    "cnn",
+    "conformer",
+    "deep_speech",
+    "gpt",
+    "keyword_cnn",
+    "mlp",
+    "resnet",
+]
 
 
 def __getattr__(name: str) -> Any:
