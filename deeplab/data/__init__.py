@@ -9,7 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.data import augment, builders, interactions, mix, order, records, vocab, words
+    from deeplab.data import (
+        audio,
+        augment,
+        augment_audio,
+        builders,
+        interactions,
+        mix,
+        order,
+        records,
+        speech,
+        vocab,
+        words,
+    )
     from deeplab.data.base import Batch, Data, Source, Spec
     from deeplab.data.builders.arrayrecord import write
     from deeplab.data.builders.held_out import HeldOut as held_out
@@ -45,7 +57,19 @@ _WHERE = {
     "tfds_text": "builders.prepared_tfds_text.PreparedTfdsText",
     "write": "builders.arrayrecord.write",
 }
-_MODULES = ("augment", "builders", "interactions", "mix", "order", "records", "vocab", "words")
+_MODULES = (
+    "audio",
+    "augment",
+    "augment_audio",
+    "builders",
+    "interactions",
+    "mix",
+    "order",
+    "records",
+    "speech",
+    "vocab",
+    "words",
+)
 
 __all__ = [
     "Augment",
@@ -59,7 +83,9 @@ __all__ = [
     "Spec",
     "Text",
     "arrays",
+    "audio",
     "augment",
+    "augment_audio",
     "builders",
     "held_out",
     "image_folder",
@@ -69,6 +95,7 @@ __all__ = [
     "order",
     "records",
     "sentences",
+    "speech",
     "text_lines",
     "tfds",
     "tfds_text",

@@ -11,10 +11,13 @@ if TYPE_CHECKING:
         bilstm,
         cifarnet,
         cnn,
+        conformer,
+        deep_speech,
         dlinear,
         encoder,
         factorisation,
         gpt,
+        keyword_cnn,
         lstm_forecaster,
         mlp,
         neumf,
@@ -31,10 +34,13 @@ if TYPE_CHECKING:
     from deeplab.models.bilstm import BiLSTM
     from deeplab.models.cifarnet import CifarNet
     from deeplab.models.cnn import CNN
+    from deeplab.models.conformer import Conformer
+    from deeplab.models.deep_speech import DeepSpeech2
     from deeplab.models.dlinear import DLinear
     from deeplab.models.encoder import Encoder
     from deeplab.models.factorisation import Factorisation
     from deeplab.models.gpt import GPT
+    from deeplab.models.keyword_cnn import KeywordCNN
     from deeplab.models.lstm_forecaster import LSTMForecaster
     from deeplab.models.mlp import MLP
     from deeplab.models.neumf import NeuMF
@@ -52,10 +58,13 @@ _HOMES = {
     "BiLSTM": "bilstm",
     "CifarNet": "cifarnet",
     "CNN": "cnn",
+    "Conformer": "conformer",
+    "DeepSpeech2": "deep_speech",
     "DLinear": "dlinear",
     "Encoder": "encoder",
     "Factorisation": "factorisation",
     "GPT": "gpt",
+    "KeywordCNN": "keyword_cnn",
     "LSTMForecaster": "lstm_forecaster",
     "MLP": "mlp",
     "NeuMF": "neumf",
@@ -77,9 +86,12 @@ __all__ = [
     "AutoRec",
     "BiLSTM",
     "CifarNet",
+    "Conformer",
     "DLinear",
+    "DeepSpeech2",
     "Encoder",
     "Factorisation",
+    "KeywordCNN",
     "LSTMForecaster",
     "NeuMF",
     "PatchTST",
@@ -93,10 +105,13 @@ __all__ = [
     "bilstm",
     "cifarnet",
     "cnn",
+    "conformer",
+    "deep_speech",
     "dlinear",
     "encoder",
     "factorisation",
     "gpt",
+    "keyword_cnn",
     "lstm_forecaster",
     "mlp",
     "neumf",

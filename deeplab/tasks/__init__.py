@@ -3,6 +3,7 @@
 from deeplab.tasks.base import Apply, Loss, Mean, Metrics, Perplexity, Summarizes, Task
 from deeplab.tasks.classification import Classification
 from deeplab.tasks.clinical import Clinical
+from deeplab.tasks.ctc import CTC
 from deeplab.tasks.forecast import Forecasting
 from deeplab.tasks.language import LanguageModelling
 from deeplab.tasks.objectives import BinaryCrossEntropy, InBatchSoftmax, SampledSoftmax, Softmax
@@ -10,6 +11,7 @@ from deeplab.tasks.ranking import Ranking
 from deeplab.tasks.rating import RatingPrediction, RootMean
 
 __all__ = [
+    "CTC",
     "Apply",
     "BinaryCrossEntropy",
     "Classification",

@@ -72,12 +72,13 @@ class ExampleSet(abc.ABC):
     def fields(self) -> Mapping[str, Field]:
         """What an example is made of; neither `id` nor `weight`, which every batch has."""
 
-    @abc.abstractmethod
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         """The arrays that `fetch` cuts examples from, in an order that never changes.
 
-        Those of `fields`, each [N, ...] (or a table, see `Field.per`).
+        Those of `fields`, each [N, ...] (or a table, see `Field.per`). A set whose examples are composed of another
+        one's overrides `open` and `fetch` instead.
         """
+        raise NotImplementedError(f"{type(self).__name__} reads no arrays of its own")
 
     def fetch(self, source: Source, ids: Any) -> dict[str, Any]:
         """The fields of the examples `ids`, [B, ...]; pure, and jit-able when `source.arrays` are jax arrays.

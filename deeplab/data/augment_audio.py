@@ -1,0 +1,155 @@
+"""Augmentations of sound: pure functions of one example, keyed, for use in `prepare`.
+
+Of waveforms, `(key, x, length) -> (x, length)`: x is [T] floats, 0 from `length` on. Of features,
+`(key, x, frames) -> x`: x is [F, M], standardised, so that 0 is what one expects. Strengths are floats that may be
+tracers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Float = float | jax.Array
+OfWaveform = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+OfFeatures = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+def chain(*augments: OfWaveform) -> OfWaveform:
+    """One after another, each with a key of its own.
+
+    Example:
+      >>> x, length = chain(speed(0.1), noise(10.0, 30.0))(jax.random.key(0), jnp.ones(80), jnp.int32(60))
+      >>> x.shape
+      (80,)
+    """
+
+    def augment(key: jax.Array, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        for number, each in enumerate(augments):
+            x, length = each(jax.random.fold_in(key, number), x, length)
+        return x, length
+
+    return augment
+
+
+def gain(decibels: Float) -> OfWaveform:
+    """Louder or softer by u dB, u uniform in [-decibels, decibels]: x 10^(u / 20)."""
+
+    def augment(key: jax.Array, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return x * 10 ** (decibels * jax.random.uniform(key, minval=-1.0) / 20), length
+
+    return augment
+
+
+def shift(share: Float = 1.0) -> OfWaveform:
+    """Begins later, by a uniform share of the room that is left, at most `share`; silence before, `length` after."""
+
+    def augment(key: jax.Array, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        room = x.shape[0] - length
+        start = jnp.round(share * room * jax.random.uniform(key)).astype(jnp.int32)
+        place = jnp.arange(x.shape[0]) - start
+        return jnp.where(place >= 0, x[jnp.maximum(place, 0)], 0), length + start
+
+    return augment
+
+
+def speed(strength: Float) -> OfWaveform:
+    """Faster by a factor exp(u), u uniform in [-strength, strength], with its pitch; linear interpolation.
+
+    y(t) = x(t exp(u)), of `length` exp(-u); what then reaches beyond T is lost.
+
+    Source: Ko et al. 2015, https://www.isca-archive.org/interspeech_2015/ko15_interspeech.html.
+    """
+
+    def augment(key: jax.Array, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        size = x.shape[0]
+        factor = jnp.exp(strength * jax.random.uniform(key, minval=-1.0))
+        new = jnp.clip(jnp.ceil(length / factor).astype(jnp.int32), 1, size)
+        y = interpolate(x, jnp.arange(size) * factor)
+        return jnp.where(jnp.arange(size) < new, y, 0), new
+
+    return augment
+
+
+def noise(low: Float, high: Float) -> OfWaveform:
+    """Adds white noise within `length`, at a ratio of signal to noise that is uniform in [low, high] dB.
+
+    It is uniform, and not normal, noise: the spectrum is the same, and the inverse error function is not needed.
+    """
+
+    def augment(key: jax.Array, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        ratio_key, noise_key = jax.random.split(key)
+        decibels = low + (high - low) * jax.random.uniform(ratio_key)
+        power = jnp.sum(x**2) / jnp.maximum(length, 1) * 10 ** (-decibels / 10)
+        white = jax.random.uniform(noise_key, x.shape, minval=-1.0) * jnp.sqrt(3 * power)
+        return jnp.where(jnp.arange(x.shape[0]) < length, x + white, 0), length
+
+    return augment
+
+
+def interpolate(x: jax.Array, place: jax.Array) -> jax.Array:
+    """x [T, ...] at places [P] that need not be whole, linearly; the last value is kept beyond the end."""
+    low = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, x.shape[0] - 1)
+    part = (place - low).reshape(-1, *[1] * (x.ndim - 1))
+    return x[low] * (1 - jnp.clip(part, 0, 1)) + x[jnp.minimum(low + 1, x.shape[0] - 1)] * jnp.clip(part, 0, 1)
+
+
+def spec_augment(
+    bands: Float = 8.0,
+    time: Float = 20.0,
+    *,
+    num_bands: int = 2,
+    num_times: int = 2,
+    share: Float = 0.2,
+    warp: Float = 0.0,
+) -> OfFeatures:
+    """SpecAugment: warps time, and sets stretches of bands and of time to 0.
+
+    The width of a stretch is uniform in [0, width], its place uniform where it fits.
+
+    Args:
+      bands: the widest stretch of bands, F in the paper.
+      time: the widest stretch of frames, T in the paper.
+      num_bands: stretches of bands.
+      num_times: stretches of time.
+      share: no stretch of time is longer than this share of the frames, p in the paper.
+      warp: a place in time is moved by up to so many frames, W in the paper; the paper finds that it matters least.
+
+    Source: Park et al. 2019, https://arxiv.org/abs/1904.08779; its table 1 has, for 80 bands, bands 27, time 100,
+      num_bands and num_times 2, share 1 ("LD").
+    """
+
+    def augment(key: jax.Array, x: jax.Array, frames: jax.Array) -> jax.Array:
+        warp_key, *keys = jax.random.split(key, 1 + num_bands + num_times)
+        x = warp_time(warp_key, x, frames, warp)
+        band, frame = jnp.arange(x.shape[1])[None, :], jnp.arange(x.shape[0])[:, None]
+        for each in keys[:num_bands]:
+            x = jnp.where(_stretch(each, band, bands, x.shape[1]), 0, x)
+        for each in keys[num_bands:]:
+            x = jnp.where(_stretch(each, frame, jnp.minimum(time, share * frames), frames), 0, x)
+        return x
+
+    return augment
+
+
+def _stretch(key: jax.Array, place: jax.Array, widest: Float, size: Float | int) -> jax.Array:
+    """True in a stretch of whole places, its width in 0 to `widest`, within 0 to `size`."""
+    width_share, place_share = jax.random.uniform(key, (2,))
+    width = jnp.floor(width_share * (jnp.minimum(widest, size) + 1))
+    start = jnp.floor(place_share * (size - width + 1))
+    return (place >= start) & (place < start + width)
+
+
+def warp_time(key: jax.Array, x: jax.Array, frames: jax.Array, most: Float) -> jax.Array:
+    """Moves one place in time by up to `most` frames, and stretches linearly what is on either side of it."""
+    place_share, move_share = jax.random.uniform(key, (2,))
+    most = jnp.minimum(most, (frames - 1) / 4)
+    centre = most + (frames - 1 - 2 * most) * place_share
+    target = centre + most * (2 * move_share - 1)
+    frame, end = jnp.arange(x.shape[0]), frames - 1
+    before = frame * (centre / jnp.maximum(target, 1e-3))
+    after = end - (end - frame) * ((end - centre) / jnp.maximum(end - target, 1e-3))
+    warped = interpolate(x, jnp.where(frame < target, before, after))
+    return jnp.where((frame < frames)[:, None], warped, 0)

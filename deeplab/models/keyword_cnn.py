@@ -1,0 +1,74 @@
+"""Convolutional networks for single words: a spectrogram is an image, and where in time the word lies is nothing to it.
+
+After Sainath and Parada 2015, "Convolutional neural networks for small-footprint keyword spotting",
+https://www.isca-archive.org/interspeech_2015/sainath15b_interspeech.html, with small kernels, batch normalisation, and
+the mean and the maximum over time (Lin et al. 2014, https://arxiv.org/abs/1312.4400) in place of a fixed window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float
+
+from deeplab.nn.norm import Norm, batch_norm
+from deeplab.nn.pooling import max_pool
+
+# Sizes of our own: 40 bands and 100 frames, 8 to 2 million multiplications an example.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "test": {"widths": (4, 8), "hidden": 8},
+    "small": {"widths": (24, 48, 64), "hidden": 128},
+    "medium": {"widths": (32, 64, 128), "hidden": 256},
+}
+
+RULES = (
+    (r"conv\d+/kernel", P(None, None, None, "model")),  # [h, w, in, out]
+    (r"hidden/kernel", P(None, "model")),
+    (r"hidden/bias", P("model")),
+    (r"head/kernel", P("model", None)),
+)
+
+
+class KeywordCNN(nn.Module):
+    """Convolutions, each halving time and frequency by max pooling; mean and maximum over time; one hidden layer.
+
+    The first convolution is 5 x 5 with stride 2, the others are 3 x 3.
+
+    Args:
+      num_classes: K.
+      widths: channels of the convolutions.
+      hidden: units of the hidden layer.
+      norm: makes a normalisation layer; see `deeplab.nn.norm`.
+      dropout: probability that a hidden unit is dropped in training; may be a tracer.
+
+    Example:
+      >>> import jax
+      >>> model = KeywordCNN(num_classes=10, **VARIANTS["test"])
+      >>> model.init_with_output(jax.random.key(0), jnp.ones((2, 100, 40)))[0].shape
+      (2, 10)
+    """
+
+    num_classes: int
+    widths: Sequence[int] = (24, 48, 64)
+    hidden: int = 128
+    norm: Norm = batch_norm
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B F M"], train: bool = False) -> Float[Array, "B K"]:
+        init = nn.initializers.he_normal()
+        x = x[..., None]  # [B, F, M, 1]
+        for i, width in enumerate(self.widths, start=1):
+            kernel, stride = ((5, 5), (2, 2)) if i == 1 else ((3, 3), (1, 1))
+            x = nn.Conv(width, kernel, stride, use_bias=False, kernel_init=init, name=f"conv{i}")(x)
+            # max and a rising activation commute: pooled first, a quarter of the activations are left to compute.
+            x = nn.relu(max_pool(self.norm(train, name=f"norm{i}")(x), 2))
+        x = x.reshape(*x.shape[:2], -1)  # B F' M' C -> B F' (M' C)
+        x = jnp.concatenate([jnp.mean(x, axis=1), jnp.max(x, axis=1)], axis=-1)
+        x = nn.relu(nn.Dense(self.hidden, kernel_init=init, name="hidden")(x))
+        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
+        return nn.Dense(self.num_classes, name="head")(x)

@@ -1,0 +1,90 @@
+"""Strings of spoken digits: recognised without knowing where one ends, by connectionist temporal classification.
+
+Run:     python -m experiments.speech_digit_strings       (downloads 10 MB, or: --data-dir FOLDER)
+         python -m experiments.speech_digit_strings --model conformer
+Result:  none yet
+Source:  CTC: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891; models: Amodei et al. 2016,
+         https://arxiv.org/abs/1512.02595, Gulati et al. 2020, https://arxiv.org/abs/2005.08100; data:
+         https://doi.org/10.5281/zenodo.1342401
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import optax
+
+import deeplab as dl
+from deeplab.data import audio, augment_audio, speech
+from deeplab.data.builders.digit_strings import DigitStrings
+from deeplab.data.builders.fsdd import DIGITS, FSDD, Speaker
+from deeplab.models import conformer, deep_speech
+from deeplab.report import cards
+from deeplab.tasks.ctc import transcript
+
+MEL = audio.LogMel(rate=8000, window=200, hop=80, num_mels=40)
+
+
+def experiment(
+    model: Literal["gru", "conformer"] = "gru",
+    held_out: Speaker = "",
+    evaluate_on: Literal["test", "validation"] = "test",
+    num_steps: int = 1200,
+    batch_size: int = 16,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 1e-2,
+    dropout: float = 0.1,
+    speed: float = 0.1,
+    masked_bands: float = 6.0,
+    masked_frames: float = 20.0,
+) -> dl.Experiment:
+    """Strings of 3 to 7 digits, each a new one in training; 500 fixed ones to test on, of recordings never learnt from.
+
+    Args:
+      model: convolutions and a bidirectional GRU, or a Conformer.
+      held_out: a speaker whose recordings are all for the test, and none to learn from.
+      evaluate_on: "validation" puts takes 5 to 9 aside, to choose a recipe with.
+      num_steps: training steps.
+      batch_size: strings a step; all are padded to 5 s, so that they need not be sorted by length.
+      learning_rate: peak of the cosine.
+      weight_decay: of matrices, times the learning rate.
+      dropout: of the model's layers.
+      speed: largest change of speed, as a logarithm.
+      masked_bands: widest stretch of mel bands that SpecAugment masks, twice.
+      masked_frames: widest stretch of frames, twice.
+    """
+    strings = DigitStrings(FSDD(held_out, validation=evaluate_on == "validation"))
+    masks = augment_audio.spec_augment(masked_bands, masked_frames)
+    prepare = speech.log_mels(MEL, augment_audio.speed(speed), masks)
+    data = dl.data.Examples(strings, batch_size, num_steps=num_steps, prepare=prepare, eval_split=evaluate_on)
+    family, size = (deep_speech, "small") if model == "gru" else (conformer, "tiny")
+    network = dl.models.DeepSpeech2 if model == "gru" else dl.models.Conformer
+    rate = dl.optim.warmup_cosine(learning_rate, num_steps, warmup_fraction=0.1)
+    adamw = optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
+    return dl.Experiment(
+        data=data,
+        model=network(len(DIGITS) + 1, **family.VARIANTS[size], dropout=dropout),
+        task=dl.tasks.CTC(DIGITS),
+        optimizer=optax.chain(dl.optim.clip(5.0), adamw),
+        rules=family.RULES,
+        eval_every=max(1, num_steps // 4),
+        show=show,
+    )
+
+
+def show(batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The spectrogram of each string, with what was heard and what was said."""
+    made = []
+    for i, (sound, length) in enumerate(zip(batch["audio"], batch["length"], strict=True)):
+        names = ("prediction", "prediction_length"), ("label", "label_length")
+        heard, said = (transcript(predictions[x][i][: predictions[n][i]], DIGITS) for x, n in names)
+        picture = cards.picture(speech.image(MEL, sound, length))
+        texts = cards.text(heard, "heard:"), cards.text(said, "said:")
+        made.append(
+            cards.card("right" if heard == said else "wrong", picture, *texts, caption=f"{length / 8000:.2f} s")
+        )
+    return made
+
+
+if __name__ == "__main__":
+    dl.main(experiment)

@@ -1,0 +1,99 @@
+"""CTC: the loss is minus the log probability of all paths, and neither padding nor batches change a figure."""
+
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deeplab.tasks.ctc import CTC
+from tests.tasks.test_ctc_decoding import walked
+
+TASK = CTC(("a", "b"), separator="")
+LABEL, LENGTHS = jnp.array([[1, 2, 0], [1, 1, 0], [2, 0, 0], [1, 2, 1]]), jnp.array([2, 2, 1, 3])
+
+
+def batch(frames: int = 8, given=(8, 7, 3, 8), weight=(1.0, 1.0, 1.0, 1.0)):
+    """Features that are the logits of half as many frames, two values each."""
+    values = jax.random.normal(jax.random.key(0), (4, 8, 3))
+    features = jnp.pad(values, ((0, 0), (0, frames - 8), (0, 0)), constant_values=9.0)
+    return {
+        "features": features, "frames": jnp.array(given), "label": LABEL, "label_length": LENGTHS,
+        "weight": jnp.array(weight), "id": jnp.arange(4),
+    }  # fmt: skip
+
+
+def halving(features, frames, train=False, key=None):
+    """A model that reads every other frame."""
+    return 2 * features[:, ::2], {}
+
+
+predict = jax.jit(functools.partial(TASK.predict, halving))
+evaluate = jax.jit(functools.partial(TASK.metrics, halving))
+
+
+def test_the_loss_is_that_of_all_paths():
+    made = batch()
+    losses = predict(made)["loss"]
+    y = np.asarray(jax.nn.log_softmax(2 * made["features"][:, ::2]))
+    for i, frames in enumerate([4, 4, 2, 4]):
+        transcript = tuple(LABEL[i, : LENGTHS[i]].tolist())
+        np.testing.assert_allclose(losses[i], -walked(y[i], frames)[transcript], rtol=1e-4)
+    np.testing.assert_allclose(TASK.scores(halving, made), -losses, rtol=1e-5)
+    total = TASK.loss(halving, made, jax.random.key(0)).loss
+    np.testing.assert_allclose(total.total / total.count, losses.mean(), rtol=1e-6)
+
+
+def test_padding_changes_nothing():
+    longer = predict(batch(frames=14))
+    for name, value in predict(batch()).items():
+        np.testing.assert_allclose(value, longer[name], rtol=1e-5, err_msg=name)
+
+
+def test_a_padded_example_does_not_count():
+    made = batch(weight=(1.0, 0.0, 1.0, 1.0))
+    changed = made | {"label": LABEL.at[1].set(jnp.array([2, 2, 2])), "label_length": LENGTHS.at[1].set(3)}
+    for name, metric in evaluate(made).items():
+        assert metric.compute() == evaluate(changed)[name].compute(), name
+    assert evaluate(made)["wer"].count == 6
+
+
+def test_metrics_merge():
+    """Error rates too, whose examples differ in their lengths."""
+    made = batch()
+    whole = evaluate(made)
+    parts = [evaluate({k: v[half] for k, v in made.items()}) for half in (slice(0, 1), slice(1, 4))]
+    merged = jax.tree.map(operator.add, *parts)
+    assert {k: m.compute() for k, m in merged.items()} == pytest.approx({k: m.compute() for k, m in whole.items()})
+
+
+def test_what_is_right_has_no_errors():
+    """Logits that spell the labels, with a blank between equal ones."""
+    paths = jnp.array([[1, 1, 2, 0], [1, 0, 1, 0], [2, 0, 0, 0], [1, 2, 0, 1]])
+    made = batch(given=(8, 8, 8, 8))
+    spelled = lambda features, frames, **_: (20 * jax.nn.one_hot(paths, 3), {})  # noqa: E731
+    metrics = TASK.metrics(spelled, made)
+    assert (metrics["wer"].compute(), metrics["exact"].compute()) == (0.0, 1.0)
+    assert TASK.summarize(TASK.predict(spelled, made)) == {"wer_beam": 0.0, "cer_beam": 0.0}
+    swapped = TASK.metrics(spelled, made | {"label": jnp.where(LABEL > 0, 3 - LABEL, 0)})
+    # "ab" for "ba" is two edits, and so is "aba" for "bab": 7 in all, of 8 tokens.
+    assert (swapped["wer"].compute(), swapped["exact"].compute()) == (7 / 8, 0.0)
+
+
+def test_a_label_that_no_path_can_spell_is_finite():
+    """Two equal tokens need three frames, and two are there: the loss is huge, its gradient no NaN."""
+    made = batch(given=(8, 3, 8, 8))
+
+    def total(scale):
+        model = lambda features, frames, **_: (scale * features[:, ::2], {})  # noqa: E731
+        return TASK.loss(model, made, jax.random.key(0)).loss.total
+
+    assert total(1.0) > 1e4
+    assert jnp.isfinite(jax.grad(total)(1.0))
+
+
+def test_a_model_of_other_frames_is_refused():
+    with pytest.raises(ValueError, match="the model makes 3 frames of 8, expected a whole fraction"):
+        TASK.scores(lambda features, frames: (features[:, :3], {}), batch())
