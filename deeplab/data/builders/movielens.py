@@ -111,5 +111,5 @@ def _profiles(content: bytes) -> np.ndarray:
         number, age, gender, occupation, _ = line.split("|")
         places = np.searchsorted(AGES, int(age), side="right"), gender == "M", OCCUPATIONS.index(occupation)
         starts = 0, len(AGES) + 1, len(AGES) + 3
-        profiles[int(number), [start + place for start, place in zip(starts, places, strict=True)]] = 1
+        profiles[int(number), np.add(starts, np.array(places, int))] = 1
     return profiles
