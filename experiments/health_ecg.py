@@ -25,7 +25,7 @@ from deeplab.robust import calibration
 
 def experiment(
     fold: Literal[0, 1, 2, 3, 4] = 0,
-    width: int = 64,
+    width: int = 256,
     epochs: int = 10,
     batch_size: int = 512,
     learning_rate: float = 3e-3,
@@ -33,7 +33,7 @@ def experiment(
     dropout: float = 0.5,
     noise: float = 1.2,
     offset_s: float = 0.0,
-    offset_v: float = 0.0,
+    offset_v: float = 0.25,
     offset_f: float = 0.0,
 ) -> dl.Experiment:
     """Beats of 22 patients to learn from, and of 22 others to test on.
@@ -84,7 +84,7 @@ def show(batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray])
         seconds = int(batch["peak"][i]) / ecg.RATE
         title = f"{label}" if label == taken else f"{label}, taken for {taken}"
         place = f"record {batch['record'][i]}, {seconds // 60:.0f} min {seconds % 60:.1f} s, "
-        rhythm = f"{1000 * batch['intervals'][i][-2]:.0f} ms after the last, mean {1000 * batch['usual'][i][0]:.0f}"
+        rhythm = f"{1000 * batch['intervals'][i][0]:.0f} ms after the last, mean {1000 * batch['usual'][i][0]:.0f}"
         made.append(cards.card(title, cards.curve(lines, "ms", dict.fromkeys(lines, ms)), caption=place + rhythm))
     return made
 

@@ -17,9 +17,6 @@ RATE = 360
 BEFORE, AFTER = 90, 90
 """Samples of a beat before its R peak, and from it on: a quarter of a second each."""
 
-RECENT = 10
-"""Intervals kept of the rhythm before a beat, the last of them its own; one more begins at it."""
-
 # ms from the R peak: before the P wave and P, P to QRS, QRS, QRS with its feet, ST, T.
 _SEGMENTS = ((-194, -117), (-117, -33), (-33, 39), (-56, 56), (39, 111), (111, 250))
 _AROUND = 20  # beats on either side, of which the rhythm around a beat is made
@@ -65,66 +62,58 @@ def with_context(
     Returns:
       beat: [N, T], the waves less their medians, which baseline wander moves.
       average: [N, T], the median beat.
-      intervals: [N, RECENT + 1], in seconds; the last but one ends at the beat, the last begins there.
-      usual: [N, 5], the record's mean interval in seconds, the median of the logarithms of its intervals and their
-        median deviation from it, and these two of the 41 intervals around the beat.
+      intervals: [N, 2] in seconds, the one that ends at the beat and the one that begins there.
+      usual: [N, 4], of the record's intervals the mean in seconds and the median deviation of their logarithms, then
+        both of the 41 intervals around the beat.
     """
     sequence = np.append(before, after[-1:]) / RATE  # [N + 1]: number i ends at beat i
     known = sequence > 0
     sequence = np.where(known, sequence, sequence[known].mean() if known.any() else 1.0)
-    log, size = np.log(sequence), len(waves)
-
-    def near(array: np.ndarray, first: int, last: int) -> np.ndarray:
-        places = np.arange(size)[:, None] + np.arange(first, last + 1)[None, :]
-        return array[np.clip(places, 0, size)]
-
-    usual = [np.full(size, sequence.mean()), *_middle(log[None, :]), *_middle(near(log, -_AROUND, _AROUND))]
+    size = len(waves)
+    places = np.arange(size)[:, None] + np.arange(-_AROUND, _AROUND + 1)[None, :]
+    around = sequence[np.clip(places, 0, size)]  # [N, 41]
     beat = waves - np.median(waves, axis=1, keepdims=True)
     fields = {
         "beat": beat,
         "average": np.broadcast_to(np.median(beat, axis=0), waves.shape),
-        "intervals": near(sequence, 1 - RECENT, 1),
-        "usual": np.stack([np.broadcast_to(x, (size,)) for x in usual], axis=1),
+        "intervals": np.stack([sequence[:-1], sequence[1:]], axis=1),
+        "usual": np.concatenate([np.broadcast_to(_usual(sequence[None]), (size, 2)), _usual(around)], axis=1),
     }
     return {name: np.asarray(array, np.float32) for name, array in fields.items()}
 
 
-def _middle(values: Float[ndarray, "N W"]) -> tuple[Float[ndarray, " N"], Float[ndarray, " N"]]:
-    """The median of each row, and the median deviation from it."""
-    middle = np.median(values, axis=1)
-    return middle, np.median(np.abs(values - middle[:, None]), axis=1)
+def _usual(intervals: Float[ndarray, "N W"]) -> Float[ndarray, "N 2"]:
+    """Of each row the mean, and the median distance of the logarithms from their median."""
+    log = np.log(intervals)
+    deviation = np.median(np.abs(log - np.median(log, axis=1, keepdims=True)), axis=1)
+    return np.stack([intervals.mean(axis=1), deviation], axis=1)
 
 
 def features(example: dict[str, Any]) -> Float[Array, " F"]:
-    """A beat as 34 numbers: `rhythm`, then `shape`, each clipped to [-5, 5]."""
+    """A beat as 31 numbers: `rhythm`, then `shape`, each clipped to [-5, 5]."""
     numbers = [rhythm(example["intervals"], example["usual"]), shape(example["beat"], example["average"])]
     return jnp.clip(jnp.concatenate(numbers), -_LIMIT, _LIMIT)
 
 
-def rhythm(intervals: Float[Array, " W"], usual: Float[Array, " 5"]) -> Float[Array, " 9"]:
-    """How early a beat comes, and the next, for this heart and for this moment.
+def rhythm(intervals: Float[Array, " 2"], usual: Float[Array, " 4"]) -> Float[Array, " 6"]:
+    """How early a beat comes, and the next, for this moment and for this heart.
 
-    The logarithms of the intervals before and after it over the record's mean and over the mean of the last ten (the
-    intervals of de Chazal et al. 2004, https://doi.org/10.1109/TBME.2004.827359), in units of 20 %; how many median
-    deviations they are from the median of the 41 intervals around, and the one before from that of the record; and the
-    logarithms of these deviations: where the rhythm is irregular, early means little.
+    log(interval / mean) / deviation, of the interval before the beat and of the one after it, against the 41 intervals
+    around and against the whole record; and the logarithms of the two deviations: where the rhythm is irregular, early
+    means little. Means, not medians, are the measure: where most beats are ectopic and early, as in a heart that pauses
+    between runs of them, they are the median. The intervals are those of de Chazal et al. 2004,
+    https://doi.org/10.1109/TBME.2004.827359.
 
     Example:
-      >>> early = jnp.ones(RECENT + 1).at[-2].set(0.6)
-      >>> [round(float(x), 1) for x in rhythm(early, jnp.array([1.0, 0.0, 0.05, 0.0, 0.05]))][:4]
-      [-2.6, 0.0, -2.3, 0.2]
+      >>> [round(float(x), 1) for x in rhythm(jnp.array([0.6, 1.0]), jnp.array([1.0, 0.08, 1.0, 0.08]))]
+      [-5.1, 0.0, -2.3, -5.1, 0.0, -2.3]
     """
-    mean, middle, deviation, middle_around, deviation_around = usual
-    deviation, deviation_around = deviation + _LEAST_DEVIATION, deviation_around + _LEAST_DEVIATION
-    own = jnp.log(intervals[-2:])  # of the interval that ends at the beat, and of the one that begins there
-    return jnp.concatenate(
-        [
-            5 * (own - jnp.log(mean)),
-            5 * (own - jnp.log(jnp.mean(intervals[:-1]))),
-            (own - middle_around) / deviation_around,
-            jnp.stack([jnp.log(deviation_around), (own[0] - middle) / deviation, jnp.log(deviation)]),
-        ]
-    )
+    mean, deviation, mean_around, deviation_around = usual
+    numbers = []
+    for centre, spread in ((mean_around, deviation_around), (mean, deviation)):
+        spread = spread + _LEAST_DEVIATION
+        numbers += [*(jnp.log(intervals / centre) / spread), jnp.log(spread)]
+    return jnp.stack(numbers)
 
 
 def shape(beat: Float[Array, " T"], average: Float[Array, " T"]) -> Float[Array, " 25"]:

@@ -115,8 +115,8 @@ class MitBihBeats(ExampleSet):
         return {
             "beat": Field((ecg.BEFORE + ecg.AFTER,)),  # mV
             "average": Field((ecg.BEFORE + ecg.AFTER,)),  # mV, of the record
-            "intervals": Field((ecg.RECENT + 1,)),  # s
-            "usual": Field((5,)),
+            "intervals": Field((2,)),  # s
+            "usual": Field((4,)),
             "label": Field((), "int32", below=4),
             "record": Field((), "int32"),
             "peak": Field((), "int32"),
