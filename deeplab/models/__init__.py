@@ -30,11 +30,11 @@ _HOMES = {
 }
 
 __all__ = [
-    "AutoRec",
     "CNN",
-    "Factorisation",
     "GPT",
     "MLP",
+    "AutoRec",
+    "Factorisation",
     "NeuMF",
     "ResNet",
     "SASRec",

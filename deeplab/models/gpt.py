@@ -25,6 +25,7 @@ RULES = (
     (r"(out|down)/kernel", P("model", None)),
 )
 
+
 class GPT(nn.Module):
     """Tokens to the logits of the token after each of them.
 

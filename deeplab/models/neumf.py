@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
@@ -58,8 +57,16 @@ class NeuMF(nn.Module):
 
     @nn.compact
     def __call__(
-        self, user: Int[Array, "B"], *candidates: Candidates, train: bool = False
-    ) -> tuple[Float[Array, "B #P C"], ...]:
+        self, user: Int[Array, B], *candidates: Candidates, train: bool = False
+    ) -> tuple[
+        Float[
+            Array,
+            (
+                B  # P C
+            ),
+        ],
+        ...,
+    ]:
         """For each set of candidates, their scores; P is 1 unless the candidates are those of places."""
         F, widest = self.factors, self.factors * 2 ** (self.num_layers - 1)
         p = Embedding(self.num_users, F, name="product_user")(user)[:, None, None]  # [B, 1, 1, F]
@@ -73,7 +80,14 @@ class NeuMF(nn.Module):
         drop = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
         out = nn.Dense(1, name="out")
 
-        def scores(items: Candidates) -> Float[Array, "B #P C"]:
+        def scores(
+            items: Candidates,
+        ) -> Float[
+            Array,
+            (
+                B  # P C
+            ),
+        ]:
             shape = (1,) * (3 - items.ndim) + items.shape if items.ndim != 2 else (len(items), 1, items.shape[1])
             ids = items.reshape(shape)  # [#B, #P, C]
             x = nn.relu(of_user + of_item(network_item(ids)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Real
 
@@ -62,7 +61,7 @@ class UserVector(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, user: Int[Array, "B"], profile: Real[Array, "B P"]) -> Float[Array, "B D"]:
+    def __call__(self, user: Int[Array, B], profile: Real[Array, "B P"]) -> Float[Array, "B D"]:
         own = Embedding(self.num_users, self.width, name="own")(user)
         shared = nn.Dense(self.width, use_bias=False, kernel_init=nn.initializers.normal(0.05), name="profile")(profile)
         return jnp.where((user > 0)[:, None], own, 0.0) + shared

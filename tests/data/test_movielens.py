@@ -62,7 +62,9 @@ def test_features(folder):
 
 def test_sequences_are_in_the_order_of_time(folder):
     path, files = folder
-    splits = {split: MovieLensSequences(files=files).open(split, path).arrays for split in ("train", "validation", "test")}
+    splits = {
+        split: MovieLensSequences(files=files).open(split, path).arrays for split in ("train", "validation", "test")
+    }
     lines = fake_movielens.lines()
     for user in (1, 500, 943):
         own = lines[lines[:, 0] == user]

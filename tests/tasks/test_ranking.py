@@ -19,7 +19,9 @@ def apply(user, *candidates, train=False, key=None):
     """Scores that depend on user and item alone."""
     out = []
     for items in candidates:
-        flat = items.reshape(len(user), -1) if items.ndim > 1 else jnp.broadcast_to(items[None], (len(user), len(items)))
+        flat = (
+            items.reshape(len(user), -1) if items.ndim > 1 else jnp.broadcast_to(items[None], (len(user), len(items)))
+        )
         scores = jnp.take_along_axis(TABLE[user], flat, axis=1)
         out.append(scores.reshape(items.shape) if items.ndim == 3 else scores[:, None])
     return tuple(out), {}

@@ -30,7 +30,10 @@ def batch(rows, seed=0, weight=None):
     rows = np.array(rows)
     weight = np.ones(len(rows)) if weight is None else weight
     arrays = {"user": rows, "known": (rated * ~hidden)[rows], "rating": (rated * hidden)[rows], "weight": weight}
-    return {name: jnp.asarray(np.asarray(a).astype(np.float32 if name == "weight" else np.int32)) for name, a in arrays.items()}
+    return {
+        name: jnp.asarray(np.asarray(a).astype(np.float32 if name == "weight" else np.int32))
+        for name, a in arrays.items()
+    }
 
 
 metrics = jax.jit(functools.partial(TASK.metrics, apply))
