@@ -33,7 +33,6 @@ def experiment(
     dropout: float = 0.3,
     temperature: float = 0.1,
     forget_user: float = 0.1,
-    average: float = 0.995,
 ) -> dl.Experiment:
     """What 943 users saw, film after film, of 1,682: the last is to be found among all that they have not seen.
 
@@ -48,28 +47,26 @@ def experiment(
       dropout: of embeddings, attention and hidden units.
       temperature: of the two towers' product.
       forget_user: how often a user's number and features are not told, as of whoever is new.
-      average: decay of the moving average of the weights, with which evaluations are made.
     """
     prepare = dl.data.interactions.next_items(LENGTH[model], PLACES[model], forget_user)
     data = dl.data.Examples("movielens_100k_sequences", batch_size, epochs, prepare=prepare, eval_split=split)
-    films, tasks, m = movielens.NUM_FILMS, dl.tasks, dl.models
     if model == "sasrec":
-        network = m.SASRec(films, width=width, context=LENGTH[model], dropout=dropout)
-        task, rules = tasks.Ranking(tasks.SampledSoftmax(256)), sasrec.RULES
+        network = dl.models.SASRec(movielens.NUM_FILMS, width=width, context=LENGTH[model], dropout=dropout)
+        task, rules = dl.tasks.Ranking(dl.tasks.SampledSoftmax(256)), sasrec.RULES
     elif model == "two_tower":
-        network = m.TwoTower(films, width, (2 * width,), temperature, dropout)
+        network = dl.models.TwoTower(movielens.NUM_FILMS, width, (2 * width,), temperature, dropout)
         reads, rules = ("history", "places", "profile", "films"), two_tower.RULES
-        task = tasks.Ranking(tasks.InBatchSoftmax(), reads)
+        task = dl.tasks.Ranking(dl.tasks.InBatchSoftmax(), reads)
     else:
-        network = m.NeuMF(movielens.NUM_USERS, films, width // 2, dropout=dropout)
-        task, rules = tasks.Ranking(tasks.BinaryCrossEntropy(128), ("user",)), neumf.RULES
+        network = dl.models.NeuMF(movielens.NUM_USERS, movielens.NUM_FILMS, width // 2, dropout=dropout)
+        task, rules = dl.tasks.Ranking(dl.tasks.BinaryCrossEntropy(128), ("user",)), neumf.RULES
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps)
     adam = optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
     return dl.Experiment(
         data=data,
         model=network,
         task=task,
-        optimizer=dl.optim.averaged(adam, average),
+        optimizer=dl.optim.averaged(adam, decay=0.995),
         rules=rules,
         eval_every=20 * data.steps_per_epoch,
         monitor="ndcg@10",

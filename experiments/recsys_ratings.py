@@ -32,7 +32,6 @@ def experiment(
     dropout: float = 0.4,
     most_hidden: float = 0.3,
     forget_user: float = 0.1,
-    average: float = 0.995,
 ) -> dl.Experiment:
     """What 943 users make of 1,682 films: 80,000 ratings to learn from, 20,000 to tell.
 
@@ -48,7 +47,6 @@ def experiment(
       dropout: of the vectors' components and of hidden units.
       most_hidden: the greatest share of a user's ratings that a step hides and asks for.
       forget_user: how often a user is known by their ratings alone, as whoever is new will be.
-      average: decay of the moving average of the weights, with which evaluations are made.
     """
     prepare = dl.data.interactions.hide_ratings(most_hidden, forget_user)
     dataset = dl.data.movielens_ratings(fold, part)
@@ -61,7 +59,7 @@ def experiment(
         data=data,
         model=dl.models.Factorisation(**sizes) if linear else dl.models.AutoRec(**sizes),
         task=dl.tasks.RatingPrediction(),
-        optimizer=dl.optim.averaged(adam, average),
+        optimizer=dl.optim.averaged(adam, decay=0.995),
         rules=factorisation.RULES if linear else autorec.RULES,
         eval_every=10 * data.steps_per_epoch,
         monitor="-rmse",
