@@ -29,7 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 RULES = (
     (r"embedding$", P("model", None)),  # [V, D], rows padded
-    (r"(user|item)_bias$", P("model")),
+    (r"item_bias$", P("model")),
 )
 
 

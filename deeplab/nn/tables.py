@@ -27,7 +27,7 @@ class Embedding(nn.Module):
     Args:
       size: V.
       width: D.
-      init: of the vectors.
+      embedding_init: of the vectors.
 
     Example:
       >>> table = Embedding(size=5, width=3)
@@ -38,10 +38,10 @@ class Embedding(nn.Module):
 
     size: int
     width: int
-    init: jax.nn.initializers.Initializer = nn.initializers.normal(0.05)
+    embedding_init: jax.nn.initializers.Initializer = nn.initializers.normal(0.05)
 
     def setup(self) -> None:
-        self.embedding = self.param("embedding", self.init, (padded(self.size), self.width))
+        self.embedding = self.param("embedding", self.embedding_init, (padded(self.size), self.width))
 
     def __call__(self, ids: Int[Array, "*B"]) -> Float[Array, "*B D"]:
         """The vectors of these numbers, each 0 to V - 1."""

@@ -1,4 +1,4 @@
-"""An archive of MovieLens' layout and numbers of users and films, with made-up content: the real one may not be shared."""
+"""An archive with MovieLens' layout and numbers, but made-up content: the real one may not be shared."""
 
 from __future__ import annotations
 

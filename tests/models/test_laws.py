@@ -12,19 +12,24 @@ import numpy as np
 import pytest
 
 from deeplab.models import (
+    autorec,
     bilstm,
     cifarnet,
     cnn,
     dlinear,
     encoder,
+    factorisation,
     gpt,
     lstm_forecaster,
     mlp,
+    neumf,
     patchtst,
     resnet,
     resnet1d,
+    sasrec,
     tcn,
     text_cnn,
+    two_tower,
     unet,
 )
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
@@ -52,10 +57,63 @@ def sentences(batch: int) -> jax.Array:
     return jnp.where(jnp.arange(12)[None, :, None] < length[:, None, None], features, 0)
 
 
-def partial(family: type[nn.Module], variants: dict[str, dict[str, Any]], **arguments: Any) -> Callable[[], nn.Module]:
+def partial(
+    family: Callable[..., nn.Module], variants: dict[str, dict[str, Any]], **arguments: Any
+) -> Callable[[], nn.Module]:
     return functools.partial(family, **variants["test"], **arguments)
 
 
+class Rated(nn.Module):
+    """A model of ratings as a function of what is known: [B, 7] of 0 to 5."""
+
+    model: nn.Module
+
+    def __call__(self, known: jax.Array, train: bool = False) -> jax.Array:
+        user, profile = jnp.arange(len(known)), jnp.ones((len(known), 2))
+        return self.model(user, known, profile, jnp.ones((len(known), 7, 3)), train=train)
+
+
+class Ranked(nn.Module):
+    """A model that ranks 7 items, as a function of histories, [B, 6]; the second place and the last are asked."""
+
+    model: nn.Module
+    by_number: bool = False  # of the user, whom the history then stands for
+    features: bool = False
+
+    def __call__(self, history: jax.Array, train: bool = False) -> jax.Array:
+        size, places = len(history), jnp.tile(jnp.array([[1, 5]]), (len(history), 1))
+        given = (history[:, 0],) if self.by_number else (history, places)
+        given += (jnp.ones((size, 2)), jnp.ones((size, 7, 3))) if self.features else ()
+        scores, _ = self.model(*given, jnp.arange(7), jnp.zeros((size, 3), jnp.int32), train=train)
+        return scores
+
+
+def ratings(batch: int) -> jax.Array:
+    return jax.random.randint(jax.random.key(1), (batch, 7), 0, 6).astype(jnp.float32)
+
+
+def histories(batch: int) -> jax.Array:
+    return tokens(batch)[:, :6]
+
+
+def ratings_of(family: type[nn.Module], **arguments: Any) -> Rated:
+    return Rated(family(num_users=9, num_items=7, **arguments))
+
+
+def sasrec_of(**arguments: Any) -> Ranked:
+    return Ranked(sasrec.SASRec(num_items=7, **arguments))
+
+
+def two_tower_of(**arguments: Any) -> Ranked:
+    return Ranked(two_tower.TwoTower(num_items=7, **arguments), features=True)
+
+
+def neumf_of(**arguments: Any) -> Ranked:
+    return Ranked(neumf.NeuMF(num_users=9, num_items=7, **arguments), by_number=True)
+
+
+factors = functools.partial(ratings_of, factorisation.Factorisation)
+encoder = functools.partial(ratings_of, autorec.AutoRec)
 small = images(8, 8, 1)
 series, week = images(12, 3), images(168, 3)
 beats = images(20, 2)
@@ -85,6 +143,15 @@ MEMBERS = {
         partial(unet.UNet, unet.VARIANTS, num_classes=5, dropout=0.5), images(7, 8, 1), (7, 8, 5), unet.RULES
     ),
     "gpt": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7), tokens, (12, 7), gpt.RULES),
+    "factorisation_dropout": Member(
+        partial(factors, factorisation.VARIANTS, dropout=0.5), ratings, (7,), factorisation.RULES
+    ),
+    "autorec_dropout": Member(partial(encoder, autorec.VARIANTS, dropout=0.5), ratings, (7,), autorec.RULES),
+    "sasrec_dropout": Member(partial(sasrec_of, sasrec.VARIANTS, dropout=0.5), histories, (2, 7), sasrec.RULES),
+    "two_tower_dropout": Member(
+        partial(two_tower_of, two_tower.VARIANTS, dropout=0.5), histories, (2, 7), two_tower.RULES
+    ),
+    "neumf_dropout": Member(partial(neumf_of, neumf.VARIANTS, dropout=0.5), histories, (1, 7), neumf.RULES),
     "gpt_dropout": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7, dropout=0.5), tokens, (12, 7), gpt.RULES),
     "dlinear": Member(partial(dlinear.DLinear, dlinear.VARIANTS, horizon=6), series, (6, 3, 1), dlinear.RULES),
     "lstm_forecaster": Member(
@@ -111,6 +178,11 @@ FAMILIES = {
     "encoder": (functools.partial(encoder.Encoder, **sentence), encoder.VARIANTS, sentences, (5,)),
     "cifarnet": (functools.partial(cifarnet.CifarNet, num_classes=10), cifarnet.VARIANTS, images(32, 32, 3), (10,)),
     "unet": (functools.partial(unet.UNet, num_classes=3), unet.VARIANTS, images(32, 32, 1), (32, 32, 3)),
+    "factorisation": (factors, factorisation.VARIANTS, ratings, (7,)),
+    "autorec": (encoder, autorec.VARIANTS, ratings, (7,)),
+    "sasrec": (sasrec_of, sasrec.VARIANTS, histories, (2, 7)),
+    "two_tower": (two_tower_of, two_tower.VARIANTS, histories, (2, 7)),
+    "neumf": (neumf_of, neumf.VARIANTS, histories, (1, 7)),
     "gpt": (functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
     "dlinear": (functools.partial(dlinear.DLinear, horizon=6), dlinear.VARIANTS, week, (6, 3, 1)),
     "lstm_forecaster": (

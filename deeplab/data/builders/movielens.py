@@ -109,7 +109,8 @@ def _profiles(content: bytes) -> np.ndarray:
     profiles = np.zeros((NUM_USERS, PROFILE), np.int8)
     for line in content.decode("latin-1").splitlines():
         number, age, gender, occupation, _ = line.split("|")
-        places = np.searchsorted(AGES, int(age), side="right"), gender == "M", OCCUPATIONS.index(occupation)
-        starts = 0, len(AGES) + 1, len(AGES) + 3
-        profiles[int(number), np.add(starts, np.array(places, int))] = 1
+        own = profiles[int(number)]
+        own[np.searchsorted(AGES, int(age), side="right")] = 1
+        own[len(AGES) + 1 + (gender == "M")] = 1
+        own[len(AGES) + 3 + OCCUPATIONS.index(occupation)] = 1
     return profiles

@@ -21,7 +21,7 @@ _AHEAD = {"train": 2, "validation": 1, "test": 0}  # films at the end of a user'
 
 @dataclasses.dataclass(frozen=True)
 class MovieLensSequences(ExampleSet):
-    """The films of 943 users in the order of time, whatever the rating: the last to test on, the one before to validate.
+    """The films of 943 users in the order of time, rated well or not: the last to test on, the one before to validate.
 
     An example is a user: `sequence` [736] is what they had seen, oldest first, then zeros; `target` what came next.
     In training that is the third of their films from the end, in "validation" the second, in "test" the last.
