@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import cnn, gpt, mlp, resnet
+from deeplab.models import cnn, conformer, deep_speech, gpt, keyword_cnn, mlp, resnet
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 
 
@@ -28,6 +28,27 @@ def images(*shape: int) -> Callable[[int], jax.Array]:
 
 def tokens(batch: int) -> jax.Array:
     return jax.random.randint(jax.random.key(1), (batch, 12), 0, 7)
+
+
+class Framed(nn.Module):
+    """A model of features and frames as one of features alone: what is 0 to the end is padding."""
+
+    network: nn.Module
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        place = jnp.arange(1, x.shape[1] + 1)[None]
+        return self.network(x, jnp.max(jnp.where(jnp.any(x != 0, axis=-1), place, 0), axis=1), train)
+
+
+def sounds(batch: int) -> jax.Array:
+    """Spectrograms of 16 frames and 8 bands, padded; all of one length would not try the masks."""
+    length = 16 - 5 * (jnp.arange(batch) % 3)
+    return jnp.where(jnp.arange(16)[None, :, None] < length[:, None, None], images(16, 8)(batch), 0)
+
+
+def framed(family: type[nn.Module], variants: dict[str, dict[str, Any]], **arguments: Any) -> Callable[[], nn.Module]:
+    return lambda: Framed(family(**variants["test"], **arguments))
 
 
 def partial(family: type[nn.Module], variants: dict[str, dict[str, Any]], **arguments: Any) -> Callable[[], nn.Module]:
@@ -50,6 +71,21 @@ MEMBERS = {
     "resnet_no_norm_dropout": Member(residual(norm=no_norm, dropout=0.5), small, (5,), resnet.RULES),
     "resnet_imagenet_stem": Member(residual(stem=resnet.ImageNetStem), images(16, 16, 3), (5,), resnet.RULES),
     "resnet_bottleneck": Member(residual(block=resnet.BottleneckBlock), small, (5,), resnet.RULES),
+    "keyword_cnn": Member(
+        partial(keyword_cnn.KeywordCNN, keyword_cnn.VARIANTS, num_classes=5, dropout=0.5),
+        sounds,
+        (5,),
+        keyword_cnn.RULES,
+    ),
+    "deep_speech": Member(
+        framed(deep_speech.DeepSpeech2, deep_speech.VARIANTS, num_tokens=5, dropout=0.5),
+        sounds,
+        (4, 5),
+        deep_speech.RULES,
+    ),
+    "conformer": Member(
+        framed(conformer.Conformer, conformer.VARIANTS, num_tokens=5, dropout=0.5), sounds, (4, 5), conformer.RULES
+    ),
     "gpt": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7), tokens, (12, 7), gpt.RULES),
     "gpt_dropout": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7, dropout=0.5), tokens, (12, 7), gpt.RULES),
 }
@@ -57,6 +93,24 @@ FAMILIES = {
     "mlp": (functools.partial(mlp.MLP, num_classes=10), mlp.VARIANTS, images(28, 28, 1), (10,)),
     "cnn": (functools.partial(cnn.CNN, num_classes=10), cnn.VARIANTS, images(28, 28, 1), (10,)),
     "resnet": (functools.partial(resnet.ResNet, num_classes=1000), resnet.VARIANTS, images(64, 64, 3), (1000,)),
+    "keyword_cnn": (
+        functools.partial(keyword_cnn.KeywordCNN, num_classes=9),
+        keyword_cnn.VARIANTS,
+        images(40, 40),
+        (9,),
+    ),
+    "deep_speech": (
+        lambda **sizes: Framed(deep_speech.DeepSpeech2(num_tokens=9, **sizes)),
+        deep_speech.VARIANTS,
+        images(40, 40),
+        (10, 9),
+    ),
+    "conformer": (
+        lambda **sizes: Framed(conformer.Conformer(num_tokens=9, **sizes)),
+        conformer.VARIANTS,
+        images(40, 40),
+        (10, 9),
+    ),
     "gpt": (functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
 }
 each = pytest.mark.parametrize("name", MEMBERS)
