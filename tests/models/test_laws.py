@@ -11,27 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import (
-    autorec,
-    bilstm,
-    cifarnet,
-    cnn,
-    dlinear,
-    encoder,
-    factorisation,
-    gpt,
-    lstm_forecaster,
-    mlp,
-    neumf,
-    patchtst,
-    resnet,
-    resnet1d,
-    sasrec,
-    tcn,
-    text_cnn,
-    two_tower,
-    unet,
-)
+from deeplab.models import autorec, bilstm, cifarnet, cnn, conformer, deep_speech, dlinear, encoder, factorisation, gpt, keyword_cnn, lstm_forecaster, mlp, neumf, patchtst, resnet, resnet1d, sasrec, tcn, text_cnn, two_tower, unet
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 
 
@@ -61,6 +41,27 @@ def partial(
     family: Callable[..., nn.Module], variants: dict[str, dict[str, Any]], **arguments: Any
 ) -> Callable[[], nn.Module]:
     return functools.partial(family, **variants["test"], **arguments)
+
+
+class Framed(nn.Module):
+    """A model of features and frames as one of features alone: what is 0 to the end is padding."""
+
+    network: nn.Module
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        place = jnp.arange(1, x.shape[1] + 1)[None]
+        return self.network(x, jnp.max(jnp.where(jnp.any(x != 0, axis=-1), place, 0), axis=1), train)
+
+
+def sounds(batch: int) -> jax.Array:
+    """Spectrograms of 16 frames and 8 bands, padded; all of one length would not try the masks."""
+    length = 16 - 5 * (jnp.arange(batch) % 3)
+    return jnp.where(jnp.arange(16)[None, :, None] < length[:, None, None], images(16, 8)(batch), 0)
+
+
+def framed(family: type[nn.Module], variants: dict[str, dict[str, Any]], **arguments: Any) -> Callable[[], nn.Module]:
+    return lambda: Framed(family(**variants["test"], **arguments))
 
 
 class Rated(nn.Module):
@@ -113,7 +114,7 @@ def neumf_of(**arguments: Any) -> Ranked:
 
 
 factors = functools.partial(ratings_of, factorisation.Factorisation)
-encoder = functools.partial(ratings_of, autorec.AutoRec)
+autoencoder = functools.partial(ratings_of, autorec.AutoRec)
 small = images(8, 8, 1)
 series, week = images(12, 3), images(168, 3)
 beats = images(20, 2)
@@ -141,12 +142,26 @@ MEMBERS = {
     "unet": Member(partial(unet.UNet, unet.VARIANTS, num_classes=5), small, (8, 8, 5), unet.RULES),
     "unet_dropout": Member(
         partial(unet.UNet, unet.VARIANTS, num_classes=5, dropout=0.5), images(7, 8, 1), (7, 8, 5), unet.RULES
+    "keyword_cnn": Member(
+        partial(keyword_cnn.KeywordCNN, keyword_cnn.VARIANTS, num_classes=5, dropout=0.5),
+        sounds,
+        (5,),
+        keyword_cnn.RULES,
+    ),
+    "deep_speech": Member(
+        framed(deep_speech.DeepSpeech2, deep_speech.VARIANTS, num_tokens=5, dropout=0.5),
+        sounds,
+        (4, 5),
+        deep_speech.RULES,
+    ),
+    "conformer": Member(
+        framed(conformer.Conformer, conformer.VARIANTS, num_tokens=5, dropout=0.5), sounds, (4, 5), conformer.RULES
     ),
     "gpt": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7), tokens, (12, 7), gpt.RULES),
     "factorisation_dropout": Member(
         partial(factors, factorisation.VARIANTS, dropout=0.5), ratings, (7,), factorisation.RULES
     ),
-    "autorec_dropout": Member(partial(encoder, autorec.VARIANTS, dropout=0.5), ratings, (7,), autorec.RULES),
+    "autorec_dropout": Member(partial(autoencoder, autorec.VARIANTS, dropout=0.5), ratings, (7,), autorec.RULES),
     "sasrec_dropout": Member(partial(sasrec_of, sasrec.VARIANTS, dropout=0.5), histories, (2, 7), sasrec.RULES),
     "two_tower_dropout": Member(
         partial(two_tower_of, two_tower.VARIANTS, dropout=0.5), histories, (2, 7), two_tower.RULES
@@ -179,10 +194,28 @@ FAMILIES = {
     "cifarnet": (functools.partial(cifarnet.CifarNet, num_classes=10), cifarnet.VARIANTS, images(32, 32, 3), (10,)),
     "unet": (functools.partial(unet.UNet, num_classes=3), unet.VARIANTS, images(32, 32, 1), (32, 32, 3)),
     "factorisation": (factors, factorisation.VARIANTS, ratings, (7,)),
-    "autorec": (encoder, autorec.VARIANTS, ratings, (7,)),
+    "autorec": (autoencoder, autorec.VARIANTS, ratings, (7,)),
     "sasrec": (sasrec_of, sasrec.VARIANTS, histories, (2, 7)),
     "two_tower": (two_tower_of, two_tower.VARIANTS, histories, (2, 7)),
     "neumf": (neumf_of, neumf.VARIANTS, histories, (1, 7)),
+    "keyword_cnn": (
+        functools.partial(keyword_cnn.KeywordCNN, num_classes=9),
+        keyword_cnn.VARIANTS,
+        images(40, 40),
+        (9,),
+    ),
+    "deep_speech": (
+        lambda **sizes: Framed(deep_speech.DeepSpeech2(num_tokens=9, **sizes)),
+        deep_speech.VARIANTS,
+        images(40, 40),
+        (10, 9),
+    ),
+    "conformer": (
+        lambda **sizes: Framed(conformer.Conformer(num_tokens=9, **sizes)),
+        conformer.VARIANTS,
+        images(40, 40),
+        (10, 9),
+    ),
     "gpt": (functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
     "dlinear": (functools.partial(dlinear.DLinear, horizon=6), dlinear.VARIANTS, week, (6, 3, 1)),
     "lstm_forecaster": (
