@@ -85,7 +85,7 @@ def _factor(norms: Sequence[float]) -> float | None:
     return float((norms[1] / norms[-1]) ** (2 / (len(norms) - 2)))
 
 
-def sections(cells: Sequence[Cell], functions: Mapping[str, Any], predicted: Mapping[str, float]) -> list[Html]:
+def sections(cells: Sequence[Cell], functions: Mapping[Any, Any], predicted: Mapping[Any, float]) -> list[Html]:
     """The page's parts.
 
     Args:
@@ -122,7 +122,7 @@ def sections(cells: Sequence[Cell], functions: Mapping[str, Any], predicted: Map
     ]  # fmt: skip
 
 
-def _functions(functions: Mapping[str, Any], predicted: Mapping[str, float]) -> list[Html]:
+def _functions(functions: Mapping[Any, Any], predicted: Mapping[Any, float]) -> list[Html]:
     rows = [
         [
             name,
