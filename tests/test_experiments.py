@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import deeplab as dl
 import experiments
 from deeplab.experiment import traced_arguments
 from deeplab.train.state import init
@@ -37,6 +39,20 @@ def test_smoke(name, tmp_path):
     assert result["steps"] == 4
     assert all(np.isfinite(value) for split in result["metrics"].values() for value in split.values())
     assert Path(result["report"]).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("study_")])
+def test_study_smoke(name, tmp_path):
+    """The experiment's own verb: every run of the smoke axes, once, and a page of them."""
+    module = importlib.import_module(f"experiments.{name}")
+    flags = ["study", "--smoke", "--seeds", "2", "--run-dir", str(tmp_path / "study")]
+    result = dl.main(module.experiment, flags, verbs=module.VERBS)
+    assert result["trained"] == result["members"] == 2 * math.prod(map(len, module.STUDY.smoke.values()))
+    study = json.loads((tmp_path / "study/study.json").read_text())
+    assert len(study["members"]) == result["members"]
+    assert study["summary"]
+    assert result["report"].stat().st_size > 10_000
+    assert dl.main(module.experiment, flags, verbs=module.VERBS)["trained"] == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
