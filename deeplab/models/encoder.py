@@ -48,8 +48,9 @@ class Encoder(nn.Module):
         may be a tracer.
 
     Example:
+      >>> import jax
       >>> model = Encoder(num_classes=2, num_features=100, **VARIANTS["test"])
-      >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.ones((3, 12, 2), jnp.int32))
+      >>> logits, _ = model.init_with_output(jax.random.key(0), jax.numpy.ones((3, 12, 2), int))
       >>> logits.shape
       (3, 2)
     """

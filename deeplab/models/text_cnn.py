@@ -47,6 +47,7 @@ class TextCNN(nn.Module):
         (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287); may be a tracer.
 
     Example:
+      >>> import jax
       >>> model = TextCNN(num_classes=2, num_features=100, **VARIANTS["test"])
       >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.ones((3, 12, 2), jnp.int32))
       >>> logits.shape

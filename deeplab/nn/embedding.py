@@ -21,6 +21,7 @@ class BagEmbedding(nn.Module):
       The vectors, and True where there is a token.
 
     Example:
+      >>> import jax
       >>> tokens = jnp.array([[[3, 1, 4], [2, 0, 0], [0, 0, 0]]])
       >>> (vectors, mask), _ = BagEmbedding(num_features=5, width=8).init_with_output(jax.random.key(0), tokens)
       >>> vectors.shape, mask.tolist()

@@ -80,8 +80,8 @@ def sinusoids(length: int, width: int) -> Float[Array, "T D"]:
       ValueError: an odd width.
 
     Example:
-      >>> sinusoids(2, 4).round(2).tolist()
-      [[0.0, 0.0, 1.0, 1.0], [0.8399999737739563, 0.009999999776482582, 0.5400000214576721, 1.0]]
+      >>> [[round(float(x), 2) for x in row] for row in sinusoids(2, 4)]
+      [[0.0, 0.0, 1.0, 1.0], [0.84, 0.01, 0.54, 1.0]]
     """
     if width % 2:
         raise ValueError(f"width {width} is odd; sines and cosines need an even one")
