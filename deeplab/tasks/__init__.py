@@ -3,6 +3,7 @@
 from deeplab.tasks.base import Apply, Loss, Mean, Metrics, Perplexity, Summarizes, Task
 from deeplab.tasks.classification import Classification
 from deeplab.tasks.language import LanguageModelling
+from deeplab.tasks.segmentation import MeanIoU, Segmentation
 
 __all__ = [
     "Apply",
@@ -10,8 +11,10 @@ __all__ = [
     "LanguageModelling",
     "Loss",
     "Mean",
+    "MeanIoU",
     "Metrics",
     "Perplexity",
+    "Segmentation",
     "Summarizes",
     "Task",
 ]

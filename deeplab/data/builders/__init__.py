@@ -10,6 +10,7 @@ from deeplab.data.builders.cifar import CIFAR10
 from deeplab.data.builders.digits import DIGITS
 from deeplab.data.builders.examples import ExampleSet
 from deeplab.data.builders.idx import FASHION_MNIST, MNIST
+from deeplab.data.builders.membrane import MEMBRANE
 from deeplab.data.builders.stdlib import PYTHON_STDLIB
 from deeplab.data.builders.tiny_shakespeare import TINY_SHAKESPEARE
 from deeplab.errors import UserError, nearest
@@ -30,7 +31,7 @@ __all__ = [
 
 IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST, CIFAR10)}
 TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB)}
-EXAMPLE_SETS: Mapping[str, ExampleSet] = {}
+EXAMPLE_SETS: Mapping[str, ExampleSet] = {s.name: s for s in (MEMBRANE,)}
 
 _Set = TypeVar("_Set")
 
