@@ -21,7 +21,7 @@ def metric(name: str, value: float) -> str:
 
 def is_share(name: str) -> bool:
     """Whether a metric is a share of one, to be shown in per cent."""
-    return "accuracy" in name
+    return any(word in name for word in ("accuracy", "iou", "pixel_error"))
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ from deeplab.tasks.language import LanguageModelling
 from deeplab.tasks.objectives import BinaryCrossEntropy, InBatchSoftmax, SampledSoftmax, Softmax
 from deeplab.tasks.ranking import Ranking
 from deeplab.tasks.rating import RatingPrediction, RootMean
+from deeplab.tasks.segmentation import MeanIoU, Segmentation
 
 __all__ = [
     "CTC",
@@ -21,12 +22,14 @@ __all__ = [
     "LanguageModelling",
     "Loss",
     "Mean",
+    "MeanIoU",
     "Metrics",
     "Perplexity",
     "Ranking",
     "RatingPrediction",
     "RootMean",
     "SampledSoftmax",
+    "Segmentation",
     "Softmax",
     "Summarizes",
     "Task",

@@ -11,7 +11,30 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import autorec, bilstm, cifarnet, cnn, conformer, deep_speech, dlinear, encoder, factorisation, gpt, keyword_cnn, lstm_forecaster, mlp, neumf, patchtst, resnet, resnet1d, sasrec, tcn, text_cnn, two_tower, unet
+from deeplab.models import (
+    autorec,
+    bilstm,
+    cifarnet,
+    cnn,
+    conformer,
+    deep_speech,
+    dlinear,
+    encoder,
+    factorisation,
+    gpt,
+    keyword_cnn,
+    lstm_forecaster,
+    mlp,
+    neumf,
+    patchtst,
+    resnet,
+    resnet1d,
+    sasrec,
+    tcn,
+    text_cnn,
+    two_tower,
+    unet,
+)
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 
 
@@ -142,6 +165,7 @@ MEMBERS = {
     "unet": Member(partial(unet.UNet, unet.VARIANTS, num_classes=5), small, (8, 8, 5), unet.RULES),
     "unet_dropout": Member(
         partial(unet.UNet, unet.VARIANTS, num_classes=5, dropout=0.5), images(7, 8, 1), (7, 8, 5), unet.RULES
+    ),
     "keyword_cnn": Member(
         partial(keyword_cnn.KeywordCNN, keyword_cnn.VARIANTS, num_classes=5, dropout=0.5),
         sounds,

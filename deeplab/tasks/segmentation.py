@@ -1,0 +1,133 @@
+"""A class for each pixel."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class MeanIoU:
+    """Mean intersection over union, from the confusion matrix [K, K] of all pixels: rows labels, columns predictions.
+
+    IoU_k = c_kk / (sum_j c_kj + sum_j c_jk - c_kk); the mean is over the classes that occur in either.
+
+    Example:
+      >>> MeanIoU(np.array([[2, 1], [1, 0]])).compute()
+      0.25
+    """
+
+    confusion: Any
+
+    def __add__(self, other: MeanIoU) -> MeanIoU:
+        return MeanIoU(self.confusion + other.confusion)
+
+    def compute(self) -> float:
+        """The value; NaN when nothing was counted."""
+        each = ious(np.asarray(self.confusion))
+        return float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")
+
+
+def ious(confusion: np.ndarray) -> np.ndarray:
+    """Intersection over union of each class, [..., K, K] -> [..., K]; NaN where a class occurs in neither."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    union = confusion.sum(-1) + confusion.sum(-2) - hits
+    return np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """Cross-entropy over the pixels of an image, and Dice loss beside it.
+
+    With pixels p of label y_p, class weights w and logits z_p, an example's loss is
+    sum_p w_(y_p) (-log softmax(z_p)_(y_p)) / sum_p w_(y_p) + dice * D. With q = softmax(z), g = onehot(y), and the
+    mean over the classes that the label holds, D = 1 - mean_k 2 sum_p q_pk g_pk / (sum_p q_pk^2 + sum_p g_pk^2).
+
+    `batch["mask"]` is [B, H, W], integers. Logits of another size are enlarged bilinearly: predictions are at the
+    label's full size.
+
+    Args:
+      class_names: K of them.
+      class_weights: w, one each; 1 when empty.
+      dice: weight of the Dice loss (Milletari et al. 2016, https://arxiv.org/abs/1606.04797); may be a tracer.
+      void: the label of pixels that are neither learnt nor counted; None where there is none.
+    """
+
+    class_names: Sequence[str]
+    class_weights: Sequence[float] = ()
+    dice: float | jax.Array = 0.0
+    void: int | None = None
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        return (batch["image"],)
+
+    def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
+        logits, variables = apply(*self.inputs(batch), train=True, key=key)
+        out = self._pixels(logits, batch["mask"])
+        return Loss(Mean.of(out["loss"], batch["weight"]), _metrics(out["confusion"], batch["weight"]), variables)
+
+    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+        out = self._pixels(apply(*self.inputs(batch))[0], batch["mask"])
+        return {"loss": Mean.of(out["loss"], batch["weight"])} | _metrics(out["confusion"], batch["weight"])
+
+    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+        """`prediction` [B, H, W] uint8, `confusion` [B, K, K] and `loss` [B]."""
+        out = self._pixels(apply(*self.inputs(batch))[0], batch["mask"])
+        return out | {"prediction": out["prediction"].astype(jnp.uint8)}
+
+    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
+        """The mean log-likelihood of each example's labelled pixels, [B]."""
+        return -dataclasses.replace(self, class_weights=(), dice=0.0)._pixels(
+            apply(*self.inputs(batch))[0], batch["mask"]
+        )["loss"]
+
+    def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """The IoU of each class over a split; a class that does not occur is left out."""
+        each = ious(predictions["confusion"].astype(np.int64).sum(axis=0))
+        return {f"iou_{name}": float(x) for name, x in zip(self.class_names, each, strict=True) if np.isfinite(x)}
+
+    def _pixels(self, logits: Float[Array, "B h w K"], mask: Int[Array, "B H W"]) -> dict[str, jax.Array]:
+        size, num_classes = mask.shape[1:], len(self.class_names)
+        logits = logits.astype(jnp.float32)
+        if logits.shape[1:3] != size:
+            logits = jax.image.resize(logits, (len(logits), *size, num_classes), "bilinear")
+        target = jax.nn.one_hot(mask, num_classes)  # a class that is none of K, such as `void`, is a row of zeros
+        if self.void is not None:
+            target = target * (mask != self.void)[..., None]
+        log_probs = jax.nn.log_softmax(logits)
+        class_weights = jnp.asarray(self.class_weights or [1.0] * num_classes, jnp.float32)
+        weighted = target * class_weights[None, None, None, :]
+        total = jnp.sum(weighted, axis=(1, 2, 3))
+        losses = -jnp.sum(weighted * log_probs, axis=(1, 2, 3)) / jnp.where(
+            total > 0, total, 1.0
+        )  # 0 where all is void
+        prediction = jnp.argmax(logits, axis=-1)
+        return {
+            "prediction": prediction,
+            "confusion": jnp.einsum("bhwk,bhwj->bkj", target, jax.nn.one_hot(prediction, num_classes)),
+            "loss": losses + self.dice * _dice_loss(jnp.exp(log_probs), target),
+        }
+
+
+def _dice_loss(probs: Float[Array, "B H W K"], target: Float[Array, "B H W K"]) -> Float[Array, " B"]:
+    """One minus the mean soft Dice coefficient of the classes that are there; void pixels count nowhere."""
+    probs = probs * jnp.sum(target, axis=-1, keepdims=True)
+    areas = jnp.sum(target, axis=(1, 2))  # [B, K]; the squares of ones are ones
+    overlap = 2 * jnp.sum(probs * target, axis=(1, 2)) / jnp.maximum(jnp.sum(probs**2, axis=(1, 2)) + areas, 1e-6)
+    there = areas > 0
+    return 1 - jnp.sum(overlap * there, axis=1) / jnp.maximum(jnp.sum(there, axis=1), 1)
+
+
+def _metrics(confusion: Float[Array, "B K K"], weight: Float[Array, " B"]) -> Metrics:
+    counts = jnp.sum(jnp.where(weight[:, None, None] > 0, confusion * weight[:, None, None], 0), axis=0)
+    pixels = jnp.sum(counts)
+    return {"miou": MeanIoU(counts), "pixel_error": Mean(pixels - jnp.trace(counts), pixels)}

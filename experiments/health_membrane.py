@@ -1,0 +1,76 @@
+"""Membranes of neurons in electron-microscopy slices (ISBI 2012) with a U-Net.
+
+Run:     python -m experiments.health_membrane
+Result:  none yet
+Source:  Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597; elastic deformation: Simard et al. 2003,
+         https://doi.org/10.1109/ICDAR.2003.1227801; Dice loss: Milletari et al. 2016, https://arxiv.org/abs/1606.04797
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import deeplab as dl
+from deeplab.data import augment
+from deeplab.data.builders.membrane import MEMBRANE
+from deeplab.models import unet
+
+
+def experiment(
+    width: int = 16,
+    depth: int = 4,
+    patch: int = 192,
+    num_steps: int = 400,
+    batch_size: int = 5,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 1e-2,
+    dice: float = 0.5,
+    elastic: float = 4.0,
+    smoothness: float = 16.0,
+    dropout: float = 0.2,
+    eval_split: Literal["validation", "test"] = "test",
+) -> dl.Experiment:
+    """Slices 0 to 19 to learn from, patch by patch; 20 to 24 for validation and 25 to 29 for the test, each whole.
+
+    Args:
+      width: channels at full resolution.
+      depth: halvings of the side.
+      patch: side of the patches, in pixels.
+      num_steps: training steps.
+      batch_size: patches a step, and slices in an evaluation.
+      learning_rate: peak of the cosine.
+      weight_decay: of the kernels, times the learning rate.
+      dice: weight of the Dice loss beside the cross-entropy.
+      elastic: s.d. of the elastic displacements along each axis, in pixels.
+      smoothness: s.d. of the Gaussian that smooths them, in pixels.
+      dropout: at the lowest resolution.
+      eval_split: the slices to evaluate on; choose recipes on "validation".
+    """
+    room = MEMBRANE.fields["image"].shape[0] - patch
+    field = augment.chain(augment.elastic(elastic, smoothness), augment.quarter_turns(), augment.anywhere(room, room))
+    move = augment.together(field, patch, patch, outside="mirror")
+
+    def prepare(example: dict[str, Any], key: jax.Array | None) -> dict[str, Any]:
+        image = example["image"].astype(jnp.float32)
+        # Slices differ in brightness and contrast.
+        example = example | {"image": (image - jnp.mean(image)) / (jnp.std(image) + 1e-3)}
+        return example if key is None else move(key, example)
+
+    data = dl.data.Examples(MEMBRANE, batch_size, num_steps=num_steps, prepare=prepare, eval_split=eval_split)
+    return dl.Experiment(
+        data=data,
+        model=dl.models.UNet(data.num_classes, width, depth, dropout=dropout),
+        task=dl.tasks.Segmentation(data.class_names, dice=dice),
+        optimizer=optax.adamw(
+            dl.optim.warmup_cosine(learning_rate, num_steps), weight_decay=weight_decay, mask=dl.optim.matrices_only
+        ),
+        rules=unet.RULES,
+        eval_every=max(1, num_steps // 4),
+        show=dl.report.masks.mask_cards(MEMBRANE.palette),
+    )
+
+
+if __name__ == "__main__":
+    dl.main(experiment)
