@@ -1,8 +1,8 @@
 """Breast cancer from a needle biopsy: benign or malignant, by 30 measures of the cells' nuclei.
 
-Run:     python -m experiments.health_breast_cancer --fold 0       (the data come with scikit-learn: nothing to download)
-         python -m experiments.benchmarks.breast_cancer            (all five folds, beside two of scikit-learn's models)
-Predict: python -m experiments.health_breast_cancer predict patients.csv        (one row each, the 30 columns by name)
+Run:     python -m experiments.health_breast_cancer --fold 0    (the data come with scikit-learn: nothing to download)
+         python -m experiments.benchmarks.breast_cancer         (all five folds, beside two of scikit-learn's models)
+Predict: python -m experiments.health_breast_cancer predict patients.csv     (one row each, the 30 columns by name)
 Result:  none yet
 Source:  Street, Wolberg and Mangasarian 1993, https://doi.org/10.1117/12.148698; calibration: Guo et al. 2017,
          https://arxiv.org/abs/1706.04599

@@ -76,7 +76,7 @@ def experiment(
 
 
 def show(batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> list[cards.Card]:
-    """A beat and the median beat of its record, in mV over ms from the R peak."""
+    """A beat and the median beat of its record, in mV over ms, the R peak at 250."""
     made, ms = [], (np.arange(ecg.BEFORE + ecg.AFTER) / ecg.RATE * 1000).round()
     for i, beat in enumerate(batch["beat"]):
         label, taken = ("NSVF"[int(predictions[name][i])] for name in ("label", "prediction"))
