@@ -82,7 +82,7 @@ def signals_212(content: bytes, num_signals: int) -> Int[ndarray, "T S"]:
     return np.where(pairs >= 2048, pairs - 4096, pairs).reshape(-1, num_signals).astype(np.int16)
 
 
-def annotations(content: bytes) -> tuple[Int[ndarray, " N"], Int[ndarray, " N"]]:
+def marks(content: bytes) -> tuple[Int[ndarray, " N"], Int[ndarray, " N"]]:
     """Sample and code of each annotation of a `.atr` file, in time's order.
 
     Each is a word of 16 bits, 6 of them the code and 10 the time since the one before. A SKIP is followed by a longer
@@ -92,7 +92,7 @@ def annotations(content: bytes) -> tuple[Int[ndarray, " N"], Int[ndarray, " N"]]
       UserError: the file ends before its end mark, which is a word of 0.
 
     Example:
-      >>> sample, code = annotations(bytes([18, 28 << 2, 77 - 18, 1 << 2, 0, 0]))  # a rhythm's mark, a normal beat
+      >>> sample, code = marks(bytes([18, 28 << 2, 77 - 18, 1 << 2, 0, 0]))  # a rhythm's mark, a normal beat
       >>> sample.tolist(), code.tolist()
       ([18, 77], [28, 1])
     """
@@ -116,7 +116,7 @@ def annotations(content: bytes) -> tuple[Int[ndarray, " N"], Int[ndarray, " N"]]
 
 def beats(content: bytes) -> tuple[Int[ndarray, " N"], list[str]]:
     """Sample of the R peak, and symbol, of each annotation that is a beat."""
-    samples, codes = annotations(content)
+    samples, codes = marks(content)
     chosen = [i for i, code in enumerate(codes.tolist()) if code in BEATS]
     return samples[chosen], [BEATS[int(codes[i])] for i in chosen]
 

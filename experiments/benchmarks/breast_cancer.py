@@ -36,7 +36,9 @@ def ours(fold: int, seed: int) -> Fold:
     mesh = scale.make_mesh("auto")
     train, test = (dl.make_feed(exp.data, exp.data.open(split), mesh) for split in ("train", "test"))
     state = jax.jit(functools.partial(dl.init, exp))(jax.random.key(seed))
-    out = dl.predict(exp, dl.fit(exp, state, train, seed=seed).state, test, "test")
+    trained = dl.fit(exp, state, train, seed=seed).state
+    assert trained is not None
+    out = dl.predict(exp, trained, test, "test")
     return out["log_probs"], out["label"]
 
 

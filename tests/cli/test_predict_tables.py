@@ -9,7 +9,7 @@ from experiments.health_breast_cancer import experiment
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    flags = ["--smoke", "--width", "4", "--run-dir", str(tmp_path_factory.mktemp("run") / "run")]
+    flags = ["--epochs", "1", "--width", "4", "--run-dir", str(tmp_path_factory.mktemp("run") / "run")]
     dl.main(experiment, ["train", *flags])
     return flags
 

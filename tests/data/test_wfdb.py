@@ -53,7 +53,7 @@ def test_samples_are_those_that_were_written(samples):
 def test_annotations_are_those_that_were_written(steps, note):
     samples = np.cumsum([gap for gap, _ in steps]).tolist()
     codes = [code for _, code in steps]
-    read = wfdb.annotations(encode_annotations(samples, codes, {0: note}))
+    read = wfdb.marks(encode_annotations(samples, codes, {0: note}))
     assert [x.tolist() for x in read] == [samples, codes]
 
 
@@ -85,4 +85,4 @@ def test_what_is_no_record_is_said(header, content, message):
 
 def test_truncated_annotations_are_said():
     with pytest.raises(UserError, match="without an end mark"):
-        wfdb.annotations(encode_annotations([18], [1])[:-2])
+        wfdb.marks(encode_annotations([18], [1])[:-2])

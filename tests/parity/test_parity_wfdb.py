@@ -19,8 +19,8 @@ def test_a_written_record_is_read(tmp_path):
         "900", "atr", samples, symbols, aux_note=["(AFIB", "", "", "(N", "", ""], num=np.array([0, 0, 1, 0, 2, 0]),
         subtype=np.array([0, 0, 0, 0, 1, 0]), chan=np.array([0, 0, 1, 0, 0, 0]), write_dir=str(tmp_path),
     )  # fmt: skip
-    header, content, marks = ((tmp_path / f"900.{suffix}").read_bytes() for suffix in ("hea", "dat", "atr"))
+    header, content, annotated = ((tmp_path / f"900.{suffix}").read_bytes() for suffix in ("hea", "dat", "atr"))
     for i, name in enumerate(("V5", "MLII")):
         np.testing.assert_array_equal(ours.lead(header, content, name), signal[:, i])
-    np.testing.assert_array_equal(ours.annotations(marks)[0], samples)
-    assert ours.beats(marks)[1] == ["N", "A", "V", "R"]
+    np.testing.assert_array_equal(ours.marks(annotated)[0], samples)
+    assert ours.beats(annotated)[1] == ["N", "A", "V", "R"]
