@@ -58,14 +58,11 @@ def experiment(
 
     split = "validation" if fold else "test"
     data = dl.data.Examples(MitBihBeats(fold), batch_size, epochs=epochs, prepare=prepare, eval_split=split)
-    rate = dl.optim.warmup_cosine(learning_rate, data.num_steps)
-    task = dl.tasks.Clinical(
-        data.class_names, FREQUENCIES, offsets=(0.0, offset_s, offset_v, 0.0), calibrate=calibration.summary
-    )
+    rate, offsets = dl.optim.warmup_cosine(learning_rate, data.num_steps), (0.0, offset_s, offset_v, 0.0)
     return dl.Experiment(
         data=data,
         model=dl.models.MLP(num_classes=4, features=(width, width), dropout=dropout),
-        task=task,
+        task=dl.tasks.Clinical(data.class_names, FREQUENCIES, offsets=offsets, calibrate=calibration.summary),
         optimizer=optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only),
         rules=mlp.RULES,
         eval_every=data.num_steps // 2,
@@ -79,9 +76,8 @@ def show(batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray])
     made, ms = [], (np.arange(ecg.BEFORE + ecg.AFTER) / ecg.RATE * 1000).round()
     for i, beat in enumerate(batch["beat"]):
         label, taken = ("NSVF"[int(predictions[name][i])] for name in ("label", "prediction"))
-        lines = {"record": batch["average"][i], "beat": beat}
-        seconds = int(batch["peak"][i]) / ecg.RATE
-        title = f"{label}" if label == taken else f"{label}, taken for {taken}"
+        lines, seconds = {"record": batch["average"][i], "beat": beat}, int(batch["peak"][i]) / ecg.RATE
+        title = label if label == taken else f"{label}, taken for {taken}"
         place = f"record {batch['record'][i]}, {seconds // 60:.0f} min {seconds % 60:.1f} s, "
         rhythm = f"{1000 * batch['intervals'][i][0]:.0f} ms after the last, mean {1000 * batch['usual'][i][0]:.0f}"
         made.append(cards.card(title, cards.curve(lines, "ms", dict.fromkeys(lines, ms)), caption=place + rhythm))
