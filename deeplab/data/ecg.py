@@ -22,6 +22,7 @@ _SEGMENTS = ((-194, -117), (-117, -33), (-33, 39), (-56, 56), (39, 111), (111, 2
 _AROUND = 20  # beats on either side, of which the rhythm around a beat is made
 _LEAST_DEVIATION = 0.02  # of log intervals: 2 %, about the resolution of a P wave's place
 _LIMIT = 5.0
+_SHORTEST = 0.1  # s: no heart beats again sooner
 
 
 def windows(
@@ -111,8 +112,9 @@ def rhythm(intervals: Float[Array, " 2"], usual: Float[Array, " 4"]) -> Float[Ar
     mean, deviation, mean_around, deviation_around = usual
     numbers = []
     for centre, spread in ((mean_around, deviation_around), (mean, deviation)):
-        spread = spread + _LEAST_DEVIATION
-        numbers += [*(jnp.log(intervals / centre) / spread), jnp.log(spread)]
+        spread = jnp.maximum(spread, 0) + _LEAST_DEVIATION
+        early = jnp.log(jnp.maximum(intervals, _SHORTEST) / jnp.maximum(centre, _SHORTEST))
+        numbers += [*(early / spread), jnp.log(spread)]
     return jnp.stack(numbers)
 
 

@@ -23,24 +23,19 @@ def read(path: Path, columns: Sequence[str]) -> dict[str, Float[ndarray, " N"]]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [
-                (reader.line_num, row) for reader in [csv.reader(file)] for row in reader if any(map(str.strip, row))
-            ]
+            reader = csv.reader(file, skipinitialspace=True)
+            rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as CSV in UTF-8 ({error})") from error
+    expected = f"expected a first row with the names {', '.join(columns)}"
     if len(rows) < 2:
-        raise UserError(
-            f"{path} has no rows of numbers: expected a row of names, such as {','.join(columns[:3])}, and more"
-        )
+        raise UserError(f"{path} has no rows of numbers; {expected}, and numbers below")
     names = [name.strip() for name in rows[0][1]]
     for column in columns:
-        if names.count(column) != 1:
-            what = (
-                f"has no column {column!r}; {nearest(column, names)}"
-                if column not in names
-                else f"has {column!r} twice"
-            )
-            raise UserError(f"{path} {what} (expected are {', '.join(columns[:40])})")
+        if column not in names:
+            raise UserError(f"{path} has no column {column!r}; {nearest(column, names)} ({expected})")
+        if names.count(column) > 1:
+            raise UserError(f"{path} has {column!r} twice; {expected}")
     places = [names.index(column) for column in columns]
     values = np.empty((len(rows) - 1, len(columns)))
     for i, (line, row) in enumerate(rows[1:]):

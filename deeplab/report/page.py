@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from deeplab.errors import UserError
-from deeplab.report import cards, classification, figures, language
+from deeplab.report import calibration, cards, classification, figures, language
 from deeplab.report.document import document, save
 from deeplab.report.record import Run, number, read
 from deeplab.report.text import Html, duration, is_share, join, metric, table, tag, wilson
@@ -31,6 +31,7 @@ def write(run_dir: str | Path) -> Path:
         _curves(run),
         _final(run),
         classification.sections(predictions, run.record.get("class_names"), _eval_split(run)),
+        calibration.sections(predictions, run.record.get("class_names")),
         _positions(run, predictions),
         language.samples(run),
         cards.sections(run),

@@ -55,7 +55,7 @@ def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> flo
     """The T in [0.01, 100] that makes softmax(logits / T) likeliest: no class changes places, only how sure one is.
 
     The negative log-likelihood, mean_n (log sum_k exp(b z_nk) - b z_ny), is convex in b = 1 / T, so that a search along
-    one line finds it. Classes that are told apart without a mistake have their best T at 0: they get 0.01.
+    one line finds it. Classes that are told apart without a mistake have their best T at 0: they get one near 0.01.
 
     Example:
       >>> wavering = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from deeplab.data import originals
-from deeplab.data.builders import Archive
+from deeplab.data.builders import Archive, File
 from deeplab.errors import UserError
 
 MEMBERS = {"a/1.wav": b"one", "a/2.wav": b"two"}
@@ -74,3 +74,17 @@ def test_others_are_refused(content, changes, message, tmp_path):
 def test_a_missing_archive_is_described(tmp_path):
     with pytest.raises(UserError, match=r"(?s)an archive, of which 6 bytes in members like a/.*--data-dir DIR"):
         originals.contents("sounds", [archive()], tmp_path).members("sounds.tar.gz")
+
+
+def test_a_file_may_lie_in_place_of_the_originals(tmp_path):
+    """It is read where it is there, checked as any other, and is None where it isn't."""
+    content = b"packed"
+    file = File("packed.bin", "https://example.org/", len(content), hashlib.sha256(content).hexdigest())
+    given = originals.contents("set", (), tmp_path)
+    assert given.instead(file) is None
+    assert originals.contents("set", ()).instead(file) is None
+    (tmp_path / "packed.bin").write_bytes(content)
+    assert given.instead(file) == content
+    (tmp_path / "packed.bin").write_bytes(b"pocked")
+    with pytest.raises(UserError, match="is not the published file"):
+        given.instead(file)

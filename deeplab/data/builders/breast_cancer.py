@@ -32,9 +32,9 @@ COLUMNS = (
 class BreastCancer(ExampleSet):
     """569 women, a needle biopsy of each: 357 benign, 212 malignant.
 
-    The set comes without a split. Ours is five folds, stratified: of the examples sorted by class (and within a class as
-    they come) number i is in fold i modulo 5. No random number is involved, and as each woman is one example, no patient
-    is in two folds.
+    The set comes without a split. Ours is five folds, stratified: of the examples sorted by class (and within a class
+    as they come) number i is in fold i modulo 5. No random number is involved, and as each woman is one example, no
+    patient is in two folds.
 
     `x` are the 30 measures, less their mean over the training part and divided by their standard deviation there.
 
