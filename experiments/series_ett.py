@@ -17,6 +17,7 @@ import optax
 import deeplab as dl
 from deeplab.data.builders.series import ETT_H1
 from deeplab.models import dlinear, lstm_forecaster, patchtst, tcn
+from deeplab.nn.series import as_is
 from deeplab.report import cards
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -52,7 +53,7 @@ def experiment(
     task = dl.tasks.Forecasting(QUANTILES if quantiles else ())
     size = horizon, task.outputs
     made, rules = {
-        "linear": (dl.models.DLinear(*size), dlinear.RULES),
+        "linear": (dl.models.DLinear(*size, normalise=as_is), dlinear.RULES),
         "lstm": (dl.models.LSTMForecaster(*size, width=64, dropout=dropout), lstm_forecaster.RULES),
         "tcn": (dl.models.TCN(*size, dropout=dropout), tcn.RULES),
         "transformer": (dl.models.PatchTST(*size, patch=24, stride=24, dropout=dropout), patchtst.RULES),

@@ -86,6 +86,7 @@ class PatchTST(nn.Module):
       normalise: of the past, undone in the forecast; see `deeplab.nn.series`.
 
     Example:
+      >>> import jax
       >>> model = PatchTST(horizon=6, **VARIANTS["test"])
       >>> variables = model.init(jax.random.key(0), jnp.ones((2, 24, 3)))
       >>> model.apply(variables, jnp.ones((2, 24, 3))).shape

@@ -40,7 +40,7 @@ def by_instance(history: Float[Array, "B L C"]) -> tuple[Float[Array, "B L C"], 
 
     Example:
       >>> x, restore = by_instance(jnp.array([1.0, 3.0])[None, :, None])
-      >>> x[0, :, 0].round(3).tolist(), float(restore(jnp.ones((1, 1, 1, 1)))[0, 0, 0, 0].round(3))
+      >>> x[0, :, 0].round(3).tolist(), round(restore(jnp.ones((1, 1, 1, 1))).item(), 3)
       ([-1.0, 1.0], 3.0)
     """
     mean = jnp.mean(history, axis=1, keepdims=True)  # [B, 1, C]

@@ -21,8 +21,8 @@ def pinball(
     Source: https://doi.org/10.2307/1913643. At q = 1/2 it is half the absolute error.
 
     Example:
-      >>> pinball(jnp.array([0.0, 2.0]), jnp.array(1.0), (0.1, 0.9)).round(6).item()
-      0.1
+      >>> pinball(jnp.array([0.0, 4.0]), jnp.array(2.0), (0.25, 0.75)).item()
+      0.5
     """
     q, error = jnp.asarray(quantiles, target.dtype), target[..., None] - outputs
     q = q.reshape((1,) * target.ndim + (-1,))
