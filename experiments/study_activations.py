@@ -2,7 +2,14 @@
 
 Run:     python -m experiments.study_activations study    (the data come with scikit-learn: nothing to download)
          python -m experiments.study_activations --activation gelu --depth 16    (one member)
-Result:  none yet
+Result:  test accuracy, mean of seeds 0 to 2 (s.d.), the rate chosen by training accuracy, after 165 steps of Adam:
+           depth 2   all 23 functions: 97.1 % (sigmoid, swiglu) to 98.8 % (gaussian)
+           depth 8   19 of them: 95.3 to 98.1 %; sigmoid 62.2 (21.1); squared_relu, star_relu, swiglu: chance
+           depth 32  selu 96.9, lecun_tanh 96.6, elu 95.9, mish 94.7, tanh 92.8, relu 86.7 (5.1), gelu 61.9 (17.8);
+                     sine 21.6; chance: sigmoid, softplus, gaussian (vanish), squared_relu, star_relu, glu, swiglu
+         The squared gradient's factor a layer at depth 32, measured (predicted): sigmoid 0.151 (0.153), softplus 0.321
+         (0.319), tanh 1.16 (1.18), sine 1.32 (1.31). Constant units there: relu 20 %, elu, selu and tanh none.
+         621 runs in 1,154 s on 2 CPU cores that other work shared (commit COMMIT)
 Source:  He et al. 2015, https://arxiv.org/abs/1502.01852; Schoenholz et al. 2017, https://arxiv.org/abs/1611.01232;
          each function's own: deeplab/nn/activations.py
 """

@@ -2,7 +2,14 @@
 
 Run:     python -m experiments.study_data_scaling study   (downloads 31 MB, or: --data-dir FOLDER)
          python -m experiments.study_data_scaling --fraction 0.1 --width 32    (one member)
-Result:  none yet
+Result:  L(n) = L_inf + a n^-b holds from 550 to 55,000 examples (mean of seeds 0 to 2, each with its own examples); the
+         law of the six smaller sizes, asked for 55,000:
+           width 16:  L_inf 0.286, b 0.352; predicted 0.378 (band 0.370 to 0.386), measured 0.379, error -0.3 %
+           width 48:  L_inf 0.227, b 0.309; predicted 0.335 (band 0.331 to 0.340), measured 0.336, error -0.2 %
+           width 144: L_inf 0.133, b 0.247; predicted 0.305 (band 0.296 to 0.314), measured 0.310, error -1.5 %
+         Test error at 55,000: 13.38, 11.74 and 11.07 %. A wider network has the lower floor and the smaller exponent.
+         Rate and stopping are chosen on validation, for each size (10 %, 0 % and 0 % of the runs are best at their last
+         step: width 16 was cut short). 126 runs in 490 s on 2 CPU cores that other work shared (commit COMMIT)
 Source:  Hestness et al. 2017, https://arxiv.org/abs/1712.00409; Kaplan et al. 2020, https://arxiv.org/abs/2001.08361;
          Rosenfeld et al. 2020, https://arxiv.org/abs/1909.12673; data: Xiao et al. 2017,
          https://arxiv.org/abs/1708.07747

@@ -15,11 +15,13 @@ from deeplab.report.text import Html, join, table, tag
 TRAINS = 0.5
 """A run trains when it gets this share of its training examples right, over the steps since the evaluation before."""
 
+DASH = "\N{EN DASH}"
+
 Cell = dict[str, Any]
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[Cell]:
-    """A cell for each activation and depth, at the learning rate whose training loss is the smallest.
+    """A cell for each activation and depth, at the learning rate whose training accuracy is the highest.
 
     Of its seeds: `accuracy` and `deviation` of the test set after training, `trained` (a share of the seeds), the share
     of constant units (`constant`, and `constant_first` before training), the gradient's norm in each layer (`gradient`,
@@ -38,8 +40,10 @@ def _cell(name: str, depth: int, rows: Sequence[Mapping[str, Any]]) -> Cell:
     rates: dict[float, list[Any]] = {}
     for row in rows:
         rates.setdefault(row["arguments"]["learning_rate"], []).append(row)
-    best = min(rates, key=lambda rate: np.mean([_final(row, "loss", math.inf) for row in rates[rate]]))
-    trained = {rate: float(np.mean([_final(r, "accuracy", 0.0) >= TRAINS for r in rates[rate]])) for rate in rates}
+    # By accuracy, not by loss: a network that has collapsed to chance has a smaller loss than one that learns with
+    # logits of thousands.
+    best = max(rates, key=lambda rate: np.mean([_final(row) for row in rates[rate]]))
+    trained = {rate: float(np.mean([_final(row) >= TRAINS for row in rates[rate]])) for rate in rates}
     chosen = rates[best]
     accuracy = [row["last"]["accuracy"] for row in chosen]
     gradient_first = _by_layer(chosen, "first", "gradient_norm/hidden")
@@ -59,30 +63,33 @@ def _cell(name: str, depth: int, rows: Sequence[Mapping[str, Any]]) -> Cell:
     }
 
 
-def _final(row: Mapping[str, Any], name: str, otherwise: float) -> float:
-    """A training metric at the end; `otherwise` where the run has diverged."""
+def _final(row: Mapping[str, Any]) -> float:
+    """The training accuracy at the end; 0 where the run has diverged."""
     end = row["curve"][-1]
-    value = end["train"][name]
-    return value if value is not None and row["steps"] == end["step"] else otherwise
+    value = end["train"]["accuracy"]
+    return value if value is not None and row["steps"] == end["step"] else 0.0
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], when: str, prefix: str) -> float:
+def _mean(rows: Sequence[Mapping[str, Any]], when: str, prefix: str) -> float | None:
+    """Over units and runs; None where a run has numbers that are not finite: nothing can be said of its units."""
+    if any(value is None for row in rows for value in row[when].values()):
+        return None
     return float(np.mean([value for row in rows for name, value in row[when].items() if name.startswith(prefix)]))
 
 
-def _by_layer(rows: Sequence[Mapping[str, Any]], when: str, prefix: str) -> list[float]:
-    """Geometric means over runs, from the first layer to the last; 0 where a gradient has vanished."""
+def _by_layer(rows: Sequence[Mapping[str, Any]], when: str, prefix: str) -> list[float | None]:
+    """Geometric means over runs, from the first layer to the last; 0 where one vanishes, None where it overflows."""
     names = sorted((n for n in rows[0][when] if n.startswith(prefix)), key=lambda n: int(n.removeprefix(prefix)))
-    norms = np.array([[row[when][name] or 0.0 for name in names] for row in rows])
-    with np.errstate(divide="ignore"):
-        return np.exp(np.log(norms).mean(axis=0)).tolist()
+    norms = np.array([[row[when][name] for name in names] for row in rows], np.float64)  # None becomes NaN
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.exp(np.log(norms).mean(axis=0))
+    return [float(mean) if np.isfinite(mean) else None for mean in means]
 
 
-def _factor(norms: Sequence[float]) -> float | None:
-    """chi from the second layer to the last: the first one's input is the image."""
-    if len(norms) < 3 or min(norms) <= 0:
-        return None
-    return float((norms[1] / norms[-1]) ** (2 / (len(norms) - 2)))
+def _factor(norms: Sequence[float | None]) -> float | None:
+    """chi from the second layer to the last (the first one's input is the image); None without two that are above 0."""
+    first, last = (norms[1], norms[-1]) if len(norms) > 2 else (None, None)
+    return float((first / last) ** (2 / (len(norms) - 2))) if first and last else None
 
 
 def sections(cells: Sequence[Cell], functions: Mapping[Any, Any], predicted: Mapping[Any, float]) -> list[Html]:
@@ -109,15 +116,15 @@ def sections(cells: Sequence[Cell], functions: Mapping[Any, Any], predicted: Map
         tag("h2", "Test accuracy, by depth"),
         shaded("accuracy", 0.1, 1.0, _accuracy),
         tag("p", "Mean ± sample standard deviation over seeds, in per cent, after the last step, at the learning rate "
-            "of the smallest training loss. An asterisk: not all seeds reached "
+            "of the highest training accuracy. An asterisk: not all seeds reached "
             f"{100 * TRAINS:.0f} % on the training examples.", class_="muted"),
         tag("h2", "Highest learning rate that trains"),
         shaded("highest", math.log10(rates[0]) - 0.5, math.log10(rates[-1]), lambda c: _short(c["highest"])),
         tag("p", "The largest of the grid at which every seed does; a dash where none does.", class_="muted"),
         tag("h2", "Constant units after training"),
-        shaded("constant", 0.0, 1.0, lambda c: f"{100 * c['constant']:.1f}", bad=True),
+        shaded("constant", 0.0, 1.0, _constant, bad=True),
         tag("p", "Per cent of all hidden units whose output does not depend on the test example: dead, saturated, or "
-            "fed by such.", class_="muted"),
+            "fed by such; a dash where the network's numbers overflow.", class_="muted"),
         *_gradients(names, depths, by_place, predicted),
     ]  # fmt: skip
 
@@ -148,8 +155,12 @@ def _accuracy(cell: Cell) -> str:
     return f"{100 * cell['accuracy']:.1f}{spread}{'' if cell['trained'] == 1 else ' *'}"
 
 
+def _constant(cell: Cell) -> str:
+    return DASH if cell["constant"] is None else f"{100 * cell['constant']:.1f}"
+
+
 def _short(rate: float | None) -> str:
-    return "–" if rate is None else f"{rate:g}"  # noqa: RUF001 (an en dash is what is shown)
+    return DASH if rate is None else f"{rate:g}"
 
 
 def _gradients(
@@ -163,7 +174,7 @@ def _gradients(
     values = np.array([[predicted[n], *(by_place[n, d]["chi"] or np.nan for d in deep)] for n in names])
 
     def text(i: int, j: int) -> str:
-        return "–" if np.isnan(values[i, j]) else f"{values[i, j]:.3g}"  # noqa: RUF001
+        return DASH if np.isnan(values[i, j]) else f"{values[i, j]:.3g}"
 
     factors = heat(names, ["predicted", *deep], np.abs(np.log(values)), text, low=0, high=math.log(4), bad=True)
     drawn = []
@@ -171,11 +182,11 @@ def _gradients(
         part = names[start : start + len(figures.SERIES)]
         for field, title in (("gradient_first", "before training"), ("gradient", "after training")):
             lines = [
-                figures.Line(name, np.arange(1, depths[-1] + 1), np.array(by_place[name, depths[-1]][field]), colour)
+                figures.Line(name, np.arange(1, depths[-1] + 1), _positive(by_place[name, depths[-1]][field]), colour)
                 for name, colour in zip(part, figures.SERIES, strict=False)
             ]
-            positive = all(np.all(line.values > 0) for line in lines)
-            svg = figures.curves(lines, log=positive, span="all", x_label="layer")
+            shown = any(np.isfinite(line.values).any() for line in lines)
+            svg = figures.curves(lines, log=shown, span="all", x_label="layer")
             label = f"gradient norm, {title}, depth {depths[-1]}"
             picture = figures.inline(svg, label, f"{field}-{start}")
             drawn.append(tag("figure", tag("figcaption", tag("b", label), ", ".join(part)), picture))
@@ -183,6 +194,12 @@ def _gradients(
         tag("h2", "Gradients"),
         factors,
         tag("p", "chi: what a layer multiplies the squared gradient by on its way back, at initialisation; predicted "
-            "by the mean field, and measured from the last layer to the second, by depth.", class_="muted"),
+            "by the mean field, and measured from the last layer to the second, by depth. A cross in a figure: the "
+            "gradient has vanished, or overflows.", class_="muted"),
         join(tag("div", *drawn, class_="grid")),
     ]  # fmt: skip
+
+
+def _positive(norms: Sequence[float | None]) -> np.ndarray:
+    """For a logarithmic axis: what has vanished or overflows is NaN, and gets a cross."""
+    return np.array([norm or np.nan for norm in norms], np.float64)

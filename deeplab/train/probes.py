@@ -48,9 +48,10 @@ class ConstantUnits:
         return type(self)(jnp.minimum(self.low, other.low), jnp.maximum(self.high, other.high))
 
     def compute(self) -> float:
-        """The share; 1 for a layer without units that change."""
+        """The share; a unit whose values overflow is not constant."""
         low, high = np.asarray(self.low), np.asarray(self.high)
-        return float(np.mean(high - low <= CONSTANT * np.maximum(np.abs(low), np.abs(high))))
+        size = np.maximum(np.abs(low), np.abs(high))
+        return float(np.mean(np.isfinite(size) & (high - low <= CONSTANT * size)))
 
 
 def gradient_norms(experiment: Experiment) -> Callable[[State, Batch], Metrics]:

@@ -36,7 +36,7 @@ ROWS = [
 ]
 
 
-def test_a_cell_is_of_the_rate_with_the_smallest_training_loss():
+def test_a_cell_is_of_the_rate_with_the_highest_training_accuracy():
     shallow, deep = activation_study.summarize(ROWS)
     assert (deep["activation"], deep["depth"], deep["learning_rate"]) == ("relu", 12, 1e-2)
     assert (deep["accuracy"], deep["trained"], deep["highest"]) == (pytest.approx(0.905), 1, 1e-2)
@@ -55,6 +55,22 @@ def test_a_diverged_run_does_not_train_and_is_not_chosen():
     assert (cell["learning_rate"], cell["highest"]) == (1e-3, 1e-3)
     (cell,) = activation_study.summarize([deep_row("tanh", 2, 1e-3, 0, 0.1)])
     assert (cell["highest"], cell["trained"], cell["deviation"]) == (None, 0, None)
+
+
+def test_what_overflows_is_neither_a_gradient_of_zero_nor_a_constant_unit():
+    rows = [deep_row("swiglu", 4, 1e-3, seed, 0.1) for seed in (0, 1)]
+    rows[0]["first"] = rows[0]["first"] | {"gradient_norm/hidden2": None}
+    (cell,) = activation_study.summarize(rows)
+    assert (cell["gradient_first"][1], cell["constant_first"], cell["chi"]) == (None, None, None)
+    assert cell["gradient_first"][0] == pytest.approx(2**1.5)
+    assert cell["constant"] == pytest.approx(0.1)
+
+
+def test_a_network_that_learns_with_a_huge_loss_is_chosen_before_one_that_has_collapsed():
+    learning, collapsed = deep_row("snake", 2, 1e-3, 0, 0.8), deep_row("snake", 2, 1e-2, 0, 0.1)
+    learning["curve"][0]["train"]["loss"] = 300.0
+    (cell,) = activation_study.summarize([learning, collapsed])
+    assert cell["learning_rate"] == 1e-3
 
 
 def test_the_page_of_activations_shows_every_cell():

@@ -77,6 +77,7 @@ def test_padding_hides_no_constant_unit_and_makes_none():
     assert weighted.compute() == 0.5
     assert probes.ConstantUnits.of(values).compute() == 0
     assert (weighted + probes.ConstantUnits.of(values[2:])).compute() == 0
+    assert probes.ConstantUnits.of(jnp.array([[jnp.inf, 0.0], [1.0, 0.0]])).compute() == 0.5  # overflows, constant
     spread = jnp.arange(8.0).reshape(2, 2, 2)  # [B, T, C]: over time too
     assert probes.ConstantUnits.of(spread).low.tolist() == [0, 1]
 
