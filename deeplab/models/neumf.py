@@ -43,6 +43,7 @@ class NeuMF(nn.Module):
       dropout: probability that a factor or a hidden unit is dropped in training; may be a tracer.
 
     Example:
+      >>> import jax, jax.numpy as jnp
       >>> model = NeuMF(num_users=5, num_items=7, factors=4)
       >>> (scores,), _ = model.init_with_output(jax.random.key(0), jnp.array([1, 2]), jnp.arange(7))
       >>> scores.shape
