@@ -64,7 +64,7 @@ class AutoRec(nn.Module):
     @nn.compact
     def __call__(
         self,
-        user: Int[Array, B],
+        user: Int[Array, " B"],
         known: Real[Array, "B V"],
         profile: Real[Array, "B P"],
         features: Real[Array, "B V F"],

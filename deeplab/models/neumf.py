@@ -58,14 +58,9 @@ class NeuMF(nn.Module):
 
     @nn.compact
     def __call__(
-        self, user: Int[Array, B], *candidates: Candidates, train: bool = False
+        self, user: Int[Array, " B"], *candidates: Candidates, train: bool = False
     ) -> tuple[
-        Float[
-            Array,
-            (
-                B  # P C
-            ),
-        ],
+        Float[Array, "B Q C"],
         ...,
     ]:
         """For each set of candidates, their scores; P is 1 unless the candidates are those of places."""
@@ -83,12 +78,7 @@ class NeuMF(nn.Module):
 
         def scores(
             items: Candidates,
-        ) -> Float[
-            Array,
-            (
-                B  # P C
-            ),
-        ]:
+        ) -> Float[Array, "B Q C"]:
             shape = (1,) * (3 - items.ndim) + items.shape if items.ndim != 2 else (len(items), 1, items.shape[1])
             ids = items.reshape(shape)  # [#B, #P, C]
             x = nn.relu(of_user + of_item(network_item(ids)))

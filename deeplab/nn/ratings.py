@@ -63,7 +63,7 @@ class UserVector(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, user: Int[Array, B], profile: Real[Array, "B P"]) -> Float[Array, "B D"]:
+    def __call__(self, user: Int[Array, " B"], profile: Real[Array, "B P"]) -> Float[Array, "B D"]:
         own = Embedding(self.num_users, self.width, name="own")(user)
         shared = nn.Dense(self.width, use_bias=False, kernel_init=nn.initializers.normal(0.05), name="profile")(profile)
         return jnp.where((user > 0)[:, None], own, 0.0) + shared

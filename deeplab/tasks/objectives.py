@@ -21,23 +21,18 @@ _NEVER = -1e9  # as a logit
 class Objective(Protocol):
     """How a retrieval model learns."""
 
-    def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, C] | Int[Array, "B C"]:
+    def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, " C"] | Int[Array, "B C"]:
         """Items to compare with, the same for all examples or drawn for each: an example's by its own `id`."""
         ...
 
     def losses(
         self,
         own: Float[Array, "B P"],
-        other: Float[
-            Array,
-            (
-                B  # P C
-            ),
-        ],
+        other: Float[Array, "B Q C"],
         items: Array,
         batch: Batch,
     ) -> Float[Array, "B P"]:
-        """From the scores of the targets and of the negatives `items`."""
+        """From the scores of the targets and of the negatives `items`; Q is P, or 1 where the place does not matter."""
         ...
 
 
@@ -45,7 +40,7 @@ class Objective(Protocol):
 class Softmax:
     """Cross-entropy over all items but number 0: -s_i + log sum_j exp(s_j)."""
 
-    def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, C]:
+    def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, " C"]:
         return jnp.arange(1, batch["seen"].shape[-1])
 
     def losses(self, own: Array, other: Array, items: Array, batch: Batch) -> Array:
@@ -77,7 +72,7 @@ class SampledSoftmax:
         corrected = jnp.where(items[:, None] == batch["targets"][..., None], _NEVER, corrected)  # [B, P, C]
         return jnp.logaddexp(own, jax.nn.logsumexp(corrected, axis=-1)) - own
 
-    def _log_proposal(self, batch: Batch) -> Float[Array, V]:
+    def _log_proposal(self, batch: Batch) -> Float[Array, " V"]:
         weight = self.power * jnp.log1p(batch["count"][0].astype(jnp.float32))
         return jax.nn.log_softmax(weight.at[0].set(-jnp.inf))  # item 0 is none
 
@@ -97,7 +92,7 @@ class InBatchSoftmax:
 
     correction: float = 1.0
 
-    def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, C]:
+    def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, " C"]:
         return batch["targets"].reshape(-1)
 
     def losses(self, own: Array, other: Array, items: Array, batch: Batch) -> Array:
@@ -135,7 +130,7 @@ class BinaryCrossEntropy:
         return jax.nn.softplus(-own) + self.ratio * mean
 
 
-def draw(proposal: Float[Array, V], ids: Int[Array, B], count: int, key: jax.Array) -> Int[Array, "B C"]:
+def draw(proposal: Float[Array, " V"], ids: Int[Array, " B"], count: int, key: jax.Array) -> Int[Array, "B C"]:
     """Items with these relative probabilities, with repetition, for each example by `fold_in(key, id)`.
 
     Example:

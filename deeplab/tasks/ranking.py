@@ -99,7 +99,7 @@ class Ranking:
         return other & (order >= least)
 
 
-def _cross_entropy(scores: Array, target: Array, offered: Array) -> Float[Array, B]:
+def _cross_entropy(scores: Array, target: Array, offered: Array) -> Float[Array, " B"]:
     listed = offered | (jnp.arange(scores.shape[-1])[None] == target[:, None])
     own = jnp.take_along_axis(scores, target[:, None], axis=-1)[:, 0]
     return jax.nn.logsumexp(jnp.where(listed, scores, -jnp.inf), axis=-1) - own

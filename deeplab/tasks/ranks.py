@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-def rank(scores: Float[Array, "B V"], target: Int[Array, B], offered: Bool[Array, "B V"]) -> Int[Array, B]:
+def rank(scores: Float[Array, "B V"], target: Int[Array, " B"], offered: Bool[Array, "B V"]) -> Int[Array, " B"]:
     """The place of the target among the items that are offered (and itself), from 1.
 
     Whatever scores as much stands before it: who scores all items alike ranks none.
@@ -22,7 +22,7 @@ def rank(scores: Float[Array, "B V"], target: Int[Array, B], offered: Bool[Array
     return 1 + jnp.sum(others & (scores >= own), axis=-1)
 
 
-def auc(scores: Float[Array, "B V"], target: Int[Array, B], offered: Bool[Array, "B V"]) -> Float[Array, B]:
+def auc(scores: Float[Array, "B V"], target: Int[Array, " B"], offered: Bool[Array, "B V"]) -> Float[Array, " B"]:
     """The share of the other offered items that score less than the target; a tie counts half.
 
     Source: Rendle et al. 2009, https://arxiv.org/abs/1205.2618, section 3.3.
@@ -36,12 +36,12 @@ def auc(scores: Float[Array, "B V"], target: Int[Array, B], offered: Bool[Array,
     return below / jnp.maximum(jnp.sum(others, axis=-1), 1)
 
 
-def hit_rate(ranks: Int[Array, B], cutoff: int) -> Float[Array, B]:
+def hit_rate(ranks: Int[Array, " B"], cutoff: int) -> Float[Array, " B"]:
     """1 where the target is among the first `cutoff`: HR@K."""
     return (ranks <= cutoff).astype(jnp.float32)
 
 
-def ndcg(ranks: Int[Array, B], cutoff: int) -> Float[Array, B]:
+def ndcg(ranks: Int[Array, " B"], cutoff: int) -> Float[Array, " B"]:
     """1 / log2(1 + rank) within the cutoff, else 0: NDCG@K (Järvelin and Kekäläinen 2002).
 
     Example:
@@ -51,7 +51,7 @@ def ndcg(ranks: Int[Array, B], cutoff: int) -> Float[Array, B]:
     return hit_rate(ranks, cutoff) / jnp.log2(1.0 + ranks)
 
 
-def reciprocal(ranks: Int[Array, B]) -> Float[Array, B]:
+def reciprocal(ranks: Int[Array, " B"]) -> Float[Array, " B"]:
     """1 / rank; its mean is the MRR."""
     return 1.0 / ranks
 
