@@ -80,7 +80,7 @@ def test_sequences_are_in_the_order_of_time(folder):
 def test_films_of_ones_own_are_a_sequence(folder, tmp_path):
     path, files = folder
     dataset = MovieLensSequences(files=files)
-    ((name, example),) = dataset.read_file(write(tmp_path, "film\nfilm 9, the\nunknown\n"), path)
+    ((name, example),) = dataset.read_file(write(tmp_path, 'film\n"film 9, the"\nunknown\n'), path)
     assert (name, example["sequence"][:3].tolist(), int(example["user"])) == ("mine.csv", [9, 267, 0], 0)
     assert {key: value.shape for key, value in example.items()} == {
         key: field.shape for key, field in dataset.fields.items() if key != "target"
@@ -124,6 +124,7 @@ def test_a_film_never_seen_is_named_and_left_out(tmp_path):
         ("film,rating\nAlien,nan\n", "line 2: the rating is 'nan', expected a number from 1 to 5"),
         ("film,rating\nAlien,5\nAlien,6\n", "line 3: the rating is '6'"),
         ("film,rating\nAlien\n", "line 2: the rating is ''"),
+        ("film,rating\nAlien, The,5\n", "line 2 has 3 cells, expected 2; quote titles with commas"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):
