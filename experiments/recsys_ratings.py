@@ -1,7 +1,7 @@
 """Ratings of films by factorisation and by an autoencoder: MovieLens 100K, GroupLens' five divisions.
 
 Run:     python -m experiments.recsys_ratings --data-dir DIR              (DIR holds ml-100k.zip; --fold 1 to 5)
-         python -m experiments.recsys_ratings --model neural --weight-decay 2 --epochs 100
+         python -m experiments.recsys_ratings --model neural --weight-decay 2
 Predict: python -m experiments.recsys_ratings predict mine.csv            (columns film and rating: ten films to see)
 Result:  none yet
 Source:  Koren 2008, https://doi.org/10.1145/1401890.1401944; Sedhain et al. 2015,
@@ -25,7 +25,7 @@ def experiment(
     fold: int = 1,
     part: Literal["test", "validation"] = "test",
     width: int = 96,
-    epochs: int = 200,
+    epochs: int = 100,
     batch_size: int = 64,
     learning_rate: float = 3e-3,
     weight_decay: float = 1.5,

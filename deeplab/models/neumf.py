@@ -43,6 +43,7 @@ class NeuMF(nn.Module):
       dropout: probability that a factor or a hidden unit is dropped in training; may be a tracer.
 
     Example:
+      >>> import jax, jax.numpy as jnp
       >>> model = NeuMF(num_users=5, num_items=7, factors=4)
       >>> (scores,), _ = model.init_with_output(jax.random.key(0), jnp.array([1, 2]), jnp.arange(7))
       >>> scores.shape
@@ -59,7 +60,7 @@ class NeuMF(nn.Module):
     def __call__(
         self, user: Int[Array, " B"], *candidates: Candidates, train: bool = False
     ) -> tuple[
-        Float[Array, " B #P C"],
+        Float[Array, "B Q C"],
         ...,
     ]:
         """For each set of candidates, their scores; P is 1 unless the candidates are those of places."""
@@ -77,7 +78,7 @@ class NeuMF(nn.Module):
 
         def scores(
             items: Candidates,
-        ) -> Float[Array, " B #P C"]:
+        ) -> Float[Array, "B Q C"]:
             shape = (1,) * (3 - items.ndim) + items.shape if items.ndim != 2 else (len(items), 1, items.shape[1])
             ids = items.reshape(shape)  # [#B, #P, C]
             x = nn.relu(of_user + of_item(network_item(ids)))

@@ -50,6 +50,7 @@ class SASRec(nn.Module):
       ValueError: a sequence longer than `context`.
 
     Example:
+      >>> import jax, jax.numpy as jnp
       >>> model = SASRec(num_items=7, **VARIANTS["test"])
       >>> history, places, everything = jnp.array([[3, 1, 0, 0, 0, 0]]), jnp.array([[1]]), jnp.arange(7)
       >>> (scores,), _ = model.init_with_output(jax.random.key(0), history, places, everything)

@@ -23,6 +23,7 @@ class History(nn.Module):
       width: D.
 
     Example:
+      >>> import jax, jax.numpy as jnp
       >>> History(num_items=7, width=4).init_with_output(jax.random.key(0), jnp.zeros((2, 7)))[0].shape
       (2, 4)
 
@@ -52,6 +53,7 @@ class UserVector(nn.Module):
       width: D.
 
     Example:
+      >>> import jax, jax.numpy as jnp
       >>> user, profile = jnp.array([0, 3]), jnp.zeros((2, 2))
       >>> UserVector(num_users=5, width=1).init_with_output(jax.random.key(0), user, profile)[0].tolist()[0]
       [0.0]
@@ -76,6 +78,7 @@ class ItemRatings(nn.Module):
       num_items: V.
 
     Example:
+      >>> import jax, jax.numpy as jnp
       >>> h, features = jnp.zeros((2, 4)), jnp.zeros((7, 3))
       >>> ItemRatings(num_items=7).init_with_output(jax.random.key(0), h, features)[0].tolist()[0][:2]
       [3.0, 3.0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-Candidates = Int[Array, "C"] | Int[Array, "B C"] | Int[Array, "B P C"]
+Candidates = Int[Array, " C"] | Int[Array, "B C"] | Int[Array, "B P C"]
 """Numbers of items: the same for all examples, of each example, or of each of its places."""
 
 

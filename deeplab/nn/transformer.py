@@ -21,6 +21,7 @@ class FeedForward(nn.Module):
     """D -> 4 D -> D with a GELU between (its tanh form, as in GPT-2).
 
     Example:
+      >>> import jax, jax.numpy as jnp
       >>> FeedForward().init_with_output(jax.random.key(0), jnp.ones((1, 2, 8)))[0].shape
       (1, 2, 8)
     """

@@ -28,11 +28,11 @@ class Objective(Protocol):
     def losses(
         self,
         own: Float[Array, "B P"],
-        other: Float[Array, " B #P C"],
+        other: Float[Array, "B Q C"],
         items: Array,
         batch: Batch,
     ) -> Float[Array, "B P"]:
-        """From the scores of the targets and of the negatives `items`."""
+        """From the scores of the targets and of the negatives `items`; Q is P, or 1 where the place does not matter."""
         ...
 
 

@@ -77,6 +77,19 @@ def test_sequences_are_in_the_order_of_time(folder):
     assert np.bincount(seen[seen > 0], minlength=1683).tolist() == splits["test"]["count"][0].tolist()
 
 
+def test_films_of_ones_own_are_a_sequence(folder, tmp_path):
+    path, files = folder
+    dataset = MovieLensSequences(files=files)
+    ((name, example),) = dataset.read_file(write(tmp_path, 'film\n"film 9, the"\nunknown\n'), path)
+    assert (name, example["sequence"][:3].tolist(), int(example["user"])) == ("mine.csv", [9, 267, 0], 0)
+    assert {key: value.shape for key, value in example.items()} == {
+        key: field.shape for key, field in dataset.fields.items() if key != "target"
+    }
+    told = dataset.describe({"top": np.array([2, 1]), "num_known": np.array(0)})
+    assert told["recommended"] == ["Film 2, The (1932)", "Film 1, The (1931)"]
+    assert told["told from"] == "no films of the set: what users like on average"
+
+
 def test_there_are_five_folds():
     with pytest.raises(UserError, match="no fold 6, only 1 to 5"):
         MovieLensRatings(6)
@@ -111,6 +124,7 @@ def test_a_film_never_seen_is_named_and_left_out(tmp_path):
         ("film,rating\nAlien,nan\n", "line 2: the rating is 'nan', expected a number from 1 to 5"),
         ("film,rating\nAlien,5\nAlien,6\n", "line 3: the rating is '6'"),
         ("film,rating\nAlien\n", "line 2: the rating is ''"),
+        ("film,rating\nAlien, The,5\n", "line 2 has 3 cells, expected 2; quote titles with commas"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):

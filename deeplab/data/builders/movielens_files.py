@@ -26,7 +26,7 @@ def read(path: Path, titles: Sequence[str], rated: bool) -> list[tuple[int, floa
       rated: whether a column "rating", with numbers from 1 to 5, is wanted.
 
     Raises:
-      UserError: no CSV, a column is missing, or a rating is no number from 1 to 5.
+      UserError: no CSV, a column is missing, a line has a cell too many, or a rating is no number from 1 to 5.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -42,6 +42,10 @@ def read(path: Path, titles: Sequence[str], rated: bool) -> list[tuple[int, floa
     for number, line in enumerate(table[1:], start=2):
         if not any(cell.strip() for cell in line):
             continue
+        if len(line) > len(head):
+            raise UserError(
+                f"{path}, line {number} has {len(line)} cells, expected {len(head)}; quote titles with commas"
+            )
         row = dict(zip(head, line, strict=False))
         film = _film(row.get(by, ""), by, titles, f"{path}, line {number}")
         rating = _rating(row.get("rating", ""), f"{path}, line {number}") if rated else 0.0
