@@ -20,9 +20,9 @@ from deeplab.models import unet
 
 def experiment(
     width: int = 16,
-    depth: int = 4,
+    depth: int = 3,
     patch: int = 192,
-    num_steps: int = 400,
+    num_steps: int = 500,
     batch_size: int = 5,
     learning_rate: float = 3e-3,
     weight_decay: float = 1e-2,
