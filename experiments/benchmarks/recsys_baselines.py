@@ -1,7 +1,8 @@
 """What popularity and similar films make of the film that a user sees next: baselines of `experiments.recsys_ranking`.
 
 Run:     python -m experiments.benchmarks.recsys_baselines DIR            (DIR holds ml-100k.zip)
-Result:  none yet
+Result:  full ranking of the test films, HR@10 and NDCG@10 (beside 100 sampled ones): popularity 0.0838, 0.0432 (0.4008,
+         0.2194); item-kNN, 10 neighbours, the best NDCG@10 on validation, 0.1315, 0.0692 (0.6172, 0.3488)
 Source:  Sarwar et al. 2001, "Item-based collaborative filtering recommendation algorithms",
          https://doi.org/10.1145/371920.372071
 """
