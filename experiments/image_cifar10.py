@@ -21,7 +21,7 @@ from deeplab.nn.norm import batch_norm
 
 
 def experiment(
-    variant: Literal["small", "airbench94", "airbench95"] = "small",
+    variant: Literal["test", "small", "airbench94", "airbench95"] = "small",
     epochs: int = 8,
     batch_size: int = 512,
     learning_rate: float = 0.75,
