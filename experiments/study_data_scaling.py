@@ -9,7 +9,7 @@ Result:  L(n) = L_inf + a n^-b holds from 550 to 55,000 examples (mean of seeds 
            width 144: L_inf 0.133, b 0.247; predicted 0.305 (band 0.296 to 0.314), measured 0.310, error -1.5 %
          Test error at 55,000: 13.38, 11.74 and 11.07 %. A wider network has the lower floor and the smaller exponent.
          Rate and stopping are chosen on validation, for each size (10 %, 0 % and 0 % of the runs are best at their last
-         step: width 16 was cut short). 126 runs in 490 s on 2 CPU cores that other work shared (commit COMMIT)
+         step: width 16 was cut short). 126 runs in 490 s on 2 CPU cores that other work shared (commit edb3ef6)
 Source:  Hestness et al. 2017, https://arxiv.org/abs/1712.00409; Kaplan et al. 2020, https://arxiv.org/abs/2001.08361;
          Rosenfeld et al. 2020, https://arxiv.org/abs/1909.12673; data: Xiao et al. 2017,
          https://arxiv.org/abs/1708.07747

@@ -80,7 +80,7 @@ class BreastCancer(ExampleSet):
         """All measures [569, 30], who is ill [569], and who is in the test part [569]."""
         from sklearn.datasets import load_breast_cancer  # takes a second to import
 
-        table, benign = load_breast_cancer(return_X_y=True)
+        table, benign = map(np.asarray, load_breast_cancer(return_X_y=True))
         malignant = benign == 0
         test = np.zeros(len(malignant), bool)
         test[np.argsort(malignant, kind="stable")[self.fold :: NUM_FOLDS]] = True

@@ -38,7 +38,7 @@ class Digits(ImageSet):
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         from sklearn.datasets import load_digits  # takes a second to import, and is needed once
 
-        counts, label = load_digits(return_X_y=True)
+        counts, label = map(np.asarray, load_digits(return_X_y=True))
         test = np.zeros(len(label), bool)
         test[np.argsort(label, kind="stable")[::5]] = True
         chosen = test if split == "test" else ~test
