@@ -8,6 +8,7 @@ from deeplab.data import wfdb as ours
 wfdb = pytest.importorskip("wfdb")
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")  # of wfdb's own calls of pandas
 def test_a_written_record_is_read(tmp_path):
     signal = np.random.default_rng(0).integers(-2047, 2048, (5000, 2))
     wfdb.wrsamp(
