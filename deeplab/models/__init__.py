@@ -6,17 +6,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab.models import cifarnet, cnn, gpt, mlp, resnet, unet
+    from deeplab.models import cifarnet, cnn, gpt, linknet, mlp, resnet, unet
     from deeplab.models.cifarnet import CifarNet
     from deeplab.models.cnn import CNN
     from deeplab.models.gpt import GPT
+    from deeplab.models.linknet import LinkNet
     from deeplab.models.mlp import MLP
     from deeplab.models.resnet import ResNet
     from deeplab.models.unet import UNet
 
-_HOMES = {"CNN": "cnn", "CifarNet": "cifarnet", "GPT": "gpt", "MLP": "mlp", "ResNet": "resnet", "UNet": "unet"}
+_HOMES = {
+    "CNN": "cnn",
+    "CifarNet": "cifarnet",
+    "GPT": "gpt",
+    "LinkNet": "linknet",
+    "MLP": "mlp",
+    "ResNet": "resnet",
+    "UNet": "unet",
+}
 
-__all__ = ["CNN", "GPT", "MLP", "CifarNet", "ResNet", "UNet", "cifarnet", "cnn", "gpt", "mlp", "resnet", "unet"]
+__all__ = [
+    "CNN",
+    "GPT",
+    "MLP",
+    "CifarNet",
+    "LinkNet",
+    "ResNet",
+    "UNet",
+    "cifarnet",
+    "cnn",
+    "gpt",
+    "linknet",
+    "mlp",
+    "resnet",
+    "unet",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import cifarnet, cnn, gpt, mlp, resnet, unet
+from deeplab.models import cifarnet, cnn, gpt, linknet, mlp, resnet, unet
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 
 
@@ -55,6 +55,9 @@ MEMBERS = {
     "unet_dropout": Member(
         partial(unet.UNet, unet.VARIANTS, num_classes=5, dropout=0.5), images(7, 8, 1), (7, 8, 5), unet.RULES
     ),
+    "linknet": Member(
+        partial(linknet.LinkNet, linknet.VARIANTS, num_classes=5), images(7, 8, 1), (7, 8, 5), linknet.RULES
+    ),
     "gpt": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7), tokens, (12, 7), gpt.RULES),
     "gpt_dropout": Member(partial(gpt.GPT, gpt.VARIANTS, vocab_size=7, dropout=0.5), tokens, (12, 7), gpt.RULES),
 }
@@ -64,6 +67,7 @@ FAMILIES = {
     "resnet": (functools.partial(resnet.ResNet, num_classes=1000), resnet.VARIANTS, images(64, 64, 3), (1000,)),
     "cifarnet": (functools.partial(cifarnet.CifarNet, num_classes=10), cifarnet.VARIANTS, images(32, 32, 3), (10,)),
     "unet": (functools.partial(unet.UNet, num_classes=3), unet.VARIANTS, images(32, 32, 1), (32, 32, 3)),
+    "linknet": (functools.partial(linknet.LinkNet, num_classes=3), linknet.VARIANTS, images(32, 32, 3), (32, 32, 3)),
     "gpt": (functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
 }
 each = pytest.mark.parametrize("name", MEMBERS)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from deeplab.data.builders.base import Archive, File, ImageSet, TextSet
+from deeplab.data.builders.camvid import CAMVID
 from deeplab.data.builders.cifar import CIFAR10
 from deeplab.data.builders.digits import DIGITS
 from deeplab.data.builders.examples import ExampleSet
@@ -31,7 +32,7 @@ __all__ = [
 
 IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST, CIFAR10)}
 TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB)}
-EXAMPLE_SETS: Mapping[str, ExampleSet] = {s.name: s for s in (MEMBRANE,)}
+EXAMPLE_SETS: Mapping[str, ExampleSet] = {s.name: s for s in (CAMVID, MEMBRANE)}
 
 _Set = TypeVar("_Set")
 
