@@ -23,6 +23,7 @@ from deeplab.models import (
     factorisation,
     gpt,
     keyword_cnn,
+    linknet,
     lstm_forecaster,
     mlp,
     neumf,
@@ -166,6 +167,9 @@ MEMBERS = {
     "unet_dropout": Member(
         partial(unet.UNet, unet.VARIANTS, num_classes=5, dropout=0.5), images(7, 8, 1), (7, 8, 5), unet.RULES
     ),
+    "linknet": Member(
+        partial(linknet.LinkNet, linknet.VARIANTS, num_classes=5), images(7, 8, 1), (7, 8, 5), linknet.RULES
+    ),
     "keyword_cnn": Member(
         partial(keyword_cnn.KeywordCNN, keyword_cnn.VARIANTS, num_classes=5, dropout=0.5),
         sounds,
@@ -217,6 +221,7 @@ FAMILIES = {
     "encoder": (functools.partial(encoder.Encoder, **sentence), encoder.VARIANTS, sentences, (5,)),
     "cifarnet": (functools.partial(cifarnet.CifarNet, num_classes=10), cifarnet.VARIANTS, images(32, 32, 3), (10,)),
     "unet": (functools.partial(unet.UNet, num_classes=3), unet.VARIANTS, images(32, 32, 1), (32, 32, 3)),
+    "linknet": (functools.partial(linknet.LinkNet, num_classes=3), linknet.VARIANTS, images(32, 32, 3), (32, 32, 3)),
     "factorisation": (factors, factorisation.VARIANTS, ratings, (7,)),
     "autorec": (autoencoder, autorec.VARIANTS, ratings, (7,)),
     "sasrec": (sasrec_of, sasrec.VARIANTS, histories, (2, 7)),
