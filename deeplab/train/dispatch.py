@@ -12,7 +12,7 @@ import numpy as np
 
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
-from deeplab.scale import check_batch
+from deeplab.scale import check_batch, state_shardings
 from deeplab.tasks.base import Metrics
 from deeplab.train.feed import Feed
 from deeplab.train.gradient import slow_in_loops
@@ -87,7 +87,7 @@ def compile_program(
         placed = feed.put(item, axis=1)
 
     run = _single(step, feed) if max_steps == 1 else _several(step, feed, max_steps)
-    shardings = jax.tree.map(lambda x: x.sharding, state)  # as it is placed, so it stays
+    shardings = state_shardings(state, experiment.rules, feed.mesh, offload=experiment.offload)
     if experiment.offload:
         run = _from_host(run, shardings)
     jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, None))
