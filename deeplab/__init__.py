@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab import data, models, nn, optim, report, robust, scale, tasks, train
+    from deeplab import data, models, nn, optim, precision, report, robust, scale, tasks, train
     from deeplab.cli import main
     from deeplab.cli.study import Study
     from deeplab.errors import CheckpointError, Diverged, UserError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from deeplab.train.state import State, init
     from deeplab.train.step import make_eval, make_predict, make_step
 
-_MODULES = ("data", "models", "nn", "optim", "report", "robust", "scale", "tasks", "train")
+_MODULES = ("data", "models", "nn", "optim", "precision", "report", "robust", "scale", "tasks", "train")
 _HOMES = {
     "CheckpointError": "errors",
     "Diverged": "errors",
@@ -49,8 +49,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "CheckpointError",
     "PRECISIONS",
+    "CheckpointError",
     "Diverged",
     "Experiment",
     "Precision",
@@ -74,6 +74,7 @@ __all__ = [
     "on_log",
     "on_state",
     "optim",
+    "precision",
     "predict",
     "report",
     "robust",

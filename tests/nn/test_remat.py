@@ -34,7 +34,9 @@ def objective(name, policy):
 
     def loss(params):
         mutable = list(variables)
-        out = model.apply({"params": params, **variables}, x, True, rngs={"dropout": jax.random.key(1)}, mutable=mutable)
+        out = model.apply(
+            {"params": params, **variables}, x, True, rngs={"dropout": jax.random.key(1)}, mutable=mutable
+        )
         return jnp.mean(out[0] ** 2)
 
     return loss, params
@@ -62,7 +64,10 @@ def test_less_is_kept(name):
     assert residual_bytes(name, "full") < 0.7 * residual_bytes(name, "none")
 
 
-CASES = [("gpt_dropout", policy) for policy in POLICIES if policy != "none"] + [("conformer", "full"), ("resnet", "full")]
+CASES = [("gpt_dropout", policy) for policy in POLICIES if policy != "none"] + [
+    ("conformer", "full"),
+    ("resnet", "full"),
+]
 
 
 @pytest.mark.parametrize(("name", "policy"), CASES)

@@ -96,5 +96,7 @@ def test_batch_norms_see_a_microbatch():
 
 def test_microbatches_that_do_not_divide():
     experiment, state, batch = setting("mlp")
-    with pytest.raises(UserError, match=r"--accumulate 3 does not divide the 16 examples of a batch; use one of 1, 2, 4"):
+    with pytest.raises(
+        UserError, match=r"--accumulate 3 does not divide the 16 examples of a batch; use one of 1, 2, 4"
+    ):
         make_step(dataclasses.replace(experiment, accumulate=3))(state, batch)

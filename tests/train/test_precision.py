@@ -10,9 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from deeplab import optim
 from deeplab.errors import UserError
-from deeplab.precision import PRECISIONS, Precision, named
+from deeplab.precision import PRECISIONS, Precision, bfloat16_moments, named
 from deeplab.train.bind import bind
 from deeplab.train.checkpoint import Checkpoints
 from deeplab.train.loop import NonFinite, fit
@@ -80,7 +79,7 @@ def test_it_learns_as_float32_does(name):
 
 
 def test_what_is_kept_has_the_dtype_of_the_parameters():
-    kept = {name: {x.dtype.name for x in jax.tree.leaves((of(name)[0].params))} for name in PRECISIONS}
+    kept = {name: {x.dtype.name for x in jax.tree.leaves(of(name)[0].params)} for name in PRECISIONS}
     assert kept == {"f32": {"float32"}, "bf16": {"float32"}, "bf16_params": {"bfloat16"}, "f16": {"float32"}}
     moments = of("bf16_params")[0].opt_state[0]
     assert {x.dtype.name for x in jax.tree.leaves((moments.mu, moments.nu))} == {"bfloat16"}
@@ -133,7 +132,7 @@ def test_an_unknown_policy():
 def test_moments_in_bfloat16_keep_their_mean():
     """Rounded to the nearest, a second moment of decay 0.999 would stand still."""
     grads = {"w": jnp.linspace(0.5, 2.0, 4000)}
-    exact, narrow = optax.adam(1e-3), optim.bfloat16_moments(optax.adam(1e-3))
+    exact, narrow = optax.adam(1e-3), bfloat16_moments(optax.adam(1e-3))
 
     def run(tx):
         def step(state, _):
@@ -153,6 +152,6 @@ def test_moments_in_bfloat16_keep_their_mean():
 
 def test_moments_in_bfloat16_learn():
     experiment = toys.experiment()
-    narrow = dataclasses.replace(experiment, optimizer=optim.bfloat16_moments(experiment.optimizer))
+    narrow = dataclasses.replace(experiment, optimizer=bfloat16_moments(experiment.optimizer))
     (_, rows), (_, exact) = losses(narrow), of("f32")
     np.testing.assert_allclose([r["loss"] for r in rows], [r["loss"] for r in exact], rtol=0.02)
