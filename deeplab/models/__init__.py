@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         neumf,
         patchtst,
         resnet,
-        resnet1d,
         sasrec,
         tcn,
         text_cnn,
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from deeplab.models.neumf import NeuMF
     from deeplab.models.patchtst import PatchTST
     from deeplab.models.resnet import ResNet
-    from deeplab.models.resnet1d import ResNet1D
     from deeplab.models.sasrec import SASRec
     from deeplab.models.tcn import TCN
     from deeplab.models.text_cnn import TextCNN
@@ -73,7 +71,6 @@ _HOMES = {
     "NeuMF": "neumf",
     "PatchTST": "patchtst",
     "ResNet": "resnet",
-    "ResNet1D": "resnet1d",
     "SASRec": "sasrec",
     "TCN": "tcn",
     "TextCNN": "text_cnn",
@@ -100,7 +97,6 @@ __all__ = [
     "NeuMF",
     "PatchTST",
     "ResNet",
-    "ResNet1D",
     "SASRec",
     "TextCNN",
     "TwoTower",
@@ -122,7 +118,6 @@ __all__ = [
     "neumf",
     "patchtst",
     "resnet",
-    "resnet1d",
     "sasrec",
     "tcn",
     "text_cnn",
