@@ -1,0 +1,108 @@
+"""Rotary positions, and causal attention whose keys and values are shared by groups of query heads."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from deeplab.nn.attention import Initializer, attend, causal_mask, join_heads, split_heads
+
+
+def rotation(places: Int[Array, " T"], width: int, base: float = 10_000.0) -> Float[Array, "2 T d/2"]:
+    """cos and sin of the angles t base^(-2 i / d), i < d / 2, by which `rotate` turns a head of width d at place t.
+
+    Example:
+      >>> rotation(jnp.arange(3), width=8).shape
+      (2, 3, 4)
+    """
+    rates = base ** (-jnp.arange(0, width, 2) / width)
+    angles = places[:, None] * rates[None, :]  # [T, d / 2]
+    return jnp.stack([jnp.cos(angles), jnp.sin(angles)])
+
+
+def rotate(x: Float[Array, "B H T d"], turn: Float[Array, "2 T d/2"]) -> Float[Array, "B H T d"]:
+    """Turns each pair (x_i, x_(i + d/2)) by its angle, so that products depend on the distance of two places alone.
+
+    <rotate(q, s), rotate(k, t)> is a function of q, k and s - t. Su et al. pair neighbours, (x_2i, x_2i+1): the same up
+    to the order of a kernel's columns.
+
+    Example:
+      >>> x = jnp.array([1.0, 0.0]).reshape(1, 1, 1, 2)
+      >>> rotate(x, rotation(jnp.array([1]), 2)).ravel().round(2).tolist()  # by one radian
+      [0.54, 0.84]
+
+    Source: Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.2.
+    """
+    cos, sin = turn.astype(x.dtype)[:, None, None]  # [1, 1, T, d / 2] each
+    first, second = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+class GroupedQueryAttention(nn.Module):
+    """Each place attends to itself and to those before it; H heads of queries share K heads of keys and values.
+
+    H = K is multi-head attention, K = 1 multi-query attention. Keys are rotated before they are cached.
+
+    Args:
+      num_heads: H; divides the width of the input.
+      num_kv_heads: K; divides H.
+      context: the longest sequence; the size of the cache when decoding.
+      kernel_init: of the kernels that make queries, keys and values.
+      out_init: of the kernel that leads back to the residual stream.
+
+    Raises:
+      ValueError: K does not divide H.
+
+    Example:
+      >>> layer = GroupedQueryAttention(num_heads=4, num_kv_heads=2, context=8)
+      >>> turn = rotation(jnp.arange(8), width=4)
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 16)), turn)[0].shape
+      (1, 8, 16)
+
+    Source: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245.
+    """
+
+    num_heads: int
+    num_kv_heads: int
+    context: int
+    kernel_init: Initializer = nn.linear.default_kernel_init
+    out_init: Initializer = nn.linear.default_kernel_init
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        turn: Float[Array, "2 T d/2"],
+        position: int | jax.Array | None = None,
+    ) -> Float[Array, "B T D"]:
+        """Attends within `x`, or from `position` on by way of the collection "cache", as `CausalSelfAttention` does."""
+        B, T, D = x.shape
+        H, K = self.num_heads, self.num_kv_heads
+        if H % K:
+            raise ValueError(f"num_heads {H} is not a multiple of num_kv_heads {K}")
+        query = rotate(self._heads("query", x, H, D), turn)
+        key = rotate(self._heads("key", x, K, D // H * K), turn)
+        value = self._heads("value", x, K, D // H * K)
+        if position is None:
+            mask = causal_mask(T, T)
+        else:
+            key, value = self._cached("key", key, position), self._cached("value", value, position)
+            mask = causal_mask(T, self.context, position)
+        # The queries of a group stand one after another, as if they were more places: K plain products, no copies.
+        query = query.reshape(B, K, H // K * T, -1)  # B (K G) T d -> B K (G T) d
+        out = attend(query, key, value, jnp.tile(mask, (H // K, 1)))
+        out = join_heads(out.reshape(B, H, T, -1))
+        return nn.Dense(D, use_bias=False, kernel_init=self.out_init, name="out")(out)
+
+    def _heads(self, name: str, x: jax.Array, heads: int, width: int) -> Float[Array, "B H T d"]:
+        y = nn.Dense(width, use_bias=False, kernel_init=self.kernel_init, name=name)(x)
+        return split_heads(y, heads, 1)[0]
+
+    def _cached(self, name: str, new: Float[Array, "B K T d"], position: int | jax.Array) -> Float[Array, "B K S d"]:
+        B, K, _, d = new.shape
+        # Linen's names are one set: a layer and a variable cannot both be called "key".
+        cache = self.variable("cache", f"cached_{name}", jnp.zeros, (B, K, self.context, d), new.dtype)
+        cache.value = jax.lax.dynamic_update_slice(cache.value, new, (0, 0, position, 0))
+        return cache.value
