@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         factorisation,
         gpt,
         keyword_cnn,
+        linknet,
         llama,
         lstm_forecaster,
         mlp,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from deeplab.models.factorisation import Factorisation
     from deeplab.models.gpt import GPT
     from deeplab.models.keyword_cnn import KeywordCNN
+    from deeplab.models.linknet import LinkNet
     from deeplab.models.llama import Llama
     from deeplab.models.lstm_forecaster import LSTMForecaster
     from deeplab.models.mlp import MLP
@@ -67,6 +69,7 @@ _HOMES = {
     "Factorisation": "factorisation",
     "GPT": "gpt",
     "KeywordCNN": "keyword_cnn",
+    "LinkNet": "linknet",
     "Llama": "llama",
     "LSTMForecaster": "lstm_forecaster",
     "MLP": "mlp",
@@ -96,6 +99,7 @@ __all__ = [
     "Factorisation",
     "KeywordCNN",
     "LSTMForecaster",
+    "LinkNet",
     "Llama",
     "NeuMF",
     "PatchTST",
@@ -116,6 +120,7 @@ __all__ = [
     "factorisation",
     "gpt",
     "keyword_cnn",
+    "linknet",
     "llama",
     "lstm_forecaster",
     "mlp",
