@@ -21,8 +21,8 @@ from jax.extend import core
 # memory, and its small result is written.
 _PRODUCTS = ("dot_general", "conv_general_dilated", "ragged_dot_general")
 _IN_MEMORY = (
-    *_PRODUCTS, "gather", "scatter", "scatter-add", "scatter_add", "scatter_mul", "sort", "top_k", "cumsum",
-    "cumprod", "cummax", "cumlogsumexp", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin",
+    *_PRODUCTS, "gather", "scatter", "scatter-add", "scatter_add", "scatter_mul", "sort", "top_k", "cumsum", "cumprod",
+    "cummax", "cumlogsumexp", "reduce", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin",
     "reduce_window_sum", "reduce_window_max", "reduce_window", "select_and_scatter_add", "concatenate", "fft",
 )  # fmt: skip
 # Moves, not arithmetic.
@@ -171,6 +171,8 @@ def _flops(eqn: Any) -> int:
         return _convolution(eqn)
     if name in _MOVES or out is None or not hasattr(out, "dtype") or not jnp.issubdtype(out.dtype, jnp.inexact):
         return 0
+    if name.startswith("scatter"):
+        return math.prod(eqn.invars[2].aval.shape)  # what is added, not what it is added to
     # A reduction adds what it reads, an elementwise function makes what it writes.
     return max(math.prod(v.aval.shape) for v in (*eqn.invars, *eqn.outvars) if hasattr(v.aval, "shape"))
 
