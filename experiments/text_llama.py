@@ -1,8 +1,8 @@
 """Shakespeare with a decoder in the shape of Llama; at 7 billion parameters, an experiment to plan before it is paid for.
 
 Run:     python -m experiments.text_llama --data-dir DIR     (DIR holds input.txt; downloaded without the flag)
-Plan:    python -m experiments.text_llama plan --variant 7b --vocabulary bpe:32000 --batch-size 256 \
-             --mesh data=16,fsdp=16 --accelerator h100
+Plan:    python -m experiments.text_llama plan --variant 7b --vocabulary bpe:32000 --batch-size 256 --remat full
+             --precision bf16 --mesh data=16,fsdp=16 --accelerator h100
 Result:  not measured yet
 Source:  Touvron et al. 2023 (Llama 2), https://arxiv.org/abs/2307.09288
 """
@@ -22,6 +22,7 @@ def experiment(
     num_steps: int = 1000,
     learning_rate: float = 3e-3,
     weight_decay: float = 0.1,
+    remat: Literal["none", "full", "dots", "dots_no_batch", "offload"] = "none",
 ) -> dl.Experiment:
     """The first 90 % of tiny Shakespeare to learn from, the rest to validate on.
 
@@ -32,6 +33,7 @@ def experiment(
       num_steps: training steps.
       learning_rate: peak of the cosine.
       weight_decay: of matrices and embeddings, times the learning rate.
+      remat: what a block keeps for its gradient.
     """
     sizes = llama.VARIANTS[variant]
     data = dl.data.Text(
@@ -40,7 +42,7 @@ def experiment(
     rate = dl.optim.warmup_cosine(learning_rate, num_steps, warmup_fraction=0.1, end=0.1)
     return dl.Experiment(
         data=data,
-        model=dl.models.Llama(data.vocab_size, **sizes),
+        model=dl.models.Llama(data.vocab_size, **sizes, remat=remat),
         task=dl.tasks.LanguageModelling(),
         optimizer=optax.chain(
             dl.optim.clip(1.0),

@@ -6,13 +6,13 @@ import dataclasses
 import json
 import math
 import os
-import re
 import shlex
 import subprocess
 import sys
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -22,9 +22,11 @@ from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
 from deeplab.scale.accelerators import accelerator
+from deeplab.scale.activations import with_examples
 from deeplab.scale.plan import Plan, make_plan
+from deeplab.train.bind import bind
 from deeplab.train.state import State, init
-from deeplab.train.step import bind, make_step
+from deeplab.train.step import Step, make_step
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 
@@ -48,7 +50,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     """
     flags: PlanFlags = call.flags
     accelerator(flags.accelerator)
-    size = math.prod(int(n) for n in re.findall(r"=(\d+)", flags.mesh))
+    size = scale.abstract_mesh(flags.mesh).size
     # Virtual devices must be there before JAX is first used, and a plan must not wake the real ones.
     if jax.config.jax_num_cpu_devices < size:
         return _elsewhere(call, size, console)
@@ -60,24 +62,33 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
 def plan_experiment(experiment: Experiment, mesh: str, name: str) -> Plan:
     """The plan of an experiment on a mesh of as many (virtual) devices as this process has, or fewer.
 
-    The batch is that which the host sends; a set that fits the device and is kept there comes on top.
+    The batch is that which the host sends; a set that fits the device and is kept there comes on top. Moments that
+    `offload` keeps in the host's memory are counted: they are on the device while they are updated.
 
     Raises:
       UserError: a wrong mesh, more devices than there are, an unknown accelerator, a batch that does not divide.
     """
     grid = scale.make_mesh(mesh)
-    scale.check_batch(experiment.data.batch_size, grid)
-    shapes = jax.eval_shape(lambda key: init(experiment, key), jax.random.key(0))
-    state = _placed(shapes, scale.state_shardings(shapes, experiment.rules, grid))
-    batch = _raw_batch(experiment)
-    batch = _placed(batch, jax.tree.map(lambda _: scale.batch_sharding(grid), batch))
+    scale.check_batch(experiment.data.batch_size, grid, experiment.accumulate)
+    step, state, batch = abstract_step(experiment, grid)
 
     def objective(params: Any, state: State, batch: Any) -> tuple[jax.Array, Any]:
         batch = experiment.data.transform(batch, state.key)
+        batch = with_examples(batch, len(batch["weight"]))
         out = experiment.task.loss(bind(experiment, params, state.variables, batch), batch, state.key)
         return out.loss.total / out.loss.count, (out.metrics, out.variables)
 
-    return make_plan(make_step(experiment), objective, state, batch, grid, accelerator(name))
+    plan = make_plan(step, objective, state, batch, grid, accelerator(name), experiment.accumulate)
+    return dataclasses.replace(plan, notes=[*plan.notes, *scale.misfits(state.params, experiment.rules, grid)])
+
+
+def abstract_step(experiment: Experiment, mesh: Mesh) -> tuple[Step, State, Any]:
+    """The step of an experiment, and what it is called with: abstract arrays with their places on a mesh."""
+    shapes = jax.eval_shape(lambda key: init(experiment, key), jax.random.key(0))
+    state = _placed(shapes, scale.state_shardings(shapes, experiment.rules, mesh))
+    batch = _raw_batch(experiment)
+    batch = _placed(batch, jax.tree.map(lambda _: scale.batch_sharding(mesh), batch))
+    return make_step(experiment), state, batch
 
 
 def _raw_batch(experiment: Experiment) -> Any:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.nn.remat import remat
 from deeplab.nn.rotary import GroupedQueryAttention, rotation
 from deeplab.nn.transformer import INIT
 
@@ -49,10 +50,10 @@ class SwiGLU(nn.Module):
 
 
 class LlamaBlock(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)); shaped as the body of a scan over layers.
+    """x + attention(norm(x)), then x + feed_forward(norm(x)); the body of a scan over layers.
 
     Args:
-      attention: called as `attention(x, rotation, position)`.
+      attention: called as `attention(x, turn, position)`.
       feed_forward: position by position.
     """
 
@@ -60,7 +61,10 @@ class LlamaBlock(nn.Module):
     feed_forward: nn.Module
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], turn: Any, position: Any) -> tuple[Float[Array, "B T D"], None]:
+    def __call__(
+        self, x: Float[Array, "B T D"], train: bool, turn: Any, position: Any
+    ) -> tuple[Float[Array, "B T D"], None]:
+        del train  # nothing differs: there is no dropout
         x = x + self.attention(nn.RMSNorm(epsilon=1e-5, name="norm1")(x), turn, position)
         return x + self.feed_forward(nn.RMSNorm(epsilon=1e-5, name="norm2")(x)), None
 
@@ -82,6 +86,7 @@ class Llama(nn.Module):
       hidden: units of the feed-forward layers.
       context: the longest sequence, in tokens.
       rotary_base: the slowest rotation turns by about 1 / rotary_base a token.
+      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
 
     Raises:
       ValueError: a sequence longer than `context`.
@@ -101,20 +106,20 @@ class Llama(nn.Module):
     hidden: int = 11008
     context: int = 4096
     rotary_base: float = 10_000.0
+    remat: str = "none"
 
     @nn.compact
     def __call__(
         self, tokens: Int[Array, "B T"], train: bool = False, position: int | jax.Array | None = None
     ) -> Float[Array, "B T V"]:
         """The whole sequence at once; or, with `position`, its part from there on, by way of the collection "cache"."""
-        del train  # nothing differs: there is no dropout
         T = tokens.shape[1]
         if self.context < T:
             raise ValueError(f"sequences have {T} tokens, the model's context is {self.context}")
         places = (0 if position is None else position) + jnp.arange(T)
         turn = rotation(places, self.width // self.num_heads, self.rotary_base)
         x = nn.Embed(self.vocab_size, self.width, embedding_init=INIT, name="token_embedding")(tokens)
-        x, _ = self._blocks()(x, turn, position)
+        x, _ = self._blocks()(x, train, turn, position)
         x = nn.RMSNorm(epsilon=1e-5, name="norm")(x)
         return nn.Dense(self.vocab_size, use_bias=False, kernel_init=INIT, name="head")(x)
 
@@ -124,10 +129,10 @@ class Llama(nn.Module):
             self.num_heads, self.num_kv_heads, self.context, kernel_init=INIT, out_init=out_init, parent=None
         )
         stacked = nn.scan(
-            LlamaBlock,
+            remat(LlamaBlock, self.remat),
             variable_axes={"params": 0, "cache": 0, "intermediates": 0, "perturbations": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast,) * 3,
             length=self.num_layers,
         )
         return stacked(attention, SwiGLU(self.hidden, out_init=out_init, parent=None), name="blocks")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from deeplab.nn.attention import Initializer, attend, causal_mask, join_heads, split_heads
+from deeplab.nn.attention import Initializer, attend, causal_mask, split_heads
 
 
 def rotation(places: Int[Array, " T"], width: int, base: float = 10_000.0) -> Float[Array, "2 T d/2"]:
@@ -23,7 +23,7 @@ def rotation(places: Int[Array, " T"], width: int, base: float = 10_000.0) -> Fl
 
 
 def rotate(x: Float[Array, "B H T d"], turn: Float[Array, "2 T d/2"]) -> Float[Array, "B H T d"]:
-    """Turns each pair (x_i, x_(i + d/2)) by its angle, so that products depend on the distance of two places alone.
+    """Turns each pair (x_i, x_(i + d/2)) by its angle, in float32, so that products depend on distances alone.
 
     <rotate(q, s), rotate(k, t)> is a function of q, k and s - t. Su et al. pair neighbours, (x_2i, x_2i+1): the same up
     to the order of a kernel's columns.
@@ -35,9 +35,9 @@ def rotate(x: Float[Array, "B H T d"], turn: Float[Array, "2 T d/2"]) -> Float[A
 
     Source: Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.2.
     """
-    cos, sin = turn.astype(x.dtype)[:, None, None]  # [1, 1, T, d / 2] each
-    first, second = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    cos, sin = turn[:, None, None]  # [1, 1, T, d / 2] each
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
 
 
 class GroupedQueryAttention(nn.Module):
@@ -90,10 +90,12 @@ class GroupedQueryAttention(nn.Module):
         else:
             key, value = self._cached("key", key, position), self._cached("value", value, position)
             mask = causal_mask(T, self.context, position)
-        # The queries of a group stand one after another, as if they were more places: K plain products, no copies.
-        query = query.reshape(B, K, H // K * T, -1)  # B (K G) T d -> B K (G T) d
-        out = attend(query, key, value, jnp.tile(mask, (H // K, 1)))
-        out = join_heads(out.reshape(B, H, T, -1))
+        # The queries of a group stand side by side, as if they were more places: K plain products, and no copies of
+        # keys. Time comes first, so that it can be split over devices.
+        G = H // K
+        query = query.reshape(B, K, G, T, -1).swapaxes(2, 3).reshape(B, K, T * G, -1)  # B (K G) T d -> B K (T G) d
+        out = attend(query, key, value, jnp.repeat(mask, G, axis=0))
+        out = out.reshape(B, K, T, G, -1).swapaxes(1, 2).reshape(B, T, D)  # B K (T G) d -> B T (K G d)
         return nn.Dense(D, use_bias=False, kernel_init=self.out_init, name="out")(out)
 
     def _heads(self, name: str, x: jax.Array, heads: int, width: int) -> Float[Array, "B H T d"]:

@@ -21,6 +21,9 @@ _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|[\w\[\],]+(?:\{[^}]*\})?) ([\w\-]+)\((.*)$")
 _ARRAY = re.compile(r"\b([a-z]\w*?\d*)\[([\d,]*)\]")
 _NAME = re.compile(r"%([\w.\-]+)")
+_NOISE = re.compile(
+    r"(jit|jvp|transpose|vmap)\(.*|while|body|closed_call|cond|branch_\d+_fun|checkpoint|\w+\._\w+|rematted_.*"
+)
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "f8e4m3fn": 8, "f8e5m2": 8, "c64": 64, "c128": 128}
 
 
@@ -146,9 +149,7 @@ def _collectives(
             yield Collective(kind, size * len(group) if kind == "reduce-scatter" else size, group, times, where)
 
 
-def _sliced(
-    instruction: _Instruction, place: int, count: int, size: int, group: int, body: list[_Instruction]
-) -> bool:
+def _sliced(instruction: _Instruction, place: int, count: int, size: int, group: int, body: list[_Instruction]) -> bool:
     """Whether all that reads an all-reduce's result keeps but a device's part of it."""
     readers = [i for i in body if instruction.name in i.operands]
     if count > 1:
@@ -167,11 +168,10 @@ def _nbytes(array: tuple[str, str]) -> int:
 
 
 def _where(rest: str) -> str:
-    """The layer of the model, out of an operation's name."""
-    found = re.search(r'op_name="([^"]*)"', rest)
-    parts = found.group(1).split("/") if found else []
-    noise = re.compile(r"^(jit\(.*\)|while|body|closed_call|cond|branch_\d+_fun|\(?(transpose\()?jvp\(.*\)+)$")
-    return "/".join(part for part in parts if not noise.match(part))
+    """The layer of the model, out of an operation's name; of several that were joined, the first."""
+    found = re.search(r'op_name="([^":]*)', rest)
+    parts = [part.lstrip("(") for part in found.group(1).split("/")] if found else []
+    return "/".join(part for part in parts if part and not _NOISE.fullmatch(part))
 
 
 def _group(rest: str, num_devices: int) -> tuple[int, ...]:

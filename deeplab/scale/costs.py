@@ -84,7 +84,7 @@ def flops(operations: Sequence[Operation], products: bool = False) -> float:
 
 def _walk(jaxpr: Any, wider: Any, times: int) -> Iterator[Operation]:
     for eqn, wide in zip(jaxpr.eqns, wider.eqns, strict=True):
-        inner, others = (_inner(e) for e in (eqn, wide))
+        inner, others = (inner_jaxprs(e) for e in (eqn, wide))
         if not inner:
             yield _operation(eqn, wide, times)
             continue
@@ -96,7 +96,7 @@ def _walk(jaxpr: Any, wider: Any, times: int) -> Iterator[Operation]:
             yield from itertools.chain(*bodies)
 
 
-def _inner(eqn: Any) -> list[Any]:
+def inner_jaxprs(eqn: Any) -> list[Any]:
     """The jaxprs that an equation runs."""
     found = []
     for name, value in eqn.params.items():

@@ -21,7 +21,7 @@ class Memory:
       batch: the examples of a step.
       gradients: as large as the parameters.
       residuals: what the forward pass keeps for the backward pass.
-      temporaries: operands and results of the largest operation.
+      temporaries: operands and results of the largest operation, or of a block that is computed again.
       buffers: the largest array that is gathered from other devices or reduced with them.
     """
 
@@ -54,6 +54,4 @@ def part(tree: Any) -> int:
       >>> part({"x": jax.ShapeDtypeStruct((4, 2), jax.numpy.float32, sharding=where)})
       32
     """
-    return sum(
-        nbytes(jax.ShapeDtypeStruct(s.sharding.shard_shape(s.shape), s.dtype)) for s in jax.tree.leaves(tree)
-    )
+    return sum(nbytes(jax.ShapeDtypeStruct(s.sharding.shard_shape(s.shape), s.dtype)) for s in jax.tree.leaves(tree))

@@ -17,7 +17,7 @@ from deeplab.scale.accelerators import Accelerator
 from deeplab.scale.advice import Change, changes
 from deeplab.scale.collectives import Collective
 from deeplab.scale.memory import Memory, part
-from deeplab.scale.residuals import residuals
+from deeplab.scale.residuals import recomputed, residuals
 
 
 class TrainState(Protocol):
@@ -44,6 +44,7 @@ class Plan:
       num_params: of the model.
       params_bytes: of all parameters together.
       memory: of a device.
+      remat: whether the backward pass computes blocks again.
       flops: of a step: products, convolutions, elementwise functions and what is computed again.
       model_flops: three times the products of a forward pass, by which MFU is defined: a backward pass takes twice as
         many, and nothing is counted for what is computed again.
@@ -60,6 +61,7 @@ class Plan:
     num_params: int
     params_bytes: int
     memory: Memory
+    remat: bool
     flops: float
     model_flops: float
     dtype: str
@@ -113,17 +115,23 @@ class Plan:
     @property
     def advice(self) -> list[Change]:
         """What to change, the most bytes saved first; nothing where it fits."""
-        return [] if self.fits else changes(self.memory, self.mesh, self.batch_size)
+        return [] if self.fits else changes(self.memory, self.mesh, self.batch_size, self.dtype, self.remat)
 
 
 def make_plan(
-    step: Callable[..., Any], objective: Objective, state: TrainState, batch: Any, mesh: Mesh, accelerator: Accelerator
+    step: Callable[..., Any],
+    objective: Objective,
+    state: TrainState,
+    batch: Any,
+    mesh: Mesh,
+    accelerator: Accelerator,
+    accumulate: int = 1,
 ) -> Plan:
     """Plans `step(state, batch)` by tracing and compiling it for the mesh; no array is allocated.
 
-    Memory: arguments from their shardings, exact; a gradient as large as the parameters; `residuals`; the largest
-    operands and results of one operation, split over all devices where they grow with the batch; the largest array
-    that is gathered for a layer, or reduced after it. It is all at once, as in a model whose layers are a scan, where
+    Memory: arguments from their shardings, exact; a gradient as large as the parameters; `residuals`; what one operation
+    reads and writes, or what a block that is computed again needs at once, as far as it grows with the batch and split
+    over all devices; the largest array that is gathered for a layer, or reduced after it. It is all at once, as in a model whose layers are a scan, where
     gradients are laid out before residuals are let go; a model of separate layers needs somewhat less. Two compiled
     programs are made, without optimisation.
 
@@ -133,19 +141,22 @@ def make_plan(
 
     Args:
       step: `(state, batch) -> (state, metrics)`.
-      objective: whose gradient the step takes, once.
+      objective: whose gradient the step takes, of each microbatch.
       state: abstract, with shardings.
       batch: likewise; its leading axis is the batch.
       mesh: of (virtual) devices.
       accelerator: what to measure against.
+      accumulate: microbatches of a step, one after another: residuals are those of one, and gradients are there twice.
     """
     shardings = jax.tree.map(lambda s: s.sharding, state)
     with jax.set_mesh(mesh):
         lowered = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None), keep_unused=True).lower(state, batch)
         compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
-        kept = residuals(objective, state.params, state, batch)
-        operations = costs.operations(*(jax.make_jaxpr(step)(state, b) for b in (batch, _doubled(batch))))
-        forward = costs.operations(jax.make_jaxpr(objective)(state.params, state, batch))
+        one = _of_size(batch, 1 / accumulate)
+        kept = residuals(objective, state.params, state, one)
+        program, wider = (jax.make_jaxpr(step)(state, b) for b in (batch, _of_size(batch, 2)))
+        forward = costs.operations(jax.make_jaxpr(objective)(state.params, state, one))
+    operations, again = costs.operations(program, wider), recomputed(program, wider)
     sent, unknown = traffic.collectives(compiled.as_text(), mesh.size)
     params = jax.tree.leaves(state.params)
     memory = Memory(
@@ -153,9 +164,9 @@ def make_plan(
         moments=part(state.opt_state),
         variables=part(state) - part(params) - part(state.opt_state),
         batch=part(batch),
-        gradients=part(params),
+        gradients=part(params) * (2 if accumulate > 1 else 1),
         residuals=sum(r.nbytes for r in kept),
-        temporaries=max((op.split for op in operations), default=0) // mesh.size,
+        temporaries=max([again, *(op.split for op in operations)]) // mesh.size,
         buffers=max((c.nbytes for c in sent if c.kind in ("all-gather", "reduce-scatter")), default=0),
     )
     products: collections.Counter[str] = collections.Counter()
@@ -168,8 +179,9 @@ def make_plan(
         num_params=sum(p.size for p in params),
         params_bytes=sum(map(costs.nbytes, params)),
         memory=memory,
+        remat=again > 0,
         flops=costs.flops(operations),
-        model_flops=3 * costs.flops(forward, products=True),
+        model_flops=3 * accumulate * costs.flops(forward, products=True),
         dtype=max(products, key=products.__getitem__, default="float32"),
         compute_seconds=_compute_seconds(operations, memory, mesh, accelerator),
         network_seconds=sum(one.moved / _bandwidth(one, accelerator) for one in sent if one.moved),
@@ -178,8 +190,8 @@ def make_plan(
     )
 
 
-def _doubled(batch: Any) -> Any:
-    return jax.tree.map(lambda s: s.update(shape=(2 * s.shape[0], *s.shape[1:])), batch)
+def _of_size(batch: Any, factor: float) -> Any:
+    return jax.tree.map(lambda s: s.update(shape=(int(factor * s.shape[0]), *s.shape[1:])), batch)
 
 
 def _compute_seconds(operations: Sequence[costs.Operation], memory: Memory, mesh: Mesh, on: Accelerator) -> float:

@@ -1,13 +1,17 @@
-"""What the forward pass keeps for the backward pass."""
+"""What the forward pass keeps for the backward pass, and what that computes again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
 from jax.sharding import NamedSharding
+
+from deeplab.scale.costs import inner_jaxprs, nbytes
+
+_CALLS = ("jit", "pjit", "closed_call", "checkpoint", "remat", "remat2")  # what runs a jaxpr once, on its operands
 
 
 class Residual(NamedTuple):
@@ -73,7 +77,7 @@ def _depending(jaxpr: Any, known: set[Any]) -> set[Any]:
     depends = set(known)
     for eqn in jaxpr.eqns:
         given = [not isinstance(v, core.Literal) and v in depends for v in eqn.invars]
-        inner = eqn.params.get("jaxpr") if eqn.primitive.name in ("jit", "pjit", "closed_call", "remat") else None
+        inner = eqn.params.get("jaxpr") if eqn.primitive.name in _CALLS else None
         if inner is None:
             depends |= set(eqn.outvars) if any(given) else set()
             continue
@@ -85,3 +89,40 @@ def _depending(jaxpr: Any, known: set[Any]) -> set[Any]:
             if not isinstance(var, core.Literal) and var in found
         }
     return depends
+
+
+def recomputed(jaxpr: Any, wider: Any) -> int:
+    """Bytes, on all devices together, that the backward pass of the largest rematerialised block needs at once.
+
+    Only what grows with the batch; 0 where nothing is computed again (`jax.checkpoint`).
+
+    Args:
+      jaxpr: of a step, from `jax.make_jaxpr`.
+      wider: the same step for twice the batch.
+    """
+    return max(_blocks(jaxpr.jaxpr, wider.jaxpr), default=0)
+
+
+def _blocks(jaxpr: Any, wider: Any) -> Iterator[int]:
+    for eqn, wide in zip(jaxpr.eqns, wider.eqns, strict=True):
+        bodies = zip(inner_jaxprs(eqn), inner_jaxprs(wide), strict=True)
+        for body, other in bodies:
+            yield from [_peak(body, other)] if eqn.params.get("differentiated") else _blocks(body, other)
+
+
+def _peak(jaxpr: Any, wider: Any) -> int:
+    """The most bytes of a jaxpr's own variables that are alive at once, each until its last use."""
+    end = len(jaxpr.eqns)
+    last = {v: i for i, eqn in enumerate(jaxpr.eqns) for v in eqn.invars if not isinstance(v, core.Literal)}
+    last |= {v: end for v in jaxpr.outvars if not isinstance(v, core.Literal)}
+    alive: dict[Any, int] = {}
+    peak = 0
+    for i, (eqn, wide) in enumerate(zip(jaxpr.eqns, wider.eqns, strict=True)):
+        bodies = zip(inner_jaxprs(eqn), inner_jaxprs(wide), strict=True)
+        inside = max((_peak(a, b) for a, b in bodies), default=0)
+        peak = max(peak, sum(alive.values()) + inside)
+        for v, w in zip(eqn.outvars, wide.outvars, strict=True):
+            alive[v] = nbytes(v.aval) if v.aval.shape != w.aval.shape else 0
+        peak = max(peak, sum(alive.values()))
+        alive = {v: size for v, size in alive.items() if last.get(v, -1) > i}
+    return peak

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from deeplab import scale
-from deeplab.cli.plan import plan_experiment
+from deeplab.cli.plan import abstract_step, plan_experiment
 from deeplab.errors import UserError
 from deeplab.scale.accelerators import ACCELERATORS, accelerator
 from deeplab.scale.collectives import Collective
