@@ -1,4 +1,4 @@
-"""Shakespeare with a decoder in the shape of Llama; at 7 billion parameters, an experiment to plan before it is paid for.
+"""Shakespeare with a decoder in the shape of Llama; with 7 billion parameters, a run to plan before it is paid for.
 
 Run:     python -m experiments.text_llama --data-dir DIR     (DIR holds input.txt; downloaded without the flag)
 Plan:    python -m experiments.text_llama plan --variant 7b --vocabulary bpe:32000 --batch-size 256 --remat full

@@ -129,15 +129,16 @@ def make_plan(
 ) -> Plan:
     """Plans `step(state, batch)` by tracing and compiling it for the mesh; no array is allocated.
 
-    Memory: arguments from their shardings, exact; a gradient as large as the parameters; `residuals`; what one operation
-    reads and writes, or what a block that is computed again needs at once, as far as it grows with the batch and split
-    over all devices; the largest array that is gathered for a layer, or reduced after it. It is all at once, as in a model whose layers are a scan, where
-    gradients are laid out before residuals are let go; a model of separate layers needs somewhat less. Two compiled
-    programs are made, without optimisation.
+    Memory: arguments from their shardings, exact; a gradient as large as the parameters; `residuals`; what one
+    operation reads and writes, or what a block that is computed again needs at once, as far as it grows with the batch
+    and split over all devices; the largest array that is gathered for a layer, or reduced after it. It is all at once,
+    as in a model whose layers are a scan, where gradients are laid out before residuals are let go; a model of separate
+    layers needs somewhat less. Two compiled programs are made, without optimisation.
 
-    Time: each product or memory-bound operation at the accelerator's peak or bandwidth, work divided evenly, elementwise
-    functions free as parts of their neighbours; the optimizer reads and writes its arrays once; collectives at the
-    bandwidth of a ring, one after another, without latency. Real steps take longer; their order is what can be relied on.
+    Time: each product or memory-bound operation at the accelerator's peak or bandwidth, work divided evenly,
+    elementwise functions free as parts of their neighbours; the optimizer reads and writes its arrays once; collectives
+    at the bandwidth of a ring, one after another, without latency. Real steps take longer: compare plans, and do not
+    promise their times.
 
     Args:
       step: `(state, batch) -> (state, metrics)`.
