@@ -52,7 +52,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     accelerator(flags.accelerator)
     size = scale.abstract_mesh(flags.mesh).size
     # Virtual devices must be there before JAX is first used, and a plan must not wake the real ones.
-    if jax.config.jax_num_cpu_devices < size:
+    if jax.config.jax_num_cpu_devices < size:  # pyright: ignore[reportAttributeAccessIssue]  # JAX adds it at run time
         return _elsewhere(call, size, console)
     plan = plan_experiment(call.experiment(), flags.mesh, flags.accelerator)
     _print(plan, console)

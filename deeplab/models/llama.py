@@ -128,11 +128,12 @@ class Llama(nn.Module):
         attention = GroupedQueryAttention(
             self.num_heads, self.num_kv_heads, self.context, kernel_init=INIT, out_init=out_init, parent=None
         )
+        the_same: Any = (nn.broadcast,) * 3  # Linen's annotation knows axes alone
         stacked = nn.scan(
             remat(LlamaBlock, self.remat),
             variable_axes={"params": 0, "cache": 0, "intermediates": 0, "perturbations": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast,) * 3,
+            in_axes=the_same,
             length=self.num_layers,
         )
         return stacked(attention, SwiGLU(self.hidden, out_init=out_init, parent=None), name="blocks")

@@ -30,7 +30,7 @@ def rotate(x: Float[Array, "B H T d"], turn: Float[Array, "2 T d/2"]) -> Float[A
 
     Example:
       >>> x = jnp.array([1.0, 0.0]).reshape(1, 1, 1, 2)
-      >>> rotate(x, rotation(jnp.array([1]), 2)).ravel().round(2).tolist()  # by one radian
+      >>> [round(float(y), 2) for y in rotate(x, rotation(jnp.array([1]), 2)).ravel()]  # by one radian
       [0.54, 0.84]
 
     Source: Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.2.

@@ -1,8 +1,8 @@
 """What devices send each other, from the text of a compiled program.
 
 The program is the one that XLA's partitioner made for a mesh, so that its shapes are one device's. The CPU's compiler
-partitions as those of GPUs and TPUs do, with one difference that is mended here: it leaves an all-reduce of which each
-device keeps a slice, where theirs make a reduce-scatter.
+partitions as those of GPUs and TPUs do, with two differences that are mended here: it leaves an all-reduce of which
+each device keeps a slice, where theirs make a reduce-scatter; and what is in 16 bits it sends in 32.
 """
 
 from __future__ import annotations
@@ -81,9 +81,8 @@ def collectives(text: str, num_devices: int) -> tuple[list[Collective], list[str
     def walk(name: str, times: int) -> None:
         body = computations[name]
         for instruction in body:
-            kind = instruction.opcode.removesuffix("-start")
-            if kind in KINDS:
-                found.extend(_collectives(instruction, kind, body, times, num_devices))
+            if instruction.opcode.removesuffix("-start") in KINDS:
+                found.extend(_collectives(instruction, computations, body, times, num_devices))
             trips = 1
             if instruction.opcode == "while":
                 trip = re.search(r'known_trip_count":\{"n":"(\d+)"', instruction.rest)
@@ -122,7 +121,7 @@ def _inside(rest: str) -> str:
 
 def _called(instruction: _Instruction) -> list[str]:
     """Computations that an instruction runs, a reduction's function apart."""
-    names = {"while": "body", "call": "to_apply", "fusion": "calls", "async-start": "calls"}
+    names = {"while": "(?:body|condition)", "call": "to_apply", "fusion": "calls", "async-start": "calls"}
     if instruction.opcode == "conditional":
         branches = re.search(r"branch_computations=\{([^}]*)\}", instruction.rest)
         pair = re.findall(r"(?:true|false)_computation=%?([\w.\-]+)", instruction.rest)
@@ -133,38 +132,72 @@ def _called(instruction: _Instruction) -> list[str]:
 
 
 def _collectives(
-    instruction: _Instruction, kind: str, body: list[_Instruction], times: int, num_devices: int
+    instruction: _Instruction,
+    computations: dict[str, list[_Instruction]],
+    body: list[_Instruction],
+    times: int,
+    num_devices: int,
 ) -> Iterator[Collective]:
+    kind = instruction.opcode.removesuffix("-start")
     group, where = _group(instruction.rest, num_devices), _where(instruction.rest)
-    arrays = [_nbytes(a) for a in _ARRAY.findall(instruction.shape)]
+    arrays = _ARRAY.findall(instruction.shape)
     if instruction.opcode.endswith("-start"):
         arrays = arrays[len(arrays) // 2 :]  # (operands, results)
+    sizes = [_nbytes(a) // (2 if _widened(instruction, i, a, computations, body) else 1) for i, a in enumerate(arrays)]
     if kind == "all-to-all":
-        arrays = [sum(arrays)]
-    for i, size in enumerate(arrays):
-        if kind == "all-reduce" and _sliced(instruction, i, len(arrays), size, len(group), body):
+        yield Collective(kind, sum(sizes), group, times, where)
+        return
+    for i, size in enumerate(sizes):
+        if kind == "all-reduce" and _sliced(instruction, i, arrays, len(group), body):
             yield Collective("reduce-scatter", size, group, times, where)
         else:
             # A reduce-scatter gives a part of what it reduces.
             yield Collective(kind, size * len(group) if kind == "reduce-scatter" else size, group, times, where)
 
 
-def _sliced(instruction: _Instruction, place: int, count: int, size: int, group: int, body: list[_Instruction]) -> bool:
+def _sliced(
+    instruction: _Instruction, place: int, arrays: list[tuple[str, str]], group: int, body: list[_Instruction]
+) -> bool:
     """Whether all that reads an all-reduce's result keeps but a device's part of it."""
     readers = [i for i in body if instruction.name in i.operands]
-    if count > 1:
+    if len(arrays) > 1:
         taken = {i.name for i in readers if i.opcode == "get-tuple-element" and f"index={place}" in i.rest.split(", ")}
         readers = [i for i in body if taken & set(i.operands)]
     return bool(readers) and all(
-        i.opcode in ("fusion", "dynamic-slice") and sum(map(_nbytes, _ARRAY.findall(i.shape))) * group == size
+        i.opcode in ("fusion", "dynamic-slice")
+        and sum(map(_elements, _ARRAY.findall(i.shape))) * group == _elements(arrays[place])
         for i in readers
     )
 
 
+def _widened(
+    instruction: _Instruction,
+    place: int,
+    array: tuple[str, str],
+    computations: dict[str, list[_Instruction]],
+    body: list[_Instruction],
+) -> bool:
+    """Whether 32 bits are sent that were 16: by the name of the sum, or because what is sent was just converted."""
+    if array[0] != "f32":
+        return False
+    if "promoted" in "".join(re.findall(r"to_apply=%?([\w.\-]+)", instruction.rest)):
+        return True
+    sent = next((i for i in body if place < len(instruction.operands) and i.name == instruction.operands[place]), None)
+    if sent is None or sent.opcode not in ("fusion", "convert"):
+        return False
+    inside = [i.shape for name in _called(sent) for i in computations[name]]
+    inside += [i.shape for i in body if sent.opcode == "convert" and i.name in sent.operands]
+    count = _elements(_ARRAY.findall(sent.shape)[0])
+    return any(a[0] in ("bf16", "f16") and _elements(a) == count for shape in inside for a in _ARRAY.findall(shape))
+
+
+def _elements(array: tuple[str, str]) -> int:
+    return math.prod(int(d) for d in array[1].split(",") if d)
+
+
 def _nbytes(array: tuple[str, str]) -> int:
-    dtype, dims = array
-    bits = _BITS.get(dtype) or int(re.sub(r"\D", "", dtype) or 0)
-    return math.prod(int(d) for d in dims.split(",") if d) * bits // 8
+    bits = _BITS.get(array[0]) or int(re.sub(r"\D", "", array[0]) or 0)
+    return _elements(array) * bits // 8
 
 
 def _where(rest: str) -> str:

@@ -134,8 +134,9 @@ def _while_trips(eqn: Any) -> int | None:
     place = cond.invars.index(counter)
     before, after = body.invars[eqn.params["body_nconsts"] + place], body.outvars[place]
     step = next((e for e in body.eqns if after in e.outvars), None)
-    one = step is not None and step.primitive.name == "add" and step.invars[0] is before
-    if not one or not isinstance(step.invars[1], core.Literal) or step.invars[1].val != 1:
+    if step is None or step.primitive.name != "add" or step.invars[0] is not before:
+        return None
+    if not isinstance(step.invars[1], core.Literal) or step.invars[1].val != 1:
         return None
     start = carried[place]
     return max(0, int(end.val) - int(start.val)) if isinstance(start, core.Literal) else None
@@ -163,7 +164,8 @@ def nbytes(array: Any) -> int:
 
 def _flops(eqn: Any) -> int:
     """Of one run."""
-    name, out = eqn.primitive.name, eqn.outvars[0].aval if eqn.outvars else None
+    name = eqn.primitive.name
+    out: Any = eqn.outvars[0].aval if eqn.outvars else None
     if name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
         return 2 * math.prod(out.shape) * math.prod(eqn.invars[0].aval.shape[i] for i in contracted)

@@ -17,7 +17,7 @@ from deeplab.scale.accelerators import Accelerator
 from deeplab.scale.advice import Change, changes
 from deeplab.scale.collectives import Collective
 from deeplab.scale.memory import Memory, part
-from deeplab.scale.residuals import recomputed, residuals
+from deeplab.scale.residuals import UNOPTIMIZED, recomputed, residuals
 
 
 class TrainState(Protocol):
@@ -152,13 +152,13 @@ def make_plan(
     shardings = jax.tree.map(lambda s: s.sharding, state)
     with jax.set_mesh(mesh):
         lowered = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None), keep_unused=True).lower(state, batch)
-        compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
+        compiled = lowered.compile(compiler_options=UNOPTIMIZED)
         one = _of_size(batch, 1 / accumulate)
         kept = residuals(objective, state.params, state, one)
         program, wider = (jax.make_jaxpr(step)(state, b) for b in (batch, _of_size(batch, 2)))
         forward = costs.operations(jax.make_jaxpr(objective)(state.params, state, one))
     operations, again = costs.operations(program, wider), recomputed(program, wider)
-    sent, unknown = traffic.collectives(compiled.as_text(), mesh.size)
+    sent, unknown = traffic.collectives(compiled.as_text() or "", mesh.size)
     params = jax.tree.leaves(state.params)
     memory = Memory(
         params=part(params),

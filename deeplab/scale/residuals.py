@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding
 
 from deeplab.scale.costs import inner_jaxprs, nbytes
 
+UNOPTIMIZED: Any = {"xla_backend_optimization_level": 0}  # of programs that are read, and never run
 _CALLS = ("jit", "pjit", "closed_call", "checkpoint", "remat", "remat2")  # what runs a jaxpr once, on its operands
 
 
@@ -62,7 +63,7 @@ def residuals(objective: Callable[..., Any], params: Any, *rest: Any) -> list[Re
     if not kept:
         return []
     forward = jax.jit(lambda *arguments: [leaves(*arguments)[i] for i in kept]).lower(params, *rest)
-    compiled = forward.compile(compiler_options={"xla_backend_optimization_level": 0})
+    compiled = forward.compile(compiler_options=UNOPTIMIZED)
     return [_residual(s, where) for s, where in zip(forward.out_info, compiled.output_shardings, strict=True)]
 
 

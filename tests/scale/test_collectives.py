@@ -48,7 +48,7 @@ def test_in_a_loop_they_count_by_its_length():
     x = jax.ShapeDtypeStruct((L, 8, D), jnp.float32, sharding=NamedSharding(grid, P(None, "data")))
 
     def sums(x):
-        return jax.lax.scan(lambda c, row: (c + jnp.tanh(row - c).sum(0), None), jnp.zeros(D), x)[0]
+        return jax.lax.scan(lambda c, row: (c + jnp.tanh(row - c[None]).sum(0), None), jnp.zeros(D), x)[0]
 
     found, _ = collectives(jax.jit(sums).lower(x).compile().as_text(), grid.size)
     assert [(c.kind, c.nbytes, c.times) for c in found] == [("all-reduce", 4 * D, L)]
@@ -82,6 +82,20 @@ def test_sharded_parameters_are_gathered_and_their_gradients_scattered():
         kinds[c.kind] = max(kinds.get(c.kind, 0), c.nbytes)
     assert kinds["all-gather"] == 4 * 64 * 96
     assert kinds["reduce-scatter"] == 4 * 64 * 96
+
+
+def test_sixteen_bits_are_counted_where_a_cpu_sends_thirty_two():
+    grid = scale.make_mesh("fsdp=8")
+    rows = NamedSharding(grid, P("fsdp"))
+
+    def loss(w, x):
+        y = jnp.tanh(x.astype(jnp.bfloat16) @ w.astype(jnp.bfloat16))
+        return jnp.mean(jax.lax.with_sharding_constraint(y, rows).astype(jnp.float32) ** 2)
+
+    w, x = (jax.ShapeDtypeStruct(shape, jnp.float32, sharding=rows) for shape in ((64, 96), (8 * 64, 64)))
+    text = jax.jit(jax.grad(loss), out_shardings=rows).lower(w, x).compile().as_text()
+    kinds = {c.kind: c.nbytes for c in collectives(text, 8)[0] if c.nbytes > 100}
+    assert kinds == {"all-gather": 2 * 64 * 96, "reduce-scatter": 2 * 64 * 96}
 
 
 @pytest.mark.parametrize(
