@@ -24,6 +24,7 @@ _NAME = re.compile(r"%([\w.\-]+)")
 _NOISE = re.compile(
     r"(jit|jvp|transpose|vmap)\(.*|while|body|closed_call|cond|branch_\d+_fun|checkpoint|\w+\._\w+|rematted_.*"
 )
+_OPCODES_OF_COPIES = {"convert", "bitcast", "copy"}
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "f8e4m3fn": 8, "f8e5m2": 8, "c64": 64, "c128": 128}
 
 
@@ -148,7 +149,7 @@ def _collectives(
         yield Collective(kind, sum(sizes), group, times, where)
         return
     for i, size in enumerate(sizes):
-        if kind == "all-reduce" and _sliced(instruction, i, arrays, len(group), body):
+        if kind == "all-reduce" and _sliced(instruction, i, arrays, len(group), computations, body):
             yield Collective("reduce-scatter", size, group, times, where)
         else:
             # A reduce-scatter gives a part of what it reduces.
@@ -156,18 +157,30 @@ def _collectives(
 
 
 def _sliced(
-    instruction: _Instruction, place: int, arrays: list[tuple[str, str]], group: int, body: list[_Instruction]
+    instruction: _Instruction,
+    place: int,
+    arrays: list[tuple[str, str]],
+    group: int,
+    computations: dict[str, list[_Instruction]],
+    body: list[_Instruction],
 ) -> bool:
-    """Whether all that reads an all-reduce's result keeps but a device's part of it."""
+    """Whether all that reads an all-reduce's result keeps but a device's part of it, whatever its dtype then is."""
     readers = [i for i in body if instruction.name in i.operands]
     if len(arrays) > 1:
         taken = {i.name for i in readers if i.opcode == "get-tuple-element" and f"index={place}" in i.rest.split(", ")}
         readers = [i for i in body if taken & set(i.operands)]
+    copies = {i.name for i in readers if _OPCODES_OF_COPIES.issuperset(_opcodes(i, computations))}
+    readers = [i for i in body if copies & set(i.operands) or (i in readers and i.name not in copies)]
     return bool(readers) and all(
         i.opcode in ("fusion", "dynamic-slice")
         and sum(map(_elements, _ARRAY.findall(i.shape))) * group == _elements(arrays[place])
         for i in readers
     )
+
+
+def _opcodes(instruction: _Instruction, computations: dict[str, list[_Instruction]]) -> set[str]:
+    inner = [i.opcode for name in _called(instruction) for i in computations[name] if i.opcode != "parameter"]
+    return set(inner or [instruction.opcode])
 
 
 def _widened(
