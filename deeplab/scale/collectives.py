@@ -8,24 +8,15 @@ each device keeps a slice, where theirs make a reduce-scatter; and what is in 16
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
-import numpy as np
+from deeplab.scale import hlo
+from deeplab.scale.hlo import Instruction
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 
-_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|[\w\[\],]+(?:\{[^}]*\})?) ([\w\-]+)\((.*)$")
-_ARRAY = re.compile(r"\b([a-z]\w*?\d*)\[([\d,]*)\]")
-_NAME = re.compile(r"%([\w.\-]+)")
-_NOISE = re.compile(
-    r"(jit|jvp|transpose|vmap)\(.*|while|body|closed_call|cond|branch_\d+_fun|checkpoint|\w+\._\w+|rematted_.*"
-)
 _OPCODES_OF_COPIES = {"convert", "bitcast", "copy"}
-_BITS = {"pred": 8, "s4": 4, "u4": 4, "f8e4m3fn": 8, "f8e5m2": 8, "c64": 64, "c128": 128}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +51,6 @@ class Collective:
         return self.times * self.nbytes * share.get(self.kind, (g - 1) / g)
 
 
-class _Instruction(NamedTuple):
-    name: str
-    shape: str
-    opcode: str
-    rest: str  # operands and attributes
-    operands: list[str]
-
-
 def collectives(text: str, num_devices: int) -> tuple[list[Collective], list[str]]:
     """The collectives of a compiled program, loops counted by their length; and the loops whose length is not known.
 
@@ -75,7 +58,7 @@ def collectives(text: str, num_devices: int) -> tuple[list[Collective], list[str
       text: from `compiled.as_text()`.
       num_devices: of the mesh: a collective that names no group has all of them.
     """
-    computations, entry = _parse(text)
+    computations, entry = hlo.parse(text)
     found: list[Collective] = []
     unknown: list[str] = []
 
@@ -89,62 +72,28 @@ def collectives(text: str, num_devices: int) -> tuple[list[Collective], list[str
                 trip = re.search(r'known_trip_count":\{"n":"(\d+)"', instruction.rest)
                 trips = int(trip.group(1)) if trip else 1
                 if not trip:
-                    unknown.append(_where(instruction.rest))
-            for inner in _called(instruction):
+                    unknown.append(hlo.where(instruction.rest))
+            for inner in hlo.called(instruction):
                 walk(inner, times * trips)
 
     walk(entry, 1)
     return found, unknown
 
 
-def _parse(text: str) -> tuple[dict[str, list[_Instruction]], str]:
-    computations: dict[str, list[_Instruction]] = {}
-    entry, current = "", []
-    for line in text.splitlines():
-        if head := _COMPUTATION.match(line):
-            current = computations.setdefault(head.group(2), [])
-            entry = head.group(2) if head.group(1) else entry
-        elif found := _INSTRUCTION.match(line):
-            name, shape, opcode, rest = found.groups()
-            current.append(_Instruction(name, shape, opcode, rest, _NAME.findall(_inside(rest))))
-    return computations, entry
-
-
-def _inside(rest: str) -> str:
-    """The operands: up to the bracket that closes them."""
-    depth = 1
-    for i, letter in enumerate(rest):
-        depth += (letter == "(") - (letter == ")")
-        if not depth:
-            return rest[:i]
-    return rest
-
-
-def _called(instruction: _Instruction) -> list[str]:
-    """Computations that an instruction runs, a reduction's function apart."""
-    names = {"while": "(?:body|condition)", "call": "to_apply", "fusion": "calls", "async-start": "calls"}
-    if instruction.opcode == "conditional":
-        branches = re.search(r"branch_computations=\{([^}]*)\}", instruction.rest)
-        pair = re.findall(r"(?:true|false)_computation=%?([\w.\-]+)", instruction.rest)
-        return _NAME.findall(branches.group(1)) if branches else pair
-    if instruction.opcode not in names:
-        return []
-    return re.findall(rf"\b{names[instruction.opcode]}=%?([\w.\-]+)", instruction.rest)
-
-
 def _collectives(
-    instruction: _Instruction,
-    computations: dict[str, list[_Instruction]],
-    body: list[_Instruction],
+    instruction: Instruction,
+    computations: dict[str, list[Instruction]],
+    body: list[Instruction],
     times: int,
     num_devices: int,
 ) -> Iterator[Collective]:
     kind = instruction.opcode.removesuffix("-start")
-    group, where = _group(instruction.rest, num_devices), _where(instruction.rest)
-    arrays = _ARRAY.findall(instruction.shape)
+    group, where = hlo.group(instruction.rest, num_devices), hlo.where(instruction.rest)
+    arrays = hlo.arrays(instruction.shape)
     if instruction.opcode.endswith("-start"):
         arrays = arrays[len(arrays) // 2 :]  # (operands, results)
-    sizes = [_nbytes(a) // (2 if _widened(instruction, i, a, computations, body) else 1) for i, a in enumerate(arrays)]
+    widened = [_widened(instruction, i, array, computations, body) for i, array in enumerate(arrays)]
+    sizes = [hlo.nbytes(array) // (2 if wide else 1) for array, wide in zip(arrays, widened, strict=True)]
     if kind == "all-to-all":
         yield Collective(kind, sum(sizes), group, times, where)
         return
@@ -157,12 +106,12 @@ def _collectives(
 
 
 def _sliced(
-    instruction: _Instruction,
+    instruction: Instruction,
     place: int,
     arrays: list[tuple[str, str]],
     group: int,
-    computations: dict[str, list[_Instruction]],
-    body: list[_Instruction],
+    computations: dict[str, list[Instruction]],
+    body: list[Instruction],
 ) -> bool:
     """Whether all that reads an all-reduce's result keeps but a device's part of it, whatever its dtype then is."""
     readers = [i for i in body if instruction.name in i.operands]
@@ -173,22 +122,22 @@ def _sliced(
     readers = [i for i in body if copies & set(i.operands) or (i in readers and i.name not in copies)]
     return bool(readers) and all(
         i.opcode in ("fusion", "dynamic-slice")
-        and sum(map(_elements, _ARRAY.findall(i.shape))) * group == _elements(arrays[place])
+        and sum(map(hlo.elements, hlo.arrays(i.shape))) * group == hlo.elements(arrays[place])
         for i in readers
     )
 
 
-def _opcodes(instruction: _Instruction, computations: dict[str, list[_Instruction]]) -> set[str]:
-    inner = [i.opcode for name in _called(instruction) for i in computations[name] if i.opcode != "parameter"]
+def _opcodes(instruction: Instruction, computations: dict[str, list[Instruction]]) -> set[str]:
+    inner = [i.opcode for name in hlo.called(instruction) for i in computations[name] if i.opcode != "parameter"]
     return set(inner or [instruction.opcode])
 
 
 def _widened(
-    instruction: _Instruction,
+    instruction: Instruction,
     place: int,
     array: tuple[str, str],
-    computations: dict[str, list[_Instruction]],
-    body: list[_Instruction],
+    computations: dict[str, list[Instruction]],
+    body: list[Instruction],
 ) -> bool:
     """Whether 32 bits are sent that were 16: by the name of the sum, or because what is sent was just converted."""
     if array[0] != "f32":
@@ -198,54 +147,7 @@ def _widened(
     sent = next((i for i in body if place < len(instruction.operands) and i.name == instruction.operands[place]), None)
     if sent is None or sent.opcode not in ("fusion", "convert"):
         return False
-    inside = [i.shape for name in _called(sent) for i in computations[name]]
+    inside = [i.shape for name in hlo.called(sent) for i in computations[name]]
     inside += [i.shape for i in body if sent.opcode == "convert" and i.name in sent.operands]
-    count = _elements(_ARRAY.findall(sent.shape)[0])
-    return any(a[0] in ("bf16", "f16") and _elements(a) == count for shape in inside for a in _ARRAY.findall(shape))
-
-
-def _elements(array: tuple[str, str]) -> int:
-    return math.prod(int(d) for d in array[1].split(",") if d)
-
-
-def _nbytes(array: tuple[str, str]) -> int:
-    bits = _BITS.get(array[0]) or int(re.sub(r"\D", "", array[0]) or 0)
-    return _elements(array) * bits // 8
-
-
-def _where(rest: str) -> str:
-    """The layer of the model, out of an operation's name; of several that were joined, the first."""
-    found = re.search(r'op_name="([^":]*)', rest)
-    parts = [part.lstrip("(") for part in found.group(1).split("/")] if found else []
-    return "/".join(part for part in parts if part and not _NOISE.fullmatch(part))
-
-
-def _group(rest: str, num_devices: int) -> tuple[int, ...]:
-    """The devices of the first group, in any of the notations that XLA prints.
-
-    `{{0,1},{2,3}}`; `[2,2]<=[4]` and `[2,2]<=[2,2]T(1,0)`, groups by rows; `mesh['a'=2,'b'=2] {'b'}`, and so with
-    `device_ids=([2,2]T(1,0))`, groups along axes.
-    """
-    if found := re.search(r"(?:replica_groups|source_target_pairs)=\{\{([\d,]+)\}", rest):
-        return tuple(int(i) for i in found.group(1).split(","))
-    if found := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", rest):
-        rows, dims, order = (_ints(x) for x in found.groups())
-        return tuple(_devices(dims, order).reshape(rows)[0].tolist())
-    pattern = r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}"
-    if found := re.search(pattern, rest):
-        sizes = dict(re.findall(r"'(\w+)'=(\d+)", found.group(1)))
-        shape = [int(size) for size in sizes.values()]
-        dims, order = _ints(found.group(2)) or shape, _ints(found.group(3))
-        axes = re.findall(r"'(\w+)'", found.group(4))
-        grid = _devices(dims, order).reshape(shape)
-        return tuple(grid[tuple(slice(None) if axis in axes else 0 for axis in sizes)].ravel().tolist())
-    return tuple(range(num_devices))
-
-
-def _devices(dims: list[int], order: list[int]) -> np.ndarray:
-    grid = np.arange(math.prod(dims)).reshape(dims)
-    return grid.transpose(order) if order else grid
-
-
-def _ints(text: str | None) -> list[int]:
-    return [int(i) for i in text.split(",")] if text else []
+    count = hlo.elements(hlo.arrays(sent.shape)[0])
+    return any(a[0] in ("bf16", "f16") and hlo.elements(a) == count for shape in inside for a in hlo.arrays(shape))

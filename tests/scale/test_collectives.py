@@ -7,7 +7,8 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from deeplab import scale
-from deeplab.scale.collectives import Collective, _group, collectives
+from deeplab.scale.collectives import Collective, collectives
+from deeplab.scale.hlo import group as group_of
 
 D, H, L = 32, 64, 3  # width, hidden units, layers
 
@@ -111,7 +112,7 @@ def test_sixteen_bits_are_counted_where_a_cpu_sends_thirty_two():
     ],
 )
 def test_groups_in_every_notation(text, group):
-    assert _group(text, 8) == group
+    assert group_of(text, 8) == group
 
 
 def test_a_device_receives_what_a_ring_brings():
