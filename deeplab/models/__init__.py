@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         gpt,
         keyword_cnn,
         linknet,
+        llama,
         lstm_forecaster,
         mlp,
         neumf,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from deeplab.models.gpt import GPT
     from deeplab.models.keyword_cnn import KeywordCNN
     from deeplab.models.linknet import LinkNet
+    from deeplab.models.llama import Llama
     from deeplab.models.lstm_forecaster import LSTMForecaster
     from deeplab.models.mlp import MLP
     from deeplab.models.neumf import NeuMF
@@ -66,6 +68,7 @@ _HOMES = {
     "GPT": "gpt",
     "KeywordCNN": "keyword_cnn",
     "LinkNet": "linknet",
+    "Llama": "llama",
     "LSTMForecaster": "lstm_forecaster",
     "MLP": "mlp",
     "NeuMF": "neumf",
@@ -94,6 +97,7 @@ __all__ = [
     "KeywordCNN",
     "LSTMForecaster",
     "LinkNet",
+    "Llama",
     "NeuMF",
     "PatchTST",
     "ResNet",
@@ -113,6 +117,7 @@ __all__ = [
     "gpt",
     "keyword_cnn",
     "linknet",
+    "llama",
     "lstm_forecaster",
     "mlp",
     "neumf",

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from deeplab.models import bilstm, encoder, gpt, text_cnn
+from deeplab.models import bilstm, encoder, gpt, llama, text_cnn
 from tests.models.members.base import Family, member, tokens
 
 
@@ -24,6 +24,7 @@ MEMBERS = {
     "encoder": member(encoder, encoder.Encoder, sentences, (5,), **sentence),
     "gpt": of_gpt(),
     "gpt_dropout": of_gpt(dropout=0.5),
+    "llama": member(llama, llama.Llama, tokens, (12, 7), vocab_size=7),
 }
 
 
@@ -36,4 +37,5 @@ FAMILIES = {
     "bilstm": Family(classifier(bilstm.BiLSTM), bilstm.VARIANTS, sentences, (5,)),
     "encoder": Family(classifier(encoder.Encoder), encoder.VARIANTS, sentences, (5,)),
     "gpt": Family(functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
+    "llama": Family(functools.partial(llama.Llama, vocab_size=7), llama.VARIANTS, tokens, (12, 7)),
 }
