@@ -9,6 +9,7 @@ import typing
 from typing import Any
 
 import numpy as np
+from tyro.constructors import PrimitiveConstructorSpec
 
 from deeplab.errors import UserError
 from deeplab.experiment import StaticFloat
@@ -133,6 +134,29 @@ def parse(text: str, kind: Any) -> Axis:
         raise ValueError(f"{text}: a range has two values at least")
     inner = [axis.at(float(u)) for u in np.linspace(0, 1, int(count))[1:-1]]
     return dataclasses.replace(axis, values=tuple(dict.fromkeys((low, *inner, high))))
+
+
+def annotated(kind: Any) -> Any:
+    """The type of an argument as a flag that takes many values of it."""
+    spec = PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=_metavar(kind),
+        instance_from_str=lambda words: parse(words[0], kind),
+        is_instance=lambda value: isinstance(value, Axis),
+        str_from_instance=lambda axis: [str(axis)],
+    )
+    return typing.Annotated[Axis, spec]
+
+
+def _metavar(kind: Any) -> str:
+    if kind is bool:
+        return "{true|false},..."
+    if typing.get_origin(kind) is typing.Literal:
+        return f"{{{'|'.join(map(str, typing.get_args(kind)))}}},..."
+    if kind is str:
+        return "STR,..."
+    number = "INT" if kind is int else "FLOAT"
+    return f"{number},...|LOW..HIGH[:COUNT]"
 
 
 def _value(word: str, kind: Any) -> Any:

@@ -75,7 +75,7 @@ class Bench:
     """A group with its data on the devices, and the programs for as many of its members as go on."""
 
     def __init__(self, group: Group, setup: Setup):
-        self._opened = time.monotonic()  # what the first part waits for is its own
+        began = time.monotonic()
         self._setup, self._group, self.experiment = setup, group, group.experiment()
         devices = setup.devices or (jax.local_devices()[:1] if jax.default_backend() == "cpu" else jax.local_devices())
         mesh, data = ways.member_mesh(devices, len(group.members)), self.experiment.data
@@ -89,10 +89,11 @@ class Bench:
         self._programs = functools.cache(self._compile)
         self._way = choose_way(group, feed("train"), setup.how, setup.at_once)
         self.parts = self._cut([_Run(member) for member in group.members])
+        self._opening = time.monotonic() - began  # seconds that the first part is charged with
 
     def advance(self, part: _Part, rung: float = 1.0) -> list[_Run]:
         """Trains a part to a rung, and gives its runs."""
-        began, self._opened = self._opened or time.monotonic(), 0.0
+        began, self._opening = time.monotonic() - self._opening, 0.0
         experiment = self.experiment
         programs, evaluate, measure = self._programs(self._way)
         begin = part.progress or population.start(part.chunk, self._way)
@@ -150,12 +151,13 @@ class Bench:
             "way": str(self._way),
         }
         steps = progress.state.step.tolist()
-        measured = [measure(part.chunk, state) for state in (progress.state, progress.best)] if measure else []
+        ends = {"last": progress.state, "best": progress.best} if measure else {}
+        measured = {k: measure(part.chunk, state) for k, state in ends.items() if measure}
         spent, rows = (time.monotonic() - began) / max(1, len(runs)), []
         for m, one in enumerate(part.runs):
             if not any(one is chosen for chosen in runs):
                 continue
-            probed = {"first": one.first} | {k: v[m] for k, v in zip(("last", "best"), measured, strict=True)}
+            probed = {"first": one.first} | {k: values[m] for k, values in measured.items()}
             rows.append(
                 {"arguments": dict(one.member.arguments), "seed": one.member.seed, **shared, "steps": steps[m],
                  "diverged": steps[m] < progress.step, "curve": one.curve, "rungs": one.rungs,
