@@ -54,7 +54,8 @@ def _spec(call: Invocation, group: Group, setup: Setup) -> str:
     """A group as text: what a worker process makes it from."""
     members = [{"arguments": dict(member.arguments), "seed": member.seed} for member in group.members]
     how = {"how": setup.how, "at_once": setup.at_once, "data_dir": setup.data_dir and str(setup.data_dir.resolve())}
-    return as_json({"module": call.module, "function": call.function.__name__, "smoke": call.flags.smoke,
+    flags = {name: getattr(call.flags, name) for name in ("precision", "accumulate", "smoke")}
+    return as_json({"module": call.module, "function": call.function.__name__, "flags": flags,
                     "members": members, **how})  # fmt: skip
 
 
@@ -72,7 +73,7 @@ def _trial(config: Mapping[str, Any]) -> None:
 def _rows(spec: Mapping[str, Any]) -> Any:
     """The rows of a group's members, chunk by chunk."""
     function = getattr(importlib.import_module(spec["module"]), spec["function"])
-    call = Invocation(function, spec["module"], "sweep", {}, CommonFlags(smoke=spec["smoke"]))
+    call = Invocation(function, spec["module"], "sweep", {}, CommonFlags(**spec["flags"]))
     members = [Member(member["arguments"], member["seed"]) for member in spec["members"]]
     data_dir = None if spec["data_dir"] is None else Path(spec["data_dir"])
     return sweep.run([Group(call.build, members)], Setup(data_dir, None, spec["how"], spec["at_once"]))

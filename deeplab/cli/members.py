@@ -52,6 +52,9 @@ class MembersFlags(CommonFlags):
                 f"this verb runs in one process, and this one is of {jax.process_count()}; start it once, and spread "
                 "the groups of a sweep over machines by --backend ray"
             )
+        if self.offload:
+            raise UserError("--offload: members stay on the devices between steps; leave it out, and give --at-once N "
+                            "so that fewer of them share the memory")  # fmt: skip
         return Setup(self.data_dir, _devices(self.mesh), self.way, self.at_once)
 
 

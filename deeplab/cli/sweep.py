@@ -55,7 +55,8 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     axes, fixed = _split(call.arguments, flags)
     _check(call, axes, flags)
     setup, source = flags.setup(), provenance.source_of(call.function)
-    arguments = fixed | {k: str(axis) for k, axis in axes.items()} | _identity(flags)
+    texts = {k: fixed[k] if k in fixed else str(axis) for k, axis in call.arguments.items()}
+    arguments = dataclasses.replace(call, arguments=texts).recorded | _identity(flags)
     directory = flags.run_dir or record.default_directory("runs", call.name, arguments, source, flags.seed)
     once = ("fresh", "allow_change")
     given = {f.name: getattr(flags, f.name) for f in dataclasses.fields(flags) if f.name not in once}
@@ -130,7 +131,7 @@ def _identity(flags: SweepFlags) -> dict[str, Any]:
     compared = {"halving": flags.halving, "settings": flags.settings, "seeds": flags.seeds} if flags.halving else {}
     how = {} if flags.how == "grid" else {"how": flags.how}
     learnt = {"settings": flags.settings, "seeds": flags.seeds, "together": flags.together} if flags.how == "tpe" else {}
-    return {"verb": "sweep"} | ({"smoke": True} if flags.smoke else {}) | how | compared | learnt
+    return {"verb": "sweep"} | how | compared | learnt
 
 
 def _check(call: Invocation, axes: Mapping[str, Axis], flags: SweepFlags) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         factorisation,
         gpt,
         keyword_cnn,
+        linknet,
         lstm_forecaster,
         mlp,
         neumf,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from deeplab.models.factorisation import Factorisation
     from deeplab.models.gpt import GPT
     from deeplab.models.keyword_cnn import KeywordCNN
+    from deeplab.models.linknet import LinkNet
     from deeplab.models.lstm_forecaster import LSTMForecaster
     from deeplab.models.mlp import MLP
     from deeplab.models.neumf import NeuMF
@@ -65,6 +67,7 @@ _HOMES = {
     "Factorisation": "factorisation",
     "GPT": "gpt",
     "KeywordCNN": "keyword_cnn",
+    "LinkNet": "linknet",
     "LSTMForecaster": "lstm_forecaster",
     "MLP": "mlp",
     "NeuMF": "neumf",
@@ -93,6 +96,7 @@ __all__ = [
     "Factorisation",
     "KeywordCNN",
     "LSTMForecaster",
+    "LinkNet",
     "NeuMF",
     "PatchTST",
     "ResNet",
@@ -112,6 +116,7 @@ __all__ = [
     "factorisation",
     "gpt",
     "keyword_cnn",
+    "linknet",
     "lstm_forecaster",
     "mlp",
     "neumf",

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from deeplab.data.builders.base import Archive, File, ImageSet, TextSet
 from deeplab.data.builders.breast_cancer import BREAST_CANCER
+from deeplab.data.builders.camvid import CAMVID
 from deeplab.data.builders.cifar import CIFAR10
 from deeplab.data.builders.digit_strings import DigitStrings
 from deeplab.data.builders.digits import DIGITS
@@ -38,7 +39,8 @@ __all__ = [
 IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST, CIFAR10)}
 TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB)}
 EXAMPLE_SETS: Mapping[str, ExampleSet] = {
-    s.name: s for s in (BREAST_CANCER, MITBIH_BEATS, MEMBRANE, ETT_H1, MOVIELENS_SEQUENCES, FSDD(), DigitStrings())
+    s.name: s
+    for s in (BREAST_CANCER, MITBIH_BEATS, CAMVID, MEMBRANE, ETT_H1, MOVIELENS_SEQUENCES, FSDD(), DigitStrings())
 }
 
 _Set = TypeVar("_Set")
