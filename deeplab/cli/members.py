@@ -141,9 +141,15 @@ def _told(rows: Sequence[Row], varied: Sequence[str]) -> str:
     """A line about runs that have ended together."""
     same = [k for k in varied if len({str(row["arguments"][k]) for row in rows}) == 1]
     setting = ", ".join(f"{k} {rows[0]['arguments'][k]}" for k in same)
-    counts = {"diverged": sum(row.get("diverged", False) for row in rows), "stopped": sum(r.get("stopped", False) for r in rows)}
+    counts = {
+        "diverged": sum(row.get("diverged", False) for row in rows),
+        "stopped": sum(r.get("stopped", False) for r in rows),
+    }
     compiled = sum(sum(row.get("compiled", ())) for row in rows)
-    parts = [f"seed {rows[0]['seed']}" if len(rows) == 1 else f"{len(rows)} runs", duration(sum(r["seconds"] for r in rows))]
+    parts = [
+        f"seed {rows[0]['seed']}" if len(rows) == 1 else f"{len(rows)} runs",
+        duration(sum(r["seconds"] for r in rows)),
+    ]
     parts += [f"{count} {what}" for what, count in counts.items() if count]
     parts += [f"of which compiling {duration(compiled)}"] if compiled else []
     return f"{setting}: {', '.join(parts)}" if setting else ", ".join(parts)

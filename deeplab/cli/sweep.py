@@ -130,7 +130,9 @@ def _identity(flags: SweepFlags) -> dict[str, Any]:
     """What makes it another sweep; more seeds or more draws do not, but where members are compared with one another."""
     compared = {"halving": flags.halving, "settings": flags.settings, "seeds": flags.seeds} if flags.halving else {}
     how = {} if flags.how == "grid" else {"how": flags.how}
-    learnt = {"settings": flags.settings, "seeds": flags.seeds, "together": flags.together} if flags.how == "tpe" else {}
+    learnt = (
+        {"settings": flags.settings, "seeds": flags.seeds, "together": flags.together} if flags.how == "tpe" else {}
+    )
     return {"verb": "sweep"} | how | compared | learnt
 
 

@@ -48,12 +48,21 @@ def summarize(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], monit
     entries.sort(key=lambda e: (e["stopped"], e["diverged"] > 0, -e["steps"] if e["stopped"] else 0, _loss(e, smaller)))
     described = {k: {"values": list(a.values), "log": a.log} for k, a in axes.items()}
     found = _importance(entries, axes)
-    return {"metric": name, "smaller": smaller, "settings": entries, "axes": described, "importance": found, "ways": _ways(rows)}
+    return {
+        "metric": name,
+        "smaller": smaller,
+        "settings": entries,
+        "axes": described,
+        "importance": found,
+        "ways": _ways(rows),
+    }
 
 
 def _entry(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], name: str, smaller: bool) -> Entry:
     ends = [row["curve"][-1]["evaluation"] for row in rows]
-    values = [math.nan if row["diverged"] or end[name] is None else end[name] for row, end in zip(rows, ends, strict=True)]
+    values = [
+        math.nan if row["diverged"] or end[name] is None else end[name] for row, end in zip(rows, ends, strict=True)
+    ]
     rungs = [(row["rungs"] or [None])[0] for row in rows]
     compared = [v if r is None else -r if smaller else r for v, r in zip(values, rungs, strict=True)]
     numbers = {k: [math.nan if end[k] is None else end[k] for end in ends] for k in ends[0]}
@@ -165,7 +174,9 @@ def _spread(name: str, mean: float, sd: float | None) -> str:
 def _footing(summary: Mapping[str, Any]) -> Html:
     stopped = any(entry["stopped"] for entry in summary["settings"])
     where = "at the first rung, the last place where all were compared" if stopped else "at the last step"
-    return tag("p", f"A point is a setting, a mean over its seeds, {where}; a cross is one that diverged.", class_="muted")
+    return tag(
+        "p", f"A point is a setting, a mean over its seeds, {where}; a cross is one that diverged.", class_="muted"
+    )
 
 
 def _responses(summary: Mapping[str, Any]) -> list[Html]:
@@ -217,7 +228,9 @@ def _categories(summary: Mapping[str, Any], argument: str) -> Html:
     for value, found in groups.items():
         sound = [x for x in found if math.isfinite(x)]
         best = (min if summary["smaller"] else max)(sound, default=math.nan)
-        lines.append([value, metric(name, float(np.mean(sound)) if sound else math.nan), metric(name, best), len(found)])
+        lines.append(
+            [value, metric(name, float(np.mean(sound)) if sound else math.nan), metric(name, best), len(found)]
+        )
     return Html(tag("h3", argument) + table([argument, f"mean {name}", "best", "settings"], lines, class_="numbers"))
 
 
@@ -245,7 +258,10 @@ def _matters(summary: Mapping[str, Any]) -> list[Html]:
         return []
     title = tag("h2", "Which arguments matter")
     if found is None:
-        return [title, tag("p", f"It takes {importance.MIN_SETTINGS} settings, not all the same, to tell.", class_="muted")]
+        return [
+            title,
+            tag("p", f"It takes {importance.MIN_SETTINGS} settings, not all the same, to tell.", class_="muted"),
+        ]
     shares = sorted(itertools.chain(found["main"].items(), found["pairs"].items()), key=lambda item: -item[1][0])
     lines = [[k, f"{100 * mean:.1f} ± {100 * sd:.1f} %"] for k, (mean, sd) in shares[:_SHOWN]]
     note = (

@@ -7,14 +7,14 @@ import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from deeplab.train import halving, population, ways
 from deeplab.train.feed import Feed, make_feed
 from deeplab.train.group import Group, Member, chunks
-from deeplab.train.population import Evaluate, Probe, Progress
+from deeplab.train.population import Evaluate, Init, Probe, Progress
 from deeplab.train.programs import Programs, choose_way, compile_programs
 from deeplab.train.ways import Way
 
@@ -71,6 +71,15 @@ class _Part:
     progress: Progress | None = None
 
 
+class _Ready(NamedTuple):
+    """What chunks of one size share."""
+
+    programs: Programs
+    init: Init
+    evaluate: Evaluate
+    measure: Evaluate | None
+
+
 class Bench:
     """A group with its data on the devices, and the programs for as many of its members as go on."""
 
@@ -86,7 +95,7 @@ class Bench:
 
         self._feed = feed
         self._compiled: list[float] = []  # that no row tells of yet
-        self._programs = functools.cache(self._compile)
+        self._ready = functools.cache(self._compile)
         self._way = choose_way(group, feed("train"), setup.how, setup.at_once)
         self.parts = self._cut([_Run(member) for member in group.members])
         self._opening = time.monotonic() - began  # seconds that the first part is charged with
@@ -95,14 +104,14 @@ class Bench:
         """Trains a part to a rung, and gives its runs."""
         began, self._opening = time.monotonic() - self._opening, 0.0
         experiment = self.experiment
-        programs, evaluate, measure = self._programs(self._way)
-        begin = part.progress or population.start(part.chunk, self._way)
-        if measure and part.progress is None:
-            for one, first in zip(part.runs, measure(part.chunk, begin.state), strict=False):
+        ready = self._ready(self._way)
+        begin = part.progress or population.start(part.chunk, ready.init)
+        if ready.measure and part.progress is None:
+            for one, first in zip(part.runs, ready.measure(part.chunk, begin.state), strict=False):
                 one.first = first
         begin = dataclasses.replace(begin, state=self._way.place(begin.state), best=self._way.place(begin.best))
         until = halving.step_of(rung, experiment.num_steps, experiment.cadence)
-        for begin in population.train(programs, evaluate, part.chunk, begin, until):  # noqa: B020 (it goes on)
+        for begin in population.train(ready.programs, ready.evaluate, part.chunk, begin, until):  # noqa: B020 (it goes on)
             for one, train, evaluation in zip(part.runs, begin.train, begin.evaluation, strict=False):
                 one.curve.append({"step": begin.step, "train": train, "evaluation": evaluation})
         part.progress = begin
@@ -142,7 +151,7 @@ class Bench:
 
     def rows(self, part: _Part, runs: Sequence[_Run], stopped: bool = False) -> list[Row]:
         """What is kept of these runs of a part, where it is now."""
-        began, progress, measure = time.monotonic(), part.progress, self._programs(self._way)[2]
+        began, progress, measure = time.monotonic(), part.progress, self._ready(self._way).measure
         assert progress is not None
         shared = {
             "num_train": self.experiment.data.num_train,
@@ -173,12 +182,12 @@ class Bench:
         size = self._way.at_once
         return [_Part(part, list(runs[i * size : (i + 1) * size])) for i, part in enumerate(parts)]
 
-    def _compile(self, way: Way) -> tuple[Programs, Evaluate, Evaluate | None]:
-        setup, eval_split = self._setup, self.experiment.data.eval_split
-        programs = compile_programs(self._group, way, self._feed("train"), population.init)
+    def _compile(self, way: Way) -> _Ready:
+        group, setup, eval_split = self._group, self._setup, self.experiment.data.eval_split
+        programs = compile_programs(group, way, self._feed("train"))
         self._compiled.append(round(programs.compile_seconds, 2))
-        evaluate = population.make_evaluator(self._group, way, self._feed(eval_split), eval_split)
-        if setup.probe is None:
-            return programs, evaluate, None
-        feed = self._feed(setup.split)
-        return programs, evaluate, population.make_evaluator(self._group, way, feed, setup.split, setup.probe)
+        evaluate = population.make_evaluator(group, way, self._feed(eval_split), eval_split)
+        measure = setup.probe and population.make_evaluator(
+            group, way, self._feed(setup.split), setup.split, setup.probe
+        )
+        return _Ready(programs, population.make_init(group, way), evaluate, measure)

@@ -11,6 +11,7 @@ How many members share a program is a `Way`; a group with more of them is cut in
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -36,16 +37,27 @@ Probe = Callable[[Experiment], Callable[[State, Batch], Metrics]]
 """What is measured of a member: `probe(experiment)(state, raw batch)` gives metrics, as `make_eval` does."""
 
 
-def init(group: Group, way: Way) -> State:
-    """The states before the first step, each leaf [M, ...]; pure."""
+Init = Callable[[Group], State]
+"""From a chunk to the states of its members before the first step, each leaf [M, ...]."""
 
+
+def make_init(group: Group, way: Way) -> Init:
+    """A function that makes the states of a chunk.
+
+    Each member is made by the same small program, as quickly compiled as can be: that of all at once is another one
+    for every number of members, and takes several times as long to compile.
+    """
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+
+    @functools.partial(jax.jit, compiler_options=options)
     def one(floats: Any, seed: Any) -> State:
         return solo.init(group.experiment(floats), jax.random.key(seed))
 
-    make, floats, seeds = jax.vmap(one), way.place(group.floats), way.place(group.seeds)
-    # Jitted only where a single device might not hold all: op by op, each shape is compiled once for all groups, and
-    # 32 layers at once take 5 s.
-    return way.place((jax.jit(make) if way.mesh.size > 1 else make)(floats, seeds))
+    def init(chunk: Group) -> State:
+        floats, seeds = chunk.floats, chunk.seeds
+        return way.stack(one({name: v[m] for name, v in floats.items()}, seeds[m]) for m in range(len(seeds)))
+
+    return init
 
 
 Evaluate = Callable[[Group, State], list[dict[str, float]]]
@@ -88,9 +100,9 @@ class Progress:
     evaluation: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
 
-def start(chunk: Group, way: Way) -> Progress:
+def start(chunk: Group, init: Init) -> Progress:
     """Before the first step."""
-    state = init(chunk, way)
+    state = init(chunk)
     return Progress(0, state, state, np.full(len(chunk.members), -math.inf))
 
 

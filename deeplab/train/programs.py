@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -30,7 +31,7 @@ MAX_STEPS = 256  # in one dispatch: what is held of the order of the examples
 def choose_way(group: Group, feed: Feed, how: ways.How = "auto", at_once: int | None = None) -> Way:
     """How a group runs on the devices of its feed, see `ways.choose`."""
     floats = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in group.floats}
-    state = jax.eval_shape(lambda f: solo.init(group.experiment(f), jax.random.key(0)), floats)
+    state = _state(group)
 
     def step(floats: Any, state: State, item: Any) -> Any:
         return make_step(group.experiment(floats))(state, feed.fetch(feed.resident, item))
@@ -38,6 +39,12 @@ def choose_way(group: Group, feed: Feed, how: ways.How = "auto", at_once: int | 
     item = jax.tree.map(lambda x: x[0, 0], _items(Group(group.function, group.members[:1]), feed, 0, 1))
     num_params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
     return ways.choose(step, (floats, state, item), num_params, len(group.members), feed, how, at_once)
+
+
+def _state(group: Group) -> State:
+    """The shapes of a member's state."""
+    floats = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in group.floats}
+    return jax.eval_shape(lambda f: solo.init(group.experiment(f), jax.random.key(0)), floats)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,16 +75,16 @@ class Programs:
         return state, totals
 
 
-def compile_programs(group: Group, way: Way, feed: Feed, init: Callable[[Group, Way], State]) -> Programs:
-    """Compiles the training steps of a group's chunks; `init` gives the members' states, here just their shapes."""
+def compile_programs(group: Group, way: Way, feed: Feed) -> Programs:
+    """Compiles the training steps of a group's chunks."""
     began = time.monotonic()
     chunk, experiment = chunks(group, way.at_once)[0], group.experiment()
     slow_in_loops = jax.default_backend() == "cpu" and way.convolution
     single = slow_in_loops or feed.resident is None
     max_steps = 1 if single else min(experiment.cadence, experiment.num_steps, MAX_STEPS)
     placed = NamedSharding(way.mesh, MEMBERS)
-    shapes = jax.eval_shape(lambda: init(chunk, way))
-    state = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=placed), shapes)
+    shape = functools.partial(jax.ShapeDtypeStruct, sharding=placed)
+    state = jax.tree.map(lambda s: shape((way.at_once, *s.shape), s.dtype), _state(group))
     items, bounds = _padded(_items(chunk, feed, 0, 1), max_steps), np.zeros(2, np.int32)
     jitted = jax.jit(_steps(group, way, feed, max_steps), out_shardings=placed)
     lowered = jitted.lower(way.place(chunk.floats), state, feed.resident, items, bounds)

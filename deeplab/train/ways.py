@@ -9,11 +9,13 @@ one after another, under one compilation: the floats by which they differ are ar
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding
@@ -66,6 +68,20 @@ class Way:
     def place(self, members: Any) -> Any:
         """Puts a tree whose leaves are [M, ...] on the devices."""
         return jax.device_put(members, NamedSharding(self.mesh, MEMBERS))
+
+    def stack(self, members: Iterator[Any]) -> Any:
+        """Trees of one member each, as one of all; made and placed for one device after another."""
+        parts = []
+        for device in self.mesh.devices.flat:
+            mine = list(itertools.islice(members, self.lanes))
+            parts.append(jax.device_put(jax.tree.map(lambda *x: jnp.stack(x), *mine), device))
+        sharding = NamedSharding(self.mesh, MEMBERS)
+
+        def whole(*leaves: jax.Array) -> jax.Array:
+            shape = (self.at_once, *leaves[0].shape[1:])
+            return jax.make_array_from_single_device_arrays(shape, sharding, list(leaves))
+
+        return jax.tree.map(whole, *parts)
 
     def over_members(self, function: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:
         """A function of one member, as one of the members of a device; `axes` as those of `jax.vmap`: 0 or None."""

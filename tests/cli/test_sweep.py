@@ -23,7 +23,7 @@ def written(tmp_path):
 
 
 def test_a_sweep_leaves_its_rows_and_a_page(tmp_path):
-    argv = ["--learning-rate", "1e-3..1e-1:3", "--batch-size", "8,16", "--seeds", "2"]
+    argv = ["--learning-rate", "1e-3..1e-1:3", "--batch-size", "8,16", "--seeds", "2", "--at-once", "3"]
     result = run(tmp_path, *argv)
     assert (result["members"], result["trained"]) == (12, 12)
     whole = written(tmp_path)
@@ -35,7 +35,9 @@ def test_a_sweep_leaves_its_rows_and_a_page(tmp_path):
     means = [entry["mean"] for entry in summary["settings"]]
     assert means == sorted(means)  # of a loss
     best = summary["settings"][0]
-    same = [row["curve"][-1]["evaluation"]["loss"] for row in rows if row["arguments"] | best["setting"] == row["arguments"]]
+    same = [
+        row["curve"][-1]["evaluation"]["loss"] for row in rows if row["arguments"] | best["setting"] == row["arguments"]
+    ]
     assert best["mean"] == pytest.approx(sum(same) / 2)
     assert result["best"]["setting"] == best["setting"]
     text = (tmp_path / "run/report.html").read_text()
@@ -62,23 +64,29 @@ def test_the_best_setting_s_command_trains_it_alone(tmp_path):
 def test_halving_stops_all_but_the_best_and_changes_nothing_for_them(tmp_path, monkeypatch):
     argv = ["--learning-rate", "1e-3..1e-1:6", "--seeds", "2"]
     monkeypatch.chdir(tmp_path)
-    run(tmp_path / "all", *argv, "--steps", "20")
-    run(tmp_path / "half", *argv, "--steps", "20", "--halving", "2", "--at-once", "5")
+    run(tmp_path / "all", *argv, "--steps", "20", "--way", "serial")
+    run(tmp_path / "half", *argv, "--steps", "20", "--halving", "2", "--way", "serial")
     whole, halved = (written(tmp_path / name)["members"] for name in ("all", "half"))
     assert sorted(row["steps"] for row in halved) == [6] * 6 + [12] * 4 + [20] * 2
     assert sum(not row["stopped"] for row in halved) == 2
     for a, b in zip(whole, halved, strict=True):
         assert b["curve"] == [
-            {"step": p["step"], "train": pytest.approx(p["train"], rel=1e-4), "evaluation": pytest.approx(p["evaluation"], rel=1e-4)}
+            {
+                "step": p["step"],
+                "train": pytest.approx(p["train"], rel=1e-4),
+                "evaluation": pytest.approx(p["evaluation"], rel=1e-4),
+            }
             for p in a["curve"][: len(b["curve"])]
         ]
     at_rung = {(row["arguments"]["learning_rate"], row["seed"]): -row["rungs"][0] for row in halved}
     means = {rate: at_rung[rate, 0] + at_rung[rate, 1] for rate, _ in at_rung}
-    assert {row["arguments"]["learning_rate"] for row in halved if row["steps"] > 6} == set(sorted(means, key=means.get)[:3])
+    assert {row["arguments"]["learning_rate"] for row in halved if row["steps"] > 6} == set(
+        sorted(means, key=means.get)[:3]
+    )
     file = tmp_path / "half/run/members.jsonl"
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:7]))  # killed after the first rung
-    assert run(tmp_path / "half", *argv, "--steps", "20", "--halving", "2", "--at-once", "5")["trained"] == 5
+    assert run(tmp_path / "half", *argv, "--steps", "20", "--halving", "2", "--way", "serial")["trained"] == 5
     again = written(tmp_path / "half")["members"]
     assert [(row["steps"], row["stopped"]) for row in again] == [(row["steps"], row["stopped"]) for row in halved]
     assert "stopped" in (tmp_path / "half/run/report.html").read_text()
@@ -113,7 +121,17 @@ def test_proposals_are_made_again_after_a_kill(tmp_path):
 
 def test_groups_are_trials_of_ray(tmp_path):
     pytest.importorskip("ray")
-    command = [sys.executable, "-m", "tests.toys", "sweep", *SHORT, "--learning-rate", "1e-3,1e-1", "--batch-size", "8,16"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.toys",
+        "sweep",
+        *SHORT,
+        "--learning-rate",
+        "1e-3,1e-1",
+        "--batch-size",
+        "8,16",
+    ]
     for name, more in (("ray", ["--backend", "ray"]), ("local", [])):
         flags = [*command, *more, "--run-dir", str(tmp_path / name / "run")]
         done = subprocess.run(flags, capture_output=True, text=True, check=False)

@@ -39,8 +39,8 @@ def run(members, function=toys.experiment, how="auto", at_once=None, devices=1):
     way = choose_way(group, train, how, at_once)
     (chunk,) = chunks(group, way.at_once)
     evaluate = population.make_evaluator(group, way, test, "test")
-    programs = compile_programs(group, way, train, population.init)
-    return list(population.train(programs, evaluate, chunk, population.start(chunk, way)))
+    programs = compile_programs(group, way, train)
+    return list(population.train(programs, evaluate, chunk, population.start(chunk, population.make_init(group, way))))
 
 
 def solo(member, function=toys.experiment):
@@ -110,9 +110,7 @@ def test_a_diverged_member_is_frozen_and_the_others_go_on():
 
 
 def test_members_that_differ_in_shape_are_groups():
-    members = [
-        Member({"batch_size": b, "dropout": d}, s) for s in (0, 1) for d in (0.0, 0.5) for b in (8, 16)
-    ]
+    members = [Member({"batch_size": b, "dropout": d}, s) for s in (0, 1) for d in (0.0, 0.5) for b in (8, 16)]
     found = groups(toys.experiment, members)
     assert [len(group.members) for group in found] == [4, 4]
     assert found[1].floats["dropout"].tolist() == [0.0, 0.5, 0.0, 0.5]
@@ -127,8 +125,8 @@ def test_data_that_are_not_on_the_device_are_read_from_the_host():
     absent = dataclasses.replace(train, resident=None)
     way = choose_way(group, absent)
     evaluate = population.make_evaluator(group, way, test, "test")
-    compiled = compile_programs(group, way, absent, population.init)
-    first = next(population.train(compiled, evaluate, group, population.start(group, way)))
+    compiled = compile_programs(group, way, absent)
+    first = next(population.train(compiled, evaluate, group, population.start(group, population.make_init(group, way))))
     assert compiled.max_steps == 1
     close(first.state.params, seen()[0].state.params)
 
@@ -151,7 +149,7 @@ def test_gathered_members_go_on_as_if_nothing_had_happened():
     way = choose_way(pair, train)
     gathered = population.gather([seen()[2]], [3, 0], way)
     evaluate = population.make_evaluator(pair, way, test, "test")
-    *_, last = population.train(compile_programs(pair, way, train, population.init), evaluate, pair, gathered)
+    *_, last = population.train(compile_programs(pair, way, train), evaluate, pair, gathered)
     assert last.step == seen()[-1].step
     close(last.state.params, jax.tree.map(lambda x: x[jnp.array([3, 0])], seen()[-1].state.params))
     close(last.best.params, jax.tree.map(lambda x: x[jnp.array([3, 0])], seen()[-1].best.params))
