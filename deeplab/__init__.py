@@ -51,8 +51,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "CheckpointError",
     "PRECISIONS",
+    "CheckpointError",
     "Diverged",
     "Experiment",
     "Precision",

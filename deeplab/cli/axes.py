@@ -91,7 +91,8 @@ class Axis:
 
     def rounded(self, x: float) -> Any:
         """The value of a range that is told and run in place of `x`."""
-        assert self.low is not None and self.high is not None
+        assert self.low is not None
+        assert self.high is not None
         x = round(x) if self.whole else float(f"{x:.{_DIGITS}g}")
         return type(x)(min(max(x, self.low), self.high))
 

@@ -33,7 +33,7 @@ def runner(call: Invocation, setup: Setup, directory: Path) -> Runner:
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # rows are kept here
         ray.init(
             ignore_reinit_error=True, include_dashboard=False, log_to_driver=False,
-            runtime_env={"env_vars": {"PYTHONPATH": os.getcwd(), "DEEPLAB_CACHE": os.environ.get("DEEPLAB_CACHE", "")}},
+            runtime_env={"env_vars": {"PYTHONPATH": os.getcwd()}},
         )  # fmt: skip
         try:
             trainable = tune.with_resources(_trial, _resources(ray))

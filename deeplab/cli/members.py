@@ -32,7 +32,7 @@ class MembersFlags(CommonFlags):
     Args:
       mesh: Devices that runs are spread over, such as member=8; auto is all accelerators, or one CPU device.
       seeds: Runs of each setting, with the seeds from --seed on.
-      way: How runs share a program: vmap, as many as fit; serial, one after another under one compilation; auto chooses.
+      way: How runs share a program: vmap, as many as fit; serial, one after another, compiled once; auto chooses.
       at_once: Runs in one program, at most; what fits the memory when left out.
       fresh: Begin anew; what the run directory holds is moved aside, and kept.
       allow_change: Go on although the arguments or the source differ from those of the run directory.

@@ -26,7 +26,8 @@ from deeplab.train.group import Member
 class SweepFlags(MembersFlags):
     """Flags of sweep. An argument of the experiment takes a list, 0.0,0.1, or a range, 1e-4..1e-2:5.
 
-    A range is even in the logarithm where its ends are above 0 and a factor of 10 apart; log: or lin: before it says so.
+    A range is even in the logarithm where its ends are above 0 and a factor of 10 apart; log: or lin: before it says
+    so itself.
 
     Args:
       seeds: Runs of each setting, with the seeds from --seed on.
@@ -34,7 +35,7 @@ class SweepFlags(MembersFlags):
       settings: How many settings are drawn or proposed.
       together: Proposals made before their results are waited for.
       halving: Stop all but the best N-th part of the settings at each of a few rungs; left out, all run to the end.
-      backend: local, in this process; ray, each group of one shape as a trial of Ray Tune, on this machine or a cluster.
+      backend: local, in this process; ray, each group of one shape as a trial of Ray Tune, here or on a cluster.
     """
 
     seeds: int = 1
@@ -49,7 +50,8 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     """Makes the runs that are missing, and writes `sweep.json` and `report.html`.
 
     Returns:
-      run_dir, members, trained (how many of them by this call), seconds (of all), report, best (setting, score, command).
+      run_dir, members, trained (how many of them by this call), seconds (of all), report, best (setting, score,
+      command).
     """
     flags: SweepFlags = call.flags
     axes, fixed = _split(call.arguments, flags)

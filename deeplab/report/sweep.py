@@ -1,4 +1,4 @@
-"""A sweep as a page: which setting is best and how sure that is, what each argument does, and how the runs were made."""
+"""A sweep as a page: the best setting and how sure that is, what each argument does, how the runs were made."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeplab.report import figures, importance
-from deeplab.report.study import heat
-from deeplab.report.text import Html, duration, is_share, metric, table, tag
+from deeplab.report import importance, responses
+from deeplab.report.text import Html, duration, metric, table, tag
 
 _SHOWN = 24  # settings in the table
-_CELLS = 12  # values of an argument in a heat map
 
 Entry = dict[str, Any]
 """A setting: `setting` (by argument), `values` (of its seeds, of the monitored metric at their last evaluation), `mean`
@@ -39,7 +37,7 @@ class Axis(NamedTuple):
 
 
 def summarize(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], monitor: str) -> dict[str, Any]:
-    """What the runs say, JSON: `metric`, `smaller` (is better), `settings` (best first), `axes`, `importance`, `ways`."""
+    """What the runs say: `metric`, `smaller` (is better), `settings`, best first, `axes`, `importance`, `ways`."""
     smaller, name = monitor.startswith("-"), monitor.removeprefix("-")
     by_setting: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -101,7 +99,7 @@ def _importance(entries: Sequence[Entry], axes: Mapping[str, Axis]) -> dict[str,
         "settings": len(sound),
         "explained": found.explained,
         "main": {k: [float(share.mean()), float(share.std())] for k, share in zip(names, found.main.T, strict=True)},
-        "pairs": {f"{names[i]} × {names[j]}": [float(s.mean()), float(s.std())] for (i, j), s in found.pairs.items()},
+        "pairs": {f"{names[i]} and {names[j]}": [float(s.mean()), float(s.std())] for (i, j), s in found.pairs.items()},
         "curves": {
             k: [[axis.at(float(u)) for u in importance.POSITIONS], curve.tolist()]
             for (k, axis), curve in zip(axes.items(), found.curves, strict=True)
@@ -149,7 +147,7 @@ def sections(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> l
         _table(summary),
     ]  # fmt: skip
     if summary["axes"]:
-        parts += [tag("h2", "What each argument does"), _footing(summary), *_responses(summary), *_heat(summary)]
+        parts += [tag("h2", "What each argument does"), *responses.sections(summary)]
     return [*parts, *_matters(summary), *_made(summary, rows)]
 
 
@@ -171,87 +169,6 @@ def _spread(name: str, mean: float, sd: float | None) -> str:
     return metric(name, mean) + ("" if sd is None else f" ± {metric(name, sd)}")
 
 
-def _footing(summary: Mapping[str, Any]) -> Html:
-    stopped = any(entry["stopped"] for entry in summary["settings"])
-    where = "at the first rung, the last place where all were compared" if stopped else "at the last step"
-    return tag(
-        "p", f"A point is a setting, a mean over its seeds, {where}; a cross is one that diverged.", class_="muted"
-    )
-
-
-def _responses(summary: Mapping[str, Any]) -> list[Html]:
-    """A figure for each argument of numbers; a table for the others."""
-    name, drawn, tables = summary["metric"], [], []
-    for i, (argument, axis) in enumerate(summary["axes"].items()):
-        numbers = all(isinstance(e["setting"][argument], (int, float)) and not isinstance(e["setting"][argument], bool)
-                      for e in summary["settings"])  # fmt: skip
-        if not numbers:
-            tables.append(_categories(summary, argument))
-            continue
-        entries = sorted(summary["settings"], key=lambda e: e["setting"][argument])  # noqa: B023 (called at once)
-        x = np.array([e["setting"][argument] for e in entries], float)
-        y = np.array([math.nan if e["diverged"] else e["compared"] for e in entries])
-        colour = figures.SERIES[i % len(figures.SERIES)]
-        lines = [figures.Line("", x, y, colour, points=True), *_mean_line(summary, argument, entries, x, y, colour)]
-        svg = figures.curves(lines, share=is_share(name), span="all", x_label=argument, counts=False,
-                             log_x=bool(x.min() > 0 and (axis["log"] or x.max() >= 10 * x.min())))  # fmt: skip
-        caption = tag("figcaption", tag("b", argument), f"{name}")
-        drawn.append(tag("figure", caption, figures.inline(svg, f"{name} over {argument}", f"axis-{i}")))
-    return [tag("div", *drawn, class_="grid")] * bool(drawn) + tables
-
-
-def _mean_line(
-    summary: Mapping[str, Any], argument: str, entries: Sequence[Entry], x: np.ndarray, y: np.ndarray, colour: str
-) -> list[figures.Line]:
-    """The mean over all other arguments: of a grid its own, of draws the forest's; over seeds alone with their spread."""
-    found = summary["importance"]
-    if not summary["axes"][argument]["values"]:
-        if found is None:
-            return []
-        at, curve = map(np.array, found["curves"][argument])
-        return [figures.Line("mean", at, curve, colour)]
-    places = np.unique(x)
-    sound = np.isfinite(y)
-    means = np.array([y[(x == place) & sound].mean() if np.any((x == place) & sound) else math.nan for place in places])
-    band = None
-    if len(summary["axes"]) == 1 and all(entry["sd"] is not None for entry in entries) and len(places) == len(entries):
-        spread = np.array([entry["sd"] for entry in entries])[np.isfinite(means)]
-        band = (means[np.isfinite(means)] - spread, means[np.isfinite(means)] + spread)
-    return [figures.Line("mean", places[np.isfinite(means)], means[np.isfinite(means)], colour, band=band)]
-
-
-def _categories(summary: Mapping[str, Any], argument: str) -> Html:
-    name, groups = summary["metric"], {}
-    for entry in summary["settings"]:
-        groups.setdefault(entry["setting"][argument], []).append(entry["compared"])
-    lines = []
-    for value, found in groups.items():
-        sound = [x for x in found if math.isfinite(x)]
-        best = (min if summary["smaller"] else max)(sound, default=math.nan)
-        lines.append(
-            [value, metric(name, float(np.mean(sound)) if sound else math.nan), metric(name, best), len(found)]
-        )
-    return Html(tag("h3", argument) + table([argument, f"mean {name}", "best", "settings"], lines, class_="numbers"))
-
-
-def _heat(summary: Mapping[str, Any]) -> list[Html]:
-    """A map of two arguments of a grid."""
-    axes, name = summary["axes"], summary["metric"]
-    if len(axes) != 2 or any(not 2 <= len(axis["values"]) <= _CELLS for axis in axes.values()):
-        return []
-    (first, rows), (second, columns) = ((k, axis["values"]) for k, axis in axes.items())
-    cells = {(e["setting"][first], e["setting"][second]): e["compared"] for e in summary["settings"]}
-    values = np.array([[cells.get((r, c), math.nan) for c in columns] for r in rows])
-    if not np.any(np.isfinite(values)) or np.ptp(values[np.isfinite(values)]) == 0:
-        return []
-    low, high = np.nanmin(values), np.nanmax(values)
-    if summary["smaller"]:
-        low, high = high, low
-    grid = heat([f"{first} {r}" for r in rows], columns, values, lambda i, j: metric(name, values[i, j]),
-                low=float(low), high=float(high))  # fmt: skip
-    return [tag("h3", f"{first} and {second}"), grid]
-
-
 def _matters(summary: Mapping[str, Any]) -> list[Html]:
     found, axes = summary["importance"], summary["axes"]
     if len(axes) < 2:
@@ -265,9 +182,9 @@ def _matters(summary: Mapping[str, Any]) -> list[Html]:
     shares = sorted(itertools.chain(found["main"].items(), found["pairs"].items()), key=lambda item: -item[1][0])
     lines = [[k, f"{100 * mean:.1f} ± {100 * sd:.1f} %"] for k, (mean, sd) in shares[:_SHOWN]]
     note = (
-        f"Shares of the variance of the {summary['metric']} over the space that was swept (functional ANOVA of a random "
-        f"forest, ± over its trees), from {found['settings']} settings; of settings it has not seen the forest predicts "
-        f"{100 * found['explained']:.0f} % of the variance, and with little of that the shares mean little."
+        f"Shares of the variance of the {summary['metric']} over the space that was swept (functional ANOVA of a "
+        f"random forest, ± over its trees), from {found['settings']} settings; of settings that a tree has not seen "
+        f"the forest predicts {100 * found['explained']:.0f} % of the variance: of little, shares mean little."
     )
     return [title, table(["argument", "share"], lines, class_="numbers"), tag("p", note, class_="muted")]
 

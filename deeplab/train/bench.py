@@ -20,9 +20,9 @@ from deeplab.train.ways import Way
 
 Row = dict[str, Any]
 """What is kept of one run, JSON: `arguments`, `seed`, `num_train` examples, `num_params`, `steps` taken, `curve` (a
-list over the evaluations: `step`, `train`, `evaluation`), `diverged`, `rungs` (its scores where settings were compared),
-`stopped` there, `way`, `seconds` (a chunk's are divided among its members), `compiled` (seconds of each compilation that
-it was the first to need), and what a probe measured: `first`, `last` and `best`."""
+list over the evaluations: `step`, `train`, `evaluation`), `diverged`, `rungs` (its scores where it was compared),
+`stopped` there, `way`, `seconds` (a chunk's are divided among its members), `compiled` (seconds of each compilation
+that it was the first to need), and what a probe measured: `first`, `last` and `best`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,8 @@ order, evaluated at the same steps, and the same numbers but for rounding. Membe
 and seed are other programs; `groups` tells them apart. A member that diverges stays what it was before that step, and
 the others go on.
 
-How many members share a program is a `Way`; a group with more of them is cut into `chunks`, which share its compilation.
+How many members share a program is a `Way`; a group with more of them is cut into `chunks`, which share its
+compilation.
 """
 
 from __future__ import annotations

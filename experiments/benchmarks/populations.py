@@ -47,18 +47,16 @@ def compare(name: str, arguments: list[str], solo: int) -> None:
     rates = parse(RATES, float).values
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        alone = np.array([
-            process(folder, "alone", "train", *arguments, "--learning-rate", str(rate), "--run-dir", str(folder / str(rate)))
-            for rate in rates[:solo]
-        ])  # fmt: skip
-        runs = alone[0] + (len(rates) - 1) * alone[1:].mean(axis=0)
+        runs = [["--learning-rate", str(rate), "--run-dir", str(folder / str(rate))] for rate in rates[:solo]]
+        alone = np.array([process(folder, "alone", "train", *arguments, *run) for run in runs])
+        total = alone[0] + (len(rates) - 1) * alone[1:].mean(axis=0)
         sweep = process(
             folder, "sweep", "sweep", *arguments, "--learning-rate", RATES, "--run-dir", str(folder / "sweep")
         )
-    ratios = runs / sweep
+    ratios = total / sweep
     print(
-        f"{name:<12} {len(rates)} runs {runs[0]:6.1f} s (CPU {runs[1]:6.1f}; {solo} were made)   sweep {sweep[0]:6.1f} s "
-        f"(CPU {sweep[1]:6.1f})   ratio {ratios[0]:.1f} (CPU {ratios[1]:.1f})",
+        f"{name:<12} {len(rates)} runs {total[0]:6.1f} s (CPU {total[1]:6.1f}; {solo} were made)   "
+        f"sweep {sweep[0]:6.1f} s (CPU {sweep[1]:6.1f})   ratio {ratios[0]:.1f} (CPU {ratios[1]:.1f})",
         flush=True,
     )
 

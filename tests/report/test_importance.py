@@ -38,8 +38,8 @@ def test_a_forest_finds_what_matters_in_draws():
 def row(rate, width, seed, accuracy, **more):
     end = {"accuracy": accuracy, "loss": None if accuracy is None else 1 - accuracy}
     kept = {"arguments": {"rate": rate, "width": width, "epochs": 3}, "seed": seed, "curve": [{"evaluation": end}],
-            "steps": 20, "diverged": accuracy is None, "stopped": False, "rungs": [], "way": "one after another (asked for)",
-            "seconds": 2.0, "compiled": []}  # fmt: skip
+            "steps": 20, "diverged": accuracy is None, "stopped": False, "rungs": [],
+            "way": "one after another (asked for)", "seconds": 2.0, "compiled": []}  # fmt: skip
     return kept | more
 
 
