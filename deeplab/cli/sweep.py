@@ -70,15 +70,14 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
         console.print(f"{call.name} sweep: {held.directory}", highlight=False, soft_wrap=True)
         rows, trained = _search(call, held, axes, fixed, setup, monitor, console)
         held.update({"num_steps": len(rows)})
-        views = {k: page.Axis(tuple(a.values), a.log, a.position, a.at) for k, a in axes.items()}
+        views = {k: page.Axis(a.values, a.log, a.position, a.at) for k, a in axes.items()}
         summary = page.summarize(rows, views, monitor)
-        best = summary["settings"][0] if summary["settings"] else None
-        command = best and _train_command(call, fixed | best["setting"])
+        best = summary["settings"][0]
+        command = _train_command(call, fixed | best["setting"])
         summary |= {"command": command, "split": call.build(**rows[0]["arguments"]).data.eval_split}
         result = publish(held, "sweep", rows, summary, page.sections(summary, rows), console)
-    if best:
-        console.print(f"best: {page.told(best, summary['metric'])}\n  {command}", highlight=False, soft_wrap=True)
-    found = best and {"setting": best["setting"], "score": best["mean"], "command": command}
+    console.print(f"best: {page.told(best, summary['metric'])}\n  {command}", highlight=False, soft_wrap=True)
+    found = {"setting": best["setting"], "score": best["mean"], "command": command}
     return result | {"trained": trained, "best": found}
 
 
