@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deeplab.train.loop import fit, on_dispatch, on_log, on_state
     from deeplab.train.state import State, init
     from deeplab.train.step import make_eval, make_predict, make_step
+    from deeplab.train.sweep import sweep
 
 _MODULES = ("data", "models", "nn", "optim", "precision", "report", "robust", "scale", "tasks", "train")
 _HOMES = {
@@ -46,6 +47,7 @@ _HOMES = {
     "on_log": "train.loop",
     "on_state": "train.loop",
     "predict": "train.evaluate",
+    "sweep": "train.sweep",
 }
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "report",
     "robust",
     "scale",
+    "sweep",
     "tasks",
     "train",
 ]

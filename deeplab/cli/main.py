@@ -13,7 +13,7 @@ import jax
 from rich.console import Console
 from rich.markup import escape
 
-from deeplab.cli import arguments, evaluate, index, page, plan, predict, summary, train, verify
+from deeplab.cli import arguments, evaluate, index, page, plan, predict, summary, sweep, train, verify
 from deeplab.cli.arguments import Verb
 from deeplab.data.prepared import cache_dir
 from deeplab.errors import UserError
@@ -23,6 +23,7 @@ VERBS: Mapping[str, Verb] = {
     "train": Verb(train.TrainFlags, train.run),
     "eval": Verb(evaluate.EvalFlags, evaluate.run),
     "predict": Verb(predict.PredictFlags, predict.run),
+    "sweep": Verb(sweep.SweepFlags, sweep.run, many=True),
     "verify": Verb(verify.VerifyFlags, verify.run),
     "plan": Verb(plan.PlanFlags, plan.run),
     "summary": Verb(arguments.CommonFlags, summary.run),

@@ -23,7 +23,7 @@ MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
 
 # Beside a convolution XLA's CPU compiler leaves products, sums and elementwise chains slow: given to its YNNPACK
 # fusions, the step of a small ResNet takes 158 instead of 189 ms of CPU time. A GPT's step gains nothing.
-_CPU_CONVOLUTION_OPTIONS = {
+CPU_CONVOLUTION_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(f"LIBRARY_FUSION_TYPE_{x}" for x in ("DOT", "ELTWISE", "REDUCE"))
 }
 
@@ -94,7 +94,7 @@ def compile_program(
     with jax.set_mesh(feed.mesh):
         lowered = jitted.lower(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
     metrics, _ = lowered.out_info[1]
-    compiled = _compile(lowered, _CPU_CONVOLUTION_OPTIONS if no_loop else {})
+    compiled = compile_lowered(lowered, CPU_CONVOLUTION_OPTIONS if no_loop else {})
     cost = compiled.cost_analysis() or {}
     return Program(max_steps, cost.get("flops"), metrics, compiled, feed, item)
 
@@ -117,7 +117,7 @@ def _from_host(run: Callable, shardings: State) -> Callable:
     return from_host
 
 
-def _compile(lowered: Any, options: dict[str, str]) -> Any:
+def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:
     """Compiles, without the options where this XLA does not know them: they are its experiments."""
     try:
         return lowered.compile(compiler_options=options)

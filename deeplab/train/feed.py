@@ -74,13 +74,14 @@ class Feed:
 
 def make_feed(data: Data, source: Source, mesh: Mesh) -> Feed:
     """Puts a source on the devices if it fits there; each device of the mesh holds it whole."""
-    if not source.arrays or source.nbytes > _SHARE * _device_memory(mesh):
+    if not source.arrays or source.nbytes > _SHARE * device_memory(mesh):
         return Feed(data, source, mesh, None)
     arrays = {name: np.asarray(a) for name, a in source.arrays.items()}
     return Feed(data, source, mesh, jax.device_put(arrays, NamedSharding(mesh, PartitionSpec())))
 
 
-def _device_memory(mesh: Mesh) -> int:
+def device_memory(mesh: Mesh) -> int:
+    """Bytes of one device of a mesh; of the host's memory its share, where the devices are a CPU's."""
     device = mesh.devices.flat[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
