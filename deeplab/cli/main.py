@@ -13,11 +13,12 @@ import jax
 from rich.console import Console
 from rich.markup import escape
 
-from deeplab.cli import arguments, evaluate, index, page, predict, summary, train, verify
+from deeplab.cli import arguments, evaluate, index, page, predict, summary, supervise, train, verify
 from deeplab.cli.arguments import Verb
 from deeplab.data.prepared import cache_dir
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
+from deeplab.scale import processes
 
 VERBS: Mapping[str, Verb] = {
     "train": Verb(train.TrainFlags, train.run),
@@ -53,10 +54,12 @@ def main(
     def invoke() -> dict[str, Any]:
         call = arguments.parse(experiment, module, known, words)
         console = Console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
+        if supervise.asked(call):
+            return supervise.run(call, console, by_command=argv is None)
         prepare_backend()
         with _memory_explained():
             result = known[call.verb].run(call, console)
-        if call.flags.json:
+        if call.flags.json and processes.is_primary():
             print(arguments.as_json(result), flush=True)
         return result
 

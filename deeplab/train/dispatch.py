@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
@@ -78,7 +79,7 @@ def compile_program(
     ids = experiment.data.train_ids(0, seed)
     slow_in_loops = jax.default_backend() == "cpu" and _holds_convolution(experiment, state, feed, ids[0])
     if feed.resident is None:
-        max_steps, item = 1, experiment.data.fetch(feed.source, ids[0])
+        max_steps, item = 1, feed.read(ids[0])
         placed = feed.put(item)
     else:
         max_steps = steps_per_dispatch or (1 if slow_in_loops else MAX_STEPS)
@@ -87,7 +88,9 @@ def compile_program(
 
     run = _single(step, feed) if max_steps == 1 else _several(step, feed, max_steps)
     shardings = state_shardings(state, experiment.rules, feed.mesh)
-    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, None))
+    # Whole on each device: of several processes every one reads the metrics.
+    rows = NamedSharding(feed.mesh, PartitionSpec())
+    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, rows))
     lowered = jitted.lower(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
     metrics, _ = lowered.out_info[1]
     compiled = _compile(lowered, _CPU_CONVOLUTION_OPTIONS if slow_in_loops else {})
