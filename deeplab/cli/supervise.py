@@ -81,6 +81,7 @@ class _Group:
                     "JAX_COORDINATOR_ADDRESS": address,
                     "JAX_NUM_PROCESSES": str(count),
                     "JAX_PROCESS_ID": str(rank),
+                    "JAX_LOCAL_DEVICE_IDS": str(rank),  # of GPUs; a CPU's devices are each process' own
                 }
             if devices is not None:
                 environment["JAX_NUM_CPU_DEVICES"] = str(devices)

@@ -19,7 +19,7 @@ from deeplab.data.base import Data, Source
 from deeplab.errors import Diverged
 from deeplab.experiment import Experiment
 from deeplab.scale import processes
-from deeplab.train import follower, provenance, record, session, writers
+from deeplab.train import follower, provenance, record, session
 from deeplab.train.checkpoint import Checkpoints
 from deeplab.train.loop import NonFinite, Progress
 from deeplab.train.nonfinite import find_origin
@@ -43,8 +43,8 @@ class TrainFlags(CommonFlags):
       process_id: Which of them this is, from 0; found like the coordinator.
       connect_timeout: Seconds to wait for the other processes.
       watchdog: Seconds after which a loop that has not moved is stuck; 60 with several processes, else never.
-      processes: Start so many processes on this machine.
-      devices_per_process: Virtual CPU devices of each of them.
+      processes: Start so many processes on this machine, each with one of its GPUs, or with CPU devices of its own.
+      devices_per_process: How many CPU devices each of them has.
       restarts: How often a process that died, or was ended for another one's sake, is started again.
     """
 

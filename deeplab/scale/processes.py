@@ -103,7 +103,8 @@ def _devices(cluster: Any) -> tuple[int, ...] | None:
     JAX gives one to each process of SLURM, also to the only one of a machine with eight.
     """
     local = cluster.get_local_process_id() if cluster is not None else None
-    alone = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "").split("(")[0] == "1"
+    neighbours = os.environ.get("SLURM_STEP_TASKS_PER_NODE") or os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") or ""
+    alone = neighbours.split("(")[0] == "1"
     bound = os.environ.get("CUDA_VISIBLE_DEVICES", "").isdigit()  # srun --gpus-per-task=1
     return None if local is None or alone or bound else (local,)
 

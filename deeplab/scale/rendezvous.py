@@ -70,7 +70,9 @@ def _receive(address: str, port: int, count: int, deadline: float, timeout: floa
 
 def _listen(port: int, address: str) -> socket.socket:
     try:
-        server = socket.create_server(("", port), backlog=1024)
+        both = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both else socket.AF_INET
+        server = socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=both)
     except OSError as error:
         raise UserError(
             f"process 0 cannot listen at {address} ({error.strerror}): another program has the port; give another by "

@@ -139,7 +139,9 @@ class Watch:
         """Ends a process whose coordinator is stopped: its watch waits for an answer."""
         while not self._ended.wait(PULSE):
             if time.monotonic() - self._answered > self._silence:
-                text = f"process 0, the coordinator, has not answered for {self._silence:g} s: it is stopped, or far away"
+                text = (
+                    f"process 0, the coordinator, has not answered for {self._silence:g} s: it is stopped, or far away"
+                )
                 self._leave({"text": text, "code": RESTART, "ranks": [0]})
 
     def _beat(self) -> None:
