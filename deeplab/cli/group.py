@@ -27,8 +27,8 @@ PULSE = "DEEPLAB_PULSE"
 """The variable with the file descriptor on which a supervisor hears that its process lives."""
 
 _STALL = 60.0  # seconds of --watchdog, where several processes wait for each other
-_SILENCE = 8.0  # seconds without a sign of life; JAX's own heartbeat, which ends a process nameless, is given longer
-_HEARTBEAT = 1.5 * _SILENCE
+_SILENCE = 8.0  # seconds without a sign of life
+_HEARTBEAT = 2.5 * _SILENCE  # JAX's own ends all without a word of ours, after 0.5 to 1 times this: let ours be first
 _ELSEWHERE = ("run_dir", "data_dir", "json", "coordinator", "process_id", "num_processes", "processes", "restarts")
 
 

@@ -26,7 +26,7 @@ from deeplab.cli.group import PULSE
 from deeplab.errors import UserError
 from deeplab.train.watchdog import RESTART
 
-_GRACE = 20.0  # seconds for the others to end by themselves
+_GRACE = 15.0  # seconds for the others to end by themselves
 _SILENT = 30.0  # seconds without a pulse, after the first, until a process is killed
 _POLL = 0.2
 _FINAL = (0, 2, 3, 4, 130, 143)  # exit codes that another start would not change

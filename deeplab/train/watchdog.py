@@ -166,8 +166,10 @@ class Watch:
         """A loop that does not move is stuck, or waits for one that is behind."""
         if self._stall is None or self._waits():
             return
-        most = _SLOW * self._stall
-        limit = most if self._phase else min(max(self._stall, _LONGER * self._longest), most)
+        # That a process is dead is to be known before the others are taken for stuck.
+        least = max(self._stall, self._silence + 4 * PULSE) if self._client is not None else self._stall
+        most = _SLOW * least
+        limit = most if self._phase else min(max(least, _LONGER * self._longest), most)
         if time.monotonic() - self._moved <= limit:
             return
         where = self._phase or f"training, at dispatch {self._boundaries:,}"

@@ -29,13 +29,18 @@ import deeplab as dl
 
 FAULTS = "DEEPLAB_BENCHMARK_FAULTS"  # the folder where a fault is asked for, by an empty file KIND-RANK
 KINDS = ("kill", "raise", "freeze", "hang")
+_PAUSE = 0.05  # seconds a dispatch, of four steps
 _MODULE = "experiments.benchmarks.process_faults"
 
 
 class Faulty(dl.data.Images):
-    """Images; a process asks for its next examples in vain when a fault was ordered for it."""
+    """Images; a process asks for its next examples in vain when a fault was ordered for it.
+
+    It waits each time, so that no machine is done before all faults.
+    """
 
     def train_ids(self, step: int, seed: int, count: int = 1) -> np.ndarray:
+        time.sleep(_PAUSE)
         for kind in ("raise", "hang"):
             order = Path(os.environ.get(FAULTS, "/nowhere")) / f"{kind}-{os.environ.get('JAX_PROCESS_ID')}"
             if step and order.exists():
@@ -86,7 +91,7 @@ def measure(times: int, kinds: tuple[str, ...], root: Path, num_steps: int, seed
 
 def _start(directory: Path, root: Path, num_steps: int, restarts: int) -> subprocess.Popen:
     command = [sys.executable, "-m", _MODULE, "train", "--processes", "2", "--devices-per-process", "1"]
-    command += ["--restarts", restarts, "--watchdog", 5, "--num-steps", num_steps, "--checkpoint-every", 100]
+    command += ["--restarts", restarts, "--watchdog", 5, "--num-steps", num_steps, "--checkpoint-every", 20]
     command += ["--steps-per-dispatch", 4, "--log-every", 20, "--run-dir", directory]
     with open(root / f"{directory.name}.log", "wb") as log:
         return subprocess.Popen(
@@ -159,10 +164,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=10, help="faults of each kind")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--num-steps", type=int, default=0, help="of the run; 600 for each fault when 0")
+    parser.add_argument("--num-steps", type=int, default=0, help="of the run; 160 for each fault when 0")
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
-    num_steps = flags.num_steps or 600 * (flags.times * len(flags.kinds) + 1)
+    num_steps = flags.num_steps or 160 * (flags.times * len(flags.kinds) + 1)
     with tempfile.TemporaryDirectory(prefix="deeplab-faults-") as root:
         result = measure(flags.times, tuple(flags.kinds), Path(root), num_steps, flags.seed)
     for kind, seconds in result["seconds"].items():

@@ -58,7 +58,7 @@ def test_two_processes_of_four_devices_are_one_of_eight(tmp_path):
 
 def test_killed_raising_and_frozen_processes(tmp_path):
     """Rows 34 to 37, one of each; `python -m experiments.benchmarks.process_faults` is the same at length."""
-    result = process_faults.measure(1, ("kill", "raise", "freeze"), tmp_path, num_steps=1500, seed=1)
+    result = process_faults.measure(1, ("kill", "raise", "freeze"), tmp_path, num_steps=640, seed=1)
     assert all(seconds < 15 for kind in result["seconds"].values() for seconds in kind), result
     assert result["unnamed"] == []
     assert result["differing"] == []

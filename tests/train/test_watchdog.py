@@ -109,7 +109,7 @@ def test_the_dead_are_named(left):
 
 def test_the_one_that_is_behind_is_stuck(left):
     """Row 36."""
-    watches = pair(stall=0.3)
+    watches = pair(stall=1.0, silence=0.8)
     for _ in range(3):
         watches[0].boundary()
         watches[1].boundary()
@@ -119,7 +119,7 @@ def test_the_one_that_is_behind_is_stuck(left):
     verdict = left[0][1]
     assert (verdict["code"], verdict["ranks"]) == (75, [1])
     assert "process 1 (" in verdict["text"]
-    assert "is stuck: behind the others, and nothing has moved for 0.3 s in training" in verdict["text"]
+    assert "is stuck: behind the others, and nothing has moved for 1 s in training" in verdict["text"]
 
 
 def test_what_is_slow_by_nature_is_not_stuck(left):
