@@ -1,4 +1,4 @@
-"""This process as one of several: where it belongs, how it joins, and how it ends without leaving the others to wait."""
+"""This process as one of several: where it belongs, how it joins, and how it ends without keeping the others."""
 
 from __future__ import annotations
 

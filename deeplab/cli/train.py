@@ -11,7 +11,7 @@ import jax
 from rich.console import Console
 
 from deeplab import report, scale
-from deeplab.cli import exhibit, group
+from deeplab.cli import exhibit, group, memory
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.progress import progress
 from deeplab.cli.signals import Stop, stop_on_signal
@@ -71,7 +71,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     Returns:
       run_dir, metrics, seconds, steps, resumed_from, stopped (a signal's exit code, or None), report.
     """
-    with group.joined(call.flags, console) as watch:
+    with group.joined(call.flags, console) as watch, memory.explained():
         group.agree(call)
         return _run(call, console, watch)
 

@@ -110,15 +110,12 @@ class Watch:
             self._thread.join()
 
     def fail(self, text: str, code: int, *, consequence: bool = False) -> dict[str, Any]:
-        """Tells the others why this process ends, and returns the verdict on all: the first reason counts.
+        """Tells the others why this process ends; gives the verdict on all, {"text", "code", "ranks"}: the first one.
 
         Args:
           text: the reason.
           code: the exit code of the others.
           consequence: whether the error may come from another process' end; the verdict on that one is awaited first.
-
-        Returns:
-          {"text", "code", "ranks"}.
         """
         deadline = time.monotonic() + (self._silence + 4 * PULSE if consequence and self._client else 0)
         while time.monotonic() < deadline:  # the watch ends this process when it learns more
@@ -132,7 +129,7 @@ class Watch:
                 self._beat()
         except Exception as error:
             if not self._ended.is_set():
-                gone = f"process 0, the coordinator, is gone ({_first_line(error)})"
+                gone = f"process 0, the coordinator, is gone ({str(error)[:200]})"
                 self._leave({"text": gone, "code": RESTART, "ranks": [0]})
 
     def _doubt(self) -> None:
@@ -154,7 +151,7 @@ class Watch:
             name = f"{socket.gethostname()}, pid {os.getpid()}"
             beat = {"boundaries": self._boundaries, "name": name, "at": time.time()}
             self._client.key_value_set(f"{_BEATS}{self._rank}", json.dumps(beat), allow_overwrite=True)
-            if (verdict := self._verdict()) is not None:
+            if (verdict := self._news("verdict")) is not None:
                 self._leave(verdict)
             self._agree_on_stop()
             self._answered = time.monotonic()
@@ -227,9 +224,6 @@ class Watch:
         beats = self._client.key_value_dir_get(_BEATS)
         return {int(key.rpartition("/")[2]): json.loads(beat) for key, beat in sorted(beats)}
 
-    def _verdict(self) -> dict[str, Any] | None:
-        return self._news("verdict")
-
     def _news(self, name: str) -> Any:
         found = [value for key, value in self._client.key_value_dir_get(_NEWS) if key.endswith(f"/{name}")]
         return json.loads(found[0]) if found else None
@@ -241,11 +235,9 @@ class Watch:
 
     def _condemn(self, text: str, code: int, ranks: list[int]) -> dict[str, Any]:
         verdict = {"text": text, "code": code, "ranks": ranks}
-        if self._client is None:
-            return verdict
-        with contextlib.suppress(Exception):  # the coordinator may be gone
+        with contextlib.suppress(Exception):  # there is no coordinator, or none any more
             self._tell("verdict", verdict)
-            return self._verdict() or verdict
+            return self._news("verdict") or verdict
         return verdict
 
     def _leave(self, verdict: dict[str, Any]) -> None:
@@ -260,7 +252,3 @@ class Watch:
         """The coordinator goes last: the others must have read the news."""
         if self._client is not None and self._rank == 0:
             time.sleep(4 * PULSE)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
