@@ -103,12 +103,15 @@ def _admit(guest: socket.socket, guests: dict[int, tuple[socket.socket, str]], c
 
 def _gone(guest: socket.socket) -> bool:
     """Whether the other end has been closed: a process that was started again comes again."""
+    guest.setblocking(False)  # with a timeout, recv would wait for it
     try:
-        return guest.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b""
+        return guest.recv(1, socket.MSG_PEEK) == b""
     except BlockingIOError:
         return False
     except OSError:
         return True
+    finally:
+        guest.settimeout(2.0)
 
 
 def _report(target: tuple[str, int], count: int, rank: int, deadline: float, timeout: float) -> None:

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
-from deeplab.scale import check_batch
+from deeplab.scale import check_batch, state_shardings
 from deeplab.tasks.base import Metrics
 from deeplab.train.feed import Feed
 from deeplab.train.gradient import slow_in_loops
@@ -88,7 +88,7 @@ def compile_program(
         placed = feed.put(item, axis=1)
 
     run = _single(step, feed) if max_steps == 1 else _several(step, feed, max_steps)
-    shardings = jax.tree.map(lambda x: x.sharding, state)  # as it is placed, so it stays
+    shardings = state_shardings(state, experiment.rules, feed.mesh, offload=experiment.offload)
     if experiment.offload:
         run = _from_host(run, shardings)
     # Whole on each device: of several processes every one reads the metrics.
