@@ -29,7 +29,9 @@ PULSE = "DEEPLAB_PULSE"
 _STALL = 60.0  # seconds of --watchdog, where several processes wait for each other
 _SILENCE = 8.0  # seconds without a sign of life
 _HEARTBEAT = 2.5 * _SILENCE  # JAX's own ends all without a word of ours, after 0.5 to 1 times this: let ours be first
-_ELSEWHERE = ("run_dir", "data_dir", "json", "coordinator", "process_id", "num_processes", "processes", "restarts")
+_OWN = ("run_dir", "data_dir", "json", "wandb", "coordinator", "process_id", "num_processes", "connect_timeout")
+_OWN += ("watchdog", "processes", "devices_per_process", "restarts")
+"""Flags that each process may have for itself, or that only who starts it reads."""
 
 
 @contextlib.contextmanager
@@ -95,7 +97,7 @@ def agree(call: Invocation) -> None:
     """Refuses processes that run other code, other packages or other arguments than process 0, with the difference."""
     if jax.process_count() == 1:
         return
-    flags = {name: str(value) for name, value in vars(call.flags).items() if name not in _ELSEWHERE}
+    flags = {name: str(value) for name, value in vars(call.flags).items() if name not in _OWN}
     facts: dict[str, Any] = {"experiment": call.module}
     facts |= {f"argument {name}": value for name, value in call.arguments.items()}
     facts |= {f"flag --{name.replace('_', '-')}": value for name, value in flags.items()}

@@ -52,14 +52,16 @@ def run(call: Invocation, console: Console, *, by_command: bool) -> dict[str, An
         raise UserError("--processes and --restarts start this command line again, and there is none in a notebook")
     if flags.processes is not None and (flags.processes < 1 or flags.coordinator or flags.process_id is not None):
         raise UserError(f"--processes {flags.processes} starts 1 or more on this machine, and says to each where it is")
+    command, restarts = [sys.executable, *sys.orig_argv[1:]], 0
     with _passing_on_signals() as group:
-        for restart in range(flags.restarts + 1):
-            group.start(flags.processes, flags.devices_per_process)
+        while True:
+            group.start(command, flags.processes, flags.devices_per_process)
             code = group.wait(console)
-            if code in _FINAL or restart == flags.restarts or group.signalled:
-                return {"exit_code": code, "restarts": restart}
-            console.print(f"starting again, {restart + 1} of {flags.restarts} times", highlight=False)
-    raise AssertionError
+            if code in _FINAL or restarts == flags.restarts or group.signalled:
+                return {"exit_code": code, "restarts": restarts}
+            restarts += 1
+            command = [word for word in command if word != "--fresh"]  # to begin anew was meant once
+            console.print(f"starting again, {restarts} of {flags.restarts} times", highlight=False)
 
 
 class _Group:
@@ -70,7 +72,7 @@ class _Group:
         self._pulses: dict[int, float | None] = {}
         self.signalled = False
 
-    def start(self, count: int | None, devices: int | None) -> None:
+    def start(self, command: list[str], count: int | None, devices: int | None) -> None:
         """Starts them: each knows its place by the environment, as on a cluster."""
         address = f"127.0.0.1:{_free_port()}"
         self.close()
@@ -87,7 +89,6 @@ class _Group:
                 environment["JAX_NUM_CPU_DEVICES"] = str(devices)
             mine, theirs = os.pipe()
             self._pulses[mine] = None
-            command = [sys.executable, *sys.orig_argv[1:]]
             self._processes.append(
                 subprocess.Popen(
                     command, env=environment | {PULSE: str(theirs)}, pass_fds=[theirs], start_new_session=True
@@ -98,19 +99,21 @@ class _Group:
     def wait(self, console: Console) -> int:
         """Waits for all of them; the exit code of the first that failed, or 0."""
         first, deadline = 0, float("inf")
-        while alive := [i for i, process in enumerate(self._processes) if process.poll() is None]:
-            self._listen(console, alive)
-            failed = [i for i, process in enumerate(self._processes) if process.poll()]
+        while True:
+            alive = [i for i, process in enumerate(self._processes) if process.poll() is None]
+            failed = [i for i, process in enumerate(self._processes) if process.returncode]
             if failed and not first:
                 first, deadline = self._processes[failed[0]].returncode, time.monotonic() + _GRACE
                 console.print(f"process {failed[0]} {_ending(first)}", highlight=False)
+            if not alive:
+                break
+            self._listen(console, alive)
             if time.monotonic() > deadline:
                 for i in alive:
                     self._kill(console, i, "has not ended with the others")
                 deadline = float("inf")
-        failures = [process.returncode for process in self._processes if process.returncode]
-        final = [code for code in failures if code in _FINAL]  # what one of them says for good is so for all
-        code = (final or [first] if failures else [0])[0]
+        # What one of them says for good is so for all.
+        code = next((p.returncode for p in self._processes if p.returncode and p.returncode in _FINAL), first)
         return 128 - code if code < 0 else code
 
     def send(self, number: int) -> None:

@@ -38,6 +38,8 @@ def report(folder: Path, mine: str, other: str, mesh: str) -> dict:
         "resident batch": fingerprints(fetch(feed.resident, feed.put(ids))),
         "host batch": fingerprints(host.put(host.read(ids))),
         "rows read": len(host.read(ids)["id"]),
+        "evaluation": make_evaluator(exp, test_feed, "test")(state),
+        "predictions": predict(exp, state, test_feed, "test")["prediction"].tolist(),
         "losses": [],
     }
     log = on_log(lambda p: out["losses"].append(p.metrics["loss"].compute()))
@@ -46,8 +48,6 @@ def report(folder: Path, mine: str, other: str, mesh: str) -> dict:
     out["host losses"] = []
     log = on_log(lambda p: out["host losses"].append(p.metrics["loss"].compute()))
     fit(exp, again, host, hooks=[log], log_every=1, num_steps=5)
-    out["evaluation"] = make_evaluator(exp, test_feed, "test")(last.state)
-    out["predictions"] = predict(exp, last.state, test_feed, "test")["prediction"].tolist()
     out["state"] = fingerprints(last.state)
     with Checkpoints(folder / mine) as checkpoints:
         assert checkpoints.latest(last.state) is None

@@ -43,10 +43,8 @@ def test_two_processes_of_four_devices_are_one_of_eight(tmp_path):
     assert [process.returncode for process in both] == [0, 0], said
     two, second = (json.loads((tmp_path / f"{i}.json").read_text()) for i in range(2))
     assert two == second
-    for name in ("initial", "resident batch", "host batch"):
+    for name in ("initial", "resident batch", "host batch", "predictions"):
         assert two[name] == one[name], name
-    # Adam lets parameters drift that have no say in the loss, and one prediction lies on a border.
-    assert np.mean(np.equal(two["predictions"], one["predictions"])) > 0.9
     assert (one["rows read"], two["rows read"]) == (16, 8)
     for name in ("losses", "host losses"):
         np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-5)
