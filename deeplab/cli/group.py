@@ -84,7 +84,7 @@ def _end(error: BaseException, watch: Watch, place: processes.Place) -> NoReturn
     ours = verdict["text"].endswith(text)  # others may have raised the very same
     if ours and not expected:
         traceback.print_exception(error)
-    if place.rank == 0 or not ours:
+    elif place.rank == 0 or not ours:
         said = text if ours and place.rank == 0 else verdict["text"]
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(said)}", highlight=False)
     sys.stdout.flush()

@@ -26,7 +26,8 @@ from deeplab.cli.group import PULSE
 from deeplab.errors import UserError
 from deeplab.train.watchdog import RESTART
 
-_GRACE = 15.0  # seconds for the others to end by themselves
+_GRACE = 15.0  # seconds for the others to notice, and to end by themselves
+_TOLD = 5.0  # the same, where the first was told to end, and so are the others
 _SILENT = 30.0  # seconds without a pulse, after the first, until a process is killed
 _POLL = 0.2
 _FINAL = (0, 2, 3, 4, 130, 143)  # exit codes that another start would not change
@@ -69,6 +70,7 @@ class _Group:
 
     def __init__(self) -> None:
         self._processes: list[subprocess.Popen] = []
+        self._names: list[str] = []
         self._pulses: dict[int, float | None] = {}
         self.signalled = False
 
@@ -76,7 +78,8 @@ class _Group:
         """Starts them: each knows its place by the environment, as on a cluster."""
         address = f"127.0.0.1:{_free_port()}"
         self.close()
-        for rank in range(count or 1):
+        self._names = [f"process {rank}" for rank in range(count)] if count else ["the process of this machine"]
+        for rank in range(len(self._names)):
             environment = dict(os.environ)
             if count is not None:
                 environment |= {
@@ -103,8 +106,9 @@ class _Group:
             alive = [i for i, process in enumerate(self._processes) if process.poll() is None]
             failed = [i for i, process in enumerate(self._processes) if process.returncode]
             if failed and not first:
-                first, deadline = self._processes[failed[0]].returncode, time.monotonic() + _GRACE
-                console.print(f"process {failed[0]} {_ending(first)}", highlight=False)
+                first = self._processes[failed[0]].returncode
+                deadline = time.monotonic() + (_TOLD if first == RESTART else _GRACE)
+                console.print(f"{self._names[failed[0]]} {_ending(first)}", highlight=False)
             if not alive:
                 break
             self._listen(console, alive)
@@ -149,7 +153,7 @@ class _Group:
                 self._kill(console, i, f"has been silent for {_SILENT:g} s")
 
     def _kill(self, console: Console, i: int, why: str) -> None:
-        console.print(f"process {i} {why}: killed", highlight=False)
+        console.print(f"{self._names[i]} {why}: killed", highlight=False)
         self._processes[i].kill()
 
 
