@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
@@ -79,7 +80,7 @@ def compile_program(
     ids = experiment.data.train_ids(0, seed)
     no_loop = _is_slow_in_loops(experiment, state, feed, ids[0])
     if feed.resident is None:
-        max_steps, item = 1, experiment.data.fetch(feed.source, ids[0])
+        max_steps, item = 1, feed.read(ids[0])
         placed = feed.put(item)
     else:
         max_steps = 1 if experiment.offload else steps_per_dispatch or (1 if no_loop else MAX_STEPS)
@@ -90,7 +91,9 @@ def compile_program(
     shardings = state_shardings(state, experiment.rules, feed.mesh, offload=experiment.offload)
     if experiment.offload:
         run = _from_host(run, shardings)
-    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, None))
+    # Whole on each device: of several processes every one reads the metrics.
+    rows = NamedSharding(feed.mesh, PartitionSpec())
+    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, rows))
     with jax.set_mesh(feed.mesh):
         lowered = jitted.lower(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
     metrics, _ = lowered.out_info[1]
