@@ -151,12 +151,16 @@ class BPE:
             raise UserError(f"not a tokenizer's JSON: {error}") from error
 
     def encode(self, text: str | bytes) -> np.ndarray:
-        lines = _text(text).splitlines(keepends=True)
-        tokens = [np.zeros(0, _smallest(self.size))]
+        lines = self.encode_lines(_text(text).splitlines(keepends=True))
+        return np.concatenate([np.zeros(0, _smallest(self.size)), *lines])
+
+    def encode_lines(self, lines: Sequence[str]) -> list[np.ndarray]:
+        """The tokens of each line by itself, [N] each."""
+        tokens: list[np.ndarray] = []
         for start in range(0, len(lines), _LINES):
             encodings = self._tokenizer.encode_batch(lines[start : start + _LINES])
-            tokens += [np.array(encoding.ids, tokens[0].dtype) for encoding in encodings]
-        return np.concatenate(tokens)
+            tokens += [np.array(encoding.ids, _smallest(self.size)) for encoding in encodings]
+        return tokens
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         return self._tokenizer.decode(np.asarray(tokens).tolist(), skip_special_tokens=False)

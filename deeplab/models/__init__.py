@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         sasrec,
         tcn,
         text_cnn,
+        transformer,
         two_tower,
         unet,
     )
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from deeplab.models.sasrec import SASRec
     from deeplab.models.tcn import TCN
     from deeplab.models.text_cnn import TextCNN
+    from deeplab.models.transformer import Transformer
     from deeplab.models.two_tower import TwoTower
     from deeplab.models.unet import UNet
 
@@ -74,6 +76,7 @@ _HOMES = {
     "SASRec": "sasrec",
     "TCN": "tcn",
     "TextCNN": "text_cnn",
+    "Transformer": "transformer",
     "TwoTower": "two_tower",
     "UNet": "unet",
 }
@@ -99,6 +102,7 @@ __all__ = [
     "ResNet1D",
     "SASRec",
     "TextCNN",
+    "Transformer",
     "TwoTower",
     "UNet",
     "autorec",
@@ -121,6 +125,7 @@ __all__ = [
     "sasrec",
     "tcn",
     "text_cnn",
+    "transformer",
     "two_tower",
     "unet",
 ]

@@ -56,13 +56,17 @@ def make_step(experiment: Experiment) -> Step:
 def bind(experiment: Experiment, params: Any, variables: Any, batch: Batch) -> Apply:
     """The model as a function of its inputs alone: what a `Task` is given."""
 
-    def apply(*inputs: Any, train: bool = False, key: jax.Array | None = None) -> tuple[Any, Any]:
+    def apply(
+        *inputs: Any, train: bool = False, key: jax.Array | None = None, method: str | None = None
+    ) -> tuple[Any, Any]:
         bound = {"params": params, **variables}
         rngs = {} if key is None else {"dropout": key}
         with dropout.by_example(batch["id"]):
             if not train:
-                return experiment.model.apply(bound, *inputs, train=False), variables
-            outputs, updated = experiment.model.apply(bound, *inputs, train=True, rngs=rngs, mutable=list(variables))
+                return experiment.model.apply(bound, *inputs, train=False, method=method), variables
+            outputs, updated = experiment.model.apply(
+                bound, *inputs, train=True, rngs=rngs, mutable=list(variables), method=method
+            )
         return outputs, {**variables, **updated}
 
     return apply
