@@ -8,7 +8,8 @@ Source:  Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the setting: Wu 
          https://aclanthology.org/2021.acl-long.480
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,22 +66,21 @@ def experiment(
         optimizer=dl.optim.averaged(optax.chain(dl.optim.clip(1.0), adam), average_decay),
         rules=transformer.RULES,
         eval_every=2 * data.steps_per_epoch,
-        show=show,
+        show=functools.partial(show, captions.text),
     )
 
 
-def show(batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def show(
+    text: Callable[[np.ndarray], str], batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
     """Each translation beside its reference, and where its tokens look in the source."""
     made = []
-    for i, row in enumerate(batch["source_text"]):
-        written = (predictions["prediction"][i] > 0).sum()
-        seen = predictions["attention"][i][:written, : batch["source_length"][i]].astype(np.float32)
-        picture = cards.picture(1 - np.kron(seen / max(seen.max(), 1e-6), np.ones((8, 8))), "attention")
-        texts = (
-            cards.text(predictions["text"][i], "translation:"),
-            cards.text(unpadded(batch["target_text"][i]), "reference:"),
-        )
-        made.append(cards.card(unpadded(row), *texts, picture))
+    for i, tokens in enumerate(predictions["prediction"]):
+        seen = predictions["attention"][i][: (tokens > 0).sum(), : batch["source_length"][i]]
+        shades = np.kron(1 - seen.astype(np.float32), np.ones((8, 8)))
+        said = cards.text(text(tokens), "translation:"), cards.text(unpadded(batch["target_text"][i]), "reference:")
+        picture = cards.picture(shades, "a row for each token of the translation, a column for each of the source")
+        made.append(cards.card(unpadded(batch["source_text"][i]), *said, picture))
     return made
 
 
