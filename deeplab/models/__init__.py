@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         factorisation,
         gpt,
         keyword_cnn,
+        linknet,
         lstm_forecaster,
         mlp,
         neumf,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from deeplab.models.factorisation import Factorisation
     from deeplab.models.gpt import GPT
     from deeplab.models.keyword_cnn import KeywordCNN
+    from deeplab.models.linknet import LinkNet
     from deeplab.models.lstm_forecaster import LSTMForecaster
     from deeplab.models.mlp import MLP
     from deeplab.models.neumf import NeuMF
@@ -67,6 +69,7 @@ _HOMES = {
     "Factorisation": "factorisation",
     "GPT": "gpt",
     "KeywordCNN": "keyword_cnn",
+    "LinkNet": "linknet",
     "LSTMForecaster": "lstm_forecaster",
     "MLP": "mlp",
     "NeuMF": "neumf",
@@ -96,6 +99,7 @@ __all__ = [
     "Factorisation",
     "KeywordCNN",
     "LSTMForecaster",
+    "LinkNet",
     "NeuMF",
     "PatchTST",
     "ResNet",
@@ -116,6 +120,7 @@ __all__ = [
     "factorisation",
     "gpt",
     "keyword_cnn",
+    "linknet",
     "lstm_forecaster",
     "mlp",
     "neumf",

@@ -68,7 +68,7 @@ class DecoderBlock(nn.Module):
         self,
         x: Float[Array, "B T D"],
         memory: KeyValue,
-        masks: tuple[Bool[Array, "..."], Bool[Array, "..."]],
+        masks: tuple[Bool[Array, "#B 1 T T"], Bool[Array, "B 1 #T S"]],
         train: bool = False,
         cache: KeyValue | None = None,
         position: int | jax.Array = 0,
@@ -185,7 +185,7 @@ class Transformer(nn.Module):
         (keys, source_segments), kept = memory, []
         x = self.width**0.5 * self.tokens(token[:, None])
         x = x + jax.lax.dynamic_slice_in_dim(sinusoids(cache[0][0].shape[2], self.width), position, 1)[None]
-        masks = causal_mask(1, cache[0][0].shape[2], position), (source_segments > 0)[:, None, None, :]
+        masks = causal_mask(1, cache[0][0].shape[2], position)[None, None], (source_segments > 0)[:, None, None, :]
         for block, key_value, past in zip(self.decoder, keys, cache, strict=True):
             x, past, _ = block(x, key_value, masks, train, past, position)
             kept.append(past)

@@ -99,7 +99,7 @@ def beam_search(
         jnp.zeros((B, W), bool),
         repeat(cache, W),
     )
-    _, tokens, log_probs, counts, ended, _ = jax.lax.while_loop(going_on, extend, state)
+    _, tokens, log_probs, counts, _, _ = jax.lax.while_loop(going_on, extend, state)
     scores = log_probs / penalty(counts)
     order = jnp.argsort(-scores, axis=1)
     tokens = jnp.take_along_axis(tokens, order[..., None], axis=1)

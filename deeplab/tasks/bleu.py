@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_TOKEN = re.compile(r"\w+(?:[-'’.,]\w+)*|[^\w\s]")
+_TOKEN = re.compile(r"\w+(?:[-'.,]\w+)*|[^\w\s]")
 
 
 def tokenised(text: str) -> str:

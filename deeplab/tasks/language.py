@@ -50,7 +50,9 @@ class LanguageModelling:
     def scores(self, apply: Apply, batch: Batch) -> jax.Array:
         """The log-likelihood of each sequence's counted tokens, [B]."""
         logits, _ = apply(*self.inputs(batch))
-        return -jnp.sum(token_losses(logits, batch["targets"]) * token_weight(batch | {"weight": jnp.ones(len(logits))}), axis=-1)
+        return -jnp.sum(
+            token_losses(logits, batch["targets"]) * token_weight(batch | {"weight": jnp.ones(len(logits))}), axis=-1
+        )
 
 
 def token_losses(
@@ -63,8 +65,8 @@ def token_losses(
 
     Example:
       >>> logits, targets = jnp.array([[[2.0, 0.0]]]), jnp.array([[0]])
-      >>> round(float(token_losses(logits, targets)[0, 0]), 3), round(float(token_losses(logits, targets, 0.5)[0, 0]), 3)
-      (0.127, 0.627)
+      >>> [round(float(token_losses(logits, targets, s)[0, 0]), 3) for s in (0.0, 0.5)]
+      [0.127, 0.627]
 
     Source: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7.
     """

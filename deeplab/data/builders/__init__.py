@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from deeplab.data.builders.base import Archive, File, ImageSet, TextSet
 from deeplab.data.builders.breast_cancer import BREAST_CANCER
+from deeplab.data.builders.camvid import CAMVID
 from deeplab.data.builders.cifar import CIFAR10
 from deeplab.data.builders.digit_strings import DigitStrings
 from deeplab.data.builders.digits import DIGITS
@@ -41,9 +42,9 @@ TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON
 EXAMPLE_SETS: Mapping[str, ExampleSet] = {
     s.name: s
     for s in (
-        BREAST_CANCER, MITBIH_BEATS, MEMBRANE, ETT_H1, MOVIELENS_SEQUENCES, FSDD(), DigitStrings(), Multi30k()
+        BREAST_CANCER, MITBIH_BEATS, CAMVID, MEMBRANE, ETT_H1, MOVIELENS_SEQUENCES, FSDD(), DigitStrings(), Multi30k(),
     )
-}
+}  # fmt: skip
 
 _Set = TypeVar("_Set")
 
