@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.nn.attention import SelfAttention, attend, attention_weights, causal_mask, join_heads, split_heads
+from deeplab.nn.layout import rows
 from deeplab.nn.masking import places, together
 from deeplab.nn.transformer import Block, FeedForward, sinusoids
 
@@ -84,7 +85,7 @@ class DecoderBlock(nn.Module):
           position: of the first place of `x` in the cache.
         """
         shape = x.shape
-        x = x.reshape(-1, self.width)  # B T D -> (B T) D
+        x = rows(x)  # B T D -> (B T) D
         query, key, value = split_heads(self.qkv(self.norm1(x).reshape(shape)), self.num_heads, 3)
         if cache is not None:
             key, value = (
@@ -213,8 +214,8 @@ class Transformer(nn.Module):
         return x, weights
 
     def _logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
-        rows = self.norm(x.reshape(-1, self.width))  # (B T) D, as in the blocks
-        return self.tokens.attend(rows).reshape(*x.shape[:2], self.vocab_size)
+        x_rows = self.norm(rows(x))  # (B T) D, as in the blocks
+        return self.tokens.attend(x_rows).reshape(*x.shape[:2], self.vocab_size)
 
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from deeplab.nn.layout import split_queries
+
 Initializer = jax.nn.initializers.Initializer
 
 
@@ -38,6 +40,7 @@ def attend(
       >>> attend(q, k, v, causal_mask(3, 3)).shape
       (1, 2, 3, 4)
     """
+    query, key, value = split_queries(query, key, value)
     probabilities = attention_weights(query, key, mask).astype(value.dtype)
     if dropout is not None:
         probabilities = dropout(probabilities)
