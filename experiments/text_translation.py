@@ -1,28 +1,27 @@
 """Captions from English into German: Multi30k, its tokens byte pairs of both languages.
 
 Run:     python -m experiments.text_translation            (downloads 1.3 MB, or: --data-dir FOLDER)
+         python -m experiments.text_translation --model lstm --epochs 8
 Test:    python -m experiments.text_translation eval --split test_2016_flickr --run-dir DIR
 Predict: python -m experiments.text_translation predict my-lines.txt --run-dir DIR
 Result:  not measured yet
 Source:  Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the setting: Wu et al. 2021,
-         https://aclanthology.org/2021.acl-long.480
+         https://aclanthology.org/2021.acl-long.480; LSTMs: Luong et al. 2015, https://arxiv.org/abs/1508.04025
 """
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Literal
 
-import numpy as np
 import optax
 
 import deeplab as dl
 from deeplab.data import packing
-from deeplab.models import transformer
+from deeplab.models import attention_rnn, transformer
 from deeplab.report import cards
-from deeplab.tasks.translation import unpadded
 
 
 def experiment(
+    model: Literal["transformer", "lstm"] = "transformer",
     vocab_size: int = 6144,
     epochs: int = 25,
     batch_size: int = 128,
@@ -37,9 +36,10 @@ def experiment(
     """29,000 captions to learn from, 1,014 to validate on, two tests of 1,000.
 
     Args:
+      model: a transformer, or LSTMs with attention.
       vocab_size: tokens of both languages together.
       epochs: passes over the training captions.
-      batch_size: pairs of captions a step; four share a row.
+      batch_size: pairs of captions a step; for a transformer, four share a row.
       learning_rate: peak of the cosine.
       weight_decay: of kernels and embeddings, times the learning rate.
       label_smoothing: probability spread evenly over the vocabulary.
@@ -48,40 +48,28 @@ def experiment(
       beam: translations that a search keeps.
       length_penalty: 0 prefers short translations.
     """
-    captions = dl.data.multi30k(vocab_size=vocab_size)
+    captions, attends = dl.data.multi30k(vocab_size=vocab_size), model == "transformer"
     data = dl.data.Examples(
         captions,
         batch_size,
         epochs=epochs,
         prepare=packing.segments,
-        mix=packing.pack(per_row=4, width=72),
+        mix=packing.pack(per_row=4, width=72) if attends else packing.pack(per_row=1, width=32),
         eval_split="validation",
     )
+    family, size = (transformer, "tiny") if attends else (attention_rnn, "small")
+    network = dl.models.Transformer if attends else dl.models.AttentionRNN
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1)
     adam = optax.adamw(rate, b2=0.98, weight_decay=weight_decay, mask=dl.optim.matrices_only)
     return dl.Experiment(
         data=data,
-        model=dl.models.Transformer(vocab_size, **transformer.VARIANTS["tiny"], dropout=dropout),
+        model=network(vocab_size, **family.VARIANTS[size], dropout=dropout),
         task=dl.tasks.Translation(captions.text, label_smoothing, beam, length_penalty),
         optimizer=dl.optim.averaged(optax.chain(dl.optim.clip(1.0), adam), average_decay),
-        rules=transformer.RULES,
+        rules=family.RULES,
         eval_every=2 * data.steps_per_epoch,
-        show=functools.partial(show, captions.text),
+        show=functools.partial(cards.translations, captions.text),
     )
-
-
-def show(
-    text: Callable[[np.ndarray], str], batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]
-) -> list[dict[str, Any]]:
-    """Each translation beside its reference, and where its tokens look in the source."""
-    made = []
-    for i, tokens in enumerate(predictions["prediction"]):
-        seen = predictions["attention"][i][: (tokens > 0).sum(), : batch["source_length"][i]]
-        shades = np.kron(1 - seen.astype(np.float32), np.ones((8, 8)))
-        said = cards.text(text(tokens), "translation:"), cards.text(unpadded(batch["target_text"][i]), "reference:")
-        picture = cards.picture(shades, "a row for each token of the translation, a column for each of the source")
-        made.append(cards.card(unpadded(batch["source_text"][i]), *said, picture))
-    return made
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deeplab.models import (
+        attention_rnn,
         autorec,
         bilstm,
         cifarnet,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         two_tower,
         unet,
     )
+    from deeplab.models.attention_rnn import AttentionRNN
     from deeplab.models.autorec import AutoRec
     from deeplab.models.bilstm import BiLSTM
     from deeplab.models.cifarnet import CifarNet
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from deeplab.models.unet import UNet
 
 _HOMES = {
+    "AttentionRNN": "attention_rnn",
     "AutoRec": "autorec",
     "BiLSTM": "bilstm",
     "CifarNet": "cifarnet",
@@ -89,6 +92,7 @@ __all__ = [
     "GPT",
     "MLP",
     "TCN",
+    "AttentionRNN",
     "AutoRec",
     "BiLSTM",
     "CifarNet",
@@ -109,6 +113,7 @@ __all__ = [
     "Transformer",
     "TwoTower",
     "UNet",
+    "attention_rnn",
     "autorec",
     "bilstm",
     "cifarnet",

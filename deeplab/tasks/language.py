@@ -18,6 +18,10 @@ class LanguageModelling:
 
     A batch holds `tokens` and `targets` (the tokens one place on), [B, T] int32, and may hold `mask`, [B, T]
     float32: 0 where a target does not count (padding, or what another window has counted).
+
+    Metrics: `loss`, `perplexity` and `accuracy` per token. Tokens differ from one vocabulary to another; where a batch
+    holds `words` and `bytes`, [B, T], how many each target has, there are `perplexity_word` and `perplexity_byte` too:
+    the same nats over all targets, per word and per byte of the text.
     """
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
@@ -34,7 +38,13 @@ class LanguageModelling:
         losses, weight = token_losses(logits, batch["targets"]), token_weight(batch)
         correct = (jnp.argmax(logits, axis=-1) == batch["targets"]).astype(jnp.float32)
         mean = Mean.of(losses, weight)
-        return {"loss": mean, "perplexity": Perplexity(mean.total, mean.count), "accuracy": Mean.of(correct, weight)}
+        per = {
+            f"perplexity_{unit.removesuffix('s')}": Perplexity(mean.total, jnp.sum(weight * batch[unit]))
+            for unit in ("words", "bytes")
+            if unit in batch
+        }
+        perplexity = Perplexity(mean.total, mean.count)
+        return {"loss": mean, "perplexity": perplexity, "accuracy": Mean.of(correct, weight), **per}
 
     def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
         """`prediction` [B, T], `token_loss` [B, T] (0 where masked) and `loss` [B], the mean over counted tokens."""

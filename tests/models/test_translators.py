@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import transformer
+from deeplab.models import attention_rnn, transformer
 
 V = 11
-MODELS = {"transformer": transformer.Transformer(vocab_size=V, **transformer.VARIANTS["test"])}
+MODELS = {
+    "transformer": transformer.Transformer(vocab_size=V, **transformer.VARIANTS["test"]),
+    "attention_rnn": attention_rnn.AttentionRNN(vocab_size=V, num_layers=2, **attention_rnn.VARIANTS["test"]),
+}
 each = pytest.mark.parametrize("name", MODELS)
 
 SOURCE = jnp.array([[3, 4, 5, 6, 2, 0], [7, 8, 2, 0, 0, 0]])

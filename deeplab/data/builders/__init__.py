@@ -21,6 +21,7 @@ from deeplab.data.builders.multi30k import Multi30k
 from deeplab.data.builders.series import ETT_H1
 from deeplab.data.builders.stdlib import PYTHON_STDLIB
 from deeplab.data.builders.tiny_shakespeare import TINY_SHAKESPEARE
+from deeplab.data.builders.wikitext import WikiText2
 from deeplab.errors import UserError, nearest
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST, CIFAR10)}
-TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB)}
+TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB, WikiText2())}
 EXAMPLE_SETS: Mapping[str, ExampleSet] = {
     s.name: s
     for s in (
