@@ -1,5 +1,7 @@
 """Models of translation: decoding with a cache is reading at once; neither padding nor neighbours change a thing."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from deeplab.models import attention_rnn, transformer
 V = 11
 MODELS = {
     "transformer": transformer.Transformer(vocab_size=V, **transformer.VARIANTS["test"]),
-    "attention_rnn": attention_rnn.AttentionRNN(vocab_size=V, num_layers=2, **attention_rnn.VARIANTS["test"]),
+    "attention_rnn": attention_rnn.AttentionRNN(vocab_size=V, **attention_rnn.VARIANTS["test"]),
 }
 each = pytest.mark.parametrize("name", MODELS)
 
@@ -25,17 +27,18 @@ def marked(tokens):
 GIVEN = SOURCE, marked(SOURCE), TARGET, marked(TARGET)
 
 
-def variables(model):
-    made = jax.jit(model.init)(jax.random.key(0), *GIVEN)
+@functools.cache
+def variables(name):
+    made = jax.jit(MODELS[name].init)(jax.random.key(0), *GIVEN)
     return jax.tree.map(lambda p: 3 * p if p.ndim > 1 else p, made)  # far from uniform
 
 
 @each
 def test_decoding_token_by_token_is_reading_at_once(name):
     model = MODELS[name]
-    made = variables(model)
+    made = variables(name)
     expected = jax.jit(model.apply)(made, *GIVEN)
-    memory, cache = model.apply(made, SOURCE, marked(SOURCE), 7, method="start")
+    memory, cache = jax.jit(lambda *source: model.apply(made, *source, 7, method="start"))(SOURCE, marked(SOURCE))
 
     @jax.jit
     def decode(token, position, cache):
@@ -50,7 +53,7 @@ def test_decoding_token_by_token_is_reading_at_once(name):
 @each
 def test_padding_changes_nothing(name):
     model = MODELS[name]
-    made = variables(model)
+    made = variables(name)
     apply = jax.jit(model.apply)
     expected = apply(made, *GIVEN)
     wide = jnp.pad(SOURCE, ((0, 0), (0, 3))), jnp.pad(marked(SOURCE), ((0, 0), (0, 3)))
@@ -64,7 +67,7 @@ def test_padding_changes_nothing(name):
 @each
 def test_attention_is_over_the_source(name):
     model = MODELS[name]
-    seen = jax.jit(lambda *given: model.apply(variables(model), *given, method="attention"))(*GIVEN)
+    seen = jax.jit(lambda *given: model.apply(variables(name), *given, method="attention"))(*GIVEN)
     assert seen.shape == (2, 4, 6)
     np.testing.assert_allclose(seen[0].sum(axis=-1), 1, rtol=1e-5)
     np.testing.assert_allclose(seen[1, :3].sum(axis=-1), 1, rtol=1e-5)
@@ -73,8 +76,7 @@ def test_attention_is_over_the_source(name):
 
 
 def test_pairs_that_share_a_row_are_read_as_if_alone():
-    model = MODELS["transformer"]
-    made = variables(model)
+    model, made = MODELS["transformer"], variables("transformer")
     apply = jax.jit(model.apply)
     apart = apply(made, *GIVEN)
     row = (
