@@ -39,7 +39,7 @@ def test_training_tells_bleu(trained):
 
 
 def test_a_line_is_a_sentence(trained, tmp_path):
-    (tmp_path / "mine.txt").write_text("Two dogs.\nжук\n", encoding="utf-8")
+    (tmp_path / "mine.txt").write_text("Two dogs.\n犬も\n", encoding="utf-8")
     (tmp_path / "empty.txt").write_text("")
     result = dl.main(small, ["predict", str(tmp_path), *trained[0]])
     name = f"{tmp_path / 'mine.txt'}"

@@ -38,11 +38,12 @@ def folder(tmp_path_factory):
 def captions(**changes) -> Multi30k:
     """The set, with the digests of the made-up files."""
     dataset = Multi30k(**({"vocab_size": 290, "length": 16} | changes))
-    files = tuple(
-        dataclasses.replace(file, size=len(contents()[file.name]), sha256=hashlib.sha256(contents()[file.name]).hexdigest())
-        for file in dataset.files
-    )  # fmt: skip
-    return dataclasses.replace(dataset, files=files)
+
+    def described(file):
+        content = contents()[file.name]
+        return dataclasses.replace(file, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+    return dataclasses.replace(dataset, files=tuple(map(described, dataset.files)))
 
 
 def test_both_sides_come_back_as_text(folder, cache):
@@ -71,12 +72,12 @@ def test_the_vocabulary_is_of_the_training_part(folder, cache):
 
 
 def test_a_user_s_lines(folder, cache, tmp_path):
-    (tmp_path / "mine.txt").write_text("Two dogs.\n\n \nжук\n" + "xq " * 20, encoding="utf-8")
+    (tmp_path / "mine.txt").write_text("Two dogs.\n\n \n犬も\n" + "xq " * 20, encoding="utf-8")
     examples = dict(captions().read_file(tmp_path / "mine.txt", folder))
     name = str(tmp_path / "mine.txt")
     assert list(examples) == [f"{name}:1", f"{name}:4 (no known token)", f"{name}:5 (no known token, cut to 15 tokens)"]
     assert captions().text(examples[f"{name}:1"]["source"]) == "two dogs."
-    assert captions().text(examples[f"{name}:4 (no known token)"]["source"]) == "жук"
+    assert captions().text(examples[f"{name}:4 (no known token)"]["source"]) == "犬も"
     assert all(e["source"][e["source_length"] - 1] == END for e in examples.values())
     again = dict(captions().read_file(tmp_path / "mine.txt"))  # the vocabulary is kept: no originals are needed
     np.testing.assert_array_equal(again[f"{name}:1"]["source"], examples[f"{name}:1"]["source"])

@@ -27,11 +27,11 @@ def pairs(lengths, weight=None):
 
 def sides(packed, row):
     """The pairs of a row: by segment, the tokens on either side."""
-    return {
-        int(k): [np.asarray(packed[n])[row][np.asarray(packed[f"{n}_segment"])[row] == k].tolist() for n in ("source", "target")]
-        for k in np.unique(packed["source_segment"][row])
-        if k
-    }  # fmt: skip
+    made: dict[int, list] = {}
+    for k in np.unique(packed["source_segment"][row][packed["source_segment"][row] > 0]).tolist():
+        of = ((packed[name][row], packed[f"{name}_segment"][row]) for name in ("source", "target"))
+        made[k] = [np.asarray(tokens)[np.asarray(segment) == k].tolist() for tokens, segment in of]
+    return made
 
 
 @settings(max_examples=25, deadline=None)
