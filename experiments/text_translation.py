@@ -15,7 +15,7 @@ from typing import Literal
 import optax
 
 import deeplab as dl
-from deeplab.data import packing
+from deeplab.data import pairs
 from deeplab.models import attention_rnn, transformer
 from deeplab.report import cards
 
@@ -53,8 +53,8 @@ def experiment(
         captions,
         batch_size,
         epochs=epochs,
-        prepare=packing.segments,
-        mix=packing.pack(per_row=4, width=72) if attends else packing.pack(per_row=1, width=32),
+        prepare=pairs.segments,
+        mix=pairs.pack(per_row=4, width=72) if attends else pairs.pack(per_row=1, width=32),
         eval_split="validation",
     )
     family, size = (transformer, "tiny") if attends else (attention_rnn, "small")

@@ -108,7 +108,7 @@ class Transformer(nn.Module):
 
     An encoder and a decoder of `num_layers` blocks each. One table E [V, D] of N(0, 1 / D) serves both sides and the
     output: x = sqrt(D) E[token] + sinusoids(place), logits = norm(x) E^T. Sequences that share a row, as
-    `deeplab.data.packing` puts them, do not see one another, and padding changes nothing.
+    `deeplab.data.pairs` puts them, do not see one another, and padding changes nothing.
 
     Besides `__call__` there are its parts, of which decoding is made: `start` and `decode`; and `attention`.
 

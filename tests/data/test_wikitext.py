@@ -50,7 +50,7 @@ def test_parts_are_what_they_say(learn_from, train, folder):
 
 def test_without_the_archive_the_error_names_it(folder):
     (folder / "wikitext-2-v1.zip").unlink()
-    with pytest.raises(UserError, match="has no wikitext-2-v1.zip"):
+    with pytest.raises(UserError, match=r"has no wikitext-2-v1\.zip"):
         text_of("train").open("train", folder)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeplab.data.packing import pack, segments
+from deeplab.data.pairs import pack, segments
 from deeplab.errors import UserError
 
 L = 6
