@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deeplab.models import (
+        attention_rnn,
         autorec,
         bilstm,
         cifarnet,
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
         sasrec,
         tcn,
         text_cnn,
+        transformer,
         two_tower,
         unet,
     )
+    from deeplab.models.attention_rnn import AttentionRNN
     from deeplab.models.autorec import AutoRec
     from deeplab.models.bilstm import BiLSTM
     from deeplab.models.cifarnet import CifarNet
@@ -52,10 +55,12 @@ if TYPE_CHECKING:
     from deeplab.models.sasrec import SASRec
     from deeplab.models.tcn import TCN
     from deeplab.models.text_cnn import TextCNN
+    from deeplab.models.transformer import Transformer
     from deeplab.models.two_tower import TwoTower
     from deeplab.models.unet import UNet
 
 _HOMES = {
+    "AttentionRNN": "attention_rnn",
     "AutoRec": "autorec",
     "BiLSTM": "bilstm",
     "CifarNet": "cifarnet",
@@ -77,6 +82,7 @@ _HOMES = {
     "SASRec": "sasrec",
     "TCN": "tcn",
     "TextCNN": "text_cnn",
+    "Transformer": "transformer",
     "TwoTower": "two_tower",
     "UNet": "unet",
 }
@@ -86,6 +92,7 @@ __all__ = [
     "GPT",
     "MLP",
     "TCN",
+    "AttentionRNN",
     "AutoRec",
     "BiLSTM",
     "CifarNet",
@@ -103,8 +110,10 @@ __all__ = [
     "ResNet",
     "SASRec",
     "TextCNN",
+    "Transformer",
     "TwoTower",
     "UNet",
+    "attention_rnn",
     "autorec",
     "bilstm",
     "cifarnet",
@@ -126,6 +135,7 @@ __all__ = [
     "sasrec",
     "tcn",
     "text_cnn",
+    "transformer",
     "two_tower",
     "unet",
 ]
