@@ -90,7 +90,7 @@ class PatchTST(nn.Module):
     Example:
       >>> import jax
       >>> model = PatchTST(horizon=6, **VARIANTS["test"])
-      >>> variables = model.init(jax.random.key(0), jnp.ones((2, 24, 3)))
+      >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((2, 24, 3)))
       >>> model.apply(variables, jnp.ones((2, 24, 3))).shape
       (2, 6, 3, 1)
     """

@@ -109,8 +109,8 @@ def gated(gate: Function) -> Function:
     """a gate(b), of the halves a and b of the last axis: [..., 2 C] -> [..., C].
 
     Example:
-      >>> gated(jax.nn.relu)(jnp.array([2.0, 3.0, 5.0, -1.0])).tolist()
-      [10.0, -0.0]
+      >>> gated(jnp.square)(jnp.array([2.0, 3.0, 5.0, -1.0])).tolist()
+      [50.0, 3.0]
     """
 
     def function(x: Float[Array, "... 2*C"]) -> Float[Array, "... C"]:
