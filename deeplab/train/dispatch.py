@@ -88,8 +88,6 @@ def compile_program(
 
     run = _single(step, feed) if max_steps == 1 else _several(step, feed, max_steps)
     shardings = state_shardings(state, experiment.rules, feed.mesh, offload=experiment.offload)
-    if experiment.offload:
-        run = _from_host(run, shardings)
     jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, None))
     with jax.set_mesh(feed.mesh):
         lowered = jitted.lower(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
@@ -105,16 +103,6 @@ def _is_slow_in_loops(experiment: Experiment, state: State, feed: Feed, ids: np.
 
     item = ids if feed.resident is not None else experiment.data.fetch(feed.source, ids)
     return slow_in_loops(step, state, feed.resident, item)
-
-
-def _from_host(run: Callable, shardings: State) -> Callable:
-    """`run` on a state of which a part waits in the host's memory, where the program's output goes again."""
-    near = jax.tree.map(lambda s: s.with_memory_kind("device"), shardings)
-
-    def from_host(state: State, *rest: Any) -> Any:
-        return run(jax.device_put(state, near), *rest)
-
-    return from_host
 
 
 def _compile(lowered: Any, options: dict[str, str]) -> Any:
