@@ -89,8 +89,6 @@ def compile_program(
 
     run = _single(step, feed) if max_steps == 1 else _several(step, feed, max_steps)
     shardings = state_shardings(state, experiment.rules, feed.mesh, offload=experiment.offload)
-    if experiment.offload:
-        run = _from_host(run, shardings)
     # Whole on each device: of several processes every one reads the metrics.
     rows = NamedSharding(feed.mesh, PartitionSpec())
     jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, rows))
@@ -108,16 +106,6 @@ def _is_slow_in_loops(experiment: Experiment, state: State, feed: Feed, ids: np.
 
     item = ids if feed.resident is not None else experiment.data.fetch(feed.source, ids)
     return slow_in_loops(step, state, feed.resident, item)
-
-
-def _from_host(run: Callable, shardings: State) -> Callable:
-    """`run` on a state of which a part waits in the host's memory, where the program's output goes again."""
-    near = jax.tree.map(lambda s: s.with_memory_kind("device"), shardings)
-
-    def from_host(state: State, *rest: Any) -> Any:
-        return run(jax.device_put(state, near), *rest)
-
-    return from_host
 
 
 def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:

@@ -13,6 +13,7 @@ import optax
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.precision import Scaled, cast, rescaled
+from deeplab.scale import near
 from deeplab.scale.activations import with_examples
 from deeplab.tasks.base import Mean, Metrics
 from deeplab.train.bind import bind
@@ -42,6 +43,7 @@ def make_step(experiment: Experiment) -> Step:
     """
 
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
+        state = near(state)
         augment_key, task_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         batch = experiment.data.transform(batch, augment_key)
         batch = with_examples(batch, len(batch["weight"]))
@@ -111,6 +113,7 @@ def guard(step: Step) -> Callable[[State, Batch, Any], tuple[State, Metrics, jax
     """
 
     def guarded(state: State, batch: Batch, allowed: Any) -> tuple[State, Metrics, jax.Array]:
+        state = near(state)
         new, metrics = step(state, batch)
         finite = _is_finite(metrics)
         return choose(finite & allowed, new, state), metrics, finite
