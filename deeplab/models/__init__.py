@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deeplab.models import (
+        attention_rnn,
         autorec,
         bilstm,
         cifarnet,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         gpt,
         keyword_cnn,
         linknet,
+        llama,
         lstm_forecaster,
         mlp,
         neumf,
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
         sasrec,
         tcn,
         text_cnn,
+        transformer,
         two_tower,
         unet,
     )
+    from deeplab.models.attention_rnn import AttentionRNN
     from deeplab.models.autorec import AutoRec
     from deeplab.models.bilstm import BiLSTM
     from deeplab.models.cifarnet import CifarNet
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from deeplab.models.gpt import GPT
     from deeplab.models.keyword_cnn import KeywordCNN
     from deeplab.models.linknet import LinkNet
+    from deeplab.models.llama import Llama
     from deeplab.models.lstm_forecaster import LSTMForecaster
     from deeplab.models.mlp import MLP
     from deeplab.models.neumf import NeuMF
@@ -50,10 +55,12 @@ if TYPE_CHECKING:
     from deeplab.models.sasrec import SASRec
     from deeplab.models.tcn import TCN
     from deeplab.models.text_cnn import TextCNN
+    from deeplab.models.transformer import Transformer
     from deeplab.models.two_tower import TwoTower
     from deeplab.models.unet import UNet
 
 _HOMES = {
+    "AttentionRNN": "attention_rnn",
     "AutoRec": "autorec",
     "BiLSTM": "bilstm",
     "CifarNet": "cifarnet",
@@ -66,6 +73,7 @@ _HOMES = {
     "GPT": "gpt",
     "KeywordCNN": "keyword_cnn",
     "LinkNet": "linknet",
+    "Llama": "llama",
     "LSTMForecaster": "lstm_forecaster",
     "MLP": "mlp",
     "NeuMF": "neumf",
@@ -74,6 +82,7 @@ _HOMES = {
     "SASRec": "sasrec",
     "TCN": "tcn",
     "TextCNN": "text_cnn",
+    "Transformer": "transformer",
     "TwoTower": "two_tower",
     "UNet": "unet",
 }
@@ -83,6 +92,7 @@ __all__ = [
     "GPT",
     "MLP",
     "TCN",
+    "AttentionRNN",
     "AutoRec",
     "BiLSTM",
     "CifarNet",
@@ -94,13 +104,16 @@ __all__ = [
     "KeywordCNN",
     "LSTMForecaster",
     "LinkNet",
+    "Llama",
     "NeuMF",
     "PatchTST",
     "ResNet",
     "SASRec",
     "TextCNN",
+    "Transformer",
     "TwoTower",
     "UNet",
+    "attention_rnn",
     "autorec",
     "bilstm",
     "cifarnet",
@@ -113,6 +126,7 @@ __all__ = [
     "gpt",
     "keyword_cnn",
     "linknet",
+    "llama",
     "lstm_forecaster",
     "mlp",
     "neumf",
@@ -121,6 +135,7 @@ __all__ = [
     "sasrec",
     "tcn",
     "text_cnn",
+    "transformer",
     "two_tower",
     "unet",
 ]
