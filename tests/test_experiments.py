@@ -48,15 +48,6 @@ def test_there_are_experiments():
     assert {"image_digits", "image_mnist", "image_fashion", "text_shakespeare", "text_stdlib"} <= set(NAMES)
 
 
-@pytest.fixture
-def optimised():
-    """What LLVM leaves as it is runs for longer on batches of this size than it takes to optimise."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
-@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("name", NAMES)
 def test_smoke(name, tmp_path, monkeypatch, capsys):
     """The whole way, as `python -m` goes it: train, evaluate, report; here, where the libraries are loaded."""
@@ -71,7 +62,6 @@ def test_smoke(name, tmp_path, monkeypatch, capsys):
     assert Path(result["report"]).stat().st_size > 10_000
 
 
-@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("study_")])
 def test_study_smoke(name, tmp_path):
     """The experiment's own verb: every run of the smoke axes, once, and a page of them."""

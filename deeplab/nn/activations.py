@@ -215,8 +215,8 @@ def gradient_factor(activation: Activation) -> float:
     """chi: what the matching initialisation multiplies the squared gradient by, a layer.
 
     Example:
-      >>> round(gradient_factor(ACTIVATIONS["relu"]), 3), round(gradient_factor(ACTIVATIONS["sigmoid"]), 3)
-      (1.0, 0.152)
+      >>> round(gradient_factor(ACTIVATIONS["relu"]), 2), round(gradient_factor(ACTIVATIONS["sigmoid"]), 2)
+      (1.0, 0.15)
     """
     return activation.gain**2 * moments(activation)[1]
 
