@@ -11,17 +11,19 @@ import jax
 from rich.console import Console
 
 from deeplab import report, scale
-from deeplab.cli import exhibit
+from deeplab.cli import exhibit, group, memory
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.progress import progress
 from deeplab.cli.signals import Stop, stop_on_signal
 from deeplab.data.base import Data, Source
 from deeplab.errors import Diverged
 from deeplab.experiment import Experiment
-from deeplab.train import provenance, record, session, writers
+from deeplab.scale import processes
+from deeplab.train import follower, provenance, record, session
 from deeplab.train.checkpoint import Checkpoints
-from deeplab.train.loop import NonFinite
+from deeplab.train.loop import NonFinite, Progress
 from deeplab.train.nonfinite import find_origin
+from deeplab.train.watchdog import Watch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,14 @@ class TrainFlags(CommonFlags):
       checkpoint_every: Steps between checkpoints, besides those at each evaluation.
       keep: How many of the newest checkpoints are kept, besides the best.
       wandb: Log to Weights & Biases too, under this project.
+      coordinator: HOST:PORT of process 0 of several; by SLURM, Open MPI, Kubernetes or a TPU when left out.
+      num_processes: How many processes there are; found like the coordinator.
+      process_id: Which of them this is, from 0; found like the coordinator.
+      connect_timeout: Seconds to wait for the other processes.
+      watchdog: Seconds after which a loop that has not moved is stuck; 60 with several processes, else never.
+      processes: Start so many processes on this machine, each with one of its GPUs, or with CPU devices of its own.
+      devices_per_process: How many CPU devices each of them has.
+      restarts: How often a process that died, or was ended for another one's sake, is started again.
     """
 
     fresh: bool = False
@@ -45,20 +55,34 @@ class TrainFlags(CommonFlags):
     checkpoint_every: int | None = None
     keep: int = 2
     wandb: str | None = None
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+    connect_timeout: float = 300.0
+    watchdog: float | None = None
+    processes: int | None = None
+    devices_per_process: int | None = None
+    restarts: int = 0
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Trains, evaluates and reports; on an existing run directory it goes on.
+    """Trains, evaluates and reports; on an existing run directory it goes on. Of several processes, this one's part.
 
     Returns:
       run_dir, metrics, seconds, steps, resumed_from, stopped (a signal's exit code, or None), report.
     """
+    with group.joined(call.flags, console) as watch, memory.explained():
+        group.agree(call)
+        return _run(call, console, watch)
+
+
+def _run(call: Invocation, console: Console, watch: Watch) -> dict[str, Any]:
     flags: TrainFlags = call.flags
     experiment = call.experiment()
-    mesh = scale.make_mesh(flags.mesh)
+    mesh = processes.global_mesh(flags.mesh)
     scale.check_batch(experiment.data.batch_size, mesh, experiment.accumulate)
     with (
-        open_run(call, experiment, mesh) as run,
+        follower.shared(lambda: open_run(call, experiment, mesh)) as run,
         Checkpoints(run.directory / "checkpoints", keep=flags.keep, best=experiment.monitor) as checkpoints,
     ):
         console.print(f"{call.name}: {run.directory}", highlight=False, soft_wrap=True)
@@ -73,28 +97,41 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
         start = int(ready.state.step)
         run.restore(start)
         run.update(_facts(experiment, ready))
-        with writers.open(run, wandb=flags.wandb) as write, stop_on_signal() as stop:
+        with follower.sinks(run, flags.wandb) as write, stop_on_signal(watch) as stop:
             try:
-                outcome = _train(ready, checkpoints, write, stop, flags, console)
+                outcome = _train(ready, checkpoints, write, stop, watch, flags, console)
             except NonFinite as failure:
                 raise _post_mortem(run, experiment, failure, call) from None
-        last, evaluation, seconds = outcome
-        result = {"run_dir": run.directory, "steps": last.step, "seconds": seconds, "resumed_from": start or None}
-        if last.step < experiment.num_steps:
-            console.print(
-                f"stopped at step {last.step:,}, saved; go on with:\n  {call.command('train')}", soft_wrap=True
-            )
-            return result | {"metrics": {}, "stopped": stop.exit_code, "report": None}
-        evaluation |= exhibit.write(
-            run.directory, experiment, last.state, ready.eval_feed, seed=flags.seed, data_dir=flags.data_dir
-        )
-        metrics = {experiment.data.eval_split: evaluation}
-        run.finish(
-            {"step": last.step, "steps": last.step, "metrics": metrics, "seconds": seconds, "resumed": run.sessions}
-        )
-        page = report.write(run.directory)
-        _say(console, evaluation, experiment, seconds, page)
-        return result | {"metrics": metrics, "stopped": None, "report": page}
+        with watch.slow("the report"):
+            return _conclude(call, console, run, ready, stop, *outcome)
+
+
+def _conclude(
+    call: Invocation,
+    console: Console,
+    run: record.Run | follower.Follower,
+    ready: session.Ready,
+    stop: Stop,
+    last: Progress,
+    evaluation: dict[str, float],
+    seconds: float,
+) -> dict[str, Any]:
+    """The report of a run that has come to its end, and the result of one that has or has not."""
+    experiment, start, flags = ready.experiment, run.step, call.flags
+    result = {"run_dir": run.directory, "steps": last.step, "seconds": seconds, "resumed_from": start or None}
+    if last.step < experiment.num_steps:
+        again = "give the same command again" if jax.process_count() > 1 else f"go on with:\n  {call.command('train')}"
+        console.print(f"stopped at step {last.step:,}, saved; {again}", soft_wrap=True)
+        return result | {"metrics": {}, "stopped": stop.exit_code, "report": None}
+    assert last.state is not None
+    evaluation |= exhibit.write(
+        run.directory, experiment, last.state, ready.eval_feed, seed=flags.seed, data_dir=flags.data_dir
+    )
+    metrics = {experiment.data.eval_split: evaluation}
+    run.finish({"step": last.step, "steps": last.step, "metrics": metrics, "seconds": seconds, "resumed": run.sessions})
+    page = report.write(run.directory) if processes.is_primary() else None
+    _say(console, evaluation, experiment, seconds, page)
+    return result | {"metrics": metrics, "stopped": None, "report": page}
 
 
 def open_source(data: Data, split: str, data_dir: Path | None = None) -> Source:
@@ -117,6 +154,7 @@ def open_run(call: Invocation, experiment: Experiment, mesh: jax.sharding.Mesh) 
         "seed": flags.seed,
         "command": call.command("train", run_dir=flags.run_dir),
         "mesh": ",".join(f"{axis}={size}" for axis, size in mesh.shape.items()),
+        "processes": jax.process_count(),
         "task": type(experiment.task).__name__,
         "num_steps": experiment.num_steps,
         "batch_size": experiment.data.batch_size,
@@ -153,9 +191,10 @@ def _train(
     checkpoints: Checkpoints,
     write: session.Write,
     stop: Stop,
+    watch: Watch,
     flags: TrainFlags,
     console: Console,
-) -> tuple[Any, dict[str, float], float]:
+) -> tuple[Progress, dict[str, float], float]:
     unit, units = _unit(ready.experiment)
     start, end = int(ready.state.step), ready.experiment.num_steps
     if start:
@@ -170,13 +209,19 @@ def _train(
             checkpoint_every=flags.checkpoint_every,
             hooks=[bar],
             stop=stop,
+            slow=watch.slow,
         )
 
 
-def _post_mortem(run: record.Run, experiment: Experiment, failure: NonFinite, call: Invocation) -> Diverged:
-    """Saves the failed step's state and batch, replays it, and names what gave the first NaN."""
+def _post_mortem(
+    run: record.Run | follower.Follower, experiment: Experiment, failure: NonFinite, call: Invocation
+) -> Diverged:
+    """Saves the failed step's state and batch, replays it, and names what gave the first NaN.
+
+    Each of several processes replays the whole step by itself, and comes to the same end.
+    """
     step = int(failure.state.step) + 1
-    origin = find_origin(experiment, failure.state, failure.batch)
+    origin = find_origin(experiment, processes.local(failure.state), failure.batch)
     cause = str(origin) if origin else "replayed by itself the step is finite: its numbers depend on the dispatch"
     folder = run.save_failure(step, failure.state, failure.batch, origin, cause)
     return Diverged(
@@ -190,7 +235,9 @@ def _numbers(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
-def _say(console: Console, evaluation: dict[str, float], experiment: Experiment, seconds: float, page: Path) -> None:
+def _say(
+    console: Console, evaluation: dict[str, float], experiment: Experiment, seconds: float, page: Path | None
+) -> None:
     split = experiment.data.eval_split
     console.print(
         f"{split}: {_numbers(evaluation)}  ({experiment.num_steps:,} steps, {seconds:.1f} s)", highlight=False

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
         gpt,
         keyword_cnn,
         linknet,
+        llama,
         lstm_forecaster,
         mlp,
         neumf,
         patchtst,
         resnet,
-        resnet1d,
         sasrec,
         tcn,
         text_cnn,
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from deeplab.models.gpt import GPT
     from deeplab.models.keyword_cnn import KeywordCNN
     from deeplab.models.linknet import LinkNet
+    from deeplab.models.llama import Llama
     from deeplab.models.lstm_forecaster import LSTMForecaster
     from deeplab.models.mlp import MLP
     from deeplab.models.neumf import NeuMF
     from deeplab.models.patchtst import PatchTST
     from deeplab.models.resnet import ResNet
-    from deeplab.models.resnet1d import ResNet1D
     from deeplab.models.sasrec import SASRec
     from deeplab.models.tcn import TCN
     from deeplab.models.text_cnn import TextCNN
@@ -73,12 +73,12 @@ _HOMES = {
     "GPT": "gpt",
     "KeywordCNN": "keyword_cnn",
     "LinkNet": "linknet",
+    "Llama": "llama",
     "LSTMForecaster": "lstm_forecaster",
     "MLP": "mlp",
     "NeuMF": "neumf",
     "PatchTST": "patchtst",
     "ResNet": "resnet",
-    "ResNet1D": "resnet1d",
     "SASRec": "sasrec",
     "TCN": "tcn",
     "TextCNN": "text_cnn",
@@ -104,10 +104,10 @@ __all__ = [
     "KeywordCNN",
     "LSTMForecaster",
     "LinkNet",
+    "Llama",
     "NeuMF",
     "PatchTST",
     "ResNet",
-    "ResNet1D",
     "SASRec",
     "TextCNN",
     "Transformer",
@@ -126,12 +126,12 @@ __all__ = [
     "gpt",
     "keyword_cnn",
     "linknet",
+    "llama",
     "lstm_forecaster",
     "mlp",
     "neumf",
     "patchtst",
     "resnet",
-    "resnet1d",
     "sasrec",
     "tcn",
     "text_cnn",

@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
-from deeplab.scale import check_batch
+from deeplab.scale import check_batch, state_shardings
 from deeplab.tasks.base import Metrics
 from deeplab.train.feed import Feed
 from deeplab.train.gradient import slow_in_loops
@@ -23,7 +24,7 @@ MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
 
 # Beside a convolution XLA's CPU compiler leaves products, sums and elementwise chains slow: given to its YNNPACK
 # fusions, the step of a small ResNet takes 158 instead of 189 ms of CPU time. A GPT's step gains nothing.
-_CPU_CONVOLUTION_OPTIONS = {
+CPU_CONVOLUTION_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(f"LIBRARY_FUSION_TYPE_{x}" for x in ("DOT", "ELTWISE", "REDUCE"))
 }
 
@@ -79,7 +80,7 @@ def compile_program(
     ids = experiment.data.train_ids(0, seed)
     no_loop = _is_slow_in_loops(experiment, state, feed, ids[0])
     if feed.resident is None:
-        max_steps, item = 1, experiment.data.fetch(feed.source, ids[0])
+        max_steps, item = 1, feed.read(ids[0])
         placed = feed.put(item)
     else:
         max_steps = 1 if experiment.offload else steps_per_dispatch or (1 if no_loop else MAX_STEPS)
@@ -87,14 +88,16 @@ def compile_program(
         placed = feed.put(item, axis=1)
 
     run = _single(step, feed) if max_steps == 1 else _several(step, feed, max_steps)
-    shardings = jax.tree.map(lambda x: x.sharding, state)  # as it is placed, so it stays
+    shardings = state_shardings(state, experiment.rules, feed.mesh, offload=experiment.offload)
     if experiment.offload:
         run = _from_host(run, shardings)
-    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, None))
+    # Whole on each device: of several processes every one reads the metrics.
+    rows = NamedSharding(feed.mesh, PartitionSpec())
+    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, rows))
     with jax.set_mesh(feed.mesh):
         lowered = jitted.lower(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
     metrics, _ = lowered.out_info[1]
-    compiled = _compile(lowered, _CPU_CONVOLUTION_OPTIONS if no_loop else {})
+    compiled = compile_lowered(lowered, CPU_CONVOLUTION_OPTIONS if no_loop else {})
     cost = compiled.cost_analysis() or {}
     return Program(max_steps, cost.get("flops"), metrics, compiled, feed, item)
 
@@ -117,7 +120,7 @@ def _from_host(run: Callable, shardings: State) -> Callable:
     return from_host
 
 
-def _compile(lowered: Any, options: dict[str, str]) -> Any:
+def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:
     """Compiles, without the options where this XLA does not know them: they are its experiments."""
     try:
         return lowered.compile(compiler_options=options)

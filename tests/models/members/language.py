@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deeplab.models import attention_rnn, bilstm, encoder, gpt, text_cnn, transformer
+from deeplab.models import attention_rnn, bilstm, encoder, gpt, llama, text_cnn, transformer
 from tests.models.members.base import Family, member, tokens
 
 
@@ -47,6 +47,7 @@ MEMBERS = {
     "encoder": member(encoder, encoder.Encoder, sentences, (5,), **sentence),
     "gpt": of_gpt(),
     "gpt_dropout": of_gpt(dropout=0.5),
+    "llama": member(llama, llama.Llama, tokens, (12, 7), vocab_size=7),
     "transformer_dropout": translator(transformer, transformer.Transformer),
     "attention_rnn_dropout": translator(attention_rnn, attention_rnn.AttentionRNN),
 }
@@ -61,6 +62,7 @@ FAMILIES = {
     "bilstm": Family(classifier(bilstm.BiLSTM), bilstm.VARIANTS, sentences, (5,)),
     "encoder": Family(classifier(encoder.Encoder), encoder.VARIANTS, sentences, (5,)),
     "gpt": Family(functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
+    "llama": Family(functools.partial(llama.Llama, vocab_size=7), llama.VARIANTS, tokens, (12, 7)),
     "transformer": Family(functools.partial(translated, transformer.Transformer), transformer.VARIANTS, tokens, (5, 7)),
     "attention_rnn": Family(
         functools.partial(translated, attention_rnn.AttentionRNN), attention_rnn.VARIANTS, tokens, (5, 7)
