@@ -38,7 +38,7 @@ SMALL = {
     "study_data_scaling": {"width": 16},
     "text_classification": {"width": 8},
     "text_llama": {"variant": "test", "num_steps": 10},
-    "text_translation": {"vocab_size": 64},
+    "text_translation": {"model": "lstm", "vocab_size": 64},
     "text_wikitext": {"vocab_size": 300, "width": 16, "context": 16},
 }
 SCRIPTS = sorted((FOLDER / "benchmarks").glob("[!_]*.py"))
