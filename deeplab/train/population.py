@@ -45,7 +45,7 @@ def make_init(group: Group, way: Way) -> Init:
     """A function that makes the states of a chunk.
 
     Each member is made by the same program, that of its solo run, and has its very bits: where training is chaotic a
-    last bit grows to 1e-3 of the loss in 20 steps. A program of all would be another one for each number of members.
+    last bit grows to 1e-3 of the loss in 20 steps. A program of all members would be another for each number of them.
     """
 
     @jax.jit
