@@ -24,13 +24,8 @@ def holdings(state: Any, shardings: Any) -> tuple[Table, dict[str, int]]:
       shardings: from `state_shardings`, on a mesh or an abstract mesh.
     """
     table = Table(title="who holds what", title_justify="left", box=None, pad_edge=False)
-    for name, justify in (
-        ("parameter", "left"),
-        ("shape", "left"),
-        ("split over", "left"),
-        ("a device's part", "left"),
-    ):
-        table.add_column(name, justify=justify)
+    for name in ("parameter", "shape", "split over", "a device's part"):
+        table.add_column(name)
     table.add_column("bytes per device", justify="right")
     rows: dict[tuple[Any, ...], list[int]] = {}
     for (path, leaf), where in zip(
