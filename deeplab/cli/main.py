@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
 from rich.console import Console
 from rich.markup import escape
 
-from deeplab.cli import arguments, evaluate, index, page, predict, summary, train, verify
+from deeplab.cli import arguments, evaluate, index, page, predict, profile, summary, train, verify
 from deeplab.cli.arguments import Verb
 from deeplab.data.prepared import cache_dir
 from deeplab.errors import UserError
@@ -24,6 +27,7 @@ VERBS: Mapping[str, Verb] = {
     "eval": Verb(evaluate.EvalFlags, evaluate.run),
     "predict": Verb(predict.PredictFlags, predict.run),
     "verify": Verb(verify.VerifyFlags, verify.run),
+    "profile": Verb(profile.ProfileFlags, profile.run),
     "summary": Verb(arguments.CommonFlags, summary.run),
     "report": Verb(arguments.CommonFlags, page.run),
 }
@@ -52,6 +56,7 @@ def main(
 
     def invoke() -> dict[str, Any]:
         call = arguments.parse(experiment, module, known, words)
+        call = dataclasses.replace(call, import_seconds=_age() if argv is None else None)
         console = Console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
         prepare_backend()
         with _memory_explained():
@@ -74,6 +79,15 @@ def deeplab() -> None:
 def prepare_backend() -> None:
     """Process-wide settings, before the first array: a cache of compiled programs."""
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
+
+
+def _age() -> float:
+    """Seconds since this process began; where the system does not tell, those it has computed."""
+    try:
+        began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - began
+    except (OSError, AttributeError):
+        return time.process_time()
 
 
 def _or_exit(verb: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from deeplab.errors import Diverged
 from deeplab.experiment import Experiment
 from deeplab.train import provenance, record, session, writers
 from deeplab.train.checkpoint import Checkpoints
-from deeplab.train.loop import NonFinite
+from deeplab.train.loop import Hook, NonFinite, on_dispatch
 from deeplab.train.nonfinite import find_origin
 
 
@@ -36,6 +37,7 @@ class TrainFlags(CommonFlags):
       checkpoint_every: Steps between checkpoints, besides those at each evaluation.
       keep: How many of the newest checkpoints are kept, besides the best.
       wandb: Log to Weights & Biases too, under this project.
+      workers: Processes that read a set which does not fit the device; 0 is a thread, enough for arrays.
     """
 
     fresh: bool = False
@@ -45,6 +47,7 @@ class TrainFlags(CommonFlags):
     checkpoint_every: int | None = None
     keep: int = 2
     wandb: str | None = None
+    workers: int = 0
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
@@ -69,13 +72,14 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
             seed=flags.seed,
             open_source=functools.partial(open_source, data_dir=flags.data_dir),
             steps_per_dispatch=flags.steps_per_dispatch,
+            workers=flags.workers,
         )
         start = int(ready.state.step)
         run.restore(start)
-        run.update(_facts(experiment, ready))
+        run.update(_facts(experiment, ready, call))
         with writers.open(run, wandb=flags.wandb) as write, stop_on_signal() as stop:
             try:
-                outcome = _train(ready, checkpoints, write, stop, flags, console)
+                outcome = _train(ready, checkpoints, write, stop, run, flags, console)
             except NonFinite as failure:
                 raise _post_mortem(run, experiment, failure, call) from None
         last, evaluation, seconds = outcome
@@ -131,13 +135,14 @@ def open_run(call: Invocation, experiment: Experiment, mesh: jax.sharding.Mesh) 
     return record.Run.open(run_directory(call), manifest, source, fresh=flags.fresh, allow_change=flags.allow_change)
 
 
-def _facts(experiment: Experiment, ready: session.Ready) -> dict[str, Any]:
+def _facts(experiment: Experiment, ready: session.Ready, call: Invocation) -> dict[str, Any]:
     """What is known of a run once it is compiled."""
     unit, units = _unit(experiment)
+    seconds = {"import": call.import_seconds, "data": ready.data_seconds, "compile": ready.compile_seconds}
     return {
         "num_params": sum(x.size for x in jax.tree.leaves(ready.state.params)),
         "steps_per_dispatch": ready.program.max_steps,
-        "compile_seconds": round(ready.compile_seconds, 2),
+        "startup": {name: round(value, 2) for name, value in seconds.items() if value is not None},
         "resident": ready.feed.resident is not None,
         "unit": unit,
         "units_per_step": units,
@@ -157,6 +162,7 @@ def _train(
     checkpoints: Checkpoints,
     write: session.Write,
     stop: Stop,
+    run: record.Run,
     flags: TrainFlags,
     console: Console,
 ) -> tuple[Any, dict[str, float], float]:
@@ -172,9 +178,21 @@ def _train(
             seed=flags.seed,
             log_every=flags.log_every,
             checkpoint_every=flags.checkpoint_every,
-            hooks=[bar],
+            hooks=[bar, _first_step(run)],
             stop=stop,
         )
+
+
+def _first_step(run: record.Run) -> Hook:
+    """A hook that notes, once, how long the first step took: the last part of the time that one waits for it."""
+    began, seen = time.monotonic(), []
+
+    def note(_: Any) -> None:
+        if not seen:
+            seen.append(time.monotonic() - began)
+            run.update({"startup": run.manifest["startup"] | {"first step": round(seen[0], 2)}})
+
+    return on_dispatch(note)
 
 
 def _post_mortem(run: record.Run, experiment: Experiment, failure: NonFinite, call: Invocation) -> Diverged:

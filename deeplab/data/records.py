@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,3 +120,32 @@ def pipeline(data: Data, source: Source, seed: int = 0) -> grain.MapDataset:
         return data.fetch(source, data.train_ids(step, seed)[0])
 
     return grain.MapDataset.range(data.num_steps).map(batch)
+
+
+@contextlib.contextmanager
+def in_processes(
+    data: Data, source: Source, seed: int, start: int, end: int, workers: int
+) -> Iterator[Iterator[Batch]]:
+    """The batches of training steps `start` to `end`, in order, read by so many processes.
+
+    Process w reads the steps start + w, start + w + workers, ...; so each batch stays what it is, whoever reads it.
+    Each process imports what the data need, for some seconds, and holds two batches ready.
+
+    Args:
+      data: what to read; pickled, with its source, for the processes.
+      source: its opened training split.
+      seed: of the order.
+      start: the first step.
+      end: the step after the last.
+      workers: processes.
+    """
+    import grain
+
+    steps = pipeline(data, source, seed)[start:end]
+    options = grain.multiprocessing.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+    # One thread reads, the process's own; see `pipeline`.
+    batches = iter(steps.to_iter_dataset(grain.ReadOptions(0, 0)).mp_prefetch(options))
+    try:
+        yield batches
+    finally:
+        batches.close()

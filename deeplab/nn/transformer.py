@@ -60,7 +60,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], train: bool = False, given: Any = None) -> Float[Array, "B T D"]:
-        """`given` goes to the attention: the position of a decoder's cache, the mask of an encoder's padding."""
+        """`given` goes to the attention: a decoder's position or segments, the mask of an encoder's padding."""
         shape = x.shape
         x = x.reshape(-1, shape[-1])  # B T D -> (B T) D
         y = self.attention(nn.LayerNorm(epsilon=1e-5, name="norm1")(x).reshape(shape), train, given)
