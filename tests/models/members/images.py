@@ -1,0 +1,42 @@
+"""Models of images."""
+
+import functools
+
+from deeplab.models import cifarnet, cnn, linknet, mlp, resnet, unet
+from deeplab.nn.norm import batch_norm, group_norm, no_norm
+from tests.models.members.base import Family, member, normal
+
+small = normal(8, 8, 1)
+of_mlp = functools.partial(member, mlp, mlp.MLP, small, (5,), num_classes=5)
+of_cnn = functools.partial(member, cnn, cnn.CNN, small, (5,), num_classes=5)
+of_resnet = functools.partial(member, resnet, resnet.ResNet, num_classes=5)
+of_unet = functools.partial(member, unet, unet.UNet, num_classes=5)
+MEMBERS = {
+    "mlp": of_mlp(),
+    "mlp_norm_dropout": of_mlp(norm=batch_norm, dropout=0.5),
+    "cnn": of_cnn(),
+    "cnn_norm_dropout": of_cnn(norm=batch_norm, dropout=0.5),
+    "resnet": of_resnet(small, (5,)),
+    "resnet_group_norm": of_resnet(small, (5,), norm=group_norm),
+    "resnet_no_norm_dropout": of_resnet(small, (5,), norm=no_norm, dropout=0.5),
+    "resnet_imagenet_stem": of_resnet(normal(16, 16, 3), (5,), stem=resnet.ImageNetStem),
+    "resnet_bottleneck": of_resnet(small, (5,), block=resnet.BottleneckBlock),
+    "cifarnet": member(cifarnet, cifarnet.CifarNet, small, (5,), num_classes=5),
+    "linknet": member(linknet, linknet.LinkNet, normal(7, 8, 1), (7, 8, 5), num_classes=5),
+    "unet": of_unet(small, (8, 8, 5)),
+    "unet_dropout": of_unet(normal(7, 8, 1), (7, 8, 5), dropout=0.5),
+}
+
+
+def classes(make: type, number: int) -> functools.partial:
+    return functools.partial(make, num_classes=number)
+
+
+FAMILIES = {
+    "mlp": Family(classes(mlp.MLP, 10), mlp.VARIANTS, normal(28, 28, 1), (10,)),
+    "cnn": Family(classes(cnn.CNN, 10), cnn.VARIANTS, normal(28, 28, 1), (10,)),
+    "resnet": Family(classes(resnet.ResNet, 1000), resnet.VARIANTS, normal(64, 64, 3), (1000,)),
+    "cifarnet": Family(classes(cifarnet.CifarNet, 10), cifarnet.VARIANTS, normal(32, 32, 3), (10,)),
+    "linknet": Family(classes(linknet.LinkNet, 3), linknet.VARIANTS, normal(32, 32, 3), (32, 32, 3)),
+    "unet": Family(classes(unet.UNet, 3), unet.VARIANTS, normal(32, 32, 1), (32, 32, 3)),
+}

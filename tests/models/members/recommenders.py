@@ -1,0 +1,80 @@
+"""Models of ratings, and of what comes next."""
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from deeplab.models import autorec, factorisation, neumf, sasrec, two_tower
+from tests.models.members.base import Family, member, tokens
+
+
+class Rated(nn.Module):
+    """A model of ratings as a function of what is known: [B, 7] of 0 to 5."""
+
+    model: nn.Module
+
+    def __call__(self, known: jax.Array, train: bool = False) -> jax.Array:
+        user, profile = jnp.arange(len(known)), jnp.ones((len(known), 2))
+        return self.model(user, known, profile, jnp.ones((len(known), 7, 3)), train=train)
+
+
+class Ranked(nn.Module):
+    """A model that ranks 7 items, as a function of histories, [B, 6]; the second place and the last are asked."""
+
+    model: nn.Module
+    by_number: bool = False  # of the user, whom the history then stands for
+    features: bool = False
+
+    def __call__(self, history: jax.Array, train: bool = False) -> jax.Array:
+        size, places = len(history), jnp.tile(jnp.array([[1, 5]]), (len(history), 1))
+        given = (history[:, 0],) if self.by_number else (history, places)
+        given += (jnp.ones((size, 2)), jnp.ones((size, 7, 3))) if self.features else ()
+        scores, _ = self.model(*given, jnp.arange(7), jnp.zeros((size, 3), jnp.int32), train=train)
+        return scores
+
+
+def ratings(batch: int) -> jax.Array:
+    return jax.random.randint(jax.random.key(1), (batch, 7), 0, 6).astype(jnp.float32)
+
+
+def histories(batch: int) -> jax.Array:
+    return tokens(batch)[:, :6]
+
+
+def rated(make: type[nn.Module]) -> Callable[..., nn.Module]:
+    return lambda **arguments: Rated(make(num_users=9, num_items=7, **arguments))
+
+
+factors, autoencoder = rated(factorisation.Factorisation), rated(autorec.AutoRec)
+
+
+def attention(**arguments) -> Ranked:
+    return Ranked(sasrec.SASRec(num_items=7, **arguments))
+
+
+def towers(**arguments) -> Ranked:
+    return Ranked(two_tower.TwoTower(num_items=7, **arguments), features=True)
+
+
+def neural(**arguments) -> Ranked:
+    return Ranked(neumf.NeuMF(num_users=9, num_items=7, **arguments), by_number=True)
+
+
+dropout = functools.partial(member, dropout=0.5)
+MEMBERS = {
+    "factorisation_dropout": dropout(factorisation, factors, ratings, (7,)),
+    "autorec_dropout": dropout(autorec, autoencoder, ratings, (7,)),
+    "sasrec_dropout": dropout(sasrec, attention, histories, (2, 7)),
+    "two_tower_dropout": dropout(two_tower, towers, histories, (2, 7)),
+    "neumf_dropout": dropout(neumf, neural, histories, (1, 7)),
+}
+FAMILIES = {
+    "factorisation": Family(factors, factorisation.VARIANTS, ratings, (7,)),
+    "autorec": Family(autoencoder, autorec.VARIANTS, ratings, (7,)),
+    "sasrec": Family(attention, sasrec.VARIANTS, histories, (2, 7)),
+    "two_tower": Family(towers, two_tower.VARIANTS, histories, (2, 7)),
+    "neumf": Family(neural, neumf.VARIANTS, histories, (1, 7)),
+}
