@@ -140,7 +140,10 @@ def in_processes(
       workers: processes.
     """
     import grain
+    from absl import flags
 
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # Grain's own, at their defaults: no absl.app has read a command line
     steps = pipeline(data, source, seed)[start:end]
     options = grain.multiprocessing.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
     # One thread reads, the process's own; see `pipeline`.

@@ -46,6 +46,10 @@ class Program:
         """Metrics from their leaves, as a checkpoint holds them; {} from none."""
         return jax.tree.unflatten(jax.tree.structure(self.metrics), map(np.float64, leaves)) if leaves else {}
 
+    def text(self) -> str:
+        """The compiled program, instruction by instruction; each notes the layer that it came from."""
+        return self._call.as_text()
+
     def __call__(self, state: State, item: Any, start: int, count: int) -> tuple[State, tuple[Metrics, jax.Array]]:
         feed = self._feed
         if feed.resident is None:

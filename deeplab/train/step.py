@@ -36,7 +36,8 @@ def make_step(experiment: Experiment) -> Step:
 
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
         augment_key, task_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        batch = experiment.data.transform(batch, augment_key)
+        with jax.named_scope("input"):
+            batch = experiment.data.transform(batch, augment_key)
 
         def objective(params: Any) -> tuple[jax.Array, Any]:
             apply = bind(experiment, params, state.variables, batch)
@@ -44,9 +45,10 @@ def make_step(experiment: Experiment) -> Step:
             return out.loss.total / out.loss.count, out
 
         grads, out = jax.grad(objective, has_aux=True)(state.params)
-        updates, opt_state = experiment.optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        norm = optax.tree.norm(grads)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = experiment.optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            norm = optax.tree.norm(grads)
         metrics = {"loss": out.loss, **out.metrics, "grad_norm": Mean(norm, jnp.ones_like(norm))}
         return State(state.step + 1, params, out.variables, opt_state, state.key), metrics
 
