@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deeplab.cli.study import Study
     from deeplab.errors import CheckpointError, Diverged, UserError
     from deeplab.experiment import Experiment, Rules, StaticFloat
+    from deeplab.precision import PRECISIONS, Precision
     from deeplab.train.evaluate import make_evaluator, predict
     from deeplab.train.feed import make_feed
     from deeplab.train.loop import fit, on_dispatch, on_log, on_state
@@ -26,6 +27,8 @@ _HOMES = {
     "CheckpointError": "errors",
     "Diverged": "errors",
     "Experiment": "experiment",
+    "PRECISIONS": "precision",
+    "Precision": "precision",
     "Rules": "experiment",
     "State": "train.state",
     "StaticFloat": "experiment",
@@ -47,8 +50,10 @@ _HOMES = {
 
 __all__ = [
     "CheckpointError",
+    "PRECISIONS",
     "Diverged",
     "Experiment",
+    "Precision",
     "Rules",
     "State",
     "StaticFloat",

@@ -17,6 +17,7 @@ import optax
 from jax.sharding import PartitionSpec
 
 from deeplab.data.base import Data
+from deeplab.precision import Precision
 from deeplab.tasks.base import Task
 
 Rules = Sequence[tuple[str, PartitionSpec]]
@@ -49,6 +50,10 @@ class Experiment:
       optimizer: any Optax gradient transformation.
       rules: how parameters (and, by their path, the optimizer's moments) are laid out over a mesh.
       eval_every: steps between evaluations; one epoch when None, and at least once, at the end.
+      precision: the dtypes of a step; see `dl.PRECISIONS`. The flag `--precision` names another row.
+      accumulate: microbatches into which a step divides its batch, one after another, for its memory; by the flag
+        `--accumulate`, too. The gradient is that of the whole batch, but batch norms see a microbatch.
+      offload: keep the optimizer's moments in the host's memory between steps, where the devices can; `--offload`.
       monitor: the metric of the evaluation by which the best checkpoint is kept; "-loss" means smaller is better.
       show: how the report shows examples, `(raw batch, predictions) -> cards`, one card an example; see
         `dl.report.cards`. None shows what the task's predictions alone tell.
@@ -60,6 +65,9 @@ class Experiment:
     optimizer: optax.GradientTransformation
     rules: Rules = ()
     eval_every: int | None = None
+    precision: Precision = Precision()
+    accumulate: int = 1
+    offload: bool = False
     monitor: str = "-loss"
     show: Show | None = None
 

@@ -17,12 +17,13 @@ MAY_IMPORT = {
     "models": {"nn"},
     "tasks": set(),
     "optim": set(),
-    "experiment": {"data", "tasks"},
+    "precision": set(),
+    "experiment": {"data", "tasks", "precision"},
     "scale": {"experiment"},
-    "train": {"data", "tasks", "optim", "experiment", "scale"},
+    "train": {"data", "tasks", "optim", "precision", "experiment", "scale"},
     "report": set(),
     "robust": set(),
-    "cli": {"data", "tasks", "experiment", "scale", "train", "report"},
+    "cli": {"data", "tasks", "precision", "experiment", "scale", "train", "report"},
 }
 FILES = sorted((ROOT / "deeplab").rglob("*.py"))
 

@@ -11,7 +11,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import docstring_parser
 import tyro
@@ -19,6 +19,7 @@ from rich.console import Console
 
 from deeplab.errors import UserError, nearest
 from deeplab.experiment import Experiment
+from deeplab.precision import named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,9 @@ class CommonFlags:
       seed: Seed of the initial weights, of the order of the examples and of all other randomness.
       data_dir: Folder with the original files of the data set; from the network when left out.
       mesh: Devices by axis, such as data=4,fsdp=2; auto is all accelerators, or one CPU device.
+      precision: Of parameters, computation and reductions; the experiment's own when left out.
+      accumulate: Microbatches of a step, for its memory; the experiment's own when left out.
+      offload: Keep the optimizer's moments in the host's memory between steps.
       smoke: Run in seconds on synthetic data of the right shape.
       json: End with the result as one line of JSON on standard output.
     """
@@ -38,6 +42,9 @@ class CommonFlags:
     seed: int = 0
     data_dir: Path | None = None
     mesh: str = "auto"
+    precision: Literal["f32", "bf16", "bf16_params", "f16"] | None = None
+    accumulate: int | None = None
+    offload: bool = False
     smoke: bool = False
     json: bool = False
 
@@ -68,8 +75,20 @@ class Invocation:
 
     @property
     def build(self) -> Callable[..., Experiment]:
-        """The experiment's function; that on synthetic data for a smoke run."""
-        return _on_synthetic_data(self.function) if self.flags.smoke else self.function
+        """The experiment's function, with what the flags change of its value; on synthetic data for a smoke run."""
+        flags: CommonFlags = self.flags
+        changes: dict[str, Any] = {"precision": named(flags.precision)} if flags.precision else {}
+        changes |= {"accumulate": _positive(flags.accumulate)} if flags.accumulate is not None else {}
+        changes |= {"offload": True} if flags.offload else {}
+        function = _changed(self.function, changes) if changes else self.function
+        return _on_synthetic_data(function) if flags.smoke else function
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What makes a run another run: the arguments, and the flags that change its numbers."""
+        flags: CommonFlags = self.flags
+        given = {"precision": flags.precision, "accumulate": flags.accumulate, "smoke": flags.smoke or None}
+        return self.arguments | {name: value for name, value in given.items() if value is not None}
 
     def experiment(self) -> Experiment:
         """The experiment's value."""
@@ -95,6 +114,20 @@ class Verb(NamedTuple):
 
     flags: type[CommonFlags]
     run: Callable[[Invocation, Console], dict[str, Any]]
+
+
+def _positive(accumulate: int) -> int:
+    if accumulate < 1:
+        raise UserError(f"--accumulate {accumulate}: expected the number of microbatches, 1 or more")
+    return accumulate
+
+
+def _changed(function: Callable[..., Experiment], changes: Mapping[str, Any]) -> Callable[..., Experiment]:
+    @functools.wraps(function)
+    def build(**arguments: Any) -> Experiment:
+        return dataclasses.replace(function(**arguments), **changes)
+
+    return build
 
 
 def _on_synthetic_data(function: Callable[..., Experiment]) -> Callable[..., Experiment]:

@@ -64,7 +64,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
 def load(experiment: Experiment, directory: Any, mesh: jax.sharding.Mesh, which: str, call: Invocation) -> State:
     """The state of a run's last or best checkpoint, placed on a mesh."""
     shapes = jax.eval_shape(functools.partial(init, experiment), jax.random.key(0))
-    shardings = scale.state_shardings(shapes, experiment.rules, mesh)
+    shardings = scale.state_shardings(shapes, experiment.rules, mesh, offload=experiment.offload)
     abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
     with Checkpoints(directory, best=experiment.monitor) as checkpoints:
         step = checkpoints.best() if which == "best" else None

@@ -83,7 +83,7 @@ def _record(call: Invocation, experiment: Experiment, folder: Path) -> tuple[dic
     mesh, seed = scale.make_mesh(call.flags.mesh), call.flags.seed
     feed = make_feed(experiment.data, open_source(experiment.data, "train", call.flags.data_dir), mesh)
     shapes = jax.eval_shape(lambda key: init(experiment, key), jax.random.key(seed))
-    shardings = scale.state_shardings(shapes, experiment.rules, mesh)
+    shardings = scale.state_shardings(shapes, experiment.rules, mesh, offload=experiment.offload)
     state = jax.jit(lambda key: init(experiment, key), out_shardings=shardings)(jax.random.key(seed))
     program = compile_program(experiment, state, feed, seed, steps_per_dispatch=1)
     with feed.reader(0, seed, _WARM + call.flags.trace_steps) as reader:

@@ -84,7 +84,7 @@ def run(study: Study, call: Invocation, console: Console) -> dict[str, Any]:
     """
     flags: StudyFlags = call.flags
     wanted, source = members(study, call), provenance.source_of(call.function)
-    arguments = call.arguments | {"verb": call.verb} | ({"smoke": True} if flags.smoke else {})
+    arguments = call.recorded | {"verb": call.verb}
     directory = flags.run_dir or record.default_directory("runs", call.name, arguments, source, flags.seed)
     manifest = {
         "experiment": call.module,

@@ -59,7 +59,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     flags: TrainFlags = call.flags
     experiment = call.experiment()
     mesh = scale.make_mesh(flags.mesh)
-    scale.check_batch(experiment.data.batch_size, mesh)
+    scale.check_batch(experiment.data.batch_size, mesh, experiment.accumulate)
     with (
         open_run(call, experiment, mesh) as run,
         Checkpoints(run.directory / "checkpoints", keep=flags.keep, best=experiment.monitor) as checkpoints,
@@ -109,11 +109,7 @@ def open_source(data: Data, split: str, data_dir: Path | None = None) -> Source:
 def run_directory(call: Invocation) -> Path:
     """The directory of an invocation's run: named by the arguments, the seed and the source unless it is given."""
     source = provenance.source_of(call.function)
-    return call.flags.run_dir or record.default_directory("runs", call.name, _arguments(call), source, call.flags.seed)
-
-
-def _arguments(call: Invocation) -> dict[str, Any]:
-    return call.arguments | ({"smoke": True} if call.flags.smoke else {})
+    return call.flags.run_dir or record.default_directory("runs", call.name, call.recorded, source, call.flags.seed)
 
 
 def open_run(call: Invocation, experiment: Experiment, mesh: jax.sharding.Mesh) -> record.Run:
@@ -121,7 +117,7 @@ def open_run(call: Invocation, experiment: Experiment, mesh: jax.sharding.Mesh) 
     flags = call.flags
     manifest = {
         "experiment": call.module,
-        "arguments": _arguments(call),
+        "arguments": call.recorded,
         "seed": flags.seed,
         "command": call.command("train", run_dir=flags.run_dir),
         "mesh": ",".join(f"{axis}={size}" for axis, size in mesh.shape.items()),

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.nn.masking import inside, zero_outside
 from deeplab.nn.norm import Norm, batch_norm
+from deeplab.nn.remat import remat
 
 RULES = (
     (r"subsampling/conv\d/kernel", P(None, None, None, "model")),  # [time, frequency, in, out]
@@ -187,6 +188,7 @@ class Conformer(nn.Module):
       channels: of the subsampling; `width` when None, as in the paper.
       norm: of the convolutions; see `deeplab.nn.norm`.
       dropout: probability in training, on each branch, within it and on attention; may be a tracer.
+      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
 
     Example:
       >>> model = Conformer(num_tokens=11, **VARIANTS["test"])
@@ -203,6 +205,7 @@ class Conformer(nn.Module):
     channels: int | None = None
     norm: Norm = batch_norm
     dropout: float = 0.0
+    remat: str = "none"
 
     @nn.compact
     def __call__(
@@ -212,7 +215,8 @@ class Conformer(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         mask = inside(x, frames)
         for i in range(1, self.num_layers + 1):
-            x = Block(self.num_heads, self.kernel, self.norm, self.dropout, name=f"block{i}")(x, mask, train)
+            block = remat(Block, self.remat)
+            x = block(self.num_heads, self.kernel, self.norm, self.dropout, name=f"block{i}")(x, mask, train)
         return nn.Dense(self.num_tokens, name="head")(x)
 
 

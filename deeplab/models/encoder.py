@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Integer
 from deeplab.nn.attention import SelfAttention
 from deeplab.nn.embedding import BagEmbedding
 from deeplab.nn.pooling import masked_max
+from deeplab.nn.remat import remat
 from deeplab.nn.transformer import INIT, Block, FeedForward, sinusoids
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -46,6 +47,7 @@ class Encoder(nn.Module):
       dropout: in training, of the pooled values, on attention probabilities and on each branch; may be a tracer.
       embedding_dropout: probability that a component of the embeddings is dropped in training, from the whole sentence;
         may be a tracer.
+      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
 
     Example:
       >>> import jax
@@ -62,6 +64,7 @@ class Encoder(nn.Module):
     width: int = 512
     dropout: float = 0.0
     embedding_dropout: float = 0.0
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, tokens: Integer[Array, "B T F"], train: bool = False) -> Float[Array, "B K"]:
@@ -73,7 +76,7 @@ class Encoder(nn.Module):
         for i in range(self.num_layers):
             attention = SelfAttention(self.num_heads, self.dropout, INIT, out_init, parent=None)
             feed_forward = FeedForward(out_init=out_init, parent=None)
-            x = Block(attention, feed_forward, self.dropout, name=f"block{i + 1}")(x, train, mask)
+            x = remat(Block, self.remat)(attention, feed_forward, self.dropout, name=f"block{i + 1}")(x, train, mask)
         x = masked_max(nn.LayerNorm(epsilon=1e-5, name="norm")(x), mask)
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         return nn.Dense(self.num_classes, name="head")(x)

@@ -16,6 +16,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from deeplab.nn.attention import CausalSelfAttention, places_in_segments
+from deeplab.nn.layout import rows
+from deeplab.nn.remat import remat
 from deeplab.nn.transformer import INIT, Block, FeedForward
 
 RULES = (
@@ -40,6 +42,7 @@ class GPT(nn.Module):
       width: D, of the residual stream.
       context: the longest sequence, in tokens.
       dropout: in training, after the embeddings, on attention probabilities and on each branch; may be a tracer.
+      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
 
     Raises:
       ValueError: a sequence longer than `context`.
@@ -57,6 +60,7 @@ class GPT(nn.Module):
     width: int = 768
     context: int = 1024
     dropout: float = 0.0
+    remat: str = "none"
 
     @nn.compact
     def __call__(
@@ -88,7 +92,7 @@ class GPT(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         for i in range(self.num_layers):
             x = self._block(i)(x, train, position if segments is None else segments)
-        x = nn.LayerNorm(epsilon=1e-5, name="norm")(x.reshape(-1, self.width))  # (B T) D, as in the blocks
+        x = nn.LayerNorm(epsilon=1e-5, name="norm")(rows(x))  # (B T) D, as in the blocks
         return embedding.attend(x).reshape(B, T, self.vocab_size)
 
     def _block(self, i: int) -> nn.Module:
@@ -97,7 +101,7 @@ class GPT(nn.Module):
             self.num_heads, self.context, self.dropout, kernel_init=INIT, out_init=out_init, parent=None
         )
         feed_forward = FeedForward(out_init=out_init, parent=None)
-        return Block(attention, feed_forward, self.dropout, name=f"block{i + 1}")
+        return remat(Block, self.remat)(attention, feed_forward, self.dropout, name=f"block{i + 1}")
 
 
 # Radford et al. 2019, table 2; "nano" and "nano_cpu" are nanoGPT's two settings for characters.

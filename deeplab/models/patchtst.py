@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from deeplab.nn.attention import attend
 from deeplab.nn.norm import Norm, batch_norm
+from deeplab.nn.remat import remat
 from deeplab.nn.series import Normalise, by_channel, by_instance
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -84,6 +85,7 @@ class PatchTST(nn.Module):
       dropout: in training, of tokens, of attention probabilities and of branches; may be a tracer.
       norm: makes a normalisation layer; over the batch, as in the paper, when not given.
       normalise: of the past, undone in the forecast; see `deeplab.nn.series`.
+      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
 
     Example:
       >>> import jax
@@ -104,6 +106,7 @@ class PatchTST(nn.Module):
     dropout: float = 0.0
     norm: Norm = batch_norm
     normalise: Normalise = by_instance
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, history: Float[Array, "B L C"], train: bool = False) -> Float[Array, "B H C Q"]:
@@ -115,6 +118,7 @@ class PatchTST(nn.Module):
         x = x + self.param("position", nn.initializers.uniform(0.02), x.shape[2:])[None, None]
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         for i in range(self.num_layers):
-            x = Block(self.num_heads, self.hidden, self.dropout, self.norm, name=f"block{i + 1}")(x, train)
+            block = remat(Block, self.remat)
+            x = block(self.num_heads, self.hidden, self.dropout, self.norm, name=f"block{i + 1}")(x, train)
         x = x.reshape(*x.shape[:2], -1)  # B C N D -> B C (N D)
         return restore(by_channel(nn.Dense(self.horizon * self.outputs, name="head")(x), self.horizon, self.outputs))

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from deeplab.nn.attention import CausalSelfAttention
+from deeplab.nn.remat import remat
 from deeplab.nn.retrieval import Candidates, at_places, dot_scores
 from deeplab.nn.tables import Embedding
 from deeplab.nn.transformer import INIT, Block, FeedForward
@@ -45,6 +46,7 @@ class SASRec(nn.Module):
       width: D.
       context: the longest sequence.
       dropout: in training, after the embeddings, on attention probabilities and on each branch; may be a tracer.
+      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
 
     Raises:
       ValueError: a sequence longer than `context`.
@@ -64,6 +66,7 @@ class SASRec(nn.Module):
     width: int = 64
     context: int = 200
     dropout: float = 0.0
+    remat: str = "none"
 
     @nn.compact
     def __call__(
@@ -79,6 +82,7 @@ class SASRec(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         for i in range(self.num_layers):
             attention = CausalSelfAttention(self.num_heads, self.context, self.dropout, parent=None)
-            x = Block(attention, FeedForward(parent=None), self.dropout, name=f"block{i + 1}")(x, train)
+            block = remat(Block, self.remat)
+            x = block(attention, FeedForward(parent=None), self.dropout, name=f"block{i + 1}")(x, train)
         query = at_places(nn.LayerNorm(epsilon=1e-5, name="norm")(x), places)
         return tuple(dot_scores(query, items(chosen)) for chosen in candidates)

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from deeplab.nn.layout import split_queries
+
 Initializer = jax.nn.initializers.Initializer
 
 
@@ -38,6 +40,7 @@ def attend(
       >>> attend(q, k, v, causal_mask(3, 3)).shape
       (1, 2, 3, 4)
     """
+    query, key, value = split_queries(query, key, value)
     scores = jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key).astype(jnp.float32)
     if mask is not None:
         scores = jnp.where(mask if mask.ndim == 4 else mask[None, None], scores, jnp.finfo(jnp.float32).min)

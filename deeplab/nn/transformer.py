@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from deeplab.nn.layout import rows
+
 INIT = nn.initializers.normal(0.02)
 """Of weights (Radford et al. 2019)."""
 
@@ -62,7 +64,7 @@ class Block(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], train: bool = False, given: Any = None) -> Float[Array, "B T D"]:
         """`given` goes to the attention: a decoder's position or segments, the mask of an encoder's padding."""
         shape = x.shape
-        x = x.reshape(-1, shape[-1])  # B T D -> (B T) D
+        x = rows(x)  # B T D -> (B T) D
         y = self.attention(nn.LayerNorm(epsilon=1e-5, name="norm1")(x).reshape(shape), train, given)
         y = nn.Dropout(self.dropout, deterministic=not train, name="dropout1")(y)
         x = x + y.reshape(x.shape)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 
 import jax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
-from deeplab.errors import UserError
+from deeplab.errors import UserError, nearest
 
-AXES = ("data", "fsdp", "model")
+AXES = ("data", "fsdp", "sequence", "model")
+"""Examples; examples and parameters; places of a sequence; parts of a layer, by the model's rules."""
+
+BATCH = ("data", "fsdp")
+"""The axes that split a batch."""
 
 
 def make_mesh(shape: str = "auto") -> Mesh:
-    """A mesh with the axes `data`, `fsdp` and `model`, from a text such as "data=4,fsdp=2".
+    """A mesh with the axes `data`, `fsdp`, `sequence` and `model`, from a text such as "data=4,fsdp=2".
 
     Args:
       shape: sizes by axis, 1 where an axis is left out. "auto" is data parallelism over all accelerators, and one
@@ -24,12 +28,11 @@ def make_mesh(shape: str = "auto") -> Mesh:
 
     Example:
       >>> dict(make_mesh("data=1").shape)
-      {'data': 1, 'fsdp': 1, 'model': 1}
+      {'data': 1, 'fsdp': 1, 'sequence': 1, 'model': 1}
     """
     devices = jax.devices()
     if shape == "auto":
-        count = 1 if jax.default_backend() == "cpu" else len(devices)
-        sizes = {"data": count}
+        sizes = {"data": 1 if jax.default_backend() == "cpu" else len(devices)}
     else:
         sizes = _parse(shape)
     dims = [sizes.get(axis, 1) for axis in AXES]
@@ -43,14 +46,27 @@ def make_mesh(shape: str = "auto") -> Mesh:
     return jax.make_mesh(dims, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices[:needed])
 
 
+def abstract_mesh(shape: str) -> AbstractMesh:
+    """The same for devices that are not here: enough to say what each of them would hold.
+
+    Example:
+      >>> abstract_mesh("data=16,fsdp=16").size
+      256
+    """
+    sizes = {} if shape == "auto" else _parse(shape)
+    dims = tuple(sizes.get(axis, 1) for axis in AXES)
+    return AbstractMesh(dims, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
 def _parse(shape: str) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for part in shape.split(","):
         axis, _, size = part.strip().partition("=")
         if axis not in AXES or not size.isdigit() or int(size) < 1 or axis in sizes:
+            hint = f" ({nearest(axis, AXES)})" if axis and axis not in AXES else ""
             raise UserError(
-                f"--mesh {shape}: {part.strip()!r} is not AXIS=SIZE with an axis of {', '.join(AXES)}, each once, and "
-                "a positive size; for example --mesh data=4,fsdp=2"
+                f"--mesh {shape}: {part.strip()!r} is not AXIS=SIZE with an axis of {', '.join(AXES)}{hint}, each "
+                "once, and a positive size; for example --mesh data=4,fsdp=2"
             )
         sizes[axis] = int(size)
     return sizes

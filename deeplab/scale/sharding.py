@@ -7,60 +7,150 @@ import re
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from deeplab.errors import UserError
+from deeplab.errors import UserError, nearest
 from deeplab.experiment import Rules
+from deeplab.scale.mesh import AXES, BATCH
 
-_SMALLEST_SHARDED = 1024  # elements: below it, gathering costs more than the memory is worth
+SMALLEST = 1024
+"""Elements of the smallest array that is split over `fsdp`: below it, gathering costs more than the memory is worth."""
+
+HOST = "pinned_host"
+_SHOWN = 4  # names in a message
 
 
 def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Splits dimension `axis` over the axes `data` and `fsdp`."""
-    return NamedSharding(mesh, PartitionSpec(*[None] * axis, ("data", "fsdp")))
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, BATCH))
 
 
-def check_batch(batch_size: int, mesh: Mesh) -> None:
-    """Raises `UserError` unless a batch divides over the mesh, with the nearest sizes that do."""
-    devices = mesh.shape["data"] * mesh.shape["fsdp"]
-    if batch_size % devices:
-        below = batch_size // devices * devices
-        sizes = f"{below} or {below + devices}" if below else f"{devices}"
+def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, accumulate: int = 1) -> None:
+    """Raises `UserError` unless a batch divides over the mesh and into microbatches, with the nearest sizes that do."""
+    devices = math.prod(mesh.shape.get(axis, 1) for axis in BATCH)
+    unit = devices * accumulate
+    if batch_size % unit:
+        below = batch_size // unit * unit
+        sizes = f"{below} or {below + unit}" if below else f"{unit}"
+        parts = f" times the {accumulate} microbatches of --accumulate" if accumulate > 1 else ""
         raise UserError(
             f"--batch-size {batch_size} is not a multiple of the {devices} devices on the axes "
-            f'"data" and "fsdp"; use {sizes}'
+            f'"data" and "fsdp"{parts}; use {sizes}'
         )
 
 
-def state_shardings(state: Any, rules: Rules, mesh: Mesh) -> Any:
+def state_shardings(
+    state: Any, rules: Rules, mesh: Mesh | AbstractMesh, *, offload: bool = False, smallest: int = SMALLEST
+) -> Any:
     """A `NamedSharding` for every leaf of an abstract state, in its structure.
 
     The moments' paths end in their parameter's path, so that a rule on `kernel` places both. A dimension that does
-    not divide over its axis stays whole.
+    not divide over its axis stays whole; `misfits` says which.
 
     Args:
       state: arrays or `jax.ShapeDtypeStruct`s.
       rules: the first regular expression found in the path (parts joined by "/") decides.
       mesh: see `make_mesh`.
+      offload: keep the optimizer's moments in the host's memory.
+      smallest: elements of the smallest array that is split over `fsdp`.
+
+    Raises:
+      UserError: a rule names an axis that no mesh has, or these devices cannot use the host's memory.
     """
+    if offload and isinstance(mesh, Mesh):
+        _check_host_memory(mesh)
 
     def place(path: Any, leaf: Any) -> NamedSharding:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return NamedSharding(mesh, _spec(name, leaf.shape, rules, mesh))
+        name = _name(path)
+        kind = HOST if offload and _is_moment(name, leaf) else None
+        return NamedSharding(mesh, _spec(name, leaf.shape, rules, mesh, smallest), memory_kind=kind)
 
     return jax.tree_util.tree_map_with_path(place, state)
 
 
-def _spec(name: str, shape: tuple[int, ...], rules: Rules, mesh: Mesh) -> PartitionSpec:
+def misfits(params: Any, rules: Rules, mesh: Mesh | AbstractMesh) -> list[str]:
+    """What of the rules comes to nothing on this mesh, for the start of a run: each of them a sentence.
+
+    A rule that matches no parameter, a dimension that stays whole because it does not divide, and a `model` axis over
+    which nothing is split.
+
+    Example:
+      >>> from deeplab.scale import abstract_mesh
+      >>> params = {"head": {"kernel": jax.ShapeDtypeStruct((8, 10), "float32")}}
+      >>> misfits(params, [("haed/kernel", PartitionSpec(None, "fsdp"))], abstract_mesh("fsdp=2"))
+      ["the rule 'haed/kernel' matches no parameter; did you mean 'head/kernel'?"]
+    """
+    if mesh.size == 1:
+        return []
+    shapes = {_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    said = [
+        f"the rule {pattern!r} matches no parameter; {nearest(pattern, shapes)}"
+        for pattern, _ in rules
+        if not any(re.search(pattern, name) for name in shapes)
+    ]
+    whole = [
+        f"{name} {list(shape)} ({shape[i]} over {_text(axis)}={_size(axis, mesh)})"
+        for name, shape in shapes.items()
+        for i, axis in enumerate(_rule(name, shape, rules))
+        if axis is not None and shape[i] % _size(axis, mesh)
+    ]
+    if whole:
+        more = f" and {len(whole) - _SHOWN} more" if len(whole) > _SHOWN else ""
+        said.append(f"each device holds the whole of what does not divide: {', '.join(whole[:_SHOWN])}{more}")
+    specs = [_spec(name, shape, rules, mesh, SMALLEST) for name, shape in shapes.items()]
+    if mesh.shape["model"] > 1 and not any("model" in jax.tree.leaves(tuple(spec)) for spec in specs):
+        said.append(f"no parameter is split over model={mesh.shape['model']}: these devices repeat each other's work")
+    return said
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _is_moment(name: str, leaf: Any) -> bool:
+    """Not the average of the parameters, which evaluations read."""
+    return "opt_state/" in name and "/average/" not in name and math.prod(leaf.shape) >= SMALLEST
+
+
+def _check_host_memory(mesh: Mesh) -> None:
+    device = mesh.devices.flat[0]
+    kinds = [memory.kind for memory in device.addressable_memories()]
+    if HOST not in kinds:
+        raise UserError(
+            f"--offload keeps moments in the host's memory ({HOST}), and {device.device_kind} has only "
+            f"{', '.join(kinds)}; leave it out, or split the moments by --mesh fsdp=N"
+        )
+
+
+def _rule(name: str, shape: tuple[int, ...], rules: Rules) -> tuple[Any, ...]:
+    """The axes that the first rule found in a name gives; none where it has more of them than the array."""
     rule = next((tuple(spec) for pattern, spec in rules if re.search(pattern, name)), ())
-    if len(rule) > len(shape):
-        rule = ()
+    return rule if len(rule) <= len(shape) else ()
+
+
+def _spec(
+    name: str, shape: tuple[int, ...], rules: Rules, mesh: Mesh | AbstractMesh, smallest: int
+) -> PartitionSpec:
+    rule = _rule(name, shape, rules)
     parts = [*rule, *[None] * (len(shape) - len(rule))]
-    parts = [axis if axis and shape[i] % mesh.shape[axis] == 0 else None for i, axis in enumerate(parts)]
+    parts = [axis if axis and shape[i] % _size(axis, mesh) == 0 else None for i, axis in enumerate(parts)]
     fsdp = mesh.shape["fsdp"]
-    if fsdp > 1 and math.prod(shape) >= _SMALLEST_SHARDED and "fsdp" not in parts:
+    if fsdp > 1 and math.prod(shape) >= smallest and "fsdp" not in jax.tree.leaves(tuple(parts)):
         # Fully sharded: the largest dimension that is free and divides.
         free = [i for i in range(len(shape)) if parts[i] is None and shape[i] % fsdp == 0]
         if free:
             parts[max(free, key=lambda i: shape[i])] = "fsdp"
     return PartitionSpec(*parts)
+
+
+def _size(axis: str | tuple[str, ...], mesh: Mesh | AbstractMesh) -> int:
+    """Devices on an axis, or on several."""
+    axes = (axis,) if isinstance(axis, str) else axis
+    for name in axes:
+        if name not in mesh.shape:
+            raise UserError(f"a rule splits over {name!r}, which is no axis of a mesh ({', '.join(AXES)})")
+    return math.prod(mesh.shape[name] for name in axes)
+
+
+def _text(axis: str | tuple[str, ...]) -> str:
+    return axis if isinstance(axis, str) else "*".join(axis)

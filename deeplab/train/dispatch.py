@@ -12,9 +12,10 @@ import numpy as np
 
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
-from deeplab.scale import check_batch, state_shardings
+from deeplab.scale import check_batch
 from deeplab.tasks.base import Metrics
 from deeplab.train.feed import Feed
+from deeplab.train.gradient import slow_in_loops
 from deeplab.train.state import State
 from deeplab.train.step import guard, make_step
 
@@ -77,36 +78,47 @@ def compile_program(
     Raises:
       UserError: the batch does not divide over the mesh, or model and data do not fit together.
     """
-    check_batch(experiment.data.batch_size, feed.mesh)
+    check_batch(experiment.data.batch_size, feed.mesh, experiment.accumulate)
     step = guard(make_step(experiment))
     ids = experiment.data.train_ids(0, seed)
-    slow_in_loops = jax.default_backend() == "cpu" and _holds_convolution(experiment, state, feed, ids[0])
+    no_loop = _is_slow_in_loops(experiment, state, feed, ids[0])
     if feed.resident is None:
         max_steps, item = 1, experiment.data.fetch(feed.source, ids[0])
         placed = feed.put(item)
     else:
-        max_steps = steps_per_dispatch or (1 if slow_in_loops else MAX_STEPS)
+        max_steps = 1 if experiment.offload else steps_per_dispatch or (1 if no_loop else MAX_STEPS)
         item = np.repeat(ids, max_steps, axis=0)
         placed = feed.put(item, axis=1)
 
     run = _single(step, feed) if max_steps == 1 else _several(step, feed, max_steps)
-    shardings = state_shardings(state, experiment.rules, feed.mesh)
+    shardings = jax.tree.map(lambda x: x.sharding, state)  # as it is placed, so it stays
+    if experiment.offload:
+        run = _from_host(run, shardings)
     jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, None))
-    lowered = jitted.lower(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
+    with jax.set_mesh(feed.mesh):
+        lowered = jitted.lower(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
     metrics, _ = lowered.out_info[1]
-    compiled = _compile(lowered, _CPU_CONVOLUTION_OPTIONS if slow_in_loops else {})
+    compiled = _compile(lowered, _CPU_CONVOLUTION_OPTIONS if no_loop else {})
     cost = compiled.cost_analysis() or {}
     return Program(max_steps, cost.get("flops"), metrics, compiled, feed, item)
 
 
-def _holds_convolution(experiment: Experiment, state: State, feed: Feed, ids: np.ndarray) -> bool:
-    """Whether a step has a convolution: its backward pass is ten times slower inside a loop on a CPU."""
-
+def _is_slow_in_loops(experiment: Experiment, state: State, feed: Feed, ids: np.ndarray) -> bool:
     def step(state: State, arrays: Any, item: Any) -> Any:
         return make_step(experiment)(state, feed.fetch(arrays, item))
 
     item = ids if feed.resident is not None else experiment.data.fetch(feed.source, ids)
-    return "conv_general_dilated" in str(jax.make_jaxpr(step)(state, feed.resident, item))
+    return slow_in_loops(step, state, feed.resident, item)
+
+
+def _from_host(run: Callable, shardings: State) -> Callable:
+    """`run` on a state of which a part waits in the host's memory, where the program's output goes again."""
+    near = jax.tree.map(lambda s: s.with_memory_kind("device"), shardings)
+
+    def from_host(state: State, *rest: Any) -> Any:
+        return run(jax.device_put(state, near), *rest)
+
+    return from_host
 
 
 def _compile(lowered: Any, options: dict[str, str]) -> Any:

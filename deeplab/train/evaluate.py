@@ -66,7 +66,7 @@ def over_batches(function: Callable, feed: Feed, split: str) -> Callable[..., li
 
     def over(state: State, limit: int | None = None) -> list[Any]:
         items = itertools.islice(feed.eval_items(split), limit)
-        with jax.transfer_guard("disallow"):
+        with jax.set_mesh(feed.mesh), jax.transfer_guard("disallow"):
             return [run(state, feed.resident, feed.put(item), feed.put(weight)) for item, weight in items]
 
     return over

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from jax.sharding import Mesh
 from deeplab.data.base import Data, Source
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
-from deeplab.scale import state_shardings
+from deeplab.scale import misfits, state_shardings
 from deeplab.train.checkpoint import Checkpoints
 from deeplab.train.dispatch import Program, compile_program
 from deeplab.train.evaluate import make_evaluator
@@ -82,7 +83,9 @@ def prepare(
     data = experiment.data
     make = functools.partial(init, experiment)
     shapes = _shapes(experiment, make, seed)
-    shardings = state_shardings(shapes, experiment.rules, mesh)
+    shardings = state_shardings(shapes, experiment.rules, mesh, offload=experiment.offload)
+    for misfit in misfits(shapes.params, experiment.rules, mesh):
+        warnings.warn(misfit, stacklevel=2)
     abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
     began = time.monotonic()
     feed = make_feed(data, open_source(data, "train"), mesh, workers)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from deeplab.experiment import Experiment
 from deeplab.optim import average_of
+from deeplab.precision import cast, scaled
 from deeplab.train import dropout
 
 
@@ -25,7 +26,7 @@ class State:
       step: steps taken, int32 scalar.
       params: the model's trained parameters.
       variables: its other collections, such as `batch_stats`.
-      opt_state: the optimizer's.
+      opt_state: the optimizer's; within a `Scaled` where the precision has a factor for the loss.
       key: a typed key, the same throughout the run.
     """
 
@@ -59,8 +60,8 @@ def init(experiment: Experiment, key: jax.Array) -> State:
     blank = {name: jnp.zeros(s.shape, s.dtype) for name, s in experiment.data.spec().items()}
     with dropout.by_example(blank["id"]):
         variables = dict(experiment.model.init(params_key, *experiment.task.inputs(blank), train=False))
-    params = variables.pop("params", {})
+    params = cast(variables.pop("params", {}), experiment.precision.parameters)
     # Taps that a model sows while it is initialised are outputs, not state.
     variables = {name: tree for name, tree in variables.items() if name not in ("intermediates", "perturbations")}
-    opt_state = experiment.optimizer.init(params)
+    opt_state = scaled(experiment.optimizer.init(params), experiment.precision)
     return State(jnp.zeros((), jnp.int32), params, variables, opt_state, train_key)

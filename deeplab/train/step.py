@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,11 @@ import optax
 
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
-from deeplab.tasks.base import Apply, Mean, Metrics
-from deeplab.train import dropout
+from deeplab.precision import Scaled, cast, rescaled
+from deeplab.scale.activations import with_examples
+from deeplab.tasks.base import Mean, Metrics
+from deeplab.train.bind import bind
+from deeplab.train.gradient import gradient
 from deeplab.train.state import State, evaluated
 
 Step = Callable[[State, Batch], tuple[State, Metrics]]
@@ -22,7 +26,10 @@ def make_step(experiment: Experiment) -> Step:
     """The training step, `(state, raw batch) -> (state, metrics)`; pure, to be jitted once with `donate_argnums=0`.
 
     With examples b of loss l_b and weight w_b, the gradient is that of sum(w_b l_b) / sum(w_b). The metrics are the
-    task's, and `loss` and `grad_norm`; each merges by addition.
+    task's, and `loss` and `grad_norm`; each merges by addition. Where the precision scales the loss there are also
+    `loss_scale` and `skipped`, the part of the steps whose gradient overflowed; these count in no other metric.
+
+    On a mesh, call it within `jax.set_mesh(mesh)`, so that activations stay with their examples.
 
     Example:
       >>> import deeplab as dl
@@ -38,36 +45,38 @@ def make_step(experiment: Experiment) -> Step:
         augment_key, task_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         with jax.named_scope("input"):
             batch = experiment.data.transform(batch, augment_key)
-
-        def objective(params: Any) -> tuple[jax.Array, Any]:
-            apply = bind(experiment, params, state.variables, batch)
-            out = experiment.task.loss(apply, batch, task_key)
-            return out.loss.total / out.loss.count, out
-
-        grads, out = jax.grad(objective, has_aux=True)(state.params)
+        batch = with_examples(batch, len(batch["weight"]))
+        grads, out = gradient(experiment, state, batch, task_key)
+        scaled = isinstance(state.opt_state, Scaled)
+        inner = state.opt_state.inner if scaled else state.opt_state
         with jax.named_scope("optimizer"):
-            updates, opt_state = experiment.optimizer.update(grads, state.opt_state, state.params)
+            updates, inner = experiment.optimizer.update(grads, inner, state.params)
             params = optax.apply_updates(state.params, updates)
-            norm = optax.tree.norm(grads)
+            norm = optax.tree.norm(cast(grads, experiment.precision.reductions))
         metrics = {"loss": out.loss, **out.metrics, "grad_norm": Mean(norm, jnp.ones_like(norm))}
-        return State(state.step + 1, params, out.variables, opt_state, state.key), metrics
+        opt_state = state.opt_state._replace(inner=inner) if scaled else inner
+        new = State(state.step + 1, params, out.variables, opt_state, state.key)
+        return _unless_it_overflows(new, state, metrics) if scaled else (new, metrics)
 
     return step
 
 
-def bind(experiment: Experiment, params: Any, variables: Any, batch: Batch) -> Apply:
-    """The model as a function of its inputs alone: what a `Task` is given."""
+def _unless_it_overflows(new: State, old: State, metrics: Metrics) -> tuple[State, Metrics]:
+    """The new state; or the old one, a step on, with a smaller factor of the loss, where the gradient overflowed.
 
-    def apply(*inputs: Any, train: bool = False, key: jax.Array | None = None) -> tuple[Any, Any]:
-        bound = {"params": params, **variables}
-        rngs = {} if key is None else {"dropout": key}
-        with dropout.by_example(batch["id"]):
-            if not train:
-                return experiment.model.apply(bound, *inputs, train=False), variables
-            outputs, updated = experiment.model.apply(bound, *inputs, train=True, rngs=rngs, mutable=list(variables))
-        return outputs, {**variables, **updated}
+    With the factor at 1 there was no overflow, and the metrics keep what is not finite: the run ends there.
+    """
+    finite, factor = _is_finite(metrics), old.opt_state.scale
+    skipped = ~finite & (factor > 1)
+    kept = choose(finite, new, old)
+    kept = dataclasses.replace(kept, step=new.step, opt_state=rescaled(kept.opt_state, finite))
+    metrics = jax.tree.map(lambda x: jnp.where(skipped, jnp.zeros_like(x), x), metrics)
+    more = {"loss_scale": Mean.of(factor[None]), "skipped": Mean.of(skipped[None].astype(jnp.float32))}
+    return kept, {**metrics, **more}
 
-    return apply
+
+def _is_finite(metrics: Metrics) -> jax.Array:
+    return jnp.isfinite(metrics["loss"].total) & jnp.isfinite(metrics["grad_norm"].total)
 
 
 def make_eval(experiment: Experiment) -> Callable[[State, Batch], Metrics]:
@@ -105,7 +114,7 @@ def guard(step: Step) -> Callable[[State, Batch, Any], tuple[State, Metrics, jax
 
     def guarded(state: State, batch: Batch, allowed: Any) -> tuple[State, Metrics, jax.Array]:
         new, metrics = step(state, batch)
-        finite = jnp.isfinite(metrics["loss"].total) & jnp.isfinite(metrics["grad_norm"].total)
+        finite = _is_finite(metrics)
         return choose(finite & allowed, new, state), metrics, finite
 
     return guarded

@@ -1,0 +1,35 @@
+"""What a layer over sequences does where a mesh splits their time: the axis "sequence" of `jax.set_mesh`'s mesh.
+
+Queries stay where their places are, and every device is sent all keys and values. Without such an axis nothing here
+does anything.
+"""
+
+from __future__ import annotations
+
+import jax
+from jax.sharding import PartitionSpec as P
+
+_ANY = P.UNCONSTRAINED
+
+
+def divides_time(length: int) -> bool:
+    """Whether the mesh at hand splits sequences of this length; those that do not divide stay whole."""
+    size = jax.sharding.get_abstract_mesh().shape.get("sequence", 1)
+    return size > 1 and length % size == 0
+
+
+def rows(x: jax.Array) -> jax.Array:
+    """[B, T, D] as [(B T), D]; as it is where time is split, since one axis of both would gather it."""
+    return x if divides_time(x.shape[1]) else x.reshape(-1, x.shape[-1])
+
+
+def split_queries(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """[B, H, T, d], [B, H, S, d] twice: the queries split over time, keys and values whole."""
+    if not divides_time(query.shape[2]):
+        return query, key, value
+    whole = P(_ANY, _ANY, None, _ANY)
+    return (
+        jax.lax.with_sharding_constraint(query, P(_ANY, _ANY, "sequence", _ANY)),
+        jax.lax.with_sharding_constraint(key, whole),
+        jax.lax.with_sharding_constraint(value, whole),
+    )

@@ -1,0 +1,90 @@
+"""The gradient of a batch's loss: at once, or by microbatches for the memory of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from deeplab.data.base import Batch
+from deeplab.errors import UserError
+from deeplab.experiment import Experiment
+from deeplab.precision import Scaled, cast
+from deeplab.scale.activations import with_examples
+from deeplab.tasks.base import Loss
+from deeplab.train.bind import bind
+from deeplab.train.state import State
+
+
+def gradient(experiment: Experiment, state: State, batch: Batch, key: jax.Array) -> tuple[Any, Loss]:
+    """That of sum(w_b l_b) / sum(w_b) over the examples b, and what the task says of the batch.
+
+    With `accumulate` k, row i of the batch is in microbatch i mod k, so that no row leaves its device. Sums are added
+    up and divided once, so that the result is that of the whole batch, but for rounding, whatever the weights are:
+    dropout and augmentation follow the examples. Two things see a microbatch only: the statistics of batch norms
+    (whose running means then move k times), and losses that compare examples, such as `InBatchSoftmax`.
+
+    Raises:
+      UserError: the batch does not divide into microbatches.
+    """
+    factor = state.opt_state.scale if isinstance(state.opt_state, Scaled) else None
+
+    def part(variables: Any, batch: Batch, divisor: int | None = None) -> tuple[Any, Loss]:
+        def objective(params: Any) -> tuple[jax.Array, Loss]:
+            out = experiment.task.loss(bind(experiment, params, variables, batch), batch, key)
+            value = out.loss.total / (out.loss.count if divisor is None else divisor)
+            return (value if factor is None else value * factor), out
+
+        return jax.grad(objective, has_aux=True)(state.params)
+
+    if experiment.accumulate == 1:
+        grads, out = part(state.variables, batch)
+    else:
+        grads, out = _accumulated(experiment, part, state, batch)
+    return (grads if factor is None else jax.tree.map(lambda g: g / factor.astype(g.dtype), grads)), out
+
+
+def slow_in_loops(function: Callable, *args: Any) -> bool:
+    """Whether a function has a convolution, and this is a CPU: inside a loop its backward pass is ten times slower."""
+    return jax.default_backend() == "cpu" and "conv_general_dilated" in str(jax.make_jaxpr(function)(*args))
+
+
+def _accumulated(experiment: Experiment, part: Callable, state: State, batch: Batch) -> tuple[Any, Loss]:
+    size = len(batch["weight"])
+    parts = _microbatches(batch, experiment.accumulate)
+    first = {name: x[0] for name, x in parts.items()}
+
+    def add(total: tuple[Any, Loss], batch: Batch) -> tuple[tuple[Any, Loss], None]:
+        grads, out = part(total[1].variables, batch, size)
+        loss, metrics = jax.tree.map(jnp.add, (total[1].loss, total[1].metrics), (out.loss, out.metrics))
+        grads = jax.tree.map(lambda a, b: a + b.astype(a.dtype), total[0], grads)
+        return (grads, Loss(loss, metrics, out.variables)), None
+
+    shapes = jax.eval_shape(part, state.variables, first, size)
+    grads, out = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    total = (cast(grads, experiment.precision.reductions), out._replace(variables=state.variables))
+    if slow_in_loops(part, state.variables, first, size):
+        for i in range(experiment.accumulate):
+            total, _ = add(total, {name: x[i] for name, x in parts.items()})
+    else:
+        total, _ = jax.lax.scan(add, total, parts)
+    grads, out = total
+    return jax.tree.map(lambda g, p: (g * (size / out.loss.count)).astype(p.dtype), grads, state.params), out
+
+
+def _microbatches(batch: Batch, count: int) -> Batch:
+    """[B, ...] -> [count, B / count, ...]: each of them on all devices that hold the batch."""
+    size = len(batch["weight"])
+    if size % count:
+        raise UserError(
+            f"--accumulate {count} does not divide the {size} examples of a batch; use one of "
+            f"{', '.join(str(k) for k in range(1, size + 1) if size % k == 0)}"
+        )
+
+    def split(x: jax.Array) -> jax.Array:
+        return jnp.swapaxes(x.reshape(size // count, count, *x.shape[1:]), 0, 1)
+
+    parts = jax.tree.map(split, batch)
+    return jax.vmap(lambda part: with_examples(part, size // count))(parts)
