@@ -58,8 +58,13 @@ def test_experiments_import_the_package_and_each_other_not():
         nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
         names = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
         benchmark = path.parent.name == "benchmarks"
-        forbidden, own = "experiments.benchmarks." if benchmark else "experiments.", f"experiments.benchmarks.{path.stem}_"
-        assert not [name for name in names if name.startswith(forbidden) and not (benchmark and name.startswith(own))], path
+        forbidden, own = (
+            "experiments.benchmarks." if benchmark else "experiments.",
+            f"experiments.benchmarks.{path.stem}_",
+        )
+        assert not [
+            name for name in names if name.startswith(forbidden) and not (benchmark and name.startswith(own))
+        ], path
 
 
 def test_importing_deeplab_loads_no_stage_and_no_heavy_library():

@@ -121,7 +121,7 @@ def _print(console: Console, result: dict[str, Any], found: list[trace.Cost]) ->
         table.add_row(Text(cost.layer), Text(cost.operation), *numbers)
     console.print(table)
     split = ", ".join(f"{name} {ms:.2f}" for name, ms in result["split"].items())
+    console.print(f"{result['milliseconds']:.2f} ms a step; its operations {total:.2f} ms: {split}", highlight=False)
     console.print(
-        f"{result['milliseconds']:.2f} ms a step; its operations {total:.2f} ms: {split}", highlight=False
+        f"trace (TensorBoard, or https://ui.perfetto.dev): {result['trace']}", highlight=False, soft_wrap=True
     )
-    console.print(f"trace (TensorBoard, or https://ui.perfetto.dev): {result['trace']}", highlight=False, soft_wrap=True)

@@ -160,9 +160,9 @@ def costs(spent: Mapping[str, float], names: Mapping[str, str], model: str, step
     """Milliseconds a step of each operation of each layer, the costliest first.
 
     Example:
-      >>> names = {"dot.1": "jit(run)/jvp(MLP)/head/dot_general", "dot.2": "jit(run)/transpose(jvp(MLP))/head/dot_general"}
+      >>> names = {"dot.1": "jit(run)/jvp(MLP)/head/dot", "dot.2": "jit(run)/transpose(jvp(MLP))/head/dot"}
       >>> costs({"dot.1": 0.002, "dot.2": 0.004, "copy.1": 0.001}, names, "MLP", steps=2)[0]
-      Cost(layer='head', operation='dot_general', forward=1.0, backward=2.0)
+      Cost(layer='head', operation='dot', forward=1.0, backward=2.0)
     """
     both: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for name, seconds in spent.items():

@@ -71,7 +71,9 @@ class Mixture(Data):
         shares = np.floor(exact).astype(np.int64)
         shares[np.argsort(shares - exact, kind="stable")[: _BLOCK - shares.sum()]] += 1
         if not shares.all():
-            raise UserError(f"weights are {tuple(weights)}: a share below a thousandth is never drawn; leave that set out")
+            raise UserError(
+                f"weights are {tuple(weights)}: a share below a thousandth is never drawn; leave that set out"
+            )
         return shares
 
     def examples_at(self, positions: np.ndarray, seed: int) -> np.ndarray:
@@ -140,7 +142,7 @@ class Mixture(Data):
                 if (array.dtype, array.shape[1:]) != (value.dtype, value.shape[1:]):
                     raise UserError(
                         f"{name!r} of set {k} of a mixture is {value.dtype}{list(value.shape[1:])}, and of another set "
-                        f"{array.dtype}{list(array.shape[1:])}; sets are mixed as they are kept, so bring them to one kind"
+                        f"{array.dtype}{list(array.shape[1:])}; mixed sets are kept alike"
                     )
                 array[rows] = value
         return batch

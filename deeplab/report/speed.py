@@ -50,7 +50,9 @@ def _profile(run: Run) -> Html:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Html("")
     head = ["layer", "operation", "forward, ms", "backward, ms", "of the step"]
-    return join(tag("h3", "The costliest operations"), tag("p", title, class_="muted"), table(head, rows, class_="numbers"))
+    return join(
+        tag("h3", "The costliest operations"), tag("p", title, class_="muted"), table(head, rows, class_="numbers")
+    )
 
 
 def _row(cost: Mapping[str, Any], milliseconds: float) -> list[str]:

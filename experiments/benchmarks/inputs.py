@@ -1,9 +1,10 @@
 """The input pipeline alone, beside PyTorch's DataLoader on the same files: examples a second.
 
 Run:     python -m experiments.benchmarks.inputs           (needs PyTorch: pip install torch)
-Prints:  32 x 32 images with crop and flip, from arrays in memory; 224 x 224 photographs, from a folder of JPEG files made up
-         on the spot and from records (ArrayRecord), without augmentation. All in one process on one core; the readers
+Prints:  32 x 32 images with crop and flip, from arrays in memory; 224 x 224 photographs, from a folder of JPEG files made
+         up on the spot and from records (ArrayRecord), without augmentation. All in one process on one core; the readers
          take turns, and medians are compared. Then the share of the time that `fit` waits for a set on the device.
+         With `--workers N`, on as many cores, processes read the records besides.
 Result:  none yet
 """
 
@@ -112,7 +113,6 @@ def torch_reader(dataset: Any, *arguments: Any, batch: int, limit: int) -> Read:
 def photographs(folder: Path, workers: int) -> dict[str, Read]:
     """224 x 224 from JPEG files of 320 x 256, batches of 16."""
     import deeplab as dl
-    from deeplab.data import records
     from deeplab.data.builders.image_folder import load
 
     files = make_photographs(folder / "photos")
@@ -134,26 +134,27 @@ def photographs(folder: Path, workers: int) -> dict[str, Read]:
             load(file, (_SIDE, _SIDE, 3))
         return len(files)
 
-    def processes() -> int:
-        with records.in_processes(kept, opened, 0, 0, 24, workers) as batches:
-            for _ in range(8):  # they start, and fill their buffers
-                next(batches)
-            began = time.perf_counter()
-            count = sum(len(next(batches)["id"]) for _ in range(16))
-            processes_seconds[0] = time.perf_counter() - began
-        return count
-
-    readers: dict[str, Read] = {
+    if workers:
+        _by_processes(kept, opened, workers)
+    return {
         "PyTorch": torch_reader(_Photos, files, batch=16, limit=4),
         "deeplab, first pass": first,
         "deeplab, once decoded": lambda: read(data, source, 40),
         "deeplab, records": lambda: read(kept, opened, 4),
     }
-    processes_seconds = [0.0]
-    if workers:
-        count = processes()
-        print(f"{f'deeplab, records, {workers} processes':<34} {count / processes_seconds[0]:12,.0f} examples/s", flush=True)
-    return readers
+
+
+def _by_processes(data: Any, source: Any, workers: int) -> None:
+    """Prints how fast processes read, once they run and their buffers are full."""
+    from deeplab.data import records
+
+    with records.in_processes(data, source, 0, 0, 40, workers) as batches:
+        for _ in range(8):
+            next(batches)
+        began = time.perf_counter()
+        count = sum(len(batch["id"]) for batch in batches)
+        rate = count / (time.perf_counter() - began)
+    print(f"{f'deeplab, records, {workers} processes':<34} {rate:12,.0f} examples/s", flush=True)
 
 
 def make_photographs(folder: Path) -> list[Path]:

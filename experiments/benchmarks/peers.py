@@ -2,9 +2,9 @@
 
 Run:     python -m experiments.benchmarks.peers cnn        (cnn, resnet, gpt_small, gpt, lstm; all when none is named)
 Needs:   pip install keras torch
-Prints:  a row for each peer and model: milliseconds a step, and their ratio to PyTorch's eager ones. All in one process on
-         one core, the same batches of random data, AdamW, float32; the peers take turns, and medians are compared. A
-         row says so where a peer could not be run.
+Prints:  a row for each peer and model: milliseconds a step, and their ratio to PyTorch's eager ones. All in one process
+         on one core, batches of random data, AdamW, float32; the peers take turns, and medians are compared. A row says
+         so where a peer could not be run.
 Result:  none yet
 """
 
@@ -182,7 +182,10 @@ def compare(name: str, peers: tuple[str, ...], repeats: int) -> None:
             began = time.perf_counter(), time.process_time()
             run(steps)
             times[peer].append((time.perf_counter() - began[0], time.process_time() - began[1]))
-    medians = {peer: [1e3 / steps * statistics.median(column) for column in zip(*pairs)] for peer, pairs in times.items()}
+    medians = {
+        peer: [1e3 / steps * statistics.median(column) for column in zip(*pairs, strict=True)]
+        for peer, pairs in times.items()
+    }
     reference = medians.get("torch") or next(iter(medians.values()))
     for peer, (wall, cpu) in medians.items():
         print(

@@ -95,7 +95,10 @@ def run(name: str, batch: int, shape: tuple[int, ...], classes: int, *, compiled
         x, y = torch.randint(classes, (2, batch, *shape))
     else:
         model = LSTM(shape[-1], classes) if name == "lstm" else {"cnn": cnn, "resnet": resnet}[name](classes)
-        x, y = torch.randn(batch, *(shape if name == "lstm" else (shape[-1], *shape[:-1]))), torch.arange(batch) % classes
+        x, y = (
+            torch.randn(batch, *(shape if name == "lstm" else (shape[-1], *shape[:-1]))),
+            torch.arange(batch) % classes,
+        )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     forward = torch.compile(model) if compiled else model
 
