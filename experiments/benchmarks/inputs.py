@@ -1,10 +1,10 @@
 """The input pipeline alone, beside PyTorch's DataLoader on the same files: examples a second.
 
 Run:     python -m experiments.benchmarks.inputs           (needs PyTorch: pip install torch)
-Prints:  32 x 32 images with crop and flip, from arrays in memory; 224 x 224 photographs, from a folder of JPEG files made
-         up on the spot and from records (ArrayRecord), without augmentation. All in one process on one core; the readers
-         take turns, and medians are compared. Then the share of the time that `fit` waits for a set on the device.
-         With `--workers N`, on as many cores, processes read the records besides.
+Prints:  32 x 32 images with crop and flip, from arrays in memory; 224 x 224 photographs, from a folder of JPEG files
+         made up on the spot and from records (ArrayRecord), without augmentation. All in one process on one core; the
+         readers take turns, and medians are compared. Then the share of the time that `fit` waits for a set on the
+         device. With `--workers N`, on as many cores, processes read the records besides.
 Result:  none yet
 """
 

@@ -1,4 +1,4 @@
-"""`profile`: a trace that others can load, a table in the names of layers; and a run in the directory stays as it was."""
+"""`profile`: a trace that others can load, a table in the names of layers; a run beside it stays as it was."""
 
 import gzip
 import json
