@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from deeplab.nn.layout import split_queries
+from deeplab.nn.layout import rows, split_queries
 
 Initializer = jax.nn.initializers.Initializer
 
@@ -106,12 +106,12 @@ class SelfAttention(nn.Module):
     def __call__(
         self, x: Float[Array, "B T D"], train: bool = False, mask: Bool[Array, "B T"] | None = None
     ) -> Float[Array, "B T D"]:
-        query, key, value = split_heads(
-            nn.Dense(3 * x.shape[-1], kernel_init=self.kernel_init, name="qkv")(x), self.num_heads, 3
-        )
+        B, T, D = x.shape
+        qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(rows(x)).reshape(B, T, 3 * D)
+        query, key, value = split_heads(qkv, self.num_heads, 3)
         dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
         out = attend(query, key, value, None if mask is None else mask[:, None, None, :], dropout)
-        return nn.Dense(x.shape[-1], kernel_init=self.out_init, name="out")(join_heads(out))
+        return nn.Dense(D, kernel_init=self.out_init, name="out")(rows(join_heads(out))).reshape(B, T, D)
 
 
 def split_heads(x: Float[Array, "B T E"], num_heads: int, roles: int) -> Float[Array, "R B H T d"]:
@@ -175,8 +175,8 @@ class CausalSelfAttention(nn.Module):
             position of the first token, which attends to what the collection "cache" holds, too; keys and values are
             then written to it, and `apply(..., mutable=["cache"])` returns it (and makes it, when it isn't there yet).
         """
-        _, T, D = x.shape
-        qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(x)
+        B, T, D = x.shape
+        qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(rows(x)).reshape(B, T, 3 * D)
         query, key, value = split_heads(qkv, self.num_heads, 3)
         if given is None:
             mask = causal_mask(T, T)
@@ -187,7 +187,7 @@ class CausalSelfAttention(nn.Module):
             mask = causal_mask(T, self.context, given)
         dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
         out = attend(query, key, value, mask, dropout)
-        return nn.Dense(D, kernel_init=self.out_init, name="out")(join_heads(out))
+        return nn.Dense(D, kernel_init=self.out_init, name="out")(rows(join_heads(out))).reshape(B, T, D)
 
     def _cached(self, name: str, new: Float[Array, "B H T d"], position: int | jax.Array) -> Float[Array, "B H S d"]:
         B, H, _, d = new.shape

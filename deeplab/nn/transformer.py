@@ -42,11 +42,12 @@ class Block(nn.Module):
 
     The residual stream is summed as [(B T), D]. As [B, T, D], XLA's CPU compiler recomputes, for each weight gradient,
     the whole chain of residual gradients above it: 137 instead of 73 ms of CPU time for the gradient of 4 layers of
-    128, 12 x 64 tokens. Between blocks the two reshapes cancel.
+    128, 12 x 64 tokens. Between blocks the two reshapes cancel. The feed-forward layers read [(B T), D], too, and so do
+    the projections of the attention: the gradient of a kernel from [B, T, D] copies both factors first, 3 ms in 80.
 
     Args:
       attention: called as `attention(x, train, given)`.
-      feed_forward: position by position.
+      feed_forward: position by position, on [(B T), D] where the mesh does not split time.
       dropout: probability that a branch's output is dropped in training; may be a tracer.
 
     Example:
@@ -68,9 +69,9 @@ class Block(nn.Module):
         y = self.attention(nn.LayerNorm(epsilon=1e-5, name="norm1")(x).reshape(shape), train, given)
         y = nn.Dropout(self.dropout, deterministic=not train, name="dropout1")(y)
         x = x + y.reshape(x.shape)
-        y = self.feed_forward(nn.LayerNorm(epsilon=1e-5, name="norm2")(x).reshape(shape))
+        y = self.feed_forward(nn.LayerNorm(epsilon=1e-5, name="norm2")(x))
         y = nn.Dropout(self.dropout, deterministic=not train, name="dropout2")(y)
-        return (x + y.reshape(x.shape)).reshape(shape)
+        return (x + y).reshape(shape)
 
 
 def sinusoids(length: int, width: int) -> Float[Array, "T D"]:

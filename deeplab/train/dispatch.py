@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,11 +16,14 @@ from deeplab.experiment import Experiment
 from deeplab.scale import check_batch
 from deeplab.tasks.base import Metrics
 from deeplab.train.feed import Feed
-from deeplab.train.gradient import slow_in_loops
 from deeplab.train.state import State
 from deeplab.train.step import guard, make_step
 
 MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
+
+# On a CPU a loop around a step costs copies of its state: a tenth of the 85 ms of a GPT of 4 x 128, 2e9 multiplications.
+# A dispatch costs 0.2 ms, whatever the step takes.
+_LONG = 5e8
 
 # Beside a convolution XLA's CPU compiler leaves products, sums and elementwise chains slow: given to its YNNPACK
 # fusions, the step of a small ResNet takes 158 instead of 189 ms of CPU time. A GPT's step gains nothing.
@@ -81,12 +85,12 @@ def compile_program(
     check_batch(experiment.data.batch_size, feed.mesh, experiment.accumulate)
     step = guard(make_step(experiment))
     ids = experiment.data.train_ids(0, seed)
-    no_loop = _is_slow_in_loops(experiment, state, feed, ids[0])
+    convolves, long = _measure_on_cpu(experiment, state, feed, ids[0])
     if feed.resident is None:
         max_steps, item = 1, experiment.data.fetch(feed.source, ids[0])
         placed = feed.put(item)
     else:
-        max_steps = 1 if experiment.offload else steps_per_dispatch or (1 if no_loop else MAX_STEPS)
+        max_steps = 1 if experiment.offload else steps_per_dispatch or (1 if convolves or long else MAX_STEPS)
         item = np.repeat(ids, max_steps, axis=0)
         placed = feed.put(item, axis=1)
 
@@ -98,17 +102,35 @@ def compile_program(
     with jax.set_mesh(feed.mesh):
         lowered = jitted.lower(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
     metrics, _ = lowered.out_info[1]
-    compiled = _compile(lowered, _CPU_CONVOLUTION_OPTIONS if no_loop else {})
+    compiled = _compile(lowered, _CPU_CONVOLUTION_OPTIONS if convolves else {})
     cost = compiled.cost_analysis() or {}
     return Program(max_steps, cost.get("flops"), metrics, compiled, feed, item)
 
 
-def _is_slow_in_loops(experiment: Experiment, state: State, feed: Feed, ids: np.ndarray) -> bool:
+def _measure_on_cpu(experiment: Experiment, state: State, feed: Feed, ids: np.ndarray) -> tuple[bool, bool]:
+    """Whether a step has a convolution, whose backward pass is ten times slower in a loop; and whether it is long."""
+    if jax.default_backend() != "cpu":
+        return False, False
+
     def step(state: State, arrays: Any, item: Any) -> Any:
         return make_step(experiment)(state, feed.fetch(arrays, item))
 
     item = ids if feed.resident is not None else experiment.data.fetch(feed.source, ids)
-    return slow_in_loops(step, state, feed.resident, item)
+    jaxpr = jax.make_jaxpr(step)(state, feed.resident, item).jaxpr
+    return "conv_general_dilated" in str(jaxpr), _multiplications(jaxpr) > _LONG
+
+
+def _multiplications(jaxpr: Any) -> int:
+    """Those of a program's matrix products; the body of a loop counts once."""
+    count = 0
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "dot_general":
+            (contracted, _), _ = eqn.params["dimension_numbers"]
+            count += eqn.outvars[0].aval.size * math.prod(eqn.invars[0].aval.shape[i] for i in contracted)
+        for value in eqn.params.values():
+            inner = [getattr(x, "jaxpr", x) for x in (value if isinstance(value, tuple | list) else (value,))]
+            count += sum(_multiplications(x) for x in inner if hasattr(x, "eqns"))
+    return count
 
 
 def _from_host(run: Callable, shardings: State) -> Callable:
