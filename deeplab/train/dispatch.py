@@ -21,7 +21,7 @@ from deeplab.train.step import guard, make_step
 
 MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
 
-# On a CPU a loop around a step costs copies of its state: a tenth of the 85 ms of a GPT of 4 x 128, 2e9 multiplications.
+# On a CPU a loop around a step copies its state: a tenth of the 85 ms of a GPT of 4 x 128, 2e9 multiplications.
 # A dispatch costs 0.2 ms, whatever the step takes.
 _LONG = 5e8
 
