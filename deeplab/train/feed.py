@@ -76,17 +76,19 @@ class Feed:
         if self.resident is not None:
             yield Reader(lambda step, n: self.data.train_ids(step, seed, n), lambda: True)
             return
-        with contextlib.ExitStack() as open_:
+        # Of several processes each has some rows only, whose shapes are compared before they are put together.
+        place = self.put if jax.process_count() == 1 else lambda batch: batch
+        with contextlib.ExitStack() as stack:
             if self.workers:
-                batches = open_.enter_context(
+                batches = stack.enter_context(
                     records.in_processes(self.data, self.source, seed, start, end, self.workers)
                 )
-                ahead = _Ahead(lambda step: self.put(next(batches)), start, end)
+                ahead = _Ahead(lambda step: place(next(batches)), start, end)
             else:
                 ahead = _Ahead(
-                    lambda step: self.put(self.data.fetch(self.source, self.data.train_ids(step, seed)[0])), start, end
+                    lambda step: place(self.data.fetch(self.source, self.data.train_ids(step, seed)[0])), start, end
                 )
-            items = open_.enter_context(ahead)
+            items = stack.enter_context(ahead)
             yield Reader(lambda step, n: next(items), ahead.ready)
 
     def eval_items(self, split: str) -> Iterator[tuple[Any, np.ndarray]]:
