@@ -22,6 +22,9 @@ INIT = nn.initializers.normal(0.02)
 class FeedForward(nn.Module):
     """D -> 4 D -> D with a GELU between (its tanh form, as in GPT-2).
 
+    The two products are of [(B T), D]: on a CPU, the gradient of a kernel from [B, T, D] copies both factors first. With
+    the attention's projections likewise, a step of a GPT of 4 x 128, 12 x 64 tokens, takes 80 instead of 83 ms.
+
     Example:
       >>> import jax, jax.numpy as jnp
       >>> FeedForward().init_with_output(jax.random.key(0), jnp.ones((1, 2, 8)))[0].shape
@@ -32,9 +35,9 @@ class FeedForward(nn.Module):
     out_init: jax.nn.initializers.Initializer = INIT
 
     @nn.compact
-    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        hidden = nn.Dense(self.expansion * x.shape[-1], kernel_init=INIT, name="up")(x)
-        return nn.Dense(x.shape[-1], kernel_init=self.out_init, name="down")(nn.gelu(hidden))
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        hidden = nn.Dense(self.expansion * x.shape[-1], kernel_init=INIT, name="up")(rows(x))
+        return nn.Dense(x.shape[-1], kernel_init=self.out_init, name="down")(nn.gelu(hidden)).reshape(x.shape)
 
 
 class Block(nn.Module):
@@ -42,12 +45,11 @@ class Block(nn.Module):
 
     The residual stream is summed as [(B T), D]. As [B, T, D], XLA's CPU compiler recomputes, for each weight gradient,
     the whole chain of residual gradients above it: 137 instead of 73 ms of CPU time for the gradient of 4 layers of
-    128, 12 x 64 tokens. Between blocks the two reshapes cancel. The feed-forward layers read [(B T), D], too, and so do
-    the projections of the attention: the gradient of a kernel from [B, T, D] copies both factors first, 3 ms in 80.
+    128, 12 x 64 tokens. Between blocks the two reshapes cancel.
 
     Args:
       attention: called as `attention(x, train, given)`.
-      feed_forward: position by position, on [(B T), D] where the mesh does not split time.
+      feed_forward: position by position.
       dropout: probability that a branch's output is dropped in training; may be a tracer.
 
     Example:
@@ -69,9 +71,9 @@ class Block(nn.Module):
         y = self.attention(nn.LayerNorm(epsilon=1e-5, name="norm1")(x).reshape(shape), train, given)
         y = nn.Dropout(self.dropout, deterministic=not train, name="dropout1")(y)
         x = x + y.reshape(x.shape)
-        y = self.feed_forward(nn.LayerNorm(epsilon=1e-5, name="norm2")(x))
+        y = self.feed_forward(nn.LayerNorm(epsilon=1e-5, name="norm2")(x).reshape(shape))
         y = nn.Dropout(self.dropout, deterministic=not train, name="dropout2")(y)
-        return (x + y).reshape(shape)
+        return (x + y.reshape(x.shape)).reshape(shape)
 
 
 def sinusoids(length: int, width: int) -> Float[Array, "T D"]:
