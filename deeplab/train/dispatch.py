@@ -17,7 +17,7 @@ from deeplab.scale import check_batch
 from deeplab.tasks.base import Metrics
 from deeplab.train.feed import Feed
 from deeplab.train.state import State
-from deeplab.train.step import guard, make_step
+from deeplab.train.step import make_guarded_step, make_step
 
 MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
 
@@ -83,7 +83,7 @@ def compile_program(
       UserError: the batch does not divide over the mesh, or model and data do not fit together.
     """
     check_batch(experiment.data.batch_size, feed.mesh, experiment.accumulate)
-    step = guard(make_step(experiment))
+    step = make_guarded_step(experiment)
     ids = experiment.data.train_ids(0, seed)
     convolves, long = _measure_on_cpu(experiment, state, feed, ids[0])
     if feed.resident is None:
