@@ -64,6 +64,11 @@ class Mixture(Data):
             raise UserError(f"weights are {tuple(weights)}, expected {len(self.parts)} positive numbers, one a set")
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Those of the first set, where it has classes."""
+        return getattr(self.parts[0], "class_names", None)
+
+    @property
     def shares(self) -> np.ndarray:
         """Examples of each set in a thousand, [K]: the largest remainders are rounded up."""
         weights = [part.num_train for part in self.parts] if self.weights is None else self.weights
