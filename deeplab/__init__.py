@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deeplab import data, models, nn, optim, report, robust, scale, tasks, train
+    from deeplab import data, models, nn, optim, precision, report, robust, scale, tasks, train
     from deeplab.cli import main
     from deeplab.cli.study import Study
     from deeplab.errors import CheckpointError, Diverged, UserError
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from deeplab.train.loop import fit, on_dispatch, on_log, on_state
     from deeplab.train.state import State, init
     from deeplab.train.step import make_eval, make_predict, make_step
+    from deeplab.train.sweep import sweep
 
-_MODULES = ("data", "models", "nn", "optim", "report", "robust", "scale", "tasks", "train")
+_MODULES = ("data", "models", "nn", "optim", "precision", "report", "robust", "scale", "tasks", "train")
 _HOMES = {
     "CheckpointError": "errors",
     "Diverged": "errors",
@@ -46,11 +47,12 @@ _HOMES = {
     "on_log": "train.loop",
     "on_state": "train.loop",
     "predict": "train.evaluate",
+    "sweep": "train.sweep",
 }
 
 __all__ = [
-    "CheckpointError",
     "PRECISIONS",
+    "CheckpointError",
     "Diverged",
     "Experiment",
     "Precision",
@@ -74,10 +76,12 @@ __all__ = [
     "on_log",
     "on_state",
     "optim",
+    "precision",
     "predict",
     "report",
     "robust",
     "scale",
+    "sweep",
     "tasks",
     "train",
 ]

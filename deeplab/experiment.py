@@ -17,7 +17,7 @@ import optax
 from jax.sharding import PartitionSpec
 
 from deeplab.data.base import Data
-from deeplab.precision import Precision
+from deeplab.precision import PRECISIONS, Precision
 from deeplab.tasks.base import Task
 
 Rules = Sequence[tuple[str, PartitionSpec]]
@@ -65,7 +65,7 @@ class Experiment:
     optimizer: optax.GradientTransformation
     rules: Rules = ()
     eval_every: int | None = None
-    precision: Precision = Precision()
+    precision: Precision = PRECISIONS["f32"]
     accumulate: int = 1
     offload: bool = False
     monitor: str = "-loss"

@@ -1,6 +1,7 @@
 """Handwritten digits of 8 x 8 pixels with a small convolutional network.
 
 Run:     python -m experiments.image_digits               (the data come with scikit-learn: nothing to download)
+Sweep:   python -m experiments.image_digits sweep --learning-rate 1e-3..1e-1:8 --seeds 4
 Result:  99.72 % of the test images, mean of seeds 0 to 3 (s.d. 0.23), 29 to 38 s on 2 CPU cores (commit 72fffa4)
 Source:  LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf; label smoothing: Szegedy et al. 2016,
          https://arxiv.org/abs/1512.00567
@@ -15,6 +16,7 @@ from deeplab.nn.norm import batch_norm
 
 
 def experiment(
+    convolutions: int = 2,
     width: int = 64,
     epochs: int = 100,
     batch_size: int = 128,
@@ -29,7 +31,8 @@ def experiment(
     """Digits, 1,437 to learn from and 360 to test on.
 
     Args:
-      width: channels of the first convolution; the second has twice as many.
+      convolutions: at most three, each halves the side; without any it is a perceptron of one hidden layer.
+      width: channels of the first convolution; each has twice as many as the one before.
       epochs: passes over the training images, 11 steps each.
       batch_size: images a step.
       learning_rate: peak of the cosine.
@@ -42,10 +45,11 @@ def experiment(
     """
     warp = augment.warp(rotation, zoom, shift)
     data = dl.data.Images("digits", batch_size=batch_size, epochs=epochs, augment=warp)
+    widths = [width * 2**i for i in range(convolutions)]
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1)
     return dl.Experiment(
         data=data,
-        model=dl.models.CNN(data.num_classes, (width, 2 * width), hidden=256, norm=batch_norm, dropout=dropout),
+        model=dl.models.CNN(data.num_classes, widths, hidden=256, norm=batch_norm, dropout=dropout),
         task=dl.tasks.Classification(label_smoothing=label_smoothing),
         optimizer=optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only),
         rules=cnn.RULES,

@@ -37,6 +37,9 @@ SMALL = {
     "study_activations": {"depth": 3, "width": 16},
     "study_data_scaling": {"width": 16},
     "text_classification": {"width": 8},
+    "text_llama": {"variant": "test", "num_steps": 10},
+    "text_translation": {"vocab_size": 64},
+    "text_wikitext": {"vocab_size": 300, "width": 16, "context": 16},
 }
 SCRIPTS = sorted((FOLDER / "benchmarks").glob("[!_]*.py"))
 

@@ -65,6 +65,20 @@ class Toy(Data):
         return dataclasses.replace(self, batch_size=batch_size, steps=num_steps)
 
 
+class Given(Toy):
+    """One batch, over and over: of any fields, `weight` and `id` among them."""
+
+    def __init__(self, batch: Batch):
+        super().__init__(len(batch["id"]))
+        object.__setattr__(self, "batch", batch)
+
+    def spec(self) -> Spec:
+        return jax.eval_shape(lambda: self.batch)
+
+    def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
+        return batch
+
+
 class Net(nn.Module):
     """Dense, batch norm, dropout."""
 

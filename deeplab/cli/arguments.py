@@ -17,6 +17,8 @@ import docstring_parser
 import tyro
 from rich.console import Console
 
+from deeplab.cli import axes
+from deeplab.cli.axes import Axis
 from deeplab.errors import UserError, nearest
 from deeplab.experiment import Experiment
 from deeplab.precision import named
@@ -110,10 +112,12 @@ class Verb(NamedTuple):
     Attributes:
       flags: its flags, a dataclass.
       run: what it does; gives the result, which `--json` prints.
+      many: whether an argument may have many values: the invocation's are then `Axis`es.
     """
 
     flags: type[CommonFlags]
     run: Callable[[Invocation, Console], dict[str, Any]]
+    many: bool = False
 
 
 def _positive(accumulate: int) -> int:
@@ -158,7 +162,7 @@ def parse(
     verb = words.pop(0) if words and not words[0].startswith("-") else next(iter(verbs))
     if verb not in verbs:
         raise UserError(f"{verb!r} is no verb; {nearest(verb, verbs)} All verbs: {', '.join(verbs)}")
-    hyper, flags = _hyper_parameters(function), verbs[verb].flags
+    hyper, flags = _hyper_parameters(function, verbs[verb].many), verbs[verb].flags
     clash = {f.name for f in dataclasses.fields(hyper)} & {f.name for f in dataclasses.fields(flags)}
     if clash:
         raise UserError(f"{module}: the arguments {sorted(clash)} are flags of every experiment; give them other names")
@@ -170,10 +174,11 @@ def parse(
         description=inspect.getdoc(sys.modules[function.__module__]) or "",
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    return Invocation(function, module, verb, dataclasses.asdict(parsed.experiment), parsed.run)
+    arguments = {field.name: getattr(parsed.experiment, field.name) for field in dataclasses.fields(hyper)}
+    return Invocation(function, module, verb, arguments, parsed.run)
 
 
-def _hyper_parameters(function: Callable[..., Experiment]) -> type:
+def _hyper_parameters(function: Callable[..., Experiment], many: bool) -> type:
     """A dataclass with the function's parameters: types, defaults, and help from its docstring."""
     hints = typing.get_type_hints(function, include_extras=True)
     helps = {p.arg_name: p.description for p in docstring_parser.parse(inspect.getdoc(function) or "").params}
@@ -183,8 +188,11 @@ def _hyper_parameters(function: Callable[..., Experiment]) -> type:
             raise UserError(
                 f"{function.__module__}: the argument {name!r} needs a type and a default, to become a flag"
             )
-        kind = typing.Annotated[hints[name], tyro.conf.arg(help=helps.get(name) or "")]
-        fields.append((name, kind, dataclasses.field(default=parameter.default)))
+        kind, default = hints[name], parameter.default
+        if many:
+            kind, default = axes.annotated(kind), Axis.of(default)
+        kind = typing.Annotated[kind, tyro.conf.arg(help=helps.get(name) or "")]
+        fields.append((name, kind, dataclasses.field(default=default)))
     return dataclasses.make_dataclass("HyperParameters", fields, frozen=True)
 
 
@@ -193,7 +201,7 @@ def _words(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
     words: list[str] = []
     for name, value in values.items():
         flag = name.replace("_", "-")
-        if value == defaults[name] or value is None:
+        if value is None or str(value) == str(defaults[name]):
             continue
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")

@@ -12,6 +12,7 @@ import numpy as np
 
 from deeplab.data import Packed, Text
 from deeplab.experiment import Experiment, Show
+from deeplab.scale import processes
 from deeplab.tasks.base import Summarizes
 from deeplab.tasks.generate import generate
 from deeplab.train.evaluate import predict
@@ -28,7 +29,8 @@ def write(
 ) -> dict[str, float]:
     """Writes `predictions.npz`, `cards.json` and, for a language model, `samples.json` into a run directory.
 
-    Returns the metrics of the whole split that a task makes of its predictions; {} where it makes none.
+    Returns the metrics of the whole split that a task makes of its predictions; {} where it makes none. Several
+    processes predict together, and the first writes.
 
     Args:
       directory: of the run.
@@ -41,9 +43,10 @@ def write(
     predictions = predict(experiment, state, feed, experiment.data.eval_split)
     if "image" in experiment.data.spec() and "label" in predictions:
         predictions |= _worst(predictions, feed)
-    temporary = directory / "predictions.tmp.npz"
-    np.savez_compressed(temporary, **predictions)  # pyright: ignore[reportArgumentType]  # names are not keywords of savez
-    temporary.replace(directory / "predictions.npz")
+    if processes.is_primary():
+        temporary = directory / "predictions.tmp.npz"
+        np.savez_compressed(temporary, **predictions)  # pyright: ignore[reportArgumentType]  # names are not keywords of savez
+        temporary.replace(directory / "predictions.npz")
     if experiment.show is not None:
         _save(directory / "cards.json", _cards(experiment.show, predictions, feed))
     if isinstance(experiment.data, (Text, Packed)):
@@ -57,7 +60,8 @@ def summary(experiment: Experiment, predictions: Mapping[str, np.ndarray]) -> di
 
 
 def _save(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+    if processes.is_primary():
+        path.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _cards(show: Show, predictions: Mapping[str, np.ndarray], feed: Feed) -> list[dict[str, Any]]:
@@ -91,7 +95,7 @@ def _samples(
     """What the model makes of the beginnings of a few windows of the evaluation."""
     data = experiment.data
     assert isinstance(data, (Text, Packed))
-    state = evaluated(state)
+    state = evaluated(processes.local(state))
     vocabulary = data.open_vocabulary(data_dir)
     places = np.linspace(0, data.num_examples(data.eval_split) - 1, _SAMPLES).astype(np.int32)
     prompts = np.asarray(data.fetch(feed.source, places)["tokens"])[:, :_PROMPT_TOKENS]

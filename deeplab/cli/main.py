@@ -7,8 +7,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,35 @@ import jax
 from rich.console import Console
 from rich.markup import escape
 
-from deeplab.cli import arguments, evaluate, index, page, predict, profile, summary, train, verify
+from deeplab.cli import (
+    arguments,
+    evaluate,
+    index,
+    memory,
+    page,
+    plan,
+    predict,
+    profile,
+    summary,
+    supervise,
+    sweep,
+    train,
+    verify,
+)
 from deeplab.cli.arguments import Verb
 from deeplab.data.prepared import cache_dir
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
+from deeplab.scale import processes
 
 VERBS: Mapping[str, Verb] = {
     "train": Verb(train.TrainFlags, train.run),
     "eval": Verb(evaluate.EvalFlags, evaluate.run),
     "predict": Verb(predict.PredictFlags, predict.run),
+    "sweep": Verb(sweep.SweepFlags, sweep.run, many=True),
     "verify": Verb(verify.VerifyFlags, verify.run),
     "profile": Verb(profile.ProfileFlags, profile.run),
+    "plan": Verb(plan.PlanFlags, plan.run),
     "summary": Verb(arguments.CommonFlags, summary.run),
     "report": Verb(arguments.CommonFlags, page.run),
 }
@@ -58,10 +74,12 @@ def main(
         call = arguments.parse(experiment, module, known, words)
         call = dataclasses.replace(call, import_seconds=_age() if argv is None else None)
         console = Console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
+        if supervise.asked(call):
+            return supervise.run(call, console, by_command=argv is None)
         prepare_backend()
-        with _memory_explained():
+        with memory.explained():
             result = known[call.verb].run(call, console)
-        if call.flags.json:
+        if call.flags.json and processes.is_primary():
             print(arguments.as_json(result), flush=True)
         return result
 
@@ -108,21 +126,6 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
     """A warning as a line of text: where in our code it was raised is nothing to a user."""
     if issubclass(category, UserWarning):
         Console(stderr=True, soft_wrap=True).print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
-
-
-@contextmanager
-def _memory_explained() -> Iterator[None]:
-    """Says what to do when a device's memory is exhausted, above what the compiler says."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        detail = str(error).splitlines()[0][:300]
-        raise UserError(
-            f"out of memory on a device: {detail}\nUse a smaller --batch-size, or more devices (--mesh fsdp=N divides "
-            "parameters and moments); the last checkpoint is untouched"
-        ) from error
 
 
 def _module_name(experiment: Callable[..., Any]) -> str:

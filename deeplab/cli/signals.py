@@ -8,14 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from deeplab.cli.group import PULSE
+from deeplab.train.watchdog import Watch
+
 
 class Stop:
-    """Whether, and by which signal, the run was asked to stop. A callable, as `fit` wants it."""
+    """Whether, and by which signal, the run was asked to stop. A callable, as `fit` wants it.
 
-    def __init__(self) -> None:
+    With several processes a signal to one of them stops all, after the same step.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
         self.signal: int | None = None
 
     def __call__(self) -> bool:
+        self.signal = self._watch.boundary()
         return self.signal is not None
 
     @property
@@ -25,18 +33,21 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[Stop]:
+def stop_on_signal(watch: Watch) -> Iterator[Stop]:
     """Within it, a signal sets a flag: the state is donated in mid-step, and only the loop can save it."""
-    stop = Stop()
+    asked = False
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.signal is not None:
+        nonlocal asked
+        # A supervisor passes on a signal that a scheduler may send to this process, too; the second is its business.
+        if asked and PULSE not in os.environ:
             os._exit(128 + number)
-        stop.signal = number
+        asked = True
+        watch.ask(number)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield Stop(watch)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

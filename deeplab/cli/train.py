@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,19 @@ import jax
 from rich.console import Console
 
 from deeplab import report, scale
-from deeplab.cli import exhibit
+from deeplab.cli import exhibit, facts, group, memory
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.progress import progress
 from deeplab.cli.signals import Stop, stop_on_signal
 from deeplab.data.base import Data, Source
 from deeplab.errors import Diverged
 from deeplab.experiment import Experiment
-from deeplab.train import provenance, record, session, writers
+from deeplab.scale import processes
+from deeplab.train import follower, provenance, record, session
 from deeplab.train.checkpoint import Checkpoints
-from deeplab.train.loop import Hook, NonFinite, on_dispatch
+from deeplab.train.loop import Hook, NonFinite, Progress
 from deeplab.train.nonfinite import find_origin
+from deeplab.train.watchdog import Watch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,14 @@ class TrainFlags(CommonFlags):
       keep: How many of the newest checkpoints are kept, besides the best.
       wandb: Log to Weights & Biases too, under this project.
       workers: Processes that read a set which does not fit the device; 0 is a thread, enough for arrays.
+      coordinator: HOST:PORT of process 0 of several; by SLURM, Open MPI, Kubernetes or a TPU when left out.
+      num_processes: How many processes there are; found like the coordinator.
+      process_id: Which of them this is, from 0; found like the coordinator.
+      connect_timeout: Seconds to wait for the other processes.
+      watchdog: Seconds after which a loop that has not moved is stuck; 60 with several processes, else never.
+      processes: Start so many processes on this machine, each with one of its GPUs, or with CPU devices of its own.
+      devices_per_process: How many CPU devices each of them has.
+      restarts: How often a process that died, or was ended for another one's sake, is started again.
     """
 
     fresh: bool = False
@@ -48,20 +57,34 @@ class TrainFlags(CommonFlags):
     keep: int = 2
     wandb: str | None = None
     workers: int = 0
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+    connect_timeout: float = 300.0
+    watchdog: float | None = None
+    processes: int | None = None
+    devices_per_process: int | None = None
+    restarts: int = 0
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Trains, evaluates and reports; on an existing run directory it goes on.
+    """Trains, evaluates and reports; on an existing run directory it goes on. Of several processes, this one's part.
 
     Returns:
       run_dir, metrics, seconds, steps, resumed_from, stopped (a signal's exit code, or None), report.
     """
+    with group.joined(call.flags, console) as watch, memory.explained():
+        group.agree(call)
+        return _run(call, console, watch)
+
+
+def _run(call: Invocation, console: Console, watch: Watch) -> dict[str, Any]:
     flags: TrainFlags = call.flags
     experiment = call.experiment()
-    mesh = scale.make_mesh(flags.mesh)
+    mesh = processes.global_mesh(flags.mesh)
     scale.check_batch(experiment.data.batch_size, mesh, experiment.accumulate)
     with (
-        open_run(call, experiment, mesh) as run,
+        follower.shared(lambda: open_run(call, experiment, mesh)) as run,
         Checkpoints(run.directory / "checkpoints", keep=flags.keep, best=experiment.monitor) as checkpoints,
     ):
         console.print(f"{call.name}: {run.directory}", highlight=False, soft_wrap=True)
@@ -76,29 +99,44 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
         )
         start = int(ready.state.step)
         run.restore(start)
-        run.update(_facts(experiment, ready, call))
-        with writers.open(run, wandb=flags.wandb) as write, stop_on_signal() as stop:
+        known = facts.of(experiment, ready, call)
+        run.update(known)
+        with follower.sinks(run, flags.wandb) as write, stop_on_signal(watch) as stop:
             try:
-                outcome = _train(ready, checkpoints, write, stop, run, flags, console)
+                first = facts.first_step(run, known["startup"])
+                outcome = _train(ready, checkpoints, write, stop, watch, first, flags, console)
             except NonFinite as failure:
                 raise _post_mortem(run, experiment, failure, call) from None
-        last, evaluation, seconds = outcome
-        result = {"run_dir": run.directory, "steps": last.step, "seconds": seconds, "resumed_from": start or None}
-        if last.step < experiment.num_steps:
-            console.print(
-                f"stopped at step {last.step:,}, saved; go on with:\n  {call.command('train')}", soft_wrap=True
-            )
-            return result | {"metrics": {}, "stopped": stop.exit_code, "report": None}
-        evaluation |= exhibit.write(
-            run.directory, experiment, last.state, ready.eval_feed, seed=flags.seed, data_dir=flags.data_dir
-        )
-        metrics = {experiment.data.eval_split: evaluation}
-        run.finish(
-            {"step": last.step, "steps": last.step, "metrics": metrics, "seconds": seconds, "resumed": run.sessions}
-        )
-        page = report.write(run.directory)
-        _say(console, evaluation, experiment, seconds, page)
-        return result | {"metrics": metrics, "stopped": None, "report": page}
+        with watch.slow("the report"):
+            return _conclude(call, console, run, ready, stop, *outcome)
+
+
+def _conclude(
+    call: Invocation,
+    console: Console,
+    run: record.Run | follower.Follower,
+    ready: session.Ready,
+    stop: Stop,
+    last: Progress,
+    evaluation: dict[str, float],
+    seconds: float,
+) -> dict[str, Any]:
+    """The report of a run that has come to its end, and the result of one that has or has not."""
+    experiment, start, flags = ready.experiment, run.step, call.flags
+    result = {"run_dir": run.directory, "steps": last.step, "seconds": seconds, "resumed_from": start or None}
+    if last.step < experiment.num_steps:
+        again = "give the same command again" if jax.process_count() > 1 else f"go on with:\n  {call.command('train')}"
+        console.print(f"stopped at step {last.step:,}, saved; {again}", soft_wrap=True)
+        return result | {"metrics": {}, "stopped": stop.exit_code, "report": None}
+    assert last.state is not None
+    evaluation |= exhibit.write(
+        run.directory, experiment, last.state, ready.eval_feed, seed=flags.seed, data_dir=flags.data_dir
+    )
+    metrics = {experiment.data.eval_split: evaluation}
+    run.finish({"step": last.step, "steps": last.step, "metrics": metrics, "seconds": seconds, "resumed": run.sessions})
+    page = report.write(run.directory) if processes.is_primary() else None
+    _say(console, evaluation, experiment, seconds, page)
+    return result | {"metrics": metrics, "stopped": None, "report": page}
 
 
 def open_source(data: Data, split: str, data_dir: Path | None = None) -> Source:
@@ -121,6 +159,7 @@ def open_run(call: Invocation, experiment: Experiment, mesh: jax.sharding.Mesh) 
         "seed": flags.seed,
         "command": call.command("train", run_dir=flags.run_dir),
         "mesh": ",".join(f"{axis}={size}" for axis, size in mesh.shape.items()),
+        "processes": jax.process_count(),
         "task": type(experiment.task).__name__,
         "num_steps": experiment.num_steps,
         "batch_size": experiment.data.batch_size,
@@ -131,38 +170,17 @@ def open_run(call: Invocation, experiment: Experiment, mesh: jax.sharding.Mesh) 
     return record.Run.open(run_directory(call), manifest, source, fresh=flags.fresh, allow_change=flags.allow_change)
 
 
-def _facts(experiment: Experiment, ready: session.Ready, call: Invocation) -> dict[str, Any]:
-    """What is known of a run once it is compiled."""
-    unit, units = _unit(experiment)
-    seconds = {"import": call.import_seconds, "data": ready.data_seconds, "compile": ready.compile_seconds}
-    return {
-        "num_params": sum(x.size for x in jax.tree.leaves(ready.state.params)),
-        "steps_per_dispatch": ready.program.max_steps,
-        "startup": {name: round(value, 2) for name, value in seconds.items() if value is not None},
-        "resident": ready.feed.resident is not None,
-        "unit": unit,
-        "units_per_step": units,
-    }
-
-
-def _unit(experiment: Experiment) -> tuple[str, int]:
-    """What throughput counts, and how many of them a step takes."""
-    spec = experiment.data.spec()
-    if "tokens" in spec:
-        return "tokens", spec["tokens"].size
-    return ("images" if "image" in spec else "examples"), experiment.data.batch_size
-
-
 def _train(
     ready: session.Ready,
     checkpoints: Checkpoints,
     write: session.Write,
     stop: Stop,
-    run: record.Run,
+    watch: Watch,
+    first: Hook,
     flags: TrainFlags,
     console: Console,
-) -> tuple[Any, dict[str, float], float]:
-    unit, units = _unit(ready.experiment)
+) -> tuple[Progress, dict[str, float], float]:
+    unit, units = facts.unit(ready.experiment)
     start, end = int(ready.state.step), ready.experiment.num_steps
     if start:
         console.print(f"going on from step {start:,}" if start < end else "finished before; --fresh begins anew")
@@ -174,27 +192,21 @@ def _train(
             seed=flags.seed,
             log_every=flags.log_every,
             checkpoint_every=flags.checkpoint_every,
-            hooks=[bar, _first_step(run)],
+            hooks=[bar, first],
             stop=stop,
+            slow=watch.slow,
         )
 
 
-def _first_step(run: record.Run) -> Hook:
-    """A hook that notes, once, how long the first step took: the last part of the time that one waits for it."""
-    began, seen = time.monotonic(), []
+def _post_mortem(
+    run: record.Run | follower.Follower, experiment: Experiment, failure: NonFinite, call: Invocation
+) -> Diverged:
+    """Saves the failed step's state and batch, replays it, and names what gave the first NaN.
 
-    def note(_: Any) -> None:
-        if not seen:
-            seen.append(time.monotonic() - began)
-            run.update({"startup": run.manifest["startup"] | {"first step": round(seen[0], 2)}})
-
-    return on_dispatch(note)
-
-
-def _post_mortem(run: record.Run, experiment: Experiment, failure: NonFinite, call: Invocation) -> Diverged:
-    """Saves the failed step's state and batch, replays it, and names what gave the first NaN."""
+    Each of several processes replays the whole step by itself, and comes to the same end.
+    """
     step = int(failure.state.step) + 1
-    origin = find_origin(experiment, failure.state, failure.batch)
+    origin = find_origin(experiment, processes.local(failure.state), failure.batch)
     cause = str(origin) if origin else "replayed by itself the step is finite: its numbers depend on the dispatch"
     folder = run.save_failure(step, failure.state, failure.batch, origin, cause)
     return Diverged(
@@ -208,7 +220,9 @@ def _numbers(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
-def _say(console: Console, evaluation: dict[str, float], experiment: Experiment, seconds: float, page: Path) -> None:
+def _say(
+    console: Console, evaluation: dict[str, float], experiment: Experiment, seconds: float, page: Path | None
+) -> None:
     split = experiment.data.eval_split
     console.print(
         f"{split}: {_numbers(evaluation)}  ({experiment.num_steps:,} steps, {seconds:.1f} s)", highlight=False

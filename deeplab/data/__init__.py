@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         interactions,
         mix,
         order,
+        pairs,
         records,
         speech,
         vocab,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from deeplab.data.builders.image_folder import ImageFolder as image_folder
     from deeplab.data.builders.memory import Arrays as arrays
     from deeplab.data.builders.movielens_ratings import MovieLensRatings as movielens_ratings
+    from deeplab.data.builders.multi30k import Multi30k as multi30k
     from deeplab.data.builders.prepared_tfds import PreparedTfds as tfds
     from deeplab.data.builders.prepared_tfds_text import PreparedTfdsText as tfds_text
     from deeplab.data.builders.sentences import Sentences as sentences
@@ -55,6 +57,7 @@ _WHERE = {
     "held_out": "builders.held_out.HeldOut",
     "movielens_ratings": "builders.movielens_ratings.MovieLensRatings",
     "image_folder": "builders.image_folder.ImageFolder",
+    "multi30k": "builders.multi30k.Multi30k",
     "sentences": "builders.sentences.Sentences",
     "text_lines": "builders.text_lines.TextLines",
     "tfds": "builders.prepared_tfds.PreparedTfds",
@@ -69,6 +72,7 @@ _MODULES = (
     "interactions",
     "mix",
     "order",
+    "pairs",
     "records",
     "speech",
     "vocab",
@@ -98,7 +102,9 @@ __all__ = [
     "interactions",
     "mix",
     "movielens_ratings",
+    "multi30k",
     "order",
+    "pairs",
     "records",
     "sentences",
     "speech",

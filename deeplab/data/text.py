@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +27,9 @@ class Text(Data):
 
     Of N tokens, training draws windows at every one of the N - T places where a window and its last target fit; an
     example's id is its place. An evaluation reads window after window, its id their number; the last one is moved
-    back to end with the text, and `mask` is 0 where another has counted. So each of the N - 1 targets counts once.
+    back to end with the text, and `mask` is 0 where another has counted. So each of the N - 1 targets counts once. Its
+    batches also hold `words` and `bytes`, [B, T] float32: how many begin, or are, in each target, so that a loss can be
+    told per word or per byte of the text, whatever its tokens. Blanks part words, and the end of a line is one.
 
     Args:
       dataset: the name of a set ("tiny_shakespeare", "python_stdlib") or a value such as
@@ -129,7 +131,8 @@ class Text(Data):
             return Source(size, {"tokens": tokens})
         last = len(tokens) - 1 - self.context
         starts = np.minimum(np.arange(size, dtype=np.int64) * self.context, last).astype(np.int32)
-        return Source(size, {"tokens": tokens, "start": starts})
+        words, sizes = counts(tokens, self.open_vocabulary(data_dir).pieces())
+        return Source(size, {"tokens": tokens, "start": starts, "words": words, "bytes": sizes})
 
     def fetch(self, source: Source, ids: Any) -> Batch:
         tokens, ids = source.arrays["tokens"], ids.astype(np.int32)
@@ -146,6 +149,8 @@ class Text(Data):
         if "start" in source.arrays:
             # Window k counts from its own k T on; what comes before, the last one shares with those before it.
             batch["mask"] = (start[:, None] + place[:, :-1] >= ids[:, None] * self.context).astype(np.float32)
+            targets = start[:, None] + place[:, 1:]
+            batch |= {name: source.arrays[name][targets].astype(np.float32) for name in ("words", "bytes")}
         return batch
 
     def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
@@ -162,6 +167,26 @@ class Text(Data):
         return dataclasses.replace(
             self, dataset=text, vocabulary=vocabulary, batch_size=batch_size, num_steps=num_steps
         )
+
+
+def counts(tokens: np.ndarray, pieces: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """The words that begin in each token, the end of a line among them, and its bytes; [N] uint16 each.
+
+    Args:
+      tokens: of a text, [N].
+      pieces: the bytes of each token, by number.
+
+    Example:
+      >>> [x.tolist() for x in counts(np.array([0, 1, 2, 1]), [b"a ca", b"t", b"s\n"])]
+      [[2, 0, 1, 1], [4, 1, 2, 1]]
+    """
+    sizes = np.array([len(piece) for piece in pieces], np.uint16)[tokens]
+    text = np.frombuffer(b"".join(pieces[token] for token in tokens.tolist()), np.uint8)
+    blank = np.isin(text, np.frombuffer(b" \t\r\n", np.uint8))
+    begins = (~blank & np.concatenate([[True], blank[:-1]])) | (text == ord("\n"))
+    before = np.concatenate([[0], np.cumsum(begins)])
+    ends = np.cumsum(sizes, dtype=np.int64)
+    return (before[ends] - before[ends - sizes]).astype(np.uint16), sizes
 
 
 def _bpe_size(kind: str | Vocabulary | None) -> int:

@@ -37,6 +37,10 @@ class Vocabulary(Protocol):
         """The text; what is no text (half a character) becomes U+FFFD."""
         ...
 
+    def pieces(self) -> list[bytes]:
+        """The UTF-8 bytes that each token stands for, by number: those of a text's tokens, joined, are the text's."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Bytes:
@@ -55,6 +59,9 @@ class Bytes:
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         return bytes(np.asarray(tokens, np.uint8)).decode(errors="replace")
+
+    def pieces(self) -> list[bytes]:
+        return [bytes([byte]) for byte in range(256)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +107,9 @@ class Characters:
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         return "".join(self.characters[token] for token in np.asarray(tokens).tolist())
+
+    def pieces(self) -> list[bytes]:
+        return [character.encode() for character in self.characters]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,15 +161,37 @@ class BPE:
             raise UserError(f"not a tokenizer's JSON: {error}") from error
 
     def encode(self, text: str | bytes) -> np.ndarray:
-        lines = _text(text).splitlines(keepends=True)
-        tokens = [np.zeros(0, _smallest(self.size))]
+        lines = self.encode_lines(_text(text).splitlines(keepends=True))
+        return np.concatenate([np.zeros(0, _smallest(self.size)), *lines])
+
+    def encode_lines(self, lines: Sequence[str]) -> list[np.ndarray]:
+        """The tokens of each line by itself, [N] each."""
+        tokens: list[np.ndarray] = []
         for start in range(0, len(lines), _LINES):
             encodings = self._tokenizer.encode_batch(lines[start : start + _LINES])
-            tokens += [np.array(encoding.ids, tokens[0].dtype) for encoding in encodings]
-        return np.concatenate(tokens)
+            tokens += [np.array(encoding.ids, _smallest(self.size)) for encoding in encodings]
+        return tokens
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         return self._tokenizer.decode(np.asarray(tokens).tolist(), skip_special_tokens=False)
+
+    def pieces(self) -> list[bytes]:
+        """Those of numbers that the tokenizer does not use are empty."""
+        pieces = [b""] * self.size
+        for symbols, number in self._tokenizer.get_vocab().items():
+            pieces[number] = bytes(map(_byte, symbols))
+        return pieces
+
+
+_UNSEEN = [*range(33), *range(127, 161), 173]  # bytes without a glyph of their own in Latin-1
+
+
+def _byte(symbol: str) -> int:
+    """The byte that a symbol of a byte-level tokenizer stands for: itself in Latin-1, or the n-th without a glyph.
+
+    As GPT-2 has it, https://github.com/openai/gpt-2/blob/master/src/encoder.py.
+    """
+    return ord(symbol) if ord(symbol) < 256 else _UNSEEN[ord(symbol) - 256]
 
 
 def _text(text: str | bytes) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deeplab.models import (
+        attention_rnn,
         autorec,
         bilstm,
         cifarnet,
@@ -19,18 +20,20 @@ if TYPE_CHECKING:
         gpt,
         keyword_cnn,
         linknet,
+        llama,
         lstm_forecaster,
         mlp,
         neumf,
         patchtst,
         resnet,
-        resnet1d,
         sasrec,
         tcn,
         text_cnn,
+        transformer,
         two_tower,
         unet,
     )
+    from deeplab.models.attention_rnn import AttentionRNN
     from deeplab.models.autorec import AutoRec
     from deeplab.models.bilstm import BiLSTM
     from deeplab.models.cifarnet import CifarNet
@@ -43,19 +46,21 @@ if TYPE_CHECKING:
     from deeplab.models.gpt import GPT
     from deeplab.models.keyword_cnn import KeywordCNN
     from deeplab.models.linknet import LinkNet
+    from deeplab.models.llama import Llama
     from deeplab.models.lstm_forecaster import LSTMForecaster
     from deeplab.models.mlp import MLP
     from deeplab.models.neumf import NeuMF
     from deeplab.models.patchtst import PatchTST
     from deeplab.models.resnet import ResNet
-    from deeplab.models.resnet1d import ResNet1D
     from deeplab.models.sasrec import SASRec
     from deeplab.models.tcn import TCN
     from deeplab.models.text_cnn import TextCNN
+    from deeplab.models.transformer import Transformer
     from deeplab.models.two_tower import TwoTower
     from deeplab.models.unet import UNet
 
 _HOMES = {
+    "AttentionRNN": "attention_rnn",
     "AutoRec": "autorec",
     "BiLSTM": "bilstm",
     "CifarNet": "cifarnet",
@@ -68,15 +73,16 @@ _HOMES = {
     "GPT": "gpt",
     "KeywordCNN": "keyword_cnn",
     "LinkNet": "linknet",
+    "Llama": "llama",
     "LSTMForecaster": "lstm_forecaster",
     "MLP": "mlp",
     "NeuMF": "neumf",
     "PatchTST": "patchtst",
     "ResNet": "resnet",
-    "ResNet1D": "resnet1d",
     "SASRec": "sasrec",
     "TCN": "tcn",
     "TextCNN": "text_cnn",
+    "Transformer": "transformer",
     "TwoTower": "two_tower",
     "UNet": "unet",
 }
@@ -86,6 +92,7 @@ __all__ = [
     "GPT",
     "MLP",
     "TCN",
+    "AttentionRNN",
     "AutoRec",
     "BiLSTM",
     "CifarNet",
@@ -97,14 +104,16 @@ __all__ = [
     "KeywordCNN",
     "LSTMForecaster",
     "LinkNet",
+    "Llama",
     "NeuMF",
     "PatchTST",
     "ResNet",
-    "ResNet1D",
     "SASRec",
     "TextCNN",
+    "Transformer",
     "TwoTower",
     "UNet",
+    "attention_rnn",
     "autorec",
     "bilstm",
     "cifarnet",
@@ -117,15 +126,16 @@ __all__ = [
     "gpt",
     "keyword_cnn",
     "linknet",
+    "llama",
     "lstm_forecaster",
     "mlp",
     "neumf",
     "patchtst",
     "resnet",
-    "resnet1d",
     "sasrec",
     "tcn",
     "text_cnn",
+    "transformer",
     "two_tower",
     "unet",
 ]

@@ -83,7 +83,7 @@ class RelativeSelfAttention(nn.Module):
         H, d = self.num_heads, D // self.num_heads
         qkv = nn.Dense(3 * D, name="qkv")(_norm("norm")(x)).reshape(B, T, H, 3, d)
         query, key, value = qkv.transpose(3, 0, 2, 1, 4)  # B T H 3 d -> 3 B H T d
-        place = nn.Dense(D, use_bias=False, name="place")(distances(T, D))  # [2 T - 1, D]
+        place = nn.Dense(D, use_bias=False, name="place")(distances(T, D).astype(x.dtype))  # [2 T - 1, D]
         place = place.reshape(-1, H, d).transpose(1, 0, 2)  # R (H d) -> H R d
         u, v = (self.param(name, nn.initializers.zeros, (H, 1, d))[None] for name in ("content_bias", "place_bias"))
         content = jnp.einsum("bhtd,bhsd->bhts", query + u, key)

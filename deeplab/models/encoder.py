@@ -71,7 +71,7 @@ class Encoder(nn.Module):
         x, mask = BagEmbedding(self.num_features, self.width, name="words")(tokens)
         x = nn.Dropout(self.embedding_dropout, (1,), deterministic=not train, name="embedding_dropout")(x)
         # The waves' mean square is 1/2: scaled to that of the words, neither drowns the other.
-        x = x + 0.05 * sinusoids(tokens.shape[1], self.width)[None]
+        x = x + (0.05 * sinusoids(tokens.shape[1], self.width)[None]).astype(x.dtype)
         out_init = nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5)
         for i in range(self.num_layers):
             attention = SelfAttention(self.num_heads, self.dropout, INIT, out_init, parent=None)

@@ -49,7 +49,8 @@ class Tower(nn.Module):
             x = nn.relu(nn.Dense(units, name=f"hidden{i}")(x))
             x = nn.Dropout(self.dropout, deterministic=not train, name=f"dropout{i}")(x)
         x = nn.Dense(self.width, name="out")(x)
-        return x * jax.lax.rsqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-6)
+        square = jnp.sum(x.astype(jnp.float32) ** 2, axis=-1, keepdims=True)
+        return x * jax.lax.rsqrt(square + 1e-6).astype(x.dtype)
 
 
 class TwoTower(nn.Module):
@@ -94,11 +95,12 @@ class TwoTower(nn.Module):
         """For each set of candidates, their scores; of `features`, which all examples share, the first's are read."""
         watched = Embedding(self.num_items, self.width, name="watched")(history)  # [B, T, D]
         watched = watched * (history > 0)[..., None]
-        mean = jnp.cumsum(watched, axis=1) / (1 + jnp.arange(history.shape[1]))[None, :, None]
-        facts = jnp.broadcast_to(profile[:, None].astype(jnp.float32), (*places.shape, profile.shape[-1]))
+        mean = jnp.cumsum(watched, axis=1, dtype=jnp.float32) / (1 + jnp.arange(history.shape[1]))[None, :, None]
+        mean = mean.astype(watched.dtype)
+        facts = jnp.broadcast_to(profile[:, None].astype(mean.dtype), (*places.shape, profile.shape[-1]))
         user = jnp.concatenate([at_places(mean, places), at_places(watched, places), facts], axis=-1)
         user = Tower(self.width, self.hidden, self.dropout, name="user_tower")(user, train)
         own = Embedding(self.num_items, self.width, name="item").vectors()
-        item = jnp.concatenate([own, features[0].astype(jnp.float32)], axis=-1)  # [V, D + F]
+        item = jnp.concatenate([own, features[0].astype(own.dtype)], axis=-1)  # [V, D + F]
         item = Tower(self.width, self.hidden, name="item_tower")(item)
         return tuple(dot_scores(user, item[chosen]) / self.temperature for chosen in candidates)

@@ -41,13 +41,22 @@ def attend(
       (1, 2, 3, 4)
     """
     query, key, value = split_queries(query, key, value)
-    scores = jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key).astype(jnp.float32)
-    if mask is not None:
-        scores = jnp.where(mask if mask.ndim == 4 else mask[None, None], scores, jnp.finfo(jnp.float32).min)
-    probabilities = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
+    probabilities = attention_weights(query, key, mask).astype(value.dtype)
     if dropout is not None:
         probabilities = dropout(probabilities)
     return jnp.einsum("bhts,bhsd->bhtd", probabilities, value)
+
+
+def attention_weights(
+    query: Float[Array, "B H T D"],
+    key: Float[Array, "B H S D"],
+    mask: Bool[Array, "T S"] | Bool[Array, "#B #H #T S"] | None = None,
+) -> Float[Array, "B H T S"]:
+    """softmax(q k^T / sqrt(D)), of which `attend` makes its means; float32."""
+    scores = jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key).astype(jnp.float32)
+    if mask is not None:
+        scores = jnp.where(mask if mask.ndim == 4 else mask[None, None], scores, jnp.finfo(jnp.float32).min)
+    return jax.nn.softmax(scores, axis=-1)
 
 
 def causal_mask(num_queries: int, num_keys: int, start: int | jax.Array = 0) -> Bool[Array, "T S"]:
@@ -104,13 +113,18 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B T D"], train: bool = False, mask: Bool[Array, "B T"] | None = None
+        self,
+        x: Float[Array, "B T D"],
+        train: bool = False,
+        mask: Bool[Array, "B T"] | Bool[Array, "#B #H #T T"] | None = None,
     ) -> Float[Array, "B T D"]:
+        """`mask` says of each place whether it is seen, or of each pair of places whether the one sees the other."""
         B, T, D = x.shape
+        mask = mask if mask is None or mask.ndim == 4 else mask[:, None, None, :]
         qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(rows(x)).reshape(B, T, 3 * D)
         query, key, value = split_heads(qkv, self.num_heads, 3)
         dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
-        out = attend(query, key, value, None if mask is None else mask[:, None, None, :], dropout)
+        out = attend(query, key, value, mask, dropout)
         return nn.Dense(D, kernel_init=self.out_init, name="out")(rows(join_heads(out))).reshape(B, T, D)
 
 

@@ -43,7 +43,26 @@ def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: Padd
     rows, columns = height // window, width // window
     x = x[:, : rows * window, : columns * window]  # a border narrower than a window is left out, as by "VALID"
     x = x.reshape(batch, rows, window, columns, window, channels)  # [B, H', window, W', window, C]
+    return _largest(x)
+
+
+@jax.custom_jvp
+def _largest(x: jax.Array) -> jax.Array:
+    """The maximum over axes 2 and 4, whose gradient is finite whatever XLA does.
+
+    JAX's own divides by the number of values that equal the maximum. XLA may compute x anew for that comparison, and
+    round it otherwise (a fused multiply-add): none is equal then, and the gradient is 0 / 0.
+    """
     return jnp.max(x, axis=(2, 4))
+
+
+@_largest.defjvp
+def _largest_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    (x,), (dx,) = primals, tangents
+    y = _largest(x)
+    held = (x == y[:, :, None, :, None]).astype(x.dtype)  # [B, H', window, W', window, C]
+    count = jnp.maximum(jnp.sum(held, axis=(2, 4)), 1)
+    return y, jnp.sum(held * dx, axis=(2, 4)) / count
 
 
 def global_mean(x: jax.Array) -> jax.Array:

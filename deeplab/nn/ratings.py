@@ -37,10 +37,10 @@ class History(nn.Module):
     @nn.compact
     def __call__(self, known: Real[Array, "B V"]) -> Float[Array, "B D"]:
         """From ratings 1 to 5, and 0 where there is none."""
-        rated = (known > 0).astype(jnp.float32)
-        liked = rated * (known - MIDDLE) / HALF
-        count = jnp.maximum(jnp.sum(rated, axis=-1, keepdims=True), 1.0)
         chosen = Embedding(self.num_items, self.width, name="chosen").vectors()
+        rated = (known > 0).astype(chosen.dtype)
+        liked = (rated * (known - MIDDLE) / HALF).astype(chosen.dtype)
+        count = jnp.maximum(jnp.sum(known > 0, axis=-1, keepdims=True), 1).astype(chosen.dtype)
         judged = Embedding(self.num_items, self.width, name="judged").vectors()
         return (rated @ chosen + liked @ judged) / jnp.sqrt(count)
 

@@ -13,7 +13,7 @@ Example:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,38 @@ def sentences(class_names: Sequence[str], batch: Mapping[str, Any], predictions:
         )
         for raw, label, taken, probability in zip(*columns, strict=True)
     ]
+
+
+def translations(decode: Callable[[Any], str], batch: Mapping[str, Any], predictions: Mapping[str, Any]) -> list[Card]:
+    """A card for each translation: beside its reference, with where its tokens look. Given `decode`, it is a `show`.
+
+    Args:
+      decode: tokens as text.
+      batch: `source_text` and `target_text`, [N, L] UTF-8 padded by zeros, and `source_length`, [N].
+      predictions: tokens `prediction`, [N, T] padded by zeros, and their `attention`, [N, T, S].
+
+    Example:
+      >>> batch = {name: np.frombuffer(b"a", np.uint8)[None] for name in ("source_text", "target_text")}
+      >>> predictions = {"prediction": np.array([[5, 2, 0]]), "attention": np.ones((1, 3, 4))}
+      >>> made = translations(str, batch | {"source_length": [2]}, predictions)
+      >>> made[0]["title"], [part["kind"] for part in made[0]["parts"]]
+      ('a', ['text', 'text', 'picture'])
+    """
+
+    def said(row: np.ndarray) -> str:
+        return bytes(row).rstrip(b"\0").decode(errors="replace")
+
+    made = []
+    for i, tokens in enumerate(predictions["prediction"]):
+        seen = np.asarray(predictions["attention"][i], np.float32)[: (tokens > 0).sum(), : batch["source_length"][i]]
+        shades = np.kron(1 - seen, np.ones((8, 8)))  # dark where it looks
+        parts = (
+            text(decode(tokens), "translation:"),
+            text(said(batch["target_text"][i]), "reference:"),
+            picture(shades, "a row for each token of the translation, a column for each of the source"),
+        )
+        made.append(card(said(batch["source_text"][i]), *parts))
+    return made
 
 
 def sections(run: Run) -> Html:

@@ -56,6 +56,7 @@ def curves(
     span: Literal["late", "all", "zero"] = "late",
     x_label: str = "step",
     log_x: bool = False,
+    counts: bool = True,
 ) -> str:
     """A figure of curves over steps, each labelled at its end: an SVG file's text.
 
@@ -69,6 +70,7 @@ def curves(
       span: what a linear axis holds: all but the steep first tenth of the steps, all, or all and zero.
       x_label: what the horizontal axis counts.
       log_x: a logarithmic one, which begins at the first point.
+      counts: whether a linear one counts from 0, in whole numbers; else it reaches from the first point to the last.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -92,7 +94,7 @@ def curves(
         axes.set_ylim(0, 1.15 * finite.max(initial=0) or 1)
     elif span == "late" and not log:
         _limit(axes, lines)
-    _horizontal(axes, lines, log_x)
+    _horizontal(axes, lines, log_x, counts)
     axes.autoscale_view()  # the labels are placed by the final limits
     _label(axes, lines)
 
@@ -158,7 +160,7 @@ def _draw(axes, line: Line) -> None:
         axes.plot(bad, [0.985] * len(bad), "x", color=BAD, ms=5, transform=axes.get_xaxis_transform(), clip_on=False)
 
 
-def _horizontal(axes, lines: Sequence[Line], log_x: bool) -> None:
+def _horizontal(axes, lines: Sequence[Line], log_x: bool, counts: bool) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     ends = [(line.steps[0], line.steps[-1]) for line in lines if len(line.steps)] or [(1, 1)]
@@ -168,9 +170,11 @@ def _horizontal(axes, lines: Sequence[Line], log_x: bool) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=counts))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
-    axes.set_xlim(*((0.9 * first, 1.1 * last) if log_x else (0, int(last))))
+    margin = 0.04 * (last - first)
+    linear = (0, int(last)) if counts else (first - margin, last + margin)
+    axes.set_xlim(*((0.9 * first, 1.1 * last) if log_x else linear))
 
 
 def _limit(axes, lines: Sequence[Line]) -> None:

@@ -17,6 +17,9 @@ from deeplab.report.document import document, save
 from deeplab.report.record import Run, number, read
 from deeplab.report.text import Html, duration, is_share, join, metric, table, tag, wilson
 
+_COLUMNS = 8
+"""Metrics that stand beside one another in a table; if there are more, they stand below one another."""
+
 
 def write(run_dir: str | Path) -> Path:
     """Writes `report.html` and `figures/*.svg` into a run directory, finished or not, and gives the page's path.
@@ -197,7 +200,10 @@ def _final(run: Run) -> Html:
             rows.append([name, f"{best:,}", *_cells(run.metrics, values)])
     if not rows:
         return Html("")
-    return join(tag("h2", "Metrics"), table(["split", "step", *run.metrics], rows, class_="numbers"))
+    head = ["split", "step", *run.metrics]
+    if len(run.metrics) > _COLUMNS:
+        head, *rows = map(list, zip(head, *rows, strict=True))
+    return join(tag("h2", "Metrics"), table(head, rows, class_="numbers"))
 
 
 def _cells(metrics: Sequence[str], values: dict[str, float]) -> list[str]:

@@ -15,7 +15,14 @@ from deeplab.report.text import Html, join, tag
 
 
 def write(
-    directory: Path, name: str, *, source: str, command: str, facts: Mapping[str, Any], sections: Sequence[Html]
+    directory: Path,
+    name: str,
+    *,
+    source: str,
+    command: str,
+    facts: Mapping[str, Any],
+    sections: Sequence[Html],
+    kind: str = "study",
 ) -> Path:
     """Writes `report.html`, and gives its path.
 
@@ -26,13 +33,14 @@ def write(
       command: that made it.
       facts: shown in a row, by name.
       sections: the body.
+      kind: of page.
 
     Raises:
       UserError: it cannot be written.
     """
     shown = [tag("div", tag("dt", what), tag("dd", value)) for what, value in facts.items()]
     header = join(
-        tag("p", f"{directory.name} · study", class_="eyebrow"),
+        tag("p", f"{directory.name} · {kind}", class_="eyebrow"),
         tag("h1", name),
         tag("p", summary(source), class_="muted"),
         tag("pre", command, class_="command", title="click selects the whole command"),
@@ -40,7 +48,7 @@ def write(
     )
     kept = tag("details", tag("summary", "Source of the experiment"), tag("pre", source))
     body = join(header, *sections, tag("h2", "Record"), kept)
-    return save(directory / "report.html", document(f"{name} · study", body))
+    return save(directory / "report.html", document(f"{name} · {kind}", body))
 
 
 def heat(

@@ -31,10 +31,8 @@ def make_mesh(shape: str = "auto") -> Mesh:
       {'data': 1, 'fsdp': 1, 'sequence': 1, 'model': 1}
     """
     devices = jax.devices()
-    if shape == "auto":
-        sizes = {"data": 1 if jax.default_backend() == "cpu" else len(devices)}
-    else:
-        sizes = _parse(shape)
+    count = 1 if jax.default_backend() == "cpu" else len(devices)
+    sizes = {"data": count} if shape == "auto" else _parse(shape)
     dims = [sizes.get(axis, 1) for axis in AXES]
     needed = math.prod(dims)
     if needed > len(devices):

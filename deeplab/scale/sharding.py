@@ -128,9 +128,7 @@ def _rule(name: str, shape: tuple[int, ...], rules: Rules) -> tuple[Any, ...]:
     return rule if len(rule) <= len(shape) else ()
 
 
-def _spec(
-    name: str, shape: tuple[int, ...], rules: Rules, mesh: Mesh | AbstractMesh, smallest: int
-) -> PartitionSpec:
+def _spec(name: str, shape: tuple[int, ...], rules: Rules, mesh: Mesh | AbstractMesh, smallest: int) -> PartitionSpec:
     rule = _rule(name, shape, rules)
     parts = [*rule, *[None] * (len(shape) - len(rule))]
     parts = [axis if axis and shape[i] % _size(axis, mesh) == 0 else None for i, axis in enumerate(parts)]

@@ -10,6 +10,7 @@ from deeplab.tasks.objectives import BinaryCrossEntropy, InBatchSoftmax, Sampled
 from deeplab.tasks.ranking import Ranking
 from deeplab.tasks.rating import RatingPrediction, RootMean
 from deeplab.tasks.segmentation import MeanIoU, Segmentation
+from deeplab.tasks.translation import Translation
 
 __all__ = [
     "CTC",
@@ -33,4 +34,5 @@ __all__ = [
     "Softmax",
     "Summarizes",
     "Task",
+    "Translation",
 ]

@@ -65,10 +65,13 @@ Metrics = dict[str, Any]
 class Apply(Protocol):
     """The model with its parameters bound: `outputs, variables = apply(*inputs, train=True, key=key)`.
 
-    `variables` are the model's other collections (such as `batch_stats`), updated when `train` is True.
+    `variables` are the model's other collections (such as `batch_stats`), updated when `train` is True. `method` names
+    a method of the model to call instead, for tasks that run a model in parts, as decoding does.
     """
 
-    def __call__(self, *inputs: Any, train: bool = False, key: jax.Array | None = None) -> tuple[Any, Any]: ...
+    def __call__(
+        self, *inputs: Any, train: bool = False, key: jax.Array | None = None, method: str | None = None
+    ) -> tuple[Any, Any]: ...
 
 
 class Loss(NamedTuple):

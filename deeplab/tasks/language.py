@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics, Perplexity
 
@@ -18,6 +19,10 @@ class LanguageModelling:
     A batch holds `tokens` and `targets` (the tokens one place on), [B, T] int32, and may hold `mask`, [B, T]
     float32: 0 where a target does not count (padding, or what another window has counted). Of packed documents it holds
     `segments` too, which the model then reads beside the tokens.
+
+    Metrics: `loss`, `perplexity` and `accuracy` per token. Tokens differ from one vocabulary to another; where a batch
+    holds `words` and `bytes`, [B, T], how many each target has, there are `perplexity_word` and `perplexity_byte` too:
+    the same nats over all targets, per word and per byte of the text.
     """
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
@@ -25,22 +30,28 @@ class LanguageModelling:
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
-        losses, weight = _losses(logits, batch["targets"]), _weight(batch)
+        losses, weight = token_losses(logits, batch["targets"]), token_weight(batch)
         correct = (jnp.argmax(logits, axis=-1) == batch["targets"]).astype(jnp.float32)
         return Loss(Mean.of(losses, weight), {"accuracy": Mean.of(correct, weight)}, variables)
 
     def metrics(self, apply: Apply, batch: Batch) -> Metrics:
         logits, _ = apply(*self.inputs(batch))
-        losses, weight = _losses(logits, batch["targets"]), _weight(batch)
+        losses, weight = token_losses(logits, batch["targets"]), token_weight(batch)
         correct = (jnp.argmax(logits, axis=-1) == batch["targets"]).astype(jnp.float32)
         mean = Mean.of(losses, weight)
-        return {"loss": mean, "perplexity": Perplexity(mean.total, mean.count), "accuracy": Mean.of(correct, weight)}
+        per = {
+            f"perplexity_{unit.removesuffix('s')}": Perplexity(mean.total, jnp.sum(weight * batch[unit]))
+            for unit in ("words", "bytes")
+            if unit in batch
+        }
+        perplexity = Perplexity(mean.total, mean.count)
+        return {"loss": mean, "perplexity": perplexity, "accuracy": Mean.of(correct, weight), **per}
 
     def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
         """`prediction` [B, T], `token_loss` [B, T] (0 where masked) and `loss` [B], the mean over counted tokens."""
         logits, _ = apply(*self.inputs(batch))
         mask = batch.get("mask", jnp.ones(batch["targets"].shape, jnp.float32))
-        losses = _losses(logits, batch["targets"]) * mask
+        losses = token_losses(logits, batch["targets"]) * mask
         return {
             "prediction": jnp.argmax(logits, axis=-1),
             "token_loss": losses,
@@ -50,16 +61,34 @@ class LanguageModelling:
     def scores(self, apply: Apply, batch: Batch) -> jax.Array:
         """The log-likelihood of each sequence's counted tokens, [B]."""
         logits, _ = apply(*self.inputs(batch))
-        return -jnp.sum(_losses(logits, batch["targets"]) * _weight(batch | {"weight": jnp.ones(len(logits))}), axis=-1)
+        return -jnp.sum(
+            token_losses(logits, batch["targets"]) * token_weight(batch | {"weight": jnp.ones(len(logits))}), axis=-1
+        )
 
 
-def _losses(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """Negative log-likelihoods, [B, T, V] and [B, T] -> [B, T]; float32 whatever the logits are."""
+def token_losses(
+    logits: Float[Array, "B T V"], targets: Int[Array, "B T"], smoothing: float | jax.Array = 0.0
+) -> Float[Array, "B T"]:
+    """Cross-entropies of the targets, a share `smoothing` of whose probability is spread evenly over all tokens.
+
+    log sum_v exp(z_v) - (1 - s) z_y - s mean_v(z_v), in nats; float32 whatever the logits are. `smoothing` may be a
+    tracer.
+
+    Example:
+      >>> logits, targets = jnp.array([[[2.0, 0.0]]]), jnp.array([[0]])
+      >>> [round(float(token_losses(logits, targets, s)[0, 0]), 3) for s in (0.0, 0.5)]
+      [0.127, 0.627]
+
+    Source: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7.
+    """
     logits = logits.astype(jnp.float32)
     chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    if not (isinstance(smoothing, float) and smoothing == 0):
+        chosen = (1 - smoothing) * chosen + smoothing * jnp.mean(logits, axis=-1)
     return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
-def _weight(batch: Batch) -> jax.Array:
+def token_weight(batch: Batch) -> Float[Array, "B T"]:
+    """The weight of each target: its example's, and 0 where `mask` is."""
     weight = batch["weight"][:, None]  # [B, 1]
     return jnp.broadcast_to(weight, batch["targets"].shape) * batch.get("mask", jnp.ones((1, 1), jnp.float32))

@@ -22,15 +22,19 @@ def bind(experiment: Experiment, params: Any, variables: Any, batch: Batch) -> A
     """
     precision, ids = experiment.precision, batch["id"]
 
-    def apply(*inputs: Any, train: bool = False, key: jax.Array | None = None) -> tuple[Any, Any]:
+    def apply(
+        *inputs: Any, train: bool = False, key: jax.Array | None = None, method: str | None = None
+    ) -> tuple[Any, Any]:
         bound = {"params": cast(params, precision.computation), **variables}
         inputs = cast(inputs, precision.computation)
         rngs = {} if key is None else {"dropout": key}
         with dropout.by_example(ids), activations.by_example(len(ids)):
             if not train:
-                outputs = experiment.model.apply(bound, *inputs, train=False)
+                outputs = experiment.model.apply(bound, *inputs, train=False, method=method)
                 return cast(outputs, precision.reductions), variables
-            outputs, updated = experiment.model.apply(bound, *inputs, train=True, rngs=rngs, mutable=list(variables))
+            outputs, updated = experiment.model.apply(
+                bound, *inputs, train=True, rngs=rngs, mutable=list(variables), method=method
+            )
         return cast(outputs, precision.reductions), {**variables, **updated}
 
     return apply

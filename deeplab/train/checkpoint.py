@@ -5,6 +5,9 @@ kept by a rule that a NaN cannot fool (Orbax's `BestN` deletes the true best aft
 
 A directory holds `STEP/` for each checkpoint, and for a moment `STEP.new...` or `STEP.deleting`: what is complete
 appears and vanishes by a rename, so that a kill at any moment leaves whole checkpoints only.
+
+Several processes write one checkpoint, each its part, into a directory that all of them see. They wait until it is
+written: Orbax' messages to each other must not meet those of a step. Process 0 alone prepares, judges and deletes.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import Any
 import jax
 
 from deeplab.errors import CheckpointError, UserError, nearest
+from deeplab.scale import processes
 from deeplab.train import storage
 from deeplab.train.snapshot import copied, fits_twice, uncopied
 
@@ -34,7 +38,8 @@ _LEFTOVER = re.compile(rf"\d+\.deleting|{storage.PARTIAL}")
 class Checkpoints:
     """The checkpoints of one run; `save` and `latest` are the two ends of a resume.
 
-    One writer at a time. Close it, or use it in a `with`: the last save may still be under way.
+    One writer at a time. Close it, or use it in a `with`: the last save may still be under way. Of several processes
+    each has one, and calls the same methods in the same order.
 
     Args:
       directory: made by the first save.
@@ -69,7 +74,8 @@ class Checkpoints:
 
     def prepare(self, state: Any) -> None:
         """Compiles in the background what `save` needs (0.3 s for 60 arrays): the first save need not wait."""
-        self._thread.submit(copied.lower(state).compile)
+        if jax.process_count() == 1:
+            self._thread.submit(copied.lower(state).compile)
 
     def save(
         self,
@@ -96,8 +102,8 @@ class Checkpoints:
           Whether it is being saved (or is already).
 
         Raises:
-          CheckpointError: three saves in a row have failed (the first two are warnings); or later checkpoints would
-            be removed, and none was loaded.
+          CheckpointError: three saves in a row have failed (the first two are warnings; with several processes the
+            first ends the run); or later checkpoints would be removed, and none was loaded.
           UserError: `metrics` lacks the one that chooses the best.
         """
         about = {"step": step, "metrics": dict(metrics or {}), "extra": dict(extra or {})}
@@ -116,12 +122,14 @@ class Checkpoints:
             )
         self._owns = True
         if self._copies is None:
-            self._copies = fits_twice(state)
+            self._copies = jax.process_count() == 1 and fits_twice(state)
         copy, fingerprints = (copied if self._copies else uncopied)(state)
         self._step = step
         self._saving = self._thread.submit(self._write, copy, fingerprints, about)
-        if not self._copies or jax.process_count() > 1:  # the donation, or Orbax's collectives, must come later
+        if not self._copies:  # the donation, or Orbax's collectives, must come later
             concurrent.futures.wait([self._saving])
+        if jax.process_count() > 1:
+            self._settle(patience=0)  # where one has failed, the others cannot try again without it
         return True
 
     def wait(self) -> None:
@@ -162,7 +170,7 @@ class Checkpoints:
         self.wait()
         self._owns = True
         self._warn_of_strays()
-        for step in reversed(self.steps()):
+        for step in reversed(processes.gather(self.steps())[0]):
             try:
                 return storage.read(self._path(step), abstract_state, cast=cast)
             except storage.Damage as damage:
@@ -200,7 +208,8 @@ class Checkpoints:
                     _check_space(self.directory, state)
                 storage.write(self._path(step), state, numbers, **about)
             except Exception:
-                self._sweep()  # a full disk has better uses than half a checkpoint
+                if primary:
+                    self._sweep()  # a full disk has better uses than half a checkpoint
                 raise
         self._scores[step] = self._score(about["metrics"])
         if primary:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
-from deeplab.scale import check_batch
+from deeplab.scale import check_batch, costs, state_shardings
 from deeplab.tasks.base import Metrics
 from deeplab.train.feed import Feed
 from deeplab.train.state import State
@@ -21,13 +21,13 @@ from deeplab.train.step import make_guarded_step, make_step
 
 MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
 
-# On a CPU a loop around a step copies its state: a tenth of the 85 ms of a GPT of 4 x 128, 2e9 multiplications.
-# A dispatch costs 0.2 ms, whatever the step takes.
-_LONG = 5e8
+# FLOPs. On a CPU a loop around a step copies its state: a tenth of the 85 ms of a GPT of 4 x 128, 4e9 FLOPs. A dispatch
+# costs 0.2 ms, whatever the step takes.
+_LONG = 1e9
 
 # Beside a convolution XLA's CPU compiler leaves products, sums and elementwise chains slow: given to its YNNPACK
 # fusions, the step of a small ResNet takes 158 instead of 189 ms of CPU time. A GPT's step gains nothing.
-_CPU_CONVOLUTION_OPTIONS = {
+CPU_CONVOLUTION_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(f"LIBRARY_FUSION_TYPE_{x}" for x in ("DOT", "ELTWISE", "REDUCE"))
 }
 
@@ -87,7 +87,7 @@ def compile_program(
     ids = experiment.data.train_ids(0, seed)
     convolves, long = _measure_on_cpu(experiment, state, feed, ids[0])
     if feed.resident is None:
-        max_steps, item = 1, experiment.data.fetch(feed.source, ids[0])
+        max_steps, item = 1, feed.read(ids[0])
         placed = feed.put(item)
     else:
         max_steps = 1 if experiment.offload else steps_per_dispatch or (1 if convolves or long else MAX_STEPS)
@@ -95,14 +95,16 @@ def compile_program(
         placed = feed.put(item, axis=1)
 
     run = _single(step, feed) if max_steps == 1 else _several(step, feed, max_steps)
-    shardings = jax.tree.map(lambda x: x.sharding, state)  # as it is placed, so it stays
+    shardings = state_shardings(state, experiment.rules, feed.mesh, offload=experiment.offload)
     if experiment.offload:
         run = _from_host(run, shardings)
-    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, None))
+    # Whole on each device: of several processes every one reads the metrics.
+    rows = NamedSharding(feed.mesh, PartitionSpec())
+    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, rows))
     with jax.set_mesh(feed.mesh):
         lowered = jitted.lower(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
     metrics, _ = lowered.out_info[1]
-    compiled = _compile(lowered, _CPU_CONVOLUTION_OPTIONS if convolves else {})
+    compiled = compile_lowered(lowered, CPU_CONVOLUTION_OPTIONS if convolves else {})
     cost = compiled.cost_analysis() or {}
     return Program(max_steps, cost.get("flops"), metrics, compiled, feed, item)
 
@@ -116,21 +118,9 @@ def _measure_on_cpu(experiment: Experiment, state: State, feed: Feed, ids: np.nd
         return make_step(experiment)(state, feed.fetch(arrays, item))
 
     item = ids if feed.resident is not None else experiment.data.fetch(feed.source, ids)
-    jaxpr = jax.make_jaxpr(step)(state, feed.resident, item).jaxpr
-    return "conv_general_dilated" in str(jaxpr), _multiplications(jaxpr) > _LONG
-
-
-def _multiplications(jaxpr: Any) -> int:
-    """Those of a program's matrix products; the body of a loop counts once."""
-    count = 0
-    for eqn in jaxpr.eqns:
-        if eqn.primitive.name == "dot_general":
-            (contracted, _), _ = eqn.params["dimension_numbers"]
-            count += eqn.outvars[0].aval.size * math.prod(eqn.invars[0].aval.shape[i] for i in contracted)
-        for value in eqn.params.values():
-            inner = [getattr(x, "jaxpr", x) for x in (value if isinstance(value, tuple | list) else (value,))]
-            count += sum(_multiplications(x) for x in inner if hasattr(x, "eqns"))
-    return count
+    found = costs.operations(jax.make_jaxpr(step)(state, feed.resident, item))
+    convolves = any(operation.primitive == "conv_general_dilated" for operation in found)
+    return convolves, costs.flops(found, products=True) > _LONG
 
 
 def _from_host(run: Callable, shardings: State) -> Callable:
@@ -143,7 +133,7 @@ def _from_host(run: Callable, shardings: State) -> Callable:
     return from_host
 
 
-def _compile(lowered: Any, options: dict[str, str]) -> Any:
+def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:
     """Compiles, without the options where this XLA does not know them: they are its experiments."""
     try:
         return lowered.compile(compiler_options=options)

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from deeplab.experiment import Experiment
 from deeplab.tasks.base import Metrics
@@ -57,9 +58,13 @@ def predict(experiment: Experiment, state: State, feed: Feed, split: str) -> dic
 
 
 def over_batches(function: Callable, feed: Feed, split: str) -> Callable[..., list[Any]]:
-    """`function(state, batch)` for the batches of a split (the first `limit`), jitted once."""
+    """`function(state, batch)` for the batches of a split (the first `limit`), jitted once.
 
-    @jax.jit
+    With several processes the results are whole on each device, so that every process can read them.
+    """
+    whole = NamedSharding(feed.mesh, PartitionSpec()) if jax.process_count() > 1 else None
+
+    @functools.partial(jax.jit, out_shardings=whole)
     def run(state: State, arrays: Any, item: Any, weight: jax.Array) -> Any:
         batch = feed.fetch(arrays, item)
         return function(state, batch | {"weight": weight * batch["weight"]})

@@ -1,7 +1,9 @@
 """What a compiled program reads: data that lives on the device, or batches that arrive one by one.
 
 A set that fits the device is put there once, and the step is given example numbers; a larger one is read on the
-host by a thread, or by processes, and put on the device a few batches ahead. The order is the same either way.
+host by a thread, or by processes, and put on the device a few batches ahead. The order is the same either way. Of
+several processes that train together each reads the rows of a batch that its own devices hold, and nothing is sent
+from one to another.
 """
 
 from __future__ import annotations
@@ -63,12 +65,34 @@ class Feed:
         return self.data.fetch(dataclasses.replace(self.source, arrays=arrays), item)
 
     def put(self, item: Any, axis: int = 0) -> Any:
-        """Places a host batch, or example numbers, over the mesh; `axis` is the batch's."""
-        return jax.device_put(item, batch_sharding(self.mesh, axis))
+        """Places a host batch (a dict, as `read` gives it), or an array such as example numbers, over the mesh.
+
+        `axis` is the batch's. An array is known whole to every process, of a batch each has its own rows.
+        """
+        sharding = batch_sharding(self.mesh, axis)
+        if jax.process_count() == 1 or not isinstance(item, dict):
+            return _place(item, sharding)
+        size = self.data.batch_size
+        with jax.transfer_guard_host_to_device("allow"):
+            return {
+                name: jax.make_array_from_process_local_data(sharding, np.asarray(x), (size, *x.shape[1:]))
+                for name, x in item.items()
+            }
 
     def replicate(self, item: Any) -> Any:
         """Places the same on every device."""
-        return jax.device_put(item, NamedSharding(self.mesh, PartitionSpec()))
+        return _place(item, NamedSharding(self.mesh, PartitionSpec()))
+
+    def read(self, ids: np.ndarray) -> Batch:
+        """The raw batch of the examples `ids`, [B], on the host; of several processes, this one's rows."""
+        return self.data.fetch(self.source, ids[self._rows(len(ids))])
+
+    def _rows(self, size: int) -> Any:
+        """The rows of a batch that this process' devices hold."""
+        if jax.process_count() == 1:
+            return slice(None)
+        indices = batch_sharding(self.mesh).addressable_devices_indices_map((size,)).values()
+        return np.unique(np.concatenate([np.arange(size)[index] for index in indices]))
 
     @contextlib.contextmanager
     def reader(self, start: int, seed: int, end: int) -> Iterator[Reader]:
@@ -80,21 +104,20 @@ class Feed:
         place = self.put if jax.process_count() == 1 else lambda batch: batch
         with contextlib.ExitStack() as stack:
             if self.workers:
+                rows = self._rows(self.data.batch_size)
                 batches = stack.enter_context(
-                    records.in_processes(self.data, self.source, seed, start, end, self.workers)
+                    records.in_processes(self.data, self.source, seed, start, end, self.workers, rows)
                 )
                 ahead = _Ahead(lambda step: place(next(batches)), start, end)
             else:
-                ahead = _Ahead(
-                    lambda step: place(self.data.fetch(self.source, self.data.train_ids(step, seed)[0])), start, end
-                )
+                ahead = _Ahead(lambda step: place(self.read(self.data.train_ids(step, seed)[0])), start, end)
             items = stack.enter_context(ahead)
             yield Reader(lambda step, n: next(items), ahead.ready)
 
     def eval_items(self, split: str) -> Iterator[tuple[Any, np.ndarray]]:
         """(item, weight) over one pass of a split."""
         for ids, weight in zip(*self.data.eval_ids(split), strict=True):
-            yield (ids if self.resident is not None else self.data.fetch(self.source, ids)), weight
+            yield (ids if self.resident is not None else self.read(ids)), weight
 
 
 def make_feed(data: Data, source: Source, mesh: Mesh, workers: int = 0) -> Feed:
@@ -102,19 +125,31 @@ def make_feed(data: Data, source: Source, mesh: Mesh, workers: int = 0) -> Feed:
 
     Where it does not fit, so many worker processes read it; 0 is a thread.
     """
-    if not source.arrays or source.nbytes > _SHARE * _device_memory(mesh):
+    if not source.arrays or source.nbytes > _SHARE * device_memory(mesh):
         return Feed(data, source, mesh, None, workers)
     arrays = {name: np.asarray(a) for name, a in source.arrays.items()}
-    return Feed(data, source, mesh, jax.device_put(arrays, NamedSharding(mesh, PartitionSpec())))
+    return Feed(data, source, mesh, _place(arrays, NamedSharding(mesh, PartitionSpec())))
 
 
-def _device_memory(mesh: Mesh) -> int:
-    device = mesh.devices.flat[0]
+def _place(item: Any, sharding: NamedSharding) -> Any:
+    """Host arrays on devices; of several processes each puts on its own devices what they hold.
+
+    `device_put` would compare the arrays of all processes first, every time.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(item, sharding)
+    with jax.transfer_guard_host_to_device("allow"):
+        return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), item)
+
+
+def device_memory(mesh: Mesh) -> int:
+    """Bytes of one device of a mesh; of the host's memory its share, where the devices are a CPU's."""
+    device = mesh.local_devices[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
     # The CPU's devices share the host's memory.
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // mesh.devices.size
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(mesh.local_devices)
 
 
 class _Ahead:

@@ -48,7 +48,13 @@ def fingerprint(x: jax.Array) -> jax.Array:
 def fingerprint_leaves(tree: Any) -> jax.Array:
     """The fingerprint of each leaf, in the tree's order: uint32 [leaves]; traceable."""
     leaves = jax.tree.leaves(tree)
-    return jnp.stack([fingerprint(x) for x in leaves]) if leaves else jnp.zeros(0, jnp.uint32)
+    return jnp.stack([fingerprint(near(x)) for x in leaves]) if leaves else jnp.zeros(0, jnp.uint32)
+
+
+def near(x: jax.Array) -> jax.Array:
+    """The array in the device's memory, also where the host's holds it; traceable."""
+    far = jax.typeof(x).memory_space == jax.memory.Space.Host
+    return jax.device_put(x, jax.memory.Space.Device) if far else x
 
 
 def fingerprints(tree: Any) -> dict[str, int]:

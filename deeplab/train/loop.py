@@ -2,7 +2,8 @@
 
 The device is never waited for: the metrics of one dispatch are read after the next has been sent. Where it pays,
 a dispatch is a loop over several steps, inside the compiled program; how many may change from one dispatch to the
-next without changing a bit of the result, since the program is the same.
+next without changing a bit of the result, since the program is the same. Several processes send the same dispatches:
+how many steps each takes is then process 0's to say.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import numpy as np
 
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
+from deeplab.scale import processes
 from deeplab.tasks.base import Metrics
 from deeplab.train.dispatch import Program, compile_program
 from deeplab.train.feed import Feed
 from deeplab.train.state import State
 
+_TRIALS = 16  # dispatches after which several processes change their pace no more: each trial costs an exchange
 _DISPATCH_SECONDS = 0.1  # long enough to hide the cost of a dispatch (0.2 ms), short enough to answer a signal
 
 
@@ -126,7 +129,7 @@ def fit(
             count = min(pace.steps, _next_boundary(step, end, hooks) - step)
             if not reader.ready():
                 # The device first: how long it is then idle for want of input can be told exactly.
-                _read(pending, log, state, feed)
+                _read(pending, log, state, feed, seed)
                 pending = None
             began = time.monotonic()
             item = reader.read(step, count)
@@ -134,17 +137,17 @@ def fit(
                 log.stalled += time.monotonic() - began
             with jax.transfer_guard("disallow"):
                 state, rows = program(state, item, step, count)
-            sent, pending = pending, _Sent(step, count, rows, item)
+            sent, pending = pending, _Sent(step, count, rows)
             step += count
-            _read(sent, log, state, feed)
+            _read(sent, log, state, feed, seed)
             if step == _next_boundary(step - 1, end, hooks):
-                _read(pending, log, state, feed)
+                _read(pending, log, state, feed, seed)
                 pending = None
                 log.state_hooks(step, state)
                 pace.restart()
             else:
                 pace.sent(count)
-        _read(pending, log, state, feed)
+        _read(pending, log, state, feed, seed)
     return Progress(step, end, log.metrics, state, log.stalled)
 
 
@@ -155,7 +158,6 @@ class _Sent:
     start: int
     count: int
     rows: tuple[Metrics, jax.Array]
-    item: Any
 
 
 class _Log:
@@ -203,7 +205,7 @@ def _next_boundary(step: int, end: int, hooks: Sequence[Hook]) -> int:
     return min([end, *((step // h.every + 1) * h.every for h in hooks if h.moment == "state")])
 
 
-def _read(sent: _Sent | None, log: _Log, state: State, feed: Feed) -> None:
+def _read(sent: _Sent | None, log: _Log, state: State, feed: Feed, seed: int) -> None:
     """Waits for a dispatch, and hands its metrics on."""
     if sent is None:
         return
@@ -211,9 +213,9 @@ def _read(sent: _Sent | None, log: _Log, state: State, feed: Feed) -> None:
     if finite[: sent.count].all():
         return log.add(sent.start, sent.count, metrics if len(finite) == sent.count else _head(metrics, sent.count))
     first = int(np.argmin(finite))
-    item = sent.item if feed.resident is None else feed.data.fetch(feed.source, sent.item[first])
+    batch = feed.data.fetch(feed.source, feed.data.train_ids(sent.start + first, seed)[0])  # whole, and read again
     row = jax.tree.map(lambda x: np.float64(x[first]), metrics)
-    raise NonFinite(state, item, {name: metric.compute() for name, metric in row.items()})
+    raise NonFinite(state, batch, {name: metric.compute() for name, metric in row.items()})
 
 
 def _head(rows: Metrics, count: int) -> Metrics:
@@ -226,13 +228,22 @@ class _Pace:
     def __init__(self, max_steps: int):
         self.steps, self._max = 1, max_steps
         self._since: float | None = None
+        self._trials = _TRIALS if jax.process_count() > 1 else None
 
     def sent(self, count: int) -> None:
         now = time.monotonic()
-        full = self._since is not None and count == self.steps
-        if full and now - self._since < _DISPATCH_SECONDS / 2:  # type: ignore[operator]  # not None: `full` says so
+        if self._since is not None and count == self.steps and self._agreed(now - self._since < _DISPATCH_SECONDS / 2):
             self.steps = min(self.steps * 2, self._max)
-        self._since = now
+        self._since = time.monotonic()
+
+    def _agreed(self, short: bool) -> bool:
+        """Whether a dispatch was short, by the clock of process 0."""
+        if self._trials is None:
+            return short
+        if self._trials == 0 or self.steps == self._max:
+            return False
+        self._trials -= 1
+        return processes.gather(short)[0]
 
     def restart(self) -> None:
         """Forgets the time, which a hook has spent."""

@@ -100,7 +100,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
 
 
 def bit_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What keeps a run from going on bit by bit: other versions, kind of device, mesh or steps in one dispatch.
+    """What keeps a run from going on bit by bit: other versions, kind of device, mesh, number of
+    processes or steps in one dispatch.
 
     Example:
       >>> bit_changes({"mesh": "data=1", "versions": {"jax": "0.9"}}, {"mesh": "data=8", "versions": {"jax": "0.10"}})
@@ -108,7 +109,7 @@ def bit_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """
     facts = [
         dict(run.get("versions") or {})
-        | {name: run[name] for name in ("device_kind", "mesh", "steps_per_dispatch") if name in run}
+        | {name: run[name] for name in ("device_kind", "mesh", "processes", "steps_per_dispatch") if name in run}
         for run in (old, new)
     ]
     both = [name for name in facts[0] if name in facts[1]]

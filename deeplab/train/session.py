@@ -10,17 +10,20 @@ import dataclasses
 import functools
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import flax.errors
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from deeplab.data.base import Data, Source
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
-from deeplab.scale import misfits, state_shardings
+from deeplab.scale import misfits, processes, state_shardings
 from deeplab.train.checkpoint import Checkpoints
 from deeplab.train.dispatch import Program, compile_program
 from deeplab.train.evaluate import make_evaluator
@@ -30,6 +33,8 @@ from deeplab.train.state import State, init
 
 Write = Callable[[int, str, dict[str, float]], None]
 """A sink of metrics: (step, split, values)."""
+
+_PROBED = 32  # examples by which processes see whether they have the same data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +95,7 @@ def prepare(
     began = time.monotonic()
     feed = make_feed(data, open_source(data, "train"), mesh, workers)
     eval_feed = make_feed(data, open_source(data, data.eval_split), mesh)
+    processes.agree({f"data {split}": _content(f) for split, f in (("train", feed), (data.eval_split, eval_feed))})
     opened = time.monotonic()
     found = checkpoints.latest(abstract)
     # Made by a program whose outputs are sharded: no device ever holds the whole.
@@ -99,6 +105,18 @@ def prepare(
     evaluate = make_evaluator(experiment, eval_feed, data.eval_split, warm=state)
     seconds = opened - began, time.monotonic() - opened
     return Ready(experiment, state, extra, feed, eval_feed, program, evaluate, *seconds)
+
+
+def _content(feed: Feed) -> str:
+    """Of what size a split is, a digest of examples spread over it, and whether it lives on the devices."""
+    if jax.process_count() == 1:
+        return ""
+    ids = np.unique(np.linspace(0, feed.source.size - 1, _PROBED).astype(np.int32))
+    digest = 0
+    for name, array in sorted(feed.data.fetch(feed.source, ids).items()):
+        digest = zlib.crc32(np.ascontiguousarray(array).data, zlib.crc32(name.encode(), digest))
+    where = "on the devices" if feed.resident is not None else "on the host"
+    return f"{feed.source.size:,} examples, digest {digest:08x}, {where}"
 
 
 def _shapes(experiment: Experiment, make: Callable[[jax.Array], State], seed: int) -> State:
@@ -124,6 +142,7 @@ def train(
     checkpoint_every: int | None = None,
     hooks: Sequence[Hook] = (),
     stop: Callable[[], bool] = lambda: False,
+    slow: Callable[[str], AbstractContextManager[Any]] = nullcontext,
 ) -> tuple[Progress, dict[str, float], float]:
     """Trains to the end, or to the first dispatch after `stop` says so; the last state is always saved.
 
@@ -136,13 +155,14 @@ def train(
       checkpoint_every: steps between checkpoints; as the evaluations when None.
       hooks: further effects.
       stop: asked between dispatches.
+      slow: around what takes longer than dispatches do, which it is given the name of: for who watches the loop.
 
     Returns:
       Where it ended, the evaluation at the last step ({} where it was stopped before), and the training seconds so
       far, this run directory's earlier sessions included.
     """
     experiment, end = ready.experiment, ready.experiment.num_steps
-    effects = _Effects(ready, checkpoints, write)
+    effects = _Effects(ready, checkpoints, write, slow)
     cadence = [on_log(effects.log), on_state(experiment.cadence, effects.evaluate)]
     if checkpoint_every:
         cadence.append(on_state(checkpoint_every, effects.save))
@@ -160,15 +180,16 @@ def train(
     )
     if last.step < end:
         effects.save(last, force=True)
-    checkpoints.wait()
+    with slow("a checkpoint"):
+        checkpoints.wait()
     return last, effects.evaluation, effects.clock.seconds()
 
 
 class _Effects:
     """What a run does besides stepping: rows of metrics, evaluations, checkpoints."""
 
-    def __init__(self, ready: Ready, checkpoints: Checkpoints, write: Write):
-        self._ready, self._checkpoints, self._write = ready, checkpoints, write
+    def __init__(self, ready: Ready, checkpoints: Checkpoints, write: Write, slow: Callable[[str], Any]):
+        self._ready, self._checkpoints, self._write, self._slow = ready, checkpoints, write, slow
         self.evaluation: dict[str, float] = dict(ready.extra.get("evaluation", {}))
         self.clock = _Clock(ready.extra.get("seconds", 0.0))
 
@@ -180,7 +201,8 @@ class _Effects:
 
     def evaluate(self, progress: Progress) -> None:
         assert progress.state is not None
-        self.evaluation = self._ready.evaluate(progress.state)
+        with self._slow("an evaluation"):
+            self.evaluation = self._ready.evaluate(progress.state)
         seconds = {"seconds": self.clock.seconds()}
         self._write(progress.step, self._ready.experiment.data.eval_split, self.evaluation | seconds)
         self.save(progress, self.evaluation)
@@ -192,7 +214,8 @@ class _Effects:
             "seconds": self.clock.seconds(),
             "evaluation": self.evaluation if at_end else {},
         }
-        self._checkpoints.save(progress.step, progress.state, metrics=metrics, extra=extra, force=force or at_end)
+        with self._slow("a checkpoint"):
+            self._checkpoints.save(progress.step, progress.state, metrics=metrics, extra=extra, force=force or at_end)
 
 
 class _Clock:

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
 from deeplab.errors import CheckpointError
+from deeplab.scale import processes
 from deeplab.train.fingerprint import fingerprints, leaves_by_path
 
 PARTIAL = r"\d+\.new.*"  # what a directory is called before it is complete
 _MANIFEST = "manifest.json"
 _SHOWN = 12  # differing leaves in an error
+T = TypeVar("T")
 
 
 class Damage(Exception):
@@ -83,31 +85,57 @@ def read(path: Path, abstract_state: Any, *, cast: bool = False) -> tuple[Any, d
       Damage: a file is missing, cut or changed.
       CheckpointError: the checkpoint is of another model, optimizer or precision.
     """
+    wanted = leaves_by_path(abstract_state)
+    manifest = _everywhere(lambda: _verified(path, wanted, cast))
+    stored = manifest["leaves"]
+    as_stored = {name: _abstract(x, stored[name]["dtype"]) for name, x in wanted.items()}
+    state = _everywhere(lambda: _load(path, jax.tree.unflatten(jax.tree.structure(abstract_state), as_stored.values())))
+    if changed := [name for name, number in fingerprints(state).items() if number != stored[name]["fingerprint"]]:
+        raise Damage(f"the bits of {', '.join(changed[:_SHOWN])} are not those that were saved")
+    with jax.transfer_guard("allow"):
+        state = jax.tree.map(lambda x, y: x if x.dtype == y.dtype else x.astype(y.dtype), state, abstract_state)
+    return state, manifest["extra"]
+
+
+def _everywhere(read: Callable[[], T]) -> T:
+    """What each process reads for itself; damage that one of them meets is damage to all."""
+    if jax.process_count() == 1:
+        return read()
+    value = damage = None
+    try:
+        value = read()
+    except Damage as error:
+        damage = error
+    for rank, text in enumerate(processes.gather(damage and str(damage))):
+        if text is not None:
+            raise Damage(f"{text} (process {rank})") from damage
+    return value  # type: ignore[return-value]  # there is one where nobody met damage
+
+
+def _verified(path: Path, wanted: dict[str, Any], cast: bool) -> dict[str, Any]:
+    """The manifest of what can be read as `wanted`, its files being what was written."""
     manifest = read_manifest(path)
-    wanted, stored = leaves_by_path(abstract_state), manifest["leaves"]
-    if differences := _differences(wanted, stored, cast):
+    if differences := _differences(wanted, manifest["leaves"], cast):
         more = [f"... and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
         raise CheckpointError(
             f"{path} is of another model, optimizer or precision:\n  "
             + "\n  ".join(differences[:_SHOWN] + more)
             + "\nRun the experiment as it was, or give another --run-dir (--fresh moves this one aside)"
         )
-    found = _files(path)
+    found = _files(path) if processes.is_primary() else manifest["files"]
     if changed := [name for name, sums in manifest["files"].items() if found.get(name) != sums]:
         raise Damage(f"{', '.join(changed[:_SHOWN])}: missing, or changed since written")
-    as_stored = {name: _abstract(x, stored[name]["dtype"]) for name, x in wanted.items()}
+    return manifest
+
+
+def _load(path: Path, abstract: Any) -> Any:
     try:
         with _orbax():
-            state = ocp.load(str(path), jax.tree.unflatten(jax.tree.structure(abstract_state), as_stored.values()))
+            return ocp.load(str(path), abstract)
     except (jax.errors.JaxRuntimeError, MemoryError):
         raise  # memory is short: that says nothing about the checkpoint
     except Exception as error:
         raise Damage(reason(error)) from error
-    if changed := [name for name, number in fingerprints(state).items() if number != stored[name]["fingerprint"]]:
-        raise Damage(f"the bits of {', '.join(changed[:_SHOWN])} are not those that were saved")
-    with jax.transfer_guard("allow"):
-        state = jax.tree.map(lambda x, y: x if x.dtype == y.dtype else x.astype(y.dtype), state, abstract_state)
-    return state, manifest["extra"]
 
 
 def reason(error: BaseException) -> str:

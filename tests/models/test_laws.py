@@ -1,37 +1,50 @@
 """Laws that every model keeps; each is a test over the tables of members."""
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.models.members import FAMILIES, MEMBERS
-
-each = pytest.mark.parametrize("name", MEMBERS)
-
-
-def train(model: nn.Module, variables: Any, x: jax.Array) -> tuple[jax.Array, Any]:
-    """Logits in training, and the collections it changes."""
-    mutable = [name for name in variables if name != "params"]
-    return model.apply(variables, x, train=True, mutable=mutable, rngs={"dropout": jax.random.key(2)})
+from tests.models.members.base import Member
 
 
-@functools.cache
-def init(name: str) -> Any:
-    """Variables of a member; compiled, and made once."""
-    member = MEMBERS[name]
-    return jax.jit(member.make().init)(jax.random.key(0), member.inputs(2))
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A member with what the laws share: its variables, and one program for all that is said of evaluation."""
+
+    member: Member
+
+    @functools.cached_property
+    def variables(self) -> Any:
+        return jax.jit(self.member.make().init)(jax.random.key(0), self.member.inputs(2))
+
+    @property
+    def params(self) -> Any:
+        return self.variables["params"]
+
+    @property
+    def changing(self) -> list[str]:
+        return [collection for collection in self.variables if collection != "params"]
+
+    @functools.cached_property
+    def _apply(self) -> Callable[..., tuple[jax.Array, Any]]:
+        return jax.jit(functools.partial(self.member.make().apply, mutable=self.changing))
+
+    def evaluate(self, x: Any) -> tuple[jax.Array, Any]:
+        """Logits, and the collections that it could have changed."""
+        return self._apply(self.variables, x)
 
 
-@functools.cache
-def evaluate(name: str) -> Callable[[Any, jax.Array], jax.Array]:
-    return jax.jit(MEMBERS[name].make().apply)
+@pytest.fixture(scope="module", params=MEMBERS)  # so that all laws of a member come one after another, in one process
+def made(request) -> Made:
+    return Made(MEMBERS[request.param])
 
 
 def paths(tree: Any) -> list[str]:
@@ -39,76 +52,67 @@ def paths(tree: Any) -> list[str]:
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
 
 
-@each
-def test_training_has_the_shape_and_finite_gradients(name):
+def test_training_has_the_shape_and_finite_gradients(made):
     """Most parameters get some gradient; none is NaN."""
-    member, variables = MEMBERS[name], init(name)
-    target = jax.random.normal(jax.random.key(3), (4, *member.output))
+    target = np.random.default_rng(3).normal(size=(4, *made.member.output)).astype(np.float32)
 
     @jax.jit
     def gradient(params, x):
         def loss(params):
-            logits, _ = train(member.make(), {**variables, "params": params}, x)
+            given, rngs = {**made.variables, "params": params}, {"dropout": jax.random.key(2)}
+            logits, _ = made.member.make().apply(given, x, train=True, mutable=made.changing, rngs=rngs)
             assert logits.shape == target.shape
             return jnp.mean((logits - target) ** 2)
 
         return jax.grad(loss)(params)
 
-    grads = gradient(variables["params"], member.inputs(4))
-    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
+    # NumPy looks at the leaves: it compiles no program for the shape of each.
+    grads = jax.device_get(gradient(made.params, made.member.inputs(4)))
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
     # A residual branch that starts as nothing passes no gradient in the first step; its last scale gets one.
-    silent = [p for p, g in zip(paths(grads), jax.tree.leaves(grads), strict=True) if not jnp.any(g)]
+    silent = [p for p, g in zip(paths(grads), jax.tree.leaves(grads), strict=True) if not np.any(g)]
     assert all(re.search(r"block\d+/(conv|norm)\d", path) for path in silent)
 
 
-@each
-def test_jit_changes_nothing(name):
-    member, variables, x = MEMBERS[name], init(name), MEMBERS[name].inputs(6)
-    logits = evaluate(name)(variables, x)
-    assert logits.shape == (6, *member.output)
-    np.testing.assert_allclose(logits, member.make().apply(variables, x), rtol=1e-4, atol=1e-5)
+def test_jit_changes_nothing(made):
+    x = made.member.inputs(6)
+    logits, _ = made.evaluate(x)
+    assert logits.shape == (6, *made.member.output)
+    np.testing.assert_allclose(logits, made.member.make().apply(made.variables, x), rtol=1e-4, atol=1e-5)
 
 
-@each
-def test_evaluation_is_deterministic_and_needs_no_randomness(name):
-    variables, x = init(name), MEMBERS[name].inputs(6)
-    np.testing.assert_array_equal(evaluate(name)(variables, x), evaluate(name)(variables, x))
+def test_evaluation_is_deterministic_and_needs_no_randomness(made):
+    x = made.member.inputs(6)
+    np.testing.assert_array_equal(made.evaluate(x)[0], made.evaluate(x)[0])
 
 
-@each
-def test_evaluation_treats_each_example_by_itself(name):
+def test_evaluation_treats_each_example_by_itself(made):
     """So whatever pads the last batch changes nothing."""
-    variables, x = init(name), MEMBERS[name].inputs(6)
-    mixed = jnp.concatenate([x[:2], jnp.flip(x[2:], axis=0) * 0])
-    whole, part = evaluate(name)(variables, x), evaluate(name)(variables, mixed)
+    x = np.asarray(made.member.inputs(6))
+    mixed = np.concatenate([x[:2], np.zeros_like(x[2:])])
+    (whole, _), (part, _) = made.evaluate(x), made.evaluate(mixed)
     np.testing.assert_allclose(whole[:2], part[:2], rtol=1e-4, atol=1e-5)
 
 
-@each
-def test_evaluation_changes_no_variable(name):
-    member, variables = MEMBERS[name], init(name)
-    mutable = [collection for collection in variables if collection != "params"]
-    apply = jax.jit(functools.partial(member.make().apply, mutable=mutable))
-    _, after = apply(variables, member.inputs(6))
-    jax.tree.map(np.testing.assert_array_equal, dict(after), {c: variables[c] for c in mutable})
+def test_evaluation_changes_no_variable(made):
+    _, after = made.evaluate(made.member.inputs(6))
+    jax.tree.map(np.testing.assert_array_equal, dict(after), {c: made.variables[c] for c in made.changing})
 
 
-@each
-def test_every_leaf_has_a_name_of_its_own(name):
+def test_every_leaf_has_a_name_of_its_own(made):
     """Linen's own names, such as Dense_0, move when a layer is added, and old checkpoints no longer fit."""
-    named = paths(init(name))
+    named = paths(made.variables)
     assert len(set(named)) == len(named)
     assert not [path for path in named if re.search(r"[A-Z]\w*_\d+", path)]
 
 
-@each
-def test_every_rule_matches_and_fits(name):
-    params, rules = init(name)["params"], MEMBERS[name].rules
-    for path, leaf in zip(paths(params), jax.tree.leaves(params), strict=True):
+def test_every_rule_matches_and_fits(made):
+    rules = made.member.rules
+    for path, leaf in zip(paths(made.params), jax.tree.leaves(made.params), strict=True):
         spec = next((spec for pattern, spec in rules if re.search(pattern, path)), ())
         assert len(spec) <= leaf.ndim, f"{path}: {spec} for {leaf.shape}"
     for pattern, _ in rules:
-        assert any(re.search(pattern, path) for path in paths(params)), f"{pattern} matches no parameter"
+        assert any(re.search(pattern, path) for path in paths(made.params)), f"{pattern} matches no parameter"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -47,3 +47,52 @@ def test_batches_that_do_not_divide(batch, said):
     with pytest.raises(UserError, match=said):
         scale.check_batch(batch, scale.make_mesh("data=4,fsdp=2"))
     scale.check_batch(96, scale.make_mesh("data=4,fsdp=2"))
+
+
+def test_what_comes_to_nothing_is_said():
+    mesh = scale.make_mesh("model=4,fsdp=2")
+    params = toys.start(toys.experiment())[0].params
+    rules = [("hiden/kernel", P(None, "model")), ("head/kernel", P("model", None)), ("kernel", P("model", None))]
+    said = scale.misfits(params, rules, mesh)
+    assert said[0].startswith("the rule 'hiden/kernel' matches no parameter; did you mean 'hidden/kernel'")
+    assert said[1:] == ["each device holds the whole of what does not divide: hidden/kernel [2, 8] (2 over model=4)"]
+    assert scale.misfits(params, rules, scale.make_mesh("data=1")) == []
+    assert "these devices repeat each other's work" in scale.misfits(params, (), mesh)[0]
+    assert scale.misfits(params, [("hidden/kernel", P(None, "model"))], mesh) == []
+
+
+def test_an_axis_that_no_mesh_has():
+    with pytest.raises(UserError, match="splits over 'rows', which is no axis of a mesh"):
+        scale.state_shardings({"w": jnp.ones((8, 8))}, [("w", P("rows"))], scale.make_mesh("data=2"))
+    with pytest.raises(UserError, match="did you mean 'sequence'"):
+        scale.make_mesh("sequense=2")
+
+
+def test_a_dimension_over_two_axes():
+    mesh = scale.make_mesh("fsdp=2,model=4")
+    shardings = scale.state_shardings({"w": jnp.ones((64, 64))}, [("w", P(("fsdp", "model"), None))], mesh)
+    assert shardings["w"].spec == P(("fsdp", "model"), None)
+
+
+def test_batches_divide_into_microbatches_too():
+    mesh = scale.make_mesh("data=4")
+    scale.check_batch(16, mesh, 4)
+    with pytest.raises(UserError, match=r"4 devices .* times the 3 microbatches of --accumulate; use 12 or 24"):
+        scale.check_batch(16, mesh, 3)
+
+
+def test_the_devices_of_a_plan_need_not_be_there():
+    mesh = scale.abstract_mesh("data=16,fsdp=16")
+    sharding = scale.state_shardings({"w": jnp.ones((4096, 64))}, (), mesh)["w"]
+    assert sharding.shard_shape((4096, 64)) == (256, 64)
+
+
+def test_moments_may_wait_in_the_hosts_memory(monkeypatch):
+    mesh = scale.make_mesh("fsdp=2")
+    state = {"params": {"w": jnp.ones((64, 64))}, "opt_state": {"mu": {"w": jnp.ones((64, 64))}}}
+    kinds = jax.tree.map(lambda s: s.memory_kind, scale.state_shardings(state, (), mesh, offload=True))
+    assert kinds["opt_state"]["mu"]["w"] == "pinned_host"
+    assert kinds["params"]["w"] != "pinned_host"
+    monkeypatch.setattr(scale.sharding, "HOST", "attic")
+    with pytest.raises(UserError, match=r"--offload keeps moments in the host's memory \(attic\), and cpu has only"):
+        scale.state_shardings(state, (), mesh, offload=True)

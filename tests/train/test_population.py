@@ -10,19 +10,19 @@ import optax
 import pytest
 
 import deeplab as dl
-from deeplab import scale
-from deeplab.errors import UserError
-from deeplab.train import population
+from deeplab.train import population, programs, ways
 from deeplab.train.feed import make_feed
+from deeplab.train.group import Group, Member, chunks, groups
+from deeplab.train.programs import choose_way, compile_programs
 from tests import toys
 
 # Before a batch norm a bias has no gradient but rounding, which Adam makes as large as any: none here.
 ARGUMENTS = {"steps": 13, "norm": False}
-MEMBERS = tuple(population.Member(ARGUMENTS | {"learning_rate": r}, seed) for r in (1e-2, 3e-2) for seed in (0, 5))
+MEMBERS = tuple(Member(ARGUMENTS | {"learning_rate": r}, seed) for r in (1e-2, 3e-2) for seed in (0, 5))
 
 
-def feeds(experiment, mesh="data=1"):
-    grid = scale.make_mesh(mesh)
+def feeds(experiment, mesh=None):
+    grid = mesh or ways.member_mesh(jax.devices()[:1], 1)
     return [make_feed(experiment.data, experiment.data.open(split), grid) for split in ("train", "test")]
 
 
@@ -31,15 +31,16 @@ def seen():
     return run(MEMBERS)
 
 
-def evaluator(group, feed):
-    return population.make_evaluator(group, feed, "test")
-
-
-def run(members, function=toys.experiment):
-    group, *others = population.groups(function, members)
+def run(members, function=toys.experiment, how="auto", at_once=None, devices=1):
+    """The progress of the only chunk."""
+    group, *others = groups(function, members)
     assert not others
-    train, test = feeds(group.experiment())
-    return list(population.train(group, population.init(group), train, evaluator(group, test)))
+    train, test = feeds(group.experiment(), ways.member_mesh(jax.devices()[:devices], len(members)))
+    way = choose_way(group, train, how, at_once)
+    (chunk,) = chunks(group, way.at_once)
+    evaluate = population.make_evaluator(group, way, test, "test")
+    programs = compile_programs(group, way, train)
+    return list(population.train(programs, evaluate, chunk, population.start(chunk, population.make_init(group, way))))
 
 
 def solo(member, function=toys.experiment):
@@ -83,6 +84,7 @@ def test_training_metrics_are_those_of_all_steps_since_the_last_evaluation():
 
 def test_dispatches_change_nothing(monkeypatch):
     monkeypatch.setattr(population, "MAX_STEPS", 2)
+    monkeypatch.setattr(programs, "MAX_STEPS", 2)
     parts = run(MEMBERS)
     assert [p.step for p in parts] == [p.step for p in seen()]
     for a, b in zip(seen(), parts, strict=True):
@@ -97,7 +99,7 @@ def test_a_diverged_member_is_frozen_and_the_others_go_on():
         rate = jnp.array([learning_rate, jnp.where(blow_up > 0, jnp.inf, learning_rate)])
         return dataclasses.replace(experiment, optimizer=optax.sgd(lambda step: rate[(step >= 5) * 1]))
 
-    sound, blown_up = (population.Member({"blow_up": x}) for x in (0.0, 1.0))
+    sound, blown_up = (Member({"blow_up": x}) for x in (0.0, 1.0))
     *_, last = run([sound, blown_up], diverging)
     *_, undisturbed = run([sound, sound], diverging)
     # The sixth update gives infinite weights; the seventh step finds them, and is refused.
@@ -108,20 +110,46 @@ def test_a_diverged_member_is_frozen_and_the_others_go_on():
 
 
 def test_members_that_differ_in_shape_are_groups():
-    members = [
-        population.Member({"batch_size": b, "dropout": d}, s) for s in (0, 1) for d in (0.0, 0.5) for b in (8, 16)
-    ]
-    groups = population.groups(toys.experiment, members)
-    assert [len(group.members) for group in groups] == [4, 4]
-    assert groups[1].floats["dropout"].tolist() == [0.0, 0.5, 0.0, 0.5]
-    assert groups[1].floats["jitter"].tolist() == pytest.approx([0.1] * 4)
-    assert groups[1].seeds.tolist() == [0, 0, 1, 1]
-    assert groups[1].experiment().data.batch_size == 16
+    members = [Member({"batch_size": b, "dropout": d}, s) for s in (0, 1) for d in (0.0, 0.5) for b in (8, 16)]
+    found = groups(toys.experiment, members)
+    assert [len(group.members) for group in found] == [4, 4]
+    assert found[1].floats["dropout"].tolist() == [0.0, 0.5, 0.0, 0.5]
+    assert found[1].floats["jitter"].tolist() == pytest.approx([0.1] * 4)
+    assert found[1].seeds.tolist() == [0, 0, 1, 1]
+    assert found[1].experiment().data.batch_size == 16
 
 
-def test_data_that_are_not_on_the_device_are_refused():
-    group = population.Group(toys.experiment, MEMBERS)
+def test_data_that_are_not_on_the_device_are_read_from_the_host():
+    group = Group(toys.experiment, MEMBERS)
     train, test = feeds(group.experiment())
     absent = dataclasses.replace(train, resident=None)
-    with pytest.raises(UserError, match="do not fit"):
-        next(population.train(group, population.init(group), absent, evaluator(group, test)))
+    way = choose_way(group, absent)
+    evaluate = population.make_evaluator(group, way, test, "test")
+    compiled = compile_programs(group, way, absent)
+    first = next(population.train(compiled, evaluate, group, population.start(group, population.make_init(group, way))))
+    assert compiled.max_steps == 1
+    close(first.state.params, seen()[0].state.params)
+
+
+@pytest.mark.parametrize(("how", "devices"), [("serial", 1), ("serial", 4), ("vmap", 2)])
+def test_every_way_is_the_same_run(how, devices):
+    """One after another, spread over devices, and several on each."""
+    members = MEMBERS if devices > 1 else MEMBERS[3:]
+    found = run(members, how=how, devices=devices)
+    for one, together in zip(found, seen(), strict=True):
+        assert one.evaluation[-1] == pytest.approx(together.evaluation[-1], rel=1e-4)
+        close(*(jax.tree.map(lambda x: x[-1], progress.state.params) for progress in (one, together)))
+    assert len(found[-1].state.step.sharding.device_set) == devices
+
+
+def test_gathered_members_go_on_as_if_nothing_had_happened():
+    group = Group(toys.experiment, MEMBERS)
+    train, test = feeds(group.experiment())
+    pair = Group(toys.experiment, [MEMBERS[3], MEMBERS[0]])
+    way = choose_way(pair, train)
+    gathered = population.gather([seen()[2]], [3, 0], way)
+    evaluate = population.make_evaluator(pair, way, test, "test")
+    *_, last = population.train(compile_programs(pair, way, train), evaluate, pair, gathered)
+    assert last.step == seen()[-1].step
+    close(last.state.params, jax.tree.map(lambda x: x[jnp.array([3, 0])], seen()[-1].state.params))
+    close(last.best.params, jax.tree.map(lambda x: x[jnp.array([3, 0])], seen()[-1].best.params))

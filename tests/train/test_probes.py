@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import deeplab as dl
-from deeplab import scale
 from deeplab.train import population, probes
 from deeplab.train.feed import make_feed
+from deeplab.train.group import Group, Member
+from deeplab.train.ways import Way, member_mesh
 from tests import toys
 
 
@@ -84,9 +85,13 @@ def test_padding_hides_no_constant_unit_and_makes_none():
 
 def test_a_population_is_probed_as_its_members_are(start):
     exp, state, batches = start
-    group = population.Group(experiment, [population.Member({}, seed) for seed in (3, 0)])
-    feed = make_feed(exp.data, exp.data.open("test"), scale.make_mesh("data=1"))
-    found = population.make_evaluator(group, feed, "test", probes.signals)(population.init(group))[1]
+    group, way = (
+        Group(experiment, [Member({}, seed) for seed in (3, 0)]),
+        Way(2, member_mesh(jax.devices(), 1), False, ""),
+    )
+    feed = make_feed(exp.data, exp.data.open("test"), way.mesh)
+    measure = population.make_evaluator(group, way, feed, "test", probes.signals)
+    found = measure(group, population.make_init(group, way)(group))[1]
     parts = [jax.jit(probes.signals(exp))(state, batch) for batch in batches]
     alone = {name: (parts[0][name] + parts[1][name]).compute() for name in parts[0]}
     assert found == pytest.approx(alone, rel=1e-4)

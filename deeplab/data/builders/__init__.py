@@ -17,9 +17,11 @@ from deeplab.data.builders.idx import FASHION_MNIST, MNIST
 from deeplab.data.builders.membrane import MEMBRANE
 from deeplab.data.builders.mitbih import MITBIH_BEATS
 from deeplab.data.builders.movielens_sequences import MOVIELENS_SEQUENCES
+from deeplab.data.builders.multi30k import Multi30k
 from deeplab.data.builders.series import ETT_H1
 from deeplab.data.builders.stdlib import PYTHON_STDLIB
 from deeplab.data.builders.tiny_shakespeare import TINY_SHAKESPEARE
+from deeplab.data.builders.wikitext import WikiText2
 from deeplab.errors import UserError, nearest
 
 __all__ = [
@@ -37,11 +39,13 @@ __all__ = [
 ]
 
 IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST, CIFAR10)}
-TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB)}
+TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB, WikiText2())}
 EXAMPLE_SETS: Mapping[str, ExampleSet] = {
     s.name: s
-    for s in (BREAST_CANCER, MITBIH_BEATS, CAMVID, MEMBRANE, ETT_H1, MOVIELENS_SEQUENCES, FSDD(), DigitStrings())
-}
+    for s in (
+        BREAST_CANCER, MITBIH_BEATS, CAMVID, MEMBRANE, ETT_H1, MOVIELENS_SEQUENCES, FSDD(), DigitStrings(), Multi30k(),
+    )
+}  # fmt: skip
 
 _Set = TypeVar("_Set")
 

@@ -121,16 +121,20 @@ class ExampleSet(abc.ABC):
 
     def synthetic(self, sizes: Mapping[str, int]) -> ExampleSet:
         """A stand-in with the same fields, made up on the spot."""
-        return SyntheticExamples(dict(self.fields), tuple(sizes.items()), self.class_names)
+        return SyntheticExamples(dict(self.fields), tuple(sizes.items()), self.class_names, like=self)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SyntheticExamples(ExampleSet):
-    """Noise in the shape of another set; labels are the example's number modulo their bound."""
+    """Noise in the shape of another set; labels are the example's number modulo their bound.
+
+    Files of one's own are read, and predictions told, as by the set that it is `like`.
+    """
 
     shapes: Mapping[str, Field]
     sizes: tuple[tuple[str, int], ...]
     class_names: tuple[str, ...] = ()
+    like: ExampleSet | None = None
     name: str = "synthetic"
     version: str = "1.0.0"
     citation: str = ""
@@ -148,6 +152,12 @@ class SyntheticExamples(ExampleSet):
         size = self.splits[split]
         rng = np.random.default_rng(size)
         return {name: _made_up(rng, field, num_rows(self.fields, name, size)) for name, field in self.fields.items()}
+
+    def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        return (super() if self.like is None else self.like).read_file(path, data_dir)
+
+    def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        return (super() if self.like is None else self.like).describe(prediction)
 
 
 def _made_up(rng: np.random.Generator, field: Field, size: int) -> np.ndarray:

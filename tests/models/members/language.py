@@ -1,11 +1,14 @@
 """Models of sentences and of language."""
 
 import functools
+from types import ModuleType
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deeplab.models import bilstm, encoder, gpt, text_cnn
+from deeplab.models import attention_rnn, bilstm, encoder, gpt, llama, text_cnn, transformer
 from tests.models.members.base import Family, member, tokens
 
 
@@ -17,6 +20,26 @@ def sentences(batch: int) -> jax.Array:
 
 
 sentence = {"num_classes": 5, "num_features": 9, "dropout": 0.5, "embedding_dropout": 0.5}
+
+
+class Translated(nn.Module):
+    """A model that translates, as a function of [B, 12]: seven tokens that are read, then five that are written."""
+
+    model: nn.Module
+
+    def __call__(self, both: jax.Array, train: bool = False) -> jax.Array:
+        source, target = both[:, :7], both[:, 7:]
+        return self.model(source, (source > 0).astype(jnp.int32), target, jnp.ones_like(target), train=train)
+
+
+def translated(make: type, **sizes: Any) -> nn.Module:
+    return Translated(make(vocab_size=7, **sizes))
+
+
+def translator(module: ModuleType, make: type) -> Any:
+    return member(module, functools.partial(translated, make), tokens, (5, 7), dropout=0.5)
+
+
 of_gpt = functools.partial(member, gpt, gpt.GPT, tokens, (12, 7), vocab_size=7)
 MEMBERS = {
     "text_cnn": member(text_cnn, text_cnn.TextCNN, sentences, (5,), **sentence),
@@ -24,6 +47,9 @@ MEMBERS = {
     "encoder": member(encoder, encoder.Encoder, sentences, (5,), **sentence),
     "gpt": of_gpt(),
     "gpt_dropout": of_gpt(dropout=0.5),
+    "llama": member(llama, llama.Llama, tokens, (12, 7), vocab_size=7),
+    "transformer_dropout": translator(transformer, transformer.Transformer),
+    "attention_rnn_dropout": translator(attention_rnn, attention_rnn.AttentionRNN),
 }
 
 
@@ -36,4 +62,9 @@ FAMILIES = {
     "bilstm": Family(classifier(bilstm.BiLSTM), bilstm.VARIANTS, sentences, (5,)),
     "encoder": Family(classifier(encoder.Encoder), encoder.VARIANTS, sentences, (5,)),
     "gpt": Family(functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
+    "llama": Family(functools.partial(llama.Llama, vocab_size=7), llama.VARIANTS, tokens, (12, 7)),
+    "transformer": Family(functools.partial(translated, transformer.Transformer), transformer.VARIANTS, tokens, (5, 7)),
+    "attention_rnn": Family(
+        functools.partial(translated, attention_rnn.AttentionRNN), attention_rnn.VARIANTS, tokens, (5, 7)
+    ),
 }

@@ -17,8 +17,8 @@ class Rated(nn.Module):
     model: nn.Module
 
     def __call__(self, known: jax.Array, train: bool = False) -> jax.Array:
-        user, profile = jnp.arange(len(known)), jnp.ones((len(known), 2))
-        return self.model(user, known, profile, jnp.ones((len(known), 7, 3)), train=train)
+        user, profile = jnp.arange(len(known)), jnp.ones((len(known), 2), int)
+        return self.model(user, known, profile, jnp.ones((len(known), 7, 3), int), train=train)
 
 
 class Ranked(nn.Module):
@@ -31,7 +31,7 @@ class Ranked(nn.Module):
     def __call__(self, history: jax.Array, train: bool = False) -> jax.Array:
         size, places = len(history), jnp.tile(jnp.array([[1, 5]]), (len(history), 1))
         given = (history[:, 0],) if self.by_number else (history, places)
-        given += (jnp.ones((size, 2)), jnp.ones((size, 7, 3))) if self.features else ()
+        given += (jnp.ones((size, 2), int), jnp.ones((size, 7, 3), int)) if self.features else ()
         scores, _ = self.model(*given, jnp.arange(7), jnp.zeros((size, 3), jnp.int32), train=train)
         return scores
 

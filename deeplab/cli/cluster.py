@@ -1,0 +1,96 @@
+"""Groups of a sweep as trials of Ray Tune, on this machine or on those of a cluster (`RAY_ADDRESS`)."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deeplab.cli.arguments import CommonFlags, Invocation, as_json
+from deeplab.cli.members import Runner
+from deeplab.errors import UserError
+from deeplab.train import sweep
+from deeplab.train.bench import Row, Setup
+from deeplab.train.group import Group, Member
+
+
+def runner(call: Invocation, setup: Setup, directory: Path) -> Runner:
+    """Trains each group as a trial: with a GPU of its own where there are any, and else with a whole machine.
+
+    Every machine needs this environment, and the files of the experiment and of its data at the same paths; `directory`
+    is where Ray keeps its own record, and of a cluster a folder that all machines see.
+    """
+    try:
+        import ray
+        from ray import tune
+    except ImportError as error:
+        raise UserError("--backend ray needs Ray Tune: pip install 'deeplab[sweep]'") from error
+
+    def run(groups: Sequence[Group], keep: Callable[[list[Row]], None]) -> None:
+        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # rows are kept here
+        ray.init(
+            ignore_reinit_error=True, include_dashboard=False, log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": os.getcwd()}},
+        )  # fmt: skip
+        try:
+            trainable = tune.with_resources(_trial, _resources(ray))
+            specs = [_spec(call, group, setup) for group in groups]
+            config = tune.RunConfig(
+                name="sweep", storage_path=str(directory), verbose=0, callbacks=[_keeper(tune, keep)]
+            )
+            results = tune.Tuner(trainable, param_space={"spec": tune.grid_search(specs)}, run_config=config).fit()
+            if results.errors:
+                raise UserError(f"{len(results.errors)} of {len(groups)} groups failed; the first: {results.errors[0]}")
+        finally:
+            ray.shutdown()
+
+    return run
+
+
+def _spec(call: Invocation, group: Group, setup: Setup) -> str:
+    """A group as text: what a worker process makes it from."""
+    members = [{"arguments": dict(member.arguments), "seed": member.seed} for member in group.members]
+    how = {"how": setup.how, "at_once": setup.at_once, "data_dir": setup.data_dir and str(setup.data_dir.resolve())}
+    flags = {name: getattr(call.flags, name) for name in ("precision", "accumulate", "smoke")}
+    return as_json({"module": call.module, "function": call.function.__name__, "flags": flags,
+                    "members": members, **how})  # fmt: skip
+
+
+def _trial(config: Mapping[str, Any]) -> None:
+    """Runs in a worker process: trains a group, and reports the rows of each chunk."""
+    from ray import tune
+
+    from deeplab.cli.main import prepare_backend
+
+    prepare_backend()
+    for rows in _rows(json.loads(config["spec"])):
+        tune.report({"rows": as_json({"rows": rows})})
+
+
+def _rows(spec: Mapping[str, Any]) -> Any:
+    """The rows of a group's members, chunk by chunk."""
+    function = getattr(importlib.import_module(spec["module"]), spec["function"])
+    call = Invocation(function, spec["module"], "sweep", {}, CommonFlags(**spec["flags"]))
+    members = [Member(member["arguments"], member["seed"]) for member in spec["members"]]
+    data_dir = None if spec["data_dir"] is None else Path(spec["data_dir"])
+    return sweep.run([Group(call.build, members)], Setup(data_dir, None, spec["how"], spec["at_once"]))
+
+
+def _keeper(tune: Any, keep: Callable[[list[Row]], None]) -> Any:
+    """A callback that hands rows over as they are reported, in the process of the sweep."""
+
+    class Keeper(tune.Callback):
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
+            if "rows" in result:
+                keep(json.loads(result["rows"])["rows"])
+
+    return Keeper()
+
+
+def _resources(ray: Any) -> dict[str, float]:
+    if ray.cluster_resources().get("GPU"):
+        return {"gpu": 1}
+    return {"cpu": min(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])}

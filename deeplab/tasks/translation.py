@@ -1,0 +1,136 @@
+"""Translation: one sequence written after another was read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics, Perplexity
+from deeplab.tasks.beam import beam_search, repeat
+from deeplab.tasks.bleu import bleu, sacre_bleu
+from deeplab.tasks.language import token_losses, token_weight
+
+
+@dataclasses.dataclass(frozen=True)
+class Translation:
+    """Cross-entropy of each target token, from the source and the target tokens before it, labels smoothed.
+
+    A batch holds `source` [B, S] and `target` [B, T], whose last token is `end`, and `source_segment`,
+    `target_segment`: the number of the pair of its row that a token is of, 0 for padding. In an evaluation a row holds
+    one pair, and `target_text`, [B, N] UTF-8 bytes padded by zeros. The model gives logits [B, T, V] of those four
+    (the target moved by one place, `begin` first), and has the methods `start`, `decode` and `attention` of
+    `deeplab.models.Transformer`.
+
+    Metrics: `loss` in nats a token, without smoothing; `perplexity`; `accuracy`, given the right tokens before. Of the
+    whole split, by beam search: `bleu`, lower-cased and tokenised, and `sacrebleu`, of the texts themselves.
+
+    Args:
+      text: tokens, padded, as text.
+      label_smoothing: probability spread evenly over the vocabulary; may be a tracer.
+      beam: sequences that a search keeps; 1 is greedy.
+      length_penalty: see `deeplab.tasks.beam.beam_search`; may be a tracer.
+      begin: the token before the first.
+      end: the token after the last.
+
+    Source: Sutskever et al. 2014, https://arxiv.org/abs/1409.3215; label smoothing: Vaswani et al. 2017,
+      https://arxiv.org/abs/1706.03762, section 5.4.
+    """
+
+    text: Callable[[np.ndarray], str]
+    label_smoothing: float = 0.1
+    beam: int = 5
+    length_penalty: float = 1.0
+    begin: int = 1
+    end: int = 2
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        target, segments = batch["target"].astype(jnp.int32), batch["target_segment"]
+        return (
+            batch["source"].astype(jnp.int32),
+            batch["source_segment"],
+            _before(target, segments, self.begin),
+            segments,
+        )
+
+    def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
+        logits, variables = apply(*self.inputs(batch), train=True, key=key)
+        losses = token_losses(logits, batch["target"], self.label_smoothing)
+        return Loss(Mean.of(losses, _weight(batch)), {"accuracy": _accuracy(logits, batch)}, variables)
+
+    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+        logits, _ = apply(*self.inputs(batch))
+        mean = Mean.of(token_losses(logits, batch["target"]), _weight(batch))
+        return {"loss": mean, "perplexity": Perplexity(mean.total, mean.count), "accuracy": _accuracy(logits, batch)}
+
+    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+        """The best sequence found, `prediction` [B, T], its log probability, and where its tokens look, [B, T, S]."""
+        source, source_segments, target, segments = self.inputs(batch)
+        length = target.shape[1]
+        (memory, cache), _ = apply(source, source_segments, length, method="start")
+        memory = repeat(memory, self.beam)
+
+        def step(token: jax.Array, position: jax.Array, cache: Any) -> tuple[jax.Array, Any]:
+            return apply(token, position, memory, cache, method="decode")[0]
+
+        found, _, log_probs = beam_search(
+            step,
+            cache,
+            beam=self.beam,
+            length=length,
+            begin=self.begin,
+            end=self.end,
+            length_penalty=self.length_penalty,
+        )
+        best = found[:, 0]  # [B, T]
+        written = (best > 0).astype(segments.dtype)
+        given = (source, source_segments, _before(best, written, self.begin), written)
+        attention, _ = apply(*given, method="attention")
+        return {
+            "prediction": best,
+            "log_prob": log_probs[:, 0],
+            "attention": attention.astype(jnp.float16),
+            "target_text": batch["target_text"],
+            "loss": -self.scores(apply, batch) / jnp.maximum(jnp.sum(segments > 0, axis=1), 1),
+        }
+
+    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
+        """The log probability of each target, [B]."""
+        logits, _ = apply(*self.inputs(batch))
+        return -jnp.sum(token_losses(logits, batch["target"]) * (batch["target_segment"] > 0), axis=1)
+
+    def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+        written = [self.text(tokens) for tokens in predictions["prediction"]]
+        references = [unpadded(row) for row in predictions["target_text"]]
+        return {"bleu": bleu(written, references), "sacrebleu": sacre_bleu(written, references)}
+
+
+def unpadded(row: np.ndarray) -> str:
+    """UTF-8 bytes, padded by zeros, as text.
+
+    Example:
+      >>> unpadded(np.frombuffer(b"a caf\\xc3\\xa9\\0\\0", np.uint8))
+      'a café'
+    """
+    return np.asarray(row, np.uint8).tobytes().rstrip(b"\0").decode(errors="replace")
+
+
+def _before(target: Int[Array, "B T"], segments: Int[Array, "B T"], begin: int) -> Int[Array, "B T"]:
+    """What has been written before each place: the target moved by one place, within each sequence of a row."""
+    moved = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=begin)
+    same = jnp.pad(segments[:, 1:] == segments[:, :-1], ((0, 0), (1, 0)))
+    return jnp.where(same, moved, begin)
+
+
+def _weight(batch: Batch) -> jax.Array:
+    mask = (batch["target_segment"] > 0).astype(jnp.float32)
+    return token_weight({"targets": batch["target"], "weight": batch["weight"], "mask": mask})
+
+
+def _accuracy(logits: jax.Array, batch: Batch) -> Mean:
+    return Mean.of((jnp.argmax(logits, axis=-1) == batch["target"]).astype(jnp.float32), _weight(batch))

@@ -1,0 +1,185 @@
+"""Faults of one of two processes, at random moments: does the other notice, how fast, and is the end the same?
+
+Run:     python -m experiments.benchmarks.process_faults --times 10
+Result:  one CPU core of two, other work on it. --times 7 --kinds kill raise freeze: the other process had ended after
+         0.1 to 9.9 s (kill), 0.4 to 4.2 s (raise), 8.0 to 10.3 s (freeze), and each of the 21 was named; the run was
+         cut at step 330 of 2,300 by a limit of time, its rows of metrics equal till there. --times 1, 3,000 steps: a
+         hang, with --watchdog 5, ended the other after 5.4 s; no leaf and no row of the whole run differs.
+
+One run of two processes under a supervisor is hit again and again: `kill` (SIGKILL), `raise` (an exception), `freeze`
+(SIGSTOP) and `hang` (a loop that waits for ever, its threads alive). Each time the seconds are taken until the other
+process has ended, and the log is searched for the name of the one that was hit. At the end the run must be that of an
+undisturbed pair, bit by bit: fingerprints of every leaf of the state, and every row of metrics.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import optax
+
+import deeplab as dl
+
+FAULTS = "DEEPLAB_BENCHMARK_FAULTS"  # the folder where a fault is asked for, by an empty file KIND-RANK
+KINDS = ("kill", "raise", "freeze", "hang")
+_PAUSE = 0.05  # seconds a dispatch, of four steps
+_MODULE = "experiments.benchmarks.process_faults"
+
+
+class Faulty(dl.data.Images):
+    """Images; a process asks for its next examples in vain when a fault was ordered for it.
+
+    It waits each time, so that no machine is done before all faults.
+    """
+
+    def train_ids(self, step: int, seed: int, count: int = 1) -> np.ndarray:
+        time.sleep(_PAUSE)
+        for kind in ("raise", "hang"):
+            order = Path(os.environ.get(FAULTS, "/nowhere")) / f"{kind}-{os.environ.get('JAX_PROCESS_ID')}"
+            if step and order.exists():
+                order.unlink()
+                if kind == "raise":
+                    raise RuntimeError("a fault was ordered")
+                time.sleep(3600)
+        return super().train_ids(step, seed, count)
+
+
+def experiment(width: int = 16, num_steps: int = 2000, learning_rate: float = 1e-3) -> dl.Experiment:
+    data = Faulty("digits", batch_size=32, num_steps=num_steps)
+    model = dl.models.MLP(num_classes=10, features=(width,))
+    return dl.Experiment(data, model, dl.tasks.Classification(), optax.adam(learning_rate), eval_every=num_steps)
+
+
+def measure(times: int, kinds: tuple[str, ...], root: Path, num_steps: int, seed: int = 0) -> dict:
+    """Runs a pair undisturbed, and one with `times` faults of each kind.
+
+    Returns:
+      seconds: by kind, until the other process had ended; unnamed: faults whose process no message named;
+      differing: leaves and rows that are not those of the undisturbed pair.
+    """
+    rng = random.Random(seed)
+    faults = [kind for kind in kinds for _ in range(times)]
+    rng.shuffle(faults)
+    straight = _start(root / "straight", root, num_steps, restarts=0)
+    if code := straight.wait():
+        raise RuntimeError(f"the undisturbed pair ended with {code}: {(root / 'straight.log').read_text()[-2000:]}")
+    run = _start(root / "faulty", root, num_steps, restarts=len(faults))
+    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+    unnamed, last = [], {}
+    for kind in faults:
+        last = _training(run, root / "faulty", last)
+        time.sleep(rng.uniform(0, 1))
+        rank = rng.randrange(2)
+        log = (root / "faulty.log").stat().st_size
+        seconds[kind].append(_hit(kind, rank, last, root))
+        time.sleep(1)
+        text = (root / "faulty.log").read_bytes()[log:].decode(errors="replace")
+        if f"process {rank}" not in text:
+            unnamed.append(f"{kind} {rank}")
+        print(f"{kind} in process {rank}: the other ended after {seconds[kind][-1]:.1f} s", flush=True)
+    if code := run.wait():
+        raise RuntimeError(f"the run ended with {code}: {(root / 'faulty.log').read_text()[-2000:]}")
+    return {"seconds": seconds, "unnamed": unnamed, "differing": _differing(root, num_steps)}
+
+
+def _start(directory: Path, root: Path, num_steps: int, restarts: int) -> subprocess.Popen:
+    command = [sys.executable, "-m", _MODULE, "train", "--processes", "2", "--devices-per-process", "1"]
+    command += ["--restarts", restarts, "--watchdog", 5, "--num-steps", num_steps, "--checkpoint-every", 20]
+    command += ["--steps-per-dispatch", 4, "--log-every", 20, "--run-dir", directory]
+    with open(root / f"{directory.name}.log", "wb") as log:
+        return subprocess.Popen(
+            [*map(str, command)], stdout=log, stderr=subprocess.STDOUT, env=os.environ | {FAULTS: str(root)}
+        )
+
+
+def _training(run: subprocess.Popen, directory: Path, last: dict[int, int]) -> dict[int, int]:
+    """The process id by rank of a new pair, once it trains."""
+    rows, began, pair = directory / "metrics.jsonl", time.time(), {}
+    while len(pair) < 2 or not rows.exists() or rows.stat().st_mtime < began:
+        if run.poll() is not None:
+            raise RuntimeError(f"the run ended before all faults; {directory}.log has: {_tail(directory)}")
+        time.sleep(0.05)
+        pair = {rank: pid for rank, pid in _pair(run.pid).items() if last.get(rank) != pid}
+    return pair
+
+
+def _tail(directory: Path) -> str:
+    return directory.with_name(f"{directory.name}.log").read_text(errors="replace")[-2000:]
+
+
+def _pair(supervisor: int) -> dict[int, int]:
+    found = {}
+    for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+        try:
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        ranks = [int(v.partition(b"=")[2]) for v in variables if v.startswith(b"JAX_PROCESS_ID=")]
+        found |= {rank: int(pid) for rank in ranks}
+    return found
+
+
+def _hit(kind: str, rank: int, pair: dict[int, int], root: Path) -> float:
+    """Does it, and gives the seconds until the other process has ended."""
+    if kind in ("raise", "hang"):
+        (root / f"{kind}-{rank}").touch()
+    else:
+        os.kill(pair[rank], signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
+    began, other = time.monotonic(), Path(f"/proc/{pair[1 - rank]}/stat")
+    while True:
+        try:
+            if other.read_text().rpartition(")")[2].split()[0] == "Z":
+                break
+        except OSError:
+            break
+        if time.monotonic() - began > 120:
+            raise RuntimeError(f"{kind} in process {rank}: after 120 s the other has not ended")
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def _differing(root: Path, num_steps: int) -> list[str]:
+    """The leaves of the last state, and the rows of metrics, that differ between the two runs."""
+    leaves, rows = [], []
+    for name in ("straight", "faulty"):
+        manifest = json.loads((root / name / "checkpoints" / str(num_steps) / "manifest.json").read_text())["manifest"]
+        leaves.append({path: leaf["fingerprint"] for path, leaf in manifest["leaves"].items()})
+        lines = (root / name / "metrics.jsonl").read_text().splitlines()
+        rows.append(
+            [{k: v for k, v in json.loads(line).items() if not k.startswith(("seconds", "steps_"))} for line in lines]
+        )
+    differing = [path for path in leaves[0] if leaves[0][path] != leaves[1].get(path)]
+    differing += [f"row {i}" for i, (a, b) in enumerate(zip(*rows, strict=False)) if a != b]
+    return differing + (["number of rows"] if len(rows[0]) != len(rows[1]) else [])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=10, help="faults of each kind")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--num-steps", type=int, default=0, help="of the run; 160 for each fault when 0")
+    parser.add_argument("--seed", type=int, default=0)
+    flags = parser.parse_args()
+    num_steps = flags.num_steps or 160 * (flags.times * len(flags.kinds) + 1)
+    with tempfile.TemporaryDirectory(prefix="deeplab-faults-") as root:
+        result = measure(flags.times, tuple(flags.kinds), Path(root), num_steps, flags.seed)
+    for kind, seconds in result["seconds"].items():
+        print(f"{kind:7} {len(seconds)} times: the other ended after {min(seconds):.1f} to {max(seconds):.1f} s")
+    print(f"not named: {result['unnamed'] or 'none'}; differing leaves and rows: {result['differing'] or 'none'}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["train"]:
+        dl.main(experiment)
+    else:
+        main()

@@ -1,0 +1,56 @@
+"""Shakespeare with a decoder in the shape of Llama; with 7 billion parameters, a run to plan before it is paid for.
+
+Run:     python -m experiments.text_llama --data-dir DIR     (DIR holds input.txt; downloaded without the flag)
+Plan:    python -m experiments.text_llama plan --variant 7b --vocabulary bpe:32000 --batch-size 256 --remat full
+             --precision bf16 --mesh data=16,fsdp=16 --accelerator h100
+Result:  not measured yet
+Source:  Touvron et al. 2023 (Llama 2), https://arxiv.org/abs/2307.09288
+"""
+
+from typing import Literal
+
+import optax
+
+import deeplab as dl
+from deeplab.models import llama
+
+
+def experiment(
+    variant: Literal["test", "tiny", "7b", "13b", "llama3_8b"] = "tiny",
+    vocabulary: str = "bpe:512",
+    batch_size: int = 16,
+    num_steps: int = 1000,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 0.1,
+    remat: Literal["none", "full", "dots", "dots_no_batch", "offload"] = "none",
+) -> dl.Experiment:
+    """The first 90 % of tiny Shakespeare to learn from, the rest to validate on.
+
+    Args:
+      variant: a row of `deeplab.models.llama.VARIANTS`.
+      vocabulary: "byte", "char", or "bpe:SIZE", learnt from the text.
+      batch_size: windows of text a step, each as long as the variant's context.
+      num_steps: training steps.
+      learning_rate: peak of the cosine.
+      weight_decay: of matrices and embeddings, times the learning rate.
+      remat: what a block keeps for its gradient.
+    """
+    sizes = llama.VARIANTS[variant]
+    data = dl.data.Text(
+        "tiny_shakespeare", vocabulary, context=sizes["context"], batch_size=batch_size, num_steps=num_steps
+    )
+    rate = dl.optim.warmup_cosine(learning_rate, num_steps, warmup_fraction=0.1, end=0.1)
+    return dl.Experiment(
+        data=data,
+        model=dl.models.Llama(data.vocab_size, **sizes, remat=remat),
+        task=dl.tasks.LanguageModelling(),
+        optimizer=optax.chain(
+            dl.optim.clip(1.0),
+            optax.adamw(rate, b1=0.9, b2=0.95, weight_decay=weight_decay, mask=dl.optim.matrices_only),
+        ),
+        rules=llama.RULES,
+    )
+
+
+if __name__ == "__main__":
+    dl.main(experiment)

@@ -1,0 +1,76 @@
+"""Captions from English into German: Multi30k, its tokens byte pairs of both languages.
+
+Run:     python -m experiments.text_translation            (downloads 1.3 MB, or: --data-dir FOLDER)
+         python -m experiments.text_translation --model lstm --epochs 8
+Test:    python -m experiments.text_translation eval --split test_2016_flickr --run-dir DIR
+Predict: python -m experiments.text_translation predict my-lines.txt --run-dir DIR
+Result:  not measured yet
+Source:  Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the setting: Wu et al. 2021,
+         https://aclanthology.org/2021.acl-long.480; LSTMs: Luong et al. 2015, https://arxiv.org/abs/1508.04025
+"""
+
+import functools
+from typing import Literal
+
+import optax
+
+import deeplab as dl
+from deeplab.data import pairs
+from deeplab.models import attention_rnn, transformer
+from deeplab.report import cards
+
+
+def experiment(
+    model: Literal["transformer", "lstm"] = "transformer",
+    vocab_size: int = 6144,
+    epochs: int = 25,
+    batch_size: int = 128,
+    learning_rate: float = 4e-3,
+    weight_decay: float = 1e-2,
+    label_smoothing: float = 0.1,
+    dropout: float = 0.2,
+    average_decay: float = 0.998,
+    beam: int = 5,
+    length_penalty: float = 1.0,
+) -> dl.Experiment:
+    """29,000 captions to learn from, 1,014 to validate on, two tests of 1,000.
+
+    Args:
+      model: a transformer, or LSTMs with attention.
+      vocab_size: tokens of both languages together.
+      epochs: passes over the training captions.
+      batch_size: pairs of captions a step; for a transformer, four share a row.
+      learning_rate: peak of the cosine.
+      weight_decay: of kernels and embeddings, times the learning rate.
+      label_smoothing: probability spread evenly over the vocabulary.
+      dropout: of the embeddings and of each branch.
+      average_decay: of the moving average of the parameters.
+      beam: translations that a search keeps.
+      length_penalty: 0 prefers short translations.
+    """
+    captions, attends = dl.data.multi30k(vocab_size=vocab_size), model == "transformer"
+    data = dl.data.Examples(
+        captions,
+        batch_size,
+        epochs=epochs,
+        prepare=pairs.segments,
+        mix=pairs.pack(per_row=4, width=72) if attends else pairs.pack(per_row=1, width=32),
+        eval_split="validation",
+    )
+    family, size = (transformer, "tiny") if attends else (attention_rnn, "small")
+    network = dl.models.Transformer if attends else dl.models.AttentionRNN
+    rate = dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1)
+    adam = optax.adamw(rate, b2=0.98, weight_decay=weight_decay, mask=dl.optim.matrices_only)
+    return dl.Experiment(
+        data=data,
+        model=network(vocab_size, **family.VARIANTS[size], dropout=dropout),
+        task=dl.tasks.Translation(captions.text, label_smoothing, beam, length_penalty),
+        optimizer=dl.optim.averaged(optax.chain(dl.optim.clip(1.0), adam), average_decay),
+        rules=family.RULES,
+        eval_every=2 * data.steps_per_epoch,
+        show=functools.partial(cards.translations, captions.text),
+    )
+
+
+if __name__ == "__main__":
+    dl.main(experiment)

@@ -1,0 +1,99 @@
+"""Two real processes on this machine: the same as one, and gone within seconds when one of them is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import deeplab as dl
+from deeplab import scale
+from deeplab.train.checkpoint import Checkpoints
+from deeplab.train.fingerprint import fingerprints
+from experiments.benchmarks import process_faults
+from tests import toys
+from tests.faults import pair
+from tests.scale.test_processes import free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*command, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, command)],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_two_processes_of_four_devices_are_one_of_eight(tmp_path):
+    """Row 26: batches and first weights bit by bit, losses, checkpoints both ways, and on one device."""
+    one = pair.report(tmp_path, "one", "two", "data=8")
+    address = f"127.0.0.1:{free_port()}"
+    both = [start("tests.faults.pair", address, i, tmp_path, JAX_NUM_CPU_DEVICES="4") for i in range(2)]
+    said = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    two, second = (json.loads((tmp_path / f"{i}.json").read_text()) for i in range(2))
+    assert two == second
+    for name in ("initial", "resident batch", "host batch", "predictions"):
+        assert two[name] == one[name], name
+    assert (one["rows read"], two["rows read"]) == (16, 8)
+    for name in ("losses", "host losses"):
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-5)
+    assert two["evaluation"] == pytest.approx(one["evaluation"], abs=1e-5)
+    assert two["loaded"] == [one["state"], {"from": "one"}]
+    for mesh in ("data=8", "data=1"):
+        with Checkpoints(tmp_path / "two") as checkpoints:
+            loaded, extra = checkpoints.latest(pair.abstract(toys.experiment(), scale.make_mesh(mesh)))
+        assert [fingerprints(loaded), extra] == [two["state"], {"from": "two"}]
+
+
+def test_killed_raising_and_frozen_processes(tmp_path):
+    """Rows 34 to 37, one of each; `python -m experiments.benchmarks.process_faults` is the same at length."""
+    result = process_faults.measure(1, ("kill", "raise", "freeze"), tmp_path, num_steps=400, seed=1)
+    assert all(seconds < 15 for kind in result["seconds"].values() for seconds in kind), result
+    assert result["unnamed"] == []
+    assert result["differing"] == []
+
+
+def test_a_signal_to_one_process_stops_both_and_one_goes_on_alone(tmp_path):
+    """Row 18; then row 26: the run ends on one process and one device, with the same examples in the same order."""
+    run, flags = tmp_path / "run", ["--steps", "3000", "--log-every", "10", "--steps-per-dispatch", "1"]
+    places = ["--processes", "2", "--devices-per-process", "1"]
+    command = start("tests.toys", "train", "--run-dir", run, *flags, *places)
+    while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_bytes():
+        assert command.poll() is None, command.communicate()[0]
+        time.sleep(0.05)
+    os.kill(process_faults._pair(command.pid)[1], signal.SIGTERM)
+    said = command.communicate(timeout=120)[0]
+    assert command.returncode == 143, said
+    assert "give the same command again" in said
+    with pytest.warns(UserWarning, match=r"was begun with mesh data=2.*processes 2 \(now 1\)"):
+        result = dl.main(toys.experiment, ["train", "--run-dir", str(run), *flags])
+    assert result["steps"] == 3000
+    assert 0 < result["resumed_from"] < 3000
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["split"] == "train"] == list(range(10, 3001, 10))
+
+
+def test_processes_with_other_arguments_are_refused(tmp_path):
+    """Row 39: both end with code 2, and the first says what differs."""
+    address = f"127.0.0.1:{free_port()}"
+    flags = ["train", "--run-dir", tmp_path / "run", "--coordinator", address, "--num-processes", "2"]
+    both = [
+        start("tests.toys", *flags, "--process-id", i, "--dropout", 0.2 + 0.3 * i, JAX_NUM_CPU_DEVICES="1")
+        for i in range(2)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [2, 2], said
+    assert "process 1 of 2 does not run what process 0 runs" in said[0]
+    assert any(line.split() == ["argument", "dropout", "0.2", "0.5"] for line in said[0].splitlines()), said
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,97 @@
+"""Sharded is the single device, for every family: each of its parameters split as its RULES and `fsdp` say.
+
+A family of each kind is tested by default; all of them by `python -m pytest -m "slow or not slow" tests/scale`.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from deeplab import scale
+from deeplab.experiment import Experiment
+from deeplab.tasks.base import Loss, Mean
+from deeplab.train.state import init
+from deeplab.train.step import make_step
+from tests import toys
+from tests.models.members import MEMBERS
+
+MESHES = ("data=8", "fsdp=8", "data=2,fsdp=2,model=2")
+FAMILIES = tuple({id(member.rules): name for name, member in MEMBERS.items()}.values())
+KINDS = ("cnn_norm_dropout", "bilstm", "gpt_dropout", "two_tower_dropout")  # convolution, recurrence, attention, tables
+SEQUENCES = ("gpt_dropout", "encoder", "conformer", "sasrec_dropout")
+UNOPTIMISED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+STEPS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Squares:
+    """Mean squared distance of the outputs from a target."""
+
+    def inputs(self, batch):
+        return (batch["input"],)
+
+    def loss(self, apply, batch, key):
+        out, variables = apply(batch["input"], train=True, key=key)
+        errors = jnp.mean((out - batch["target"]) ** 2, axis=tuple(range(1, out.ndim)))
+        return Loss(Mean.of(errors, batch["weight"]), {}, variables)
+
+
+@functools.cache
+def start(name):
+    """An experiment with a member of the laws' table, and its first state."""
+    member, ids = MEMBERS[name], jnp.arange(8)
+    target = jax.random.normal(jax.random.key(3), (8, *member.output))
+    batch = {"input": member.inputs(8), "target": target, "id": ids, "weight": jnp.ones(8).at[5].set(0.5)}
+    experiment = Experiment(toys.Given(batch), member.make(), Squares(), optax.adam(1e-3), rules=member.rules)
+    return experiment, jax.jit(functools.partial(init, experiment), compiler_options=UNOPTIMISED)(jax.random.key(0))
+
+
+@functools.cache
+def losses(name, shape, again=False):
+    """The curve, and how many arrays were split over devices."""
+    experiment, state = start(name)
+    mesh = scale.make_mesh(shape)
+    shardings = scale.state_shardings(state, experiment.rules, mesh, smallest=16)
+    state = jax.device_put(jax.tree.map(jnp.copy, state), shardings)
+    batch = jax.device_put(experiment.data.batch, scale.batch_sharding(mesh))
+    curve = []
+    with jax.set_mesh(mesh):
+        step = jax.jit(make_step(experiment), donate_argnums=0, out_shardings=(shardings, None))
+        step = step.lower(state, batch).compile(compiler_options=UNOPTIMISED)
+        for _ in range(STEPS):
+            state, metrics = step(state, batch)
+            curve.append(metrics["loss"])
+    split = sum(not s.is_fully_replicated for s in jax.tree.leaves(shardings.params))
+    return [float(m.total) / float(m.count) for m in curve], split, state
+
+
+def slow(names, fast):
+    return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("shape", MESHES)
+@pytest.mark.parametrize("name", slow(FAMILIES, KINDS))
+def test_sharded_is_the_single_device(name, shape):
+    alone, _, _ = losses(name, "data=1")
+    curve, split, _ = losses(name, shape)
+    assert len(set(alone)) == STEPS
+    np.testing.assert_allclose(curve, alone, rtol=1e-5)
+    assert (split > 0) == (shape != "data=8")
+
+
+@pytest.mark.parametrize("name", slow(SEQUENCES, ("gpt_dropout",)))
+def test_a_split_sequence_is_the_whole(name):
+    alone, _, _ = losses(name, "data=1")
+    curve, _, _ = losses(name, "data=2,sequence=2,model=2")
+    np.testing.assert_allclose(curve, alone, rtol=1e-5)
+
+
+def test_the_same_mesh_gives_the_same_bits():
+    first, again = (losses("gpt_dropout", "fsdp=8", again) for again in (False, True))
+    assert first[0] == again[0]
+    assert toys.same(first[2], again[2])

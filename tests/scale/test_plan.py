@@ -1,0 +1,125 @@
+"""Plans: arguments to the byte, residuals by hand, the warning and the advice."""
+
+import dataclasses
+import functools
+import importlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from deeplab import scale
+from deeplab.cli.plan import abstract_step, plan_experiment
+from deeplab.errors import UserError
+from deeplab.scale.accelerators import ACCELERATORS, accelerator
+from deeplab.scale.collectives import Collective
+from deeplab.scale.memory import part
+from deeplab.scale.residuals import residuals
+from tests import toys
+
+MESH = "data=2,fsdp=4"
+FIVE = {
+    "image_digits": {"width": 8, "batch_size": 16},
+    "text_shakespeare": {"num_layers": 1, "width": 32, "context": 16, "batch_size": 16},
+    "text_llama": {"variant": "test", "vocabulary": "byte"},
+    "recsys_ratings": {"width": 8, "batch_size": 16},
+    "series_ett": {"context": 96, "horizon": 24, "batch_size": 16},
+}
+
+
+@functools.cache
+def plan():
+    return plan_experiment(toys.experiment(), MESH, "h100")
+
+
+@pytest.mark.parametrize("name", FIVE)
+def test_arguments_are_those_of_the_compiled_program(name):
+    experiment = importlib.import_module(f"experiments.{name}").experiment(**FIVE[name])
+    grid = scale.make_mesh(MESH)
+    step, state, batch = abstract_step(experiment, grid)
+    where = jax.tree.map(lambda s: s.sharding, state)
+    with jax.set_mesh(grid):
+        jitted = jax.jit(step, donate_argnums=0, out_shardings=(where, None), keep_unused=True)
+        compiled = jitted.lower(state, batch).compile({"xla_backend_optimization_level": 0})
+    assert part(state) + part(batch) == compiled.memory_analysis().argument_size_in_bytes
+
+
+def test_a_plan_adds_up():
+    memory = plan().memory
+    assert memory.arguments == memory.params + memory.moments + memory.variables + memory.batch
+    weights = 2 * 8 + 8 + 2 * 8 + 8 * 4 + 4
+    assert plan().num_params == weights
+    assert (memory.params, memory.moments, memory.gradients) == (4 * weights, 8 * weights + 4, 4 * weights)  # + a count
+    assert memory.variables == 4 * 2 * 8 + 4 + 8  # batch statistics, the step, a key
+    assert memory.batch == (2 * 4 + 4 + 4 + 4) * 16 // 8
+    assert plan().fits
+    assert plan().advice == []
+    products = 3 * 2 * 16 * (2 * 8 + 8 * 4)
+    assert plan().model_flops == products
+    assert plan().seconds == plan().compute_seconds + plan().network_seconds > 0
+    assert 0 < plan().mfu < 1
+
+
+def test_residuals_by_hand():
+    grid = scale.make_mesh(MESH)
+    place = functools.partial(NamedSharding, grid)
+    w = jax.ShapeDtypeStruct((8, 4), jnp.float32, sharding=place(P("fsdp")))
+    x = jax.ShapeDtypeStruct((16, 8), jnp.float32, sharding=place(P(("data", "fsdp"))))
+
+    def loss(w, x):
+        mask = jnp.arange(16)[:, None] < 9  # depends on nothing: made anew
+        y = jnp.where(mask, jnp.sin(x @ w), 0.0)
+        return y.sum(), None
+
+    kept = residuals(loss, w, x)
+    assert [(r.shape, r.dtype) for r in kept] == [((16, 4), "float32")]  # cos(x w); x itself is an argument
+    assert kept[0].nbytes == 4 * 16 * 4 // 8
+
+
+def test_a_residual_of_every_layer_is_stacked_by_a_scan():
+    w, x = jax.ShapeDtypeStruct((3, 8, 8), jnp.float32), jax.ShapeDtypeStruct((2, 8), jnp.float32)
+
+    def loss(w, x):
+        return jax.lax.scan(lambda x, w: (jnp.sin(x @ w), None), x, w)[0].sum(), None
+
+    shapes = sorted(r.shape for r in residuals(loss, w, x))
+    assert shapes == [(3, 2, 8), (3, 2, 8)]  # the input of each layer, and its cosine
+
+
+def test_what_does_not_fit_comes_with_advice():
+    small = dataclasses.replace(accelerator("h100"), memory=100.0)
+    tight = dataclasses.replace(plan(), accelerator=small)
+    assert not tight.fits
+    saved = [change.saves for change in tight.advice]
+    assert saved == sorted(saved, reverse=True)
+    assert "data=1,fsdp=8" in " ".join(change.what for change in tight.advice)
+
+
+def test_a_collective_larger_than_the_parameters_warns():
+    heavy = Collective("all-gather", 8, tuple(range(8)), 100, "blocks/attention/out")
+    warned = dataclasses.replace(plan(), collectives=[heavy, *plan().collectives], params_bytes=799)
+    assert "blocks/attention/out" in warned.warnings[0]
+    assert dataclasses.replace(warned, params_bytes=800, collectives=[heavy]).warnings == []
+
+
+def test_rings_are_as_fast_as_their_slowest_part():
+    h100 = accelerator("h100")
+    assert h100.ring(8, 1) == 450e9
+    assert h100.ring(8, 2) == 400e9
+    assert h100.ring(1, 16) == 50e9
+
+
+@pytest.mark.parametrize("name", ACCELERATORS)
+def test_accelerators_are_plausible(name):
+    """FLOPs a byte of 100 to 1,000: a figure in other units would stand out."""
+    one = accelerator(name)
+    assert 100 < one.half / one.bandwidth < 1000
+    assert one.single <= one.half
+    assert one.network < one.link < one.bandwidth
+
+
+def test_an_unknown_accelerator_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'h100'"):
+        accelerator("h10")

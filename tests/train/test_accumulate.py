@@ -1,0 +1,102 @@
+"""Microbatches add up to the batch."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from deeplab import models, tasks
+from deeplab.errors import UserError
+from deeplab.train.gradient import gradient
+from deeplab.train.state import init
+from deeplab.train.step import make_step
+from tests import toys
+
+ROWS = 16
+UNOPTIMISED = {"xla_backend_optimization_level": 0}  # the programs run but once
+
+
+def tokens(ids):
+    rows = jax.vmap(lambda i: jax.random.randint(jax.random.fold_in(jax.random.key(5), i), (9,), 0, 7))(ids)
+    return {"tokens": rows[:, :-1], "targets": rows[:, 1:]}
+
+
+def images(ids):
+    draw = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(jax.random.key(5), i), (8, 8, 1)))
+    return {"image": draw(ids), "label": ids % 4}
+
+
+def points(ids):
+    return {"image": images(ids)["image"][:, 0, :2, 0], "label": ids % 4}
+
+
+SETTINGS = {
+    "mlp": (points, toys.Net(dropout=0.5, norm=False), tasks.Classification(0.1)),
+    "cnn": (images, models.CNN(4, (3, 5), hidden=8, dropout=0.5), tasks.Classification()),
+    "gpt": (
+        tokens,
+        models.GPT(7, num_layers=1, num_heads=2, width=8, context=8, dropout=0.5),
+        tasks.LanguageModelling(),
+    ),
+}
+
+
+def setting(name):
+    make, model, task = SETTINGS[name]
+    ids = jnp.arange(ROWS)
+    # Ragged: the last five rows are padding, and the others do not weigh the same.
+    batch = make(ids) | {"id": ids, "weight": jnp.where(ids < 11, 0.5 + ids % 3, 0).astype(jnp.float32)}
+    experiment = dataclasses.replace(toys.experiment(), data=toys.Given(batch), model=model, task=task)
+    return experiment, init(experiment, jax.random.key(0)), batch
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_gradients_are_those_of_the_whole_batch(name):
+    experiment, state, batch = setting(name)
+
+    def of(count):
+        parts = dataclasses.replace(experiment, accumulate=count)
+        function = functools.partial(gradient, parts)
+        return jax.jit(function, compiler_options=UNOPTIMISED)(state, batch, jax.random.key(1))
+
+    grads, whole = of(1)
+    assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads)) > 1e-2
+    for count in (2, 4) if name == "cnn" else (2, 4, 8):  # unrolled, so that eight parts are compiled eight times
+        others, out = of(count)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), grads, others)
+        assert float(out.loss.count) == float(whole.loss.count)
+        np.testing.assert_allclose(out.metrics["accuracy"].compute(), whole.metrics["accuracy"].compute(), rtol=1e-6)
+
+
+def test_a_convolution_is_not_looped_over_on_a_cpu():
+    def loops(name):
+        experiment, state, batch = setting(name)
+        step = make_step(dataclasses.replace(experiment, accumulate=2))
+        return "scan[" in str(jax.make_jaxpr(step)(state, batch))
+
+    assert [loops(name) for name in ("mlp", "cnn")] == [True, False]
+
+
+def test_batch_norms_see_a_microbatch():
+    """Their running means move once for each; that is said in the documentation."""
+    experiment, state, batch = setting("mlp")
+    experiment = dataclasses.replace(experiment, model=toys.Net(), optimizer=optax.sgd(0.0), accumulate=4)
+    state = init(experiment, jax.random.key(0))
+    new, _ = jax.jit(make_step(experiment))(state, batch)
+    moved = state
+    for j in range(4):
+        part = {name: x[j::4] for name, x in batch.items()}
+        moved, _ = jax.jit(make_step(dataclasses.replace(experiment, accumulate=1)))(moved, part)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), new.variables, moved.variables)
+
+
+def test_microbatches_that_do_not_divide():
+    experiment, state, batch = setting("mlp")
+    with pytest.raises(
+        UserError, match=r"--accumulate 3 does not divide the 16 examples of a batch; use one of 1, 2, 4"
+    ):
+        make_step(dataclasses.replace(experiment, accumulate=3))(state, batch)
