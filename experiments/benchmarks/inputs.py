@@ -5,7 +5,9 @@ Prints:  32 x 32 images with crop and flip, from arrays in memory; 224 x 224 pho
          made up on the spot and from records (ArrayRecord), without augmentation. All in one process on one core; the
          readers take turns, and medians are compared. Then the share of the time that `fit` waits for a set on the
          device. With `--workers N`, on as many cores, processes read the records besides.
-Result:  none yet
+Result:  examples a second, one AVX-512 core that other work shared, 3 turns (commit 13fbf76). 32 x 32: PyTorch 16,069,
+         ours on the device 212,677 (13 x), from the host 163,092. 224 x 224: PyTorch 587, ours in the first pass 684,
+         once decoded 149,037 (254 x), from records 661. Training waits 0.000 % of the time for a set on the device.
 """
 
 from __future__ import annotations
