@@ -7,7 +7,7 @@ The compiler names its instructions ("fusion.3"), and notes beside each which op
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -109,14 +109,14 @@ class Event(NamedTuple):
     end: float
 
 
-def self_seconds(events: Iterable[Event]) -> Counter[str]:
+def self_seconds(events: Iterable[Event]) -> dict[str, float]:
     """Seconds of each instruction of one thread, without those that ran inside it, such as the body of a loop.
 
     Example:
       >>> self_seconds([Event("while", 0, 5e9), Event("dot", 1e9, 3e9)])
-      Counter({'while': 3.0, 'dot': 2.0})
+      {'while': 3.0, 'dot': 2.0}
     """
-    spent: Counter[str] = Counter()
+    spent: dict[str, float] = defaultdict(float)
     open_: list[Event] = []
     for event in sorted(events, key=lambda e: (e.start, -e.end)):
         while open_ and open_[-1].end <= event.start:
@@ -126,10 +126,10 @@ def self_seconds(events: Iterable[Event]) -> Counter[str]:
         if open_:
             spent[open_[-1].name] -= seconds
         open_.append(event)
-    return spent
+    return dict(spent)
 
 
-def instruction_seconds(folder: Path, known: Mapping[str, str]) -> Counter[str]:
+def instruction_seconds(folder: Path, known: Mapping[str, str]) -> dict[str, float]:
     """Seconds of each instruction in the trace below a folder: of its devices, else of the host's threads.
 
     Raises:
@@ -142,7 +142,7 @@ def instruction_seconds(folder: Path, known: Mapping[str, str]) -> Counter[str]:
         raise UserError(f"{folder} holds no trace; is there room on the disk?")
     planes = list(jax.profiler.ProfileData.from_file(str(files[-1])).planes)
     devices = [plane for plane in planes if plane.name.startswith("/device:") and any(True for _ in plane.lines)]
-    spent: Counter[str] = Counter()
+    spent: dict[str, float] = defaultdict(float)
     for plane in devices or planes:
         for line in plane.lines:
             events = []
@@ -150,7 +150,8 @@ def instruction_seconds(folder: Path, known: Mapping[str, str]) -> Counter[str]:
                 name = dict(event.stats).get("hlo_op", event.name if event.name in known else None)
                 if name is not None:
                     events.append(Event(str(name), event.start_ns, event.end_ns))
-            spent += self_seconds(events)
+            for name, seconds in self_seconds(events).items():
+                spent[name] += seconds
     if not spent:
         raise UserError(f"the trace in {folder} holds no instruction of the program; the backend does not tell them")
     return spent

@@ -61,6 +61,6 @@ def run(name: str, batch: int, shape: tuple[int, ...], classes: int) -> Callable
 
     def steps(count: int) -> None:
         examples = count * batch
-        model.fit(x[:examples], y[:examples], batch_size=batch, epochs=1, shuffle=False, verbose=0)
+        model.fit(x[:examples], y[:examples], batch_size=batch, epochs=1, shuffle=False, verbose=0)  # pyright: ignore[reportArgumentType]  # Keras' annotation knows "auto" alone
 
     return steps
