@@ -5,7 +5,7 @@ import functools
 import importlib
 import json
 import math
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -38,7 +38,7 @@ SMALL = {
     "study_data_scaling": {"width": 16},
     "text_classification": {"width": 8},
     "text_llama": {"variant": "test", "num_steps": 10},
-    "text_translation": {"vocab_size": 64},
+    "text_translation": {"model": "lstm", "vocab_size": 64},
     "text_wikitext": {"vocab_size": 300, "width": 16, "context": 16},
 }
 SCRIPTS = sorted((FOLDER / "benchmarks").glob("[!_]*.py"))
@@ -49,13 +49,14 @@ def test_there_are_experiments():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_smoke(name, tmp_path):
-    """The whole way, in a process of its own, as a user would: train, evaluate, report."""
-    flags = ["--smoke", "--json", "--run-dir", str(tmp_path / "run")]
-    command = [sys.executable, "-m", f"experiments.{name}", "train", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+def test_smoke(name, tmp_path, monkeypatch, capsys):
+    """The whole way, as `python -m` goes it: train, evaluate, report; here, where the libraries are loaded."""
+    monkeypatch.setattr(sys, "argv", ["", "train", "--smoke", "--json", "--run-dir", str(tmp_path / "run")])
+    monkeypatch.delitem(sys.modules, f"experiments.{name}", raising=False)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
+    assert end.value.code == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["steps"] == 4
     assert all(np.isfinite(value) for split in result["metrics"].values() for value in split.values())
     assert Path(result["report"]).stat().st_size > 10_000
@@ -81,7 +82,7 @@ def test_vmapped_over_all_floats_is_the_solo_runs(name):
     function = importlib.import_module(f"experiments.{name}").experiment
     floats, small = traced_arguments(function), SMALL.get(name, {})
     assert "learning_rate" in floats
-    data = function(**small).data.synthetic(batch_size=4)
+    data = function(**small).data.synthetic(batch_size=small.get("batch_size", 4))
     batch = data.fetch(data.open("train"), data.train_ids(0, 0)[0])
 
     def losses(floats):

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import math
 import shlex
 import sys
 import typing
@@ -19,6 +20,7 @@ from rich.console import Console
 
 from deeplab.cli import axes
 from deeplab.cli.axes import Axis
+from deeplab.data.base import Data
 from deeplab.errors import UserError, nearest
 from deeplab.experiment import Experiment
 from deeplab.precision import named
@@ -138,9 +140,16 @@ def _on_synthetic_data(function: Callable[..., Experiment]) -> Callable[..., Exp
     @functools.wraps(function)
     def build(**arguments: Any) -> Experiment:
         experiment = function(**arguments)
-        return dataclasses.replace(experiment, data=experiment.data.synthetic(), eval_every=None)
+        data = experiment.data.synthetic(_smoke_batch(experiment.data))
+        return dataclasses.replace(experiment, data=data, eval_every=None)
 
     return build
+
+
+def _smoke_batch(data: Data) -> int:
+    """8 examples, or as many of them as a million numbers hold: a U-Net reads for long at 8 images of 512 x 512."""
+    numbers = sum(math.prod(field.shape[1:]) for field in data.spec().values())
+    return next((size for size in (8, 4) if size * numbers <= 2**20), 2)
 
 
 def parse(

@@ -83,11 +83,17 @@ def _keeper(tune: Any, keep: Callable[[list[Row]], None]) -> Any:
     """A callback that hands rows over as they are reported, in the process of the sweep."""
 
     class Keeper(tune.Callback):
+        def __init__(self, keep: Callable[[list[Row]], None]):
+            self._keep = keep
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Ray keeps a copy of its callbacks on the disk, and `keep` lives in this process
+
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
             if "rows" in result:
-                keep(json.loads(result["rows"])["rows"])
+                self._keep(json.loads(result["rows"])["rows"])
 
-    return Keeper()
+    return Keeper(keep)
 
 
 def _resources(ray: Any) -> dict[str, float]:

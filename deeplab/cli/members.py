@@ -20,7 +20,7 @@ from deeplab.train import sweep
 from deeplab.train.bench import Row, Setup
 from deeplab.train.group import Group, Member, groups
 from deeplab.train.record import Run
-from deeplab.train.ways import How
+from deeplab.train.ways import Devices, How
 
 FILE = "members.jsonl"
 
@@ -58,7 +58,7 @@ class MembersFlags(CommonFlags):
         return Setup(self.data_dir, _devices(self.mesh), self.way, self.at_once)
 
 
-def _devices(mesh: str) -> Sequence[jax.Device] | None:
+def _devices(mesh: str) -> Devices | None:
     if mesh == "auto":
         return None
     axis, _, count = mesh.partition("=")

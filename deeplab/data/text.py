@@ -177,7 +177,7 @@ def counts(tokens: np.ndarray, pieces: Sequence[bytes]) -> tuple[np.ndarray, np.
       pieces: the bytes of each token, by number.
 
     Example:
-      >>> [x.tolist() for x in counts(np.array([0, 1, 2, 1]), [b"a ca", b"t", b"s\n"])]
+      >>> [x.tolist() for x in counts(np.array([0, 1, 2, 1]), [b"a ca", b"t", b"s\\n"])]
       [[2, 0, 1, 1], [4, 1, 2, 1]]
     """
     sizes = np.array([len(piece) for piece in pieces], np.uint16)[tokens]

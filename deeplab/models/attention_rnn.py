@@ -126,7 +126,7 @@ class AttentionRNN(nn.Module):
         """[B, T, V], and the attention, [B, T, S]."""
         read, counts = memory
         weights = attention_weights(self.query(outputs)[:, None], read[:, None], counts[:, None, None, :])[:, 0]
-        both = jnp.concatenate([jnp.einsum("bts,bsd->btd", weights, read), outputs], axis=-1)
+        both = jnp.concatenate([jnp.einsum("bts,bsd->btd", weights.astype(read.dtype), read), outputs], axis=-1)
         combined = self.drop(jnp.tanh(self.combine(both)), deterministic=not train)
         rows = combined.reshape(-1, self.embedding)  # B T E -> (B T) E
         return self.tokens.attend(rows).reshape(*outputs.shape[:2], self.vocab_size), weights

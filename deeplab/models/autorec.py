@@ -50,7 +50,7 @@ class AutoRec(nn.Module):
       >>> import jax, jax.numpy as jnp
       >>> model = AutoRec(num_users=5, num_items=7, **VARIANTS["test"])
       >>> users = jnp.array([0, 3]), jnp.zeros((2, 7)), jnp.zeros((2, 2))
-      >>> ratings, _ = model.init_with_output(jax.random.key(0), *users, jnp.zeros((2, 7, 3)))
+      >>> ratings, _ = jax.jit(model.init_with_output)(jax.random.key(0), *users, jnp.zeros((2, 7, 3)))
       >>> ratings.shape
       (2, 7)
     """

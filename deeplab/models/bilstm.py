@@ -46,7 +46,7 @@ class BiLSTM(nn.Module):
     Example:
       >>> import jax
       >>> model = BiLSTM(num_classes=2, num_features=100, **VARIANTS["test"])
-      >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.ones((3, 12, 2), jnp.int32))
+      >>> logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), jnp.ones((3, 12, 2), jnp.int32))
       >>> logits.shape
       (3, 2)
     """

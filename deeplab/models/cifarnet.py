@@ -54,7 +54,7 @@ class CifarNet(nn.Module):
 
     Example:
       >>> model = CifarNet(num_classes=10, widths=(8, 16))
-      >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.ones((2, 16, 16, 3)))
+      >>> logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), jnp.ones((2, 16, 16, 3)))
       >>> logits.shape
       (2, 10)
     """
@@ -78,7 +78,7 @@ class Stage(nn.Module):
     """A 3 x 3 convolution, max pooling, and a second convolution.
 
     Example:
-      >>> Stage(8).init_with_output(jax.random.key(0), jnp.ones((2, 9, 9, 4)))[0].shape
+      >>> jax.jit(Stage(8).init_with_output)(jax.random.key(0), jnp.ones((2, 9, 9, 4)))[0].shape
       (2, 4, 4, 8)
     """
 

@@ -49,7 +49,7 @@ class CNN(nn.Module):
     Example:
       >>> import jax
       >>> model = CNN(num_classes=10, widths=(8, 16), hidden=32)
-      >>> logits, _ = model.init_with_output(jax.random.key(0), jax.numpy.ones((2, 28, 28, 1)))
+      >>> logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), jax.numpy.ones((2, 28, 28, 1)))
       >>> logits.shape
       (2, 10)
     """

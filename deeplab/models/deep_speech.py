@@ -49,7 +49,7 @@ class DeepSpeech2(nn.Module):
     Example:
       >>> import jax, jax.numpy as jnp
       >>> model = DeepSpeech2(num_tokens=11, **VARIANTS["test"])
-      >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.ones((2, 40, 8)), jnp.array([40, 25]))
+      >>> logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), jnp.ones((2, 40, 8)), jnp.array([40, 25]))
       >>> logits.shape
       (2, 10, 11)
     """

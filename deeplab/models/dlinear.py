@@ -44,7 +44,7 @@ class DLinear(nn.Module):
 
     Example:
       >>> import jax
-      >>> forecast, _ = DLinear(horizon=6).init_with_output(jax.random.key(0), jnp.ones((2, 24, 3)))
+      >>> forecast, _ = jax.jit(DLinear(horizon=6).init_with_output)(jax.random.key(0), jnp.ones((2, 24, 3)))
       >>> forecast.shape
       (2, 6, 3, 1)
     """

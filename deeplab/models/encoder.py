@@ -52,7 +52,7 @@ class Encoder(nn.Module):
     Example:
       >>> import jax
       >>> model = Encoder(num_classes=2, num_features=100, **VARIANTS["test"])
-      >>> logits, _ = model.init_with_output(jax.random.key(0), jax.numpy.ones((3, 12, 2), int))
+      >>> logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), jax.numpy.ones((3, 12, 2), int))
       >>> logits.shape
       (3, 2)
     """

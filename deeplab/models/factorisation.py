@@ -50,7 +50,7 @@ class Factorisation(nn.Module):
       >>> import jax, jax.numpy as jnp
       >>> model = Factorisation(num_users=5, num_items=7, width=4)
       >>> users = jnp.array([0, 3]), jnp.zeros((2, 7)), jnp.zeros((2, 2))
-      >>> ratings, _ = model.init_with_output(jax.random.key(0), *users, jnp.zeros((2, 7, 3)))
+      >>> ratings, _ = jax.jit(model.init_with_output)(jax.random.key(0), *users, jnp.zeros((2, 7, 3)))
       >>> ratings.shape
       (2, 7)
     """

@@ -49,7 +49,7 @@ class GPT(nn.Module):
 
     Example:
       >>> model = GPT(vocab_size=65, **VARIANTS["test"])
-      >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.zeros((2, 16), jnp.int32))
+      >>> logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), jnp.zeros((2, 16), jnp.int32))
       >>> logits.shape
       (2, 16, 65)
     """
@@ -76,9 +76,10 @@ class GPT(nn.Module):
 
         Example (the third token, after two):
           >>> model = GPT(vocab_size=65, **VARIANTS["test"])
-          >>> params = model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
-          >>> _, cache = model.apply({"params": params}, jnp.array([[7, 8]]), position=0, mutable=["cache"])
-          >>> logits, cache = model.apply({"params": params} | cache, jnp.array([[9]]), position=2, mutable=["cache"])
+          >>> params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+          >>> apply = jax.jit(model.apply, static_argnames="mutable")
+          >>> _, cache = apply({"params": params}, jnp.array([[7, 8]]), position=0, mutable="cache")
+          >>> logits, cache = apply({"params": params} | cache, jnp.array([[9]]), position=2, mutable="cache")
         """
         B, T = tokens.shape
         if self.context < T:

@@ -48,7 +48,7 @@ class KeywordCNN(nn.Module):
     Example:
       >>> import jax
       >>> model = KeywordCNN(num_classes=10, **VARIANTS["test"])
-      >>> model.init_with_output(jax.random.key(0), jnp.ones((2, 100, 40)))[0].shape
+      >>> jax.jit(model.init_with_output)(jax.random.key(0), jnp.ones((2, 100, 40)))[0].shape
       (2, 10)
     """
 

@@ -52,7 +52,7 @@ class LinkNet(nn.Module):
 
     Example:
       >>> model = LinkNet(num_classes=3, stage_sizes=(1, 1), width=8)
-      >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.ones((1, 10, 13, 3)))
+      >>> logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), jnp.ones((1, 10, 13, 3)))
       >>> logits.shape
       (1, 10, 13, 3)
     """
@@ -92,7 +92,7 @@ class Decoder(nn.Module):
     """Narrow to a quarter, enlarge, widen to the skip's channels: 1 x 1 convolutions around `Upsampling`.
 
     Example:
-      >>> Decoder(8, True).init_with_output(jax.random.key(0), jnp.ones((1, 3, 4, 16)))[0].shape
+      >>> jax.jit(Decoder(8, True).init_with_output)(jax.random.key(0), jnp.ones((1, 3, 4, 16)))[0].shape
       (1, 6, 8, 8)
     """
 

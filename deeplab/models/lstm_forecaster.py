@@ -50,7 +50,7 @@ class LSTMForecaster(nn.Module):
     Example:
       >>> import jax
       >>> model = LSTMForecaster(horizon=6, width=8, segment=12)
-      >>> forecast, _ = model.init_with_output(jax.random.key(0), jax.numpy.ones((2, 24, 3)))
+      >>> forecast, _ = jax.jit(model.init_with_output)(jax.random.key(0), jax.numpy.ones((2, 24, 3)))
       >>> forecast.shape
       (2, 6, 3, 1)
     """

@@ -50,7 +50,7 @@ class MLP(nn.Module):
     Example:
       >>> import jax
       >>> model = MLP(num_classes=10, features=(64,))
-      >>> logits, _ = model.init_with_output(jax.random.key(0), jax.numpy.ones((2, 8, 8, 1)))
+      >>> logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), jax.numpy.ones((2, 8, 8, 1)))
       >>> logits.shape
       (2, 10)
     """

@@ -45,7 +45,7 @@ class NeuMF(nn.Module):
     Example:
       >>> import jax, jax.numpy as jnp
       >>> model = NeuMF(num_users=5, num_items=7, factors=4)
-      >>> (scores,), _ = model.init_with_output(jax.random.key(0), jnp.array([1, 2]), jnp.arange(7))
+      >>> (scores,), _ = jax.jit(model.init_with_output)(jax.random.key(0), jnp.array([1, 2]), jnp.arange(7))
       >>> scores.shape
       (2, 1, 7)
     """

@@ -90,8 +90,8 @@ class PatchTST(nn.Module):
     Example:
       >>> import jax
       >>> model = PatchTST(horizon=6, **VARIANTS["test"])
-      >>> variables = model.init(jax.random.key(0), jnp.ones((2, 24, 3)))
-      >>> model.apply(variables, jnp.ones((2, 24, 3))).shape
+      >>> forecast, _ = jax.jit(model.init_with_output)(jax.random.key(0), jnp.ones((2, 24, 3)))
+      >>> forecast.shape
       (2, 6, 3, 1)
     """
 

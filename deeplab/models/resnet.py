@@ -46,7 +46,7 @@ class BasicBlock(nn.Module):
     Example:
       >>> import jax
       >>> block = BasicBlock(16, stride=2)
-      >>> block.init_with_output(jax.random.key(0), jax.numpy.ones((2, 8, 8, 4)))[0].shape
+      >>> jax.jit(block.init_with_output)(jax.random.key(0), jax.numpy.ones((2, 8, 8, 4)))[0].shape
       (2, 4, 4, 16)
     """
 
@@ -73,7 +73,7 @@ class BottleneckBlock(nn.Module):
     Example:
       >>> import jax
       >>> block = BottleneckBlock(16, stride=2)
-      >>> block.init_with_output(jax.random.key(0), jax.numpy.ones((2, 8, 8, 4)))[0].shape
+      >>> jax.jit(block.init_with_output)(jax.random.key(0), jax.numpy.ones((2, 8, 8, 4)))[0].shape
       (2, 4, 4, 64)
     """
 
@@ -158,7 +158,7 @@ class ResNet(nn.Module):
     Example:
       >>> import jax
       >>> model = ResNet(num_classes=10, stage_sizes=(1, 1), width=8)
-      >>> logits, _ = model.init_with_output(jax.random.key(0), jax.numpy.ones((2, 8, 8, 1)))
+      >>> logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), jax.numpy.ones((2, 8, 8, 1)))
       >>> logits.shape
       (2, 10)
     """

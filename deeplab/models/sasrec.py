@@ -55,7 +55,7 @@ class SASRec(nn.Module):
       >>> import jax, jax.numpy as jnp
       >>> model = SASRec(num_items=7, **VARIANTS["test"])
       >>> history, places, everything = jnp.array([[3, 1, 0, 0, 0, 0]]), jnp.array([[1]]), jnp.arange(7)
-      >>> (scores,), _ = model.init_with_output(jax.random.key(0), history, places, everything)
+      >>> (scores,), _ = jax.jit(model.init_with_output)(jax.random.key(0), history, places, everything)
       >>> scores.shape
       (1, 1, 7)
     """

@@ -66,7 +66,7 @@ class TCN(nn.Module):
     Example:
       >>> import jax
       >>> model = TCN(horizon=6, width=8, num_blocks=2)
-      >>> forecast, _ = model.init_with_output(jax.random.key(0), jax.numpy.ones((2, 24, 3)))
+      >>> forecast, _ = jax.jit(model.init_with_output)(jax.random.key(0), jax.numpy.ones((2, 24, 3)))
       >>> forecast.shape
       (2, 6, 3, 1)
     """

@@ -49,7 +49,7 @@ class TextCNN(nn.Module):
     Example:
       >>> import jax
       >>> model = TextCNN(num_classes=2, num_features=100, **VARIANTS["test"])
-      >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.ones((3, 12, 2), jnp.int32))
+      >>> logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), jnp.ones((3, 12, 2), jnp.int32))
       >>> logits.shape
       (3, 2)
     """

@@ -96,7 +96,7 @@ class DecoderBlock(nn.Module):
         x = x + self.drop(y, deterministic=not train).reshape(x.shape)
         (query,) = split_heads(self.query(self.norm2(x).reshape(shape)), self.num_heads, 1)
         weights = attention_weights(query, memory[0], masks[1])
-        y = self.memory_out(join_heads(jnp.einsum("bhts,bhsd->bhtd", weights, memory[1])))
+        y = self.memory_out(join_heads(jnp.einsum("bhts,bhsd->bhtd", weights.astype(x.dtype), memory[1])))
         x = x + self.drop(y, deterministic=not train).reshape(x.shape)
         y = self.feed_forward(self.norm3(x).reshape(shape))
         x = x + self.drop(y, deterministic=not train).reshape(x.shape)
@@ -184,8 +184,8 @@ class Transformer(nn.Module):
     ) -> tuple[Float[Array, "B V"], Any]:
         """Logits of the token after `token`, which stands at place `position`; and the cache with it in."""
         (keys, source_segments), kept = memory, []
-        x = self.width**0.5 * self.tokens(token[:, None])
-        x = x + jax.lax.dynamic_slice_in_dim(sinusoids(cache[0][0].shape[2], self.width), position, 1)[None]
+        x, waves = self.width**0.5 * self.tokens(token[:, None]), sinusoids(cache[0][0].shape[2], self.width)
+        x = x + jax.lax.dynamic_slice_in_dim(waves, position, 1)[None].astype(x.dtype)
         masks = causal_mask(1, cache[0][0].shape[2], position)[None, None], (source_segments > 0)[:, None, None, :]
         for block, key_value, past in zip(self.decoder, keys, cache, strict=True):
             x, past, _ = block(x, key_value, masks, train, past, position)
@@ -193,8 +193,9 @@ class Transformer(nn.Module):
         return self._logits(x)[:, 0], kept
 
     def _embedded(self, tokens: jax.Array, segments: jax.Array, train: bool) -> jax.Array:
-        places_of = sinusoids(tokens.shape[1], self.width)[places(segments)]  # [B, T, D]
-        return self.drop(self.width**0.5 * self.tokens(tokens) + places_of, deterministic=not train)
+        x = self.width**0.5 * self.tokens(tokens)
+        waves = sinusoids(tokens.shape[1], self.width)[places(segments)]  # [B, T, D]
+        return self.drop(x + waves.astype(x.dtype), deterministic=not train)
 
     def _encoded(self, source: jax.Array, segments: jax.Array, train: bool) -> jax.Array:
         x, mask = self._embedded(source, segments, train), together(segments, segments)

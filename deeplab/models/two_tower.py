@@ -71,7 +71,7 @@ class TwoTower(nn.Module):
       >>> model = TwoTower(num_items=7, **VARIANTS["test"])
       >>> history, places, profile = jnp.array([[3, 1, 0]]), jnp.array([[1]]), jnp.zeros((1, 2))
       >>> given = history, places, profile, jnp.zeros((1, 7, 3)), jnp.arange(7)
-      >>> (scores,), _ = model.init_with_output(jax.random.key(0), *given)
+      >>> (scores,), _ = jax.jit(model.init_with_output)(jax.random.key(0), *given)
       >>> scores.shape
       (1, 1, 7)
     """

@@ -54,7 +54,7 @@ class UNet(nn.Module):
 
     Example:
       >>> model = UNet(num_classes=2, width=4, depth=2)
-      >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.ones((1, 10, 13, 3)))
+      >>> logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), jnp.ones((1, 10, 13, 3)))
       >>> logits.shape
       (1, 10, 13, 2)
     """
@@ -90,7 +90,7 @@ class Convolutions(nn.Module):
     """Two 3 x 3 convolutions, each with norm and activation.
 
     Example:
-      >>> Convolutions(8).init_with_output(jax.random.key(0), jnp.ones((1, 6, 6, 3)))[0].shape
+      >>> jax.jit(Convolutions(8).init_with_output)(jax.random.key(0), jnp.ones((1, 6, 6, 3)))[0].shape
       (1, 6, 6, 8)
     """
 

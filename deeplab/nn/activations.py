@@ -109,8 +109,8 @@ def gated(gate: Function) -> Function:
     """a gate(b), of the halves a and b of the last axis: [..., 2 C] -> [..., C].
 
     Example:
-      >>> gated(jax.nn.relu)(jnp.array([2.0, 3.0, 5.0, -1.0])).tolist()
-      [10.0, -0.0]
+      >>> gated(jnp.square)(jnp.array([2.0, 3.0, 5.0, -1.0])).tolist()
+      [50.0, 3.0]
     """
 
     def function(x: Float[Array, "... 2*C"]) -> Float[Array, "... C"]:
@@ -215,8 +215,8 @@ def gradient_factor(activation: Activation) -> float:
     """chi: what the matching initialisation multiplies the squared gradient by, a layer.
 
     Example:
-      >>> round(gradient_factor(ACTIVATIONS["relu"]), 3), round(gradient_factor(ACTIVATIONS["sigmoid"]), 3)
-      (1.0, 0.152)
+      >>> round(gradient_factor(ACTIVATIONS["relu"]), 2), round(gradient_factor(ACTIVATIONS["sigmoid"]), 2)
+      (1.0, 0.15)
     """
     return activation.gain**2 * moments(activation)[1]
 

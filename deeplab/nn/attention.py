@@ -102,7 +102,7 @@ class SelfAttention(nn.Module):
 
     Example:
       >>> layer, mask = SelfAttention(num_heads=2), jnp.array([[True, True, False]])
-      >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 3, 16)), mask=mask)[0].shape
+      >>> jax.jit(layer.init_with_output)(jax.random.key(0), jnp.ones((1, 3, 16)), mask=mask)[0].shape
       (1, 3, 16)
     """
 
@@ -165,7 +165,7 @@ class CausalSelfAttention(nn.Module):
 
     Example:
       >>> layer = CausalSelfAttention(num_heads=2, context=8)
-      >>> out, _ = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 16)))
+      >>> out, _ = jax.jit(layer.init_with_output)(jax.random.key(0), jnp.ones((1, 8, 16)))
       >>> out.shape
       (1, 8, 16)
     """

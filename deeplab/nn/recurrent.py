@@ -78,7 +78,8 @@ class LSTM(nn.Module):
 
     Example:
       >>> layer = LSTM(4)
-      >>> (outputs, (h, c)), _ = layer.init_with_output(jax.random.key(0), jnp.ones((2, 5, 3)), jnp.array([5, 2]))
+      >>> inputs = jnp.ones((2, 5, 3)), jnp.array([5, 2])
+      >>> (outputs, (h, c)), _ = jax.jit(layer.init_with_output)(jax.random.key(0), *inputs)
       >>> outputs.shape, bool((h[1] == outputs[1, 1]).all()), float(outputs[1, 2:].sum())
       ((2, 5, 4), True, 0.0)
     """
@@ -133,7 +134,7 @@ class GRU(nn.Module):
       bias_init: of b and v.
 
     Example:
-      >>> (outputs, h), _ = GRU(4).init_with_output(jax.random.key(0), jnp.ones((2, 5, 3)))
+      >>> (outputs, h), _ = jax.jit(GRU(4).init_with_output)(jax.random.key(0), jnp.ones((2, 5, 3)))
       >>> outputs.shape, bool((h == outputs[:, -1]).all())
       ((2, 5, 4), True)
     """
@@ -184,7 +185,7 @@ class Bidirectional(nn.Module):
 
     Example:
       >>> layer = Bidirectional(GRU(4), GRU(4))
-      >>> outputs, _ = layer.init_with_output(jax.random.key(0), jnp.ones((2, 5, 3)), jnp.array([5, 2]))
+      >>> outputs, _ = jax.jit(layer.init_with_output)(jax.random.key(0), jnp.ones((2, 5, 3)), jnp.array([5, 2]))
       >>> outputs.shape
       (2, 5, 8)
     """

@@ -27,7 +27,7 @@ class FeedForward(nn.Module):
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> FeedForward().init_with_output(jax.random.key(0), jnp.ones((1, 2, 8)))[0].shape
+      >>> jax.jit(FeedForward().init_with_output)(jax.random.key(0), jnp.ones((1, 2, 8)))[0].shape
       (1, 2, 8)
     """
 

@@ -17,7 +17,7 @@ class Upsampling(nn.Module):
 
     Example:
       >>> import jax
-      >>> Upsampling(8).init_with_output(jax.random.key(0), jax.numpy.ones((2, 3, 5, 4)))[0].shape
+      >>> jax.jit(Upsampling(8).init_with_output)(jax.random.key(0), jax.numpy.ones((2, 3, 5, 4)))[0].shape
       (2, 6, 10, 8)
     """
 

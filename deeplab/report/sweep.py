@@ -43,7 +43,7 @@ def summarize(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], monit
     for row in rows:
         by_setting.setdefault(repr([row["arguments"][k] for k in axes]), []).append(row)
     entries = [_entry(same, axes, name, smaller) for same in by_setting.values()]
-    entries.sort(key=lambda e: (e["stopped"], e["diverged"] > 0, -e["steps"] if e["stopped"] else 0, _loss(e, smaller)))
+    entries.sort(key=lambda e: (e["stopped"], -e["steps"] if e["stopped"] else 0, _loss(e, smaller)))
     described = {k: {"values": list(a.values), "log": a.log} for k, a in axes.items()}
     found = _importance(entries, axes)
     return {

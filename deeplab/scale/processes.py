@@ -68,7 +68,7 @@ def find(coordinator: str | None = None, count: int | None = None, rank: int | N
     found = "its flags" if any(value is not None for value in given) else "environment variables"
     if cluster is not None:
         texts = [text if text is not None else ask() for text, ask in zip(texts, _questions(cluster), strict=True)]
-        found = _NAMES.get(cluster.__name__, cluster.__name__)
+        found = _NAMES.get(cluster.__name__) or str(cluster.__name__)
     if texts == [None, None, None]:
         return None
     if None in texts:

@@ -68,6 +68,16 @@ def state_shardings(
     return jax.tree_util.tree_map_with_path(place, state)
 
 
+def near(tree: Any) -> Any:
+    """The tree with what waits in the host's memory brought to the device's; traceable, and else nothing."""
+
+    def one(x: Any) -> Any:
+        far = jax.typeof(x).memory_space == jax.memory.Space.Host
+        return jax.device_put(x, jax.memory.Space.Device) if far else x
+
+    return jax.tree.map(one, tree)
+
+
 def misfits(params: Any, rules: Rules, mesh: Mesh | AbstractMesh) -> list[str]:
     """What of the rules comes to nothing on this mesh, for the start of a run: each of them a sentence.
 

@@ -49,7 +49,7 @@ def beam_search(
       >>> table = jnp.log(jnp.array([[0.1, 0.0, 0.6, 0.3], [0.0, 0.0, 0.2, 0.8], [0.9, 0.1, 0, 0], [0.1, 0.9, 0, 0]]))
       >>> step = lambda token, position, cache: (table[token], cache)
       >>> tokens, scores, log_probs = beam_search(step, jnp.zeros((1, 1)), beam=2, length=3, begin=1, end=2)
-      >>> tokens[0].tolist(), jnp.exp(log_probs[0]).round(2).tolist()
+      >>> tokens[0].tolist(), [round(float(p), 2) for p in jnp.exp(log_probs[0])]
       ([[3, 1, 3], [2, 0, 0]], [0.58, 0.2])
 
     Source: Wu et al. 2016, https://arxiv.org/abs/1609.08144, section 7, without the coverage penalty.

@@ -23,7 +23,7 @@ def bleu(translations: Sequence[str], references: Sequence[str]) -> float:
 
     Example:
       >>> round(bleu(["Ein Hund läuft über den Hof."], ["ein Hund läuft über das Gras ."]), 1)
-      53.7
+      43.5
 
     Source: Papineni et al. 2002, https://aclanthology.org/P02-1040.
     """

@@ -49,7 +49,7 @@ def generate(
     Example:
       >>> from deeplab.models.gpt import GPT, VARIANTS
       >>> model = GPT(vocab_size=65, **VARIANTS["test"])
-      >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+      >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
       >>> generate(model, variables, jnp.array([[1, 2, 3]]), 20, jax.random.key(1)).shape
       (1, 20)
     """

@@ -39,7 +39,7 @@ class Setup:
     """
 
     data_dir: Path | None = None
-    devices: Sequence[jax.Device] | None = None
+    devices: ways.Devices | None = None
     how: ways.How = "auto"
     at_once: int | None = None
     probe: Probe | None = None

@@ -96,8 +96,6 @@ def compile_program(
 
     run = _single(step, feed) if max_steps == 1 else _several(step, feed, max_steps)
     shardings = state_shardings(state, experiment.rules, feed.mesh, offload=experiment.offload)
-    if experiment.offload:
-        run = _from_host(run, shardings)
     # Whole on each device: of several processes every one reads the metrics.
     rows = NamedSharding(feed.mesh, PartitionSpec())
     jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, rows))
@@ -121,16 +119,6 @@ def _measure_on_cpu(experiment: Experiment, state: State, feed: Feed, ids: np.nd
     found = costs.operations(jax.make_jaxpr(step)(state, feed.resident, item))
     convolves = any(operation.primitive == "conv_general_dilated" for operation in found)
     return convolves, costs.flops(found, products=True) > _LONG
-
-
-def _from_host(run: Callable, shardings: State) -> Callable:
-    """`run` on a state of which a part waits in the host's memory, where the program's output goes again."""
-    near = jax.tree.map(lambda s: s.with_memory_kind("device"), shardings)
-
-    def from_host(state: State, *rest: Any) -> Any:
-        return run(jax.device_put(state, near), *rest)
-
-    return from_host
 
 
 def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deeplab.scale import near
+
 _GOLDEN = 2654435761  # 2**32 / golden ratio: spreads positions (Knuth 1998, The Art of Computer Programming 3, 6.4)
 _UNSIGNED = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}  # 8 bytes become two words
 
@@ -47,14 +49,8 @@ def fingerprint(x: jax.Array) -> jax.Array:
 
 def fingerprint_leaves(tree: Any) -> jax.Array:
     """The fingerprint of each leaf, in the tree's order: uint32 [leaves]; traceable."""
-    leaves = jax.tree.leaves(tree)
-    return jnp.stack([fingerprint(near(x)) for x in leaves]) if leaves else jnp.zeros(0, jnp.uint32)
-
-
-def near(x: jax.Array) -> jax.Array:
-    """The array in the device's memory, also where the host's holds it; traceable."""
-    far = jax.typeof(x).memory_space == jax.memory.Space.Host
-    return jax.device_put(x, jax.memory.Space.Device) if far else x
+    leaves = jax.tree.leaves(near(tree))
+    return jnp.stack([fingerprint(x) for x in leaves]) if leaves else jnp.zeros(0, jnp.uint32)
 
 
 def fingerprints(tree: Any) -> dict[str, int]:

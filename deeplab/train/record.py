@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -157,7 +158,8 @@ class Run:
 
 def cut_rows(path: Path, step: int) -> None:
     """Removes, at once or not at all, the rows after `step` and a last line that a kill has torn."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    # Lines end at newlines alone: `splitlines` would cut what a kill has torn at a carriage return, too.
+    lines = io.BytesIO(path.read_bytes()).readlines() if path.exists() else []
     steps = [_step_of(line) for line in lines]
     damaged = [i + 1 for i, s in enumerate(steps[:-1]) if s is None]
     if damaged:

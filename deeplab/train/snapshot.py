@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deeplab.train.fingerprint import fingerprint_leaves, near
+from deeplab.scale import near
+from deeplab.train.fingerprint import fingerprint_leaves
 
 
 @jax.jit
@@ -20,7 +21,7 @@ def copied(state: Any) -> tuple[Any, jax.Array]:
       >>> fingerprints.shape
       (1,)
     """
-    return jax.tree.map(lambda x: jnp.copy(near(x)), state), fingerprint_leaves(state)
+    return jax.tree.map(jnp.copy, near(state)), fingerprint_leaves(state)
 
 
 def uncopied(state: Any) -> tuple[Any, jax.Array]:

@@ -13,6 +13,7 @@ import optax
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.precision import Scaled, cast, rescaled
+from deeplab.scale import near
 from deeplab.scale.activations import with_examples
 from deeplab.tasks.base import Loss, Mean, Metrics
 from deeplab.train.bind import bind
@@ -42,6 +43,7 @@ def make_step(experiment: Experiment) -> Step:
     """
 
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
+        state = near(state)
         grads, out, metrics = _measured(experiment, state, batch)
         new = _updated(experiment, state, grads, out)
         return _unless_it_overflows(new, state, metrics) if isinstance(state.opt_state, Scaled) else (new, metrics)
@@ -124,6 +126,7 @@ def guard(step: Step) -> Callable[[State, Batch, Any], tuple[State, Metrics, jax
     """
 
     def guarded(state: State, batch: Batch, allowed: Any) -> tuple[State, Metrics, jax.Array]:
+        state = near(state)
         new, metrics = step(state, batch)
         finite = _is_finite(metrics)
         return choose(finite & allowed, new, state), metrics, finite
@@ -143,6 +146,7 @@ def make_guarded_step(experiment: Experiment) -> Callable[[State, Batch, Any], t
     def guarded(state: State, batch: Batch, allowed: Any) -> tuple[State, Metrics, jax.Array]:
         if jax.default_backend() != "cpu" or isinstance(state.opt_state, Scaled):
             return chosen(state, batch, allowed)
+        state = near(state)
         grads, out, metrics = _measured(experiment, state, batch)
         finite = _is_finite(metrics)
         new = jax.lax.cond(finite & allowed, lambda: _updated(experiment, state, grads, out), lambda: state)

@@ -27,6 +27,9 @@ from deeplab.train.feed import Feed, device_memory
 How = Literal["auto", "vmap", "serial"]
 """Choose; as many in one program as fit; or one after another."""
 
+Devices = Sequence[Any]
+"""Of `jax.Device`, which is a variable to a type checker."""
+
 MEMBERS = P("member")
 """The placement of what has a leading axis of members."""
 
@@ -104,7 +107,7 @@ class Way:
         )  # nothing is exchanged between devices, so there is nothing to check
 
 
-def member_mesh(devices: Sequence[jax.Device], members: int) -> Mesh:
+def member_mesh(devices: Devices, members: int) -> Mesh:
     """Devices in a row along `member`, no more than there are members; the axes of other meshes have size 1."""
     row = np.array(devices[:members]).reshape(-1, *[1] * len(AXES))
     return Mesh(row, ("member", *AXES))

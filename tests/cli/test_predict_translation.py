@@ -15,7 +15,7 @@ def small(learning_rate: float = 1e-2) -> dl.Experiment:
     made = text_translation.experiment(vocab_size=290, epochs=1, learning_rate=learning_rate, beam=2)
     dataset = captions()
     data = dataclasses.replace(made.data, dataset=dataset, epochs=None, num_steps=3, eval_split="test_2017_flickr")
-    model = dl.models.Transformer(290, **transformer.VARIANTS["test"])
+    model = dl.models.Transformer(290, **(transformer.VARIANTS["test"] | {"num_layers": 1}))
     return dataclasses.replace(made, data=data, model=model, task=dl.tasks.Translation(dataset.text, beam=2))
 
 

@@ -53,6 +53,8 @@ def test_the_device_gathers_what_the_host_gathers(split):
     on_device = jax.jit(lambda arrays, ids: data.fetch(dataclasses.replace(source, arrays=arrays), ids))
     host, device = data.fetch(source, ids), on_device(jax.tree.map(jnp.asarray, dict(source.arrays)), ids)
     jax.tree.map(np.testing.assert_array_equal, host, device)
+    if split == "validation":
+        assert {device.pop(unit).shape for unit in ("words", "bytes")} == {(4, 16)}
     assert {k: (v.shape, v.dtype) for k, v in device.items()} == {k: (s.shape, s.dtype) for k, s in data.spec().items()}
 
 

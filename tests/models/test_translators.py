@@ -67,7 +67,7 @@ def test_padding_changes_nothing(name):
 @each
 def test_attention_is_over_the_source(name):
     model = MODELS[name]
-    seen = jax.jit(lambda *given: model.apply(variables(name), *given, method="attention"))(*GIVEN)
+    seen = jax.jit(functools.partial(model.apply, method="attention"))(variables(name), *GIVEN)
     assert seen.shape == (2, 4, 6)
     np.testing.assert_allclose(seen[0].sum(axis=-1), 1, rtol=1e-5)
     np.testing.assert_allclose(seen[1, :3].sum(axis=-1), 1, rtol=1e-5)

@@ -55,8 +55,10 @@ def residual_bytes(name, policy):
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(kept))
 
 
-def near(a, b):
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * float(jnp.abs(b).max()))
+def assert_near(grads, expected):
+    """Beside the largest gradient: a bias before a batch norm has none but rounding."""
+    largest = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6 * largest), grads, expected)
 
 
 @pytest.mark.parametrize("name", [*TRANSFORMERS, "resnet"])
@@ -72,7 +74,7 @@ CASES = [("gpt_dropout", policy) for policy in POLICIES if policy != "none"] + [
 
 @pytest.mark.parametrize(("name", "policy"), CASES)
 def test_gradients_are_the_same(name, policy):
-    jax.tree.map(near, grads(name, policy), grads(name, "none"))
+    assert_near(grads(name, policy), grads(name, "none"))
 
 
 def test_policies_keep_what_they_say():

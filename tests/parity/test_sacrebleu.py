@@ -23,9 +23,10 @@ def test_tokenised_bleu_is_its_definition():
     """The second pair alone: all n-grams are right, and a mark is missing, which costs exp(1 - 6 / 5)."""
     assert tokenised(REFERENCES[1]) == tokenised(TRANSLATIONS[1]) + " ."
     np.testing.assert_allclose(bleu(TRANSLATIONS[1:2], REFERENCES[1:2]), 100 * np.exp(1 - 6 / 5), rtol=1e-6)
-    # 13 of 15 words, 9 of 12 pairs, 6 of 9 triples, 3 of 6 quadruples; 15 words for the references' 20.
-    mean = np.exp(np.mean(np.log([13 / 15, 9 / 12, 6 / 9, 3 / 6])))
-    np.testing.assert_allclose(bleu(TRANSLATIONS, REFERENCES), 100 * mean * np.exp(1 - 20 / 15), rtol=1e-6)
+    # Right are 6 + 5 + 3 words of 8 + 5 + 3, 4 + 4 + 2 pairs, 2 + 3 + 1 triples, 1 + 2 + 0 quadruples; the references
+    # have 6 + 6 + 9 words.
+    mean = np.exp(np.mean(np.log([14 / 16, 10 / 13, 6 / 10, 3 / 7])))
+    np.testing.assert_allclose(bleu(TRANSLATIONS, REFERENCES), 100 * mean * np.exp(1 - 21 / 16), rtol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])

@@ -59,8 +59,8 @@ def test_a_missing_constraint_moves_more(monkeypatch):
         free = (lambda size: contextlib.nullcontext()) if name == "by_example" else (lambda tree, size: tree)
         monkeypatch.setattr(activations, name, free)
     free = moved(compiled("fsdp=8"))
-    print(f"\nparameters {params:,} bytes; collectives {pinned:,} with constraints, {free:,} without")
-    assert pinned < 4 * params
+    assert pinned < 2.5 * params
+    assert pinned < free / 2
 
 
 def test_queries_are_split_over_time():

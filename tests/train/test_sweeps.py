@@ -18,6 +18,9 @@ def test_rows_come_in_the_order_of_the_product_and_halving_keeps_the_best():
     ]
     assert sorted(len(row["rungs"]) for row in rows) == [1, 1, 1, 1, 2, 2, 2, 2]
     assert all(a["stopped"] == b["stopped"] for a, b in zip(rows[::2], rows[1::2], strict=True))  # seeds stay together
+    pairs = [(a["rungs"], b["rungs"]) for a, b in zip(rows[::2], rows[1::2], strict=True)]
+    kept, stopped = ([a[0] + b[0] for a, b in pairs if len(a) == count] for count in (2, 1))
+    assert min(kept) >= max(stopped)
     assert sum(len(row["compiled"]) for row in rows) == 1
     assert all(row["steps"] == row["curve"][-1]["step"] for row in rows)
 

@@ -7,7 +7,7 @@ Example:
   >>> from deeplab.data.augment import chain
   >>> move = together(chain(elastic(2.0, 4.0), quarter_turns(), anywhere(16, 16)), height=16, width=16)
   >>> example = {"image": jnp.ones((32, 32, 1)), "mask": jnp.ones((32, 32), jnp.uint8)}
-  >>> move(jax.random.key(0), example)["mask"].shape
+  >>> jax.jit(move)(jax.random.key(0), example)["mask"].shape
   (16, 16)
 """
 
