@@ -63,6 +63,7 @@ class Invocation:
       verb: what to do with it.
       arguments: every hyper-parameter, by name.
       flags: the verb's flags, a subclass of `CommonFlags`.
+      import_seconds: what the process had taken when it was read; None in a process that lives for more than it.
     """
 
     function: Callable[..., Experiment]
@@ -70,6 +71,7 @@ class Invocation:
     verb: str
     arguments: dict[str, Any]
     flags: Any
+    import_seconds: float | None = None
 
     @property
     def name(self) -> str:

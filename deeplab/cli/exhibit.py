@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from deeplab.data import Text
+from deeplab.data import Packed, Text
 from deeplab.experiment import Experiment, Show
 from deeplab.scale import processes
 from deeplab.tasks.base import Summarizes
@@ -49,7 +49,7 @@ def write(
         temporary.replace(directory / "predictions.npz")
     if experiment.show is not None:
         _save(directory / "cards.json", _cards(experiment.show, predictions, feed))
-    if isinstance(experiment.data, Text):
+    if isinstance(experiment.data, (Text, Packed)):
         _save(directory / "samples.json", _samples(experiment, state, feed, seed, data_dir))
     return summary(experiment, predictions)
 
@@ -94,7 +94,7 @@ def _samples(
 ) -> list[dict[str, str]]:
     """What the model makes of the beginnings of a few windows of the evaluation."""
     data = experiment.data
-    assert isinstance(data, Text)
+    assert isinstance(data, (Text, Packed))
     state = evaluated(processes.local(state))
     vocabulary = data.open_vocabulary(data_dir)
     places = np.linspace(0, data.num_examples(data.eval_split) - 1, _SAMPLES).astype(np.int32)

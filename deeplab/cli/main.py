@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,6 +23,7 @@ from deeplab.cli import (
     page,
     plan,
     predict,
+    profile,
     summary,
     supervise,
     sweep,
@@ -38,6 +42,7 @@ VERBS: Mapping[str, Verb] = {
     "predict": Verb(predict.PredictFlags, predict.run),
     "sweep": Verb(sweep.SweepFlags, sweep.run, many=True),
     "verify": Verb(verify.VerifyFlags, verify.run),
+    "profile": Verb(profile.ProfileFlags, profile.run),
     "plan": Verb(plan.PlanFlags, plan.run),
     "summary": Verb(arguments.CommonFlags, summary.run),
     "report": Verb(arguments.CommonFlags, page.run),
@@ -67,6 +72,7 @@ def main(
 
     def invoke() -> dict[str, Any]:
         call = arguments.parse(experiment, module, known, words)
+        call = dataclasses.replace(call, import_seconds=_age() if argv is None else None)
         console = Console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
         if supervise.asked(call):
             return supervise.run(call, console, by_command=argv is None)
@@ -91,6 +97,15 @@ def deeplab() -> None:
 def prepare_backend() -> None:
     """Process-wide settings, before the first array: a cache of compiled programs."""
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
+
+
+def _age() -> float:
+    """Seconds since this process began; where the system does not tell, those it has computed."""
+    try:
+        began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - began
+    except (OSError, AttributeError):
+        return time.process_time()
 
 
 def _or_exit(verb: Callable[[], dict[str, Any]]) -> dict[str, Any]:

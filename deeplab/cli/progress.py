@@ -17,7 +17,7 @@ _LINE_SECONDS = 5.0
 
 @contextmanager
 def progress(console: Console, start: int, end: int, units_per_step: int, unit: str) -> Iterator[Hook]:
-    """A hook that shows steps, loss, throughput and the time left."""
+    """A hook that shows steps, loss, throughput, what waiting for input costs of the time, and the time left."""
     meter = _Meter(start, units_per_step, unit)
     if not console.is_terminal:
         yield on_dispatch(_Lines(console, meter))
@@ -36,7 +36,7 @@ def progress(console: Console, start: int, end: int, units_per_step: int, unit: 
 
 
 class _Meter:
-    """Loss and throughput as text."""
+    """Loss, throughput and stalls as text."""
 
     def __init__(self, start: int, units_per_step: int, unit: str):
         self._start, self._units, self._unit = start, units_per_step, unit
@@ -47,7 +47,9 @@ class _Meter:
 
     def news(self, step: Step) -> str:
         loss = f"loss {step.metrics['loss'].compute():.4f}  " if "loss" in step.metrics else ""
-        return f"{loss}{self.rate(step.step) * self._units:,.0f} {self._unit}/s"
+        stalled = step.stalled / max(time.monotonic() - self._began, 1e-9)
+        waiting = f"  waits for input {100 * stalled:.0f} % of the time" if stalled >= 0.01 else ""
+        return f"{loss}{self.rate(step.step) * self._units:,.0f} {self._unit}/s{waiting}"
 
 
 class _Lines:

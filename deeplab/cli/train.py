@@ -11,7 +11,7 @@ import jax
 from rich.console import Console
 
 from deeplab import report, scale
-from deeplab.cli import exhibit, group, memory
+from deeplab.cli import exhibit, facts, group, memory
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.progress import progress
 from deeplab.cli.signals import Stop, stop_on_signal
@@ -21,7 +21,7 @@ from deeplab.experiment import Experiment
 from deeplab.scale import processes
 from deeplab.train import follower, provenance, record, session
 from deeplab.train.checkpoint import Checkpoints
-from deeplab.train.loop import NonFinite, Progress
+from deeplab.train.loop import Hook, NonFinite, Progress
 from deeplab.train.nonfinite import find_origin
 from deeplab.train.watchdog import Watch
 
@@ -38,6 +38,7 @@ class TrainFlags(CommonFlags):
       checkpoint_every: Steps between checkpoints, besides those at each evaluation.
       keep: How many of the newest checkpoints are kept, besides the best.
       wandb: Log to Weights & Biases too, under this project.
+      workers: Processes that read a set which does not fit the device; 0 is a thread, enough for arrays.
       coordinator: HOST:PORT of process 0 of several; by SLURM, Open MPI, Kubernetes or a TPU when left out.
       num_processes: How many processes there are; found like the coordinator.
       process_id: Which of them this is, from 0; found like the coordinator.
@@ -55,6 +56,7 @@ class TrainFlags(CommonFlags):
     checkpoint_every: int | None = None
     keep: int = 2
     wandb: str | None = None
+    workers: int = 0
     coordinator: str | None = None
     num_processes: int | None = None
     process_id: int | None = None
@@ -93,13 +95,16 @@ def _run(call: Invocation, console: Console, watch: Watch) -> dict[str, Any]:
             seed=flags.seed,
             open_source=functools.partial(open_source, data_dir=flags.data_dir),
             steps_per_dispatch=flags.steps_per_dispatch,
+            workers=flags.workers,
         )
         start = int(ready.state.step)
         run.restore(start)
-        run.update(_facts(experiment, ready))
+        known = facts.of(experiment, ready, call)
+        run.update(known)
         with follower.sinks(run, flags.wandb) as write, stop_on_signal(watch) as stop:
             try:
-                outcome = _train(ready, checkpoints, write, stop, watch, flags, console)
+                first = facts.first_step(run, known["startup"])
+                outcome = _train(ready, checkpoints, write, stop, watch, first, flags, console)
             except NonFinite as failure:
                 raise _post_mortem(run, experiment, failure, call) from None
         with watch.slow("the report"):
@@ -165,37 +170,17 @@ def open_run(call: Invocation, experiment: Experiment, mesh: jax.sharding.Mesh) 
     return record.Run.open(run_directory(call), manifest, source, fresh=flags.fresh, allow_change=flags.allow_change)
 
 
-def _facts(experiment: Experiment, ready: session.Ready) -> dict[str, Any]:
-    """What is known of a run once it is compiled."""
-    unit, units = _unit(experiment)
-    return {
-        "num_params": sum(x.size for x in jax.tree.leaves(ready.state.params)),
-        "steps_per_dispatch": ready.program.max_steps,
-        "compile_seconds": round(ready.compile_seconds, 2),
-        "resident": ready.feed.resident is not None,
-        "unit": unit,
-        "units_per_step": units,
-    }
-
-
-def _unit(experiment: Experiment) -> tuple[str, int]:
-    """What throughput counts, and how many of them a step takes."""
-    spec = experiment.data.spec()
-    if "tokens" in spec:
-        return "tokens", spec["tokens"].size
-    return ("images" if "image" in spec else "examples"), experiment.data.batch_size
-
-
 def _train(
     ready: session.Ready,
     checkpoints: Checkpoints,
     write: session.Write,
     stop: Stop,
     watch: Watch,
+    first: Hook,
     flags: TrainFlags,
     console: Console,
 ) -> tuple[Progress, dict[str, float], float]:
-    unit, units = _unit(ready.experiment)
+    unit, units = facts.unit(ready.experiment)
     start, end = int(ready.state.step), ready.experiment.num_steps
     if start:
         console.print(f"going on from step {start:,}" if start < end else "finished before; --fresh begins anew")
@@ -207,7 +192,7 @@ def _train(
             seed=flags.seed,
             log_every=flags.log_every,
             checkpoint_every=flags.checkpoint_every,
-            hooks=[bar],
+            hooks=[bar, first],
             stop=stop,
             slow=watch.slow,
         )

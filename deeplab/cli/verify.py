@@ -30,7 +30,7 @@ from deeplab.cli.evaluate import load
 from deeplab.errors import CheckpointError, UserError
 
 _POLL = 0.005
-_WALL = ("seconds", "steps_per_second")  # of a row of metrics: the clock's, not the run's
+_WALL = ("seconds", "steps_per_second", "stalled")  # of a row of metrics: the clock's, not the run's
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from deeplab.data.builders.text_lines import TextLines as text_lines
     from deeplab.data.examples import Examples, Mix, Prepare
     from deeplab.data.images import Augment, Images
+    from deeplab.data.mixture import Mixture
+    from deeplab.data.packing import Packed
     from deeplab.data.text import Text
 
 _WHERE = {
@@ -45,6 +47,8 @@ _WHERE = {
     "Examples": "examples.Examples",
     "Images": "images.Images",
     "Mix": "examples.Mix",
+    "Mixture": "mixture.Mixture",
+    "Packed": "packing.Packed",
     "Prepare": "examples.Prepare",
     "Source": "base.Source",
     "Spec": "base.Spec",
@@ -82,6 +86,8 @@ __all__ = [
     "Examples",
     "Images",
     "Mix",
+    "Mixture",
+    "Packed",
     "Prepare",
     "Source",
     "Spec",

@@ -123,10 +123,14 @@ class Data(abc.ABC):
 
         Those of a smaller `train_fraction` are among those of a larger one, whatever the order they come in.
         """
-        total, size, batch = self.num_examples("train"), self.num_train, self.batch_size
-        ids = order.stream(step * batch, count * batch, size, seed)
-        ids = ids if size == total else order.permute(ids, total, seed, order.SUBSET)
-        return ids.reshape(count, batch).astype(np.int32)
+        positions = np.arange(step * self.batch_size, (step + count) * self.batch_size, dtype=np.int64)
+        return self.examples_at(positions, seed).reshape(count, self.batch_size).astype(np.int32)
+
+    def examples_at(self, positions: np.ndarray, seed: int) -> np.ndarray:
+        """Examples at positions of the endless training stream, [N] each."""
+        total, size = self.num_examples("train"), self.num_train
+        ids = order.at(positions, size, seed)
+        return ids if size == total else order.permute(ids, total, seed, order.SUBSET)
 
     def eval_ids(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """One pass in order: ids [N, B] int32 and weights [N, B] float32, 0 where the last batch is padded."""

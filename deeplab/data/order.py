@@ -79,5 +79,14 @@ def stream(start: int, count: int, size: int, seed: int) -> np.ndarray:
     The stream is one permutation after another: every epoch visits each example once, and a batch may reach over
     the border of two epochs, so that none is dropped and none is short.
     """
-    positions = np.arange(start, start + count, dtype=np.int64)
+    return at(np.arange(start, start + count, dtype=np.int64), size, seed)
+
+
+def at(positions: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Examples at any positions of that stream.
+
+    Example:
+      >>> bool((at(np.array([3, 9]), 5, seed=0) == stream(0, 10, 5, seed=0)[[3, 9]]).all())
+      True
+    """
     return permute(positions % size, size, seed, positions // size)

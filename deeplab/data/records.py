@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def _stacked(examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarr
     return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
-def pipeline(data: Data, source: Source, seed: int = 0) -> grain.MapDataset:
+def pipeline(data: Data, source: Source, seed: int = 0, rows: Any = slice(None)) -> grain.MapDataset:
     """The training batches as a Grain data set: element i is the batch of step i, whichever are asked for, by whom.
 
     `.to_iter_dataset(grain.ReadOptions(num_threads=...))` reads ahead. Grain's own default of 16 threads was ten
@@ -106,6 +107,7 @@ def pipeline(data: Data, source: Source, seed: int = 0) -> grain.MapDataset:
       data: what to read.
       source: its opened training split.
       seed: of the order.
+      rows: of each batch, those that are read: of several hosts each reads its own.
 
     Example:
       >>> import deeplab as dl
@@ -116,6 +118,39 @@ def pipeline(data: Data, source: Source, seed: int = 0) -> grain.MapDataset:
     import grain
 
     def batch(step: int) -> Batch:
-        return data.fetch(source, data.train_ids(step, seed)[0])
+        return data.fetch(source, data.train_ids(step, seed)[0][rows])
 
     return grain.MapDataset.range(data.num_steps).map(batch)
+
+
+@contextlib.contextmanager
+def in_processes(
+    data: Data, source: Source, seed: int, start: int, end: int, workers: int, rows: Any = slice(None)
+) -> Iterator[Iterator[Batch]]:
+    """The batches of training steps `start` to `end`, in order, read by so many processes.
+
+    Process w reads the steps start + w, start + w + workers, ...; so each batch stays what it is, whoever reads it.
+    Each process imports what the data need, for some seconds, and holds two batches ready.
+
+    Args:
+      data: what to read; pickled, with its source, for the processes.
+      source: its opened training split.
+      seed: of the order.
+      start: the first step.
+      end: the step after the last.
+      workers: processes.
+      rows: as of `pipeline`.
+    """
+    import grain
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # Grain's own, at their defaults: no absl.app has read a command line
+    steps = pipeline(data, source, seed, rows)[start:end]
+    options = grain.multiprocessing.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+    # One thread reads, the process's own; see `pipeline`.
+    batches = iter(steps.to_iter_dataset(grain.ReadOptions(0, 0)).mp_prefetch(options))
+    try:
+        yield batches
+    finally:
+        batches.close()

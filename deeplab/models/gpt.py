@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
-from deeplab.nn.attention import CausalSelfAttention
+from deeplab.nn.attention import CausalSelfAttention, places_in_segments
 from deeplab.nn.layout import rows
 from deeplab.nn.remat import remat
 from deeplab.nn.transformer import INIT, Block, FeedForward
@@ -64,9 +64,15 @@ class GPT(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: Int[Array, "B T"], train: bool = False, position: int | jax.Array | None = None
+        self,
+        tokens: Int[Array, "B T"],
+        segments: Int[Array, "B T"] | None = None,
+        train: bool = False,
+        position: int | jax.Array | None = None,
     ) -> Float[Array, "B T V"]:
         """The whole sequence at once; or, with `position`, its part from there on, by way of the collection "cache".
+
+        With `segments` (see `dl.data.Packed`) a row holds several documents: each is read as if it were alone.
 
         Example (the third token, after two):
           >>> model = GPT(vocab_size=65, **VARIANTS["test"])
@@ -80,10 +86,13 @@ class GPT(nn.Module):
             raise ValueError(f"sequences have {T} tokens, the model's context is {self.context}")
         embedding = nn.Embed(self.vocab_size, self.width, embedding_init=INIT, name="token_embedding")
         places = nn.Embed(self.context, self.width, embedding_init=INIT, name="position_embedding")
-        x = embedding(tokens) + places((0 if position is None else position) + jnp.arange(T))[None]
+        if segments is None:
+            x = embedding(tokens) + places((0 if position is None else position) + jnp.arange(T))[None]
+        else:
+            x = embedding(tokens) + places(places_in_segments(segments))
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         for i in range(self.num_layers):
-            x = self._block(i)(x, train, position)
+            x = self._block(i)(x, train, position if segments is None else segments)
         x = nn.LayerNorm(epsilon=1e-5, name="norm")(rows(x))  # (B T) D, as in the blocks
         return embedding.attend(x).reshape(B, T, self.vocab_size)
 

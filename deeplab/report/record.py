@@ -15,7 +15,7 @@ import numpy as np
 
 from deeplab.errors import UserError
 
-NOT_METRICS = ("step", "split", "seconds", "steps_per_second")
+NOT_METRICS = ("step", "split", "seconds", "steps_per_second", "stalled")
 """Fields of a row of `metrics.jsonl` that say where it stands, not what was measured."""
 
 
@@ -149,6 +149,15 @@ class Run:
         _, rates = self.series("train", "steps_per_second")
         rates = rates[np.isfinite(rates)]
         return float(np.median(rates)) if len(rates) else math.nan
+
+    @property
+    def stalled(self) -> float:
+        """Share of the training time in which the device waited for input; NaN when not known."""
+        rows = [row for row in self.rows if row["split"] == "train" and "stalled" in row]
+        ends = np.array([number(row.get("seconds"), 0.0) for row in rows])
+        shares = np.array([number(row["stalled"], 0.0) for row in rows])
+        spent = np.maximum(np.diff(ends, prepend=0.0), 0.0)
+        return float(np.sum(shares * spent) / np.sum(spent)) if np.sum(spent) else math.nan
 
     @property
     def status(self) -> str:

@@ -17,7 +17,8 @@ class LanguageModelling:
     """Mean negative log-likelihood per token, in nats.
 
     A batch holds `tokens` and `targets` (the tokens one place on), [B, T] int32, and may hold `mask`, [B, T]
-    float32: 0 where a target does not count (padding, or what another window has counted).
+    float32: 0 where a target does not count (padding, or what another window has counted). Of packed documents it holds
+    `segments` too, which the model then reads beside the tokens.
 
     Metrics: `loss`, `perplexity` and `accuracy` per token. Tokens differ from one vocabulary to another; where a batch
     holds `words` and `bytes`, [B, T], how many each target has, there are `perplexity_word` and `perplexity_byte` too:
@@ -25,7 +26,7 @@ class LanguageModelling:
     """
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        return (batch["tokens"],)
+        return (batch["tokens"], batch["segments"]) if "segments" in batch else (batch["tokens"],)
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)

@@ -13,14 +13,17 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from deeplab.errors import UserError
 from deeplab.experiment import Experiment
-from deeplab.scale import check_batch, state_shardings
+from deeplab.scale import check_batch, costs, state_shardings
 from deeplab.tasks.base import Metrics
 from deeplab.train.feed import Feed
-from deeplab.train.gradient import slow_in_loops
 from deeplab.train.state import State
-from deeplab.train.step import guard, make_step
+from deeplab.train.step import make_guarded_step, make_step
 
 MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
+
+# FLOPs. On a CPU a loop around a step copies its state: a tenth of the 85 ms of a GPT of 4 x 128, 4e9 FLOPs. A dispatch
+# costs 0.2 ms, whatever the step takes.
+_LONG = 1e9
 
 # Beside a convolution XLA's CPU compiler leaves products, sums and elementwise chains slow: given to its YNNPACK
 # fusions, the step of a small ResNet takes 158 instead of 189 ms of CPU time. A GPT's step gains nothing.
@@ -47,6 +50,10 @@ class Program:
     def merged(self, leaves: Sequence[Any]) -> Metrics:
         """Metrics from their leaves, as a checkpoint holds them; {} from none."""
         return jax.tree.unflatten(jax.tree.structure(self.metrics), map(np.float64, leaves)) if leaves else {}
+
+    def text(self) -> str:
+        """The compiled program, instruction by instruction; each notes the layer that it came from."""
+        return self._call.as_text()
 
     def __call__(self, state: State, item: Any, start: int, count: int) -> tuple[State, tuple[Metrics, jax.Array]]:
         feed = self._feed
@@ -76,14 +83,14 @@ def compile_program(
       UserError: the batch does not divide over the mesh, or model and data do not fit together.
     """
     check_batch(experiment.data.batch_size, feed.mesh, experiment.accumulate)
-    step = guard(make_step(experiment))
+    step = make_guarded_step(experiment)
     ids = experiment.data.train_ids(0, seed)
-    no_loop = _is_slow_in_loops(experiment, state, feed, ids[0])
+    convolves, long = _measure_on_cpu(experiment, state, feed, ids[0])
     if feed.resident is None:
         max_steps, item = 1, feed.read(ids[0])
         placed = feed.put(item)
     else:
-        max_steps = 1 if experiment.offload else steps_per_dispatch or (1 if no_loop else MAX_STEPS)
+        max_steps = 1 if experiment.offload else steps_per_dispatch or (1 if convolves or long else MAX_STEPS)
         item = np.repeat(ids, max_steps, axis=0)
         placed = feed.put(item, axis=1)
 
@@ -95,17 +102,23 @@ def compile_program(
     with jax.set_mesh(feed.mesh):
         lowered = jitted.lower(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
     metrics, _ = lowered.out_info[1]
-    compiled = compile_lowered(lowered, CPU_CONVOLUTION_OPTIONS if no_loop else {})
+    compiled = compile_lowered(lowered, CPU_CONVOLUTION_OPTIONS if convolves else {})
     cost = compiled.cost_analysis() or {}
     return Program(max_steps, cost.get("flops"), metrics, compiled, feed, item)
 
 
-def _is_slow_in_loops(experiment: Experiment, state: State, feed: Feed, ids: np.ndarray) -> bool:
+def _measure_on_cpu(experiment: Experiment, state: State, feed: Feed, ids: np.ndarray) -> tuple[bool, bool]:
+    """Whether a step has a convolution, whose backward pass is ten times slower in a loop; and whether it is long."""
+    if jax.default_backend() != "cpu":
+        return False, False
+
     def step(state: State, arrays: Any, item: Any) -> Any:
         return make_step(experiment)(state, feed.fetch(arrays, item))
 
     item = ids if feed.resident is not None else experiment.data.fetch(feed.source, ids)
-    return slow_in_loops(step, state, feed.resident, item)
+    found = costs.operations(jax.make_jaxpr(step)(state, feed.resident, item))
+    convolves = any(operation.primitive == "conv_general_dilated" for operation in found)
+    return convolves, costs.flops(found, products=True) > _LONG
 
 
 def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:

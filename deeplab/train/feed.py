@@ -1,8 +1,9 @@
 """What a compiled program reads: data that lives on the device, or batches that arrive one by one.
 
 A set that fits the device is put there once, and the step is given example numbers; a larger one is read on the
-host by a thread that keeps a few batches ahead. The order is the same either way. Of several processes each reads the
-rows of a batch that its own devices hold, and nothing is sent from one to another.
+host by a thread, or by processes, and put on the device a few batches ahead. The order is the same either way. Of
+several processes that train together each reads the rows of a batch that its own devices hold, and nothing is sent
+from one to another.
 """
 
 from __future__ import annotations
@@ -13,16 +14,30 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from deeplab.data import records
 from deeplab.data.base import Batch, Data, Source
 from deeplab.scale import batch_sharding
 
 _SHARE = 0.25  # of a device's memory that a resident set may take
+
+
+class Reader(NamedTuple):
+    """The training split, step by step.
+
+    Attributes:
+      read: `(step, n)` to the item of training steps `step` to `step + n`, asked for in order. Resident: example
+        numbers [n, B]. Else n is 1, and the batch lies on the devices.
+      ready: whether `read` would give the next item without waiting.
+    """
+
+    read: Callable[[int, int], Any]
+    ready: Callable[[], bool]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +49,14 @@ class Feed:
       source: the opened split.
       mesh: where the batches go.
       resident: `source.arrays` on the device, or None where batches are assembled on the host.
+      workers: processes that assemble them; 0 is a thread of this one.
     """
 
     data: Data
     source: Source
     mesh: Mesh
     resident: dict[str, jax.Array] | None
+    workers: int = 0
 
     def fetch(self, arrays: Any, item: Any) -> Batch:
         """The raw batch, inside the program: `item` is example numbers when resident, and else the batch itself."""
@@ -78,16 +95,24 @@ class Feed:
         return np.unique(np.concatenate([np.arange(size)[index] for index in indices]))
 
     @contextlib.contextmanager
-    def reader(self, start: int, seed: int, end: int) -> Iterator[Callable[[int, int], Any]]:
-        """A function `(step, n)` to the host item of training steps `step` to `step + n`, asked for in order.
-
-        Resident: example numbers [n, B]. From the host: n is 1, and the next batches are read meanwhile.
-        """
+    def reader(self, start: int, seed: int, end: int) -> Iterator[Reader]:
+        """Reads steps `start` to `end`; from the host, the next batches are read and sent to the devices meanwhile."""
         if self.resident is not None:
-            yield lambda step, n: self.data.train_ids(step, seed, n)
+            yield Reader(lambda step, n: self.data.train_ids(step, seed, n), lambda: True)
             return
-        with _Ahead(lambda step: self.read(self.data.train_ids(step, seed)[0]), start, end) as items:
-            yield lambda step, n: next(items)
+        # Of several processes each has some rows only, whose shapes are compared before they are put together.
+        place = self.put if jax.process_count() == 1 else lambda batch: batch
+        with contextlib.ExitStack() as stack:
+            if self.workers:
+                rows = self._rows(self.data.batch_size)
+                batches = stack.enter_context(
+                    records.in_processes(self.data, self.source, seed, start, end, self.workers, rows)
+                )
+                ahead = _Ahead(lambda step: place(next(batches)), start, end)
+            else:
+                ahead = _Ahead(lambda step: place(self.read(self.data.train_ids(step, seed)[0])), start, end)
+            items = stack.enter_context(ahead)
+            yield Reader(lambda step, n: next(items), ahead.ready)
 
     def eval_items(self, split: str) -> Iterator[tuple[Any, np.ndarray]]:
         """(item, weight) over one pass of a split."""
@@ -95,10 +120,13 @@ class Feed:
             yield (ids if self.resident is not None else self.read(ids)), weight
 
 
-def make_feed(data: Data, source: Source, mesh: Mesh) -> Feed:
-    """Puts a source on the devices if it fits there; each device of the mesh holds it whole."""
+def make_feed(data: Data, source: Source, mesh: Mesh, workers: int = 0) -> Feed:
+    """Puts a source on the devices if it fits there; each device of the mesh holds it whole.
+
+    Where it does not fit, so many worker processes read it; 0 is a thread.
+    """
     if not source.arrays or source.nbytes > _SHARE * device_memory(mesh):
-        return Feed(data, source, mesh, None)
+        return Feed(data, source, mesh, None, workers)
     arrays = {name: np.asarray(a) for name, a in source.arrays.items()}
     return Feed(data, source, mesh, _place(arrays, NamedSharding(mesh, PartitionSpec())))
 
@@ -149,6 +177,10 @@ class _Ahead:
                 return self._queue.put(item, timeout=0.1)
             except queue.Full:
                 continue
+
+    def ready(self) -> bool:
+        """Whether an item, or an error, is there."""
+        return not self._queue.empty()
 
     def __enter__(self) -> Iterator[Any]:
         self._thread.start()

@@ -37,12 +37,14 @@ class Progress:
       num_steps: steps in all.
       metrics: merged over the steps since the last multiple of `log_every`, on the host; {} where there are none.
       state: after `step`, for the hooks of `on_state`; it lives until the hook returns.
+      stalled: seconds so far in which the device had nothing to do, for its next batch was not there.
     """
 
     step: int
     num_steps: int
     metrics: Metrics
     state: State | None = None
+    stalled: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,15 +119,22 @@ def fit(
       UserError: the batch does not divide over the mesh, or a batch has another shape than the first.
     """
     end = experiment.num_steps if num_steps is None else num_steps
-    step = int(state.step)
+    step = start = int(state.step)
     program = program or compile_program(experiment, state, feed, seed)
     log = _Log(hooks, log_every, end, program.merged(metrics))
     pace = _Pace(program.max_steps)
     pending: _Sent | None = None
-    with feed.reader(step, seed, end) as read:
+    with feed.reader(step, seed, end) as reader:
         while step < end and not stop():
             count = min(pace.steps, _next_boundary(step, end, hooks) - step)
-            item = read(step, count)
+            if not reader.ready():
+                # The device first: how long it is then idle for want of input can be told exactly.
+                _read(pending, log, state, feed, seed)
+                pending = None
+            began = time.monotonic()
+            item = reader.read(step, count)
+            if pending is None and step > start:  # nothing could have been read ahead of the first
+                log.stalled += time.monotonic() - began
             with jax.transfer_guard("disallow"):
                 state, rows = program(state, item, step, count)
             sent, pending = pending, _Sent(step, count, rows)
@@ -139,7 +148,7 @@ def fit(
             else:
                 pace.sent(count)
         _read(pending, log, state, feed, seed)
-    return Progress(step, end, log.metrics, state)
+    return Progress(step, end, log.metrics, state, log.stalled)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +165,7 @@ class _Log:
 
     def __init__(self, hooks: Sequence[Hook], every: int, end: int, metrics: Metrics):
         self._hooks, self._every, self._end = hooks, every, end
-        self.metrics = metrics
+        self.metrics, self.stalled = metrics, 0.0
 
     def add(self, start: int, count: int, rows: Metrics) -> None:
         """Rows of the steps `start + 1` to `start + count`."""
@@ -168,13 +177,13 @@ class _Log:
             done = upto
             step = start + done
             if step % self._every == 0 or step == self._end:
-                self._call("log", Progress(step, self._end, self.metrics))
+                self._call("log", Progress(step, self._end, self.metrics, stalled=self.stalled))
             if step % self._every == 0:
                 self.metrics = {}
-        self._call("dispatch", Progress(start + count, self._end, self.metrics))
+        self._call("dispatch", Progress(start + count, self._end, self.metrics, stalled=self.stalled))
 
     def state_hooks(self, step: int, state: State) -> None:
-        self._call("state", Progress(step, self._end, self.metrics, state))
+        self._call("state", Progress(step, self._end, self.metrics, state, self.stalled))
 
     def _call(self, moment: str, progress: Progress) -> None:
         for hook in self._hooks:

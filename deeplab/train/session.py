@@ -49,7 +49,8 @@ class Ready:
       eval_feed: the split of the evaluations.
       program: the compiled steps.
       evaluate: from a state to the metrics of that split, compiled too.
-      compile_seconds: what compiling took.
+      data_seconds: what opening the data took.
+      compile_seconds: what making the first state and compiling took.
     """
 
     experiment: Experiment
@@ -59,6 +60,7 @@ class Ready:
     eval_feed: Feed
     program: Program
     evaluate: Callable[[State], dict[str, float]]
+    data_seconds: float
     compile_seconds: float
 
 
@@ -70,6 +72,7 @@ def prepare(
     seed: int,
     open_source: Callable[[Data, str], Source],
     steps_per_dispatch: int | None = None,
+    workers: int = 0,
 ) -> Ready:
     """Opens the data, restores the newest sound checkpoint (or makes the first state), and compiles.
 
@@ -80,6 +83,7 @@ def prepare(
       seed: of the weights and of the order.
       open_source: gives a split of the data; the effect of opening is the caller's.
       steps_per_dispatch: at most; chosen when None.
+      workers: processes that read a training split which does not fit the devices; 0 is a thread.
     """
     data = experiment.data
     make = functools.partial(init, experiment)
@@ -88,17 +92,19 @@ def prepare(
     for misfit in misfits(shapes.params, experiment.rules, mesh):
         warnings.warn(misfit, stacklevel=2)
     abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
-    feed = make_feed(data, open_source(data, "train"), mesh)
+    began = time.monotonic()
+    feed = make_feed(data, open_source(data, "train"), mesh, workers)
     eval_feed = make_feed(data, open_source(data, data.eval_split), mesh)
     processes.agree({f"data {split}": _content(f) for split, f in (("train", feed), (data.eval_split, eval_feed))})
+    opened = time.monotonic()
     found = checkpoints.latest(abstract)
     # Made by a program whose outputs are sharded: no device ever holds the whole.
     state, extra = found or (jax.jit(make, out_shardings=shardings)(jax.random.key(seed)), {})
-    began = time.monotonic()
     checkpoints.prepare(state)
     program = compile_program(experiment, state, feed, seed, steps_per_dispatch)
     evaluate = make_evaluator(experiment, eval_feed, data.eval_split, warm=state)
-    return Ready(experiment, state, extra, feed, eval_feed, program, evaluate, time.monotonic() - began)
+    seconds = opened - began, time.monotonic() - opened
+    return Ready(experiment, state, extra, feed, eval_feed, program, evaluate, *seconds)
 
 
 def _content(feed: Feed) -> str:
@@ -189,7 +195,8 @@ class _Effects:
 
     def log(self, progress: Progress) -> None:
         values = {name: metric.compute() for name, metric in progress.metrics.items()}
-        values |= {"seconds": self.clock.seconds(), "steps_per_second": self.clock.rate(progress.step)}
+        rate, stalled = self.clock.pace(progress.step, progress.stalled)
+        values |= {"seconds": self.clock.seconds(), "steps_per_second": rate, "stalled": stalled}
         self._write(progress.step, "train", values)
 
     def evaluate(self, progress: Progress) -> None:
@@ -212,20 +219,21 @@ class _Effects:
 
 
 class _Clock:
-    """Training seconds, over all sessions of a run, and the rate since the last row: for reports, no step needs it."""
+    """Training seconds, over all sessions of a run, and the pace since the last row: for reports, no step needs it."""
 
     def __init__(self, before: float):
-        self._before, self._began, self._last = before, time.monotonic(), (0, time.monotonic())
+        self._before, self._began, self._last = before, time.monotonic(), (0, 0.0, time.monotonic())
 
     def start(self, step: int) -> None:
         self._began = time.monotonic()
-        self._last = (step, self._began)
+        self._last = (step, 0.0, self._began)
 
     def seconds(self) -> float:
         return round(self._before + time.monotonic() - self._began, 3)
 
-    def rate(self, step: int) -> float:
-        """Steps a second since it was last asked."""
+    def pace(self, step: int, stalled: float) -> tuple[float, float]:
+        """Since it was last asked: steps a second, and the share of the time in which the device waited for input."""
         before, now = self._last, time.monotonic()
-        self._last = (step, now)
-        return (step - before[0]) / max(now - before[1], 1e-9)
+        self._last = (step, stalled, now)
+        seconds = max(now - before[2], 1e-9)
+        return (step - before[0]) / seconds, round((stalled - before[1]) / seconds, 4)

@@ -38,3 +38,29 @@ def test_a_record_is_a_row_of_its_batch(data):
 def test_a_record_is_found_in_its_file():
     source = Records([], [("a", 0, 10), ("b", 5, 10)], dict)
     assert [source._locate(number) for number in (0, 9, 10, 19)] == [("a", 0), ("a", 9), ("b", 5), ("b", 14)]
+
+
+def test_processes_read_the_batches_of_the_stream(data):
+    """Whoever reads it, and wherever it begins, batch i is the batch of (seed, i)."""
+    with records.in_processes(data, data.open("train"), seed=4, start=2, end=7, workers=2) as batches:
+        read = list(batches)
+    assert len(read) == 5
+    for batch, expected in zip(read, data.batches(start=2, seed=4), strict=False):
+        assert batch.keys() == expected.keys()
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], expected[name])
+
+
+def test_a_set_of_several_files_is_read_as_one(tmp_path):
+    rng = np.random.default_rng(1)
+    split = rng.integers(0, 256, (23, 4, 4, 1), np.uint8), np.arange(23) % 3
+    path = write(arrays({"train": split, "test": split}), tmp_path, num_shards=4)
+    assert len(list(path.glob("*train*array_record*"))) == 4
+    for keep in ("arrays", "records"):
+        one = Images(tfds(path, keep=keep), batch_size=23, num_steps=1)
+        batch = one.fetch(one.open("train"), np.arange(23))
+        np.testing.assert_array_equal(batch["image"], split[0])
+        np.testing.assert_array_equal(batch["label"], split[1])
+    files = tfds(path, keep="records").open("train").records.files
+    assert sum(count for _, _, count in files) == 23
+    assert len({name for name, _, _ in files}) == 4

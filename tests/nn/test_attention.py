@@ -93,7 +93,7 @@ def test_cache_gives_what_the_whole_sequence_gives(layer, pieces):
     cache, outs, position = {}, [], 0
     for size in pieces:
         part = x[:, position : position + size]
-        out, cache = decode({**variables, **cache}, part, position=position)
+        out, cache = decode({**variables, **cache}, part, given=position)
         outs.append(out)
         position += size
     np.testing.assert_allclose(jnp.concatenate(outs, axis=1), jax.jit(layer.apply)(variables, x), atol=1e-5)

@@ -1,6 +1,7 @@
 """Laws of one step."""
 
 import dataclasses
+import math
 
 import flax.linen as nn
 import jax
@@ -12,7 +13,7 @@ import pytest
 from deeplab.experiment import traced_arguments
 from deeplab.train.dropout import by_example
 from deeplab.train.state import init
-from deeplab.train.step import make_eval, make_step
+from deeplab.train.step import guard, make_eval, make_guarded_step, make_step
 from tests import toys
 
 
@@ -120,3 +121,20 @@ def test_any_optax_transformation_will_do():
     state, metrics = jax.jit(make_step(exp))(init(exp, jax.random.key(0)), _batch(exp))
     assert int(state.step) == 1
     assert np.isfinite(metrics["loss"].compute())
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("poison", [1.0, math.nan])
+def test_an_update_under_a_condition_is_the_one_that_is_chosen(allowed, poison):
+    """Both forms of the guard: the same state, and the old one bit by bit where the step is refused."""
+    exp = toys.experiment()
+    batch = _batch(exp)
+    batch["image"] = batch["image"] * np.float32(poison)
+    start = init(exp, jax.random.key(0))
+    chosen, made = (jax.jit(form)(start, batch, allowed) for form in (guard(make_step(exp)), make_guarded_step(exp)))
+    refused = not allowed or math.isnan(poison)
+    assert bool(made[2]) == bool(chosen[2]) == (not math.isnan(poison))
+    assert toys.same(made[0], start) == toys.same(chosen[0], start) == refused
+    assert int(made[0].step) == int(chosen[0].step) == (0 if refused else 1)
+    for a, b in zip(jax.tree.leaves(chosen[0].params), jax.tree.leaves(made[0].params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)

@@ -15,20 +15,29 @@ from deeplab.data import builders, originals
 from deeplab.data.builders.base import ImageSet, TextSet
 
 
-def write(dataset: str | ImageSet | TextSet, directory: str | Path, data_dir: str | Path | None = None) -> Path:
+def write(
+    dataset: str | ImageSet | TextSet,
+    directory: str | Path,
+    data_dir: str | Path | None = None,
+    num_shards: int | None = None,
+) -> Path:
     """Writes a data set as a TFDS directory of ArrayRecord files.
 
     Args:
       dataset: a name or a value.
       directory: gets NAME/VERSION/ with the files; what is there already is kept.
       data_dir: folder with the original files; from the network when None.
+      num_shards: files of each split; by its size when None. Many hosts read several files at a time.
 
     Returns:
       The directory of the version, for `dl.data.tfds`.
     """
+    import tensorflow_datasets as tfds
+
     builder = tfds_class(dataset, data_dir)(data_dir=str(directory), file_format="array_record")
     with tempfile.TemporaryDirectory() as downloads:  # TFDS wants one, and nothing goes there
-        builder.download_and_prepare(download_dir=downloads)
+        config = tfds.download.DownloadConfig(num_shards=num_shards)
+        builder.download_and_prepare(download_dir=downloads, download_config=config)
     return Path(builder.data_path)
 
 

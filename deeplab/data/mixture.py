@@ -1,0 +1,191 @@
+"""Several sets as one, in given proportions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deeplab.data import order
+from deeplab.data.base import Batch, Data, Source, Spec, steps_of
+from deeplab.errors import UserError
+
+_BLOCK = 1000  # examples in which the proportions are exact: a weight counts to a thousandth
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture(Data):
+    """Batches whose examples come from several sets, those of set k with the share w_k / sum_j w_j.
+
+    Of each thousand examples of the training stream, set k gives its share exactly (to a thousandth), at places that
+    the seed chooses. It is gone through in its own shuffled order, epoch after epoch: a small set of a large weight
+    comes round more often. All of it is a function of (seed, position); nothing is counted, and nothing saved.
+
+    Batches have a field more than those of the sets: `set` [B] int32, the set's number. Examples are numbered through
+    all sets. An evaluation reads one set after another, each example once, whatever the weights are.
+
+    Args:
+      parts: the sets, with batches of the same fields and shapes. Their own batch sizes and steps do not matter; each
+        example is transformed as its own set does it.
+      weights: one positive number a set; in proportion to their sizes when None.
+      batch_size: of training and evaluation.
+      num_steps: training steps.
+      eval_split: the split to evaluate on, which all sets have.
+
+    Raises:
+      UserError: no set, weights that do not fit, or sets whose batches differ.
+
+    Example:
+      >>> import deeplab as dl
+      >>> digits = dl.data.Images("digits", epochs=1)
+      >>> turned = dl.data.Images("digits", epochs=1, augment=dl.data.augment.rotate(15.0))
+      >>> data = Mixture((digits, turned), weights=(3, 1), batch_size=1000, num_steps=2)
+      >>> np.bincount(next(data.batches("train"))["set"]).tolist()
+      [750, 250]
+    """
+
+    parts: Sequence[Data]
+    weights: Sequence[float] | None = None
+    batch_size: int = 128
+    num_steps: int = 1000
+    eval_split: str = "test"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_steps", steps_of(self, None, self.num_steps))
+        if not self.parts:
+            raise UserError("a mixture of no sets; give it at least one")
+        weights = self.weights
+        if weights is not None and (len(weights) != len(self.parts) or min(weights) <= 0):
+            raise UserError(f"weights are {tuple(weights)}, expected {len(self.parts)} positive numbers, one a set")
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Those of the first set, where it has classes."""
+        return getattr(self.parts[0], "class_names", None)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Examples of each set in a thousand, [K]: the largest remainders are rounded up."""
+        weights = [part.num_train for part in self.parts] if self.weights is None else self.weights
+        exact = np.asarray(weights, np.float64) / np.sum(weights) * _BLOCK
+        shares = np.floor(exact).astype(np.int64)
+        shares[np.argsort(shares - exact, kind="stable")[: _BLOCK - shares.sum()]] += 1
+        if not shares.all():
+            raise UserError(
+                f"weights are {tuple(weights)}: a share below a thousandth is never drawn; leave that set out"
+            )
+        return shares
+
+    def examples_at(self, positions: np.ndarray, seed: int) -> np.ndarray:
+        block, slot = np.divmod(positions, _BLOCK)
+        # A slot of a block stands for one set and one rank within its share; their order is the block's own.
+        slot = order.permute(slot, _BLOCK, seed, block)
+        shares, firsts = self.shares, self._firsts([part.num_examples("train") for part in self.parts])
+        ends = np.cumsum(shares)
+        which = np.searchsorted(ends, slot, side="right")
+        out = np.empty_like(slot)
+        for k, part in enumerate(self.parts):
+            rows = np.flatnonzero(which == k)
+            rank = slot[rows] - (ends[k] - shares[k])
+            out[rows] = firsts[k] + part.examples_at(block[rows] * shares[k] + rank, seed)
+        return out
+
+    @staticmethod
+    def _firsts(sizes: Sequence[int]) -> np.ndarray:
+        """The number of each set's first example."""
+        if sum(sizes) > 2**31 - 1:
+            raise UserError(f"a mixture of {sum(sizes):,} examples, expected fewer than 2**31, which int32 can number")
+        return np.cumsum([0, *sizes[:-1]])
+
+    @property
+    def num_train(self) -> int:
+        return sum(part.num_train for part in self.parts)
+
+    def num_examples(self, split: str) -> int:
+        return sum(part.num_examples(split) for part in self.parts)
+
+    def spec(self) -> Spec:
+        first, *others = ({k: (s.shape[1:], s.dtype) for k, s in part.spec().items()} for part in self.parts)
+        for number, other in enumerate(others, start=1):
+            if other != first:
+                raise UserError(f"batches of set {number} of a mixture are {other}, and those of set 0 are {first}")
+        fields = first | {"set": ((), jnp.int32)}
+        return {name: jax.ShapeDtypeStruct((self.batch_size, *shape), dtype) for name, (shape, dtype) in fields.items()}
+
+    def open(self, split: str, data_dir: str | Path | None = None) -> Source:
+        sources = tuple(part.open(split, data_dir) for part in self.parts)
+        arrays = {f"{k}/{name}": array for k, source in enumerate(sources) for name, array in source.arrays.items()}
+        in_memory = all(source.arrays for source in sources)
+        return Source(sum(source.size for source in sources), arrays if in_memory else {}, records=sources)
+
+    def fetch(self, source: Source, ids: Any) -> Batch:
+        sources = [
+            dataclasses.replace(one, arrays={name: source.arrays[f"{k}/{name}"] for name in one.arrays})
+            if source.arrays
+            else one
+            for k, one in enumerate(source.records)
+        ]
+        firsts = self._firsts([one.size for one in sources])
+        on_host = isinstance(ids, np.ndarray) and not any(isinstance(a, jax.Array) for a in source.arrays.values())
+        xp = np if on_host else jnp
+        which = xp.searchsorted(xp.asarray(firsts), ids, side="right").astype(np.int32) - 1
+        pick = self._rows_of_each if on_host else self._all_of_each
+        return pick(sources, firsts, which, ids) | {"id": ids.astype(np.int32), "set": which}
+
+    def _rows_of_each(self, sources: Sequence[Source], firsts: np.ndarray, which: Any, ids: np.ndarray) -> Batch:
+        """Reads each example from its set."""
+        batch: Batch = {}
+        for k in np.unique(which):
+            rows = np.flatnonzero(which == k)
+            for name, value in self.parts[k].fetch(sources[k], ids[rows] - firsts[k]).items():
+                array = batch.setdefault(name, np.empty((len(ids), *value.shape[1:]), value.dtype))
+                if (array.dtype, array.shape[1:]) != (value.dtype, value.shape[1:]):
+                    raise UserError(
+                        f"{name!r} of set {k} of a mixture is {value.dtype}{list(value.shape[1:])}, and of another set "
+                        f"{array.dtype}{list(array.shape[1:])}; mixed sets are kept alike"
+                    )
+                array[rows] = value
+        return batch
+
+    def _all_of_each(self, sources: Sequence[Source], firsts: np.ndarray, which: Any, ids: Any) -> Batch:
+        """Reads an example from every set, and keeps that of its own: the shapes do not depend on the draw."""
+        last = [one.size - 1 for one in sources]
+        batches = [
+            part.fetch(one, jnp.clip(ids - first, 0, end).astype(np.int32))
+            for part, one, first, end in zip(self.parts, sources, firsts.tolist(), last, strict=True)
+        ]
+        return _chosen(which, batches)
+
+    def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
+        batch = dict(batch)
+        which = batch.pop("set", None)
+        if which is None:  # a user's own file
+            return self.parts[0].transform(batch, key)
+        return _chosen(which, [part.transform(batch, key) for part in self.parts]) | {"set": which}
+
+    def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
+        parts = tuple(part.synthetic(batch_size, num_steps) for part in self.parts)
+        return dataclasses.replace(self, parts=parts, batch_size=batch_size, num_steps=num_steps)
+
+    def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, Batch]]:
+        return self.parts[0].read_file(path, data_dir)
+
+    def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        return self.parts[0].describe(prediction)
+
+
+def _chosen(which: Any, batches: Sequence[Batch]) -> Batch:
+    """Of each example the arrays of its own set."""
+    out = batches[0]
+    for k, batch in enumerate(batches[1:], start=1):
+
+        def own(mine: Any, so_far: Any, k: int = k) -> Any:
+            return jnp.where((which == k).reshape(-1, *[1] * (mine.ndim - 1)), mine, so_far)
+
+        out = {name: own(batch[name], out[name]) for name in out}
+    return out

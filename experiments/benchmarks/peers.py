@@ -1,0 +1,225 @@
+"""A training step beside the peers': `fit`, a bare JAX loop, Keras 3 on JAX, PyTorch eager and compiled.
+
+Run:     python -m experiments.benchmarks.peers cnn        (cnn, resnet, gpt_small, gpt, lstm; all when none is named)
+Needs:   pip install keras torch
+Prints:  a row for each peer and model: milliseconds a step, and their ratio to PyTorch's eager ones. All in one process
+         on one core, batches of random data, AdamW, float32; the peers take turns, and medians are compared. A row says
+         so where a peer could not be run.
+Result:  CPU milliseconds a step, one AVX-512 core that other work shared, jax 0.10.2, keras 3.15.1, torch 2.13
+         model      torch  compiled  keras   bare    fit   fit/torch  commit
+         cnn         88.4         -  169.5   90.8   90.2        1.02  505526a
+         gpt_small   68.9         -   95.6   77.5   80.7        1.17  505526a
+         gpt         1848         -   2780   1999   2044        1.11  505526a
+         lstm         525       519    589    535    556        1.06  ab3a374
+         resnet      1130      1047   1312   1346   1461        1.29  3fa77fe
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import string
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tyro
+
+Run = Callable[[int], None]
+"""Takes so many training steps, and waits for them."""
+
+
+class Setting(NamedTuple):
+    """What is trained.
+
+    Attributes:
+      batch: of a step.
+      shape: of an example: an image, a sequence of vectors, or (T,) of tokens.
+      classes: of the labels, or tokens in the vocabulary.
+      steps: of one turn.
+    """
+
+    batch: int
+    shape: tuple[int, ...]
+    classes: int
+    steps: int
+
+
+SETTINGS = {
+    "cnn": Setting(128, (28, 28, 1), 10, 6),
+    "resnet": Setting(32, (32, 32, 3), 10, 1),
+    "gpt_small": Setting(12, (64,), 65, 10),
+    "gpt": Setting(8, (256,), 65, 1),
+    "lstm": Setting(64, (100, 256), 10, 2),
+}
+
+
+def experiment(name: str) -> Any:
+    """The model on random data, as deeplab trains it."""
+    import flax.linen as nn
+    import jax
+    import numpy as np
+    import optax
+
+    import deeplab as dl
+    from deeplab.data.builders.examples import Field, SyntheticExamples
+    from deeplab.data.builders.memory import SyntheticText
+    from deeplab.models import gpt
+    from deeplab.nn.recurrent import LSTM
+
+    class Recurrent(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+            for i in range(2):
+                x, _ = LSTM(256, name=f"lstm{i + 1}")(x)
+            return nn.Dense(10, name="head")(x[:, -1])
+
+    batch, shape, classes, _ = SETTINGS[name]
+    size, optimizer = 4 * batch, optax.adamw(1e-3)
+    if name.startswith("gpt"):
+        characters = string.ascii_letters + string.digits + " .,"
+        text = SyntheticText((("train", 64 * batch + shape[0]), ("validation", 2 * shape[0])), characters)
+        data = dl.data.Text(text, context=shape[0], batch_size=batch, num_steps=10**6)
+        model = dl.models.GPT(classes, **gpt.VARIANTS["nano" if name == "gpt" else "nano_cpu"])
+        return dl.Experiment(data=data, model=model, task=dl.tasks.LanguageModelling(), optimizer=optimizer)
+    if name == "lstm":
+        fields = {"image": Field(shape), "label": Field((), "int32", 0, classes)}
+        vectors = SyntheticExamples(fields, (("train", size), ("test", batch)))
+        data, model = dl.data.Examples(vectors, batch_size=batch, num_steps=10**6), Recurrent()
+    else:
+        images = np.random.default_rng(0).integers(0, 256, (size, *shape), np.uint8), np.arange(size) % classes
+        data = dl.data.Images(dl.data.arrays({"train": images, "test": images}), batch_size=batch, num_steps=10**6)
+        model = dl.models.CNN(classes) if name == "cnn" else dl.models.ResNet(classes)
+    return dl.Experiment(data=data, model=model, task=dl.tasks.Classification(), optimizer=optimizer)
+
+
+def fitted(name: str) -> Run:
+    """`dl.fit`, with its hooks, its checks for NaN, and its metrics read."""
+    import jax
+
+    import deeplab as dl
+    from deeplab.train.dispatch import compile_program
+
+    exp = experiment(name)
+    feed = dl.make_feed(exp.data, exp.data.open("train"), dl.scale.make_mesh("data=1"))
+    state = jax.jit(lambda key: dl.init(exp, key))(jax.random.key(0))
+    program, kept = compile_program(exp, state, feed, seed=0), [state]
+
+    def run(steps: int) -> None:
+        end = dl.fit(exp, kept[0], feed, num_steps=int(kept[0].step) + steps, program=program)
+        kept[0] = jax.block_until_ready(end.state)
+
+    return run
+
+
+def bare(name: str) -> Run:
+    """The same model in a loop by hand: data on the device, a jitted and donated step, no metric but the loss."""
+    import jax
+    import optax
+
+    import deeplab as dl
+
+    exp = experiment(name)
+    data, source = exp.data, exp.data.open("train")
+    raw = jax.device_put(data.fetch(source, data.train_ids(0, 0)[0]))
+    start = jax.jit(lambda key: dl.init(exp, key))(jax.random.key(0))
+
+    def step(params: Any, variables: Any, opt_state: Any, raw: Any) -> Any:
+        batch = data.transform(raw)
+        inputs, targets = (batch["tokens"], batch["targets"]) if "tokens" in batch else (batch["image"], batch["label"])
+
+        def objective(params: Any) -> Any:
+            bound = {"params": params, **variables}
+            logits, updated = exp.model.apply(bound, inputs, train=True, mutable=list(variables))
+            return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean(), updated
+
+        (loss, updated), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        updates, opt_state = exp.optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), {**variables, **updated}, opt_state, loss
+
+    jitted = jax.jit(step, donate_argnums=(0, 1, 2))
+    kept = [[start.params, start.variables, start.opt_state]]
+
+    def run(steps: int) -> None:
+        loss = None
+        for _ in range(steps):
+            *kept[0], loss = jitted(*kept[0], raw)
+        jax.block_until_ready(loss)
+
+    return run
+
+
+def keras(name: str) -> Run:
+    from experiments.benchmarks import peers_keras
+
+    return peers_keras.run(name, *SETTINGS[name][:3])
+
+
+def torch(name: str) -> Run:
+    from experiments.benchmarks import peers_torch
+
+    return peers_torch.run(name, *SETTINGS[name][:3], compiled=False)
+
+
+def torch_compiled(name: str) -> Run:
+    from experiments.benchmarks import peers_torch
+
+    return peers_torch.run(name, *SETTINGS[name][:3], compiled=True)
+
+
+PEERS = {"torch": torch, "torch_compiled": torch_compiled, "keras": keras, "bare": bare, "fit": fitted}
+
+
+def compare(name: str, peers: tuple[str, ...], repeats: int) -> None:
+    """Prints a row for each peer on one model."""
+    runs: dict[str, Run] = {}
+    for peer in peers:
+        try:
+            runs[peer] = PEERS[peer](name)
+            runs[peer](1)  # compiles
+            runs[peer](1)
+        except Exception as error:  # of a peer that is not there, or cannot compile here: a result, too
+            runs.pop(peer, None)
+            print(f"{name:<10} {peer:<15} not run: {str(error).splitlines()[0][:100]}", flush=True)
+    steps = SETTINGS[name].steps
+    times: dict[str, list[tuple[float, float]]] = {peer: [] for peer in runs}
+    for _ in range(repeats):
+        for peer, run in runs.items():
+            began = time.perf_counter(), time.process_time()
+            run(steps)
+            times[peer].append((time.perf_counter() - began[0], time.process_time() - began[1]))
+    medians = {
+        peer: [1e3 / steps * statistics.median(column) for column in zip(*pairs, strict=True)]
+        for peer, pairs in times.items()
+    }
+    reference = medians.get("torch") or next(iter(medians.values()))
+    for peer, (wall, cpu) in medians.items():
+        print(
+            f"{name:<10} {peer:<15} {wall:8.1f} ms a step, {cpu:8.1f} of CPU time   ratio {wall / reference[0]:.2f}, "
+            f"CPU {cpu / reference[1]:.2f}",
+            flush=True,
+        )
+
+
+def main(
+    models: tyro.conf.Positional[tuple[str, ...]] = tuple(SETTINGS),
+    peers: tuple[str, ...] = tuple(PEERS),
+    repeats: int = 5,
+    cores: int = 1,
+) -> None:
+    """Measures.
+
+    Args:
+      models: Which.
+      peers: Beside which; the first one present is the reference.
+      repeats: Turns of each peer.
+      cores: Of the processor, for all.
+    """
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # before the libraries count their threads
+    os.environ |= {"KERAS_BACKEND": "jax", "OMP_NUM_THREADS": str(cores)}
+    for name in models:
+        compare(name, peers, repeats)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
