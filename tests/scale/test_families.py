@@ -26,6 +26,8 @@ KINDS = ("cnn_norm_dropout", "bilstm", "gpt_dropout", "two_tower_dropout")  # co
 SEQUENCES = ("gpt_dropout", "encoder", "conformer", "sasrec_dropout")
 UNOPTIMISED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 STEPS = 20
+# Adam's first steps are as long where a gradient is rounding as where it is not: its curves part by themselves.
+OPTIMIZER = optax.sgd(1e-2, momentum=0.9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,7 @@ def start(name):
     member, ids = MEMBERS[name], jnp.arange(8)
     target = jax.random.normal(jax.random.key(3), (8, *member.output))
     batch = {"input": member.inputs(8), "target": target, "id": ids, "weight": jnp.ones(8).at[5].set(0.5)}
-    experiment = Experiment(toys.Given(batch), member.make(), Squares(), optax.adam(1e-3), rules=member.rules)
+    experiment = Experiment(toys.Given(batch), member.make(), Squares(), OPTIMIZER, rules=member.rules)
     return experiment, jax.jit(functools.partial(init, experiment), compiler_options=UNOPTIMISED)(jax.random.key(0))
 
 
@@ -79,6 +81,7 @@ def slow(names, fast):
 def test_sharded_is_the_single_device(name, shape):
     alone, _, _ = losses(name, "data=1")
     curve, split, _ = losses(name, shape)
+    assert np.isfinite(alone).all()
     assert len(set(alone)) == STEPS
     np.testing.assert_allclose(curve, alone, rtol=1e-5)
     assert (split > 0) == (shape != "data=8")

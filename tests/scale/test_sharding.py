@@ -68,6 +68,20 @@ def test_an_axis_that_no_mesh_has():
         scale.make_mesh("sequense=2")
 
 
+def test_fsdp_takes_what_a_rule_leaves_in_one_part():
+    tree, rules = {"table": jnp.ones((64, 20))}, [("table", P("model", None))]
+    specs = [scale.state_shardings(tree, rules, scale.make_mesh(m))["table"].spec for m in ("fsdp=8", "model=8")]
+    assert specs == [P("fsdp", None), P("model", None)]
+
+
+def test_a_kernel_of_a_convolution_is_not_split_over_inputs_and_outputs():
+    """XLA's gradients are wrong then."""
+    tree, rules = {"kernel": jnp.ones((3, 3, 16, 32))}, [("kernel", P(None, None, None, "model"))]
+    meshes = ("fsdp=2,model=2", "fsdp=2")
+    specs = [scale.state_shardings(tree, rules, scale.make_mesh(m))["kernel"].spec for m in meshes]
+    assert specs == [P(None, None, None, "model"), P(None, None, "fsdp", "model")]
+
+
 def test_a_dimension_over_two_axes():
     mesh = scale.make_mesh("fsdp=2,model=4")
     shardings = scale.state_shardings({"w": jnp.ones((64, 64))}, [("w", P(("fsdp", "model"), None))], mesh)
