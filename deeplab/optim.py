@@ -157,7 +157,7 @@ def averaged(optimizer: optax.GradientTransformation, decay: Scalar = 0.999) -> 
     """
 
     def init(params: Any) -> Averaged:
-        return Averaged(jnp.zeros((), jnp.int32), jax.tree.map(jnp.asarray, params), optimizer.init(params))
+        return Averaged(jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params), optimizer.init(params))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Averaged]:
         updates, inner = optimizer.update(updates, state.inner, params)

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
-from deeplab.nn.attention import CausalSelfAttention, places_in_segments
+from deeplab.nn.attention import CausalSelfAttention
+from deeplab.nn.masking import places
 from deeplab.nn.layout import rows
 from deeplab.nn.remat import remat
 from deeplab.nn.transformer import INIT, Block, FeedForward
@@ -85,11 +86,11 @@ class GPT(nn.Module):
         if self.context < T:
             raise ValueError(f"sequences have {T} tokens, the model's context is {self.context}")
         embedding = nn.Embed(self.vocab_size, self.width, embedding_init=INIT, name="token_embedding")
-        places = nn.Embed(self.context, self.width, embedding_init=INIT, name="position_embedding")
+        positions = nn.Embed(self.context, self.width, embedding_init=INIT, name="position_embedding")
         if segments is None:
-            x = embedding(tokens) + places((0 if position is None else position) + jnp.arange(T))[None]
+            x = embedding(tokens) + positions((0 if position is None else position) + jnp.arange(T))[None]
         else:
-            x = embedding(tokens) + places(places_in_segments(segments))
+            x = embedding(tokens) + positions(places(segments))
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         for i in range(self.num_layers):
             x = self._block(i)(x, train, position if segments is None else segments)

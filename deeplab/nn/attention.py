@@ -8,7 +8,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from deeplab.nn.layout import rows, split_queries
 
@@ -67,28 +67,6 @@ def causal_mask(num_queries: int, num_keys: int, start: int | jax.Array = 0) -> 
       [[1, 1, 0], [1, 1, 1]]
     """
     return jnp.arange(num_keys)[None, :] <= start + jnp.arange(num_queries)[:, None]
-
-
-def same_segment(segments: Int[Array, "B T"]) -> Bool[Array, "B 1 T T"]:
-    """True where two places of a row belong to one segment: no document sees another one that shares its row.
-
-    Example:
-      >>> same_segment(jnp.array([[1, 1, 2]]))[0, 0].astype(int).tolist()
-      [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
-    """
-    return (segments[:, :, None] == segments[:, None, :])[:, None]
-
-
-def places_in_segments(segments: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    """The place of each token in its segment, from 0 on.
-
-    Example:
-      >>> places_in_segments(jnp.array([[1, 1, 2, 2, 2, 0]])).tolist()
-      [[0, 1, 0, 1, 2, 0]]
-    """
-    place = jnp.broadcast_to(jnp.arange(segments.shape[1])[None], segments.shape)
-    begins = jnp.pad(segments[:, 1:] != segments[:, :-1], ((0, 0), (1, 0)))
-    return place - jax.lax.cummax(jnp.where(begins, place, 0), axis=1)
 
 
 class SelfAttention(nn.Module):
@@ -195,7 +173,7 @@ class CausalSelfAttention(nn.Module):
         if given is None:
             mask = causal_mask(T, T)
         elif jnp.ndim(given) == 2:
-            mask = causal_mask(T, T)[None, None] & same_segment(jnp.asarray(given))
+            mask = causal_mask(T, T)[None, None] & together(jnp.asarray(given), jnp.asarray(given))
         else:
             key, value = self._cached("key", key, given), self._cached("value", value, given)
             mask = causal_mask(T, self.context, given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -43,26 +44,28 @@ def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: Padd
     rows, columns = height // window, width // window
     x = x[:, : rows * window, : columns * window]  # a border narrower than a window is left out, as by "VALID"
     x = x.reshape(batch, rows, window, columns, window, channels)  # [B, H', window, W', window, C]
-    return _largest(x)
+    return _largest(x, (2, 4))
 
 
-@jax.custom_jvp
-def _largest(x: jax.Array) -> jax.Array:
-    """The maximum over axes 2 and 4, whose gradient is finite whatever XLA does.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _largest(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """The maximum over some axes, whose gradient is finite whatever XLA does.
 
     JAX's own divides by the number of values that equal the maximum. XLA may compute x anew for that comparison, and
     round it otherwise (a fused multiply-add): none is equal then, and the gradient is 0 / 0.
     """
-    return jnp.max(x, axis=(2, 4))
+    return jnp.max(x, axis=axes)
 
 
 @_largest.defjvp
-def _largest_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+def _largest_jvp(
+    axes: tuple[int, ...], primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     (x,), (dx,) = primals, tangents
-    y = _largest(x)
-    held = (x == y[:, :, None, :, None]).astype(x.dtype)  # [B, H', window, W', window, C]
-    count = jnp.maximum(jnp.sum(held, axis=(2, 4)), 1)
-    return y, jnp.sum(held * dx, axis=(2, 4)) / count
+    y = _largest(x, axes)
+    held = (x == jnp.expand_dims(y, axes)).astype(x.dtype)
+    count = jnp.maximum(jnp.sum(held, axis=axes), 1)
+    return y, jnp.sum(held * dx, axis=axes) / count
 
 
 def global_mean(x: jax.Array) -> jax.Array:
@@ -82,7 +85,7 @@ def masked_max(x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Arra
       >>> masked_max(jnp.array([[[-2.0], [-1.0], [7.0]]]), jnp.array([[True, True, False]])).tolist()
       [[-1.0]]
     """
-    largest = jnp.max(jnp.where(mask[..., None], x, -jnp.inf), axis=1)
+    largest = _largest(jnp.where(mask[..., None], x, -jnp.inf), (1,))
     return jnp.where(jnp.any(mask, axis=1)[:, None], largest, 0)
 
 
