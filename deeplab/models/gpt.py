@@ -16,8 +16,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from deeplab.nn.attention import CausalSelfAttention
-from deeplab.nn.masking import places
 from deeplab.nn.layout import rows
+from deeplab.nn.masking import places
 from deeplab.nn.remat import remat
 from deeplab.nn.transformer import INIT, Block, FeedForward
 

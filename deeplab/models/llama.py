@@ -22,9 +22,10 @@ from deeplab.nn.transformer import INIT
 RULES = (
     (r"token_embedding/embedding", P("model", None)),  # [V, D]
     (r"head/kernel", P(None, "model")),  # [D, V]
-    # The layers are stacked: the first axis is theirs.
-    (r"(query|key|value|gate|up)/kernel", P(None, None, "model")),  # whole heads, whole hidden units
-    (r"(out|down)/kernel", P(None, "model", None)),
+    # The layers are stacked: the first axis is theirs. Whole heads, whole hidden units; "fsdp" is said here because
+    # kernels of more than two axes are left alone by the general rule where they are split already.
+    (r"(query|key|value|gate|up)/kernel", P(None, "fsdp", "model")),
+    (r"(out|down)/kernel", P(None, "model", "fsdp")),
 )
 
 

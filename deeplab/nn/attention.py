@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from deeplab.nn.layout import rows, split_queries
+from deeplab.nn.masking import together
 
 Initializer = jax.nn.initializers.Initializer
 

@@ -35,7 +35,7 @@ def objective(name, policy):
     def loss(params):
         mutable = list(variables)
         out = model.apply(
-            {"params": params, **variables}, x, True, rngs={"dropout": jax.random.key(1)}, mutable=mutable
+            {"params": params, **variables}, x, train=True, rngs={"dropout": jax.random.key(1)}, mutable=mutable
         )
         return jnp.mean(out[0] ** 2)
 
