@@ -1,6 +1,7 @@
 """Sharded is the single device, for every family: each of its parameters split as its RULES and `fsdp` say.
 
-A family of each kind is tested by default, on the mesh of three axes; all of them on all by `python -m pytest -m "slow or not slow" tests/scale`.
+A family of each kind is tested by default, on the mesh of three axes; all of them on all meshes by
+`python -m pytest -m "slow or not slow" tests/scale`.
 """
 
 import dataclasses
