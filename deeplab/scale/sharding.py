@@ -150,7 +150,8 @@ def _spec(name: str, shape: tuple[int, ...], rules: Rules, mesh: Mesh | Abstract
     if fsdp > 1 and not split_kernel and math.prod(shape) >= smallest and "fsdp" not in jax.tree.leaves(tuple(parts)):
         # Fully sharded: the largest dimension that is free and divides; else one whose rule splits it into one part.
         fits = [i for i in range(len(shape)) if shape[i] % fsdp == 0]
-        free = [i for i in fits if parts[i] is None] or [i for i in fits if (axis := parts[i]) and _size(axis, mesh) == 1]
+        single = [i for i in fits if (axis := parts[i]) and _size(axis, mesh) == 1]
+        free = [i for i in fits if parts[i] is None] or single
         if free:
             parts[max(free, key=lambda i: shape[i])] = "fsdp"
     return PartitionSpec(*parts)
