@@ -24,8 +24,8 @@ def runner(call: Invocation, setup: Setup, directory: Path) -> Runner:
     is where Ray keeps its own record, and of a cluster a folder that all machines see.
     """
     try:
-        import ray
-        from ray import tune
+        import ray  # pyright: ignore[reportMissingImports]  # the extra `sweep`
+        from ray import tune  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError("--backend ray needs Ray Tune: pip install 'deeplab[sweep]'") from error
 
@@ -61,7 +61,7 @@ def _spec(call: Invocation, group: Group, setup: Setup) -> str:
 
 def _trial(config: Mapping[str, Any]) -> None:
     """Runs in a worker process: trains a group, and reports the rows of each chunk."""
-    from ray import tune
+    from ray import tune  # pyright: ignore[reportMissingImports]
 
     from deeplab.cli.main import prepare_backend
 

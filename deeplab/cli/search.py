@@ -62,7 +62,7 @@ def _distinct(settings: Sequence[Setting]) -> list[Setting]:
 def _tpe(axes: Mapping[str, Axis], settings: int, seed: int, together: int) -> Search:
     """Repeated with the same scores it proposes the same: that is how a sweep goes on after a kill."""
     try:
-        import optuna
+        import optuna  # pyright: ignore[reportMissingImports]  # the extra `sweep`
     except ImportError as error:
         raise UserError("--how tpe needs Optuna: pip install 'deeplab[sweep]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -82,7 +82,7 @@ def _tpe(axes: Mapping[str, Axis], settings: int, seed: int, together: int) -> S
 
 
 def _spaces(axes: Mapping[str, Axis]) -> dict[str, Any]:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # pyright: ignore[reportMissingImports]
 
     def space(axis: Axis) -> Any:
         if axis.low is None or axis.high is None:
