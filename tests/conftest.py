@@ -3,14 +3,15 @@
 import os
 import tempfile
 
+# A test compiles many programs and runs each once or twice, on little: LLVM takes longer to optimise one than it then
+# runs. XLA's own passes stay as they are. In the environment, for the processes that tests start, too.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+
 import jax
 
 os.environ.setdefault("DEEPLAB_CACHE", tempfile.mkdtemp(prefix="deeplab-test-"))
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# A test compiles many programs and runs each once or twice, on little: LLVM takes longer to optimise one than it then
-# runs. XLA's own passes stay as they are, and processes that tests start compile as a user's do.
-jax.config.update("jax_disable_most_optimizations", True)
 # Some are compiled again and again, such as the toy's step; small ones sooner than they are found on the disk.
 jax.config.update("jax_compilation_cache_dir", os.path.join(os.environ["DEEPLAB_CACHE"], "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

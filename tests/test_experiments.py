@@ -37,9 +37,11 @@ SMALL = {
     "study_activations": {"depth": 3, "width": 16},
     "study_data_scaling": {"width": 16},
     "text_classification": {"width": 8},
+    "text_shakespeare": {"num_layers": 1, "width": 16, "num_heads": 2, "context": 16},
+    "text_stdlib": {"num_layers": 1, "width": 16, "num_heads": 2, "context": 16},
     "text_llama": {"variant": "test", "num_steps": 10},
     "text_translation": {"model": "lstm", "vocab_size": 64},
-    "text_wikitext": {"vocab_size": 300, "width": 16, "context": 16},
+    "text_wikitext": {"vocab_size": 300, "num_layers": 1, "num_heads": 2, "width": 16, "context": 16},
 }
 SCRIPTS = sorted((FOLDER / "benchmarks").glob("[!_]*.py"))
 

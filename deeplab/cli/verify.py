@@ -30,7 +30,7 @@ from deeplab.cli.evaluate import load
 from deeplab.errors import CheckpointError, UserError
 
 _POLL = 0.005
-_WALL = ("seconds", "steps_per_second", "stalled")  # of a row of metrics: the clock's, not the run's
+WALL = ("seconds", "steps_per_second", "stalled")  # of a row of metrics: the clock's, not the run's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except ValueError:
             break
-        rows.append({name: value for name, value in row.items() if name not in _WALL})
+        rows.append({name: value for name, value in row.items() if name not in WALL})
     return rows
 
 

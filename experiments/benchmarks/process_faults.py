@@ -29,6 +29,7 @@ import numpy as np
 import optax
 
 import deeplab as dl
+from deeplab.cli.verify import WALL
 
 FAULTS = "DEEPLAB_BENCHMARK_FAULTS"  # the folder where a fault is asked for, by an empty file KIND-RANK
 KINDS = ("kill", "raise", "freeze", "hang")
@@ -155,9 +156,7 @@ def _differing(root: Path, num_steps: int) -> list[str]:
         manifest = json.loads((root / name / "checkpoints" / str(num_steps) / "manifest.json").read_text())["manifest"]
         leaves.append({path: leaf["fingerprint"] for path, leaf in manifest["leaves"].items()})
         lines = (root / name / "metrics.jsonl").read_text().splitlines()
-        rows.append(
-            [{k: v for k, v in json.loads(line).items() if not k.startswith(("seconds", "steps_"))} for line in lines]
-        )
+        rows.append([{k: v for k, v in json.loads(line).items() if k not in WALL} for line in lines])
     differing = [path for path in leaves[0] if leaves[0][path] != leaves[1].get(path)]
     differing += [f"row {i}" for i, (a, b) in enumerate(zip(*rows, strict=False)) if a != b]
     return differing + (["number of rows"] if len(rows[0]) != len(rows[1]) else [])
