@@ -100,9 +100,8 @@ def _samples(
     places = np.linspace(0, data.num_examples(data.eval_split) - 1, _SAMPLES).astype(np.int32)
     prompts = np.asarray(data.fetch(feed.source, places)["tokens"])[:, :_PROMPT_TOKENS]
     variables = {"params": state.params, **state.variables}
-    tokens = generate(
-        experiment.model, variables, prompts, _SAMPLE_TOKENS, jax.random.key(seed), temperature=_TEMPERATURE
-    )
+    length = min(_SAMPLE_TOKENS, 10 * experiment.num_steps)  # a run of a few steps, such as a smoke run, writes noise
+    tokens = generate(experiment.model, variables, prompts, length, jax.random.key(seed), temperature=_TEMPERATURE)
     return [
         {"prompt": vocabulary.decode(prompt.tolist()), "text": vocabulary.decode(text)}
         for prompt, text in zip(prompts, np.asarray(tokens).tolist(), strict=True)
