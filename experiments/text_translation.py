@@ -4,7 +4,8 @@ Run:     python -m experiments.text_translation            (downloads 1.3 MB, or
          python -m experiments.text_translation --model lstm --epochs 8
 Test:    python -m experiments.text_translation eval --split test_2016_flickr --run-dir DIR
 Predict: python -m experiments.text_translation predict my-lines.txt --run-dir DIR
-Result:  not measured yet
+Result:  transformer, stopped at step 3,206 of 5,650, seed 0, 3,120 s of CPU time, 26 minutes of two cores (commit
+         8f43743): test_2016_flickr BLEU 39.61 (lower case, beam 5). Transformer-Tiny, tokenised by Moses: 41.0
 Source:  Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the setting: Wu et al. 2021,
          https://aclanthology.org/2021.acl-long.480; LSTMs: Luong et al. 2015, https://arxiv.org/abs/1508.04025
 """
