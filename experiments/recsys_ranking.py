@@ -3,7 +3,7 @@
 Run:     python -m experiments.recsys_ranking --data-dir DIR              (DIR holds ml-100k.zip)
          python -m experiments.recsys_ranking --model two_tower           (or neumf)
 Predict: python -m experiments.recsys_ranking predict mine.csv            (a column film, oldest first: ten films)
-Result:  two_tower, untuned, seed 0: HR@10 0.1347, NDCG@10 0.0719 (item-kNN: 0.1315, 0.0692); commit 968a473
+Result:  two_tower, seeds 0, 1: HR@10 0.1347, 0.1336, NDCG@10 0.0719, 0.0680 (item-kNN: 0.1315, 0.0692); commit 73312f7
 Source:  Kang and McAuley 2018, https://arxiv.org/abs/1808.09781; Yi et al. 2019,
          https://doi.org/10.1145/3298689.3346996; He et al. 2017, https://arxiv.org/abs/1708.05031
 """
