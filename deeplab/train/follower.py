@@ -29,10 +29,10 @@ class Follower:
         self.step = step
 
     def update(self, facts: Mapping[str, Any]) -> None:
-        pass
+        """Nothing: the first process writes them."""
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        pass
+        """Nothing: the first process writes it."""
 
     def save_failure(self, step: int, state: Any, batch: Any, origin: Any, message: str) -> Path:
         """Writes this process' part of the arrays."""

@@ -162,6 +162,7 @@ def test_killed_while_it_begins(tmp_path):
     (tmp_path / "run.lock").write_text("process 1 on elsewhere")
     (tmp_path / "run.json.tmp").write_text("{")
     open_run(tmp_path).close()
+    assert json.loads((tmp_path / "run.json").read_text())["seed"] == 0
 
 
 def test_8_a_model_that_cannot_read_the_data_says_so(tmp_path):

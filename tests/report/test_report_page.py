@@ -193,7 +193,7 @@ def test_page_of_a_run_without_optional_fields(make_run):
     directory = make_run()
     record = {"experiment": "e", "arguments": {}, "num_steps": 5}
     (directory / "run.json").write_text(json.dumps(record))
-    parse(report.write(directory))
+    assert "Changes since the commit" in parse(report.write(directory)).text
 
 
 def test_page_of_a_diverged_run_names_the_layer(make_run):
