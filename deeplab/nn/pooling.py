@@ -19,8 +19,8 @@ def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: Padd
     y[b, i, j, c] = max over 0 <= u, v < window of x[b, i * stride + u, j * stride + v, c].
 
     Windows that tile the input are pooled by a reshape: the gradient is then a comparison, where that of
-    `nn.max_pool` is a select-and-scatter. Two convolutions with pooling, 28 x 28, forward and backward on two CPU
-    cores: 136 ms instead of 204. Where a window holds its maximum more than once, its gradient is shared equally.
+    `nn.max_pool` is a select-and-scatter. Two convolutions with pooling, 128 images of 28 x 28, forward and backward:
+    71 instead of 146 ms of CPU time. Of several equal maxima the first in the window's rows takes the gradient.
 
     Args:
       x: images, [B, H, W, C].
@@ -44,28 +44,25 @@ def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: Padd
     rows, columns = height // window, width // window
     x = x[:, : rows * window, : columns * window]  # a border narrower than a window is left out, as by "VALID"
     x = x.reshape(batch, rows, window, columns, window, channels)  # [B, H', window, W', window, C]
-    return _largest(x, (2, 4))
+    return _largest(_largest(x, 4), 2)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _largest(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """The maximum over some axes, whose gradient is finite whatever XLA does.
+def _largest(x: jax.Array, axis: int) -> jax.Array:
+    """The maximum over an axis, whose gradient goes to the first place that holds it.
 
-    JAX's own divides by the number of values that equal the maximum. XLA may compute x anew for that comparison, and
-    round it otherwise (a fused multiply-add): none is equal then, and the gradient is 0 / 0.
+    JAX's own goes where x equals the maximum. XLA may compute x anew for that comparison, and round it otherwise (a
+    fused multiply-add): none is equal then, and the gradient is 0 / 0. A place is one whatever the rounding.
     """
-    return jnp.max(x, axis=axes)
+    return jnp.max(x, axis=axis)
 
 
 @_largest.defjvp
-def _largest_jvp(
-    axes: tuple[int, ...], primals: tuple[jax.Array], tangents: tuple[jax.Array]
-) -> tuple[jax.Array, jax.Array]:
+def _largest_jvp(axis: int, primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
     (x,), (dx,) = primals, tangents
-    y = _largest(x, axes)
-    held = (x == jnp.expand_dims(y, axes)).astype(x.dtype)
-    count = jnp.maximum(jnp.sum(held, axis=axes), 1)
-    return y, jnp.sum(held * dx, axis=axes) / count
+    place = jnp.argmax(x, axis=axis, keepdims=True)
+    held = jax.lax.broadcasted_iota(place.dtype, x.shape, axis) == place
+    return _largest(x, axis), jnp.sum(jnp.where(held, dx, 0), axis=axis)
 
 
 def global_mean(x: jax.Array) -> jax.Array:
@@ -85,7 +82,7 @@ def masked_max(x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Arra
       >>> masked_max(jnp.array([[[-2.0], [-1.0], [7.0]]]), jnp.array([[True, True, False]])).tolist()
       [[-1.0]]
     """
-    largest = _largest(jnp.where(mask[..., None], x, -jnp.inf), (1,))
+    largest = _largest(jnp.where(mask[..., None], x, -jnp.inf), 1)
     return jnp.where(jnp.any(mask, axis=1)[:, None], largest, 0)
 
 
