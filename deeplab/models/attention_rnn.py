@@ -23,7 +23,6 @@ from deeplab.nn.recurrent import LSTM, Bidirectional
 RULES = (
     (r"tokens/embedding", P("model", None)),  # [V, E]
     (r"(input|recurrent)_kernel", P(None, "model")),
-    (r"begin/kernel", P(None, "model")),
 )
 
 
