@@ -76,7 +76,7 @@ def main(
         console = Console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
         if supervise.asked(call):
             return supervise.run(call, console, by_command=argv is None)
-        prepare_backend()
+        prepare_backend(quickly=call.flags.smoke and argv is None)
         with memory.explained():
             result = known[call.verb].run(call, console)
         if call.flags.json and processes.is_primary():
@@ -94,8 +94,14 @@ def deeplab() -> None:
     _or_exit(lambda: index.run(sys.argv[1:]))
 
 
-def prepare_backend() -> None:
-    """Process-wide settings, before the first array: a cache of compiled programs."""
+def prepare_backend(quickly: bool = False) -> None:
+    """Process-wide settings, before the first array: a cache of compiled programs, and how they are compiled.
+
+    Args:
+      quickly: without LLVM's optimisation, which takes longer than a run of a few steps wins by it.
+    """
+    if quickly:
+        jax.config.update("jax_disable_most_optimizations", True)
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
 
 

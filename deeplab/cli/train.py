@@ -97,6 +97,8 @@ def _run(call: Invocation, console: Console, watch: Watch) -> dict[str, Any]:
             steps_per_dispatch=flags.steps_per_dispatch,
             workers=flags.workers,
         )
+        if faster := memory.advice(ready.program.temporary):
+            console.print(f"hint: {faster}", highlight=False)
         start = int(ready.state.step)
         run.restore(start)
         known = facts.of(experiment, ready, call)

@@ -17,7 +17,7 @@ from deeplab.scale import check_batch, costs, state_shardings
 from deeplab.tasks.base import Metrics
 from deeplab.train.feed import Feed
 from deeplab.train.state import State
-from deeplab.train.step import make_guarded_step, make_step
+from deeplab.train.step import make_guarded_step
 
 MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
 
@@ -50,6 +50,11 @@ class Program:
     def merged(self, leaves: Sequence[Any]) -> Metrics:
         """Metrics from their leaves, as a checkpoint holds them; {} from none."""
         return jax.tree.unflatten(jax.tree.structure(self.metrics), map(np.float64, leaves)) if leaves else {}
+
+    @property
+    def temporary(self) -> int:
+        """Bytes that it needs for itself while it runs, on each device; 0 where the backend does not tell."""
+        return getattr(self._call.memory_analysis(), "temp_size_in_bytes", 0)
 
     def text(self) -> str:
         """The compiled program, instruction by instruction; each notes the layer that it came from."""
@@ -85,38 +90,36 @@ def compile_program(
     check_batch(experiment.data.batch_size, feed.mesh, experiment.accumulate)
     step = make_guarded_step(experiment)
     ids = experiment.data.train_ids(0, seed)
-    convolves, long = _measure_on_cpu(experiment, state, feed, ids[0])
-    if feed.resident is None:
-        max_steps, item = 1, feed.read(ids[0])
-        placed = feed.put(item)
-    else:
-        max_steps = 1 if experiment.offload else steps_per_dispatch or (1 if convolves or long else MAX_STEPS)
-        item = np.repeat(ids, max_steps, axis=0)
-        placed = feed.put(item, axis=1)
-
-    run = _single(step, feed) if max_steps == 1 else _several(step, feed, max_steps)
     shardings = state_shardings(state, experiment.rules, feed.mesh, offload=experiment.offload)
     # Whole on each device: of several processes every one reads the metrics.
     rows = NamedSharding(feed.mesh, PartitionSpec())
-    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, rows))
-    with jax.set_mesh(feed.mesh):
-        lowered = jitted.lower(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
-    metrics, _ = lowered.out_info[1]
-    compiled = compile_lowered(lowered, CPU_CONVOLUTION_OPTIONS if convolves else {})
+
+    def trace(run: Callable, item: Any) -> Any:
+        jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, rows))
+        placed = feed.put(item, axis=0 if feed.resident is None else 1)
+        with jax.set_mesh(feed.mesh):
+            return jitted.trace(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
+
+    loops = feed.resident is not None and not experiment.offload
+    max_steps, convolves = (steps_per_dispatch or MAX_STEPS) if loops else 1, False
+    if max_steps == 1 or jax.default_backend() == "cpu":
+        item = feed.read(ids[0]) if feed.resident is None else ids
+        traced = trace(_single(step, feed), item)
+    if jax.default_backend() == "cpu":
+        convolves, long = _holds(traced.jaxpr)
+        if steps_per_dispatch is None and (convolves or long):
+            max_steps = 1
+    if max_steps > 1:
+        item = np.repeat(ids, max_steps, axis=0)
+        traced = trace(_several(step, feed, max_steps), item)
+    compiled = compile_lowered(traced.lower(), CPU_CONVOLUTION_OPTIONS if convolves else {})
     cost = compiled.cost_analysis() or {}
-    return Program(max_steps, cost.get("flops"), metrics, compiled, feed, item)
+    return Program(max_steps, cost.get("flops"), traced.out_info[1][0], compiled, feed, item)
 
 
-def _measure_on_cpu(experiment: Experiment, state: State, feed: Feed, ids: np.ndarray) -> tuple[bool, bool]:
+def _holds(jaxpr: Any) -> tuple[bool, bool]:
     """Whether a step has a convolution, whose backward pass is ten times slower in a loop; and whether it is long."""
-    if jax.default_backend() != "cpu":
-        return False, False
-
-    def step(state: State, arrays: Any, item: Any) -> Any:
-        return make_step(experiment)(state, feed.fetch(arrays, item))
-
-    item = ids if feed.resident is not None else experiment.data.fetch(feed.source, ids)
-    found = costs.operations(jax.make_jaxpr(step)(state, feed.resident, item))
+    found = costs.operations(jaxpr)
     convolves = any(operation.primitive == "conv_general_dilated" for operation in found)
     return convolves, costs.flops(found, products=True) > _LONG
 
