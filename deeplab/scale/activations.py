@@ -36,13 +36,18 @@ def by_example(size: int) -> AbstractContextManager[Any]:
 
     def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         out = call(*args, **kwargs)
-        return with_examples(out, size) if context.method_name == "__call__" else out
+        if context.method_name != "__call__":
+            return out
+        return with_examples(out, size, convolved=isinstance(context.module, nn.Conv | nn.ConvTranspose))
 
     return nn.intercept_methods(intercept)
 
 
-def with_examples(tree: Any, size: int) -> Any:
-    """The arrays of a batch of this size, split over `data` and `fsdp`; others, and without a mesh, as they are."""
+def with_examples(tree: Any, size: int, *, convolved: bool = False) -> Any:
+    """The arrays of a batch of this size, split over `data` and `fsdp`; others, and without a mesh, as they are.
+
+    Where the mesh splits sequences, what is `convolved` is whole in its places: see `deeplab.scale.sharding`.
+    """
     shape = jax.sharding.get_abstract_mesh().shape
     devices, parts = shape.get("data", 1) * shape.get("fsdp", 1), shape.get("sequence", 1)
     if devices * parts == 1 or size % devices:
@@ -52,7 +57,9 @@ def with_examples(tree: Any, size: int) -> Any:
         if not isinstance(x, jax.Array) or x.ndim == 0 or x.shape[0] != size:
             return x
         spec = [BATCH, *[_ANY] * (x.ndim - 1)]
-        if x.ndim == 3 and parts > 1 and x.shape[1] % parts == 0:
+        if convolved and parts > 1:
+            spec[1:-1] = [None] * (x.ndim - 2)
+        elif x.ndim == 3 and parts > 1 and x.shape[1] % parts == 0:
             spec[1] = "sequence"
         return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
 
