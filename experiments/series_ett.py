@@ -34,6 +34,7 @@ def experiment(
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-4,
     dropout: float = 0.2,
+    average_decay: float = 0.99,
 ) -> dl.Experiment:
     """Every hour of four months, forecast from the hours before it; learnt from the twelve months before those.
 
@@ -47,6 +48,7 @@ def experiment(
       learning_rate: peak of the cosine.
       weight_decay: of the matrices, times the learning rate.
       dropout: of all models but the linear one.
+      average_decay: of the moving average of the parameters: single steps differ by 4 % in the test error.
     """
     dataset = dataclasses.replace(ETT_H1, context=context, horizon=horizon)
     data = dl.data.Examples(dataset, batch_size=batch_size, epochs=epochs, eval_split="validation")
@@ -59,6 +61,7 @@ def experiment(
         "transformer": (dl.models.PatchTST(*size, patch=24, stride=24, dropout=dropout), patchtst.RULES),
     }[model]
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps)
+    adam = optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
 
     def show(batch, predictions):
         """The last days of the past, the forecast and the truth, each in the column's own unit."""
@@ -79,7 +82,7 @@ def experiment(
         data=data,
         model=made,
         task=task,
-        optimizer=optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only),
+        optimizer=dl.optim.averaged(adam, average_decay),
         rules=rules,
         monitor="-loss",
         show=lambda batch, predictions: list(show(batch, predictions)),
