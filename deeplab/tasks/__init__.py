@@ -1,5 +1,6 @@
 """Tasks: loss, metrics and predictions per kind of problem."""
 
+from deeplab.tasks import views
 from deeplab.tasks.base import Apply, Loss, Mean, Metrics, Perplexity, Summarizes, Task
 from deeplab.tasks.classification import Classification
 from deeplab.tasks.clinical import Clinical
@@ -35,4 +36,5 @@ __all__ = [
     "Summarizes",
     "Task",
     "Translation",
+    "views",
 ]
