@@ -36,7 +36,7 @@ class Setting(NamedTuple):
       batch: of a step.
       shape: of an example: an image, a sequence of vectors, or (T,) of tokens.
       classes: of the labels, or tokens in the vocabulary.
-      steps: of one turn.
+      steps: of one turn; several, so that the start of `fit` weighs as little as in a run.
     """
 
     batch: int
@@ -47,9 +47,9 @@ class Setting(NamedTuple):
 
 SETTINGS = {
     "cnn": Setting(128, (28, 28, 1), 10, 6),
-    "resnet": Setting(32, (32, 32, 3), 10, 1),
+    "resnet": Setting(32, (32, 32, 3), 10, 4),
     "gpt_small": Setting(12, (64,), 65, 10),
-    "gpt": Setting(8, (256,), 65, 1),
+    "gpt": Setting(8, (256,), 65, 3),
     "lstm": Setting(64, (100, 256), 10, 2),
 }
 
