@@ -5,13 +5,14 @@ Needs:   pip install keras torch
 Prints:  a row for each peer and model: milliseconds a step, and their ratio to PyTorch's eager ones. All in one process
          on one core, batches of random data, AdamW, float32; the peers take turns, and medians are compared. A row says
          so where a peer could not be run.
-Result:  CPU milliseconds a step, one AVX-512 core that other work shared, jax 0.10.2, keras 3.15.1, torch 2.13
-         model      torch  compiled  keras   bare    fit   fit/torch  commit
-         cnn         88.4         -  169.5   90.8   90.2        1.02  505526a
-         gpt_small   68.9         -   95.6   77.5   80.7        1.17  505526a
-         gpt         1848         -   2780   1999   2044        1.11  505526a
-         lstm         525       519    589    535    556        1.06  ab3a374
-         resnet      1130      1047   1312   1346   1461        1.29  3fa77fe
+Result:  CPU milliseconds a step, one AVX-512 core that other work shared, GLIBC_TUNABLES=glibc.malloc.hugetlb=1, jax
+         0.10.2, keras 3.15.1, torch 2.13; commit 68ea1a5
+         model      torch  compiled  keras   bare    fit   fit/torch
+         cnn         75.7     116.6  130.5   57.6   57.9        0.76
+         gpt_small   61.9      59.4   76.7   55.7   57.7        0.93
+         gpt         1709      1742      -   2003   2024        1.18
+         lstm         418       418    502    427    430        1.03
+         resnet      1154      1102   1398   1372   1293        1.12
 """
 
 from __future__ import annotations
