@@ -1,7 +1,8 @@
 """Membranes of neurons in electron-microscopy slices (ISBI 2012) with a U-Net.
 
 Run:     python -m experiments.health_membrane
-Result:  none yet
+Result:  slices 25 to 29: mean IoU 0.787, pixel error 7.74 %, seed 0, 368 s, two cores (commit 5ab16ac); a random forest
+         of pixel features 0.729, 9.99 %, a threshold 0.629, 17.22 % (experiments.benchmarks.membrane_baselines)
 Source:  Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597; elastic deformation: Simard et al. 2003,
          https://doi.org/10.1109/ICDAR.2003.1227801; Dice loss: Milletari et al. 2016, https://arxiv.org/abs/1606.04797
 """

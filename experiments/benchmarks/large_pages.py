@@ -3,8 +3,8 @@
 Run:     python -m experiments.benchmarks.large_pages [--names image_cifar10 ...]
 Prints:  a row an experiment, on synthetic data of its own shape: milliseconds a step by the wall clock, and page faults
          a step, without and with. The two take turns, each in a process of its own, which glibc asks for; medians.
-Result:  two cores that nothing else used, --rounds 1, commit 84484c4: text_shakespeare 48 to 36, text_translation 467 to
-         350, health_membrane 585 to 438, driving_segmentation 641 to 432 ms a step
+Result:  two cores that nothing else used, --rounds 1, commit 84484c4: text_shakespeare 48 to 36, text_translation 467
+         to 350, health_membrane 585 to 438, driving_segmentation 641 to 432 ms a step
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Membranes without a network: a threshold, and a random forest over each pixel's neighbourhood.
 
 Run:     python -m experiments.benchmarks.membrane_baselines --data-dir DIR
-Result:  none yet
+Result:  slices 25 to 29, mean IoU and pixel error: threshold 0.629, 17.22 %; forest of 100 trees 0.729, 9.99 %
+         (commit 5ab16ac; `experiments.health_membrane`: 0.787, 7.74 %)
 Source:  the forest's features are those of Arganda-Carreras et al. 2017 (Trainable Weka Segmentation),
          https://doi.org/10.1093/bioinformatics/btx180
 """

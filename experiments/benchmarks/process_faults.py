@@ -1,9 +1,9 @@
 """Faults of one of two processes, at random moments: does the other notice, how fast, and is the end the same?
 
 Run:     python -m experiments.benchmarks.process_faults --times 10
-Result:  two CPU cores that a training shared, commit 84484c4. --times 10 --kinds kill raise freeze: the other process had
-         ended after 0.1 to 10.5 s (kill), 0.1 to 3.0 s (raise), 7.7 to 10.3 s (freeze); each of the 30 was named, and
-         no leaf and no row of the 4,960 steps differs. A hang, with --watchdog 5, ended the other after 5.4 s.
+Result:  two CPU cores that a training shared, commit 84484c4. --times 10 --kinds kill raise freeze: the other process
+         had ended after 0.1 to 10.5 s (kill), 0.1 to 3.0 s (raise), 7.7 to 10.3 s (freeze); each of the 30 was named,
+         and no leaf and no row of the 4,960 steps differs. A hang, with --watchdog 5, ended the other after 5.4 s.
 
 One run of two processes under a supervisor is hit again and again: `kill` (SIGKILL), `raise` (an exception), `freeze`
 (SIGSTOP) and `hang` (a loop that waits for ever, its threads alive). Each time the seconds are taken until the other
