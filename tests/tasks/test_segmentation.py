@@ -131,3 +131,24 @@ def test_the_dice_weight_may_be_traced():
         return Segmentation(NAMES, dice=dice, void=VOID).loss(_apply, _batch(), KEY).loss.total
 
     np.testing.assert_allclose(jax.vmap(loss)(jnp.array([0.0, 0.3])), [loss(0.0), loss(0.3)], rtol=1e-6)
+
+
+def test_a_mirrored_evaluation_is_the_mean_over_both_views():
+    """A network that adds to the left half only: of an image and its mirror image it says different things."""
+
+    def one_sided(x, *, train=False, key=None):
+        return x.at[:, :, :3, 0].add(2.0), {}
+
+    task = Segmentation(NAMES, mirror=True)
+    batch = _batch(mask=jnp.minimum(MASK, K - 1))
+    plain, mirrored = one_sided(LOGITS)[0], one_sided(LOGITS[:, :, ::-1])[0][:, :, ::-1]
+    mean = jnp.log((jax.nn.softmax(plain) + jax.nn.softmax(mirrored)) / 2)
+    expected = Segmentation(NAMES).predict(lambda x: (mean, {}), batch)
+    found = task.predict(one_sided, batch)
+    np.testing.assert_array_equal(found["prediction"], expected["prediction"])
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-5)
+    assert (np.asarray(found["prediction"]) != np.asarray(plain.argmax(-1))).any()
+    # Training sees one view.
+    np.testing.assert_allclose(
+        task.loss(one_sided, batch, KEY).loss.total, Segmentation(NAMES).loss(one_sided, batch, KEY).loss.total
+    )
