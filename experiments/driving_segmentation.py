@@ -1,8 +1,8 @@
 """Driving scenes (CamVid), a class for each pixel, with a light encoder-decoder or a U-Net.
 
 Run:     python -m experiments.driving_segmentation       (downloads the frames, or: --data-dir FOLDER)
-Result:  233 test frames at full label size, from images of half the size: mean IoU 44.5 % (of the image alone 43.5), 80.4 %
-         of the pixels, seed 0, 100 epochs, 63 minutes of two cores that other work shared (4,170 s of CPU time; commit
+Result:  233 test frames at full label size, from images of half the size: mean IoU 44.5 % (of the image alone 43.5),
+         80.4 % of the pixels, seed 0, 63 minutes of two cores that other work shared (4,170 s of CPU time; commit
          d8777e7). Validation frames, of a drive that is learnt from: 59.4 %. At full size ENet has 51.3, SegNet 55.6
 Source:  LinkNet: Chaurasia and Culurciello 2017, https://arxiv.org/abs/1707.03718; U-Net: Ronneberger et al. 2015,
          https://arxiv.org/abs/1505.04597; class weights: Paszke et al. 2016 (ENet), https://arxiv.org/abs/1606.02147
