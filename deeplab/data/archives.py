@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from deeplab.data import prepared
 from deeplab.errors import UserError
@@ -15,6 +16,7 @@ from deeplab.errors import UserError
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError)
 """What reading a damaged archive raises."""
 
+_BY_HAND = "unpack it yourself if you trust it"
 _LIMIT = 64 * 2**30  # bytes; the unpacked ImageNet validation set is a tenth of it
 
 
@@ -29,8 +31,8 @@ def extract(archive: Path, folder: Path, limit: int = _LIMIT) -> None:
     """Unpacks an archive into a new folder.
 
     Raises:
-      UserError: it is damaged, a member would land outside `folder` (an absolute path, "..", a link that leads
-        out), or more than `limit` bytes would come out of it.
+      UserError: it is damaged, a member would land outside `folder` (an absolute path, ".."), is a link or a device,
+        or more than `limit` bytes would come out.
     """
     folder.mkdir(parents=True)
     try:
@@ -38,8 +40,6 @@ def extract(archive: Path, folder: Path, limit: int = _LIMIT) -> None:
             _extract_zip(archive, folder, limit)
         else:
             _extract_tar(archive, folder, limit)
-    except tarfile.FilterError as error:
-        raise UserError(f"{archive} is refused: {error}") from error
     except DAMAGE as error:
         raise UserError(f"{archive} cannot be unpacked: {error}") from error
 
@@ -59,32 +59,39 @@ def members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
 
 
 def _extract_tar(archive: Path, folder: Path, limit: int) -> None:
+    """Member by member, with no help of `TarFile.extract`: the first releases of Python 3.11 follow any path."""
     total = 0
     with tarfile.open(archive) as tar:
         for member in tar:  # a member cannot hold more than its header says: the rest would be the next header
+            path = PurePosixPath(member.name.lstrip("/"))
+            if not member.isfile() and not member.isdir():
+                raise UserError(f"{archive} is refused: {member.name!r} is a link or a device; {_BY_HAND}")
             total = _add(total, member.size, archive, limit)
-            tar.extract(member, folder, filter="data")  # Python 3.11 without a filter follows any path
+            _write(path, tar.extractfile(member), archive, folder)
 
 
 def _extract_zip(archive: Path, folder: Path, limit: int) -> None:
     total = 0
     with zipfile.ZipFile(archive) as zip_file:
         for member in zip_file.infolist():
-            path = PurePosixPath(member.filename)
-            if path.is_absolute() or ".." in path.parts:  # zipfile would drop such parts and go on in silence
-                raise UserError(f"{archive} is refused: {member.filename!r} would be extracted outside {folder}")
-            if member.is_dir():
-                continue
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with zip_file.open(member) as source, target.open("wb") as out:
-                shutil.copyfileobj(source, out)  # zipfile stops at the declared size
-            total = _add(total, member.file_size, archive, limit)
+            total = _add(total, member.file_size, archive, limit)  # zipfile stops at the declared size
+            with zip_file.open(member) as source:
+                _write(PurePosixPath(member.filename), None if member.is_dir() else source, archive, folder)
+
+
+def _write(path: PurePosixPath, source: IO[bytes] | None, archive: Path, folder: Path) -> None:
+    """A file below the folder, from its bytes; nothing for a folder, which is made for its first file."""
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{archive} is refused: '{path}' would be extracted outside {folder}")
+    if source is None:
+        return
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source, target.open("wb") as out:
+        shutil.copyfileobj(source, out)
 
 
 def _add(total: int, size: int, archive: Path, limit: int) -> int:
     if total + size > limit:
-        raise UserError(
-            f"{archive} is refused: it unpacks to more than {limit:,} bytes; unpack it yourself if you trust it"
-        )
+        raise UserError(f"{archive} is refused: it unpacks to more than {limit:,} bytes; {_BY_HAND}")
     return total + size
