@@ -7,6 +7,7 @@ scan (automatic differentiation adds up a small product for each time).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -136,13 +137,13 @@ scan.defvjp(_scan_forward, _scan_backward)
 
 
 def whole(x: jax.Array, dims: int = 1) -> jax.Array:
-    """The last dimensions whole on each device, and the others as they are; without a mesh, nothing.
+    """The last dimensions whole on each device, and the others as they are; on a single device, nothing.
 
     Gates are parts of the last dimension. XLA's partitioner (jax 0.10) silently gives wrong gradients to parts of a
     split dimension where the batch is split over two more axes: on data=2,fsdp=2,model=2 four fifths of a tensor's
     largest.
     """
-    if not jax.sharding.get_abstract_mesh().shape:
+    if math.prod(jax.sharding.get_abstract_mesh().shape.values()) == 1:
         return x
     free = [PartitionSpec.UNCONSTRAINED] * (x.ndim - dims)
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*free, *[None] * dims))
