@@ -1,14 +1,11 @@
 """Features of sound against librosa, the field's reference."""
 
-import os
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from deeplab.data import audio
 
-os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # its compiler takes longer than all that it would compile
 librosa = pytest.importorskip("librosa")
 
 SOUND = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
