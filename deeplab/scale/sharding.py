@@ -148,7 +148,7 @@ def _spec(name: str, shape: tuple[int, ...], rules: Rules, mesh: Mesh | Abstract
     # on data=2,sequence=2,model=2 a Conformer's by 0.1 before the first. So a kernel has what a rule splits or `fsdp`,
     # not both; and where sequences are split the rule of a convolution is left out.
     if _is_convolution(name, shape) and mesh.shape["sequence"] > 1:
-        parts = [None] * len(shape)
+        parts[:] = [None] * len(shape)
     split_kernel = len(shape) > 2 and any(part and _size(part, mesh) > 1 for part in parts)
     if fsdp > 1 and not split_kernel and math.prod(shape) >= smallest and "fsdp" not in jax.tree.leaves(tuple(parts)):
         # Fully sharded: the largest dimension that is free and divides; else one whose rule splits it into one part.
