@@ -50,7 +50,7 @@ def experiment(
     move = augment.together(augment.pose(degrees, zoom, mirror=0.5), 180, 240, void=CAMVID.void)
 
     def prepare(example: dict[str, Any], key: jax.Array | None) -> dict[str, Any]:
-        # Each frame by its own light: most of the test's are of another drive, on another day.
+        # Each frame by its own light: most of the test's are of a drive that is not learnt from.
         image = example["image"].astype(jnp.float32)
         mean, spread = jnp.mean(image, (0, 1), keepdims=True), jnp.std(image, (0, 1), keepdims=True)
         example = example | {"image": (image - mean) / (spread + 1)}

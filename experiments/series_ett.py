@@ -82,7 +82,7 @@ def experiment(
         optimizer=dl.optim.averaged(adam, average_decay),
         rules=rules,
         monitor="-loss",
-        show=lambda *of: list(show(*of)),
+        show=lambda batch, predictions: list(show(batch, predictions)),
     )
 
 

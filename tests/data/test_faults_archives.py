@@ -23,8 +23,14 @@ def tar_with(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
 
 @pytest.mark.parametrize(
     "content",
-    [tar_with("../evil"), tar_with("a/../../evil"), tar_with("link", tarfile.SYMTYPE, "/etc/passwd")],
-    ids=["parent", "inner parent", "link"],
+    [
+        tar_with("../evil"),
+        tar_with("a/../../evil"),
+        tar_with("link", tarfile.SYMTYPE, "/etc/passwd"),
+        tar_with("link", tarfile.LNKTYPE, "../../evil"),
+        tar_with("pipe", tarfile.FIFOTYPE, "nothing"),
+    ],
+    ids=["parent", "inner parent", "link", "hard link", "pipe"],
 )
 def test_46_a_tar_that_leaves_its_folder(content, tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(content)
