@@ -61,7 +61,9 @@ class Segmentation:
       class_weights: w, one each; 1 when empty.
       dice: weight of the Dice loss (Milletari et al. 2016, https://arxiv.org/abs/1606.04797); may be a tracer.
       void: the label of pixels that are neither learnt nor counted; None where there is none.
-      mirror: evaluate on the mean of what is said of an image and of its mirror image.
+      mirror: evaluate on the mean of the probabilities of an image and of its mirror image.
+      scales: and of the image at these sizes, times its own (Chen et al. 2017, https://arxiv.org/abs/1606.00915, take
+        0.5, 0.75 and 1, and the maximum); the time of an evaluation grows by the sum of their squares.
     """
 
     class_names: Sequence[str]
@@ -69,6 +71,7 @@ class Segmentation:
     dice: float | jax.Array = 0.0
     void: int | None = None
     mirror: bool = False
+    scales: Sequence[float] = (1.0,)
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         return (batch["image"],)
@@ -98,18 +101,18 @@ class Segmentation:
         return {f"iou_{name}": float(x) for name, x in zip(self.class_names, each, strict=True) if np.isfinite(x)}
 
     def _logits(self, apply: Apply, batch: Batch) -> Float[Array, "B h w K"]:
+        """What is said of an image; of several views, the logarithm of their mean probabilities, at the mask's size."""
         (image,) = self.inputs(batch)
-        logits = apply(image)[0]
-        if not self.mirror:
-            return logits
-        mirrored = views.mirrored(apply(views.mirrored(image))[0])
-        return jnp.logaddexp(*map(jax.nn.log_softmax, (logits, mirrored))) - jnp.log(2)
+        if self.scales == (1.0,) and not self.mirror:
+            return apply(image)[0]
+        size = batch["mask"].shape[1:3]
+        seen = [logits for scale in self.scales for logits in _seen(apply, image, scale, self.mirror)]
+        log_probs = [jax.nn.log_softmax(_resized(logits, size)) for logits in seen]
+        return jax.nn.logsumexp(jnp.stack(log_probs), axis=0) - jnp.log(len(seen))
 
     def _pixels(self, logits: Float[Array, "B h w K"], mask: Int[Array, "B H W"]) -> dict[str, jax.Array]:
         size, num_classes = mask.shape[1:], len(self.class_names)
-        logits = logits.astype(jnp.float32)
-        if logits.shape[1:3] != size:
-            logits = jax.image.resize(logits, (len(logits), *size, num_classes), "bilinear")
+        logits = _resized(logits.astype(jnp.float32), size)
         target = jax.nn.one_hot(mask, num_classes)  # a class that is none of K, such as `void`, is a row of zeros
         if self.void is not None:
             target = target * (mask != self.void)[..., None]
@@ -126,6 +129,24 @@ class Segmentation:
             "confusion": jnp.einsum("bhwk,bhwj->bkj", target, jax.nn.one_hot(prediction, num_classes)),
             "loss": losses + self.dice * _dice_loss(jnp.exp(log_probs), target),
         }
+
+
+def _seen(apply: Apply, image: jax.Array, scale: float, mirror: bool) -> list[Float[Array, "B h w K"]]:
+    """The logits of images at a scale; and of their mirror images, mirrored back."""
+    image = _resized(image, [round(n * scale) for n in image.shape[1:3]])
+    if not mirror:
+        return [apply(image)[0].astype(jnp.float32)]
+    # In one batch, each beside its own: half of the program, and both stay on one device of a mesh.
+    pairs = jnp.stack([image, views.mirrored(image)], axis=1)
+    logits = apply(pairs.reshape(-1, *image.shape[1:]))[0].astype(jnp.float32)
+    logits = logits.reshape(len(image), 2, *logits.shape[1:])
+    return [logits[:, 0], views.mirrored(logits[:, 1])]
+
+
+def _resized(images: Float[Array, "B h w C"], size: Sequence[int]) -> Float[Array, "B H W C"]:
+    if images.shape[1:3] == tuple(size):
+        return images
+    return jax.image.resize(images, (len(images), *size, images.shape[-1]), "bilinear")
 
 
 def _dice_loss(probs: Float[Array, "B H W K"], target: Float[Array, "B H W K"]) -> Float[Array, " B"]:

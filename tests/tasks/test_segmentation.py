@@ -152,3 +152,24 @@ def test_a_mirrored_evaluation_is_the_mean_over_both_views():
     np.testing.assert_allclose(
         task.loss(one_sided, batch, KEY).loss.total, Segmentation(NAMES).loss(one_sided, batch, KEY).loss.total
     )
+
+
+def test_an_evaluation_at_several_sizes_is_the_mean_over_them():
+    """A network that says more of a large image."""
+
+    def by_size(x, *, train=False, key=None):
+        return x * x.shape[1], {}
+
+    task = Segmentation(NAMES, mirror=True, scales=(0.5, 1.0, 1.5))
+    batch = _batch(image=LOGITS[:, :4], mask=jnp.minimum(MASK[:, :4], K - 1))
+
+    def at(height, width):  # of such a network the mirror image says the same
+        image = jax.image.resize(batch["image"], (4, height, width, K), "bilinear")
+        return jax.nn.softmax(jax.image.resize(image * height, (4, 4, 6, K), "bilinear"))
+
+    mean = (at(2, 3) + at(4, 6) + at(6, 9)) / 3
+    found = task.predict(by_size, batch)
+    expected = Segmentation(NAMES).predict(lambda x: (jnp.log(mean), {}), batch)
+    np.testing.assert_array_equal(found["prediction"], expected["prediction"])
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-4)
+    assert (np.asarray(found["prediction"]) != np.asarray(at(4, 6).argmax(-1))).any()
