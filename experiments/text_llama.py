@@ -3,7 +3,7 @@
 Run:     python -m experiments.text_llama --data-dir DIR     (DIR holds input.txt; downloaded without the flag)
 Plan:    python -m experiments.text_llama plan --variant 7b --vocabulary bpe:32000 --batch-size 256 --remat full
              --precision bf16 --mesh data=16,fsdp=16 --accelerator h100
-Result:  not measured yet
+Result:  tiny, seed 0: validation loss 2.977 a token, 1.586 nats a byte; 140 s of CPU time (commit c7f5149)
 Source:  Touvron et al. 2023 (Llama 2), https://arxiv.org/abs/2307.09288
 """
 

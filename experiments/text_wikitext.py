@@ -2,7 +2,8 @@
 
 Run:     python -m experiments.text_wikitext               (downloads 4.5 MB, or: --data-dir FOLDER with the archive)
          python -m experiments.text_wikitext --learn-from validation --data-dir FOLDER     (valid.txt and test.txt)
-Result:  not measured yet
+Result:  learning from the 214,000 words of valid.txt, seed 0: test.txt has a perplexity of 68.7 a token, 4.06 a byte,
+         1,294 a word; 450 s of CPU time (commit c7f5149)
 Source:  Radford et al. 2019 (GPT-2); byte pairs: Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; the set:
          Merity et al. 2017, https://arxiv.org/abs/1609.07843. Learning from the training part, Merity et al. 2018,
          https://arxiv.org/abs/1708.02182, have a perplexity of 65.8 a word
