@@ -15,6 +15,9 @@ MIN_SIZES = 4
 """A law has three numbers: fewer sizes than this say nothing about it."""
 
 
+Start = tuple[float, float, float]  # floor, logarithm of what is above it at the middle size, exponent
+
+
 class PowerLaw(NamedTuple):
     """L(n) = floor + scale n^-exponent."""
 
@@ -40,21 +43,36 @@ def fit(n: Float[np.ndarray, " N"], loss: Float[np.ndarray, " N"]) -> PowerLaw:
       >>> [round(float(x), 3) for x in fit(n, 0.1 + 2 * n**-0.5)]
       [0.1, 2.0, 0.5]
     """
-    from scipy.optimize import least_squares
-
     if len(n) < MIN_SIZES or not np.all(np.isfinite(loss)) or np.min(loss) <= 0:
         raise ValueError(f"{len(n)} sizes with losses {loss}: expected {MIN_SIZES} or more, finite and above 0")
-    n, loss = np.asarray(n, np.float64), np.asarray(loss, np.float64)
-    middle = np.exp(np.mean(np.log(n)))  # the scale is fitted there: at n = 1 it hangs on the exponent
+    least, usual = float(np.min(loss)), float(np.median(loss))
+    starts = [(share * least, np.log(usual), b) for share in (0.1, 0.7) for b in (0.3, 0.8)]
+    return min((_descend(n, loss, start) for start in starts), key=lambda found: found[0])[1]
+
+
+def _middle(n: Float[np.ndarray, " N"]) -> float:
+    """The size at which the scale is fitted: at n = 1 it hangs on the exponent."""
+    return float(np.exp(np.mean(np.log(n))))
+
+
+def _descend(n: Float[np.ndarray, " N"], loss: Float[np.ndarray, " N"], start: Start) -> tuple[float, PowerLaw]:
+    """Half the sum of squared residuals at a minimum, and its law."""
+    from scipy.optimize import least_squares
+
+    middle, target = _middle(n), np.log(loss)
+    u = np.log(np.asarray(n, np.float64) / middle)
 
     def residuals(x: np.ndarray) -> np.ndarray:
-        return np.log(x[0] + np.exp(x[1] - x[2] * np.log(n / middle))) - np.log(loss)
+        return np.log(x[0] + np.exp(x[1] - x[2] * u)) - target
+
+    def slopes(x: np.ndarray) -> np.ndarray:
+        falling = np.exp(x[1] - x[2] * u)
+        return np.stack([np.ones_like(u), falling, -u * falling], axis=1) / (x[0] + falling)[:, None]
 
     bounds = ([0, -np.inf, 0], [np.inf, np.inf, 2])
-    starts = [(share * loss.min(), np.log(np.median(loss)), b) for share in (0.1, 0.7) for b in (0.3, 0.8)]
-    found = [least_squares(residuals, start, bounds=bounds, x_scale=(loss.min(), 1, 0.1)) for start in starts]
-    floor, level, exponent = min(found, key=lambda result: result.cost).x
-    return PowerLaw(float(floor), float(np.exp(level) * middle**exponent), float(exponent))
+    found = least_squares(residuals, start, jac=slopes, bounds=bounds, x_scale=(np.min(loss), 1, 0.1))
+    floor, level, exponent = map(float, found.x)
+    return float(found.cost), PowerLaw(floor, float(np.exp(level)) * middle**exponent, exponent)
 
 
 def band(
@@ -68,7 +86,7 @@ def band(
     """A 95 % bootstrap band of the law of the mean loss, at the sizes `at`.
 
     For each size S seeds are drawn anew, with replacement, of its S losses. The band holds what the choice of the seeds
-    can do, and not that the law may be no power law.
+    can do, and not that the law may be no power law. Each fit starts at the law of the mean loss.
 
     Args:
       n: sizes.
@@ -81,6 +99,8 @@ def band(
     """
     rng, (S, N) = np.random.default_rng(seed), losses.shape
     drawn = [np.take_along_axis(losses, rng.integers(0, S, (S, N)), axis=0).mean(axis=0) for _ in range(draws)]
-    curves = [fit(n, mean)(at) for mean in drawn]
+    law = fit(n, losses.mean(axis=0))
+    start = law.floor, float(np.log(law(_middle(n)) - law.floor)), law.exponent
+    curves = [_descend(n, mean, start)[1](at) for mean in drawn]
     low, high = np.quantile(curves, (0.025, 0.975), axis=0)
     return low, high
