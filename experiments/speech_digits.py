@@ -3,6 +3,7 @@
 Run:     python -m experiments.speech_digits              (downloads 10 MB, or: --data-dir FOLDER)
          python -m experiments.speech_digits --held-out george     (a speaker who was never heard)
 Result:  takes 0 to 4, seeds 0 to 2: 99.33, 99.33, 98.67 %; 55 to 68 s of CPU time (commits 968a473, 73312f7)
+         speakers never heard, --held-out george to yweweler: 75.4, 79.4, 72.0, 79.6, 91.6, 88.6 %, mean 81.1 (c7f5149)
 Source:  Sainath and Parada 2015, https://www.isca-archive.org/interspeech_2015/sainath15b_interspeech.html;
          SpecAugment: Park et al. 2019, https://arxiv.org/abs/1904.08779; data: https://doi.org/10.5281/zenodo.1342401
 """

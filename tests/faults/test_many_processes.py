@@ -61,7 +61,7 @@ def test_two_processes_of_four_devices_are_one_of_eight(tmp_path):
 )
 def test_a_lost_process_ends_the_other_and_both_go_on(kind, tmp_path):
     """Rows 34 to 37, each once; `python -m experiments.benchmarks.process_faults` is the same at length."""
-    result = process_faults.measure(1, (kind,), tmp_path, num_steps=200, seed=1)
+    result = process_faults.measure(1, (kind,), tmp_path, num_steps=100, seed=1)
     assert all(seconds < 15 for kind in result["seconds"].values() for seconds in kind), result
     assert result["unnamed"] == []
     assert result["differing"] == []

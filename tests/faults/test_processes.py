@@ -40,8 +40,8 @@ def test_killed_runs_end_bit_by_bit_where_undisturbed_ones_do(tmp_path):
     The random-kill loops with 20 kills are `python -m experiments.image_digits verify --kills 20` and
     `python -m experiments.text_stdlib verify --kills 20`.
     """
-    result = dl.main(toys.experiment, ["verify", "--kills", "2", "--steps", "20000", "--run-dir", str(tmp_path)])
-    assert (result["kills"], result["steps"]) == (2, 20_000)
+    result = dl.main(toys.experiment, ["verify", "--kills", "2", "--steps", "8000", "--run-dir", str(tmp_path)])
+    assert (result["kills"], result["steps"]) == (2, 8_000)
     assert (result["differing_leaves"], result["differing_rows"]) == ([], 0)
     assert result["leaves"] > 10
     assert result["rows"] > 100
