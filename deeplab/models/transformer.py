@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from deeplab.nn.attention import SelfAttention, attend, attention_weights, causal_mask, join_heads, split_heads
 from deeplab.nn.layout import rows
 from deeplab.nn.masking import places, together
+from deeplab.nn.remat import remat
 from deeplab.nn.transformer import Block, FeedForward, sinusoids
 
 RULES = (
@@ -119,6 +120,7 @@ class Transformer(nn.Module):
       width: D, of the residual stream.
       expansion: hidden units of the feed-forward layers, times D.
       dropout: in training, after the embeddings and on each branch; may be a tracer.
+      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
 
     Example:
       >>> model = Transformer(vocab_size=11, **VARIANTS["test"])
@@ -134,12 +136,13 @@ class Transformer(nn.Module):
     width: int = 512
     expansion: int = 4
     dropout: float = 0.0
+    remat: str = "none"
 
     def setup(self) -> None:
         init = nn.initializers.normal(self.width**-0.5)
         self.tokens = nn.Embed(self.vocab_size, self.width, embedding_init=init)
         self.encoder = [
-            Block(
+            remat(Block, self.remat)(
                 SelfAttention(self.num_heads, kernel_init=_KERNEL, out_init=_KERNEL, parent=None),
                 FeedForward(self.expansion, _KERNEL, parent=None),
                 self.dropout,
@@ -147,7 +150,8 @@ class Transformer(nn.Module):
             for _ in range(self.num_layers)
         ]
         self.decoder = [
-            DecoderBlock(self.width, self.num_heads, self.expansion, self.dropout) for _ in range(self.num_layers)
+            remat(DecoderBlock, self.remat)(self.width, self.num_heads, self.expansion, self.dropout)
+            for _ in range(self.num_layers)
         ]
         self.encoder_norm, self.norm = nn.LayerNorm(epsilon=1e-5), nn.LayerNorm(epsilon=1e-5)
         self.drop = nn.Dropout(self.dropout)

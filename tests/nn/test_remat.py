@@ -11,7 +11,7 @@ from deeplab.models import resnet
 from deeplab.nn.remat import POLICIES, remat
 from tests.models.members import MEMBERS
 
-TRANSFORMERS = ("gpt_dropout", "encoder", "sasrec_dropout", "conformer", "patchtst")
+TRANSFORMERS = ("gpt_dropout", "encoder", "sasrec_dropout", "conformer", "patchtst", "transformer_dropout")
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # the programs run but once
 
 
@@ -68,6 +68,7 @@ def test_less_is_kept(name):
 
 CASES = [("gpt_dropout", policy) for policy in POLICIES if policy != "none"] + [
     ("conformer", "full"),
+    ("transformer_dropout", "full"),
     ("resnet", "full"),
 ]
 
