@@ -18,7 +18,7 @@ from deeplab.models import bilstm, encoder, text_cnn
 from deeplab.report import cards
 
 _MODELS = {
-    "cnn": (functools.partial(dl.models.TextCNN, windows=(1, 2, 3), filters=64), text_cnn.RULES),
+    "cnn": (functools.partial(dl.models.TextCNN, windows=(1, 2, 3), filters=64, wide=True), text_cnn.RULES),
     "lstm": (functools.partial(dl.models.BiLSTM, hidden=64), bilstm.RULES),
     "transformer": (functools.partial(dl.models.Encoder, num_layers=2, num_heads=2), encoder.RULES),
 }

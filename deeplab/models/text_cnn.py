@@ -1,6 +1,8 @@
 """Convolutional networks for sentences.
 
-Kim 2014, "Convolutional neural networks for sentence classification", https://arxiv.org/abs/1408.5882.
+Kim 2014, "Convolutional neural networks for sentence classification", https://arxiv.org/abs/1408.5882; with a linear
+model beside it, as in Cheng et al. 2016, "Wide & deep learning for recommender systems",
+https://arxiv.org/abs/1606.07792.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ from deeplab.nn.embedding import BagEmbedding
 from deeplab.nn.pooling import masked_max
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "test": {"width": 8, "windows": (1, 3), "filters": 4},
+    "test": {"width": 8, "windows": (1, 3), "filters": 4, "wide": True},
     # Kim 2014, section 3.1, "CNN-rand".
     "rand": {"width": 300, "windows": (3, 4, 5), "filters": 100, "dropout": 0.5},
 }
 
 RULES = (
-    (r"words/embedding", P("model", None)),  # [features, D]
+    (r"(words|wide)/embedding", P("model", None)),  # [features, D], [features, K]
     (r"window\d+/kernel", P(None, "model")),
     (r"window\d+/bias", P("model")),
     (r"head/kernel", P("model", None)),
@@ -34,7 +36,9 @@ class TextCNN(nn.Module):
     """Filters over windows of words, the largest value of each over the sentence, and a linear layer.
 
     h_w,t = relu(V_w [e_t-l, ..., e_t-l+w-1] + b_w) with l = (w - 1) // 2, zeros outside of the sentence;
-    logits = W dropout(max_t h) + c. Padding changes nothing: windows see zeros there as they do at the edges.
+    logits = W dropout(max_t h) + c. Where it is wide, + sum_t u_t / sqrt(T) over the T words, u_t [K] looked up as e_t
+    is, in a table of its own: what each word says wherever it stands. Padding changes nothing: windows see zeros there
+    as they do at the edges.
 
     Args:
       num_classes: K.
@@ -45,6 +49,7 @@ class TextCNN(nn.Module):
       dropout: probability that a pooled value is dropped in training; may be a tracer.
       embedding_dropout: probability that a component of the embeddings is dropped in training, from the whole sentence
         (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287); may be a tracer.
+      wide: whether there is the linear model beside.
 
     Example:
       >>> import jax
@@ -61,6 +66,7 @@ class TextCNN(nn.Module):
     filters: int = 100
     dropout: float = 0.0
     embedding_dropout: float = 0.0
+    wide: bool = False
 
     @nn.compact
     def __call__(self, tokens: Integer[Array, "B T F"], train: bool = False) -> Float[Array, "B K"]:
@@ -74,7 +80,12 @@ class TextCNN(nn.Module):
             )
             pooled.append(masked_max(nn.relu(h), mask))
         h = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(jnp.concatenate(pooled, axis=-1))
-        return nn.Dense(self.num_classes, name="head")(h)
+        logits = nn.Dense(self.num_classes, name="head")(h)
+        if not self.wide:
+            return logits
+        each, _ = BagEmbedding(self.num_features, self.num_classes, name="wide")(tokens)  # 0 where there is no word
+        count = jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1).astype(each.dtype)
+        return logits + jnp.sum(each, axis=1) / jnp.sqrt(count)
 
 
 def unfold(x: Float[Array, "B T D"], window: int) -> Float[Array, "B T WD"]:
