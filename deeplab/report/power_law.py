@@ -6,7 +6,7 @@ Source: Hestness et al. 2017, https://arxiv.org/abs/1712.00409; Kaplan et al. 20
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -70,7 +70,8 @@ def _descend(n: Float[np.ndarray, " N"], loss: Float[np.ndarray, " N"], start: S
         return np.stack([np.ones_like(u), falling, -u * falling], axis=1) / (x[0] + falling)[:, None]
 
     bounds = ([0, -np.inf, 0], [np.inf, np.inf, 2])
-    found = least_squares(residuals, start, jac=slopes, bounds=bounds, x_scale=(np.min(loss), 1, 0.1))
+    jac: Any = slopes  # SciPy has no types, and its default is the name of a difference
+    found = least_squares(residuals, start, jac=jac, bounds=bounds, x_scale=(np.min(loss), 1, 0.1))
     floor, level, exponent = map(float, found.x)
     return float(found.cost), PowerLaw(floor, float(np.exp(level)) * middle**exponent, exponent)
 
