@@ -96,3 +96,20 @@ def test_unfolded_windows_times_a_kernel_are_a_convolution(window):
     padding = [(left, window - 1 - left)]
     expected = jax.lax.conv_general_dilated(x, kernel, (1,), padding, dimension_numbers=("NWC", "WIO", "NWC"))
     np.testing.assert_allclose(unfold(x, window) @ kernel.reshape(-1, 4), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_wide_model_adds_what_each_word_says():
+    """By hand: the mean of each word's features, added up over the words, over the root of their number."""
+    sizes = {"width": 4, "windows": (2,), "filters": 5, **GIVEN}
+    tokens = sentences(2)
+    params = TextCNN(wide=True, **sizes).init(jax.random.key(0), tokens)["params"]
+    deep = {name: tree for name, tree in params.items() if name != "wide"}
+    added = TextCNN(wide=True, **sizes).apply({"params": params}, tokens) - TextCNN(**sizes).apply(
+        {"params": deep}, tokens
+    )
+    table = np.asarray(params["wide"]["embedding"])
+    said = [
+        sum(table[[f for f in word if f]].mean(axis=0) for word in sentence[:count]) / np.sqrt(count)
+        for sentence, count in zip(np.asarray(tokens), LENGTHS, strict=True)
+    ]
+    np.testing.assert_allclose(added, said, rtol=1e-4, atol=1e-6)
