@@ -43,7 +43,10 @@ def members(content: bytes, folder, given: Archive) -> dict[str, bytes]:
     return originals.contents("sounds", [given], folder).members(given.name)
 
 
-@pytest.mark.parametrize("content", [tar("", "w:gz"), tar("repository-0123abc/", "w"), zipped("x/")])
+# An archive holds the time of its making: as a test's name it would differ between the processes that share the tests.
+@pytest.mark.parametrize(
+    "content", [tar("", "w:gz"), tar("repository-0123abc/", "w"), zipped("x/")], ids=["gzip", "tar", "zip"]
+)
 def test_whatever_the_wrapper(content, tmp_path):
     assert members(content, tmp_path, archive()) == MEMBERS
 
@@ -64,6 +67,7 @@ def test_of_a_wrapper_that_never_changes_the_digest_is_its_own(tmp_path):
         (tar("", "w:gz")[:60], {}, "cannot be unpacked"),
         (b"", {}, "cannot be unpacked"),
     ],
+    ids=["another size", "another digest", "half", "empty"],
 )
 def test_others_are_refused(content, changes, message, tmp_path):
     with pytest.raises(UserError, match=message) as error:
