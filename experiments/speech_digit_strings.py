@@ -27,6 +27,7 @@ MEL = audio.LogMel(rate=8000, window=200, hop=80, num_mels=40)
 
 def experiment(
     model: Literal["gru", "conformer"] = "gru",
+    variant: Literal["test", "tiny"] = "tiny",
     held_out: Speaker = "",
     evaluate_on: Literal["test", "validation"] = "test",
     num_steps: int = 1200,
@@ -42,6 +43,7 @@ def experiment(
 
     Args:
       model: convolutions and a bidirectional GRU, or a Conformer.
+      variant: its size.
       held_out: a speaker whose recordings are all for the test, and none to learn from.
       evaluate_on: "validation" puts takes 5 to 9 aside, to choose a recipe with.
       num_steps: training steps.
@@ -57,13 +59,12 @@ def experiment(
     masks = augment_audio.spec_augment(masked_bands, masked_frames)
     prepare = speech.log_mels(MEL, augment_audio.speed(speed), masks)
     data = dl.data.Examples(strings, batch_size, num_steps=num_steps, prepare=prepare, eval_split=evaluate_on)
-    family, size = (deep_speech, "small") if model == "gru" else (conformer, "tiny")
-    network = dl.models.DeepSpeech2 if model == "gru" else dl.models.Conformer
+    family, network = (deep_speech, dl.models.DeepSpeech2) if model == "gru" else (conformer, dl.models.Conformer)
     rate = dl.optim.warmup_cosine(learning_rate, num_steps, warmup_fraction=0.1)
     adamw = optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
     return dl.Experiment(
         data=data,
-        model=network(len(DIGITS) + 1, **family.VARIANTS[size], dropout=dropout),
+        model=network(len(DIGITS) + 1, **family.VARIANTS[variant], dropout=dropout),
         task=dl.tasks.CTC(DIGITS),
         optimizer=optax.chain(dl.optim.clip(5.0), adamw),
         rules=family.RULES,
@@ -80,9 +81,8 @@ def show(batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray])
         heard, said = (transcript(predictions[x][i][: predictions[n][i]], DIGITS) for x, n in names)
         picture = cards.picture(speech.image(MEL, sound, length))
         texts = cards.text(heard, "heard:"), cards.text(said, "said:")
-        made.append(
-            cards.card("right" if heard == said else "wrong", picture, *texts, caption=f"{length / 8000:.2f} s")
-        )
+        verdict, caption = "right" if heard == said else "wrong", f"{length / 8000:.2f} s"
+        made.append(cards.card(verdict, picture, *texts, caption=caption))
     return made
 
 

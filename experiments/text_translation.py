@@ -24,6 +24,7 @@ from deeplab.report import cards
 
 def experiment(
     model: Literal["transformer", "lstm"] = "transformer",
+    variant: Literal["test", "tiny"] = "tiny",
     vocab_size: int = 6144,
     epochs: int = 25,
     batch_size: int = 128,
@@ -39,6 +40,7 @@ def experiment(
 
     Args:
       model: a transformer, or LSTMs with attention.
+      variant: its size.
       vocab_size: tokens of both languages together.
       epochs: passes over the training captions.
       batch_size: pairs of captions a step; for a transformer, four share a row.
@@ -59,13 +61,13 @@ def experiment(
         mix=pairs.pack(per_row=4, width=72) if attends else pairs.pack(per_row=1, width=32),
         eval_split="validation",
     )
-    family, size = (transformer, "tiny") if attends else (attention_rnn, "small")
+    family = transformer if attends else attention_rnn
     network = dl.models.Transformer if attends else dl.models.AttentionRNN
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1)
     adam = optax.adamw(rate, b2=0.98, weight_decay=weight_decay, mask=dl.optim.matrices_only)
     return dl.Experiment(
         data=data,
-        model=network(vocab_size, **family.VARIANTS[size], dropout=dropout),
+        model=network(vocab_size, **family.VARIANTS[variant], dropout=dropout),
         task=dl.tasks.Translation(captions.text, label_smoothing, beam, length_penalty),
         optimizer=dl.optim.averaged(optax.chain(dl.optim.clip(1.0), adam), average_decay),
         rules=family.RULES,

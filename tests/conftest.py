@@ -5,10 +5,13 @@ import os
 import tempfile
 
 # A test compiles many programs and runs each once or twice, on little: LLVM takes longer to optimise one than it then
-# runs, and XLA's older emitters of fusions take half of the time of the new. XLA's own passes stay as they are. In the
-# environment, for the processes that tests start, too.
+# runs, XLA's older emitters of fusions take half of the time of the new, and no program is worth cutting and ordering
+# for threads. XLA's own passes stay as they are. In the environment, for the processes that tests start, too.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
+    " --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_enable_concurrency_optimized_scheduler=false"
+)
 
 import jax
 

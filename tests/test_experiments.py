@@ -34,13 +34,14 @@ SMALL = {
     "recsys_ranking": {"width": 8},
     "recsys_ratings": {"width": 8},
     "series_ett": {"context": 96, "horizon": 24},
+    "speech_digit_strings": {"variant": "test"},
     "study_activations": {"depth": 3, "width": 16},
     "study_data_scaling": {"width": 16},
     "text_classification": {"width": 8},
     "text_shakespeare": {"num_layers": 1, "context": 32},
     "text_stdlib": {"num_layers": 1, "context": 32},
     "text_llama": {"variant": "test", "num_steps": 10},
-    "text_translation": {"model": "lstm", "vocab_size": 64},
+    "text_translation": {"variant": "test", "vocab_size": 64},
     "text_wikitext": {"vocab_size": 300, "num_layers": 1, "num_heads": 2, "width": 16, "context": 16},
 }
 SCRIPTS = sorted((FOLDER / "benchmarks").glob("[!_]*.py"))
@@ -53,7 +54,7 @@ def test_there_are_experiments():
 @pytest.mark.parametrize("name", NAMES)
 def test_smoke(name, tmp_path, monkeypatch, capsys):
     """The whole way, as `python -m` goes it: train, evaluate, report; here, where the libraries are loaded."""
-    small = {argument: value for argument, value in SMALL.get(name, {}).items() if argument != "model"}
+    small = SMALL.get(name, {})
     flags = [word for argument, value in small.items() for word in (f"--{argument.replace('_', '-')}", str(value))]
     monkeypatch.setattr(sys, "argv", ["", "train", "--smoke", "--json", "--run-dir", str(tmp_path / "run"), *flags])
     monkeypatch.delitem(sys.modules, f"experiments.{name}", raising=False)

@@ -134,7 +134,7 @@ class AttentionRNN(nn.Module):
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"width": 8, "embedding": 6},
     # A size for two CPU cores.
-    "small": {"width": 256, "embedding": 128},
+    "tiny": {"width": 256, "embedding": 128},
     # Bahdanau et al. 2015, appendix A.2 and B.1 (there the encoder has 1,000 units in each direction, and GRUs).
     "bahdanau": {"width": 1000, "embedding": 620},
     # Luong et al. 2015, section 4.1.

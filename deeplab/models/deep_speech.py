@@ -90,7 +90,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "num_layers": 1,
         "width": 8,
     },
-    "small": {
+    "tiny": {
         "convolutions": (Convolution(16, (5, 5), (2, 2)), Convolution(32, (3, 3), (2, 2))),
         "num_layers": 1,
         "width": 128,

@@ -7,13 +7,11 @@ scan (automatic differentiation adds up a small product for each time).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 State = tuple[jax.Array, ...]
 """What is carried from one time to the next, [B, H] each; the first is h, the output."""
@@ -134,19 +132,6 @@ def _scan_backward(cell: Cell, reverse: bool, residuals: Any, cotangents: Any) -
 
 scan = jax.custom_vjp(_scan, nondiff_argnums=(0, 1))
 scan.defvjp(_scan_forward, _scan_backward)
-
-
-def whole(x: jax.Array, dims: int = 1) -> jax.Array:
-    """The last dimensions whole on each device, and the others as they are; on a single device, nothing.
-
-    Gates are parts of the last dimension. XLA's partitioner (jax 0.10) silently gives wrong gradients to parts of a
-    split dimension where the batch is split over two more axes: on data=2,fsdp=2,model=2 four fifths of a tensor's
-    largest.
-    """
-    if math.prod(jax.sharding.get_abstract_mesh().shape.values()) == 1:
-        return x
-    free = [PartitionSpec.UNCONSTRAINED] * (x.ndim - dims)
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(*free, *[None] * dims))
 
 
 def cast(tree: Any, dtype: Any) -> Any:

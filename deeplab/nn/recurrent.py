@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float, Int
 
-from deeplab.nn import recurrence
+from deeplab.nn import layout, recurrence
 from deeplab.nn.recurrence import Cell, State
 
 Initializer = Callable[..., jax.Array]
@@ -33,9 +33,9 @@ def _run(
         initial = (jnp.zeros((B, H), x.dtype),) * cell.num_states
     # One axis of rows, not two: the gradient of [T, B, D] times a kernel copies both factors first on a CPU.
     rows = x.transpose(1, 0, 2).reshape(T * B, D)  # B T D -> (T B) D
-    projected = recurrence.whole((rows @ input_kernel).reshape(T, B, -1))
-    kernel = recurrence.whole(kernel, 2)  # read at every time: gathered once
-    initial = tuple(map(recurrence.whole, recurrence.cast(initial, x.dtype)))
+    projected = layout.whole((rows @ input_kernel).reshape(T, B, -1))
+    kernel = layout.whole(kernel, 2)  # read at every time: gathered once
+    initial = tuple(map(layout.whole, recurrence.cast(initial, x.dtype)))
     mask = None if lengths is None else jnp.arange(T)[:, None, None] < lengths[None, :, None]  # [T, B, 1]
     outputs, final = recurrence.scan(cell, reverse, projected, kernel, biases, initial, mask)
     outputs = outputs if mask is None else jnp.where(mask, outputs, 0)

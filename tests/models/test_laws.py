@@ -47,6 +47,11 @@ def made(request) -> Made:
     return Made(MEMBERS[request.param])
 
 
+# Without `jit` each operation is compiled by itself: a family of each kind is enough for every day.
+KINDS = ("cnn_norm_dropout", "attention_rnn_dropout", "gpt_dropout", "two_tower_dropout")
+EAGER = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in MEMBERS]
+
+
 def paths(tree: Any) -> list[str]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
@@ -74,6 +79,7 @@ def test_training_has_the_shape_and_finite_gradients(made):
     assert all(re.search(r"block\d+/(conv|norm)\d", path) for path in silent)
 
 
+@pytest.mark.parametrize("made", EAGER, indirect=True)
 def test_jit_changes_nothing(made):
     x = made.member.inputs(6)
     logits, _ = made.evaluate(x)
