@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import socket
 import struct
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -44,12 +46,8 @@ class TensorBoard:
     """
 
     def __init__(self, directory: Path, step: int = 0):
-        with warnings.catch_warnings(action="ignore"):  # protobuf's, about its own future
-            event_pb2: Any = importlib.import_module("tensorboardX.proto.event_pb2")  # 0.2 s: only a run should pay
-            summary_pb2: Any = importlib.import_module("tensorboardX.proto.summary_pb2")
-            record_writer: Any = importlib.import_module("tensorboardX.record_writer")
-        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-        self._checksum = record_writer.masked_crc32c
+        event_pb2, summary_pb2, crc32c = _tensorboard_parts("proto.event_pb2", "proto.summary_pb2", "crc32c")
+        self._event, self._summary, self._checksum = event_pb2.Event, summary_pb2.Summary, crc32c.crc32c
         directory.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
         self._file = (directory / name).open("ab", buffering=0)
@@ -70,8 +68,25 @@ class TensorBoard:
         event.wall_time = time.time()
         data = event.SerializeToString()
         length = struct.pack("<Q", len(data))
-        checksums = [struct.pack("<I", self._checksum(part)) for part in (length, data)]
-        self._file.write(length + checksums[0] + data + checksums[1])
+        self._file.write(length + self._masked(length) + data + self._masked(data))
+
+    def _masked(self, data: bytes) -> bytes:
+        """CRC-32C, turned by 15 bits and moved, as TFRecord has it."""
+        crc = self._checksum(data)
+        return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _tensorboard_parts(*names: str) -> list[Any]:
+    """Modules of tensorboardX, but not the package around them: that loads PyTorch where it is installed, for 1 s."""
+    loaded = "tensorboardX" in sys.modules
+    if not loaded and (found := importlib.util.find_spec("tensorboardX")):
+        sys.modules["tensorboardX"] = importlib.util.module_from_spec(found)  # where its modules lie, and no more
+    try:
+        with warnings.catch_warnings(action="ignore"):  # protobuf's, about its own future
+            return [importlib.import_module(f"tensorboardX.{name}") for name in names]
+    finally:
+        if not loaded:
+            sys.modules.pop("tensorboardX", None)  # who asks for the package gets it whole
 
 
 class WandB:

@@ -1,5 +1,6 @@
 """Metrics reach every sink, and a resumed session hides what it takes back."""
 
+import importlib
 import json
 import sys
 import types
@@ -71,3 +72,12 @@ def test_wandb_is_asked_for_by_name(tmp_path, monkeypatch):
     asked = {"project": "mine", "id": "toy-1", "name": "toy-1", "resume": "allow"}
     assert said[0] == asked | {"dir": str(tmp_path / "toy/1"), "config": {"width": 8, "seed": 3}}
     assert said[1:] == [{"step": 5, "test/loss": 1.0}, "finished"]
+
+
+def test_the_package_around_the_messages_is_left_to_those_who_ask_for_it(tmp_path, monkeypatch):
+    """It would load PyTorch; whoever imports it later has all of it."""
+    monkeypatch.delitem(sys.modules, "tensorboardX", raising=False)
+    writers.TensorBoard(tmp_path).close()
+    assert "tensorboardX" not in sys.modules
+    assert [event.file_version for event in events(tmp_path)] == ["brain.Event:2"]
+    assert importlib.import_module("tensorboardX").SummaryWriter
