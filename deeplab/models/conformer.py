@@ -17,7 +17,6 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
-from deeplab.nn.activations import gated
 from deeplab.nn.masking import inside, zero_outside
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.remat import remat
@@ -130,7 +129,7 @@ class ConvolutionModule(nn.Module):
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T 1"], train: bool = False
     ) -> Float[Array, "B T D"]:
         D = x.shape[-1]
-        x = gated(nn.sigmoid)(nn.Dense(2 * D, name="gated")(_norm("norm")(x)))
+        x = nn.glu(nn.Dense(2 * D, name="gated")(_norm("norm")(x)))
         x = Depthwise(self.kernel, name="depthwise")(jnp.where(mask, x, 0))
         x = nn.swish(self.norm(train, name="depthwise_norm")(x, mask=mask))
         x = nn.Dense(D, name="out")(x)

@@ -44,6 +44,7 @@ class GPT(nn.Module):
       context: the longest sequence, in tokens.
       dropout: in training, after the embeddings, on attention probabilities and on each branch; may be a tracer.
       remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
+      attention_block: queries that attend at a time, for long contexts; see `deeplab.nn.attention.attend_in_blocks`.
 
     Raises:
       ValueError: a sequence longer than `context`.
@@ -62,6 +63,7 @@ class GPT(nn.Module):
     context: int = 1024
     dropout: float = 0.0
     remat: str = "none"
+    attention_block: int | None = None
 
     @nn.compact
     def __call__(
@@ -100,7 +102,7 @@ class GPT(nn.Module):
     def _block(self, i: int) -> nn.Module:
         out_init = nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5)
         attention = CausalSelfAttention(
-            self.num_heads, self.context, self.dropout, kernel_init=INIT, out_init=out_init, parent=None
+            self.num_heads, self.context, self.dropout, INIT, out_init, self.attention_block, parent=None
         )
         feed_forward = FeedForward(out_init=out_init, parent=None)
         return remat(Block, self.remat)(attention, feed_forward, self.dropout, name=f"block{i + 1}")

@@ -88,6 +88,7 @@ class Llama(nn.Module):
       context: the longest sequence, in tokens.
       rotary_base: the slowest rotation turns by about 1 / rotary_base a token.
       remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
+      attention_block: queries that attend at a time, for long contexts; see `deeplab.nn.attention.attend_in_blocks`.
 
     Raises:
       ValueError: a sequence longer than `context`.
@@ -108,6 +109,7 @@ class Llama(nn.Module):
     context: int = 4096
     rotary_base: float = 10_000.0
     remat: str = "none"
+    attention_block: int | None = None
 
     @nn.compact
     def __call__(
@@ -127,7 +129,7 @@ class Llama(nn.Module):
     def _blocks(self) -> nn.Module:
         out_init = nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5)
         attention = GroupedQueryAttention(
-            self.num_heads, self.num_kv_heads, self.context, kernel_init=INIT, out_init=out_init, parent=None
+            self.num_heads, self.num_kv_heads, self.context, INIT, out_init, self.attention_block, parent=None
         )
         the_same: Any = (nn.broadcast,) * 3  # Linen's annotation knows axes alone
         stacked = nn.scan(

@@ -25,8 +25,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from deeplab.nn import layout
-
 Name = Literal[
     "identity", "relu", "leaky_relu", "prelu", "relu6", "squared_relu", "star_relu", "elu", "celu", "selu", "gelu",
     "gelu_tanh", "silu", "hard_silu", "mish", "softplus", "squareplus", "sigmoid", "hard_sigmoid", "tanh", "lecun_tanh",
@@ -116,7 +114,7 @@ def gated(gate: Function) -> Function:
     """
 
     def function(x: Float[Array, "... 2*C"]) -> Float[Array, "... C"]:
-        a, b = jnp.split(layout.whole(x), 2, axis=-1)
+        a, b = jnp.split(x, 2, axis=-1)
         return a * gate(b)
 
     return function
@@ -124,7 +122,7 @@ def gated(gate: Function) -> Function:
 
 def maxout(x: Float[Array, "... 2*C"]) -> Float[Array, "... C"]:
     """max(a, b), of the halves a and b of the last axis."""
-    return jnp.maximum(*jnp.split(layout.whole(x), 2, axis=-1))
+    return jnp.maximum(*jnp.split(x, 2, axis=-1))
 
 
 INF = math.inf

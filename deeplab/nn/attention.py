@@ -5,15 +5,19 @@ Vaswani et al. 2017, "Attention is all you need", https://arxiv.org/abs/1706.037
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from deeplab.nn.layout import rows, split_queries
+from deeplab.nn.layout import parts_of_time, rows, split_queries, whole_time
 from deeplab.nn.masking import together
 
 Initializer = jax.nn.initializers.Initializer
+See = Callable[[Int[Array, " C"]], Bool[Array, "C S"] | Bool[Array, "#B #H C S"]]
+"""What the queries of these places may see: the rows of a mask."""
 
 
 def attend(
@@ -58,6 +62,53 @@ def attention_weights(
     if mask is not None:
         scores = jnp.where(mask if mask.ndim == 4 else mask[None, None], scores, jnp.finfo(jnp.float32).min)
     return jax.nn.softmax(scores, axis=-1)
+
+
+def attend_in_blocks(
+    query: Float[Array, "B H T D"],
+    key: Float[Array, "B H S D"],
+    value: Float[Array, "B H S D"],
+    see: See,
+    block: int,
+) -> Float[Array, "B H T D"]:
+    """`attend`, for some queries at a time: memory grows with C S instead of T S, also in the backward pass.
+
+    That computes the probabilities of a block again. Where a mesh splits time, each device works through its own part.
+
+    Args:
+      query: what asks, at T places.
+      key: what is compared, at S places.
+      value: what is returned.
+      see: which places those of a block may see.
+      block: C, queries at a time; divides T, or a device's part of it.
+
+    Raises:
+      ValueError: C does not divide them.
+
+    Example:
+      >>> q = k = v = jnp.ones((1, 2, 8, 4))
+      >>> attend_in_blocks(q, k, v, lambda places: jnp.arange(8)[None] <= places[:, None], block=2).shape
+      (1, 2, 8, 4)
+
+    Source: Rabe and Staats 2021, https://arxiv.org/abs/2112.05682, of whose two loops the outer one is enough while
+      C S fits.
+    """
+    B, H, T, D = query.shape
+    parts = parts_of_time(T)
+    if T // parts % block:
+        raise ValueError(f"blocks of {block} queries do not divide the {T // parts} places of a device")
+    blocks = query.reshape(B, H, parts, -1, block, D).transpose(3, 0, 1, 2, 4, 5)  # B H (n c C) D -> c B H n C D
+    places = jnp.arange(T).reshape(parts, -1, block).swapaxes(0, 1)
+
+    @jax.checkpoint
+    def one(given: tuple[jax.Array, jax.Array]) -> jax.Array:
+        query, places = given
+        out = attend(query.reshape(B, H, -1, D), key, value, see(places.reshape(-1)))
+        return out.reshape(query.shape)
+
+    key, value = whole_time(key), whole_time(value)  # once, and not for every block
+    out = jax.lax.map(one, (blocks, places))
+    return out.transpose(1, 2, 3, 0, 4, 5).reshape(B, H, T, D)
 
 
 def causal_mask(num_queries: int, num_keys: int, start: int | jax.Array = 0) -> Bool[Array, "T S"]:
@@ -141,6 +192,7 @@ class CausalSelfAttention(nn.Module):
       dropout: probability that an attention probability is dropped in training; may be a tracer.
       kernel_init: of the kernel that makes queries, keys and values.
       out_init: of the kernel that leads back to the residual stream.
+      block: queries at a time, for long sequences, of which no probability is dropped then; all of them when None.
 
     Example:
       >>> layer = CausalSelfAttention(num_heads=2, context=8)
@@ -154,6 +206,7 @@ class CausalSelfAttention(nn.Module):
     dropout: float = 0.0
     kernel_init: Initializer = nn.linear.default_kernel_init
     out_init: Initializer = nn.linear.default_kernel_init
+    block: int | None = None
 
     @nn.compact
     def __call__(
@@ -171,15 +224,21 @@ class CausalSelfAttention(nn.Module):
         B, T, D = x.shape
         qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(rows(x)).reshape(B, T, 3 * D)
         query, key, value = split_heads(qkv, self.num_heads, 3)
-        if given is None:
-            mask = causal_mask(T, T)
-        elif jnp.ndim(given) == 2:
-            mask = causal_mask(T, T)[None, None] & together(jnp.asarray(given), jnp.asarray(given))
+        segments = None if given is None or jnp.ndim(given) != 2 else jnp.asarray(given)
+
+        def see(places: Int[Array, " C"]) -> Bool[Array, "C T"] | Bool[Array, "B 1 C T"]:
+            earlier = jnp.arange(T)[None, :] <= places[:, None]
+            return earlier if segments is None else earlier[None, None] & together(segments[:, places], segments)
+
+        if self.block is not None and (given is None or segments is not None):
+            out = attend_in_blocks(query, key, value, see, self.block)
         else:
-            key, value = self._cached("key", key, given), self._cached("value", value, given)
-            mask = causal_mask(T, self.context, given)
-        dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
-        out = attend(query, key, value, mask, dropout)
+            mask = see(jnp.arange(T))
+            if given is not None and segments is None:
+                key, value = self._cached("key", key, given), self._cached("value", value, given)
+                mask = causal_mask(T, self.context, given)
+            dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
+            out = attend(query, key, value, mask, dropout)
         return nn.Dense(D, kernel_init=self.out_init, name="out")(rows(join_heads(out))).reshape(B, T, D)
 
     def _cached(self, name: str, new: Float[Array, "B H T d"], position: int | jax.Array) -> Float[Array, "B H S d"]:

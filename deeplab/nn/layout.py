@@ -1,7 +1,7 @@
 """What a layer does where the mesh of `jax.set_mesh` splits what it works on; on a single device, nothing.
 
 Where time is split, over the axis "sequence", queries stay where their places are, and every device is sent all keys
-and values. Where features are split, over "model", those that are cut into parts are made whole first.
+and values. Where features are split, over "model", those that a recurrence cuts into gates are made whole first.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ from jax.sharding import PartitionSpec as P
 _ANY = P.UNCONSTRAINED
 
 
-def divides_time(length: int) -> bool:
-    """Whether the mesh at hand splits sequences of this length; those that do not divide stay whole."""
+def parts_of_time(length: int) -> int:
+    """Into how many parts the mesh at hand splits sequences of this length; those that do not divide stay whole."""
     size = jax.sharding.get_abstract_mesh().shape.get("sequence", 1)
-    return size > 1 and length % size == 0
+    return 1 if length % size else size
+
+
+def divides_time(length: int) -> bool:
+    """Whether the mesh at hand splits sequences of this length."""
+    return parts_of_time(length) > 1
 
 
 def rows(x: jax.Array) -> jax.Array:
@@ -29,20 +34,22 @@ def split_queries(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[j
     """[B, H, T, d], [B, H, S, d] twice: the queries split over time, keys and values whole."""
     if not divides_time(query.shape[2]):
         return query, key, value
-    whole = P(_ANY, _ANY, None, _ANY)
-    return (
-        jax.lax.with_sharding_constraint(query, P(_ANY, _ANY, "sequence", _ANY)),
-        jax.lax.with_sharding_constraint(key, whole),
-        jax.lax.with_sharding_constraint(value, whole),
-    )
+    return jax.lax.with_sharding_constraint(query, P(_ANY, _ANY, "sequence", _ANY)), whole_time(key), whole_time(value)
+
+
+def whole_time(x: jax.Array) -> jax.Array:
+    """[B, H, T, d]: all places on every device; as it is where time is not split."""
+    if jax.sharding.get_abstract_mesh().shape.get("sequence", 1) == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, P(_ANY, _ANY, None, _ANY))
 
 
 def whole(x: jax.Array, dims: int = 1) -> jax.Array:
-    """The last dimensions whole on each device, and the others as they are: for what is cut into parts.
+    """The last dimensions whole on each device, and the others as they are: for what a recurrence cuts into gates.
 
-    Gates are parts of the last dimension. XLA's partitioner (jax 0.10) silently gives wrong gradients to parts of a
-    split dimension where the batch is split over two more axes: on data=2,fsdp=2,model=2 four fifths of a tensor's
-    largest.
+    XLA's partitioner (jax 0.10) silently gives wrong gradients to a scan's parts of a split dimension where the batch
+    is split over two more axes: on data=2,fsdp=2,model=2 four fifths of a tensor's largest. Gates outside of a scan
+    (a gated linear unit) are right.
     """
     if math.prod(jax.sharding.get_abstract_mesh().shape.values()) == 1:
         return x

@@ -5,9 +5,9 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from deeplab.nn.attention import Initializer, attend, causal_mask, split_heads
+from deeplab.nn.attention import Initializer, attend, attend_in_blocks, split_heads
 
 
 def rotation(places: Int[Array, " T"], width: int, base: float = 10_000.0) -> Float[Array, "2 T d/2"]:
@@ -51,6 +51,7 @@ class GroupedQueryAttention(nn.Module):
       context: the longest sequence; the size of the cache when decoding.
       kernel_init: of the kernels that make queries, keys and values.
       out_init: of the kernel that leads back to the residual stream.
+      block: places at a time, for long sequences; all of them when None. See `deeplab.nn.attention.attend_in_blocks`.
 
     Raises:
       ValueError: K does not divide H.
@@ -69,6 +70,7 @@ class GroupedQueryAttention(nn.Module):
     context: int
     kernel_init: Initializer = nn.linear.default_kernel_init
     out_init: Initializer = nn.linear.default_kernel_init
+    block: int | None = None
 
     @nn.compact
     def __call__(
@@ -85,16 +87,21 @@ class GroupedQueryAttention(nn.Module):
         query = rotate(self._heads("query", x, H, D), turn)
         key = rotate(self._heads("key", x, K, D // H * K), turn)
         value = self._heads("value", x, K, D // H * K)
-        if position is None:
-            mask = causal_mask(T, T)
-        else:
+        if position is not None:
             key, value = self._cached("key", key, position), self._cached("value", value, position)
-            mask = causal_mask(T, self.context, position)
         # The queries of a group stand side by side, as if they were more places: K plain products, and no copies of
         # keys. Time comes first, so that it can be split over devices.
         G = H // K
         query = query.reshape(B, K, G, T, -1).swapaxes(2, 3).reshape(B, K, T * G, -1)  # B (K G) T d -> B K (T G) d
-        out = attend(query, key, value, jnp.repeat(mask, G, axis=0))
+        start, S = 0 if position is None else position, key.shape[2]
+
+        def see(queries: Int[Array, " C"]) -> Bool[Array, "C S"]:
+            return jnp.arange(S)[None, :] <= start + queries[:, None] // G
+
+        if self.block is None or position is not None:
+            out = attend(query, key, value, see(jnp.arange(T * G)))
+        else:
+            out = attend_in_blocks(query, key, value, see, self.block * G)
         out = out.reshape(B, K, T, G, -1).swapaxes(1, 2).reshape(B, T, D)  # B K (T G) d -> B T (K G d)
         return nn.Dense(D, use_bias=False, kernel_init=self.out_init, name="out")(out)
 

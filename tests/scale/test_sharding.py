@@ -1,12 +1,17 @@
 """Meshes and rules."""
 
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
 from deeplab import scale
 from deeplab.errors import UserError
+from deeplab.nn.activations import ACTIVATIONS
 from tests import toys
 
 
@@ -110,3 +115,29 @@ def test_moments_may_wait_in_the_hosts_memory(monkeypatch):
     monkeypatch.setattr(scale.sharding, "HOST", "attic")
     with pytest.raises(UserError, match=r"--offload keeps moments in the host's memory \(attic\), and cpu has only"):
         scale.state_shardings(state, (), mesh, offload=True)
+
+
+class Gates(nn.Module):
+    """Two gated linear units, of halves that lie on other devices."""
+
+    @nn.compact
+    def __call__(self, x):
+        for name in ("gated1", "gated2"):
+            x = ACTIVATIONS["glu"].function(nn.Dense(64, name=name)(x))
+        return x
+
+
+def test_halves_of_split_features_meet():
+    """Not so in a recurrence: see `deeplab.nn.layout.whole`."""
+    x = jax.random.normal(jax.random.key(1), (8, 12, 16))
+    params = jax.jit(Gates().init)(jax.random.key(0), x)["params"]
+    gradient = jax.grad(lambda params, x: jnp.mean(Gates().apply({"params": params}, x) ** 2))
+    mesh, rules = scale.make_mesh("data=2,fsdp=2,model=2"), [("kernel", P(None, "model")), ("bias", P("model"))]
+    where = scale.state_shardings(params, rules, mesh, smallest=16)
+    with jax.set_mesh(mesh):
+        split = jax.jit(gradient, out_shardings=where)(
+            jax.device_put(params, where), jax.device_put(x, scale.batch_sharding(mesh))
+        )
+    near = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-7)
+    jax.tree.map(near, split, jax.jit(gradient)(params, x))
+    assert split["gated1"]["kernel"].sharding.spec == P("fsdp", "model")

@@ -1,0 +1,71 @@
+"""Attention in blocks is attention at once: values and gradients, on a mesh too, and with less memory."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deeplab import scale
+from deeplab.models import gpt, llama
+from deeplab.nn.attention import CausalSelfAttention, attend_in_blocks
+
+SEGMENTS = jnp.array([[1] * 10 + [2] * 6, [1] * 3 + [2] * 12 + [0]])
+MODELS = {
+    "gpt": gpt.GPT(vocab_size=11, **gpt.VARIANTS["test"]),
+    "llama": llama.Llama(vocab_size=11, **llama.VARIANTS["test"]),
+}
+TOKENS = jax.random.randint(jax.random.key(1), (2, 16), 0, 11)
+
+
+@functools.cache
+def params(name):
+    return jax.jit(MODELS[name].init)(jax.random.key(0), TOKENS)["params"]
+
+
+def gradient(name, block, **more):
+    """Of the mean squared logit."""
+    model = MODELS[name].clone(attention_block=block)
+
+    def loss(params):
+        return jnp.mean(model.apply({"params": params}, TOKENS, **more) ** 2)
+
+    return jax.jit(jax.value_and_grad(loss))(params(name))
+
+
+def assert_near(ours, theirs):
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), ours, theirs)
+
+
+@pytest.mark.parametrize(("name", "more"), [("gpt", {}), ("gpt", {"segments": SEGMENTS}), ("llama", {})])
+@pytest.mark.parametrize("block", [4, 16])
+def test_blocks_are_the_whole(name, block, more):
+    assert_near(gradient(name, block, **more), gradient(name, None, **more))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_device_works_through_its_own_part(name):
+    with jax.set_mesh(scale.make_mesh("data=2,sequence=2,model=2")):
+        ours = gradient(name, 4)
+    assert_near(ours, gradient(name, None))
+
+
+def test_less_memory_is_needed():
+    """1,024 places by 64 at a time: the scores of all pairs, 4 MiB a head, are never there."""
+    x = jax.ShapeDtypeStruct((1, 1024, 32), jnp.float32)
+
+    def needed(block):
+        layer = CausalSelfAttention(num_heads=2, context=1024, block=block)
+        params = jax.eval_shape(layer.init, jax.random.key(0), x)
+        loss = jax.grad(lambda params, x: jnp.sum(layer.apply(params, x)))
+        return jax.jit(loss).lower(params, x).compile().memory_analysis().temp_size_in_bytes
+
+    assert needed(None) > 8 * 2**20
+    assert needed(64) < needed(None) / 4
+
+
+def test_blocks_that_do_not_divide():
+    q = jnp.ones((1, 1, 6, 2))
+    with pytest.raises(ValueError, match="blocks of 4 queries do not divide the 6 places"):
+        attend_in_blocks(q, q, q, lambda places: jnp.arange(6)[None] <= places[:, None], block=4)
