@@ -161,7 +161,8 @@ def _by_processes(data: Any, source: Any, files: list[Path], workers: int, steps
         rate = count / (time.perf_counter() - began)
         print(f"{f'{name}, {workers} processes':<34} {rate:12,.0f} examples/s", flush=True)
 
-    rate("PyTorch", iter(DataLoader(_Photos(files * (16 * steps // len(files))), 16, num_workers=workers)))
+    photos: Any = _Photos(files * (16 * steps // len(files)))
+    rate("PyTorch", iter(DataLoader(photos, 16, num_workers=workers)))
     with records.in_processes(data, source, 0, 0, steps, workers) as batches:
         rate("deeplab, records", batches)
 
