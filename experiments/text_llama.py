@@ -23,6 +23,7 @@ def experiment(
     learning_rate: float = 3e-3,
     weight_decay: float = 0.1,
     remat: Literal["none", "full", "dots", "dots_no_batch", "offload"] = "none",
+    attention_block: int | None = None,
 ) -> dl.Experiment:
     """The first 90 % of tiny Shakespeare to learn from, the rest to validate on.
 
@@ -34,6 +35,7 @@ def experiment(
       learning_rate: peak of the cosine.
       weight_decay: of matrices and embeddings, times the learning rate.
       remat: what a block keeps for its gradient.
+      attention_block: queries that attend at a time, for long contexts; all of them without.
     """
     sizes = llama.VARIANTS[variant]
     data = dl.data.Text(
@@ -42,7 +44,7 @@ def experiment(
     rate = dl.optim.warmup_cosine(learning_rate, num_steps, warmup_fraction=0.1, end=0.1)
     return dl.Experiment(
         data=data,
-        model=dl.models.Llama(data.vocab_size, **sizes, remat=remat),
+        model=dl.models.Llama(data.vocab_size, **sizes, remat=remat, attention_block=attention_block),
         task=dl.tasks.LanguageModelling(),
         optimizer=optax.chain(
             dl.optim.clip(1.0),

@@ -44,7 +44,7 @@ class Plan:
       num_params: of the model.
       params_bytes: of all parameters together.
       memory: of a device.
-      remat: whether the backward pass computes blocks again.
+      remat: whether the backward pass computes most of the products again, and not a part such as attention.
       flops: of a step: products, convolutions, elementwise functions and what is computed again.
       model_flops: three times the products of a forward pass, by which MFU is defined: a backward pass takes twice as
         many, and nothing is counted for what is computed again.
@@ -173,6 +173,7 @@ def make_plan(
     products: collections.Counter[str] = collections.Counter()
     for op in operations:
         products[op.dtype] += int(op.flops) if op.product else 0
+    model_flops = 3 * accumulate * costs.flops(forward, products=True)
     return Plan(
         mesh=dict(mesh.shape),
         accelerator=accelerator,
@@ -180,9 +181,9 @@ def make_plan(
         num_params=sum(p.size for p in params),
         params_bytes=sum(map(costs.nbytes, params)),
         memory=memory,
-        remat=again > 0,
+        remat=costs.flops(operations, products=True) > 7 / 6 * model_flops,  # of a forward pass, the half
         flops=costs.flops(operations),
-        model_flops=3 * accumulate * costs.flops(forward, products=True),
+        model_flops=model_flops,
         dtype=max(products, key=products.__getitem__, default="float32"),
         compute_seconds=_compute_seconds(operations, memory, mesh, accelerator),
         network_seconds=sum(one.moved / _bandwidth(one, accelerator) for one in sent if one.moved),

@@ -97,6 +97,17 @@ def test_what_does_not_fit_comes_with_advice():
     assert "data=1,fsdp=8" in " ".join(change.what for change in tight.advice)
 
 
+@pytest.mark.parametrize("remat", ["none", "full"])
+def test_attention_that_is_computed_again_is_not_the_blocks(remat):
+    """So the largest saving is still named."""
+    llama = importlib.import_module("experiments.text_llama").experiment
+    experiment = llama(**FIVE["text_llama"], remat=remat, attention_block=4)
+    tight = dataclasses.replace(accelerator("h100"), memory=100.0)
+    made = dataclasses.replace(plan_experiment(experiment, MESH, "h100"), accelerator=tight)
+    assert made.remat == (remat == "full")
+    assert ("remat='full'" in " ".join(change.what for change in made.advice)) == (remat == "none")
+
+
 def test_a_collective_larger_than_the_parameters_warns():
     heavy = Collective("all-gather", 8, tuple(range(8)), 100, "blocks/attention/out")
     warned = dataclasses.replace(plan(), collectives=[heavy, *plan().collectives], params_bytes=799)
