@@ -6,13 +6,14 @@ Vaswani et al. 2017, "Attention is all you need", https://arxiv.org/abs/1706.037
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from deeplab.nn.layout import parts_of_time, rows, split_queries, whole_time
+from deeplab.nn.layout import for_each_part, parts_of_time, rows, split_queries
 from deeplab.nn.masking import together
 
 Initializer = jax.nn.initializers.Initializer
@@ -45,7 +46,10 @@ def attend(
       >>> attend(q, k, v, causal_mask(3, 3)).shape
       (1, 2, 3, 4)
     """
-    query, key, value = split_queries(query, key, value)
+    return _attended(*split_queries(query, key, value), mask, dropout)
+
+
+def _attended(query: jax.Array, key: jax.Array, value: jax.Array, mask: Any, dropout: Any = None) -> jax.Array:
     probabilities = attention_weights(query, key, mask).astype(value.dtype)
     if dropout is not None:
         probabilities = dropout(probabilities)
@@ -90,25 +94,24 @@ def attend_in_blocks(
       >>> attend_in_blocks(q, k, v, lambda places: jnp.arange(8)[None] <= places[:, None], block=2).shape
       (1, 2, 8, 4)
 
-    Source: Rabe and Staats 2021, https://arxiv.org/abs/2112.05682, of whose two loops the outer one is enough while
-      C S fits.
+    Source: Rabe and Staats 2021, https://arxiv.org/abs/2112.05682; of their two loops the outer one.
     """
     B, H, T, D = query.shape
     parts = parts_of_time(T)
     if T // parts % block:
         raise ValueError(f"blocks of {block} queries do not divide the {T // parts} places of a device")
-    blocks = query.reshape(B, H, parts, -1, block, D).transpose(3, 0, 1, 2, 4, 5)  # B H (n c C) D -> c B H n C D
-    places = jnp.arange(T).reshape(parts, -1, block).swapaxes(0, 1)
+    blocks = query.reshape(B, H, parts, -1, block, D).transpose(3, 2, 0, 1, 4, 5)  # B H (n c C) D -> c n B H C D
+    places = jnp.arange(T).reshape(parts, -1, block).swapaxes(0, 1)  # (n c C) -> c n C
+    # A copy for each device, which gathers it once and sums up its own gradient, before those of all are added up.
+    keys, values = for_each_part(key, parts), for_each_part(value, parts)  # n B H S D
 
     @jax.checkpoint
     def one(given: tuple[jax.Array, jax.Array]) -> jax.Array:
-        query, places = given
-        out = attend(query.reshape(B, H, -1, D), key, value, see(places.reshape(-1)))
-        return out.reshape(query.shape)
+        queries, places = given
+        return jax.vmap(lambda q, k, v, at: _attended(q, k, v, see(at)))(queries, keys, values, places)
 
-    key, value = whole_time(key), whole_time(value)  # once, and not for every block
     out = jax.lax.map(one, (blocks, places))
-    return out.transpose(1, 2, 3, 0, 4, 5).reshape(B, H, T, D)
+    return out.transpose(2, 3, 1, 0, 4, 5).reshape(B, H, T, D)
 
 
 def causal_mask(num_queries: int, num_keys: int, start: int | jax.Array = 0) -> Bool[Array, "T S"]:

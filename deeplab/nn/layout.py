@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 _ANY = P.UNCONSTRAINED
@@ -34,14 +35,20 @@ def split_queries(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[j
     """[B, H, T, d], [B, H, S, d] twice: the queries split over time, keys and values whole."""
     if not divides_time(query.shape[2]):
         return query, key, value
-    return jax.lax.with_sharding_constraint(query, P(_ANY, _ANY, "sequence", _ANY)), whole_time(key), whole_time(value)
+    whole = P(_ANY, _ANY, None, _ANY)
+    return (
+        jax.lax.with_sharding_constraint(query, P(_ANY, _ANY, "sequence", _ANY)),
+        jax.lax.with_sharding_constraint(key, whole),
+        jax.lax.with_sharding_constraint(value, whole),
+    )
 
 
-def whole_time(x: jax.Array) -> jax.Array:
-    """[B, H, T, d]: all places on every device; as it is where time is not split."""
-    if jax.sharding.get_abstract_mesh().shape.get("sequence", 1) == 1:
-        return x
-    return jax.lax.with_sharding_constraint(x, P(_ANY, _ANY, None, _ANY))
+def for_each_part(x: jax.Array, parts: int) -> jax.Array:
+    """[B, H, S, d] as [n, B, H, S, d]: all places for each of the `parts_of_time`, on the devices of that part."""
+    copies = jnp.broadcast_to(x[None], (parts, *x.shape))
+    if parts == 1:
+        return copies
+    return jax.lax.with_sharding_constraint(copies, P("sequence", _ANY, _ANY, None, _ANY))
 
 
 def whole(x: jax.Array, dims: int = 1) -> jax.Array:

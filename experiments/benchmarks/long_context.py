@@ -4,7 +4,7 @@ Run:     python -m experiments.benchmarks.long_context
 Prints:  for each context, temporary memory as the compiler reserves it, and the median time of a gradient, the variants
          taking turns. 4 layers of 4 heads, width 256, one sequence; nothing else is computed again (remat is "none").
 Result:  2 CPU cores, blocks of 128 over at once: 256 places 0.98 of the time and 0.79 of the memory, 1,024 places
-         0.98 and 0.37 (107 MiB), 4,096 places 0.71 and 0.14 (489 MiB, 3.9 s)
+         0.98 and 0.37 (107 MiB), 4,096 places 0.73 and 0.14 (489 MiB, 3.6 s)
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import pytest
 from deeplab import scale
 from deeplab.models import gpt, llama
 from deeplab.nn.attention import CausalSelfAttention, attend_in_blocks
+from deeplab.scale.collectives import collectives
 
 SEGMENTS = jnp.array([[1] * 10 + [2] * 6, [1] * 3 + [2] * 12 + [0]])
 MODELS = {
@@ -49,6 +50,20 @@ def test_each_device_works_through_its_own_part(name):
     with jax.set_mesh(scale.make_mesh("data=2,sequence=2,model=2")):
         ours = gradient(name, 4)
     assert_near(ours, gradient(name, None))
+
+
+def test_more_blocks_send_no_more():
+    """Keys are gathered, and their gradients added up over devices, once for all blocks."""
+
+    def sent(block):
+        model = MODELS["gpt"].clone(attention_block=block)
+        loss = jax.grad(lambda params: jnp.mean(model.apply({"params": params}, TOKENS) ** 2))
+        with jax.set_mesh(scale.make_mesh("data=2,sequence=4")):
+            program = jax.jit(loss).lower(params("gpt")).compile().as_text()
+        return sum(one.moved for one in collectives(program, 8)[0])
+
+    assert sent(4) > 0
+    assert sent(1) == sent(4)
 
 
 def test_less_memory_is_needed():
