@@ -84,10 +84,7 @@ def attend_in_blocks(
       key: what is compared, at S places.
       value: what is returned.
       see: which places those of a block may see.
-      block: C, queries at a time; divides T, or a device's part of it.
-
-    Raises:
-      ValueError: C does not divide them.
+      block: C, queries at a time; divides T, or a device's part of it (else: ValueError).
 
     Example:
       >>> q = k = v = jnp.ones((1, 2, 8, 4))
@@ -98,8 +95,10 @@ def attend_in_blocks(
     """
     B, H, T, D = query.shape
     parts = parts_of_time(T)
-    if T // parts % block:
-        raise ValueError(f"blocks of {block} queries do not divide the {T // parts} places of a device")
+    each = T // parts
+    if block < 1 or each % block:
+        nearest = next(size for size in range(max(block, 1), 0, -1) if each % size == 0)
+        raise ValueError(f"blocks of {block} do not divide the {each} queries of a device; blocks of {nearest} do")
     blocks = query.reshape(B, H, parts, -1, block, D).transpose(3, 2, 0, 1, 4, 5)  # B H (n c C) D -> c n B H C D
     places = jnp.arange(T).reshape(parts, -1, block).swapaxes(0, 1)  # (n c C) -> c n C
     # A copy for each device, which gathers it once and sums up its own gradient, before those of all are added up.

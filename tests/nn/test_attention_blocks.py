@@ -80,7 +80,8 @@ def test_less_memory_is_needed():
     assert needed(64) < needed(None) / 4
 
 
-def test_blocks_that_do_not_divide():
+@pytest.mark.parametrize(("block", "nearest"), [(4, 3), (0, 1), (-2, 1), (7, 6)])
+def test_blocks_that_do_not_divide(block, nearest):
     q = jnp.ones((1, 1, 6, 2))
-    with pytest.raises(ValueError, match="blocks of 4 queries do not divide the 6 places"):
-        attend_in_blocks(q, q, q, lambda places: jnp.arange(6)[None] <= places[:, None], block=4)
+    with pytest.raises(ValueError, match=f"blocks of {block} do not divide the 6 queries of a device; .* {nearest} do"):
+        attend_in_blocks(q, q, q, lambda places: jnp.arange(6)[None] <= places[:, None], block)
