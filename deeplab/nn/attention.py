@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from deeplab.nn.layout import for_each_part, parts_of_time, rows, split_queries
+from deeplab.nn.layout import check_block, for_each_part, parts_of_time, rows, split_queries
 from deeplab.nn.masking import together
 
 Initializer = jax.nn.initializers.Initializer
@@ -94,11 +94,8 @@ def attend_in_blocks(
     Source: Rabe and Staats 2021, https://arxiv.org/abs/2112.05682; of their two loops the outer one.
     """
     B, H, T, D = query.shape
+    check_block(T, block)
     parts = parts_of_time(T)
-    each = T // parts
-    if block < 1 or each % block:
-        nearest = next(size for size in range(max(block, 1), 0, -1) if each % size == 0)
-        raise ValueError(f"blocks of {block} do not divide the {each} queries of a device; blocks of {nearest} do")
     blocks = query.reshape(B, H, parts, -1, block, D).transpose(3, 2, 0, 1, 4, 5)  # B H (n c C) D -> c n B H C D
     places = jnp.arange(T).reshape(parts, -1, block).swapaxes(0, 1)  # (n c C) -> c n C
     # A copy for each device, which gathers it once and sums up its own gradient, before those of all are added up.

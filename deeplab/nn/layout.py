@@ -21,6 +21,14 @@ def parts_of_time(length: int) -> int:
     return 1 if length % size else size
 
 
+def check_block(length: int, block: int) -> None:
+    """Raises `ValueError` unless blocks divide a device's part of sequences of this length; it names those that do."""
+    each = length // parts_of_time(length)
+    if block < 1 or each % block:
+        nearest = next(size for size in range(max(block, 1), 0, -1) if each % size == 0)
+        raise ValueError(f"blocks of {block} do not divide the {each} places of a device; blocks of {nearest} do")
+
+
 def divides_time(length: int) -> bool:
     """Whether the mesh at hand splits sequences of this length."""
     return parts_of_time(length) > 1

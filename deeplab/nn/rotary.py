@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.nn.attention import Initializer, attend, attend_in_blocks, split_heads
+from deeplab.nn.layout import check_block
 
 
 def rotation(places: Int[Array, " T"], width: int, base: float = 10_000.0) -> Float[Array, "2 T d/2"]:
@@ -101,6 +102,7 @@ class GroupedQueryAttention(nn.Module):
         if self.block is None or position is not None:
             out = attend(query, key, value, see(jnp.arange(T * G)))
         else:
+            check_block(T, self.block)
             out = attend_in_blocks(query, key, value, see, self.block * G)
         out = out.reshape(B, K, T, G, -1).swapaxes(1, 2).reshape(B, T, D)  # B K (T G) d -> B T (K G d)
         return nn.Dense(D, use_bias=False, kernel_init=self.out_init, name="out")(out)

@@ -83,5 +83,10 @@ def test_less_memory_is_needed():
 @pytest.mark.parametrize(("block", "nearest"), [(4, 3), (0, 1), (-2, 1), (7, 6)])
 def test_blocks_that_do_not_divide(block, nearest):
     q = jnp.ones((1, 1, 6, 2))
-    with pytest.raises(ValueError, match=f"blocks of {block} do not divide the 6 queries of a device; .* {nearest} do"):
+    with pytest.raises(ValueError, match=f"blocks of {block} do not divide the 6 places of a device; .* {nearest} do"):
         attend_in_blocks(q, q, q, lambda places: jnp.arange(6)[None] <= places[:, None], block)
+
+
+def test_places_are_counted_and_not_the_queries_of_a_group():
+    with pytest.raises(ValueError, match="blocks of 5 do not divide the 16 places of a device; blocks of 4 do"):
+        gradient("llama", 5)
