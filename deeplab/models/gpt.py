@@ -44,7 +44,8 @@ class GPT(nn.Module):
       context: the longest sequence, in tokens.
       dropout: in training, after the embeddings, on attention probabilities and on each branch; may be a tracer.
       remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
-      attention_block: queries that attend at a time, for long contexts; see `deeplab.nn.attention.attend_in_blocks`.
+      attention_block: queries that attend at a time, for long contexts, of which no probability is dropped then; see
+        `deeplab.nn.attention.attend_in_blocks`.
 
     Raises:
       ValueError: a sequence longer than `context`.

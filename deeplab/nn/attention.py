@@ -224,20 +224,20 @@ class CausalSelfAttention(nn.Module):
         qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(rows(x)).reshape(B, T, 3 * D)
         query, key, value = split_heads(qkv, self.num_heads, 3)
         segments = None if given is None or jnp.ndim(given) != 2 else jnp.asarray(given)
+        position = given if segments is None else None
+        if position is not None:
+            key, value = self._cached("key", key, position), self._cached("value", value, position)
+        start, S = 0 if position is None else position, key.shape[2]
 
-        def see(places: Int[Array, " C"]) -> Bool[Array, "C T"] | Bool[Array, "B 1 C T"]:
-            earlier = jnp.arange(T)[None, :] <= places[:, None]
+        def see(places: Int[Array, " C"]) -> Bool[Array, "C S"] | Bool[Array, "B 1 C S"]:
+            earlier = jnp.arange(S)[None, :] <= start + places[:, None]
             return earlier if segments is None else earlier[None, None] & together(segments[:, places], segments)
 
-        if self.block is not None and (given is None or segments is not None):
-            out = attend_in_blocks(query, key, value, see, self.block)
-        else:
-            mask = see(jnp.arange(T))
-            if given is not None and segments is None:
-                key, value = self._cached("key", key, given), self._cached("value", value, given)
-                mask = causal_mask(T, self.context, given)
+        if self.block is None or position is not None:
             dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
-            out = attend(query, key, value, mask, dropout)
+            out = attend(query, key, value, see(jnp.arange(T)), dropout)
+        else:
+            out = attend_in_blocks(query, key, value, see, self.block)
         return nn.Dense(D, kernel_init=self.out_init, name="out")(rows(join_heads(out))).reshape(B, T, D)
 
     def _cached(self, name: str, new: Float[Array, "B H T d"], position: int | jax.Array) -> Float[Array, "B H S d"]:

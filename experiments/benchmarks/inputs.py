@@ -153,18 +153,18 @@ def _by_processes(data: Any, source: Any, files: list[Path], workers: int, steps
 
     from deeplab.data import records
 
-    def rate(name: str, batches: Iterator[Any]) -> None:
+    def measure(name: str, batches: Iterator[Any]) -> None:
         for _ in range(4 * workers):
             next(batches)
         began = time.perf_counter()
         count = 16 * sum(1 for _ in batches)
-        rate = count / (time.perf_counter() - began)
-        print(f"{f'{name}, {workers} processes':<34} {rate:12,.0f} examples/s", flush=True)
+        speed = count / (time.perf_counter() - began)
+        print(f"{f'{name}, {workers} processes':<34} {speed:12,.0f} examples/s", flush=True)
 
     photos: Any = _Photos(files * (16 * steps // len(files)))
-    rate("PyTorch", iter(DataLoader(photos, 16, num_workers=workers)))
+    measure("PyTorch", iter(DataLoader(photos, 16, num_workers=workers)))
     with records.in_processes(data, source, 0, 0, steps, workers) as batches:
-        rate("deeplab, records", batches)
+        measure("deeplab, records", batches)
 
 
 def make_photographs(folder: Path) -> list[Path]:

@@ -3,8 +3,8 @@
 Run:     python -m experiments.benchmarks.long_context
 Prints:  for each context, temporary memory as the compiler reserves it, and the median time of a gradient, the variants
          taking turns. 4 layers of 4 heads, width 256, one sequence; nothing else is computed again (remat is "none").
-Result:  2 CPU cores, blocks of 128 over at once: 256 places 0.98 of the time and 0.79 of the memory, 1,024 places
-         0.98 and 0.37 (107 MiB), 4,096 places 0.73 and 0.14 (489 MiB, 3.6 s)
+Result:  2 CPU cores, four runs, blocks of 128 over at once: 256 places 0.79 of the memory and 0.94 to 1.04 of the time;
+         1,024 places 0.37 (107 MiB) and 0.96 to 1.20; 4,096 places 0.14 (489 MiB) and 0.59 to 0.73
 """
 
 from __future__ import annotations
