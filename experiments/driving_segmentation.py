@@ -26,6 +26,7 @@ from deeplab.models import linknet, unet
 def experiment(
     model: Literal["linknet", "unet"] = "linknet",
     width: int = 32,
+    depth: int = 4,
     epochs: int = 100,
     batch_size: int = 8,
     learning_rate: float = 2e-3,
@@ -40,6 +41,7 @@ def experiment(
     Args:
       model: the light encoder-decoder, or the U-Net.
       width: channels of its first stage.
+      depth: stages, of half the places and twice the channels each.
       epochs: passes over the training frames.
       batch_size: frames a step.
       learning_rate: peak of the cosine.
@@ -60,8 +62,8 @@ def experiment(
 
     data = dl.data.Examples(CAMVID, batch_size, epochs, prepare=prepare, eval_split=eval_split)
     nets = {
-        "linknet": dl.models.LinkNet(data.num_classes, linknet.VARIANTS["small"]["stage_sizes"], width),
-        "unet": dl.models.UNet(data.num_classes, width),
+        "linknet": dl.models.LinkNet(data.num_classes, (1,) * depth, width),
+        "unet": dl.models.UNet(data.num_classes, width, depth),
     }
     # ENet's: rare classes weigh more, and none without bound.
     weights = [1 / math.log(1.02 + share) for share in CAMVID.shares]
