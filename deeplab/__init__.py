@@ -6,94 +6,62 @@ reporting are functions of that value. Names load when they are first used: `imp
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from deeplab.core import lazy
 
 if TYPE_CHECKING:
-    from deeplab import data, models, nn, optim, precision, report, robust, scale, tasks, train
+    from deeplab import data, decode, metrics, models, nn, optim, report, robust, runs, scale, search, tasks, train
     from deeplab.cli import main
     from deeplab.cli.study import Study
-    from deeplab.errors import CheckpointError, Diverged, UserError
+    from deeplab.core.errors import CheckpointError, Diverged, UserError
+    from deeplab.core.precision import PRECISIONS, Precision
     from deeplab.experiment import Experiment, Rules, StaticFloat
-    from deeplab.precision import PRECISIONS, Precision
+    from deeplab.search.sweep import sweep
     from deeplab.train.evaluate import make_evaluator, predict
     from deeplab.train.feed import make_feed
     from deeplab.train.loop import fit, on_dispatch, on_log, on_state
     from deeplab.train.state import State, init
     from deeplab.train.step import make_eval, make_predict, make_step
-    from deeplab.train.sweep import sweep
 
-_MODULES = ("data", "models", "nn", "optim", "precision", "report", "robust", "scale", "tasks", "train")
-_HOMES = {
-    "CheckpointError": "errors",
-    "Diverged": "errors",
-    "Experiment": "experiment",
-    "PRECISIONS": "precision",
-    "Precision": "precision",
-    "Rules": "experiment",
-    "State": "train.state",
-    "StaticFloat": "experiment",
-    "Study": "cli.study",
-    "UserError": "errors",
-    "fit": "train.loop",
-    "init": "train.state",
-    "main": "cli",
-    "make_eval": "train.step",
-    "make_evaluator": "train.evaluate",
-    "make_feed": "train.feed",
-    "make_predict": "train.step",
-    "make_step": "train.step",
-    "on_dispatch": "train.loop",
-    "on_log": "train.loop",
-    "on_state": "train.loop",
-    "predict": "train.evaluate",
-    "sweep": "train.sweep",
-}
-
-__all__ = [
-    "PRECISIONS",
-    "CheckpointError",
-    "Diverged",
-    "Experiment",
-    "Precision",
-    "Rules",
-    "State",
-    "StaticFloat",
-    "Study",
-    "UserError",
-    "data",
-    "fit",
-    "init",
-    "main",
-    "make_eval",
-    "make_evaluator",
-    "make_feed",
-    "make_predict",
-    "make_step",
-    "models",
-    "nn",
-    "on_dispatch",
-    "on_log",
-    "on_state",
-    "optim",
-    "precision",
-    "predict",
-    "report",
-    "robust",
-    "scale",
-    "sweep",
-    "tasks",
-    "train",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"deeplab.{name}")
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"deeplab.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'deeplab' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        "CheckpointError": "core.errors:CheckpointError",
+        "data": "data",
+        "decode": "decode",
+        "Diverged": "core.errors:Diverged",
+        "Experiment": "experiment:Experiment",
+        "fit": "train.loop:fit",
+        "init": "train.state:init",
+        "main": "cli:main",
+        "make_eval": "train.step:make_eval",
+        "make_evaluator": "train.evaluate:make_evaluator",
+        "make_feed": "train.feed:make_feed",
+        "make_predict": "train.step:make_predict",
+        "make_step": "train.step:make_step",
+        "metrics": "metrics",
+        "models": "models",
+        "nn": "nn",
+        "on_dispatch": "train.loop:on_dispatch",
+        "on_log": "train.loop:on_log",
+        "on_state": "train.loop:on_state",
+        "optim": "optim",
+        "Precision": "core.precision:Precision",
+        "PRECISIONS": "core.precision:PRECISIONS",
+        "predict": "train.evaluate:predict",
+        "report": "report",
+        "robust": "robust",
+        "Rules": "experiment:Rules",
+        "runs": "runs",
+        "scale": "scale",
+        "search": "search",
+        "State": "train.state:State",
+        "StaticFloat": "experiment:StaticFloat",
+        "Study": "cli.study:Study",
+        "sweep": "search.sweep:sweep",
+        "tasks": "tasks",
+        "train": "train",
+        "UserError": "core.errors:UserError",
+    },
+)

@@ -16,8 +16,8 @@ import flax.linen as nn
 import optax
 from jax.sharding import PartitionSpec
 
+from deeplab.core.precision import PRECISIONS, Precision
 from deeplab.data.base import Data
-from deeplab.precision import PRECISIONS, Precision
 from deeplab.tasks.base import Task
 
 Rules = Sequence[tuple[str, PartitionSpec]]

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 
 Scalar = float | jax.Array
 """A Python float, or a tracer in its place."""

@@ -19,8 +19,8 @@ import optax
 
 import deeplab as dl
 from deeplab.data import augment
-from deeplab.data.builders.camvid import CAMVID
-from deeplab.models import linknet, unet
+from deeplab.data.sets.image.camvid import CAMVID
+from deeplab.models.vision.segmentation import linknet, unet
 
 
 def experiment(

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 import deeplab as dl
-from deeplab.data.builders.breast_cancer import COLUMNS, BreastCancer
+from deeplab.data.sets.health.breast_cancer import COLUMNS, BreastCancer
 from deeplab.models import mlp
 from deeplab.report import cards
 from deeplab.robust import calibration

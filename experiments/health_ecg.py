@@ -17,8 +17,8 @@ import numpy as np
 import optax
 
 import deeplab as dl
-from deeplab.data import ecg
-from deeplab.data.builders.mitbih import FREQUENCIES, MitBihBeats
+from deeplab.data.features import ecg
+from deeplab.data.sets.health.mitbih import FREQUENCIES, MitBihBeats
 from deeplab.models import mlp
 from deeplab.report import cards
 from deeplab.robust import calibration

@@ -15,8 +15,8 @@ import optax
 
 import deeplab as dl
 from deeplab.data import augment
-from deeplab.data.builders.membrane import MEMBRANE
-from deeplab.models import unet
+from deeplab.data.sets.health.membrane import MEMBRANE
+from deeplab.models.vision.segmentation import unet
 
 
 def experiment(

@@ -16,8 +16,9 @@ from typing import Literal
 import optax
 
 import deeplab as dl
-from deeplab.data import augment, mix
-from deeplab.models import cifarnet
+from deeplab.data import augment
+from deeplab.data.augment import mix
+from deeplab.models.vision.convolutional import cifarnet
 from deeplab.nn.norm import batch_norm
 
 
@@ -53,7 +54,7 @@ def experiment(
       alpha: of the distribution of the proportions in which images are mixed.
       image_folder: a folder or archive of the images, train/CLASS/* and test/CLASS/*, in place of the original.
     """
-    original = dl.data.builders.image_set("cifar10")
+    original = dl.data.sets.image_set("cifar10")
     folder = functools.partial(dl.data.image_folder, size=32, mean=original.mean, std=original.std)
     dataset = folder(image_folder) if image_folder else original
     random = (augment.rand_augment(operations, magnitude),) if operations else ()

@@ -11,7 +11,7 @@ import optax
 
 import deeplab as dl
 from deeplab.data import augment
-from deeplab.models import cnn
+from deeplab.models.vision.convolutional import cnn
 from deeplab.nn.norm import batch_norm
 
 

@@ -10,7 +10,7 @@ import optax
 
 import deeplab as dl
 from deeplab.data import augment
-from deeplab.models import resnet
+from deeplab.models.vision.convolutional import resnet
 
 
 def experiment(

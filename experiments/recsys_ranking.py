@@ -14,8 +14,8 @@ from typing import Any, Literal
 import optax
 
 import deeplab as dl
-from deeplab.data.builders import movielens
-from deeplab.models import neumf, sasrec, two_tower
+from deeplab.data.sets.recsys import movielens
+from deeplab.models.recsys import neumf, sasrec, two_tower
 from deeplab.report import cards
 
 LENGTH = {"sasrec": 50, "two_tower": 50, "neumf": 736}  # films of a user that a step looks at,
@@ -48,7 +48,7 @@ def experiment(
       temperature: of the two towers' product.
       forget_user: how often a user's number and features are not told, as of whoever is new.
     """
-    prepare = dl.data.interactions.next_items(LENGTH[model], PLACES[model], forget_user)
+    prepare = dl.data.features.interactions.next_items(LENGTH[model], PLACES[model], forget_user)
     data = dl.data.Examples("movielens_100k_sequences", batch_size, epochs, prepare=prepare, eval_split=split)
     if model == "sasrec":
         network = dl.models.SASRec(movielens.NUM_FILMS, width=width, context=LENGTH[model], dropout=dropout)

@@ -1,9 +1,9 @@
-"""Ratings of films by factorisation and by an autoencoder: MovieLens 100K, GroupLens' five divisions.
+"""Ratings of films by factorization and by an autoencoder: MovieLens 100K, GroupLens' five divisions.
 
 Run:     python -m experiments.recsys_ratings --data-dir DIR              (DIR holds ml-100k.zip; --fold 1 to 5)
          python -m experiments.recsys_ratings --model neural --weight-decay 2
 Predict: python -m experiments.recsys_ratings predict mine.csv            (columns film and rating: ten films to see)
-Result:  RMSE, factorisation: u1 0.9024, 0.9025, 0.9023 (seeds 0 to 2), u2 to u5 0.8934, 0.8887, 0.8928, 0.8937, mean of
+Result:  RMSE, factorization: u1 0.9024, 0.9025, 0.9023 (seeds 0 to 2), u2 to u5 0.8934, 0.8887, 0.8928, 0.8937, mean of
          the five 0.8942 (seed 0; 12 s of CPU time each, commits b51a731 and 968a473). Neural, u1: 0.9046, 0.9055. The
          recipe was chosen on the validation part; twice the epochs, 0.898 on u1.test, was known when they were halved
 Source:  Koren 2008, https://doi.org/10.1145/1401890.1401944; Sedhain et al. 2015,
@@ -17,13 +17,13 @@ import numpy as np
 import optax
 
 import deeplab as dl
-from deeplab.data.builders import movielens
-from deeplab.models import autorec, factorisation
+from deeplab.data.sets.recsys import movielens
+from deeplab.models.recsys import autorec, factorization
 from deeplab.report import cards
 
 
 def experiment(
-    model: Literal["factorisation", "neural"] = "factorisation",
+    model: Literal["factorization", "neural"] = "factorization",
     fold: int = 1,
     part: Literal["test", "validation"] = "test",
     width: int = 96,
@@ -50,19 +50,19 @@ def experiment(
       most_hidden: the greatest share of a user's ratings that a step hides and asks for.
       forget_user: how often a user is known by their ratings alone, as whoever is new will be.
     """
-    prepare = dl.data.interactions.hide_ratings(most_hidden, forget_user)
+    prepare = dl.data.features.interactions.hide_ratings(most_hidden, forget_user)
     dataset = dl.data.movielens_ratings(fold, part)
     data = dl.data.Examples(dataset, batch_size=batch_size, epochs=epochs, prepare=prepare, eval_split=part)
     sizes = {"num_users": movielens.NUM_USERS, "num_items": movielens.NUM_FILMS, "width": width, "dropout": dropout}
-    linear = model == "factorisation"
+    linear = model == "factorization"
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps)
     adam = optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
     return dl.Experiment(
         data=data,
-        model=dl.models.Factorisation(**sizes) if linear else dl.models.AutoRec(**sizes),
+        model=dl.models.Factorization(**sizes) if linear else dl.models.AutoRec(**sizes),
         task=dl.tasks.RatingPrediction(),
         optimizer=dl.optim.averaged(adam, decay=0.995),
-        rules=factorisation.RULES if linear else autorec.RULES,
+        rules=factorization.RULES if linear else autorec.RULES,
         eval_every=10 * data.steps_per_epoch,
         monitor="-rmse",
         show=show,

@@ -14,8 +14,8 @@ import numpy as np
 import optax
 
 import deeplab as dl
-from deeplab.data.builders.series import ETT_H1
-from deeplab.models import dlinear, lstm_forecaster, patchtst, tcn
+from deeplab.data.sets.series.windows import ETT_H1
+from deeplab.models.series import dlinear, lstm_forecaster, patchtst, tcn
 from deeplab.nn.series import as_is
 from deeplab.report import cards
 

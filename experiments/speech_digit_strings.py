@@ -15,10 +15,11 @@ import numpy as np
 import optax
 
 import deeplab as dl
-from deeplab.data import audio, augment_audio, speech
-from deeplab.data.builders.digit_strings import DigitStrings
-from deeplab.data.builders.fsdd import DIGITS, FSDD, Speaker
-from deeplab.models import conformer, deep_speech
+from deeplab.data.augment import audio as augment_audio
+from deeplab.data.features import audio, speech
+from deeplab.data.sets.speech.digit_strings import DigitStrings
+from deeplab.data.sets.speech.fsdd import DIGITS, FSDD, Speaker
+from deeplab.models.speech import conformer, deep_speech
 from deeplab.report import cards
 from deeplab.tasks.ctc import transcript
 

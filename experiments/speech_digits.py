@@ -15,9 +15,10 @@ import numpy as np
 import optax
 
 import deeplab as dl
-from deeplab.data import audio, augment_audio, speech
-from deeplab.data.builders.fsdd import DIGITS, FSDD, SPEAKERS, Speaker
-from deeplab.models import keyword_cnn
+from deeplab.data.augment import audio as augment_audio
+from deeplab.data.features import audio, speech
+from deeplab.data.sets.speech.fsdd import DIGITS, FSDD, SPEAKERS, Speaker
+from deeplab.models.speech import keyword_cnn
 from deeplab.report import cards
 
 MEL = audio.LogMel(rate=8000, window=200, hop=80, num_mels=40)

@@ -19,9 +19,9 @@ import optax
 import deeplab as dl
 from deeplab.models import mlp
 from deeplab.nn import activations
-from deeplab.report import activation_study
 from deeplab.report.text import Html
 from deeplab.train import probes
+from experiments.pages import activation_study
 
 
 def experiment(

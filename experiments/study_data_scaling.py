@@ -19,7 +19,7 @@ import optax
 
 import deeplab as dl
 from deeplab.models import mlp
-from deeplab.report import scaling_study
+from experiments.pages import scaling_study
 
 
 def experiment(

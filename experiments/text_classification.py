@@ -14,7 +14,7 @@ from typing import Literal
 import optax
 
 import deeplab as dl
-from deeplab.models import bilstm, encoder, text_cnn
+from deeplab.models.text.encoders import bilstm, encoder, text_cnn
 from deeplab.report import cards
 
 _MODELS = {
@@ -63,7 +63,7 @@ def experiment(
         sentences,
         batch_size=batch_size,
         epochs=epochs,
-        prepare=dl.data.words.forget_words(word_dropout),
+        prepare=dl.data.features.words.forget_words(word_dropout),
         eval_split=part,
     )
     make, rules = _MODELS[model]

@@ -12,7 +12,7 @@ from typing import Literal
 import optax
 
 import deeplab as dl
-from deeplab.models import llama
+from deeplab.models.text.decoders import llama
 
 
 def experiment(
@@ -28,7 +28,7 @@ def experiment(
     """The first 90 % of tiny Shakespeare to learn from, the rest to validate on.
 
     Args:
-      variant: a row of `deeplab.models.llama.VARIANTS`.
+      variant: a row of `deeplab.models.text.decoders.llama.VARIANTS`.
       vocabulary: "byte", "char", or "bpe:SIZE", learnt from the text.
       batch_size: windows of text a step, each as long as the variant's context.
       num_steps: training steps.

@@ -11,7 +11,7 @@ Source:  Radford et al. 2019 (GPT-2); the setting and the split are nanoGPT's fo
 import optax
 
 import deeplab as dl
-from deeplab.models import gpt
+from deeplab.models.text.decoders import gpt
 
 
 def experiment(

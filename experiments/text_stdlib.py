@@ -8,7 +8,7 @@ Source:  Radford et al. 2019 (GPT-2); the setting is nanoGPT's for a CPU, https:
 import optax
 
 import deeplab as dl
-from deeplab.models import gpt
+from deeplab.models.text.decoders import gpt
 
 
 def experiment(

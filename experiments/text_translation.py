@@ -18,7 +18,7 @@ import optax
 
 import deeplab as dl
 from deeplab.data import pairs
-from deeplab.models import attention_rnn, transformer
+from deeplab.models.text.seq2seq import attention_rnn, transformer
 from deeplab.report import cards
 
 

@@ -14,8 +14,8 @@ from typing import Literal
 import optax
 
 import deeplab as dl
-from deeplab.data.builders.wikitext import WikiText2
-from deeplab.models import gpt
+from deeplab.data.sets.text.wikitext import WikiText2
+from deeplab.models.text.decoders import gpt
 
 
 def experiment(

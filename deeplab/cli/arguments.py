@@ -18,12 +18,12 @@ import docstring_parser
 import tyro
 from rich.console import Console
 
-from deeplab.cli import axes
-from deeplab.cli.axes import Axis
+from deeplab.core.errors import UserError, nearest
+from deeplab.core.precision import named
 from deeplab.data.base import Data
-from deeplab.errors import UserError, nearest
 from deeplab.experiment import Experiment
-from deeplab.precision import named
+from deeplab.search import axes
+from deeplab.search.axes import Axis
 
 
 @dataclasses.dataclass(frozen=True)

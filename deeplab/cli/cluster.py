@@ -11,10 +11,10 @@ from typing import Any
 
 from deeplab.cli.arguments import CommonFlags, Invocation, as_json
 from deeplab.cli.members import Runner
-from deeplab.errors import UserError
-from deeplab.train import sweep
-from deeplab.train.bench import Row, Setup
-from deeplab.train.group import Group, Member
+from deeplab.core.errors import UserError
+from deeplab.search import sweep
+from deeplab.search.groups import Group, Member
+from deeplab.search.runner import Row, Setup
 
 
 def runner(call: Invocation, setup: Setup, directory: Path) -> Runner:

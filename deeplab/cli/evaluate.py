@@ -12,10 +12,10 @@ from rich.console import Console
 from deeplab import scale
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.train import run_directory
-from deeplab.errors import CheckpointError, UserError
+from deeplab.core.errors import CheckpointError, UserError
 from deeplab.experiment import Experiment
+from deeplab.runs.checkpoint import Checkpoints
 from deeplab.tasks.base import Summarizes
-from deeplab.train.checkpoint import Checkpoints
 from deeplab.train.evaluate import make_evaluator, predict
 from deeplab.train.feed import make_feed
 from deeplab.train.state import State, init

@@ -9,7 +9,7 @@ import jax
 
 from deeplab.cli.arguments import Invocation
 from deeplab.experiment import Experiment
-from deeplab.train import follower, record, session
+from deeplab.runs import follower, record, session
 from deeplab.train.loop import Hook, Progress, on_dispatch
 
 

@@ -18,10 +18,10 @@ from rich.markup import escape
 
 import deeplab
 from deeplab.cli.arguments import Invocation
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
+from deeplab.runs import provenance
 from deeplab.scale import processes
-from deeplab.train import provenance
-from deeplab.train.watchdog import RESTART, Watch
+from deeplab.scale.processes.watch import RESTART, Watch
 
 PULSE = "DEEPLAB_PULSE"
 """The variable with the file descriptor on which a supervisor hears that its process lives."""
@@ -45,7 +45,7 @@ def joined(flags: Any, console: Console) -> Iterator[Watch]:
       flags: `TrainFlags`.
       console: made quiet in all processes but the first.
     """
-    place = processes.find(flags.coordinator, flags.num_processes, flags.process_id)
+    place = processes.find_place(flags.coordinator, flags.num_processes, flags.process_id)
     pulse = int(os.environ[PULSE]) if PULSE in os.environ else None
     if place is None:
         watch = Watch(stall=flags.watchdog, pulse=pulse)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deeplab import report
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:

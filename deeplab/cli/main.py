@@ -31,8 +31,8 @@ from deeplab.cli import (
     verify,
 )
 from deeplab.cli.arguments import Verb
-from deeplab.data.prepared import cache_dir
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
+from deeplab.data.prepare.cache import cache_dir
 from deeplab.experiment import Experiment
 from deeplab.scale import processes
 

@@ -12,15 +12,15 @@ import jax
 from rich.console import Console
 
 from deeplab.cli.arguments import CommonFlags, Invocation, as_json
-from deeplab.errors import UserError
-from deeplab.report import study as page
+from deeplab.core.errors import UserError
 from deeplab.report.document import save
+from deeplab.report.sweeps import study as page
 from deeplab.report.text import Html, duration
-from deeplab.train import sweep
-from deeplab.train.bench import Row, Setup
-from deeplab.train.group import Group, Member, groups
-from deeplab.train.record import Run
-from deeplab.train.ways import Devices, How
+from deeplab.runs.record import Run
+from deeplab.search import sweep
+from deeplab.search.execution import Devices, How
+from deeplab.search.groups import Group, Member, groups
+from deeplab.search.runner import Row, Setup
 
 FILE = "members.jsonl"
 

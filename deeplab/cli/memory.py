@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 
 _TUNABLE = "glibc.malloc.hugetlb=1"
 _LARGE = 1 << 25  # bytes; glibc gives larger blocks back to the system as soon as they are free

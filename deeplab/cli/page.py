@@ -9,7 +9,7 @@ from rich.console import Console
 from deeplab import report
 from deeplab.cli.arguments import Invocation
 from deeplab.cli.train import run_directory
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:

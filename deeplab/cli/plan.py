@@ -19,11 +19,11 @@ from rich.table import Table
 
 from deeplab import scale
 from deeplab.cli.arguments import CommonFlags, Invocation
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.experiment import Experiment
-from deeplab.scale.accelerators import accelerator
 from deeplab.scale.activations import with_examples
-from deeplab.scale.plan import Plan, make_plan
+from deeplab.scale.plan.accelerators import accelerator
+from deeplab.scale.plan.estimate import Plan, make_plan
 from deeplab.train.bind import bind
 from deeplab.train.state import State, init
 from deeplab.train.step import Step, make_step

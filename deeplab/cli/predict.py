@@ -17,8 +17,8 @@ from deeplab import scale
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.evaluate import load
 from deeplab.cli.train import run_directory
+from deeplab.core.errors import UserError
 from deeplab.data.base import Batch, Data
-from deeplab.errors import UserError
 from deeplab.experiment import Experiment
 from deeplab.train.state import State
 from deeplab.train.step import make_predict

@@ -17,14 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from deeplab import scale
-from deeplab.cli import trace
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.train import open_source, run_directory
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.experiment import Experiment
-from deeplab.train import lock
-from deeplab.train.dispatch import Program, compile_program
+from deeplab.runs import lock, trace
 from deeplab.train.feed import Feed, make_feed
+from deeplab.train.program import Program, compile_program
 from deeplab.train.state import State, init
 
 _WARM = 3  # steps before the trace: the first ones allocate

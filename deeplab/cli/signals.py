@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from deeplab.cli.group import PULSE
-from deeplab.train.watchdog import Watch
+from deeplab.scale.processes.watch import Watch
 
 
 class Stop:

@@ -13,12 +13,12 @@ from rich.console import Console
 
 from deeplab.cli.arguments import Invocation, Verb
 from deeplab.cli.members import FILE, MembersFlags, complete, local, publish
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.report.text import Html
-from deeplab.train import provenance, record
-from deeplab.train.bench import Row
-from deeplab.train.group import Member
-from deeplab.train.population import Probe
+from deeplab.runs import provenance, record
+from deeplab.search.groups import Member
+from deeplab.search.population import Probe
+from deeplab.search.runner import Row
 from deeplab.train.step import make_eval
 
 

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from deeplab import scale
 from deeplab.cli.arguments import Invocation
-from deeplab.cli.holdings import holdings, sentence
 from deeplab.experiment import Experiment
+from deeplab.scale.table import holdings, sentence
 from deeplab.train.state import init
 
 

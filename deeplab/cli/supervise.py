@@ -23,8 +23,8 @@ from rich.console import Console
 
 from deeplab.cli.arguments import Invocation
 from deeplab.cli.group import PULSE
-from deeplab.errors import UserError
-from deeplab.train.watchdog import RESTART
+from deeplab.core.errors import UserError
+from deeplab.scale.processes.watch import RESTART
 
 _GRACE = 15.0  # seconds for the others to notice, and to end by themselves
 _TOLD = 5.0  # the same, where the first was told to end, and so are the others

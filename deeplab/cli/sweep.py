@@ -12,14 +12,15 @@ from rich.console import Console
 
 from deeplab.cli import cluster
 from deeplab.cli.arguments import Invocation
-from deeplab.cli.axes import Axis
 from deeplab.cli.members import FILE, MembersFlags, Runner, complete, finished, local, name, publish
-from deeplab.cli.search import How, Setting, search
-from deeplab.errors import UserError
-from deeplab.report import sweep as page
-from deeplab.train import population, provenance, record
-from deeplab.train.bench import Row, Setup
-from deeplab.train.group import Member
+from deeplab.core.errors import UserError
+from deeplab.report.sweeps import page as page
+from deeplab.runs import provenance, record
+from deeplab.search import population
+from deeplab.search.axes import Axis
+from deeplab.search.groups import Member
+from deeplab.search.proposals import How, Setting, search
+from deeplab.search.runner import Row, Setup
 
 
 @dataclasses.dataclass(frozen=True)

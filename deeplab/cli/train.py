@@ -11,19 +11,19 @@ import jax
 from rich.console import Console
 
 from deeplab import report, scale
-from deeplab.cli import exhibit, facts, group, memory
+from deeplab.cli import facts, group, memory
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.progress import progress
 from deeplab.cli.signals import Stop, stop_on_signal
+from deeplab.core.errors import Diverged
 from deeplab.data.base import Data, Source
-from deeplab.errors import Diverged
 from deeplab.experiment import Experiment
+from deeplab.runs import artifacts, follower, provenance, record, session
+from deeplab.runs.checkpoint import Checkpoints
 from deeplab.scale import processes
-from deeplab.train import follower, provenance, record, session
-from deeplab.train.checkpoint import Checkpoints
+from deeplab.scale.processes.watch import Watch
 from deeplab.train.loop import Hook, NonFinite, Progress
 from deeplab.train.nonfinite import find_origin
-from deeplab.train.watchdog import Watch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _conclude(
         console.print(f"stopped at step {last.step:,}, saved; {again}", soft_wrap=True)
         return result | {"metrics": {}, "stopped": stop.exit_code, "report": None}
     assert last.state is not None
-    evaluation |= exhibit.write(
+    evaluation |= artifacts.write(
         run.directory, experiment, last.state, ready.eval_feed, seed=flags.seed, data_dir=flags.data_dir
     )
     metrics = {experiment.data.eval_split: evaluation}

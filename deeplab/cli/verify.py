@@ -27,7 +27,7 @@ from rich.console import Console
 from deeplab import scale
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.evaluate import load
-from deeplab.errors import CheckpointError, UserError
+from deeplab.core.errors import CheckpointError, UserError
 
 _POLL = 0.005
 WALL = ("seconds", "steps_per_second", "stalled")  # of a row of metrics: the clock's, not the run's

@@ -17,8 +17,8 @@ from typing import Any, Self
 import jax
 import numpy as np
 
+from deeplab.core.errors import UserError
 from deeplab.data import order
-from deeplab.errors import UserError
 
 Batch = dict[str, Any]
 """Arrays with a leading batch axis; always `weight` (0 for padding, float32) and `id` (the example's number, int32)."""

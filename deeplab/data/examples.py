@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deeplab.data import builders
+from deeplab.data import sets
 from deeplab.data.base import NO_EXAMPLE, Batch, Data, Source, Spec, steps_of
-from deeplab.data.builders.base import check_split
-from deeplab.data.builders.examples import ExampleSet
+from deeplab.data.sets.base import check_split
+from deeplab.data.sets.examples import ExampleSet
 
 Example = dict[str, Any]
 """One example: arrays without the batch axis; `id` and `weight` among them."""
@@ -45,7 +45,7 @@ class Examples(Data):
       UserError: unknown set, or not exactly one of `epochs` and `num_steps`.
 
     Example:
-      >>> from deeplab.data.builders.examples import Field, SyntheticExamples
+      >>> from deeplab.data.sets.examples import Field, SyntheticExamples
       >>> noise = SyntheticExamples({"x": Field((3,)), "label": Field((), "int32", 0, 2)}, (("train", 8), ("test", 4)))
       >>> data = Examples(noise, batch_size=4, epochs=2)
       >>> data.num_steps, next(data.batches("train"))["x"].shape
@@ -66,7 +66,7 @@ class Examples(Data):
     @property
     def builder(self) -> ExampleSet:
         """The data set itself: its citation, its files."""
-        return builders.example_set(self.dataset) if isinstance(self.dataset, str) else self.dataset
+        return sets.example_set(self.dataset) if isinstance(self.dataset, str) else self.dataset
 
     @property
     def class_names(self) -> tuple[str, ...]:

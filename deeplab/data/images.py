@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deeplab.data import builders
+from deeplab.core.errors import UserError
+from deeplab.data import sets
 from deeplab.data.base import NO_EXAMPLE, Batch, Data, Source, Spec, steps_of
-from deeplab.data.builders.base import ImageSet, check_split
-from deeplab.data.builders.examples import describe
-from deeplab.data.builders.image_folder import load
-from deeplab.data.builders.memory import SyntheticImages
 from deeplab.data.examples import Mix
-from deeplab.errors import UserError
+from deeplab.data.sets.base import ImageSet, check_split
+from deeplab.data.sets.examples import describe
+from deeplab.data.sets.image.folder import load
+from deeplab.data.sets.memory import SyntheticImages
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 """`(key, image) -> image`, pure: one example, [H, W, C] floats in [0, 1]."""
@@ -40,7 +40,7 @@ class Images(Data):
         epochs, pass `num_steps=None` along.
       augment: applied to each training example with a key of its own, `fold_in(key, id)`: what an example becomes
         depends neither on the batch it is in nor on the devices.
-      mix: applied to a training batch after all else, such as `dl.data.mix.mixup(0.2)`.
+      mix: applied to a training batch after all else, such as `dl.data.augment.mix.mixup(0.2)`.
       eval_split: the split to evaluate on.
       train_fraction: of the training images, those that are learnt from, in (0, 1]; the run's seed says which, and
         those of a smaller part are among those of a larger one.
@@ -71,7 +71,7 @@ class Images(Data):
     @property
     def builder(self) -> ImageSet:
         """The data set itself: its citation, its files."""
-        return builders.image_set(self.dataset) if isinstance(self.dataset, str) else self.dataset
+        return sets.image_set(self.dataset) if isinstance(self.dataset, str) else self.dataset
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

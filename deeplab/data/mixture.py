@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core.errors import UserError
 from deeplab.data import order
 from deeplab.data.base import Batch, Data, Source, Spec, steps_of
-from deeplab.errors import UserError
 
 _BLOCK = 1000  # examples in which the proportions are exact: a weight counts to a thousandth
 

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deeplab.data import originals, prepared
+from deeplab.core.errors import UserError
 from deeplab.data.base import Batch, Data, Source, Spec
-from deeplab.data.builders.base import check_split
+from deeplab.data.features.vocab import Vocabulary
+from deeplab.data.prepare import cache, originals
+from deeplab.data.sets.base import check_split
 from deeplab.data.text import Text
-from deeplab.data.vocab import Vocabulary
-from deeplab.errors import UserError
 
 _REACH = 1024  # rows that a document is tried in: a million documents then take seconds
 
@@ -96,8 +96,8 @@ class Packed(Data):
             return made
 
         how = hashlib.sha256(self.separator.encode()).hexdigest()[:8]
-        folder = prepared.cache_dir() / builder.name / builder.version / f"{vocabulary.key}-packed-{context}-{how}"
-        return prepared.arrays(folder, make) if builder.cached else make()
+        folder = cache.cache_dir() / builder.name / builder.version / f"{vocabulary.key}-packed-{context}-{how}"
+        return cache.arrays(folder, make) if builder.cached else make()
 
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
         check_split(self.text.builder, split)

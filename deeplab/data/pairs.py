@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deeplab.core.errors import UserError
 from deeplab.data.base import Batch
 from deeplab.data.examples import Mix
-from deeplab.errors import UserError
 
 _PAIR = ("source", "target")
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deeplab.core.errors import UserError
 from deeplab.data.base import Batch, Data, Source
-from deeplab.errors import UserError
 
 if TYPE_CHECKING:
     import grain

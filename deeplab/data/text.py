@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deeplab.data import builders, originals, prepared
+from deeplab.core.errors import UserError
+from deeplab.data import sets
 from deeplab.data.base import Batch, Data, Source, Spec
-from deeplab.data.builders.base import TextSet, check_split
-from deeplab.data.builders.memory import SyntheticText
-from deeplab.data.vocab import BPE, Bytes, Characters, Vocabulary
-from deeplab.errors import UserError
+from deeplab.data.features.vocab import BPE, Bytes, Characters, Vocabulary
+from deeplab.data.prepare import cache, originals
+from deeplab.data.sets.base import TextSet, check_split
+from deeplab.data.sets.memory import SyntheticText
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Text(Data):
     Args:
       dataset: the name of a set ("tiny_shakespeare", "python_stdlib") or a value such as
         `dl.data.text_lines("novel.txt")`.
-      vocabulary: "byte", "char", "bpe:SIZE" (trained on the training split) or a value of `dl.data.vocab`. When None:
+      vocabulary: "byte", "char", "bpe:SIZE" (trained on the training split) or a value of `features.vocab`. When None:
         characters where the set declares them (tiny_shakespeare), else bytes.
       context: T, in tokens.
       batch_size: of training and evaluation.
@@ -70,7 +71,7 @@ class Text(Data):
     @property
     def builder(self) -> TextSet:
         """The data set itself: its citation, its files."""
-        return builders.text_set(self.dataset) if isinstance(self.dataset, str) else self.dataset
+        return sets.text_set(self.dataset) if isinstance(self.dataset, str) else self.dataset
 
     @property
     def vocab_size(self) -> int:
@@ -120,8 +121,8 @@ class Text(Data):
             content = originals.contents(builder.name, builder.files, data_dir)
             return {split: vocabulary.encode(builder.read(split, content)) for split in builder.splits}
 
-        folder = prepared.cache_dir() / builder.name / builder.version / vocabulary.key
-        return prepared.arrays(folder, make) if builder.cached else make()
+        folder = cache.cache_dir() / builder.name / builder.version / vocabulary.key
+        return cache.arrays(folder, make) if builder.cached else make()
 
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
         check_split(self.builder, split)
@@ -210,9 +211,9 @@ def _vocabulary(builder: TextSet, kind: str | Vocabulary | None, data_dir: str |
     size = _bpe_size(kind)
     if not builder.cached:
         return BPE.train(text("train"), size)
-    path = prepared.cache_dir() / builder.name / builder.version / f"bpe-{size}.json"
+    path = cache.cache_dir() / builder.name / builder.version / f"bpe-{size}.json"
 
     def write(partial: Path) -> None:
         partial.write_text(BPE.train(text("train"), size).definition, encoding="utf-8")
 
-    return BPE(prepared.publish(path, write).read_text(encoding="utf-8"), size)
+    return BPE(cache.publish(path, write).read_text(encoding="utf-8"), size)

@@ -2,151 +2,98 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from deeplab.core import lazy
 
 if TYPE_CHECKING:
-    from deeplab.models import (
-        attention_rnn,
-        autorec,
-        bilstm,
-        cifarnet,
-        cnn,
-        conformer,
-        deep_speech,
-        dlinear,
-        encoder,
-        factorisation,
-        gpt,
-        keyword_cnn,
-        linknet,
-        llama,
-        lstm_forecaster,
-        mlp,
-        neumf,
-        patchtst,
-        resnet,
-        sasrec,
-        tcn,
-        text_cnn,
-        transformer,
-        two_tower,
-        unet,
-    )
-    from deeplab.models.attention_rnn import AttentionRNN
-    from deeplab.models.autorec import AutoRec
-    from deeplab.models.bilstm import BiLSTM
-    from deeplab.models.cifarnet import CifarNet
-    from deeplab.models.cnn import CNN
-    from deeplab.models.conformer import Conformer
-    from deeplab.models.deep_speech import DeepSpeech2
-    from deeplab.models.dlinear import DLinear
-    from deeplab.models.encoder import Encoder
-    from deeplab.models.factorisation import Factorisation
-    from deeplab.models.gpt import GPT
-    from deeplab.models.keyword_cnn import KeywordCNN
-    from deeplab.models.linknet import LinkNet
-    from deeplab.models.llama import Llama
-    from deeplab.models.lstm_forecaster import LSTMForecaster
+    from deeplab.models import mlp
     from deeplab.models.mlp import MLP
-    from deeplab.models.neumf import NeuMF
-    from deeplab.models.patchtst import PatchTST
-    from deeplab.models.resnet import ResNet
-    from deeplab.models.sasrec import SASRec
-    from deeplab.models.tcn import TCN
-    from deeplab.models.text_cnn import TextCNN
-    from deeplab.models.transformer import Transformer
-    from deeplab.models.two_tower import TwoTower
-    from deeplab.models.unet import UNet
+    from deeplab.models.recsys import autorec, factorization, neumf, sasrec, two_tower
+    from deeplab.models.recsys.autorec import AutoRec
+    from deeplab.models.recsys.factorization import Factorization
+    from deeplab.models.recsys.neumf import NeuMF
+    from deeplab.models.recsys.sasrec import SASRec
+    from deeplab.models.recsys.two_tower import TwoTower
+    from deeplab.models.series import dlinear, lstm_forecaster, patchtst, tcn
+    from deeplab.models.series.dlinear import DLinear
+    from deeplab.models.series.lstm_forecaster import LSTMForecaster
+    from deeplab.models.series.patchtst import PatchTST
+    from deeplab.models.series.tcn import TCN
+    from deeplab.models.speech import conformer, deep_speech, keyword_cnn
+    from deeplab.models.speech.conformer import Conformer
+    from deeplab.models.speech.deep_speech import DeepSpeech2
+    from deeplab.models.speech.keyword_cnn import KeywordCNN
+    from deeplab.models.text.decoders import gpt, llama
+    from deeplab.models.text.decoders.gpt import GPT
+    from deeplab.models.text.decoders.llama import Llama
+    from deeplab.models.text.encoders import bilstm, encoder, text_cnn
+    from deeplab.models.text.encoders.bilstm import BiLSTM
+    from deeplab.models.text.encoders.encoder import Encoder
+    from deeplab.models.text.encoders.text_cnn import TextCNN
+    from deeplab.models.text.seq2seq import attention_rnn, transformer
+    from deeplab.models.text.seq2seq.attention_rnn import AttentionRNN
+    from deeplab.models.text.seq2seq.transformer import Transformer
+    from deeplab.models.vision.convolutional import cifarnet, cnn, resnet
+    from deeplab.models.vision.convolutional.cifarnet import CifarNet
+    from deeplab.models.vision.convolutional.cnn import CNN
+    from deeplab.models.vision.convolutional.resnet import ResNet
+    from deeplab.models.vision.segmentation import linknet, unet
+    from deeplab.models.vision.segmentation.linknet import LinkNet
+    from deeplab.models.vision.segmentation.unet import UNet
 
-_HOMES = {
-    "AttentionRNN": "attention_rnn",
-    "AutoRec": "autorec",
-    "BiLSTM": "bilstm",
-    "CifarNet": "cifarnet",
-    "CNN": "cnn",
-    "Conformer": "conformer",
-    "DeepSpeech2": "deep_speech",
-    "DLinear": "dlinear",
-    "Encoder": "encoder",
-    "Factorisation": "factorisation",
-    "GPT": "gpt",
-    "KeywordCNN": "keyword_cnn",
-    "LinkNet": "linknet",
-    "Llama": "llama",
-    "LSTMForecaster": "lstm_forecaster",
-    "MLP": "mlp",
-    "NeuMF": "neumf",
-    "PatchTST": "patchtst",
-    "ResNet": "resnet",
-    "SASRec": "sasrec",
-    "TCN": "tcn",
-    "TextCNN": "text_cnn",
-    "Transformer": "transformer",
-    "TwoTower": "two_tower",
-    "UNet": "unet",
-}
-
-__all__ = [
-    "CNN",
-    "GPT",
-    "MLP",
-    "TCN",
-    "AttentionRNN",
-    "AutoRec",
-    "BiLSTM",
-    "CifarNet",
-    "Conformer",
-    "DLinear",
-    "DeepSpeech2",
-    "Encoder",
-    "Factorisation",
-    "KeywordCNN",
-    "LSTMForecaster",
-    "LinkNet",
-    "Llama",
-    "NeuMF",
-    "PatchTST",
-    "ResNet",
-    "SASRec",
-    "TextCNN",
-    "Transformer",
-    "TwoTower",
-    "UNet",
-    "attention_rnn",
-    "autorec",
-    "bilstm",
-    "cifarnet",
-    "cnn",
-    "conformer",
-    "deep_speech",
-    "dlinear",
-    "encoder",
-    "factorisation",
-    "gpt",
-    "keyword_cnn",
-    "linknet",
-    "llama",
-    "lstm_forecaster",
-    "mlp",
-    "neumf",
-    "patchtst",
-    "resnet",
-    "sasrec",
-    "tcn",
-    "text_cnn",
-    "transformer",
-    "two_tower",
-    "unet",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_HOMES.get(name, name)}")
-    return getattr(module, name) if name in _HOMES else module
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        "attention_rnn": "text.seq2seq.attention_rnn",
+        "AttentionRNN": "text.seq2seq.attention_rnn:AttentionRNN",
+        "autorec": "recsys.autorec",
+        "AutoRec": "recsys.autorec:AutoRec",
+        "bilstm": "text.encoders.bilstm",
+        "BiLSTM": "text.encoders.bilstm:BiLSTM",
+        "cifarnet": "vision.convolutional.cifarnet",
+        "CifarNet": "vision.convolutional.cifarnet:CifarNet",
+        "cnn": "vision.convolutional.cnn",
+        "CNN": "vision.convolutional.cnn:CNN",
+        "conformer": "speech.conformer",
+        "Conformer": "speech.conformer:Conformer",
+        "deep_speech": "speech.deep_speech",
+        "DeepSpeech2": "speech.deep_speech:DeepSpeech2",
+        "dlinear": "series.dlinear",
+        "DLinear": "series.dlinear:DLinear",
+        "encoder": "text.encoders.encoder",
+        "Encoder": "text.encoders.encoder:Encoder",
+        "factorization": "recsys.factorization",
+        "Factorization": "recsys.factorization:Factorization",
+        "gpt": "text.decoders.gpt",
+        "GPT": "text.decoders.gpt:GPT",
+        "keyword_cnn": "speech.keyword_cnn",
+        "KeywordCNN": "speech.keyword_cnn:KeywordCNN",
+        "linknet": "vision.segmentation.linknet",
+        "LinkNet": "vision.segmentation.linknet:LinkNet",
+        "llama": "text.decoders.llama",
+        "Llama": "text.decoders.llama:Llama",
+        "lstm_forecaster": "series.lstm_forecaster",
+        "LSTMForecaster": "series.lstm_forecaster:LSTMForecaster",
+        "mlp": "mlp",
+        "MLP": "mlp:MLP",
+        "neumf": "recsys.neumf",
+        "NeuMF": "recsys.neumf:NeuMF",
+        "patchtst": "series.patchtst",
+        "PatchTST": "series.patchtst:PatchTST",
+        "resnet": "vision.convolutional.resnet",
+        "ResNet": "vision.convolutional.resnet:ResNet",
+        "sasrec": "recsys.sasrec",
+        "SASRec": "recsys.sasrec:SASRec",
+        "tcn": "series.tcn",
+        "TCN": "series.tcn:TCN",
+        "text_cnn": "text.encoders.text_cnn",
+        "TextCNN": "text.encoders.text_cnn:TextCNN",
+        "transformer": "text.seq2seq.transformer",
+        "Transformer": "text.seq2seq.transformer:Transformer",
+        "two_tower": "recsys.two_tower",
+        "TwoTower": "recsys.two_tower:TwoTower",
+        "unet": "vision.segmentation.unet",
+        "UNet": "vision.segmentation.unet:UNet",
+    },
+)

@@ -35,7 +35,7 @@ def remat(block: Block, policy: str) -> Block:
       ValueError: no such policy.
 
     Example:
-      >>> from deeplab.models.resnet import BasicBlock, ResNet
+      >>> from deeplab.models.vision.convolutional.resnet import BasicBlock, ResNet
       >>> model = ResNet(num_classes=10, stage_sizes=(1, 1), width=8, block=remat(BasicBlock, "full"))
     """
     if policy not in POLICIES:

@@ -53,7 +53,7 @@ class Block(nn.Module):
       dropout: probability that a branch's output is dropped in training; may be a tracer.
 
     Example:
-      >>> from deeplab.nn.attention import SelfAttention
+      >>> from deeplab.nn.attention.dot_product import SelfAttention
       >>> block, mask = Block(SelfAttention(num_heads=2), FeedForward()), jnp.array([[True, True, False]])
       >>> block.init_with_output(jax.random.key(0), jnp.ones((1, 3, 8)), False, mask)[0].shape
       (1, 3, 8)

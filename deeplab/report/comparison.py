@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.report import figures
 from deeplab.report.document import document, save
 from deeplab.report.record import Run, number, read

@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.report.text import Html, tag
 
 

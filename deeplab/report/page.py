@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.report import calibration, cards, classification, figures, language, speed
 from deeplab.report.document import document, save
 from deeplab.report.record import Run, number, read

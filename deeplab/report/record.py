@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 
 NOT_METRICS = ("step", "split", "seconds", "steps_per_second", "stalled")
 """Fields of a row of `metrics.jsonl` that say where it stands, not what was measured."""

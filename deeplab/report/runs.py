@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.report.record import number, read
 from deeplab.report.text import duration, metric
 

@@ -46,7 +46,7 @@ def by_example(size: int) -> AbstractContextManager[Any]:
 def with_examples(tree: Any, size: int, *, convolved: bool = False) -> Any:
     """The arrays of a batch of this size, split over `data` and `fsdp`; others, and without a mesh, as they are.
 
-    Where the mesh splits sequences, what is `convolved` is whole in its places: see `deeplab.scale.sharding`.
+    Where the mesh splits sequences, what is `convolved` is whole in its places: see `deeplab.scale.rules`.
     """
     shape = jax.sharding.get_abstract_mesh().shape
     devices, parts = shape.get("data", 1) * shape.get("fsdp", 1), shape.get("sequence", 1)

@@ -7,7 +7,7 @@ import math
 import jax
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
-from deeplab.errors import UserError, nearest
+from deeplab.core.errors import UserError, nearest
 
 AXES = ("data", "fsdp", "sequence", "model")
 """Examples; examples and parameters; places of a sequence; parts of a layer, by the model's rules."""

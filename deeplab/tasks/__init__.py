@@ -1,7 +1,7 @@
 """Tasks: loss, metrics and predictions per kind of problem."""
 
 from deeplab.tasks import views
-from deeplab.tasks.base import Apply, Loss, Mean, Metrics, Perplexity, Summarizes, Task
+from deeplab.tasks.base import Apply, Loss, Summarizes, Task
 from deeplab.tasks.classification import Classification
 from deeplab.tasks.clinical import Clinical
 from deeplab.tasks.ctc import CTC
@@ -23,10 +23,7 @@ __all__ = [
     "InBatchSoftmax",
     "LanguageModelling",
     "Loss",
-    "Mean",
     "MeanIoU",
-    "Metrics",
-    "Perplexity",
     "Ranking",
     "RatingPrediction",
     "RootMean",

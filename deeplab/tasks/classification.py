@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
+from deeplab.metrics.base import Mean, Metrics
+from deeplab.tasks.base import Apply, Batch, Loss
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deeplab.tasks import roc
-from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
-from deeplab.tasks.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
+from deeplab.metrics import roc
+from deeplab.metrics.base import Mean, Metrics
+from deeplab.metrics.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
+from deeplab.tasks.base import Apply, Batch, Loss
 
 Summary = Callable[[np.ndarray, np.ndarray, np.ndarray | None], dict[str, float]]
 """`(logits [N, K], label [N], group [N] or None) -> metrics by name`, such as `deeplab.robust.calibration.summary`."""

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
-from deeplab.tasks.ctc_decoding import beam_search, best_path
-from deeplab.tasks.edits import character_errors, edit_distance
+from deeplab.decode.ctc import beam_search, best_path
+from deeplab.metrics.base import Mean, Metrics
+from deeplab.metrics.edits import character_errors, edit_distance
+from deeplab.tasks.base import Apply, Batch, Loss
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
+from deeplab.metrics.base import Mean, Metrics
+from deeplab.tasks.base import Apply, Batch, Loss
 
 
 def pinball(

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics, Perplexity
+from deeplab.metrics.base import Mean, Metrics, Perplexity
+from deeplab.tasks.base import Apply, Batch, Loss
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Losses of retrieval: the item that followed, against items that did not.
 
-An objective draws negatives and compares the scores. Batches are those of `deeplab.data.interactions.next_items`:
+An objective draws negatives and compares the scores. Batches are those of `data.features.interactions.next_items`:
 `targets` [B, P], `seen` [B, V] and `count` [B, V], how often each item occurs in training.
 """
 

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from deeplab.tasks import ranks
-from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
+from deeplab.metrics import ranks
+from deeplab.metrics.base import Mean, Metrics
+from deeplab.tasks.base import Apply, Batch, Loss
 from deeplab.tasks.objectives import Objective
 
 
@@ -22,7 +23,7 @@ class Ranking:
     else: the same in a list of `num_sampled` of them, drawn uniformly, for each example the same in every evaluation.
     It can order models otherwise (Krichene and Rendle 2020, https://doi.org/10.1145/3394486.3403226).
 
-    Batches are those of `deeplab.data.interactions.next_items`. A model is called with the fields that it reads and
+    Batches are those of `data.features.interactions.next_items`. A model is called with the fields that it reads and
     with sets of candidates, and returns the scores [B, P, C] of each (or [B, 1, C], where they do not depend on the
     place). In an evaluation `loss` is the cross-entropy over the list, whatever the objective.
 

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
+from deeplab.metrics.base import Mean, Metrics
+from deeplab.tasks.base import Apply, Batch, Loss
 
 
 @jax.tree_util.register_dataclass

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks import views
-from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics
+from deeplab.tasks.base import Apply, Batch, Loss
 
 
 @jax.tree_util.register_dataclass

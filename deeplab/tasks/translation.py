@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from deeplab.tasks.base import Apply, Batch, Loss, Mean, Metrics, Perplexity
-from deeplab.tasks.beam import beam_search, repeat
-from deeplab.tasks.bleu import bleu, sacre_bleu
+from deeplab.decode.beam import beam_search, repeat
+from deeplab.metrics.base import Mean, Metrics, Perplexity
+from deeplab.metrics.bleu import bleu, sacre_bleu
+from deeplab.tasks.base import Apply, Batch, Loss
 from deeplab.tasks.language import token_losses, token_weight
 
 
@@ -34,7 +35,7 @@ class Translation:
       text: tokens, padded, as text.
       label_smoothing: probability spread evenly over the vocabulary; may be a tracer.
       beam: sequences that a search keeps; 1 is greedy.
-      length_penalty: see `deeplab.tasks.beam.beam_search`; may be a tracer.
+      length_penalty: see `deeplab.decode.beam.beam_search`; may be a tracer.
       begin: the token before the first.
       end: the token after the last.
 

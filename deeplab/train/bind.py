@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 
+from deeplab.core.precision import cast
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
-from deeplab.precision import cast
 from deeplab.scale import activations
 from deeplab.tasks.base import Apply
 from deeplab.train import dropout

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from deeplab.experiment import Experiment
-from deeplab.tasks.base import Metrics
+from deeplab.metrics.base import Metrics
 from deeplab.train.feed import Feed
 from deeplab.train.state import State
 from deeplab.train.step import make_eval, make_predict

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deeplab.core.errors import UserError
+from deeplab.core.precision import Scaled, cast
 from deeplab.data.base import Batch
-from deeplab.errors import UserError
 from deeplab.experiment import Experiment
-from deeplab.precision import Scaled, cast
 from deeplab.scale.activations import with_examples
 from deeplab.tasks.base import Loss
 from deeplab.train.bind import bind

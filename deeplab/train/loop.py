@@ -18,10 +18,10 @@ import numpy as np
 
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
+from deeplab.metrics.base import Metrics
 from deeplab.scale import processes
-from deeplab.tasks.base import Metrics
-from deeplab.train.dispatch import Program, compile_program
 from deeplab.train.feed import Feed
+from deeplab.train.program import Program, compile_program
 from deeplab.train.state import State
 
 _TRIALS = 16  # dispatches after which several processes change their pace no more: each trial costs an exchange

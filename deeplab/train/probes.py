@@ -13,7 +13,7 @@ import optax
 
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
-from deeplab.tasks.base import Mean, Metrics
+from deeplab.metrics.base import Mean, Metrics
 from deeplab.train.state import State, evaluated
 from deeplab.train.step import bind, make_eval
 

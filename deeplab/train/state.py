@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deeplab.core.precision import cast, scaled
 from deeplab.experiment import Experiment
 from deeplab.optim import average_of
-from deeplab.precision import cast, scaled
 from deeplab.train import dropout
 
 

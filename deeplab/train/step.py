@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from deeplab.core.precision import Scaled, cast, rescaled
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
-from deeplab.precision import Scaled, cast, rescaled
+from deeplab.metrics.base import Mean, Metrics
 from deeplab.scale import near
 from deeplab.scale.activations import with_examples
-from deeplab.tasks.base import Loss, Mean, Metrics
+from deeplab.tasks.base import Loss
 from deeplab.train.bind import bind
 from deeplab.train.gradient import gradient
 from deeplab.train.state import State, evaluated

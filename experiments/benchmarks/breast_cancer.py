@@ -22,7 +22,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 import deeplab as dl
 from deeplab import scale
-from deeplab.data.builders.breast_cancer import NUM_FOLDS, BreastCancer
+from deeplab.data.sets.health.breast_cancer import NUM_FOLDS, BreastCancer
 from deeplab.robust import calibration
 from experiments.health_breast_cancer import experiment
 

@@ -4,7 +4,7 @@ Run:     python -m experiments.benchmarks.ecg_operating_points --data-dir DIR
 Result:  seeds 0 and 1, 2 CPU cores; offsets (S, V): S sensitivity / +P, V sensitivity / +P, macro F1, in per cent
          (0, 0): 81.4 / 48.2, 80.2 / 89.1, 60.3   (0, 0.25), the experiment's: 80.8 / 52.8, 85.1 / 85.5, 61.3
          (-0.5, 0.25): 77.7 / 75.6, 88.3 / 85.2, 64.9
-Source:  the folds are those of `deeplab.data.builders.mitbih`; DS2 is not read
+Source:  the folds are those of `deeplab.data.sets.health.mitbih`; DS2 is not read
 """
 
 import argparse
@@ -16,8 +16,8 @@ import numpy as np
 
 import deeplab as dl
 from deeplab import scale
-from deeplab.data.builders.mitbih import FOLDS, FREQUENCIES
-from deeplab.tasks.confusion import PredictiveValue, Sensitivity, macro_f1
+from deeplab.data.sets.health.mitbih import FOLDS, FREQUENCIES
+from deeplab.metrics.confusion import PredictiveValue, Sensitivity, macro_f1
 from experiments.health_ecg import experiment
 
 OFFSETS = (-0.5, -0.25, 0.0, 0.25, 0.5)

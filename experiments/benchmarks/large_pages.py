@@ -23,7 +23,7 @@ import jax
 import tyro
 
 import deeplab as dl
-from deeplab.train.dispatch import CPU_CONVOLUTION_OPTIONS, compile_lowered
+from deeplab.train.program import CPU_CONVOLUTION_OPTIONS, compile_lowered
 
 NAMES = (
     "text_shakespeare",

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 from sklearn.ensemble import RandomForestClassifier
 
-from deeplab.data.builders.membrane import MEMBRANE
+from deeplab.data.sets.health.membrane import MEMBRANE
 from deeplab.tasks.segmentation import MeanIoU, ious
 
 SCALES = (0.7, 1.6, 3.5, 5.0)  # pixels

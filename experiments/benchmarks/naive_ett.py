@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from deeplab.data.builders.series import ETT_H1
+from deeplab.data.sets.series.windows import ETT_H1
 
 DAY = 24
 

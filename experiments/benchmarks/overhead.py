@@ -24,8 +24,8 @@ import optax
 import tyro
 
 import deeplab as dl
-from deeplab.train import record, session, writers
-from deeplab.train.checkpoint import Checkpoints
+from deeplab.runs import record, session, writers
+from deeplab.runs.checkpoint import Checkpoints
 
 BASE = "import jax, flax.linen, optax"
 

@@ -63,10 +63,10 @@ def experiment(name: str) -> Any:
     import optax
 
     import deeplab as dl
-    from deeplab.data.builders.examples import Field, SyntheticExamples
-    from deeplab.data.builders.memory import SyntheticText
-    from deeplab.models import gpt
-    from deeplab.nn.recurrent import LSTM
+    from deeplab.data.sets.examples import Field, SyntheticExamples
+    from deeplab.data.sets.memory import SyntheticText
+    from deeplab.models.text.decoders import gpt
+    from deeplab.nn.recurrent.layers import LSTM
 
     class Recurrent(nn.Module):
         @nn.compact
@@ -99,7 +99,7 @@ def fitted(name: str) -> Run:
     import jax
 
     import deeplab as dl
-    from deeplab.train.dispatch import compile_program
+    from deeplab.train.program import compile_program
 
     exp = experiment(name)
     feed = dl.make_feed(exp.data, exp.data.open("train"), dl.scale.make_mesh("data=1"))

@@ -25,7 +25,7 @@ import numpy as np
 import tyro
 
 import deeplab as dl
-from deeplab.cli.axes import parse
+from deeplab.search.axes import parse
 from deeplab.train.feed import make_feed
 from experiments.image_digits import experiment
 

@@ -80,7 +80,7 @@ def main(repeats: int = 20, cores: int = 2) -> None:
     import flax.linen as nn
     import torch  # pyright: ignore[reportMissingImports]
 
-    from deeplab.nn.recurrent import GRU, LSTM
+    from deeplab.nn.recurrent.layers import GRU, LSTM
 
     torch.set_num_threads(cores)
     layers = {"LSTM": (LSTM, nn.OptimizedLSTMCell), "GRU": (GRU, nn.GRUCell)}

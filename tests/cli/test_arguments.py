@@ -11,7 +11,7 @@ import pytest
 import deeplab as dl
 from deeplab.cli import arguments
 from deeplab.cli.main import VERBS
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from tests import toys
 
 

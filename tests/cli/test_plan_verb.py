@@ -3,7 +3,7 @@
 import pytest
 
 import deeplab as dl
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from tests import toys
 
 

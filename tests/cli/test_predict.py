@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import deeplab as dl
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from experiments.image_digits import experiment
 
 

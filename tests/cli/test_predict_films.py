@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import deeplab as dl
-from deeplab.data.builders.movielens_ratings import MovieLensRatings
+from deeplab.data.sets.recsys.movielens_ratings import MovieLensRatings
 from experiments import recsys_ratings
 from tests.data import fake_movielens
 

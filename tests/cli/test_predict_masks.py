@@ -10,9 +10,9 @@ import optax
 from PIL import Image
 
 import deeplab as dl
-from deeplab.data.builders.examples import ExampleSet, Field
-from deeplab.data.builders.image_folder import load
-from deeplab.data.builders.masks import coloured
+from deeplab.data.sets.examples import ExampleSet, Field
+from deeplab.data.sets.image.folder import load
+from deeplab.data.sets.image.masks import coloured
 
 PALETTE = ((255, 255, 255), (200, 0, 0))
 

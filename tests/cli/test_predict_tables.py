@@ -3,7 +3,7 @@
 import pytest
 
 import deeplab as dl
-from deeplab.data.builders.breast_cancer import COLUMNS
+from deeplab.data.sets.health.breast_cancer import COLUMNS
 from experiments.health_breast_cancer import experiment
 
 

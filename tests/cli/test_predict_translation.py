@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import deeplab as dl
-from deeplab.models import transformer
+from deeplab.models.text.seq2seq import transformer
 from experiments import text_translation
-from tests.data.test_multi30k import captions, contents
+from tests.data.sets.test_multi30k import captions, contents
 
 
 def small(learning_rate: float = 1e-2) -> dl.Experiment:

@@ -6,8 +6,8 @@ import json
 import pytest
 
 import deeplab as dl
-from deeplab.cli import trace
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
+from deeplab.runs import trace
 from tests import toys
 
 PROGRAM = """

@@ -13,10 +13,10 @@ import deeplab as dl
 from deeplab import models, scale
 from deeplab.cli import arguments, summary
 from deeplab.cli.main import VERBS
-from deeplab.errors import UserError
-from deeplab.models import gpt
-from deeplab.train import session
-from deeplab.train.checkpoint import Checkpoints
+from deeplab.core.errors import UserError
+from deeplab.models.text.decoders import gpt
+from deeplab.runs import session
+from deeplab.runs.checkpoint import Checkpoints
 from tests import toys
 
 

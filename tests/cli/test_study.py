@@ -6,7 +6,7 @@ import pytest
 
 import deeplab as dl
 from deeplab.cli.main import VERBS
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.report.text import tag
 from tests import toys
 
@@ -40,7 +40,7 @@ def counted(monkeypatch):
                 for m in group.members
             ]
 
-    monkeypatch.setattr("deeplab.train.sweep.run", run)
+    monkeypatch.setattr("deeplab.search.sweep.run", run)
     return groups
 
 

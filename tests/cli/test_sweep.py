@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import deeplab as dl
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from tests import toys
 
 SHORT = ["--steps", "6", "--norm", "false"]

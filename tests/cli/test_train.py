@@ -15,7 +15,7 @@ import optax
 import pytest
 
 import deeplab as dl
-from deeplab.errors import CheckpointError, Diverged, UserError
+from deeplab.core.errors import CheckpointError, Diverged, UserError
 from deeplab.report import record as report_record
 from tests import toys
 

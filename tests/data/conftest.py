@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from deeplab.data.builders.base import File, ImageSet
+from deeplab.data.sets.base import File, ImageSet
 
 CONTENT = bytes(range(256)) * 4
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab.data import originals
-from deeplab.data.builders import movielens
-from deeplab.data.builders.base import Archive
-from deeplab.data.builders.movielens_ratings import _TEST_USERS
+from deeplab.data.prepare import originals
+from deeplab.data.sets.base import Archive
+from deeplab.data.sets.recsys import movielens
+from deeplab.data.sets.recsys.movielens_ratings import _TEST_USERS
 
 PER_USER = 24
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.data import Examples, builders
-from deeplab.data.builders.examples import ExampleSet, Field, SyntheticExamples
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
+from deeplab.data import Examples, sets
+from deeplab.data.sets.examples import ExampleSet, Field, SyntheticExamples
 
 FIELDS = {"x": Field((3,)), "label": Field((), "int32", below=4), "tokens": Field((5,), "int16", low=1, below=9)}
 
@@ -106,7 +106,7 @@ def test_right_examples_are_not():
 
 def test_an_unknown_set_names_the_nearest():
     with pytest.raises(UserError, match="no example data set 'nonsense'"):
-        builders.example_set("nonsense")
+        sets.example_set("nonsense")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab.data import Images, Text, arrays, image_folder, prepared, text_lines, tfds, write
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
+from deeplab.data import Images, Text, arrays, image_folder, text_lines, tfds, write
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -55,7 +55,7 @@ def test_7_a_flipped_byte_in_a_prepared_array(one_file, one_file_dir, cache):
 def test_7_a_damaged_prepared_folder(fault, one_file, one_file_dir, cache):
     one_file().open("train", one_file_dir)
     path = next(cache.rglob("image.npy"))
-    prepared._open.cache_clear()  # as a new process would
+    cache._open.cache_clear()  # as a new process would
     if fault == "truncated":
         path.write_bytes(path.read_bytes()[:-1])
     elif fault == "no index":

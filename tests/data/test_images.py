@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeplab.data import Images, arrays, augment, prepared
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
+from deeplab.data import Images, arrays, augment
+from deeplab.data.prepare import cache
 
 
 def digits(**kwargs) -> Images:
@@ -20,7 +21,7 @@ def digits(**kwargs) -> Images:
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist"])
 def test_metadata_opens_nothing(name, monkeypatch):
-    monkeypatch.setattr(prepared, "arrays", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr(cache, "arrays", lambda *_: pytest.fail("opened"))
     data = Images(name, batch_size=10, epochs=2)
     assert data.num_classes == len(data.class_names) == 10
     assert data.num_steps == 2 * (data.num_examples("train") // 10)
@@ -116,7 +117,7 @@ def test_a_float_of_an_augmentation_may_be_traced():
 
 
 def test_the_synthetic_twin_has_the_same_batches_but_for_their_size(monkeypatch):
-    monkeypatch.setattr(prepared, "arrays", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr(cache, "arrays", lambda *_: pytest.fail("opened"))
     data = Images("mnist", batch_size=128, epochs=10, augment=augment.shift(1))
     twin = data.synthetic(batch_size=8, num_steps=4)
     transform = jax.jit(twin.transform)

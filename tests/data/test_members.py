@@ -7,9 +7,9 @@ import zipfile
 
 import pytest
 
-from deeplab.data import originals
-from deeplab.data.builders import Archive, File
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
+from deeplab.data.prepare import originals
+from deeplab.data.sets import Archive, File
 
 MEMBERS = {"a/1.wav": b"one", "a/2.wav": b"two"}
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deeplab.core.errors import UserError
 from deeplab.data import Images, Mixture, arrays, augment, tfds, write
-from deeplab.errors import UserError
 
 
 def images(size: int, level: int, **kwargs) -> Images:

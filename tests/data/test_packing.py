@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from deeplab.data import Packed, Text, text_lines
 from deeplab.data.packing import first_fit, pack
-from deeplab.models import GPT, gpt
+from deeplab.models import GPT
+from deeplab.models.text.decoders import gpt
 from deeplab.tasks import LanguageModelling
 
 T = 16

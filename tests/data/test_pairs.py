@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deeplab.core.errors import UserError
 from deeplab.data.pairs import pack, segments
-from deeplab.errors import UserError
 
 L = 6
 

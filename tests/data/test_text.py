@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeplab.data import Text, prepared, text_lines, vocab
-from deeplab.data.builders.memory import SyntheticText
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
+from deeplab.data import Text, text_lines
+from deeplab.data.features import vocab
+from deeplab.data.prepare import cache
+from deeplab.data.sets.memory import SyntheticText
 
 
 def random_text(train: int = 500, validation: int = 130, characters: str | None = None) -> SyntheticText:
@@ -65,7 +67,7 @@ def test_resumed_batches_are_those_of_a_straight_run():
 
 
 def test_metadata_opens_nothing(monkeypatch):
-    monkeypatch.setattr(prepared, "arrays", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr(cache, "arrays", lambda *_: pytest.fail("opened"))
     shakespeare = Text("tiny_shakespeare", context=64)
     assert (shakespeare.vocab_size, shakespeare.num_examples("train")) == (65, 1_003_854 - 64)
     assert shakespeare.num_examples("validation") == 1743
@@ -114,7 +116,7 @@ def test_changed_text_is_prepared_anew(tmp_path):
 
 @pytest.mark.parametrize("vocabulary", ["byte", "char", "bpe:300", "aéö"])
 def test_the_synthetic_twin_has_the_same_batches_but_for_their_size(vocabulary, monkeypatch):
-    monkeypatch.setattr(prepared, "publish", lambda *_: pytest.fail("wrote to the disk"))
+    monkeypatch.setattr(cache, "publish", lambda *_: pytest.fail("wrote to the disk"))
     vocabulary = vocab.Characters(vocabulary) if vocabulary == "aéö" else vocabulary
     data = Text("tiny_shakespeare", vocabulary, context=16, batch_size=64)
     twin = data.synthetic(batch_size=8, num_steps=4)

@@ -11,10 +11,10 @@ from pathlib import Path
 import jax
 
 from deeplab import scale
+from deeplab.runs.checkpoint import Checkpoints
+from deeplab.runs.fingerprint import fingerprints
 from deeplab.scale import processes
-from deeplab.train.checkpoint import Checkpoints
 from deeplab.train.evaluate import make_evaluator, predict
-from deeplab.train.fingerprint import fingerprints
 from deeplab.train.loop import fit, on_log
 from tests import toys
 

@@ -23,10 +23,10 @@ import numpy as np
 import pytest
 
 import deeplab
-from deeplab.errors import CheckpointError
-from deeplab.train import storage
-from deeplab.train.checkpoint import Checkpoints
-from deeplab.train.fingerprint import fingerprints
+from deeplab.core.errors import CheckpointError
+from deeplab.runs import storage
+from deeplab.runs.checkpoint import Checkpoints
+from deeplab.runs.fingerprint import fingerprints
 
 
 def make_state(step, size=32):
@@ -295,7 +295,8 @@ def test_loading_runs_nothing_that_the_checkpoint_brings(directory, tmp_path):
 def test_no_code_of_the_loop_unpickles_or_evaluates():
     """Rows 43 and 45."""
     forbidden = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "eval", "exec", "__import__"}
-    for path in (Path(deeplab.__file__).parent / "train").glob("*.py"):
+    rooms = [Path(deeplab.__file__).parent / room for room in ("train", "runs")]
+    for path in (path for room in rooms for path in room.glob("*.py")):
         tree = ast.parse(path.read_text())
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

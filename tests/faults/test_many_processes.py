@@ -13,12 +13,12 @@ import pytest
 
 import deeplab as dl
 from deeplab import scale
-from deeplab.train.checkpoint import Checkpoints
-from deeplab.train.fingerprint import fingerprints
+from deeplab.runs.checkpoint import Checkpoints
+from deeplab.runs.fingerprint import fingerprints
 from experiments.benchmarks import process_faults
 from tests import toys
 from tests.faults import pair
-from tests.scale.test_many import free_port
+from tests.scale.test_meet import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ import pytest
 
 import deeplab as dl
 from deeplab.cli import train, verify
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.train import loop
 from tests import toys
 

@@ -13,8 +13,8 @@ import optax
 import pytest
 
 import deeplab as dl
-from deeplab.errors import UserError
-from deeplab.train.record import Run, cut_rows
+from deeplab.core.errors import UserError
+from deeplab.runs.record import Run, cut_rows
 
 MANIFEST = {"experiment": "toy", "arguments": {"width": 8}, "seed": 0}
 PRELUDE = """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.fft import dctn
 
-from deeplab.models.cifarnet import partly_identity, patch_cosines
+from deeplab.models.vision.convolutional.cifarnet import partly_identity, patch_cosines
 
 
 def test_patches_are_scipys_cosine_transform():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models.cnn import CNN, VARIANTS
+from deeplab.models.vision.convolutional.cnn import CNN, VARIANTS
 from deeplab.nn.norm import batch_norm
 
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import TCN, DLinear, LSTMForecaster, PatchTST, patchtst
+from deeplab.models import TCN, DLinear, LSTMForecaster, PatchTST
+from deeplab.models.series import patchtst
 from deeplab.nn.series import as_is, moving_average
 
 CHANNELWISE = {

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models.gpt import GPT, RULES, VARIANTS
+from deeplab.models.text.decoders.gpt import GPT, RULES, VARIANTS
 
 TEST = VARIANTS["test"]
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models.llama import VARIANTS, Llama
+from deeplab.decode.generate import generate
+from deeplab.models.text.decoders.llama import VARIANTS, Llama
 from deeplab.nn.remat import POLICIES
-from deeplab.tasks.generate import generate
 
 MODEL = Llama(vocab_size=11, **VARIANTS["test"])  # a context of 16
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models.factorisation import VARIANTS, Factorisation
-from deeplab.models.neumf import NeuMF
-from deeplab.models.sasrec import SASRec
-from deeplab.models.two_tower import TwoTower
+from deeplab.models.recsys.factorization import VARIANTS, Factorization
+from deeplab.models.recsys.neumf import NeuMF
+from deeplab.models.recsys.sasrec import SASRec
+from deeplab.models.recsys.two_tower import TwoTower
 
 B, T, V = 3, 5, 9
 HISTORY = jnp.array([[3, 1, 4, 0, 0], [2, 7, 8, 5, 6], [1, 0, 0, 0, 0]])
@@ -73,8 +73,8 @@ def test_a_network_of_pairs_is_one_of_concatenated_vectors():
         assert float(scores[u, 0, i]) == pytest.approx(float(expected), rel=1e-4, abs=1e-6)
 
 
-def test_without_a_history_it_is_biased_factorisation():
-    model = Factorisation(num_users=4, num_items=5, width=3, history=VARIANTS["biased"]["history"])
+def test_without_a_history_it_is_biased_factorization():
+    model = Factorization(num_users=4, num_items=5, width=3, history=VARIANTS["biased"]["history"])
     user, profile, features = jnp.array([1, 3]), jnp.zeros((2, 2)), jnp.zeros((2, 5, 3))
     known = jax.random.randint(jax.random.key(1), (2, 5), 0, 6)
     out, variables = jax.jit(model.init_with_output)(jax.random.key(0), user, known, profile, features)

@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models.resnet import VARIANTS, BasicBlock, BottleneckBlock, CifarStem, ImageNetStem, ResNet, StridedStem
+from deeplab.models.vision.convolutional.resnet import (
+    VARIANTS,
+    BasicBlock,
+    BottleneckBlock,
+    CifarStem,
+    ImageNetStem,
+    ResNet,
+    StridedStem,
+)
 from deeplab.nn.norm import batch_norm
 
 # Weights of torchvision's models, https://pytorch.org/vision/stable/models.html.

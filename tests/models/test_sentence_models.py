@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import bilstm, encoder, text_cnn
-from deeplab.models.text_cnn import TextCNN, unfold
+from deeplab.models.text.encoders import bilstm, encoder, text_cnn
+from deeplab.models.text.encoders.text_cnn import TextCNN, unfold
 
 GIVEN = {"num_classes": 3, "num_features": 20}
 MODELS = {

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import conformer, deep_speech
+from deeplab.models.speech import conformer, deep_speech
 
 MODELS = {
     "deep_speech": deep_speech.DeepSpeech2(num_tokens=5, **deep_speech.VARIANTS["test"]),

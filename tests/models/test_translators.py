@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import attention_rnn, transformer
+from deeplab.models.text.seq2seq import attention_rnn, transformer
 
 V = 11
 MODELS = {

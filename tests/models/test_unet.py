@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deeplab.models import UNet
-from deeplab.models.unet import pad_to_multiple
+from deeplab.models.vision.segmentation.unet import pad_to_multiple
 from deeplab.nn.upsampling import Upsampling
 
 

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeplab.nn.attention import CausalSelfAttention, SelfAttention, attend, causal_mask, join_heads, split_heads
+from deeplab.nn.attention.dot_product import (
+    CausalSelfAttention,
+    SelfAttention,
+    attend,
+    causal_mask,
+    join_heads,
+    split_heads,
+)
 
 
 def _by_hand(q, k, v, mask):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from deeplab import scale
-from deeplab.models import gpt, llama
-from deeplab.nn.attention import CausalSelfAttention, attend_in_blocks
-from deeplab.scale.collectives import collectives
+from deeplab.models.text.decoders import gpt, llama
+from deeplab.nn.attention.dot_product import CausalSelfAttention, attend_in_blocks
+from deeplab.scale.plan.collectives import collectives
 
 SEGMENTS = jnp.array([[1] * 10 + [2] * 6, [1] * 3 + [2] * 12 + [0]])
 MODELS = {

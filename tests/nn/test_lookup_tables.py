@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deeplab import scale
-from deeplab.models import factorisation
+from deeplab.models.recsys import factorization
 from deeplab.nn.ratings import History, ItemRatings, UserVector
 from deeplab.nn.tables import MULTIPLE, Embedding, padded
 
@@ -22,7 +22,7 @@ def test_a_table_is_sharded_by_rule_and_gives_the_same():
     table = Embedding(size=70, width=3)
     params = table.init(jax.random.key(0), jnp.arange(2))["params"]
     mesh = scale.make_mesh("model=4")
-    shardings = scale.state_shardings(params, factorisation.RULES, mesh)
+    shardings = scale.state_shardings(params, factorization.RULES, mesh)
     placed = jax.device_put(params, shardings)
     assert {shard.data.shape for shard in placed["embedding"].addressable_shards} == {(32, 3)}
     ids = jnp.array([0, 69, 31, 32])

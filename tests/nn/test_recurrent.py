@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.nn.recurrent import GRU, LSTM, Bidirectional
+from deeplab.nn.recurrent.layers import GRU, LSTM, Bidirectional
 
 B, T, D, H = 3, 4, 3, 4
 LAYERS = {"lstm": LSTM(H), "gru": GRU(H)}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models import resnet
+from deeplab.models.vision.convolutional import resnet
 from deeplab.nn.remat import POLICIES, remat
 from tests.models.members import MEMBERS
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.nn.rotary import rotate, rotation
+from deeplab.nn.attention.rotary import rotate, rotation
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.nn.attention import SelfAttention
+from deeplab.nn.attention.dot_product import SelfAttention
 from deeplab.nn.transformer import Block, FeedForward, sinusoids
 
 

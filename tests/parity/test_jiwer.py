@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from deeplab.metrics.edits import character_errors
 from deeplab.tasks.ctc import CTC
-from deeplab.tasks.edits import character_errors
 
 jiwer = pytest.importorskip("jiwer")
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from deeplab.models.llama import VARIANTS, Llama
+from deeplab.models.text.decoders.llama import VARIANTS, Llama
 
 torch = pytest.importorskip("torch")
 

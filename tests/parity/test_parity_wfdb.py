@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deeplab.data import wfdb as ours
+from deeplab.data.prepare import wfdb as ours
 
 wfdb = pytest.importorskip("wfdb")
 

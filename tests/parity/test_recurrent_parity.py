@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.nn.recurrent import GRU, LSTM, Bidirectional
+from deeplab.nn.recurrent.layers import GRU, LSTM, Bidirectional
 
 torch = pytest.importorskip("torch")
 B, T, D, H = 3, 6, 4, 5

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.tasks.bleu import bleu, sacre_bleu, tokenised
+from deeplab.metrics.bleu import bleu, sacre_bleu, tokenised
 from deeplab.tasks.language import token_losses
 
 TRANSLATIONS = ["ein Mann, der im T-Shirt läuft.", "zwei Hunde spielen im Schnee", "Eine Frau liest"]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.data import audio
+from deeplab.data.features import audio
 
 torch = pytest.importorskip("torch")
 filters = pytest.importorskip("librosa.filters")

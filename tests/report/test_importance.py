@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deeplab.report import sweep
-from deeplab.report.importance import POSITIONS, fanova
+from deeplab.report.sweeps import page as sweep
+from deeplab.report.sweeps.importance import POSITIONS, fanova
 
 GRID = np.stack(np.meshgrid(*[(np.arange(6) + 0.5) / 6] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
 

@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from deeplab import report
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.report.comparison import group, spread
 
 

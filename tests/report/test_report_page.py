@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from deeplab import report
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 
 EVIL = '<script>alert("1")</script>&"\' onerror=x'
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeplab.report import power_law
+from deeplab.report.sweeps import power_law
 
 N = np.array([500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 25_000.0])
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.report.record import read
 
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from deeplab import report
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 
 
 def test_lists_good_and_broken_runs(make_run, tmp_path):

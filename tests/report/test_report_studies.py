@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from deeplab.report import activation_study, figures, power_law, scaling_study, study
-from deeplab.report.power_law import PowerLaw
+from deeplab.report import figures
+from deeplab.report.sweeps import power_law, study
+from deeplab.report.sweeps.power_law import PowerLaw
 from deeplab.report.text import tag
+from experiments.pages import activation_study, scaling_study
 
 
 def deep_row(name, depth, rate, seed, accuracy, chi=2.0, diverged=False):

@@ -7,8 +7,8 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from deeplab import scale
-from deeplab.scale.collectives import Collective, collectives
-from deeplab.scale.hlo import group as group_of
+from deeplab.scale.plan.collectives import Collective, collectives
+from deeplab.scale.plan.hlo import group as group_of
 
 D, H, L = 32, 64, 3  # width, hidden units, layers
 

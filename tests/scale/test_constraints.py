@@ -10,7 +10,7 @@ import optax
 
 from deeplab import models, scale, tasks
 from deeplab.experiment import Experiment
-from deeplab.models import gpt
+from deeplab.models.text.decoders import gpt
 from deeplab.scale import activations
 from deeplab.train.state import init
 from deeplab.train.step import make_step

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from deeplab.models import GPT, ResNet, gpt, llama, resnet
-from deeplab.models.llama import Llama
-from deeplab.scale import costs
+from deeplab.models import GPT, ResNet
+from deeplab.models.text.decoders import gpt, llama
+from deeplab.models.text.decoders.llama import Llama
+from deeplab.models.vision.convolutional import resnet
+from deeplab.scale.plan import costs
 
 
 def count(function, *arguments, products=False):

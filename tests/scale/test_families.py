@@ -15,7 +15,8 @@ import pytest
 
 from deeplab import scale
 from deeplab.experiment import Experiment
-from deeplab.tasks.base import Loss, Mean
+from deeplab.metrics.base import Mean
+from deeplab.tasks.base import Loss
 from deeplab.train.state import init
 from deeplab.train.step import make_step
 from tests import toys

@@ -12,11 +12,11 @@ from jax.sharding import PartitionSpec as P
 
 from deeplab import scale
 from deeplab.cli.plan import abstract_step, plan_experiment
-from deeplab.errors import UserError
-from deeplab.scale.accelerators import ACCELERATORS, accelerator
-from deeplab.scale.collectives import Collective
-from deeplab.scale.memory import part
-from deeplab.scale.residuals import residuals
+from deeplab.core.errors import UserError
+from deeplab.scale.plan.accelerators import ACCELERATORS, accelerator
+from deeplab.scale.plan.collectives import Collective
+from deeplab.scale.plan.memory import part
+from deeplab.scale.plan.residuals import residuals
 from tests import toys
 
 MESH = "data=2,fsdp=4"

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from deeplab import scale
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.nn.activations import ACTIVATIONS
 from tests import toys
 

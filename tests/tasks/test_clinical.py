@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, recall_score
 
+from deeplab.metrics.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
 from deeplab.robust import calibration
 from deeplab.tasks import Clinical
-from deeplab.tasks.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
 
 KEY = jax.random.key(0)
 LOGITS = jax.random.normal(jax.random.key(1), (60, 3)) * 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deeplab.tasks.ctc import CTC
-from tests.tasks.test_ctc_decoding import walked
+from tests.decode.test_ctc_decoding import walked
 
 TASK = CTC(("a", "b"), separator="")
 LABEL, LENGTHS = jnp.array([[1, 2, 0], [1, 1, 0], [2, 0, 0], [1, 2, 1]]), jnp.array([2, 2, 1, 3])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deeplab.data.pairs import pack
-from deeplab.models.transformer import VARIANTS, Transformer
+from deeplab.models.text.seq2seq.transformer import VARIANTS, Transformer
 from deeplab.tasks.translation import Translation
 
 MODEL = Transformer(vocab_size=11, **VARIANTS["test"])

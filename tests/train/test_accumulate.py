@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from deeplab import models, tasks
-from deeplab.errors import UserError
+from deeplab.core.errors import UserError
 from deeplab.train.gradient import gradient
 from deeplab.train.state import init
 from deeplab.train.step import make_step

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from deeplab.errors import UserError
-from deeplab.train.dispatch import compile_program
+from deeplab.core.errors import UserError
 from deeplab.train.evaluate import make_evaluator, predict
 from deeplab.train.feed import make_feed
 from deeplab.train.loop import NonFinite, fit, on_dispatch, on_log, on_state
 from deeplab.train.nonfinite import Origin, find_origin
+from deeplab.train.program import compile_program
 from deeplab.train.step import make_eval, make_step
 from tests import toys
 

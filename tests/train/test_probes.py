@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import deeplab as dl
-from deeplab.train import population, probes
+from deeplab.search import population
+from deeplab.search.execution import Way, member_mesh
+from deeplab.search.groups import Group, Member
+from deeplab.train import probes
 from deeplab.train.feed import make_feed
-from deeplab.train.group import Group, Member
-from deeplab.train.ways import Way, member_mesh
 from tests import toys
 
 

@@ -6,7 +6,7 @@ tracers; whole numbers shape the program. Where an image has a mask, `fields` mo
 """
 
 from deeplab.data.augment.base import Augment, chain
-from deeplab.data.augment.colour import brightness, contrast, erase
+from deeplab.data.augment.color import brightness, contrast, erase
 from deeplab.data.augment.fields import anywhere, elastic, pose, quarter_turns, together
 from deeplab.data.augment.geometry import affine, crop, flip, grid, resample, rotate, shift, warp, zoom
 from deeplab.data.augment.randaugment import rand_augment

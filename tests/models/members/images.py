@@ -2,7 +2,9 @@
 
 import functools
 
-from deeplab.models import cifarnet, cnn, linknet, mlp, resnet, unet
+from deeplab.models import mlp
+from deeplab.models.vision.convolutional import cifarnet, cnn, resnet
+from deeplab.models.vision.segmentation import linknet, unet
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 from tests.models.members.base import Family, member, normal
 

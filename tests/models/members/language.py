@@ -8,7 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deeplab.models import attention_rnn, bilstm, encoder, gpt, llama, text_cnn, transformer
+from deeplab.models.text.decoders import gpt, llama
+from deeplab.models.text.encoders import bilstm, encoder, text_cnn
+from deeplab.models.text.seq2seq import attention_rnn, transformer
 from tests.models.members.base import Family, member, tokens
 
 

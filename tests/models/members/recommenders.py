@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deeplab.models import autorec, factorisation, neumf, sasrec, two_tower
+from deeplab.models.recsys import autorec, factorization, neumf, sasrec, two_tower
 from tests.models.members.base import Family, member, tokens
 
 
@@ -48,7 +48,7 @@ def rated(make: type[nn.Module]) -> Callable[..., nn.Module]:
     return lambda **arguments: Rated(make(num_users=9, num_items=7, **arguments))
 
 
-factors, autoencoder = rated(factorisation.Factorisation), rated(autorec.AutoRec)
+factors, autoencoder = rated(factorization.Factorization), rated(autorec.AutoRec)
 
 
 def attention(**arguments) -> Ranked:
@@ -65,14 +65,14 @@ def neural(**arguments) -> Ranked:
 
 dropout = functools.partial(member, dropout=0.5)
 MEMBERS = {
-    "factorisation_dropout": dropout(factorisation, factors, ratings, (7,)),
+    "factorization_dropout": dropout(factorization, factors, ratings, (7,)),
     "autorec_dropout": dropout(autorec, autoencoder, ratings, (7,)),
     "sasrec_dropout": dropout(sasrec, attention, histories, (2, 7)),
     "two_tower_dropout": dropout(two_tower, towers, histories, (2, 7)),
     "neumf_dropout": dropout(neumf, neural, histories, (1, 7)),
 }
 FAMILIES = {
-    "factorisation": Family(factors, factorisation.VARIANTS, ratings, (7,)),
+    "factorization": Family(factors, factorization.VARIANTS, ratings, (7,)),
     "autorec": Family(autoencoder, autorec.VARIANTS, ratings, (7,)),
     "sasrec": Family(attention, sasrec.VARIANTS, histories, (2, 7)),
     "two_tower": Family(towers, two_tower.VARIANTS, histories, (2, 7)),

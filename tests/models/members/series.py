@@ -2,7 +2,7 @@
 
 import functools
 
-from deeplab.models import dlinear, lstm_forecaster, patchtst, tcn
+from deeplab.models.series import dlinear, lstm_forecaster, patchtst, tcn
 from tests.models.members.base import Family, member, normal
 
 series, week = normal(12, 3), normal(168, 3)

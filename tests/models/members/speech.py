@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deeplab.models import conformer, deep_speech, keyword_cnn
+from deeplab.models.speech import conformer, deep_speech, keyword_cnn
 from tests.models.members.base import Family, member, normal
 
 

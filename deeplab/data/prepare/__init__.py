@@ -1,0 +1,1 @@
+"""From original files to arrays: downloads, archives, tables, sound files, records, the cache."""

@@ -1,0 +1,130 @@
+"""The cache: what has been downloaded, unpacked or decoded once, whole or not there at all.
+
+Everything is written beside its place and renamed into it, so that a kill at any moment leaves nothing half-made
+under the final name. Arrays carry SHA-256 digests, which are verified when they are first opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from deeplab.core.errors import UserError
+
+_ELSEWHERE = "set DEEPLAB_CACHE to a folder that can be written"
+_INDEX = "arrays.json"
+_BLOCK = 2**22  # bytes a digest: small enough to name the damaged examples, large enough to hash at full speed
+
+
+def cache_dir() -> Path:
+    """`$DEEPLAB_CACHE`, else `~/.cache/deeplab`."""
+    return Path(os.environ.get("DEEPLAB_CACHE") or "~/.cache/deeplab").expanduser().resolve()
+
+
+def publish(path: Path, write: Callable[[Path], None]) -> Path:
+    """Makes `path`, a file or a folder, unless it is there: `write(partial)` fills a neighbour that is then renamed.
+
+    Of several processes one writes and the others wait. The lock ends with its process, so whoever holds it may
+    remove what an earlier, killed one left behind.
+    """
+    if path.exists():
+        return path
+    partial = path.with_name(f".partial-{path.name}")
+    with _locked(path.with_name(f".lock-{path.name}")):
+        if not path.exists():
+            _remove(partial)
+            try:
+                write(partial)
+                partial.rename(path)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise UserError(f"no space to prepare {path} ({error}); {_ELSEWHERE}") from error
+                raise
+            finally:
+                _remove(partial)
+    return path
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or path} ({error.strerror}); {_ELSEWHERE}") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The memory-mapped arrays of `folder`, made first if it is not there.
+
+    Raises:
+      UserError: an array is not what was written; the message names the file and the examples.
+    """
+
+    def write(partial: Path) -> None:
+        made = make()
+        partial.mkdir()
+        index = {}
+        for name, array in made.items():
+            np.save(partial / f"{name}.npy", array, allow_pickle=False)
+            index[name] = {"shape": array.shape, "dtype": array.dtype.name, "sha256": _digests(array)}
+        (partial / _INDEX).write_text(json.dumps(index))
+
+    publish(folder, write)
+    try:
+        index = json.loads((folder / _INDEX).read_text())
+        return {name: _open(folder / f"{name}.npy", (folder / f"{name}.npy").stat().st_mtime_ns) for name in index}
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, str(error)) from error
+
+
+@functools.cache
+def _open(path: Path, mtime: int) -> np.ndarray:
+    """Maps one array and verifies it, once per process (`mtime`: or again once the file was written anew)."""
+    expected = json.loads((path.parent / _INDEX).read_text())[path.stem]
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if [list(array.shape), array.dtype.name] != [expected["shape"], expected["dtype"]]:
+        given = f"{array.dtype}{list(array.shape)}"
+        raise _damaged(path, f"it holds {given}, expected {expected['dtype']}{expected['shape']}")
+    rows = _rows(array)
+    for block, (got, want) in enumerate(zip(_digests(array), expected["sha256"], strict=True)):
+        if got != want:
+            first, last = block * rows, min((block + 1) * rows, len(array)) - 1
+            raise _damaged(path, f"examples {first} to {last} have sha256 {got[:12]}..., expected {want[:12]}...")
+    return array
+
+
+def _damaged(path: Path, what: str) -> UserError:
+    folder = path.parent if path.suffix == ".npy" else path
+    return UserError(f"{path} is damaged ({what}); delete the folder {folder} and run again: it is then prepared anew")
+
+
+def _rows(array: np.ndarray) -> int:
+    """Rows that one digest covers."""
+    return max(1, _BLOCK // max(1, array.nbytes // max(1, len(array))))
+
+
+def _digests(array: np.ndarray) -> list[str]:
+    rows = _rows(array)
+    blocks = (np.ascontiguousarray(array[i : i + rows]) for i in range(0, len(array), rows))
+    return [hashlib.sha256(block.data).hexdigest() for block in blocks]

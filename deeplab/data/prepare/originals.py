@@ -1,0 +1,214 @@
+"""Original files: found on the disk or downloaded, and used only if their content is the one that was published."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import http.client
+import queue
+import re
+import threading
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deeplab.core.errors import UserError
+from deeplab.data.prepare import archives, cache
+
+if TYPE_CHECKING:
+    from deeplab.data.sets.base import Archive, File, Original
+
+_TIMEOUT = 4.0  # seconds to the first answer; tfds' own downloader retries for 205 s when there is no network
+_STALL = 30.0  # seconds without a byte, once there was an answer
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """How to get at the original files of a data set; made by `contents`.
+
+    Args:
+      name: of the data set.
+      files: what is wanted.
+      data_dir: the folder that holds them, or None for the network.
+    """
+
+    name: str
+    files: Sequence[Original]
+    data_dir: Path | None = None
+
+    def __call__(self, file_name: str) -> bytes:
+        """The verified content of a `File`, by its name."""
+        return self._get(file_name, read)
+
+    def members(self, archive_name: str) -> dict[str, bytes]:
+        """The verified members of an `Archive`, by the part of their path that its pattern matches, sorted."""
+        return self._get(archive_name, read_members)
+
+    def instead(self, file: File) -> bytes | None:
+        """The verified content of a file that may lie in the folder in place of the originals; None where none does."""
+        path = None if self.data_dir is None else _find(file, self.name, self.data_dir)
+        return None if path is None else read(path, file)
+
+    def _get(self, file_name: str, read: Callable[[Path, Any], Any]) -> Any:
+        file = next(file for file in self.files if file.name == file_name)
+        if self.data_dir is not None:
+            return read(_look_for(file, self.name, self.files, self.data_dir), file)
+        try:
+            return read(_download(self.name, file, read), file)
+        except (OSError, http.client.HTTPException) as error:
+            raise UserError(f"cannot download {file.url} ({error})\n{_wanted(self.name, self.files)}") from error
+
+
+def contents(name: str, files: Sequence[Original], data_dir: str | Path | None = None) -> Content:
+    """How to get at the original files of a data set: a function from a file's name to its verified content.
+
+    Args:
+      name: of the data set.
+      files: what is wanted.
+      data_dir: the folder that holds them, or one with a subfolder of the set's name; plain files or ".gz". When
+        None they are downloaded, once, into the cache.
+
+    Raises:
+      UserError: at the call of the result; a file is missing or is not the published one, or there is no network.
+    """
+    return Content(name, files, None if data_dir is None else Path(data_dir).expanduser())
+
+
+def _find(file: Original, name: str, data_dir: Path) -> Path | None:
+    folders = (data_dir, data_dir / name, data_dir / name.replace("_", ""))
+    paths = (folder / f"{file.name}{suffix}" for folder in folders for suffix in ("", ".gz"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _look_for(file: Original, name: str, files: Sequence[Original], data_dir: Path) -> Path:
+    if (path := _find(file, name, data_dir)) is not None:
+        return path
+    raise UserError(f"{data_dir} has no {file.name} (nor {file.name}.gz)\n{_wanted(name, files)}")
+
+
+def _wanted(name: str, files: Sequence[Original]) -> str:
+    """What to do about missing files."""
+    lines = [f"  {f.url}\n    {f.name}: {_described(f)}\n" for f in files]
+    return (
+        f"{name} is made from these files (plain or .gz):\n{''.join(lines)}"
+        f"put them into a folder DIR (or DIR/{name}) and give --data-dir DIR; or try --smoke, which needs no data"
+    )
+
+
+def _described(file: Original) -> str:
+    if (members := getattr(file, "pattern", None)) is not None:
+        return f"an archive, of which {file.size:,} bytes in members like {members} are read"
+    return f"{file.size:,} bytes uncompressed, sha256 {file.sha256}"
+
+
+def read(path: Path, file: File) -> bytes:
+    """The content of an original file, unpacked up to the size it must have and no further.
+
+    Raises:
+      UserError: truncated, too long, or not the content that was published.
+    """
+    again = f"delete it, and get it again from {file.url}"
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
+            content = stream.read(file.size + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read ({error}); {again}") from error
+    if len(content) != file.size:
+        given = f"more than {file.size:,}" if len(content) > file.size else f"{len(content):,}"
+        raise UserError(f"{path} holds {given} bytes, expected {file.size:,}; {again}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != file.sha256:
+        raise UserError(f"{path} is not the published file: sha256 {digest}, expected {file.sha256}; {again}")
+    return content
+
+
+def read_members(path: Path, archive: Archive) -> dict[str, bytes]:
+    """The members of an archive that its pattern matches, up to the size they must have and no further.
+
+    Nothing is written: a member's path is a name and no more.
+
+    Raises:
+      UserError: damaged, too large, or not the members that were published.
+    """
+    again = f"delete it, and get it again from {archive.url}"
+    if archive.archive_sha256:
+        with path.open("rb") as stream:
+            given = hashlib.file_digest(stream, "sha256").hexdigest()
+        if given != archive.archive_sha256:
+            wanted = archive.archive_sha256
+            raise UserError(f"{path} is not the published archive: sha256 {given}, expected {wanted}; {again}")
+    members, total = {}, 0
+    try:
+        for name, size, load in archives.members(path):
+            if (match := re.search(archive.pattern, name)) is None:
+                continue
+            total += size
+            if total > archive.size:
+                raise UserError(f"{path} holds more than {archive.size:,} bytes in the members to read; {again}")
+            members[match.group(0)] = load()
+    except archives.DAMAGE as error:
+        raise UserError(f"{path} cannot be unpacked ({error}); {again}") from error
+    if archive.sha256 and (given := digest(members)) != archive.sha256:
+        raise UserError(
+            f"the {len(members)} members of {path} that match {archive.pattern} are not the published ones: digest "
+            f"{given}, expected {archive.sha256}; {again}"
+        )
+    return dict(sorted(members.items()))
+
+
+def digest(members: Mapping[str, bytes]) -> str:
+    """SHA-256 of the lines "SHA256  NAME" of an archive's members, sorted by name: whatever wrapper they came in.
+
+    Example:
+      >>> digest({"b": b"2", "a": b"1"}) == digest({"a": b"1", "b": b"2"})
+      True
+    """
+    lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(members.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _download(name: str, file: Original, read: Callable[[Path, Any], Any]) -> Path:
+    def write(partial: Path) -> None:
+        with _open_url(file.url) as response, partial.open("wb") as out:
+            received = 0
+            while chunk := response.read(2**16):
+                received += len(chunk)
+                if received > _most(file):
+                    raise UserError(f"{file.url} sends more than {file.size:,} bytes: it is not the published file")
+                out.write(chunk)
+        read(partial, file)  # raises before the file gets its name
+
+    path = cache.cache_dir() / "downloads" / name / Path(file.url).name
+    return cache.publish(path, write)
+
+
+def _most(file: Original) -> int:
+    """Bytes that a download may have: of a compressed file no more than its content, bar the wrapper; of an archive
+    that holds other members too, twice what is read of it, and 64 MB."""
+    return 2 * file.size + 2**26 if getattr(file, "pattern", None) is not None else file.size + 2**16
+
+
+def _open_url(url: str) -> Any:
+    """Opens a URL within `_TIMEOUT`, the look-up of its name included (which a socket's own timeout leaves out)."""
+    answers: queue.Queue[Any] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            answers.put(urllib.request.urlopen(url, timeout=_STALL))
+        except Exception as error:  # handed over, whatever it is, and raised by whoever asked
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=_TIMEOUT)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {_TIMEOUT:.0f} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

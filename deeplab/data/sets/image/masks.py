@@ -1,0 +1,51 @@
+"""Images with a class for each pixel: what sets of them share."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from deeplab.core.errors import UserError
+
+
+def decode_mask(content: bytes, classes: Mapping[int, int], where: str) -> np.ndarray:
+    """A mask from the bytes of an image file, [H, W] uint8: each value of a pixel as its class.
+
+    Args:
+      content: of the file; an image of one channel, or with a palette (whose numbers are the values).
+      classes: from values to classes.
+      where: the file's name, for the message.
+
+    Raises:
+      UserError: it cannot be read, has more channels, or holds a value that is no class.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            values = np.asarray(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{where} is not an image that can be read ({error})") from error
+    if values.ndim != 2:
+        raise UserError(f"{where} is a mask of shape {values.shape}, expected one value a pixel, [H, W]")
+    table = np.full(256, 255, np.uint8)
+    table[list(classes)] = list(classes.values())
+    found, counts = np.unique(values, return_counts=True)
+    unknown = [(int(v), int(n)) for v, n in zip(found, counts, strict=True) if int(v) not in classes]
+    if unknown:
+        value, count = unknown[0]
+        known = ", ".join(map(str, sorted(classes)))
+        raise UserError(f"{where} holds the unknown class {value} in {count:,} pixels; known are {known}")
+    return table[values]
+
+
+def coloured(mask: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """A mask as a picture, [H, W] -> [H, W, 3] uint8.
+
+    Example:
+      >>> coloured(np.array([[0, 1]]), [(0, 0, 0), (255, 0, 0)]).tolist()
+      [[[0, 0, 0], [255, 0, 0]]]
+    """
+    return np.asarray(palette, np.uint8)[mask]

@@ -1,0 +1,76 @@
+"""A user's own films, as a CSV file, for the sets of MovieLens."""
+
+from __future__ import annotations
+
+import csv
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from deeplab.core.errors import UserError, nearest
+from deeplab.data.sets.recsys import movielens
+
+_WANTED = 'expected a CSV file with a column "film" (titles such as "Toy Story (1995)") or "item" (MovieLens numbers)'
+
+
+def read(path: Path, titles: Sequence[str], rated: bool) -> list[tuple[int, float]]:
+    """(film, rating) of each line of a CSV file, in its order; the rating is 0 where none is asked for.
+
+    A film that is not one of the 1,682 says nothing of the user: a warning names it and its nearest, and it is left
+    out. A file without a line is a user of whom nothing is known.
+
+    Args:
+      path: of the file, in UTF-8, with a line of column names.
+      titles: of the films by number.
+      rated: whether a column "rating", with numbers from 1 to 5, is wanted.
+
+    Raises:
+      UserError: no CSV, a column is missing, a line has a cell too many, or a rating is no number from 1 to 5.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read ({error}); {_WANTED}") from error
+    head = [name.strip().lower() for name in table[0]] if table else []
+    by = next((name for name in ("film", "item") if name in head), None)
+    if by is None or (rated and "rating" not in head):
+        wanted = _WANTED + (' and a column "rating"' if rated else "")
+        raise UserError(f"{path} has the columns {', '.join(head) or 'of an empty file'}; {wanted}")
+    films = []
+    for number, line in enumerate(table[1:], start=2):
+        if not any(cell.strip() for cell in line):
+            continue
+        if len(line) > len(head):
+            raise UserError(
+                f"{path}, line {number} has {len(line)} cells, expected {len(head)}; quote titles with commas"
+            )
+        row = dict(zip(head, line, strict=False))
+        film = _film(row.get(by, ""), by, titles, f"{path}, line {number}")
+        rating = _rating(row.get("rating", ""), f"{path}, line {number}") if rated else 0.0
+        if film:
+            films.append((film, rating))
+    return films
+
+
+def _film(given: str, by: str, titles: Sequence[str], where: str) -> int:
+    if by == "item":
+        known = given.strip().isdigit() and 0 < int(given) < movielens.NUM_FILMS
+        film, hint = int(given) if known else 0, f"numbers are 1 to {movielens.NUM_FILMS - 1:,}"
+    else:
+        film = movielens.match(given, titles)
+        hint = "" if film else nearest(given, titles[1:])
+    if not film:
+        warnings.warn(f"{where}: {given!r} is none of the films and is left out; {hint}", stacklevel=3)
+    return film
+
+
+def _rating(given: str, where: str) -> float:
+    try:
+        rating = float(given)
+    except ValueError:
+        rating = math.nan
+    if not 1 <= rating <= 5:
+        raise UserError(f"{where}: the rating is {given!r}, expected a number from 1 to 5")
+    return rating

@@ -1,0 +1,86 @@
+"""MovieLens 100K as what each user saw, one film after another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeplab.data.prepare.originals import Content
+from deeplab.data.sets.base import Original
+from deeplab.data.sets.examples import ExampleSet, Field
+from deeplab.data.sets.recsys import movielens, movielens_files
+from deeplab.data.sets.recsys.movielens_ratings import told_from
+
+_LONGEST = 736  # films before a user's last
+_AHEAD = {"train": 2, "validation": 1, "test": 0}  # films at the end of a user's that a split does not see
+
+
+@dataclasses.dataclass(frozen=True)
+class MovieLensSequences(ExampleSet):
+    """The films of 943 users in the order of time, rated well or not: the last to test on, the one before to validate.
+
+    An example is a user: `sequence` [736] is what they had seen, oldest first, then zeros; `target` what came next.
+    In training that is the third of their films from the end, in "validation" the second, in "test" the last.
+    `count` [1683] tells how many users saw each film within the training part.
+
+    Half of the films have the very second of the one before. Among such the order is that of u.data, which is random;
+    their numbers would be a pattern that a model of sequences learns, and no user has.
+    """
+
+    name: str = "movielens_100k_sequences"
+    version: str = "1.0.0"
+    citation: str = movielens.CITATION
+    files: tuple[Original, ...] = (movielens.ARCHIVE,)
+
+    @property
+    def splits(self) -> Mapping[str, int]:
+        return dict.fromkeys(_AHEAD, movielens.NUM_USERS - 1)
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        films = movielens.NUM_FILMS
+        return {
+            **movielens.FIELDS,
+            "sequence": Field((_LONGEST,), "int16", below=films),
+            "target": Field((), "int32", low=1, below=films),
+            "count": Field((films,), "int32", below=movielens.NUM_USERS, per="catalogue"),
+        }
+
+    def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
+        members = content.members("ml-100k.zip")
+        lines = movielens.ratings(members["u.data"])
+        lines = lines[np.lexsort((np.arange(len(lines)), lines[:, 3], lines[:, 0]))]
+        users = np.arange(1, movielens.NUM_USERS)
+        seen = np.split(lines[:, 1], np.searchsorted(lines[:, 0], users[1:]))
+        sequence, target = np.zeros((len(users), _LONGEST), np.int16), np.zeros(len(users), np.int32)
+        for row, films in enumerate(seen):
+            end = len(films) - 1 - _AHEAD[split]
+            sequence[row, :end], target[row] = films[:end], films[end]
+        count = np.bincount(np.concatenate([films[:-2] for films in seen]), minlength=movielens.NUM_FILMS)
+        more = {"sequence": sequence, "target": target, "count": count[None].astype(np.int32)}
+        return movielens.tables(members, users) | more
+
+    def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        """A CSV file of films, oldest first, as a user who is none of the 943: number 0, without a profile."""
+        arrays = self.open("test", data_dir).arrays
+        films = [film for film, _ in movielens_files.read(path, movielens.decode(arrays["title"][0]), rated=False)]
+        example = {name: np.zeros(field.shape, field.dtype) for name, field in self.fields.items() if name != "target"}
+        example |= {name: arrays[name][0] for name, field in self.fields.items() if field.per == "catalogue"}
+        recent = films[-_LONGEST:]
+        example["sequence"][: len(recent)] = recent
+        yield path.name, example
+
+    def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """The films that rank highest, and from how much that is told."""
+        titles = movielens.decode(self.open("test").arrays["title"][0])  # in the cache since `read_file`
+        return {
+            "recommended": [titles[int(film)] for film in prediction["top"]],
+            "told from": told_from(int(prediction["num_known"]), "films"),
+        }
+
+
+MOVIELENS_SEQUENCES = MovieLensSequences()

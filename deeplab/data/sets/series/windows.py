@@ -1,0 +1,199 @@
+"""Time series of several channels, as windows: a past and the future after it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeplab.core.errors import UserError
+from deeplab.data.base import Source
+from deeplab.data.prepare.originals import Content
+from deeplab.data.sets.base import File
+from deeplab.data.sets.examples import ExampleSet, Field
+
+_SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Series(ExampleSet):
+    """Every window of a table with a row for each time and a column for each channel.
+
+    The rows are split in the order of time. The windows of a split are those whose future lies in it; their past may
+    reach back over its border. What is kept of a split ends where the split ends, so that no window can hold a value
+    of a later one. Windows are cut when a batch is fetched, and not copied. Values are (x - mean) / std.
+
+    Args:
+      name: of the set.
+      version: raised whenever the same file would be prepared differently.
+      citation: whom to cite.
+      files: one, CSV with a header.
+      columns: the channels, C.
+      mean: of each channel, over the training rows.
+      std: likewise.
+      lengths: rows of the splits "train", "validation" and "test", one after another from the first row on.
+      context: L, times in the past.
+      horizon: H, times in the future.
+
+    Raises:
+      UserError: a split too short for a window.
+
+    Example (of the last split, one window for each of its first 2880 - 24 + 1 hours):
+      >>> dict(dataclasses.replace(ETT_H1, context=336, horizon=24).splits)
+      {'train': 8281, 'validation': 2857, 'test': 2857}
+    """
+
+    name: str
+    version: str
+    citation: str
+    files: tuple[File, ...]
+    columns: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    lengths: tuple[int, int, int]
+    context: int = 336
+    horizon: int = 96
+
+    def __post_init__(self) -> None:
+        longest = min(self.lengths[0] - self.context, *self.lengths[1:])
+        if self.context < 1 or not 1 <= self.horizon <= longest:
+            raise UserError(
+                f"windows of {self.name} have a context of {self.context} and a horizon of {self.horizon}; expected "
+                f"1 or more of both, and at most {longest} ahead of such a context"
+            )
+
+    @property
+    def splits(self) -> Mapping[str, int]:
+        windows = [length - self.horizon + 1 for length in self.lengths]
+        return dict(zip(_SPLITS, [windows[0] - self.context, *windows[1:]], strict=True))
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        return {
+            "history": Field((self.context, len(self.columns))),
+            "target": Field((self.horizon, len(self.columns))),
+        }
+
+    def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
+        """`series` [T, C]: all rows up to the end of the split."""
+        table = read_table(content(self.files[0].name), self.columns, self.files[0].name)
+        end = self._end(split)
+        if len(table) < end:
+            raise UserError(
+                f"{self.files[0].name} has {len(table):,} rows, expected {end:,} up to the end of {split!r}"
+            )
+        return {"series": self.scaled(table[:end])}
+
+    def fetch(self, source: Source, ids: Any) -> dict[str, Any]:
+        series, span = source.arrays["series"], self.context + self.horizon
+        # The last window ends where the series ends.
+        starts = ids + (len(series) - span - source.size + 1)
+        window = series[starts[:, None] + np.arange(span, dtype=np.int32)[None]]  # [B, L + H, C]
+        return {"history": window[:, : self.context], "target": window[:, self.context :]}
+
+    def check(self, split: str, arrays: Mapping[str, np.ndarray]) -> None:
+        given, expected = arrays["series"].shape, (self._end(split), len(self.columns))
+        if given != expected:
+            raise UserError(f"split {split!r} of {self.name} was read as {given} values, expected {expected}")
+
+    def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        """The last `context` rows of a user's CSV: what comes after them is forecast."""
+        del data_dir
+        table = read_table(path.read_bytes(), self.columns, str(path))
+        if len(table) < self.context:
+            raise UserError(f"{path} has {len(table):,} rows, expected at least {self.context:,}, the model's past")
+        yield path.name, {"history": self.scaled(table[-self.context :])}
+
+    def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """The forecast of each column, in its own unit, [H]; with quantiles the lowest and the highest too."""
+        told = {"": prediction["forecast"]}
+        if "quantiles" in prediction:
+            told |= {" (low)": prediction["quantiles"][..., 0], " (high)": prediction["quantiles"][..., -1]}
+        return {
+            f"{column}{which}": self.unscaled(values)[:, c].round(4).tolist()
+            for c, column in enumerate(self.columns)
+            for which, values in told.items()
+        }
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """(x - mean) / std, [..., C] float32."""
+        return ((values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+
+    def unscaled(self, values: np.ndarray) -> np.ndarray:
+        """The other way round, float64."""
+        return np.asarray(values, np.float64) * np.array(self.std) + np.array(self.mean)
+
+    def _end(self, split: str) -> int:
+        return sum(self.lengths[: _SPLITS.index(split) + 1])
+
+
+def read_table(content: bytes, columns: tuple[str, ...], where: str) -> np.ndarray:
+    """The named columns of a CSV file with a header, [T, C] float64, in that order; others are left out.
+
+    Args:
+      content: of the file.
+      columns: their names.
+      where: the file's name, for errors.
+
+    Raises:
+      UserError: not a table; a column is missing; a value is missing, or is no finite number.
+
+    Example:
+      >>> read_table(b"date,b,a\\n2016-07-01,1,2\\n", ("a", "b"), "file.csv").tolist()
+      [[2.0, 1.0]]
+    """
+    try:
+        lines = [line for line in csv.reader(content.decode("utf-8-sig").splitlines()) if line]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{where} is not a CSV file ({error})") from error
+    header = [name.strip() for name in lines[0]] if lines else []
+    if missing := [name for name in columns if name not in header]:
+        raise UserError(
+            f"{where} has no column {', '.join(missing)}; expected a header with {', '.join(columns)}, "
+            f"given {', '.join(header)[:200] or 'an empty file'}"
+        )
+    places = [header.index(name) for name in columns]
+    table = np.empty((len(lines) - 1, len(columns)))
+    for number, line in enumerate(lines[1:]):
+        for c, place in enumerate(places):
+            table[number, c] = _number(
+                line[place] if place < len(line) else "", f"{where}, line {number + 2}", columns[c]
+            )
+    return table
+
+
+def _number(text: str, where: str, column: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise UserError(f"{where}: {column} is {text.strip()!r}, expected a finite number; fill gaps, or cut them out")
+    return value
+
+
+# Means and standard deviations of the first 8,640 rows: 12 months of 30 days.
+ETT_H1 = Series(
+    name="ett_h1",
+    version="1.0.0",
+    citation=(
+        "Zhou et al.: Informer: beyond efficient transformer for long sequence time-series forecasting. AAAI 2021. "
+        "https://arxiv.org/abs/2012.07436"
+    ),
+    files=(
+        File(
+            name="ETTh1.csv",
+            url="https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv",
+            size=2_589_657,
+            sha256="f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
+        ),
+    ),
+    columns=("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"),
+    mean=(7.93774225, 2.02103866, 5.07977060, 0.74618588, 2.78176239, 0.78845312, 17.12826170),
+    std=(5.81274941, 2.09010465, 5.51879358, 1.92637927, 1.02352266, 0.63023664, 9.17649102),
+    lengths=(8_640, 2_880, 2_880),
+)

@@ -1,0 +1,85 @@
+"""Autoencoders of ratings: from what a user has rated to what they would.
+
+Sedhain, Menon, Sanner and Xie 2015, "AutoRec: autoencoders meet collaborative filtering",
+https://doi.org/10.1145/2740908.2742726; deep and with dropout: Kuchaiev and Ginsburg 2017, "Training deep autoencoders
+for collaborative filtering", https://arxiv.org/abs/1708.01715.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int, Real
+
+from deeplab.nn.ratings import History, ItemRatings, UserVector
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "test": {"width": 4, "hidden": (8,)},
+    # Sedhain et al. 2015, section 3: one layer of 500 units.
+    "autorec": {"width": 500, "hidden": ()},
+    # Kuchaiev and Ginsburg 2017, table 3: n, 512, 512, 1024, 512, 512, n.
+    "deep": {"width": 512, "hidden": (512, 1024, 512)},
+}
+
+RULES = (
+    (r"embedding$", P("model", None)),  # [V, D], rows padded
+    (r"item_bias$", P("model")),
+    (r"hidden\d+/kernel", P(None, "model")),
+    (r"hidden\d+/bias", P("model")),
+    (r"out/kernel", P("model", None)),
+)
+
+
+class AutoRec(nn.Module):
+    """r_u = decode(h + MLP(h)), h = |R|^(-1/2) sum over what the user rated of vectors, + p_u + P f_u.
+
+    Encoder and decoder are those of `Factorization`; what is between them is not linear. The layers end in a residual:
+    from it the network has to learn only what a linear one cannot tell.
+
+    Args:
+      num_users: with user 0, who has no vector of their own.
+      num_items: V.
+      width: D, of the code.
+      hidden: units of the layers between.
+      dropout: probability that a hidden unit or a unit of the code is dropped in training; may be a tracer.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> model = AutoRec(num_users=5, num_items=7, **VARIANTS["test"])
+      >>> users = jnp.array([0, 3]), jnp.zeros((2, 7)), jnp.zeros((2, 2))
+      >>> ratings, _ = jax.jit(model.init_with_output)(jax.random.key(0), *users, jnp.zeros((2, 7, 3)))
+      >>> ratings.shape
+      (2, 7)
+    """
+
+    num_users: int
+    num_items: int
+    width: int = 64
+    hidden: tuple[int, ...] = (128,)
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self,
+        user: Int[Array, " B"],
+        known: Real[Array, "B V"],
+        profile: Real[Array, "B P"],
+        features: Real[Array, "B V F"],
+        train: bool = False,
+    ) -> Float[Array, "B V"]:
+        """Ratings of all items; of `features`, which all examples share, the first's are read."""
+
+        def drop(x: jax.Array, name: str) -> jax.Array:
+            return nn.Dropout(self.dropout, deterministic=not train, name=name)(x)
+
+        h = UserVector(self.num_users, self.width, name="user")(user, profile)
+        h = h + History(self.num_items, self.width, name="history")(known)
+        x = h
+        for i, units in enumerate(self.hidden, start=1):
+            x = drop(nn.gelu(nn.Dense(units, name=f"hidden{i}")(x)), f"dropout{i}")
+        h = h + nn.Dense(self.width, kernel_init=nn.initializers.normal(0.02), name="out")(x)
+        bias = UserVector(self.num_users, 1, name="user_bias")(user, profile)
+        return bias + ItemRatings(self.num_items, name="rating")(drop(h, "dropout"), features[0])

@@ -1,0 +1,82 @@
+"""A recurrent network over segments of a time series.
+
+Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735; segments instead of single times, channel
+by channel: Lin et al. 2023, "SegRNN", https://arxiv.org/abs/2308.11200.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float
+
+from deeplab.nn.recurrent.layers import LSTM
+from deeplab.nn.series import Normalise, by_channel, by_instance
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "test": {"width": 8, "segment": 4, "num_layers": 2},
+    "day": {"width": 128, "segment": 24},
+    # Lin et al. 2023, section 4.1: segments of 48, width 512; their cell is a GRU, their forecast made by segments.
+    "segrnn": {"width": 512, "segment": 48},
+}
+
+RULES = (
+    (r"(input|recurrent)_kernel", P(None, "model")),
+    (r"embed/kernel", P(None, "model")),
+    (r"head/kernel", P("model", None)),
+)
+
+
+class LSTMForecaster(nn.Module):
+    """Each channel by itself: segments of its past, embedded, through LSTM layers; the last output gives the future.
+
+    A segment as a step, instead of a single time, makes the recurrence short: 512 hours are 21 days, and the first 8
+    hours are not read.
+
+    Args:
+      horizon: H, times ahead.
+      outputs: Q, numbers for each time.
+      width: of the embedding and the layers.
+      segment: times in a step; 1 is the plain recurrence.
+      num_layers: LSTM layers.
+      dropout: probability that a unit of the last output is dropped in training; may be a tracer.
+      normalise: of the past, undone in the forecast; see `deeplab.nn.series`.
+
+    Raises:
+      ValueError: less history than a segment.
+
+    Example:
+      >>> import jax
+      >>> model = LSTMForecaster(horizon=6, width=8, segment=12)
+      >>> forecast, _ = jax.jit(model.init_with_output)(jax.random.key(0), jax.numpy.ones((2, 24, 3)))
+      >>> forecast.shape
+      (2, 6, 3, 1)
+    """
+
+    horizon: int
+    outputs: int = 1
+    width: int = 128
+    segment: int = 24
+    num_layers: int = 1
+    dropout: float = 0.0
+    normalise: Normalise = by_instance
+
+    @nn.compact
+    def __call__(self, history: Float[Array, "B L C"], train: bool = False) -> Float[Array, "B H C Q"]:
+        B, L, C = history.shape
+        steps = L // self.segment
+        if not steps:
+            raise ValueError(f"a history of {L} times is shorter than a segment of {self.segment}")
+        x, restore = self.normalise(history)
+        x = (
+            x[:, L - steps * self.segment :].transpose(0, 2, 1).reshape(B * C, steps, self.segment)
+        )  # B T C -> (B C) T S
+        x = nn.relu(nn.Dense(self.width, name="embed")(x))
+        for i in range(self.num_layers):
+            x, _ = LSTM(self.width, name=f"lstm{i + 1}")(x)
+        x = x[:, -1].reshape(B, C, self.width)
+        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
+        forecast = nn.Dense(self.horizon * self.outputs, name="head")(x)
+        return restore(by_channel(forecast, self.horizon, self.outputs))

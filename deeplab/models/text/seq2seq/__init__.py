@@ -1,0 +1,1 @@
+"""Models that write one sequence after reading another."""

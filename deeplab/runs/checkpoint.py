@@ -1,0 +1,295 @@
+"""Checkpoints of a run: written behind the loop's back, verified when read, and never silently given up.
+
+The loop waits for a dispatch rather than for the disk; resuming takes the newest *sound* checkpoint; and the best is
+kept by a rule that a NaN cannot fool (Orbax's `BestN` deletes the true best after one).
+
+A directory holds `STEP/` for each checkpoint, and for a moment `STEP.new...` or `STEP.deleting`: what is complete
+appears and vanishes by a rename, so that a kill at any moment leaves whole checkpoints only.
+
+Several processes write one checkpoint, each its part, into a directory that all of them see. They wait until it is
+written: Orbax' messages to each other must not meet those of a step. Process 0 alone prepares, judges and deletes.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import errno
+import json
+import math
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from deeplab.core.errors import CheckpointError, UserError, nearest
+from deeplab.runs import storage
+from deeplab.runs.snapshot import copied, fits_twice, uncopied
+from deeplab.scale import processes
+
+_ATTEMPTS = 3  # failed saves in a row before the run stops
+_LEFTOVER = re.compile(rf"\d+\.deleting|{storage.PARTIAL}")
+
+
+class Checkpoints:
+    """The checkpoints of one run; `save` and `latest` are the two ends of a resume.
+
+    One writer at a time. Close it, or use it in a `with`: the last save may still be under way. Of several processes
+    each has one, and calls the same methods in the same order.
+
+    Args:
+      directory: made by the first save.
+      keep: how many of the newest are kept.
+      best: the metric by which others are kept too; "-loss" means that smaller is better.
+      keep_best: how many of those.
+
+    Example:
+      >>> import tempfile
+      >>> state = {"step": jax.numpy.int32(7), "w": jax.numpy.ones(3)}
+      >>> with Checkpoints(tempfile.mkdtemp()) as checkpoints:
+      ...     saved = checkpoints.save(7, state, extra={"seconds": 1.5})
+      ...     state, extra = checkpoints.latest(state)
+      >>> int(state["step"]), extra
+      (7, {'seconds': 1.5})
+    """
+
+    def __init__(
+        self, directory: str | os.PathLike[str], *, keep: int = 2, best: str | None = None, keep_best: int = 1
+    ):
+        if keep < 1 or keep_best < 0:
+            raise UserError(f"keep={keep}, keep_best={keep_best}: the newest checkpoint is always kept, so keep >= 1")
+        self.directory = Path(directory).absolute()
+        self._keep, self._best, self._keep_best = keep, best, keep_best
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._saving: concurrent.futures.Future[None] | None = None
+        self._step: int | None = None  # of the save under way, or of the last that succeeded
+        self._failures: list[BaseException] = []  # since the last save that succeeded
+        self._copies: bool | None = None
+        self._owns = False  # whether later steps on disk are known to be given up
+        self._scores: dict[int, float | None] = {}
+
+    def prepare(self, state: Any) -> None:
+        """Compiles in the background what `save` needs (0.3 s for 60 arrays): the first save need not wait."""
+        if jax.process_count() == 1:
+            self._thread.submit(copied.lower(state).compile)
+
+    def save(
+        self,
+        step: int,
+        state: Any,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> bool:
+        """Starts to save, and returns: the state may be donated at once.
+
+        While another save is under way, one with `metrics` or `force` waits for it, any other is left out. Checkpoints
+        of later steps belong to a future that was given up by resuming from an earlier one: they are removed.
+
+        Args:
+          step: names the checkpoint; the first save of a step counts.
+          state: a pytree of arrays; typed keys too.
+          metrics: of an evaluation, by which the best is chosen.
+          extra: what else is needed to go on, as JSON.
+          force: for the last save of a run.
+
+        Returns:
+          Whether it is being saved (or is already).
+
+        Raises:
+          CheckpointError: three saves in a row have failed (the first two are warnings; with several processes the
+            first ends the run); or later checkpoints would be removed, and none was loaded.
+          UserError: `metrics` lacks the one that chooses the best.
+        """
+        about = {"step": step, "metrics": dict(metrics or {}), "extra": dict(extra or {})}
+        json.dumps(about)  # what is not JSON fails here, in the caller's view
+        if self._best and metrics and self._best.removeprefix("-") not in metrics:
+            known = nearest(self._best.removeprefix("-"), metrics)
+            raise UserError(f"monitor {self._best!r} is no metric of the evaluation; {known}")
+        if self._saving and not self._saving.done() and not force and not metrics:
+            return False
+        self.wait()
+        if step == self._step:
+            return True
+        if not self._owns and any(saved >= step for saved in self._numbered()):
+            raise CheckpointError(
+                f"{self.directory} holds {self._numbered()}: load one before saving step {step} there"
+            )
+        self._owns = True
+        if self._copies is None:
+            self._copies = jax.process_count() == 1 and fits_twice(state)
+        copy, fingerprints = (copied if self._copies else uncopied)(state)
+        self._step = step
+        self._saving = self._thread.submit(self._write, copy, fingerprints, about)
+        if not self._copies:  # the donation, or Orbax's collectives, must come later
+            concurrent.futures.wait([self._saving])
+        if jax.process_count() > 1:
+            self._settle(patience=0)  # where one has failed, the others cannot try again without it
+        return True
+
+    def wait(self) -> None:
+        """Waits for the save under way. A failure is a warning, the third in a row a `CheckpointError`."""
+        self._settle(patience=_ATTEMPTS - 1)
+
+    def close(self) -> None:
+        """Waits for the save under way, and raises a `CheckpointError` if the last one failed: no other mends it."""
+        self._thread.shutdown()
+        self._settle(patience=0)
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        self._thread.shutdown()
+        self._settle(patience=0 if error is None else _ATTEMPTS)  # must not hide the error that came first
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, ascending; whether it is sound is seen when it is loaded."""
+        return [step for step in self._numbered() if any(self._path(step).iterdir())]
+
+    def best(self) -> int | None:
+        """The step whose checkpoint is the best by the metric; None when there is none."""
+        self.wait()
+        return next(iter(self._ranked(self.steps())), None)
+
+    def latest(self, abstract_state: Any, *, cast: bool = False) -> tuple[Any, dict[str, Any]] | None:
+        """The newest sound checkpoint as (state, extra); None where nothing was ever saved.
+
+        Args:
+          abstract_state: `jax.ShapeDtypeStruct`s with the shardings to load onto (or arrays: theirs are taken).
+          cast: whether floating-point leaves may be stored in another precision.
+
+        Raises:
+          CheckpointError: there are checkpoints, but none is sound; or the newest sound one is of another model.
+        """
+        self.wait()
+        self._owns = True
+        self._warn_of_strays()
+        for step in reversed(processes.gather(self.steps())[0]):
+            try:
+                return storage.read(self._path(step), abstract_state, cast=cast)
+            except storage.Damage as damage:
+                warnings.warn(f"checkpoint {self._path(step)} is damaged and not used: {damage}", stacklevel=2)
+        if self._numbered():
+            raise CheckpointError(
+                f"none of the checkpoints {self._numbered()} in {self.directory} can be used, and a run does not start "
+                "over by itself: restore one from a copy, or give --fresh (this run is moved aside, not deleted)"
+            )
+        return None
+
+    def load(self, step: int, abstract_state: Any, *, cast: bool = False) -> tuple[Any, dict[str, Any]]:
+        """The checkpoint of one step, as `latest` would give it; a `CheckpointError` if it is damaged or not there."""
+        self.wait()
+        self._owns = True
+        if step not in self.steps():
+            raise CheckpointError(f"no checkpoint of step {step} in {self.directory}; there are {self.steps()}")
+        try:
+            return storage.read(self._path(step), abstract_state, cast=cast)
+        except storage.Damage as damage:
+            raise CheckpointError(
+                f"checkpoint {self._path(step)} is damaged: {damage}; there are {self.steps()}"
+            ) from damage
+
+    def _write(self, state: Any, fingerprints: jax.Array, about: dict[str, Any]) -> None:
+        """In the background: waits for the device, writes, then deletes what is no longer kept."""
+        step, primary = about["step"], jax.process_index() == 0
+        with jax.transfer_guard("allow"):
+            numbers = jax.device_get(fingerprints).tolist()
+            try:
+                if primary:
+                    self.directory.mkdir(parents=True, exist_ok=True)
+                    self._sweep()
+                    _discard(self._path(step))  # damaged, or from before the run was resumed at an earlier step
+                    _check_space(self.directory, state)
+                storage.write(self._path(step), state, numbers, **about)
+            except Exception:
+                if primary:
+                    self._sweep()  # a full disk has better uses than half a checkpoint
+                raise
+        self._scores[step] = self._score(about["metrics"])
+        if primary:
+            self._prune(step)
+
+    def _settle(self, patience: int) -> None:
+        """Waits, and warns of a failure, or raises it when more than `patience` saves in a row have failed."""
+        saving, self._saving = self._saving, None
+        error = saving.exception() if saving else None
+        if saving:
+            self._failures = [*self._failures, error] if error else []
+        if error:
+            self._step = None
+        if len(self._failures) > patience:
+            raise CheckpointError(f"{self._report()}. Mend the cause, then give the same command again") from error
+        if error:
+            count = f"{len(self._failures)} of {_ATTEMPTS} failed"
+            warnings.warn(f"{self._report()}; the next save tries again ({count})", stacklevel=3)
+
+    def _report(self) -> str:
+        return (
+            f"a checkpoint could not be saved: {storage.reason(self._failures[-1])}. "
+            f"Those of steps {self.steps()} in {self.directory} are intact"
+        )
+
+    def _path(self, step: int) -> Path:
+        return self.directory / str(step)
+
+    def _names(self) -> list[str]:
+        return sorted(os.listdir(self.directory)) if self.directory.is_dir() else []
+
+    def _numbered(self) -> list[int]:
+        names = [name for name in self._names() if re.fullmatch("0|[1-9][0-9]*", name)]
+        return sorted(int(name) for name in names if (self.directory / name).is_dir())
+
+    def _warn_of_strays(self) -> None:
+        known = {str(step) for step in self.steps()}
+        strays = [name for name in self._names() if name not in known and not _LEFTOVER.fullmatch(name)]
+        if strays:
+            warnings.warn(f"no checkpoints, ignored: {', '.join(strays[:12])} in {self.directory}", stacklevel=3)
+
+    def _sweep(self) -> None:
+        """Removes what killed or failed saves and deletions have left."""
+        for name in filter(_LEFTOVER.fullmatch, self._names()):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+
+    def _prune(self, last: int) -> None:
+        steps = self._numbered()
+        past = [step for step in steps if step <= last]
+        kept = {*past[-self._keep :], *self._ranked(past)[: self._keep_best]}
+        for step in steps:
+            if step not in kept:
+                _discard(self._path(step))
+
+    def _ranked(self, steps: list[int]) -> list[int]:
+        """Those with a finite score, the best first, the earlier of equals."""
+        for step in steps:
+            if step not in self._scores:
+                try:
+                    self._scores[step] = self._score(storage.read_manifest(self._path(step))["metrics"])
+                except storage.Damage:
+                    self._scores[step] = None
+        scores = {step: score for step in steps if (score := self._scores[step]) is not None and math.isfinite(score)}
+        return sorted(scores, key=lambda step: (-scores[step], step))
+
+    def _score(self, metrics: Mapping[str, float]) -> float | None:
+        value = metrics.get((self._best or "").removeprefix("-"))
+        return -value if value is not None and (self._best or "").startswith("-") else value
+
+
+def _check_space(directory: Path, state: Any) -> None:
+    needed, free = sum(x.nbytes for x in jax.tree.leaves(state)), shutil.disk_usage(directory).free
+    if free < needed:
+        text = f"{needed / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB free"
+        raise OSError(errno.ENOSPC, text, str(directory))
+
+
+def _discard(path: Path) -> None:
+    """Deletes a checkpoint; a kill in between leaves no half of one, since it is renamed first."""
+    if path.exists():
+        doomed = path.with_name(f"{path.name}.deleting")
+        path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)  # what stays is swept by the next save

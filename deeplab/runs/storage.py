@@ -1,0 +1,187 @@
+"""One checkpoint on disk: an Orbax directory, and beside its files a manifest of what they must hold.
+
+This file alone knows Orbax. The manifest is read first: a checkpoint of another model, or one that declares shapes of
+terabytes, is refused before anything is allocated. Its checksums find what a disk or a hand has changed (Orbax loads a
+flipped byte without an error, and a cut file with pages of tracebacks); its fingerprints then prove that the arrays on
+the devices are the ones that were saved. Reading runs no code that the checkpoint brings: it is JSON and arrays.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from orbax.checkpoint import v1 as ocp
+
+from deeplab.core.errors import CheckpointError
+from deeplab.runs.fingerprint import fingerprints, leaves_by_path
+from deeplab.scale import processes
+
+PARTIAL = r"\d+\.new.*"  # what a directory is called before it is complete
+_MANIFEST = "manifest.json"
+_SHOWN = 12  # differing leaves in an error
+T = TypeVar("T")
+
+
+class Damage(Exception):
+    """What is stored cannot be trusted; the text says why."""
+
+
+def write(path: Path, state: Any, numbers: Iterable[int], *, step: int, metrics: Mapping, extra: Mapping) -> None:
+    """Writes `path` at once or not at all; it must not exist.
+
+    Args:
+      numbers: the fingerprint of each leaf of `state`, in order.
+      step, metrics, extra: JSON, to be kept beside it.
+    """
+    partial = path.with_name(f"{path.name}.new")
+    with _orbax():
+        ocp.save(str(partial), state)
+    if jax.process_index() > 0:
+        return
+    leaves = {
+        name: {"shape": list(x.shape), "dtype": str(x.dtype), "fingerprint": number}
+        for (name, x), number in zip(leaves_by_path(state).items(), numbers, strict=True)
+    }
+    manifest = {
+        "step": step,
+        "metrics": dict(metrics),
+        "extra": dict(extra),
+        "leaves": leaves,
+        "files": _files(partial),
+    }
+    text = json.dumps(manifest)
+    (partial / _MANIFEST).write_text(json.dumps({"crc32": zlib.crc32(text.encode()), "manifest": manifest}))
+    partial.rename(path)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What `write` was given: {"step", "metrics", "extra", "leaves", "files"}; raises `Damage`."""
+    try:
+        stored = json.loads((path / _MANIFEST).read_bytes())
+        manifest, checksum = stored["manifest"], stored["crc32"]
+    except FileNotFoundError:
+        raise Damage(f"{_MANIFEST} is missing: it was not written by deeplab, or is not complete") from None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise Damage(f"{_MANIFEST} cannot be read: {reason(error)}") from error
+    if checksum != zlib.crc32(json.dumps(manifest).encode()):
+        raise Damage(f"{_MANIFEST} has changed since it was written")
+    return manifest
+
+
+def read(path: Path, abstract_state: Any, *, cast: bool = False) -> tuple[Any, dict[str, Any]]:
+    """The state, laid out as `abstract_state` says, and `extra`.
+
+    Args:
+      abstract_state: arrays, or `jax.ShapeDtypeStruct`s (without a sharding: on the first device).
+      cast: whether floating-point leaves may be stored in another precision.
+
+    Raises:
+      Damage: a file is missing, cut or changed.
+      CheckpointError: the checkpoint is of another model, optimizer or precision.
+    """
+    wanted = leaves_by_path(abstract_state)
+    manifest = _everywhere(lambda: _verified(path, wanted, cast))
+    stored = manifest["leaves"]
+    as_stored = {name: _abstract(x, stored[name]["dtype"]) for name, x in wanted.items()}
+    state = _everywhere(lambda: _load(path, jax.tree.unflatten(jax.tree.structure(abstract_state), as_stored.values())))
+    if changed := [name for name, number in fingerprints(state).items() if number != stored[name]["fingerprint"]]:
+        raise Damage(f"the bits of {', '.join(changed[:_SHOWN])} are not those that were saved")
+    with jax.transfer_guard("allow"):
+        state = jax.tree.map(lambda x, y: x if x.dtype == y.dtype else x.astype(y.dtype), state, abstract_state)
+    return state, manifest["extra"]
+
+
+def _everywhere(read: Callable[[], T]) -> T:
+    """What each process reads for itself; damage that one of them meets is damage to all."""
+    if jax.process_count() == 1:
+        return read()
+    value = damage = None
+    try:
+        value = read()
+    except Damage as error:
+        damage = error
+    for rank, text in enumerate(processes.gather(damage and str(damage))):
+        if text is not None:
+            raise Damage(f"{text} (process {rank})") from damage
+    return value  # type: ignore[return-value]  # there is one where nobody met damage
+
+
+def _verified(path: Path, wanted: dict[str, Any], cast: bool) -> dict[str, Any]:
+    """The manifest of what can be read as `wanted`, its files being what was written."""
+    manifest = read_manifest(path)
+    if differences := _differences(wanted, manifest["leaves"], cast):
+        more = [f"... and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
+        raise CheckpointError(
+            f"{path} is of another model, optimizer or precision:\n  "
+            + "\n  ".join(differences[:_SHOWN] + more)
+            + "\nRun the experiment as it was, or give another --run-dir (--fresh moves this one aside)"
+        )
+    found = _files(path) if processes.is_primary() else manifest["files"]
+    if changed := [name for name, sums in manifest["files"].items() if found.get(name) != sums]:
+        raise Damage(f"{', '.join(changed[:_SHOWN])}: missing, or changed since written")
+    return manifest
+
+
+def _load(path: Path, abstract: Any) -> Any:
+    try:
+        with _orbax():
+            return ocp.load(str(path), abstract)
+    except (jax.errors.JaxRuntimeError, MemoryError):
+        raise  # memory is short: that says nothing about the checkpoint
+    except Exception as error:
+        raise Damage(reason(error)) from error
+
+
+def reason(error: BaseException) -> str:
+    """The first line of the exception at the root: Orbax wraps the real one several times."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    line = next(iter(str(error).strip().splitlines()), "").split(" [tensorstore_spec")[0]
+    return f"{type(error).__name__}: {line[:300]}"
+
+
+def _files(path: Path) -> dict[str, list[int]]:
+    """Size and checksum of each file, by its name in the directory."""
+    sums = {}
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and p != path / _MANIFEST):
+        size = checksum = 0
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                size, checksum = size + len(chunk), zlib.crc32(chunk, checksum)
+        sums[file.relative_to(path).as_posix()] = [size, checksum]
+    return sums
+
+
+def _differences(wanted: dict[str, Any], stored: dict[str, Any], cast: bool) -> list[str]:
+    """A line for each leaf that is not the same, such as `w: checkpoint (2) float32, model (3) float32`."""
+    lines = []
+    for name in sorted(wanted.keys() | stored.keys()):
+        here = (tuple(wanted[name].shape), str(wanted[name].dtype)) if name in wanted else None
+        there = (tuple(stored[name]["shape"]), stored[name]["dtype"]) if name in stored else None
+        if here == there or (cast and here and there and here[0] == there[0] and _floating(here[1], there[1])):
+            continue
+        show = [f"({', '.join(map(str, x[0]))}) {x[1]}" if x else "no such leaf" for x in (there, here)]
+        lines.append(f"{name}: checkpoint {show[0]}, model {show[1]}")
+    return lines
+
+
+def _floating(*dtypes: str) -> bool:
+    return all(not dtype.startswith("key<") and jnp.issubdtype(jnp.dtype(dtype), jnp.floating) for dtype in dtypes)
+
+
+def _abstract(x: Any, dtype: str) -> jax.ShapeDtypeStruct:
+    """As `x`, in the precision that is stored."""
+    sharding = getattr(x, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(x.shape, x.dtype if str(x.dtype) == dtype else jnp.dtype(dtype), sharding=sharding)
+
+
+def _orbax() -> ocp.Context:
+    context = ocp.Context()
+    context.array_options.saving.use_replica_parallel = False  # replicated arrays in slices: 1 to 2 s more a save
+    return context

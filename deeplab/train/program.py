@@ -1,0 +1,184 @@
+"""A compiled program that takes one step, or several, for one dispatch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from deeplab.core.errors import UserError
+from deeplab.experiment import Experiment
+from deeplab.metrics.base import Metrics
+from deeplab.scale import check_batch, state_shardings
+from deeplab.scale.plan import costs
+from deeplab.train.feed import Feed
+from deeplab.train.state import State
+from deeplab.train.step import make_guarded_step
+
+MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
+
+# FLOPs. On a CPU a loop around a step copies its state: a tenth of the 85 ms of a GPT of 4 x 128, 4e9 FLOPs. A dispatch
+# costs 0.2 ms, whatever the step takes.
+_LONG = 1e9
+
+# Beside a convolution XLA's CPU compiler leaves products, sums and elementwise chains slow: given to its YNNPACK
+# fusions, the step of a small ResNet takes 158 instead of 189 ms of CPU time. A GPT's step gains nothing.
+CPU_CONVOLUTION_OPTIONS = {
+    "xla_cpu_experimental_ynn_fusion_type": ",".join(f"LIBRARY_FUSION_TYPE_{x}" for x in ("DOT", "ELTWISE", "REDUCE"))
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A compiled program; `program(state, item, start, count)` takes `count` steps, at most `max_steps`.
+
+    `metrics` has their structure. It gives the new state (the old one is donated), and rows of (metrics, finite), one
+    for each step. Steps after a non-finite one are not taken, in this dispatch or in the next.
+    """
+
+    max_steps: int
+    flops: float | None
+    metrics: Any
+    _call: Callable[..., Any]
+    _feed: Feed
+    _expected: Any
+
+    def merged(self, leaves: Sequence[Any]) -> Metrics:
+        """Metrics from their leaves, as a checkpoint holds them; {} from none."""
+        return jax.tree.unflatten(jax.tree.structure(self.metrics), map(np.float64, leaves)) if leaves else {}
+
+    @property
+    def temporary(self) -> int:
+        """Bytes that it needs for itself while it runs, on each device; 0 where the backend does not tell."""
+        return getattr(self._call.memory_analysis(), "temp_size_in_bytes", 0)
+
+    def text(self) -> str:
+        """The compiled program, instruction by instruction; each notes the layer that it came from."""
+        return self._call.as_text()
+
+    def __call__(self, state: State, item: Any, start: int, count: int) -> tuple[State, tuple[Metrics, jax.Array]]:
+        feed = self._feed
+        if feed.resident is None:
+            _check_shapes(item, self._expected, start)
+            placed = feed.put(item)
+        else:
+            padded = np.zeros((self.max_steps, item.shape[1]), np.int32)
+            padded[:count] = item
+            placed = feed.put(padded, axis=1)
+        return self._call(state, feed.resident, placed, feed.replicate(np.array([start, count], np.int32)))
+
+
+def compile_program(
+    experiment: Experiment, state: State, feed: Feed, seed: int, steps_per_dispatch: int | None = None
+) -> Program:
+    """Compiles once, ahead of time: a later change of shape is an error, and never a silent compilation.
+
+    Args:
+      experiment: whose step.
+      state: its values are not used, just shapes and placement.
+      feed: the training split.
+      seed: of the order.
+      steps_per_dispatch: at most; 1 without a loop. None chooses.
+
+    Raises:
+      UserError: the batch does not divide over the mesh, or model and data do not fit together.
+    """
+    check_batch(experiment.data.batch_size, feed.mesh, experiment.accumulate)
+    step = make_guarded_step(experiment)
+    ids = experiment.data.train_ids(0, seed)
+    shardings = state_shardings(state, experiment.rules, feed.mesh, offload=experiment.offload)
+    # Whole on each device: of several processes every one reads the metrics.
+    rows = NamedSharding(feed.mesh, PartitionSpec())
+
+    def trace(run: Callable, item: Any) -> Any:
+        jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, rows))
+        placed = feed.put(item, axis=0 if feed.resident is None else 1)
+        with jax.set_mesh(feed.mesh):
+            return jitted.trace(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
+
+    loops = feed.resident is not None and not experiment.offload
+    max_steps, convolves = (steps_per_dispatch or MAX_STEPS) if loops else 1, False
+    if max_steps == 1 or jax.default_backend() == "cpu":
+        item = feed.read(ids[0]) if feed.resident is None else ids
+        traced = trace(_single(step, feed), item)
+    if jax.default_backend() == "cpu":
+        convolves, long = _holds(traced.jaxpr)
+        if steps_per_dispatch is None and (convolves or long):
+            max_steps = 1
+    if max_steps > 1:
+        item = np.repeat(ids, max_steps, axis=0)
+        traced = trace(_several(step, feed, max_steps), item)
+    compiled = compile_lowered(traced.lower(), CPU_CONVOLUTION_OPTIONS if convolves else {})
+    cost = compiled.cost_analysis() or {}
+    return Program(max_steps, cost.get("flops"), traced.out_info[1][0], compiled, feed, item)
+
+
+def _holds(jaxpr: Any) -> tuple[bool, bool]:
+    """Whether a step has a convolution, whose backward pass is ten times slower in a loop; and whether it is long."""
+    found = costs.operations(jaxpr)
+    convolves = any(operation.primitive == "conv_general_dilated" for operation in found)
+    return convolves, costs.flops(found, products=True) > _LONG
+
+
+def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:
+    """Compiles, without the options where this XLA does not know them: they are its experiments."""
+    try:
+        return lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:
+        if not options or "INVALID_ARGUMENT" not in str(error):
+            raise
+        return lowered.compile()
+
+
+def _single(step: Callable, feed: Feed) -> Callable:
+    def run(state: State, arrays: Any, item: Any, bounds: jax.Array) -> tuple[State, tuple[Metrics, jax.Array]]:
+        batch = feed.fetch(arrays, item if feed.resident is None else item[0])
+        # The state's own step lags behind once a step was refused: then this one is refused too.
+        state, metrics, finite = step(state, batch, state.step == bounds[0])
+        return state, jax.tree.map(lambda x: x[None], (metrics, finite))
+
+    return run
+
+
+def _several(step: Callable, feed: Feed, max_steps: int) -> Callable:
+    def run(state: State, arrays: Any, ids: jax.Array, bounds: jax.Array) -> tuple[State, tuple[Metrics, jax.Array]]:
+        start, count = bounds[0], bounds[1]
+
+        def take(i: jax.Array, state: State) -> tuple[State, Metrics, jax.Array]:
+            return step(state, feed.fetch(arrays, ids[i]), True)
+
+        shapes = jax.eval_shape(take, jnp.zeros((), jnp.int32), state)[1:]
+        rows = jax.tree.map(lambda s: jnp.zeros((max_steps, *s.shape), s.dtype), shapes)
+
+        def body(carry: tuple) -> tuple:
+            i, state, rows = carry
+            state, metrics, finite = take(i, state)
+            return i + 1, state, jax.tree.map(lambda r, x: r.at[i].set(x), rows, (metrics, finite))
+
+        def going(carry: tuple) -> jax.Array:
+            i, state, _ = carry
+            return (i < count) & (state.step == start + i)
+
+        _, state, rows = jax.lax.while_loop(going, body, (jnp.zeros((), jnp.int32), state, rows))
+        return state, rows
+
+    return run
+
+
+def _check_shapes(batch: Any, expected: Any, step: int) -> None:
+    for name in expected | batch:
+        given, wanted = (_describe(tree.get(name)) for tree in (batch, expected))
+        if given != wanted:
+            raise UserError(
+                f'batch["{name}"] of training step {step} is {given}, and the step was compiled for {wanted}; every '
+                "batch must have the shapes and dtypes of the first"
+            )
+
+
+def _describe(array: Any) -> str:
+    return "absent" if array is None else f"{array.dtype}[{','.join(map(str, array.shape))}]"

@@ -1,0 +1,1 @@
+"""Pages of the studies: how their runs are summarized and drawn."""

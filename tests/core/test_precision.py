@@ -1,0 +1,157 @@
+"""Dtypes by a policy beside the model; the factor of the loss is part of the state."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from deeplab.core.errors import UserError
+from deeplab.core.precision import PRECISIONS, Precision, bfloat16_moments, named
+from deeplab.runs.checkpoint import Checkpoints
+from deeplab.train.bind import bind
+from deeplab.train.loop import NonFinite, fit
+from deeplab.train.state import init
+from deeplab.train.step import make_step
+from tests import toys
+from tests.models.members import MEMBERS
+
+PRODUCTS = ("dot_general", "conv_general_dilated")
+
+
+def equations(jaxpr):
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from equations(inner)
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_model_computes_in_bfloat16_and_reduces_in_float32(name):
+    """A constant of float32 anywhere in a model would silently make all that follows float32."""
+    member = MEMBERS[name]
+    model, x = member.make(), member.inputs(4)
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    params = variables.pop("params")
+    experiment = dataclasses.replace(toys.experiment(), model=model, precision=PRECISIONS["bf16"])
+
+    def forward(params, variables, x):
+        apply = bind(experiment, params, variables, {"id": jnp.arange(4)})
+        return apply(x, train=True, key=jax.random.key(0))
+
+    closed, (outputs, updated) = jax.make_jaxpr(forward, return_shape=True)(params, variables, x)
+    assert outputs.dtype == jnp.float32
+    assert jax.tree.map(lambda v: v.dtype, updated) == jax.tree.map(lambda v: v.dtype, variables)
+    found = list(equations(closed.jaxpr))
+    products = [e for e in found if e.primitive.name in PRODUCTS]
+    wide = [e for e in products if any(v.aval.dtype == jnp.float32 for v in e.invars)]
+    assert products
+    assert not wide, "\n".join(f"{e.source_info.name_stack}: {e}" for e in wide)
+    narrow = [e for e in found if e.primitive.name in ("reduce_sum", "exp", "log", "rsqrt")]
+    narrow = [e for e in narrow if any(v.aval.dtype == jnp.bfloat16 for v in e.invars)]
+    assert not narrow, "\n".join(f"{e.source_info.name_stack}: {e}" for e in narrow)
+
+
+def losses(experiment, steps=20, state=None):
+    step = jax.jit(make_step(experiment))
+    state, out = state or init(experiment, jax.random.key(0)), []
+    source = experiment.data.open("train")
+    for i in range(int(state.step), steps):
+        state, metrics = step(state, experiment.data.fetch(source, experiment.data.train_ids(i, 0)[0]))
+        out.append({name: metric.compute() for name, metric in metrics.items()})
+    return state, out
+
+
+@functools.cache
+def of(name):
+    return losses(dataclasses.replace(toys.experiment(), precision=PRECISIONS[name]))
+
+
+@pytest.mark.parametrize("name", [name for name in PRECISIONS if name != "f32"])
+def test_it_learns_as_float32_does(name):
+    exact, near = ([row["loss"] for row in of(which)[1]] for which in ("f32", name))
+    np.testing.assert_allclose(near, exact, rtol=0.05)
+    assert near != exact
+
+
+def test_what_is_kept_has_the_dtype_of_the_parameters():
+    kept = {name: {x.dtype.name for x in jax.tree.leaves(of(name)[0].params)} for name in PRECISIONS}
+    assert kept == {"f32": {"float32"}, "bf16": {"float32"}, "bf16_params": {"bfloat16"}, "f16": {"float32"}}
+    moments = of("bf16_params")[0].opt_state[0]
+    assert {x.dtype.name for x in jax.tree.leaves((moments.mu, moments.nu))} == {"bfloat16"}
+
+
+def test_an_overflow_is_skipped_and_halves_the_scale(tmp_path):
+    """And a run that is saved and loaded in the middle of it goes on bit by bit."""
+    precision = Precision(computation="float16", loss_scale=2.0**24)
+    experiment = dataclasses.replace(toys.experiment(), precision=precision)
+    state, rows = losses(experiment)
+    skipped = [row["skipped"] for row in rows]
+    count = int(sum(skipped))
+    assert 0 < count < 15
+    assert [row["loss_scale"] for row in rows] == [2.0 ** (24 - sum(skipped[:i])) for i in range(20)]
+    assert float(state.opt_state.scale) == 2.0 ** (24 - count)
+    assert np.isnan(rows[0]["loss"])  # it counts nowhere
+
+    first, _ = losses(experiment, 3)
+    assert toys.same(first.params, init(experiment, jax.random.key(0)).params)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(3, first, force=True)
+        checkpoints.wait()
+        loaded, _ = checkpoints.latest(first)
+    assert toys.same(losses(experiment, 20, loaded)[0], state)
+
+
+def test_the_scale_grows_after_many_finite_steps():
+    state, _ = of("f16")
+    scaled = state.opt_state._replace(finite_steps=jnp.int32(1999))
+    experiment = dataclasses.replace(toys.experiment(), precision=PRECISIONS["f16"])
+    after, _ = losses(experiment, 21, dataclasses.replace(state, opt_state=scaled))
+    assert float(after.opt_state.scale) == 2 * float(scaled.scale)
+    assert int(after.opt_state.finite_steps) == 0
+
+
+def test_what_no_scale_mends_still_ends_the_run():
+    experiment = dataclasses.replace(toys.experiment(steps=40), precision=PRECISIONS["f16"])
+    state, feed, _ = toys.start(experiment)
+    bad = dataclasses.replace(state, params=jax.tree.map(lambda x: x * jnp.nan, state.params))
+    with pytest.raises(NonFinite) as failure:
+        fit(experiment, bad, feed)
+    assert int(failure.value.state.step) == 15  # 2^15 is halved as often before
+
+
+def test_an_unknown_policy():
+    with pytest.raises(UserError, match="--precision bf61: did you mean 'bf16'"):
+        named("bf61")
+
+
+def test_moments_in_bfloat16_keep_their_mean():
+    """Rounded to the nearest, a second moment of decay 0.999 would stand still."""
+    grads = {"w": jnp.linspace(0.5, 2.0, 4000)}
+    exact, narrow = optax.adam(1e-3), bfloat16_moments(optax.adam(1e-3))
+
+    def run(tx):
+        def step(state, _):
+            updates, state = tx.update(grads, state)
+            return state, updates["w"]
+
+        return jax.lax.scan(step, tx.init(grads), length=300)
+
+    (state, wide), (rounded, updates) = jax.jit(lambda: (run(exact), run(narrow)))()
+    nu, expected = rounded.inner[0].nu["w"], state[0].nu["w"]
+    assert nu.dtype == jnp.bfloat16
+    ratio = np.asarray(nu, np.float32) / np.asarray(expected)
+    assert abs(ratio.mean() - 1) < 2e-3
+    assert ratio.std() < 0.05
+    np.testing.assert_allclose(updates[-1].mean(), wide[-1].mean(), rtol=2e-3)
+
+
+def test_moments_in_bfloat16_learn():
+    experiment = toys.experiment()
+    narrow = dataclasses.replace(experiment, optimizer=bfloat16_moments(experiment.optimizer))
+    (_, rows), (_, exact) = losses(narrow), of("f32")
+    np.testing.assert_allclose([r["loss"] for r in rows], [r["loss"] for r in exact], rtol=0.02)
