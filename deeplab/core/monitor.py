@@ -1,0 +1,62 @@
+"""The metric by which the best evaluation of a run is chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from deeplab.core.errors import UserError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Monitor:
+    """A metric of the evaluation, and which way is better.
+
+    Args:
+      name: Name of the metric.
+      direction: "min" where smaller is better, "max" where larger is.
+
+    Raises:
+      UserError: The direction is neither "min" nor "max".
+
+    Example:
+      >>> Monitor("loss").score({"loss": 0.5}), Monitor("accuracy", "max").score({"accuracy": math.nan})
+      (-0.5, -inf)
+    """
+
+    name: str = "loss"
+    direction: Literal["min", "max"] = "min"
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("min", "max"):
+            raise UserError(f"the direction of a Monitor is {self.direction!r}, expected 'min' or 'max'")
+
+    @classmethod
+    def parse(cls, record: Any) -> Monitor:
+        """The monitor of a run's record: `{"name", "direction"}`, or "-loss" and "accuracy" of older ones.
+
+        Example:
+          >>> Monitor.parse("-loss"), Monitor.parse({"name": "f1", "direction": "max"})
+          (Monitor(name='loss', direction='min'), Monitor(name='f1', direction='max'))
+        """
+        if isinstance(record, Monitor):
+            return record
+        if isinstance(record, Mapping):
+            return cls(str(record["name"]), record["direction"])
+        text = str(record)
+        return cls(text.removeprefix("-"), "min" if text.startswith("-") else "max")
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """The metric as a number of which larger is better; -inf where it is not finite.
+
+        Raises:
+          UserError: The evaluation has no metric of this name.
+        """
+        if self.name not in metrics:
+            raise UserError(f"the monitor {self.name!r} is no metric of the evaluation; {nearest(self.name, metrics)}")
+        value = float(metrics[self.name])
+        if not math.isfinite(value):
+            return -math.inf
+        return value if self.direction == "max" else -value

@@ -1,0 +1,45 @@
+"""How a program runs, apart from what it learns: what the flags of a command line decide."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from deeplab.core.errors import UserError
+from deeplab.core.precision import PRECISIONS, Precision
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """The record beside an `Experiment` that says how its steps run.
+
+    Args:
+      mesh: Devices by axis, such as "data=4,fsdp=2"; "auto" is all accelerators, or one CPU device.
+      precision: Dtypes of parameters, computation and reductions; a row of `dl.PRECISIONS`.
+      accumulate: Number of microbatches that a step divides its batch into, for its memory. The gradient is that of
+        the whole batch; batch norms, and losses that compare examples, see a microbatch.
+      offload: Whether the optimizer state is kept in the host's memory between steps, where the devices support it.
+      steps_per_dispatch: Largest number of steps in one dispatch; chosen by the backend and the step when None.
+      workers: Number of processes that read a set which does not fit the devices; 0 is a thread.
+
+    Raises:
+      UserError: A number is out of its range.
+
+    Example:
+      >>> Runtime(precision=PRECISIONS["bf16"], accumulate=4).precision.computation
+      'bfloat16'
+    """
+
+    mesh: str = "auto"
+    precision: Precision = PRECISIONS["f32"]
+    accumulate: int = 1
+    offload: bool = False
+    steps_per_dispatch: int | None = None
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise UserError(f"--accumulate {self.accumulate}: expected the number of microbatches, 1 or more")
+        if self.steps_per_dispatch is not None and self.steps_per_dispatch < 1:
+            raise UserError(f"--steps-per-dispatch {self.steps_per_dispatch}: expected 1 or more")
+        if self.workers < 0:
+            raise UserError(f"--workers {self.workers}: expected the number of reading processes, 0 or more")
