@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from deeplab.cli import main
     from deeplab.cli.study import Study
     from deeplab.core.errors import CheckpointError, Diverged, UserError
+    from deeplab.core.monitor import Monitor
     from deeplab.core.precision import PRECISIONS, Precision
-    from deeplab.experiment import Experiment, Rules, StaticFloat
+    from deeplab.core.runtime import Runtime
+    from deeplab.experiment import Experiment, Rules, StaticFloat, Weights
     from deeplab.search.sweep import sweep
     from deeplab.train.evaluate import make_evaluator, predict
     from deeplab.train.feed import make_feed
+    from deeplab.train.initialize import init
     from deeplab.train.loop import fit, on_dispatch, on_log, on_state
-    from deeplab.train.state import State, init
+    from deeplab.train.state import State
     from deeplab.train.step import make_eval, make_predict, make_step
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -33,7 +36,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Diverged": "core.errors:Diverged",
         "Experiment": "experiment:Experiment",
         "fit": "train.loop:fit",
-        "init": "train.state:init",
+        "init": "train.initialize:init",
         "main": "cli:main",
         "make_eval": "train.step:make_eval",
         "make_evaluator": "train.evaluate:make_evaluator",
@@ -42,6 +45,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "make_step": "train.step:make_step",
         "metrics": "metrics",
         "models": "models",
+        "Monitor": "core.monitor:Monitor",
         "nn": "nn",
         "on_dispatch": "train.loop:on_dispatch",
         "on_log": "train.loop:on_log",
@@ -53,6 +57,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "report": "report",
         "robust": "robust",
         "Rules": "experiment:Rules",
+        "Runtime": "core.runtime:Runtime",
         "runs": "runs",
         "scale": "scale",
         "search": "search",
@@ -62,6 +67,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "sweep": "search.sweep:sweep",
         "tasks": "tasks",
         "train": "train",
+        "Weights": "experiment:Weights",
         "UserError": "core.errors:UserError",
     },
 )

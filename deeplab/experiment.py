@@ -16,7 +16,7 @@ import flax.linen as nn
 import optax
 from jax.sharding import PartitionSpec
 
-from deeplab.core.precision import PRECISIONS, Precision
+from deeplab.core.monitor import Monitor
 from deeplab.data.base import Data
 from deeplab.tasks.base import Task
 
@@ -37,38 +37,59 @@ StaticFloat = Annotated[float, StaticMarker()]
 
 
 @dataclasses.dataclass(frozen=True)
+class Weights:
+    """Trained values for a part of the first state: a record of functions, opened when a run is prepared, as data is.
+
+    Args:
+      source: Name of where the values come from, for the run's record: a path, or the name of a published model.
+      load: Function from the abstract arrays of the part (`jax.ShapeDtypeStruct`s with their shardings) to arrays of
+        the same structure, shapes and dtypes; the only effect.
+      path: Part of the state, such as "params", "params/encoder" or "task/teacher".
+      skip: Regular expressions of parameter paths, relative to `path`, that keep their initial values.
+      digest: SHA-256 of what `load` reads, for the run's record.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> Weights("zeros", lambda tree: {"w": jnp.zeros(tree["w"].shape)}, path="params/head").path
+      'params/head'
+    """
+
+    source: str
+    load: Callable[[Any], Any]
+    path: str = "params"
+    skip: tuple[str, ...] = ()
+    digest: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A frozen record of what is learnt (data, model, task) and how (optimizer, cadence).
+    """A frozen record of what is learned (data, model, task) and how (optimizer, cadence).
 
     Built by a pure function of numbers: no input or output, no arrays, and cheap enough to be called under a
     trace, where its floats are tracers.
 
     Args:
-      data: batches, as a pure function of (seed, step).
-      model: a Flax Linen module, called as `model(*task.inputs(batch), train=...)`.
-      task: the loss, metrics and predictions, as pure functions.
-      optimizer: any Optax gradient transformation.
-      rules: how parameters (and, by their path, the optimizer's moments) are laid out over a mesh.
-      eval_every: steps between evaluations; one epoch when None, and at least once, at the end.
-      precision: the dtypes of a step; see `dl.PRECISIONS`. The flag `--precision` names another row.
-      accumulate: microbatches into which a step divides its batch, one after another, for its memory; by the flag
-        `--accumulate`, too. The gradient is that of the whole batch, but batch norms see a microbatch.
-      offload: keep the optimizer's moments in the host's memory between steps, where the devices can; `--offload`.
-      monitor: the metric of the evaluation by which the best checkpoint is kept; "-loss" means smaller is better.
-      show: how the report shows examples, `(raw batch, predictions) -> cards`, one card an example; see
-        `dl.report.cards`. None shows what the task's predictions alone tell.
+      data: Batches, as a pure function of (seed, step).
+      model: A Flax Linen module, called as `model(*task.inputs(batch), train=...)`.
+      task: Loss, metrics and predictions, as pure functions.
+      optimizer: Any Optax gradient transformation.
+      rules: Sharding of parameters (and, by their path, of the optimizer state) over a mesh; the `rules` attribute of
+        the model and of the task when None.
+      weights: Trained values for parts of the first state.
+      eval_every: Number of steps between evaluations; one epoch when None, and at least once, at the end.
+      monitor: Metric of the evaluation by which the best checkpoint is kept.
+      show: Function that draws examples for the report, `(raw batch, predictions) -> cards`, one card an example; see
+        `dl.report.cards`. What the task's predictions tell when None.
     """
 
     data: Data
     model: nn.Module
     task: Task
     optimizer: optax.GradientTransformation
-    rules: Rules = ()
+    rules: Rules | None = None
+    weights: Weights | Sequence[Weights] = ()
     eval_every: int | None = None
-    precision: Precision = PRECISIONS["f32"]
-    accumulate: int = 1
-    offload: bool = False
-    monitor: str = "-loss"
+    monitor: Monitor = Monitor()
     show: Show | None = None
 
     @property
@@ -80,6 +101,13 @@ class Experiment:
     def cadence(self) -> int:
         """Steps between evaluations: `eval_every`, or else an epoch, but a twentieth of the run at least."""
         return self.eval_every or max(self.data.steps_per_epoch, self.num_steps // 20)
+
+    @property
+    def sharding_rules(self) -> Rules:
+        """`rules`, or else those of the model and of the task."""
+        if self.rules is not None:
+            return self.rules
+        return (*getattr(self.model, "rules", ()), *self.task.rules)
 
 
 def traced_arguments(function: Callable[..., Experiment]) -> dict[str, float]:

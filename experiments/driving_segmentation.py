@@ -20,7 +20,6 @@ import optax
 import deeplab as dl
 from deeplab.data import augment
 from deeplab.data.sets.image.camvid import CAMVID
-from deeplab.models.vision.segmentation import linknet, unet
 
 
 def experiment(
@@ -76,7 +75,6 @@ def experiment(
             weight_decay=weight_decay,
             mask=dl.optim.matrices_only,
         ),
-        rules={"linknet": linknet.RULES, "unet": unet.RULES}[model],
         eval_every=25 * data.steps_per_epoch,
         show=dl.report.masks.mask_cards(CAMVID.palette, CAMVID.void),
     )

@@ -19,7 +19,6 @@ import optax
 
 import deeplab as dl
 from deeplab.data.sets.health.breast_cancer import COLUMNS, BreastCancer
-from deeplab.models import mlp
 from deeplab.report import cards
 from deeplab.robust import calibration
 
@@ -58,7 +57,6 @@ def experiment(
         model=dl.models.MLP(num_classes=2, features=(width, width), dropout=dropout),
         task=dl.tasks.Clinical(class_names=data.class_names, calibrate=calibration.summary),
         optimizer=optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only),
-        rules=mlp.RULES,
         eval_every=data.num_steps // 4,
         show=show,
     )

@@ -19,7 +19,6 @@ import optax
 import deeplab as dl
 from deeplab.data.features import ecg
 from deeplab.data.sets.health.mitbih import FREQUENCIES, MitBihBeats
-from deeplab.models import mlp
 from deeplab.report import cards
 from deeplab.robust import calibration
 
@@ -64,9 +63,8 @@ def experiment(
         model=dl.models.MLP(num_classes=4, features=(width, width), dropout=dropout),
         task=dl.tasks.Clinical(data.class_names, FREQUENCIES, offsets=offsets, calibrate=calibration.summary),
         optimizer=optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only),
-        rules=mlp.RULES,
         eval_every=data.num_steps // 2,
-        monitor="macro_f1",
+        monitor=dl.Monitor("macro_f1", "max"),
         show=show,
     )
 

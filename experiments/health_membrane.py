@@ -16,7 +16,6 @@ import optax
 import deeplab as dl
 from deeplab.data import augment
 from deeplab.data.sets.health.membrane import MEMBRANE
-from deeplab.models.vision.segmentation import unet
 
 
 def experiment(
@@ -67,7 +66,6 @@ def experiment(
         optimizer=optax.adamw(
             dl.optim.warmup_cosine(learning_rate, num_steps), weight_decay=weight_decay, mask=dl.optim.matrices_only
         ),
-        rules=unet.RULES,
         eval_every=max(1, num_steps // 4),
         show=dl.report.masks.mask_cards(MEMBRANE.palette),
     )

@@ -81,7 +81,6 @@ def experiment(
         optimizer=dl.optim.averaged(
             dl.optim.groups({"norm.*/bias": descent(64 * learning_rate), ".*": descent(learning_rate)}), average
         ),
-        rules=cifarnet.RULES,
         eval_every=max(1, data.num_steps // 4),
     )
 

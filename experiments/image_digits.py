@@ -11,7 +11,6 @@ import optax
 
 import deeplab as dl
 from deeplab.data import augment
-from deeplab.models.vision.convolutional import cnn
 from deeplab.nn.norm import batch_norm
 
 
@@ -52,7 +51,6 @@ def experiment(
         model=dl.models.CNN(data.num_classes, widths, hidden=256, norm=batch_norm, dropout=dropout),
         task=dl.tasks.Classification(label_smoothing=label_smoothing),
         optimizer=optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only),
-        rules=cnn.RULES,
     )
 
 

@@ -48,7 +48,6 @@ def experiment(
             weight_decay=weight_decay,
             mask=dl.optim.matrices_only,
         ),
-        rules=resnet.RULES,
     )
 
 

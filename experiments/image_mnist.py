@@ -50,7 +50,6 @@ def experiment(
             weight_decay=weight_decay,
             mask=dl.optim.matrices_only,
         ),
-        rules=resnet.RULES,
     )
 
 

@@ -15,7 +15,6 @@ import optax
 
 import deeplab as dl
 from deeplab.data.sets.recsys import movielens
-from deeplab.models.recsys import neumf, sasrec, two_tower
 from deeplab.report import cards
 
 LENGTH = {"sasrec": 50, "two_tower": 50, "neumf": 736}  # films of a user that a step looks at,
@@ -52,14 +51,14 @@ def experiment(
     data = dl.data.Examples("movielens_100k_sequences", batch_size, epochs, prepare=prepare, eval_split=split)
     if model == "sasrec":
         network = dl.models.SASRec(movielens.NUM_FILMS, width=width, context=LENGTH[model], dropout=dropout)
-        task, rules = dl.tasks.Ranking(dl.tasks.SampledSoftmax(256)), sasrec.RULES
+        task = dl.tasks.Ranking(dl.tasks.SampledSoftmax(256))
     elif model == "two_tower":
         network = dl.models.TwoTower(movielens.NUM_FILMS, width, (2 * width,), temperature, dropout)
-        reads, rules = ("history", "places", "profile", "films"), two_tower.RULES
+        reads = ("history", "places", "profile", "films")
         task = dl.tasks.Ranking(dl.tasks.InBatchSoftmax(), reads)
     else:
         network = dl.models.NeuMF(movielens.NUM_USERS, movielens.NUM_FILMS, width // 2, dropout=dropout)
-        task, rules = dl.tasks.Ranking(dl.tasks.BinaryCrossEntropy(128), ("user",)), neumf.RULES
+        task = dl.tasks.Ranking(dl.tasks.BinaryCrossEntropy(128), ("user",))
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps)
     adam = optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
     return dl.Experiment(
@@ -67,9 +66,8 @@ def experiment(
         model=network,
         task=task,
         optimizer=dl.optim.averaged(adam, decay=0.995),
-        rules=rules,
         eval_every=20 * data.steps_per_epoch,
-        monitor="ndcg@10",
+        monitor=dl.Monitor("ndcg@10", "max"),
         show=show,
     )
 

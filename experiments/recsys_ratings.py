@@ -18,7 +18,6 @@ import optax
 
 import deeplab as dl
 from deeplab.data.sets.recsys import movielens
-from deeplab.models.recsys import autorec, factorization
 from deeplab.report import cards
 
 
@@ -62,9 +61,8 @@ def experiment(
         model=dl.models.Factorization(**sizes) if linear else dl.models.AutoRec(**sizes),
         task=dl.tasks.RatingPrediction(),
         optimizer=dl.optim.averaged(adam, decay=0.995),
-        rules=factorization.RULES if linear else autorec.RULES,
         eval_every=10 * data.steps_per_epoch,
-        monitor="-rmse",
+        monitor=dl.Monitor("rmse"),
         show=show,
     )
 

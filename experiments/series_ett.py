@@ -15,7 +15,6 @@ import optax
 
 import deeplab as dl
 from deeplab.data.sets.series.windows import ETT_H1
-from deeplab.models.series import dlinear, lstm_forecaster, patchtst, tcn
 from deeplab.nn.series import as_is
 from deeplab.report import cards
 
@@ -53,11 +52,11 @@ def experiment(
     data = dl.data.Examples(dataset, batch_size, epochs, eval_split="validation")
     task = dl.tasks.Forecasting(QUANTILES if quantiles else ())
     size = horizon, task.outputs
-    made, rules = {
-        "linear": (dl.models.DLinear(*size, normalise=as_is), dlinear.RULES),
-        "lstm": (dl.models.LSTMForecaster(*size, width=64, dropout=dropout), lstm_forecaster.RULES),
-        "tcn": (dl.models.TCN(*size, dropout=dropout), tcn.RULES),
-        "transformer": (dl.models.PatchTST(*size, patch=24, stride=24, dropout=dropout), patchtst.RULES),
+    network = {
+        "linear": dl.models.DLinear(*size, normalise=as_is),
+        "lstm": dl.models.LSTMForecaster(*size, width=64, dropout=dropout),
+        "tcn": dl.models.TCN(*size, dropout=dropout),
+        "transformer": dl.models.PatchTST(*size, patch=24, stride=24, dropout=dropout),
     }[model]
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps)
     adam = optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
@@ -77,11 +76,9 @@ def experiment(
 
     return dl.Experiment(
         data=data,
-        model=made,
+        model=network,
         task=task,
         optimizer=dl.optim.averaged(adam, average_decay),
-        rules=rules,
-        monitor="-loss",
         show=lambda batch, predictions: list(show(batch, predictions)),
     )
 

@@ -68,7 +68,6 @@ def experiment(
         model=network(len(DIGITS) + 1, **family.VARIANTS[variant], dropout=dropout),
         task=dl.tasks.CTC(DIGITS),
         optimizer=optax.chain(dl.optim.clip(5.0), adamw),
-        rules=family.RULES,
         eval_every=max(1, num_steps // 4),
         show=show,
     )

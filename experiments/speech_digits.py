@@ -62,9 +62,8 @@ def experiment(
     return dl.Experiment(
         data=data,
         model=dl.models.KeywordCNN(data.num_classes, **keyword_cnn.VARIANTS["small"], dropout=dropout),
-        task=dl.tasks.Classification(label_smoothing=label_smoothing, input="features"),
+        task=dl.tasks.Classification(label_smoothing=label_smoothing, fields=("features",)),
         optimizer=optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only),
-        rules=keyword_cnn.RULES,
         show=show,
     )
 

@@ -17,7 +17,6 @@ Source:  He et al. 2015, https://arxiv.org/abs/1502.01852; Schoenholz et al. 201
 import optax
 
 import deeplab as dl
-from deeplab.models import mlp
 from deeplab.nn import activations
 from deeplab.report.text import Html
 from deeplab.train import probes
@@ -56,7 +55,6 @@ def experiment(
         ),
         task=dl.tasks.Classification(),
         optimizer=optax.adam(dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1)),
-        rules=mlp.RULES,
         eval_every=max(1, data.num_steps // 5),
     )
 

@@ -18,7 +18,6 @@ Source:  Hestness et al. 2017, https://arxiv.org/abs/1712.00409; Kaplan et al. 2
 import optax
 
 import deeplab as dl
-from deeplab.models import mlp
 from experiments.pages import scaling_study
 
 
@@ -55,7 +54,6 @@ def experiment(
         model=dl.models.MLP(data.num_classes, (width, width)),
         task=dl.tasks.Classification(),
         optimizer=dl.optim.averaged(adam, averaging),
-        rules=mlp.RULES,
         eval_every=max(1, data.num_steps // 20),
     )
 

@@ -14,13 +14,12 @@ from typing import Literal
 import optax
 
 import deeplab as dl
-from deeplab.models.text.encoders import bilstm, encoder, text_cnn
 from deeplab.report import cards
 
 _MODELS = {
-    "cnn": (functools.partial(dl.models.TextCNN, windows=(1, 2, 3), filters=64, wide=True), text_cnn.RULES),
-    "lstm": (functools.partial(dl.models.BiLSTM, hidden=64), bilstm.RULES),
-    "transformer": (functools.partial(dl.models.Encoder, num_layers=2, num_heads=2), encoder.RULES),
+    "cnn": functools.partial(dl.models.TextCNN, windows=(1, 2, 3), filters=64, wide=True),
+    "lstm": functools.partial(dl.models.BiLSTM, hidden=64),
+    "transformer": functools.partial(dl.models.Encoder, num_layers=2, num_heads=2),
 }
 
 
@@ -66,21 +65,19 @@ def experiment(
         prepare=dl.data.features.words.forget_words(word_dropout),
         eval_split=part,
     )
-    make, rules = _MODELS[model]
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps)
     adam = optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
     return dl.Experiment(
         data=data,
-        model=make(
+        model=_MODELS[model](
             data.num_classes,
             sentences.table_size,
             width=width,
             dropout=dropout,
             embedding_dropout=embedding_dropout,
         ),
-        task=dl.tasks.Classification(label_smoothing, input="tokens"),
+        task=dl.tasks.Classification(label_smoothing, fields=("tokens",)),
         optimizer=dl.optim.averaged(adam, average_decay),
-        rules=rules,
         show=functools.partial(cards.sentences, data.class_names),
     )
 

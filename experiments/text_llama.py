@@ -50,7 +50,6 @@ def experiment(
             dl.optim.clip(1.0),
             optax.adamw(rate, b1=0.9, b2=0.95, weight_decay=weight_decay, mask=dl.optim.matrices_only),
         ),
-        rules=llama.RULES,
     )
 
 

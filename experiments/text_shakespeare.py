@@ -11,7 +11,6 @@ Source:  Radford et al. 2019 (GPT-2); the setting and the split are nanoGPT's fo
 import optax
 
 import deeplab as dl
-from deeplab.models.text.decoders import gpt
 
 
 def experiment(
@@ -50,7 +49,6 @@ def experiment(
             dl.optim.clip(1.0),
             optax.adamw(rate, b1=0.9, b2=0.99, weight_decay=weight_decay, mask=dl.optim.matrices_only),
         ),
-        rules=gpt.RULES,
         eval_every=250,
     )
 

@@ -8,7 +8,6 @@ Source:  Radford et al. 2019 (GPT-2); the setting is nanoGPT's for a CPU, https:
 import optax
 
 import deeplab as dl
-from deeplab.models.text.decoders import gpt
 
 
 def experiment(
@@ -45,7 +44,6 @@ def experiment(
             dl.optim.clip(1.0),
             optax.adamw(rate, b1=0.9, b2=0.99, weight_decay=weight_decay, mask=dl.optim.matrices_only),
         ),
-        rules=gpt.RULES,
         eval_every=250,
     )
 

@@ -70,7 +70,6 @@ def experiment(
         model=network(vocab_size, **family.VARIANTS[variant], dropout=dropout),
         task=dl.tasks.Translation(captions.text, label_smoothing, beam, length_penalty),
         optimizer=dl.optim.averaged(optax.chain(dl.optim.clip(1.0), adam), average_decay),
-        rules=family.RULES,
         eval_every=2 * data.steps_per_epoch,
         show=functools.partial(cards.translations, captions.text),
     )

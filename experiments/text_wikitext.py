@@ -15,7 +15,6 @@ import optax
 
 import deeplab as dl
 from deeplab.data.sets.text.wikitext import WikiText2
-from deeplab.models.text.decoders import gpt
 
 
 def experiment(
@@ -64,7 +63,6 @@ def experiment(
         model=dl.models.GPT(vocab_size, num_layers, num_heads, width, context, dropout),
         task=dl.tasks.LanguageModelling(),
         optimizer=dl.optim.averaged(optax.chain(dl.optim.clip(1.0), adamw), average_decay),
-        rules=gpt.RULES,
         eval_every=max(1, num_steps // 4),
     )
 

@@ -17,7 +17,7 @@ import pytest
 import deeplab as dl
 import experiments
 from deeplab.experiment import traced_arguments
-from deeplab.train.state import init
+from deeplab.train.initialize import init
 from deeplab.train.step import make_step
 
 FOLDER = Path(experiments.__path__[0])

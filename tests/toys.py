@@ -12,10 +12,12 @@ import numpy as np
 import optax
 
 from deeplab import scale, tasks
+from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch, Data, Source, Spec
 from deeplab.experiment import Experiment
 from deeplab.train.feed import Feed, make_feed
-from deeplab.train.state import State, init
+from deeplab.train.initialize import init
+from deeplab.train.state import State
 
 SIZES = {"train": 50, "test": 21}
 
@@ -112,12 +114,12 @@ def experiment(
     )
 
 
-def start(exp: Experiment, mesh: str = "auto", seed: int = 0) -> tuple[State, Feed, Feed]:
+def start(exp: Experiment, mesh: str = "auto", seed: int = 0, runtime: Runtime = Runtime()) -> tuple[State, Feed, Feed]:
     """The first state and the two feeds, on a mesh."""
     grid = scale.make_mesh(mesh)
-    shapes = jax.eval_shape(lambda key: init(exp, key), jax.random.key(seed))
-    shardings = scale.state_shardings(shapes, exp.rules, grid)
-    state = jax.jit(lambda key: init(exp, key), out_shardings=shardings)(jax.random.key(seed))
+    shapes = jax.eval_shape(lambda key: init(exp, key, runtime), jax.random.key(seed))
+    shardings = scale.state_shardings(shapes, exp.sharding_rules, grid)
+    state = jax.jit(lambda key: init(exp, key, runtime), out_shardings=shardings)(jax.random.key(seed))
     train, test = (make_feed(exp.data, exp.data.open(split), grid) for split in ("train", "test"))
     return state, train, test
 

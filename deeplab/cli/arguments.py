@@ -20,6 +20,7 @@ from rich.console import Console
 
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.precision import named
+from deeplab.core.runtime import Runtime
 from deeplab.data.base import Data
 from deeplab.experiment import Experiment
 from deeplab.search import axes
@@ -35,9 +36,9 @@ class CommonFlags:
       seed: Seed of the initial weights, of the order of the examples and of all other randomness.
       data_dir: Folder with the original files of the data set; from the network when left out.
       mesh: Devices by axis, such as data=4,fsdp=2; auto is all accelerators, or one CPU device.
-      precision: Of parameters, computation and reductions; the experiment's own when left out.
-      accumulate: Microbatches of a step, for its memory; the experiment's own when left out.
-      offload: Keep the optimizer's moments in the host's memory between steps.
+      precision: Dtypes of parameters, computation and reductions.
+      accumulate: Microbatches of a step, for its memory.
+      offload: Keep the optimizer state in the host's memory between steps.
       smoke: Run in seconds on synthetic data of the right shape.
       json: End with the result as one line of JSON on standard output.
     """
@@ -46,8 +47,8 @@ class CommonFlags:
     seed: int = 0
     data_dir: Path | None = None
     mesh: str = "auto"
-    precision: Literal["f32", "bf16", "bf16_params", "f16"] | None = None
-    accumulate: int | None = None
+    precision: Literal["f32", "bf16", "bf16_params", "f16"] = "f32"
+    accumulate: int = 1
     offload: bool = False
     smoke: bool = False
     json: bool = False
@@ -79,20 +80,29 @@ class Invocation:
 
     @property
     def build(self) -> Callable[..., Experiment]:
-        """The experiment's function, with what the flags change of its value; on synthetic data for a smoke run."""
-        flags: CommonFlags = self.flags
-        changes: dict[str, Any] = {"precision": named(flags.precision)} if flags.precision else {}
-        changes |= {"accumulate": _positive(flags.accumulate)} if flags.accumulate is not None else {}
-        changes |= {"offload": True} if flags.offload else {}
-        function = _changed(self.function, changes) if changes else self.function
-        return _on_synthetic_data(function) if flags.smoke else function
+        """The experiment's function; on synthetic data for a smoke run."""
+        return _on_synthetic_data(self.function) if self.flags.smoke else self.function
+
+    @property
+    def runtime(self) -> Runtime:
+        """What the flags decide."""
+        flags = self.flags
+        return Runtime(
+            mesh=flags.mesh,
+            precision=named(flags.precision),
+            accumulate=flags.accumulate,
+            offload=flags.offload,
+            steps_per_dispatch=getattr(flags, "steps_per_dispatch", None),
+            workers=getattr(flags, "workers", 0),
+        )
 
     @property
     def recorded(self) -> dict[str, Any]:
         """What makes a run another run: the arguments, and the flags that change its numbers."""
         flags: CommonFlags = self.flags
-        given = {"precision": flags.precision, "accumulate": flags.accumulate, "smoke": flags.smoke or None}
-        return self.arguments | {name: value for name, value in given.items() if value is not None}
+        given = {"precision": flags.precision, "accumulate": flags.accumulate, "smoke": flags.smoke}
+        defaults = CommonFlags()
+        return self.arguments | {k: value for k, value in given.items() if value != getattr(defaults, k)}
 
     def experiment(self) -> Experiment:
         """The experiment's value."""
@@ -120,20 +130,6 @@ class Verb(NamedTuple):
     flags: type[CommonFlags]
     run: Callable[[Invocation, Console], dict[str, Any]]
     many: bool = False
-
-
-def _positive(accumulate: int) -> int:
-    if accumulate < 1:
-        raise UserError(f"--accumulate {accumulate}: expected the number of microbatches, 1 or more")
-    return accumulate
-
-
-def _changed(function: Callable[..., Experiment], changes: Mapping[str, Any]) -> Callable[..., Experiment]:
-    @functools.wraps(function)
-    def build(**arguments: Any) -> Experiment:
-        return dataclasses.replace(function(**arguments), **changes)
-
-    return build
 
 
 def _on_synthetic_data(function: Callable[..., Experiment]) -> Callable[..., Experiment]:

@@ -15,10 +15,10 @@ from deeplab.cli.train import run_directory
 from deeplab.core.errors import CheckpointError, UserError
 from deeplab.experiment import Experiment
 from deeplab.runs.checkpoint import Checkpoints
-from deeplab.tasks.base import Summarizes
 from deeplab.train.evaluate import make_evaluator, predict
 from deeplab.train.feed import make_feed
-from deeplab.train.state import State, init
+from deeplab.train.initialize import init
+from deeplab.train.state import State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +52,8 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
             "--split train is endless; evaluate on one of the other splits, such as --split " + data.eval_split
         )
     feed = make_feed(data, data.open(split, flags.data_dir), mesh)
-    metrics = make_evaluator(experiment, feed, split)(state)
-    if isinstance(experiment.task, Summarizes):
-        metrics |= experiment.task.summarize(predict(experiment, state, feed, split))
+    metrics = make_evaluator(experiment, feed, split, call.runtime)(state)
+    metrics |= experiment.task.summarize(predict(experiment, state, feed, split, call.runtime))
     step = int(state.step)
     text = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     console.print(f"{split} at step {step:,} ({flags.checkpoint} checkpoint): {text}", highlight=False)
@@ -63,8 +62,8 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
 
 def load(experiment: Experiment, directory: Any, mesh: jax.sharding.Mesh, which: str, call: Invocation) -> State:
     """The state of a run's last or best checkpoint, placed on a mesh."""
-    shapes = jax.eval_shape(functools.partial(init, experiment), jax.random.key(0))
-    shardings = scale.state_shardings(shapes, experiment.rules, mesh, offload=experiment.offload)
+    shapes = jax.eval_shape(functools.partial(init, experiment, runtime=call.runtime), jax.random.key(0))
+    shardings = scale.state_shardings(shapes, experiment.sharding_rules, mesh, offload=call.runtime.offload)
     abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
     with Checkpoints(directory, best=experiment.monitor) as checkpoints:
         step = checkpoints.best() if which == "best" else None

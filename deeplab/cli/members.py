@@ -13,6 +13,8 @@ from rich.console import Console
 
 from deeplab.cli.arguments import CommonFlags, Invocation, as_json
 from deeplab.core.errors import UserError
+from deeplab.core.precision import named
+from deeplab.core.runtime import Runtime
 from deeplab.report.document import save
 from deeplab.report.sweeps import study as page
 from deeplab.report.text import Html, duration
@@ -55,7 +57,8 @@ class MembersFlags(CommonFlags):
         if self.offload:
             raise UserError("--offload: members stay on the devices between steps; leave it out, and give --at-once N "
                             "so that fewer of them share the memory")  # fmt: skip
-        return Setup(self.data_dir, _devices(self.mesh), self.way, self.at_once)
+        runtime = Runtime(precision=named(self.precision), accumulate=self.accumulate)
+        return Setup(self.data_dir, _devices(self.mesh), self.way, self.at_once, runtime=runtime)
 
 
 def _devices(mesh: str) -> Devices | None:
@@ -94,7 +97,7 @@ def complete(
         console.print(f"{ended} of {len(missing)}: {_told(rows, varied)}", highlight=False)
 
     if missing:
-        runner(groups(call.build, missing), keep)
+        runner(groups(call.build, missing, call.runtime), keep)
     return [done[name(member.arguments, member.seed)] for member in wanted], len(missing)
 
 

@@ -20,12 +20,14 @@ from rich.table import Table
 from deeplab import scale
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.core.errors import UserError
+from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
 from deeplab.scale.activations import with_examples
 from deeplab.scale.plan.accelerators import accelerator
 from deeplab.scale.plan.estimate import Plan, make_plan
 from deeplab.train.bind import bind
-from deeplab.train.state import State, init
+from deeplab.train.initialize import init
+from deeplab.train.state import State
 from deeplab.train.step import Step, make_step
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
@@ -54,12 +56,12 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     # Virtual devices must be there before JAX is first used, and a plan must not wake the real ones.
     if jax.config.jax_num_cpu_devices < size:  # pyright: ignore[reportAttributeAccessIssue]  # JAX adds it at run time
         return _elsewhere(call, size, console)
-    plan = plan_experiment(call.experiment(), flags.mesh, flags.accelerator)
+    plan = plan_experiment(call.experiment(), call.runtime, flags.accelerator)
     _print(plan, console)
     return as_result(plan)
 
 
-def plan_experiment(experiment: Experiment, mesh: str, name: str) -> Plan:
+def plan_experiment(experiment: Experiment, runtime: Runtime, name: str) -> Plan:
     """The plan of an experiment on a mesh of as many (virtual) devices as this process has, or fewer.
 
     The batch is that which the host sends; a set that fits the device and is kept there comes on top. Moments that
@@ -68,27 +70,27 @@ def plan_experiment(experiment: Experiment, mesh: str, name: str) -> Plan:
     Raises:
       UserError: a wrong mesh, more devices than there are, an unknown accelerator, a batch that does not divide.
     """
-    grid = scale.make_mesh(mesh)
-    scale.check_batch(experiment.data.batch_size, grid, experiment.accumulate)
-    step, state, batch = abstract_step(experiment, grid)
+    grid = scale.make_mesh(runtime.mesh)
+    scale.check_batch(experiment.data.batch_size, grid, runtime.accumulate)
+    step, state, batch = abstract_step(experiment, grid, runtime)
 
     def objective(params: Any, state: State, batch: Any) -> tuple[jax.Array, Any]:
         batch = experiment.data.transform(batch, state.key)
         batch = with_examples(batch, len(batch["weight"]))
-        out = experiment.task.loss(bind(experiment, params, state.variables, batch), batch, state.key)
+        out = experiment.task.loss(bind(experiment, state, batch, runtime, params), batch, state.key)
         return out.loss.total / out.loss.count, (out.metrics, out.variables)
 
-    plan = make_plan(step, objective, state, batch, grid, accelerator(name), experiment.accumulate)
-    return dataclasses.replace(plan, notes=[*plan.notes, *scale.misfits(state.params, experiment.rules, grid)])
+    plan = make_plan(step, objective, state, batch, grid, accelerator(name), runtime.accumulate)
+    return dataclasses.replace(plan, notes=[*plan.notes, *scale.misfits(state.params, experiment.sharding_rules, grid)])
 
 
-def abstract_step(experiment: Experiment, mesh: Mesh) -> tuple[Step, State, Any]:
+def abstract_step(experiment: Experiment, mesh: Mesh, runtime: Runtime = Runtime()) -> tuple[Step, State, Any]:
     """The step of an experiment, and what it is called with: abstract arrays with their places on a mesh."""
-    shapes = jax.eval_shape(lambda key: init(experiment, key), jax.random.key(0))
-    state = _placed(shapes, scale.state_shardings(shapes, experiment.rules, mesh))
+    shapes = jax.eval_shape(lambda key: init(experiment, key, runtime), jax.random.key(0))
+    state = _placed(shapes, scale.state_shardings(shapes, experiment.sharding_rules, mesh))
     batch = _raw_batch(experiment)
     batch = _placed(batch, jax.tree.map(lambda _: scale.batch_sharding(mesh), batch))
-    return make_step(experiment), state, batch
+    return make_step(experiment, runtime), state, batch
 
 
 def _raw_batch(experiment: Experiment) -> Any:

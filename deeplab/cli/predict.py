@@ -18,6 +18,7 @@ from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.evaluate import load
 from deeplab.cli.train import run_directory
 from deeplab.core.errors import UserError
+from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch, Data
 from deeplab.experiment import Experiment
 from deeplab.train.state import State
@@ -57,7 +58,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if examples:
         state = load(experiment, directory / "checkpoints", mesh, flags.checkpoint, call)
-        for name, prediction in _predict(experiment, state, examples):
+        for name, prediction in _predict(experiment, state, examples, call.runtime):
             told[name] = _keep_images(experiment.data.describe(prediction), name, flags.out)
             console.print(f"{name}: " + ", ".join(f"{k} {_short(v)}" for k, v in told[name].items()), highlight=False)
     return {"run_dir": directory, "predictions": told, "failed": failed, "exit_code": 2 if failed else 0}
@@ -89,11 +90,11 @@ def _read(
 
 
 def _predict(
-    experiment: Experiment, state: State, examples: Sequence[tuple[str, Batch]]
+    experiment: Experiment, state: State, examples: Sequence[tuple[str, Batch]], runtime: Runtime
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Batch by batch, the last one padded by its first example."""
     size = min(experiment.data.batch_size, len(examples))
-    function = jax.jit(make_predict(experiment))
+    function = jax.jit(make_predict(experiment, runtime))
     for part in (examples[i : i + size] for i in range(0, len(examples), size)):
         padded = [example for _, example in part] + [part[0][1]] * (size - len(part))
         batch = {name: np.stack([example[name] for example in padded]) for name in padded[0]}

@@ -23,8 +23,9 @@ from deeplab.core.errors import UserError
 from deeplab.experiment import Experiment
 from deeplab.runs import lock, trace
 from deeplab.train.feed import Feed, make_feed
+from deeplab.train.initialize import init
 from deeplab.train.program import Program, compile_program
-from deeplab.train.state import State, init
+from deeplab.train.state import State
 
 _WARM = 3  # steps before the trace: the first ones allocate
 
@@ -80,11 +81,12 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
 def _record(call: Invocation, experiment: Experiment, folder: Path) -> tuple[dict[str, str], float]:
     """Takes the steps; gives the names of the program's instructions, and the median milliseconds of a step."""
     mesh, seed = scale.make_mesh(call.flags.mesh), call.flags.seed
+    runtime = dataclasses.replace(call.runtime, steps_per_dispatch=1)
     feed = make_feed(experiment.data, open_source(experiment.data, "train", call.flags.data_dir), mesh)
-    shapes = jax.eval_shape(lambda key: init(experiment, key), jax.random.key(seed))
-    shardings = scale.state_shardings(shapes, experiment.rules, mesh, offload=experiment.offload)
-    state = jax.jit(lambda key: init(experiment, key), out_shardings=shardings)(jax.random.key(seed))
-    program = compile_program(experiment, state, feed, seed, steps_per_dispatch=1)
+    shapes = jax.eval_shape(lambda key: init(experiment, key, runtime), jax.random.key(seed))
+    shardings = scale.state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
+    state = jax.jit(lambda key: init(experiment, key, runtime), out_shardings=shardings)(jax.random.key(seed))
+    program = compile_program(experiment, state, feed, seed, runtime)
     with feed.reader(0, seed, _WARM + call.flags.trace_steps) as reader:
         state, _ = _take(program, feed, reader.read, state, range(_WARM))
         options = jax.profiler.ProfileOptions()

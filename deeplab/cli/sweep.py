@@ -14,9 +14,9 @@ from deeplab.cli import cluster
 from deeplab.cli.arguments import Invocation
 from deeplab.cli.members import FILE, MembersFlags, Runner, complete, finished, local, name, publish
 from deeplab.core.errors import UserError
+from deeplab.core.monitor import Monitor
 from deeplab.report.sweeps import page as page
 from deeplab.runs import provenance, record
-from deeplab.search import population
 from deeplab.search.axes import Axis
 from deeplab.search.groups import Member
 from deeplab.search.proposals import How, Setting, search
@@ -83,7 +83,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
 
 
 def _search(
-    call: Invocation, held: record.Run, axes: Mapping[str, Axis], fixed: Setting, setup: Setup, monitor: str,
+    call: Invocation, held: record.Run, axes: Mapping[str, Axis], fixed: Setting, setup: Setup, monitor: Monitor,
     console: Console,
 ) -> tuple[list[Row], int]:  # fmt: skip
     """The rows of all settings, one generation of them after another, and how many runs were made."""
@@ -110,9 +110,9 @@ def _runner(call: Invocation, held: record.Run, setup: Setup, wanted: Sequence[M
     return local(setup, call.flags.halving, known)
 
 
-def _scores(rows: Sequence[Row], seeds: int, monitor: str) -> list[float]:
+def _scores(rows: Sequence[Row], seeds: int, monitor: Monitor) -> list[float]:
     """Of each setting, whose rows stand together: the mean over its seeds at the last step; -inf where one diverged."""
-    last = [-math.inf if row["diverged"] else population.score(_finite(row), monitor) for row in rows]
+    last = [-math.inf if row["diverged"] else monitor.score(_finite(row)) for row in rows]
     return np.array(last).reshape(-1, seeds).mean(axis=1).tolist()
 
 

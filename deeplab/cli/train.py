@@ -82,7 +82,8 @@ def _run(call: Invocation, console: Console, watch: Watch) -> dict[str, Any]:
     flags: TrainFlags = call.flags
     experiment = call.experiment()
     mesh = processes.global_mesh(flags.mesh)
-    scale.check_batch(experiment.data.batch_size, mesh, experiment.accumulate)
+    runtime = call.runtime
+    scale.check_batch(experiment.data.batch_size, mesh, runtime.accumulate)
     with (
         follower.shared(lambda: open_run(call, experiment, mesh)) as run,
         Checkpoints(run.directory / "checkpoints", keep=flags.keep, best=experiment.monitor) as checkpoints,
@@ -94,8 +95,7 @@ def _run(call: Invocation, console: Console, watch: Watch) -> dict[str, Any]:
             mesh,
             seed=flags.seed,
             open_source=functools.partial(open_source, data_dir=flags.data_dir),
-            steps_per_dispatch=flags.steps_per_dispatch,
-            workers=flags.workers,
+            runtime=runtime,
         )
         if faster := memory.advice(ready.program.temporary):
             console.print(f"hint: {faster}", highlight=False)
@@ -132,7 +132,7 @@ def _conclude(
         return result | {"metrics": {}, "stopped": stop.exit_code, "report": None}
     assert last.state is not None
     evaluation |= artifacts.write(
-        run.directory, experiment, last.state, ready.eval_feed, seed=flags.seed, data_dir=flags.data_dir
+        run.directory, experiment, last.state, ready.eval_feed, call.runtime, seed=flags.seed, data_dir=flags.data_dir
     )
     metrics = {experiment.data.eval_split: evaluation}
     run.finish({"step": last.step, "steps": last.step, "metrics": metrics, "seconds": seconds, "resumed": run.sessions})
@@ -165,7 +165,7 @@ def open_run(call: Invocation, experiment: Experiment, mesh: jax.sharding.Mesh) 
         "task": type(experiment.task).__name__,
         "num_steps": experiment.num_steps,
         "batch_size": experiment.data.batch_size,
-        "monitor": experiment.monitor,
+        "monitor": dataclasses.asdict(experiment.monitor),
         "class_names": getattr(experiment.data, "class_names", None),
     }
     source = provenance.source_of(call.function)
@@ -208,7 +208,7 @@ def _post_mortem(
     Each of several processes replays the whole step by itself, and comes to the same end.
     """
     step = int(failure.state.step) + 1
-    origin = find_origin(experiment, processes.local(failure.state), failure.batch)
+    origin = find_origin(experiment, processes.local(failure.state), failure.batch, call.runtime)
     cause = str(origin) if origin else "replayed by itself the step is finite: its numbers depend on the dispatch"
     folder = run.save_failure(step, failure.state, failure.batch, origin, cause)
     return Diverged(

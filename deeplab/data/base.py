@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -54,6 +54,8 @@ class Data(abc.ABC):
 
     batch_size: int
     eval_split: str
+    normalize: Callable[[Any], Any] | None = None
+    """Normalization of the model's first input, applied by `Apply`: a task's batch holds what comes before it."""
     train_fraction: float = 1.0
     """Of the training examples, those that are learnt from: the first ones of a shuffle by the run's seed."""
 

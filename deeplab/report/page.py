@@ -91,7 +91,7 @@ def _headline(run: Run, predictions: dict[str, np.ndarray]) -> Html:
     split, name, value, step = headline
     best, values = run.best(split)
     steps, _ = run.series(split, name)
-    monitored = run.monitor.removeprefix("-")
+    monitored = run.monitor.name
     which = "the last step" if step >= run.step else "the last evaluation"
     if best != step and name in values:
         which += f", not the best by {monitored}: that was step {best:,}, with {metric(name, values[name])}"
@@ -196,7 +196,7 @@ def _final(run: Run) -> Html:
         rows.append([f"{split}, last", f"{step:,}", *_cells(run.metrics, values)])
         best, values = run.best(split)
         if split != "train" and values and best != step:
-            name = f"{split}, best {run.monitor.removeprefix('-')}"
+            name = f"{split}, best {run.monitor.name}"
             rows.append([name, f"{best:,}", *_cells(run.metrics, values)])
     if not rows:
         return Html("")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deeplab.core.errors import UserError
+from deeplab.core.monitor import Monitor
 
 NOT_METRICS = ("step", "split", "seconds", "steps_per_second", "stalled")
 """Fields of a row of `metrics.jsonl` that say where it stands, not what was measured."""
@@ -63,9 +64,9 @@ class Run:
         return int(self.record["num_steps"])
 
     @property
-    def monitor(self) -> str:
+    def monitor(self) -> Monitor:
         """The metric that tells the best evaluation; "-loss" means smaller is better."""
-        return str(self.record.get("monitor") or "-loss")
+        return Monitor.parse(self.record.get("monitor") or "-loss")
 
     @property
     def unit(self) -> str:
@@ -114,9 +115,9 @@ class Run:
         return (rows[-1]["step"], _metrics_of(rows[-1])) if rows else (0, {})
 
     def best(self, split: str) -> tuple[int, dict[str, float]]:
-        """Step and metrics of the best evaluation by `monitor` ("-loss": smaller is better)."""
-        steps, values = self.series(split, self.monitor.removeprefix("-"))
-        scores = np.where(np.isfinite(values), -values if self.monitor.startswith("-") else values, -np.inf)
+        """Step and metrics of the best evaluation by `monitor`."""
+        steps, values = self.series(split, self.monitor.name)
+        scores = np.array([self.monitor.score({self.monitor.name: value}) for value in values])
         if not np.any(np.isfinite(scores)):
             return 0, {}
         step = int(steps[np.argmax(scores)])
@@ -129,7 +130,7 @@ class Run:
             if split == "train":
                 continue
             step, values = self.last(split)
-            monitored = self.monitor.removeprefix("-")
+            monitored = self.monitor.name
             if monitored == "loss" and self.record.get("task") == "Classification":
                 monitored = "accuracy"
             for metric in (monitored, "loss"):

@@ -10,14 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from deeplab.core.runtime import Runtime
 from deeplab.data import Packed, Text
 from deeplab.decode.generate import generate
 from deeplab.experiment import Experiment, Show
 from deeplab.scale import processes
-from deeplab.tasks.base import Summarizes
 from deeplab.train.evaluate import predict
 from deeplab.train.feed import Feed
-from deeplab.train.state import State, evaluated
+from deeplab.train.state import State, eval_state
 
 _WORST, _SPREAD = 24, 12
 _SAMPLES, _PROMPT_TOKENS, _SAMPLE_TOKENS = 3, 32, 400
@@ -25,7 +25,14 @@ _TEMPERATURE = 0.8
 
 
 def write(
-    directory: Path, experiment: Experiment, state: State, feed: Feed, *, seed: int, data_dir: Path | None = None
+    directory: Path,
+    experiment: Experiment,
+    state: State,
+    feed: Feed,
+    runtime: Runtime = Runtime(),
+    *,
+    seed: int,
+    data_dir: Path | None = None,
 ) -> dict[str, float]:
     """Writes `predictions.npz`, `cards.json` and, for a language model, `samples.json` into a run directory.
 
@@ -37,10 +44,11 @@ def write(
       experiment: what was trained.
       state: after the last step.
       feed: the split of the evaluation.
+      runtime: Precision of the predictions.
       seed: of the samples.
       data_dir: of the original files, from which a vocabulary may be made.
     """
-    predictions = predict(experiment, state, feed, experiment.data.eval_split)
+    predictions = predict(experiment, state, feed, experiment.data.eval_split, runtime)
     if "image" in experiment.data.spec() and "label" in predictions:
         predictions |= _worst(predictions, feed)
     if processes.is_primary():
@@ -56,7 +64,7 @@ def write(
 
 def summary(experiment: Experiment, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The metrics that a task makes of a whole split's predictions; {} where it makes none."""
-    return experiment.task.summarize(predictions) if isinstance(experiment.task, Summarizes) else {}
+    return experiment.task.summarize(predictions)
 
 
 def _save(path: Path, value: Any) -> None:
@@ -95,7 +103,7 @@ def _samples(
     """What the model makes of the beginnings of a few windows of the evaluation."""
     data = experiment.data
     assert isinstance(data, (Text, Packed))
-    state = evaluated(processes.local(state))
+    state = eval_state(processes.local(state))
     vocabulary = data.open_vocabulary(data_dir)
     places = np.linspace(0, data.num_examples(data.eval_split) - 1, _SAMPLES).astype(np.int32)
     prompts = np.asarray(data.fetch(feed.source, places)["tokens"])[:, :_PROMPT_TOKENS]

@@ -26,7 +26,8 @@ from typing import Any
 
 import jax
 
-from deeplab.core.errors import CheckpointError, UserError, nearest
+from deeplab.core.errors import CheckpointError, UserError
+from deeplab.core.monitor import Monitor
 from deeplab.runs import storage
 from deeplab.runs.snapshot import copied, fits_twice, uncopied
 from deeplab.scale import processes
@@ -44,7 +45,7 @@ class Checkpoints:
     Args:
       directory: made by the first save.
       keep: how many of the newest are kept.
-      best: the metric by which others are kept too; "-loss" means that smaller is better.
+      best: Metric by which others are kept, too.
       keep_best: how many of those.
 
     Example:
@@ -58,7 +59,7 @@ class Checkpoints:
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], *, keep: int = 2, best: str | None = None, keep_best: int = 1
+        self, directory: str | os.PathLike[str], *, keep: int = 2, best: Monitor | None = None, keep_best: int = 1
     ):
         if keep < 1 or keep_best < 0:
             raise UserError(f"keep={keep}, keep_best={keep_best}: the newest checkpoint is always kept, so keep >= 1")
@@ -108,9 +109,8 @@ class Checkpoints:
         """
         about = {"step": step, "metrics": dict(metrics or {}), "extra": dict(extra or {})}
         json.dumps(about)  # what is not JSON fails here, in the caller's view
-        if self._best and metrics and self._best.removeprefix("-") not in metrics:
-            known = nearest(self._best.removeprefix("-"), metrics)
-            raise UserError(f"monitor {self._best!r} is no metric of the evaluation; {known}")
+        if self._best and metrics:
+            self._best.score(metrics)  # a metric that is not there fails here, in the caller's view
         if self._saving and not self._saving.done() and not force and not metrics:
             return False
         self.wait()
@@ -276,8 +276,7 @@ class Checkpoints:
         return sorted(scores, key=lambda step: (-scores[step], step))
 
     def _score(self, metrics: Mapping[str, float]) -> float | None:
-        value = metrics.get((self._best or "").removeprefix("-"))
-        return -value if value is not None and (self._best or "").startswith("-") else value
+        return self._best.score(metrics) if self._best and self._best.name in metrics else None
 
 
 def _check_space(directory: Path, state: Any) -> None:

@@ -21,15 +21,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from deeplab.core.errors import UserError
+from deeplab.core.runtime import Runtime
 from deeplab.data.base import Data, Source
 from deeplab.experiment import Experiment
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.scale import misfits, processes, state_shardings
 from deeplab.train.evaluate import make_evaluator
 from deeplab.train.feed import Feed, make_feed
+from deeplab.train.initialize import init, with_weights
 from deeplab.train.loop import Hook, Progress, fit, on_log, on_state
 from deeplab.train.program import Program, compile_program
-from deeplab.train.state import State, init
+from deeplab.train.state import State
 
 Write = Callable[[int, str, dict[str, float]], None]
 """A sink of metrics: (step, split, values)."""
@@ -43,6 +45,7 @@ class Ready:
 
     Attributes:
       experiment: what is trained.
+      runtime: How its steps run.
       state: where to begin.
       extra: what the checkpoint said beside the state: {} at the start.
       feed: the training split.
@@ -54,6 +57,7 @@ class Ready:
     """
 
     experiment: Experiment
+    runtime: Runtime
     state: State
     extra: dict[str, Any]
     feed: Feed
@@ -71,8 +75,7 @@ def prepare(
     *,
     seed: int,
     open_source: Callable[[Data, str], Source],
-    steps_per_dispatch: int | None = None,
-    workers: int = 0,
+    runtime: Runtime = Runtime(),
 ) -> Ready:
     """Opens the data, restores the newest sound checkpoint (or makes the first state), and compiles.
 
@@ -82,29 +85,32 @@ def prepare(
       mesh: the devices.
       seed: of the weights and of the order.
       open_source: gives a split of the data; the effect of opening is the caller's.
-      steps_per_dispatch: at most; chosen when None.
-      workers: processes that read a training split which does not fit the devices; 0 is a thread.
+      runtime: Precision, accumulation, offload, steps in a dispatch and reading processes; `mesh` stands for its own.
     """
     data = experiment.data
-    make = functools.partial(init, experiment)
+    make = functools.partial(init, experiment, runtime=runtime)
     shapes = _shapes(experiment, make, seed)
-    shardings = state_shardings(shapes, experiment.rules, mesh, offload=experiment.offload)
-    for misfit in misfits(shapes.params, experiment.rules, mesh):
+    shardings = state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
+    for misfit in misfits(shapes.params, experiment.sharding_rules, mesh):
         warnings.warn(misfit, stacklevel=2)
     abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
     began = time.monotonic()
-    feed = make_feed(data, open_source(data, "train"), mesh, workers)
+    feed = make_feed(data, open_source(data, "train"), mesh, runtime.workers)
     eval_feed = make_feed(data, open_source(data, data.eval_split), mesh)
     processes.agree({f"data {split}": _content(f) for split, f in (("train", feed), (data.eval_split, eval_feed))})
     opened = time.monotonic()
     found = checkpoints.latest(abstract)
     # Made by a program whose outputs are sharded: no device ever holds the whole.
-    state, extra = found or (jax.jit(make, out_shardings=shardings)(jax.random.key(seed)), {})
+    if found is None:
+        state = jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
+        state, extra = with_weights(state, experiment.weights), {}
+    else:
+        state, extra = found
     checkpoints.prepare(state)
-    program = compile_program(experiment, state, feed, seed, steps_per_dispatch)
-    evaluate = make_evaluator(experiment, eval_feed, data.eval_split, warm=state)
+    program = compile_program(experiment, state, feed, seed, runtime)
+    evaluate = make_evaluator(experiment, eval_feed, data.eval_split, runtime, warm=state)
     seconds = opened - began, time.monotonic() - opened
-    return Ready(experiment, state, extra, feed, eval_feed, program, evaluate, *seconds)
+    return Ready(experiment, runtime, state, extra, feed, eval_feed, program, evaluate, *seconds)
 
 
 def _content(feed: Feed) -> str:

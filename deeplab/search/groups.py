@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment, traced_arguments
 
 
@@ -30,6 +31,7 @@ class Group:
 
     function: Callable[..., Experiment]
     members: Sequence[Member]
+    runtime: Runtime = Runtime()
 
     @property
     def floats(self) -> dict[str, np.ndarray]:
@@ -46,7 +48,7 @@ class Group:
         return self.function(**{**self.members[0].arguments, **(floats or {})})
 
 
-def groups(function: Callable[..., Experiment], members: Sequence[Member]) -> list[Group]:
+def groups(function: Callable[..., Experiment], members: Sequence[Member], runtime: Runtime = Runtime()) -> list[Group]:
     """Members by the program that can run them, in the order of their appearance.
 
     Example:
@@ -60,7 +62,7 @@ def groups(function: Callable[..., Experiment], members: Sequence[Member]) -> li
     for member in members:
         shape = sorted((name, value) for name, value in member.arguments.items() if name not in traced)
         found.setdefault(repr(shape), []).append(member)
-    return [Group(function, same) for same in found.values()]
+    return [Group(function, same, runtime) for same in found.values()]
 
 
 def chunks(group: Group, size: int) -> list[Group]:
@@ -71,4 +73,4 @@ def chunks(group: Group, size: int) -> list[Group]:
       [[0, 1], [2, 2]]
     """
     parts = [list(group.members[i : i + size]) for i in range(0, len(group.members), size)]
-    return [Group(group.function, part + part[-1:] * (size - len(part))) for part in parts]
+    return [dataclasses.replace(group, members=part + part[-1:] * (size - len(part))) for part in parts]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,20 +21,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
+from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Metrics
 from deeplab.search.execution import MEMBERS, Way
 from deeplab.search.groups import Group
 from deeplab.search.programs import MAX_STEPS, Programs
-from deeplab.train import state as solo
 from deeplab.train.evaluate import merged, over_batches
 from deeplab.train.feed import Feed
+from deeplab.train.initialize import init as init_member
 from deeplab.train.state import State
 from deeplab.train.step import choose, make_eval
 
-Probe = Callable[[Experiment], Callable[[State, Batch], Metrics]]
-"""What is measured of a member: `probe(experiment)(state, raw batch)` gives metrics, as `make_eval` does."""
+Probe = Callable[[Experiment, Runtime], Callable[[State, Batch], Metrics]]
+"""What is measured of a member: `probe(experiment, runtime)(state, raw batch)` gives metrics, as `make_eval` does."""
 
 
 Init = Callable[[Group], State]
@@ -50,7 +51,7 @@ def make_init(group: Group, way: Way) -> Init:
 
     @jax.jit
     def one(floats: Any, seed: Any) -> State:
-        return solo.init(group.experiment(floats), jax.random.key(seed))
+        return init_member(group.experiment(floats), jax.random.key(seed), group.runtime)
 
     def init(chunk: Group) -> State:
         floats, seeds = chunk.floats, chunk.seeds
@@ -67,7 +68,7 @@ def make_evaluator(group: Group, way: Way, feed: Feed, split: str, probe: Probe 
     """A function from a chunk of a group and its states to what `probe` measures over one exact pass of a split."""
 
     def one(floats: Any, state: State, batch: Batch) -> Metrics:
-        return probe(group.experiment(floats))(state, batch)
+        return probe(group.experiment(floats), group.runtime)(state, batch)
 
     members = way.spread(way.over_members(one, (0, 0, None)), (MEMBERS, MEMBERS, P()))
     over = over_batches(lambda carried, batch: members(*carried, batch), feed, split)
@@ -137,21 +138,10 @@ def train(
         if step % every and step < end:
             continue
         evaluation = evaluate(chunk, state)
-        new = np.array([score(metrics, experiment.monitor) for metrics in evaluation])
+        new = np.array([experiment.monitor.score(metrics) for metrics in evaluation])
         best, scores = _choose(new > scores, state, best), np.maximum(new, scores)
         yield Progress(step, state, best, scores, _by_member(merged(totals), len(chunk.members)), evaluation)
         totals = []
-
-
-def score(metrics: Mapping[str, float], monitor: str) -> float:
-    """A monitored metric as a number of which more is better; -inf for one that is not finite.
-
-    Example:
-      >>> score({"loss": 0.5}, "-loss"), score({"loss": math.nan}, "-loss")
-      (-0.5, -inf)
-    """
-    value = metrics[monitor.removeprefix("-")]
-    return (-value if monitor.startswith("-") else value) if math.isfinite(value) else -math.inf
 
 
 @jax.jit

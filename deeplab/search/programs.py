@@ -19,8 +19,8 @@ from deeplab.metrics.base import Metrics
 from deeplab.search import execution
 from deeplab.search.execution import MEMBERS, Way
 from deeplab.search.groups import Group, chunks
-from deeplab.train import state as solo
 from deeplab.train.feed import Feed
+from deeplab.train.initialize import init as init_member
 from deeplab.train.program import CPU_CONVOLUTION_OPTIONS, compile_lowered
 from deeplab.train.state import State
 from deeplab.train.step import guard, make_step
@@ -34,9 +34,9 @@ def choose_way(group: Group, feed: Feed, how: execution.How = "auto", at_once: i
     state = _state(group)
 
     def step(floats: Any, state: State, item: Any) -> Any:
-        return make_step(group.experiment(floats))(state, feed.fetch(feed.resident, item))
+        return make_step(group.experiment(floats), group.runtime)(state, feed.fetch(feed.resident, item))
 
-    item = jax.tree.map(lambda x: x[0, 0], _items(Group(group.function, group.members[:1]), feed, 0, 1))
+    item = jax.tree.map(lambda x: x[0, 0], _items(dataclasses.replace(group, members=group.members[:1]), feed, 0, 1))
     num_params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
     return execution.choose(step, (floats, state, item), num_params, len(group.members), feed, how, at_once)
 
@@ -44,7 +44,7 @@ def choose_way(group: Group, feed: Feed, how: execution.How = "auto", at_once: i
 def _state(group: Group) -> State:
     """The shapes of a member's state."""
     floats = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in group.floats}
-    return jax.eval_shape(lambda f: solo.init(group.experiment(f), jax.random.key(0)), floats)
+    return jax.eval_shape(lambda f: init_member(group.experiment(f), jax.random.key(0), group.runtime), floats)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _steps(group: Group, way: Way, feed: Feed, max_steps: int) -> Callable[..., 
     """`(floats, states, arrays, items [S, M, ...], [start, count])` to the later states, and the sums of metrics."""
 
     def take(floats: Any, state: State, item: Any, step: jax.Array, arrays: Any) -> tuple[State, Metrics]:
-        step_once = guard(make_step(group.experiment(floats)))
+        step_once = guard(make_step(group.experiment(floats), group.runtime))
         # The step of a member that was refused once lags behind, and then it is refused for ever.
         new, metrics, _ = step_once(state, feed.fetch(arrays, item), state.step == step)
         return new, jax.tree.map(lambda x: jnp.where(new.step > state.step, x, jnp.zeros_like(x)), metrics)

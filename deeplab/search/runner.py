@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from deeplab.core.runtime import Runtime
 from deeplab.search import execution, halving, population
 from deeplab.search.execution import Way
 from deeplab.search.groups import Group, Member, chunks
@@ -36,6 +37,7 @@ class Setup:
       at_once: in one program, at most; what fits when None.
       probe: what is measured before training, after it, and of the best state; nothing when None.
       split: on which.
+      runtime: Precision and accumulation.
     """
 
     data_dir: Path | None = None
@@ -44,6 +46,7 @@ class Setup:
     at_once: int | None = None
     probe: Probe | None = None
     split: str = "test"
+    runtime: Runtime = Runtime()
 
 
 def setting_of(arguments: Mapping[str, Any]) -> str:
@@ -129,7 +132,7 @@ class Bench:
                 state, best = jax.device_put((part.progress.state, part.progress.best), host)
                 part.progress = dataclasses.replace(part.progress, state=state, best=best)
             for one in runs:
-                one.rungs.append(population.score(one.curve[-1]["evaluation"], self.experiment.monitor))
+                one.rungs.append(self.experiment.monitor.score(one.curve[-1]["evaluation"]))
                 yield one
 
     def retain(self, keep: set[str]) -> list[Row]:
@@ -178,7 +181,7 @@ class Bench:
     def _cut(self, runs: Sequence[_Run]) -> list[_Part]:
         if not runs:
             return []
-        parts = chunks(Group(self._group.function, [one.member for one in runs]), self._way.at_once)
+        parts = chunks(dataclasses.replace(self._group, members=[one.member for one in runs]), self._way.at_once)
         size = self._way.at_once
         return [_Part(part, list(runs[i * size : (i + 1) * size])) for i, part in enumerate(parts)]
 

@@ -37,7 +37,7 @@ def sweep(
     lists = {k: v if isinstance(v, Sequence) and not isinstance(v, str) else [v] for k, v in arguments.items()}
     settings = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
     members = [Member(setting, seed) for setting in settings for seed in range(seeds)]
-    made = itertools.chain(*run(groups(function, members), setup or Setup(), eta))
+    made = itertools.chain(*run(groups(function, members, (setup or Setup()).runtime), setup or Setup(), eta))
     rows = {(setting_of(row["arguments"]), row["seed"]): row for row in made}
     return [rows[setting_of(member.arguments), member.seed] for member in members]
 

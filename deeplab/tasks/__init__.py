@@ -1,7 +1,7 @@
 """Tasks: loss, metrics and predictions per kind of problem."""
 
 from deeplab.tasks import views
-from deeplab.tasks.base import Apply, Loss, Summarizes, Task
+from deeplab.tasks.base import Apply, Loss, Task
 from deeplab.tasks.classification import Classification
 from deeplab.tasks.clinical import Clinical
 from deeplab.tasks.ctc import CTC
@@ -30,7 +30,6 @@ __all__ = [
     "SampledSoftmax",
     "Segmentation",
     "Softmax",
-    "Summarizes",
     "Task",
     "Translation",
     "views",

@@ -1,75 +1,154 @@
-"""The contract of tasks: pure functions over `(apply, batch, key)`, and metrics that merge by addition."""
+"""The contract of tasks: pure functions over `(apply, batch, key)` that know no model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+import flax.linen as nn
 import jax
 import numpy as np
 
+from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics
 
 Batch = dict[str, Any]
 
 
 class Apply(Protocol):
-    """The model with its parameters bound: `outputs, variables = apply(*inputs, train=True, key=key)`.
+    """A model with its parameters bound: `outputs, variables = apply(*inputs, train=True, key=key)`.
 
-    `variables` are the model's other collections (such as `batch_stats`), updated when `train` is True. `method` names
-    a method of the model to call instead, for tasks that run a model in parts, as decoding does.
+    Attributes:
+      params: Parameters of the model; those of the task are in `task_params`.
+      task_params: Parameters that `Task.init_params` made.
+      task_state: State that `Task.init_state` made, as the steps so far have left it.
     """
 
+    @property
+    def params(self) -> Any: ...
+
+    @property
+    def task_params(self) -> Any: ...
+
+    @property
+    def task_state(self) -> Any: ...
+
     def __call__(
-        self, *inputs: Any, train: bool = False, key: jax.Array | None = None, method: str | None = None
-    ) -> tuple[Any, Any]: ...
+        self,
+        *inputs: Any,
+        train: bool = False,
+        key: jax.Array | None = None,
+        method: str | None = None,
+        params: Any = None,
+        mutable: Sequence[str] = (),
+        edits: Mapping[str, Callable[[Any], Any]] | None = None,
+    ) -> tuple[Any, Any]:
+        """Outputs of the model, and its other collections (such as `batch_stats`), updated when `train` is True.
+
+        Args:
+          *inputs: Arguments of the model; the first is normalized by `data.normalize`.
+          train: Whether the model behaves as in training.
+          key: Key of all randomness in the model; each RNG collection that the model asks for is derived from it.
+          method: Method of the model to call; `__call__` when None.
+          params: Other parameters in place of the bound ones.
+          mutable: Further collections to return, such as "intermediates" or the model's own "losses".
+          edits: Functions of the outputs of named submodules, such as `{"block_0/attention": jnp.zeros_like}`.
+        """
+        ...
+
+    def taps(self, *inputs: Any, names: Sequence[str], **options: Any) -> tuple[Any, dict[str, Any]]:
+        """Outputs of the model, and of the submodules and sown values of these names."""
+        ...
+
+    def of(self, module: nn.Module, params: Any, variables: Any = None) -> Apply:
+        """Another network, such as a task's own, under the same precision, dropout and constraints."""
+        ...
+
+    def evaluating(self) -> Apply:
+        """The same in which `train=True` is ignored."""
+        ...
 
 
 class Loss(NamedTuple):
     """What `Task.loss` returns.
 
     Attributes:
-      loss: summed loss and summed weight; the step divides once, over all microbatches and devices.
-      metrics: further metrics of the training batch, free of charge.
-      variables: the model's collections after the call.
+      loss: Summed loss and summed weight; the step divides once, over all microbatches and devices.
+      metrics: Further metrics of the training batch, free of charge.
+      variables: Collections of the model after the call.
+      state: State of the task after the call; unchanged when None.
     """
 
     loss: Mean
     metrics: Metrics
     variables: Any
+    state: Any = None
 
 
-class Task(Protocol):
-    """What is asked of a model. Implementations are frozen records that know no model."""
+class Task(abc.ABC):
+    """What is asked of a model. Subclasses are frozen records, and final; `loss` is all that they must define.
 
-    def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        """What the model reads of a batch."""
-        ...
-
-    def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
-        """The training loss, each example weighted by `batch["weight"]`."""
-        ...
-
-    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
-        """The metrics of an evaluation batch, weighted likewise; `loss` is one of them."""
-        ...
-
-    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
-        """Per-example arrays, [B, ...]: what the report and `--json` show. `loss` is one of them."""
-        ...
-
-    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
-        """One scalar an example, [B]: what explanations differentiate."""
-        ...
-
-
-@runtime_checkable
-class Summarizes(Protocol):
-    """A task with metrics that do not merge: of a whole split's predictions, on the host, after training and by `eval`.
-
-    Areas under curves with their intervals, word error rates and BLEU are such.
+    Attributes:
+      fields: Names of the batch's fields that the model reads, in the order of its arguments.
+      rules: Sharding of the task's own parameters, whose paths begin with "task/".
+      headline: Names of the metrics that a report shows first; the monitored one when empty.
     """
 
+    fields: tuple[str, ...] = ("image",)
+    rules: ClassVar[Sequence[Any]] = ()
+    headline: ClassVar[tuple[str, ...]] = ()
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """Arguments of the model: the batch's `fields`."""
+        return tuple(batch[name] for name in self.fields)
+
+    @abc.abstractmethod
+    def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
+        """Training loss, each example weighted by `batch["weight"]`."""
+
+    def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
+        """Metrics of an evaluation batch, weighted likewise; `loss` is one of them."""
+        out = self.loss(apply.evaluating(), batch, key)
+        return {"loss": out.loss, **out.metrics}
+
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+        """Predictions by name, [B, ...] each; `loss` [B], where it is defined, orders a report's examples."""
+        return {}
+
+    def score(self, outputs: Any, batch: Batch, target: Any = None) -> jax.Array:
+        """One scalar for each example, [B], that explanations differentiate.
+
+        Args:
+          outputs: Outputs of the model for the batch.
+          batch: The batch.
+          target: What to score, such as a class or a token; the batch's own label when None.
+        """
+        raise UserError(f"{type(self).__name__} defines no score; add a method score(outputs, batch, target) to it")
+
+    def init_params(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, Any]:
+        """Parameters of the task's own, such as a projector's: trained with the model's, at the path "task/".
+
+        Args:
+          apply: The model with its initial parameters.
+          batch: A batch of zeros, of the shapes that the model reads.
+          key: Key of the initial values.
+        """
+        return {}
+
+    def init_state(self, apply: Apply, batch: Batch, key: jax.Array) -> Any:
+        """First state of the task's own, such as a teacher, a queue or a codebook: saved and resumed with the run."""
+        return ()
+
+    def after_step(self, state: Any, params: Any) -> Any:
+        """State of the task after an update of the parameters.
+
+        Args:
+          state: State that `loss` returned, or else the one before.
+          params: Updated parameters; the task's own are `params["task"]`.
+        """
+        return state
+
     def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Metrics by name, from `predict`'s arrays, each [N, ...]."""
-        ...
+        """Metrics of a whole split that do not merge, such as areas under curves, from the arrays of `predict`."""
+        return {}

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.base import Apply, Batch, Loss, Task
 
 
 @dataclasses.dataclass(frozen=True)
-class Classification:
+class Classification(Task):
     """Cross-entropy over classes.
 
     With classes K, labels y and smoothing s, the target is (1 - s) onehot(y) + s / K (Szegedy et al. 2016,
@@ -22,17 +22,14 @@ class Classification:
 
     Args:
       label_smoothing: s, in [0, 1); may be a tracer.
-      input: the field of the batch that the model reads.
+      fields: Names of the batch's fields that the model reads.
       views: functions of the input, such as a flip, over which an evaluation averages the probabilities besides the
         input as it is (Krizhevsky et al. 2012); none when empty.
     """
 
     label_smoothing: float | jax.Array = 0.0
-    input: str = "image"
+    fields: tuple[str, ...] = ("image",)
     views: Sequence[Callable[[jax.Array], jax.Array]] = ()
-
-    def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        return (batch[self.input],)
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
@@ -42,12 +39,12 @@ class Classification:
         correct = _correct(logits, batch["label"])
         return Loss(Mean.of(losses, batch["weight"]), {"accuracy": Mean.of(correct, batch["weight"])}, variables)
 
-    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
-        out = self.predict(apply, batch)
+    def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
+        out = self.predict(apply, batch, key)
         correct = (out["prediction"] == out["label"]).astype(jnp.float32)
         return {"loss": Mean.of(out["loss"], batch["weight"]), "accuracy": Mean.of(correct, batch["weight"])}
 
-    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         log_probs = self._log_probs(apply, batch)
         return {
             "label": _hard(batch["label"]),
@@ -57,15 +54,15 @@ class Classification:
         }
 
     def _log_probs(self, apply: Apply, batch: Batch) -> jax.Array:
-        """[B, K]: of the input, or the mean probability over its views."""
-        (x,) = self.inputs(batch)
-        each = [jax.nn.log_softmax(apply(view(x))[0]) for view in (lambda x: x, *self.views)]
+        """[B, K]: of the input, or the mean probability over views of the first input."""
+        x, *others = self.inputs(batch)
+        each = [jax.nn.log_softmax(apply(view(x), *others)[0]) for view in (lambda x: x, *self.views)]
         return jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each)) if self.views else each[0]
 
-    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
-        """The logit of each example's label, [B]."""
-        logits, _ = apply(*self.inputs(batch))
-        return jnp.take_along_axis(logits, _hard(batch["label"])[:, None], axis=-1)[:, 0]
+    def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
+        """The logit of each example's label, or of the classes `target`, [B] or a number."""
+        target = _hard(batch["label"]) if target is None else jnp.broadcast_to(jnp.asarray(target), (len(outputs),))
+        return jnp.take_along_axis(outputs, target[:, None], axis=-1)[:, 0]
 
 
 def _target(label: jax.Array, num_classes: int) -> jax.Array:

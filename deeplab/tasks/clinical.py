@@ -13,14 +13,14 @@ import numpy as np
 from deeplab.metrics import roc
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.metrics.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.base import Apply, Batch, Loss, Task
 
 Summary = Callable[[np.ndarray, np.ndarray, np.ndarray | None], dict[str, float]]
 """`(logits [N, K], label [N], group [N] or None) -> metrics by name`, such as `deeplab.robust.calibration.summary`."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Clinical:
+class Clinical(Task):
     """Cross-entropy with prior-adjusted logits, and a decision of its own.
 
     With the model's logits z, class frequencies pi and adjustment t, p = softmax(z + t log pi), and the loss is
@@ -34,7 +34,7 @@ class Clinical:
       prior: pi, frequencies in the training split, in any unit; all alike when empty, which leaves plain cross-entropy.
       adjustment: t; may be a tracer.
       offsets: o, [K]; may be tracers; all 0 when empty.
-      inputs_of: the fields of the batch that the model reads.
+      fields: the fields of the batch that the model reads.
       group: the field that tells the patient, for intervals and calibration; examples stand alone where there is none.
       specificity: at which the sensitivity is told.
       calibrate: further metrics of a whole split's log p.
@@ -44,13 +44,10 @@ class Clinical:
     prior: Sequence[float] = ()
     adjustment: float | jax.Array = 1.0
     offsets: Sequence[float | jax.Array] = ()
-    inputs_of: tuple[str, ...] = ("x",)
+    fields: tuple[str, ...] = ("x",)
     group: str = "record"
     specificity: float = 0.95
     calibrate: Summary | None = None
-
-    def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        return tuple(batch[name] for name in self.inputs_of)
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
@@ -58,8 +55,8 @@ class Clinical:
         correct = (self._decision(logits) == batch["label"]).astype(jnp.float32)
         return Loss(Mean.of(losses, batch["weight"]), {"accuracy": Mean.of(correct, batch["weight"])}, variables)
 
-    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
-        out = self.predict(apply, batch)
+    def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
+        out = self.predict(apply, batch, key)
         correct = (out["prediction"] == out["label"]).astype(jnp.float32)
         metrics: Metrics = {
             name: Mean.of(x, batch["weight"]) for name, x in (("loss", out["loss"]), ("accuracy", correct))
@@ -73,7 +70,7 @@ class Clinical:
             )
         return metrics
 
-    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """`probability` is that of the class decided for; `log_probs` are [B, K]."""
         logits, _ = apply(*self.inputs(batch))
         log_probs, prediction = self._log_probs(logits), self._decision(logits)
@@ -86,10 +83,10 @@ class Clinical:
             "loss": _of_label(-log_probs, batch["label"]),
         }
 
-    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
-        """The logit of each example's label, [B]."""
-        logits, _ = apply(*self.inputs(batch))
-        return _of_label(logits, batch["label"])
+    def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
+        """The logit of each example's label, or of the classes `target`, [B] or a number."""
+        target = batch["label"] if target is None else jnp.broadcast_to(jnp.asarray(target), (len(outputs),))
+        return _of_label(outputs, target)
 
     def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Of each class but the first against all others: areas, with 95 % intervals over patients, and the sensitivity

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +14,11 @@ import optax
 from deeplab.decode.ctc import beam_search, best_path
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.metrics.edits import character_errors, edit_distance
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.base import Apply, Batch, Loss, Task
 
 
 @dataclasses.dataclass(frozen=True)
-class CTC:
+class CTC(Task):
     """Minus the log probability of a transcript: of all paths of tokens and blanks that read as it.
 
     A batch holds `features` [B, F, M], of which `frames` [B] count, and `label` [B, L] int32, of which `label_length`
@@ -38,9 +39,7 @@ class CTC:
     vocabulary: Sequence[str]
     beam: int = 8
     separator: str = " "
-
-    def inputs(self, batch: Batch) -> tuple[jax.Array, ...]:
-        return batch["features"], batch["frames"]
+    fields: tuple[str, ...] = ("features", "frames")
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
@@ -48,7 +47,7 @@ class CTC:
         greedy = self._greedy(logits, batch)
         return Loss(Mean.of(losses, batch["weight"]), {"wer": _error_rate(*greedy, batch)}, variables)
 
-    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+    def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         logits, _ = apply(*self.inputs(batch))
         tokens, lengths = self._greedy(logits, batch)
         exact = (_edits(tokens, lengths, batch) == 0).astype(jnp.float32)
@@ -58,7 +57,7 @@ class CTC:
             "exact": Mean.of(exact, batch["weight"]),
         }
 
-    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """The likeliest transcript by beam search, its log probability, and the reference."""
         logits, _ = apply(*self.inputs(batch))
         frames, most = _frames(logits, batch), _longest(batch)
@@ -73,9 +72,11 @@ class CTC:
             "loss": _losses(logits, batch),
         }
 
-    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
-        """The log probability of each example's transcript, [B]."""
-        return -_losses(apply(*self.inputs(batch))[0], batch)
+    def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
+        """The log probability of each transcript, or of the transcripts `target` (tokens [B, L], lengths [B])."""
+        if target is not None:
+            batch = batch | dict(zip(("label", "label_length"), map(jnp.asarray, target), strict=True))
+        return -_losses(outputs, batch)
 
     def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
         given = predictions["prediction"], predictions["prediction_length"]

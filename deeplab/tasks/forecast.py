@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.base import Apply, Batch, Loss, Task
 
 
 def pinball(
@@ -31,7 +31,7 @@ def pinball(
 
 
 @dataclasses.dataclass(frozen=True)
-class Forecasting:
+class Forecasting(Task):
     """The next H values of C channels from a `history`: squared error, or quantiles.
 
     A batch holds `history` [B, L, C] and `target` [B, H, C]; the model gives [B, H, C, Q]: Q = 1 without quantiles.
@@ -47,6 +47,7 @@ class Forecasting:
     """
 
     quantiles: tuple[float, ...] = ()
+    fields: tuple[str, ...] = ("history",)
 
     def __post_init__(self) -> None:
         levels = (0.0, *self.quantiles, 1.0)
@@ -58,16 +59,13 @@ class Forecasting:
         """Q, the numbers that a model gives for each value."""
         return max(1, len(self.quantiles))
 
-    def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        return (batch["history"],)
-
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         outputs, variables = apply(*self.inputs(batch), train=True, key=key)
         errors = jnp.abs(self._point(outputs) - batch["target"])
         metrics = {"mae": Mean.of(_per_example(errors), batch["weight"])}
         return Loss(Mean.of(self._losses(outputs, batch["target"]), batch["weight"]), metrics, variables)
 
-    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+    def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         """`loss`, `mse`, `mae`; with quantiles `coverage`, the part of the values between the outermost two."""
         outputs, weight, target = self._outputs(apply, batch), batch["weight"], batch["target"]
         errors = self._point(outputs) - target
@@ -78,15 +76,16 @@ class Forecasting:
             values["coverage"] = _per_example(inside.astype(jnp.float32))
         return {name: Mean.of(value, weight) for name, value in values.items()}
 
-    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """`forecast` [B, H, C], `loss` [B], and with quantiles `quantiles` [B, H, C, Q]."""
         outputs = self._outputs(apply, batch)
         told = {"forecast": self._point(outputs), "loss": self._losses(outputs, batch["target"])}
         return told | ({"quantiles": outputs} if self.quantiles else {})
 
-    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
-        """The mean of each example's forecast, [B]."""
-        return _per_example(self._point(apply(*self.inputs(batch))[0]))
+    def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
+        """The mean of each example's point forecast, or of its channels `target`, [B]."""
+        point = self._point(outputs)
+        return _per_example(point if target is None else jnp.take(point, jnp.atleast_1d(target), axis=-1))
 
     def _outputs(self, apply: Apply, batch: Batch) -> Float[Array, "B H C Q"]:
         outputs, _ = apply(*self.inputs(batch))

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from deeplab.metrics.base import Mean, Metrics, Perplexity
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.base import Apply, Batch, Loss, Task
 
 
 @dataclasses.dataclass(frozen=True)
-class LanguageModelling:
+class LanguageModelling(Task):
     """Mean negative log-likelihood per token, in nats.
 
     A batch holds `tokens` and `targets` (the tokens one place on), [B, T] int32, and may hold `mask`, [B, T]
@@ -35,7 +35,7 @@ class LanguageModelling:
         correct = (jnp.argmax(logits, axis=-1) == batch["targets"]).astype(jnp.float32)
         return Loss(Mean.of(losses, weight), {"accuracy": Mean.of(correct, weight)}, variables)
 
-    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+    def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         logits, _ = apply(*self.inputs(batch))
         losses, weight = token_losses(logits, batch["targets"]), token_weight(batch)
         correct = (jnp.argmax(logits, axis=-1) == batch["targets"]).astype(jnp.float32)
@@ -48,7 +48,7 @@ class LanguageModelling:
         perplexity = Perplexity(mean.total, mean.count)
         return {"loss": mean, "perplexity": perplexity, "accuracy": Mean.of(correct, weight), **per}
 
-    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """`prediction` [B, T], `token_loss` [B, T] (0 where masked) and `loss` [B], the mean over counted tokens."""
         logits, _ = apply(*self.inputs(batch))
         mask = batch.get("mask", jnp.ones(batch["targets"].shape, jnp.float32))
@@ -59,12 +59,11 @@ class LanguageModelling:
             "loss": jnp.sum(losses, axis=-1) / jnp.maximum(jnp.sum(mask, axis=-1), 1.0),
         }
 
-    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
-        """The log-likelihood of each sequence's counted tokens, [B]."""
-        logits, _ = apply(*self.inputs(batch))
-        return -jnp.sum(
-            token_losses(logits, batch["targets"]) * token_weight(batch | {"weight": jnp.ones(len(logits))}), axis=-1
-        )
+    def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
+        """The log-likelihood of each sequence's counted targets, or of the tokens `target` [B, T] in their place."""
+        target = batch["targets"] if target is None else jnp.broadcast_to(jnp.asarray(target), outputs.shape[:-1])
+        weight = token_weight(batch | {"weight": jnp.ones(len(outputs))})
+        return -jnp.sum(token_losses(outputs, target) * weight, axis=-1)
 
 
 def token_losses(

@@ -11,12 +11,12 @@ from jaxtyping import Array, Bool, Float
 
 from deeplab.metrics import ranks
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.base import Apply, Batch, Loss, Task
 from deeplab.tasks.objectives import Objective
 
 
 @dataclasses.dataclass(frozen=True)
-class Ranking:
+class Ranking(Task):
     """Learns by an objective, and is evaluated by where the item that came next stands in a list.
 
     The list is of all items that the user has not seen. Beside it, because much of the literature reports nothing
@@ -29,32 +29,29 @@ class Ranking:
 
     Args:
       objective: see `deeplab.tasks.objectives`.
-      inputs_from: the fields that the model reads.
+      fields: the fields that the model reads.
       cutoff: K of HR@K and NDCG@K, and the length of the list that `predict` gives.
       num_sampled: items beside the target in the short list.
     """
 
     objective: Objective
-    inputs_from: tuple[str, ...] = ("history", "places")
+    fields: tuple[str, ...] = ("history", "places")
     cutoff: int = 10
     num_sampled: int = 100
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         """What the model reads, and all items as candidates."""
-        return (*self._read(batch), jnp.arange(batch["seen"].shape[-1]))
-
-    def _read(self, batch: Batch) -> tuple[Any, ...]:
-        return tuple(batch[name] for name in self.inputs_from)
+        return (*super().inputs(batch), jnp.arange(batch["seen"].shape[-1]))
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         draw_key, dropout_key = jax.random.split(key)
         items = self.objective.negatives(batch, draw_key)
         candidates = batch["targets"][..., None], items
-        (own, other), variables = apply(*self._read(batch), *candidates, train=True, key=dropout_key)
+        (own, other), variables = apply(*super().inputs(batch), *candidates, train=True, key=dropout_key)
         losses = self.objective.losses(own[..., 0], other, items, batch)
         return Loss(Mean.of(losses, batch["weight"][:, None] * (batch["targets"] > 0)), {}, variables)
 
-    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+    def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         scores, target, offered = self._list(apply, batch)
         place = ranks.rank(scores, target, offered)
         short = ranks.rank(scores, target, self._sampled(batch, offered))
@@ -70,7 +67,7 @@ class Ranking:
         }
         return {name: Mean.of(value, batch["weight"]) for name, value in values.items()}
 
-    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """The first items of the list as `top` [B, K], and `rank`, `loss`, `num_known` (items seen), [B] each."""
         scores, target, offered = self._list(apply, batch)
         return {
@@ -80,10 +77,12 @@ class Ranking:
             "loss": _cross_entropy(scores, target, offered),
         }
 
-    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
-        """The score of each example's target, [B]."""
-        scores, target, _ = self._list(apply, batch)
-        return jnp.take_along_axis(scores, target[:, None], axis=-1)[:, 0]
+    def score(self, outputs: Any, batch: Batch, target: Any = None) -> jax.Array:
+        """The score of the item that came next, or of the items `target`, [B] or a number."""
+        (scores,) = outputs
+        last = scores[:, -1]
+        target = batch["targets"][:, -1] if target is None else jnp.broadcast_to(jnp.asarray(target), (len(last),))
+        return jnp.take_along_axis(last, target[:, None], axis=-1)[:, 0]
 
     def _list(self, apply: Apply, batch: Batch) -> tuple[Float[Array, "B V"], Array, Bool[Array, "B V"]]:
         """The scores of all items at the last place, the target, and which items are offered."""

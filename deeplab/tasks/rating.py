@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.base import Apply, Batch, Loss, Task
 
 
 @jax.tree_util.register_dataclass
@@ -34,7 +34,7 @@ class RootMean:
 
 
 @dataclasses.dataclass(frozen=True)
-class RatingPrediction:
+class RatingPrediction(Task):
     """Mean squared error over ratings: each counts the same, however many its user has given.
 
     A batch holds `rating`, [B, V]: what is to be told, 0 where there is none; and what the model reads, of which
@@ -42,33 +42,30 @@ class RatingPrediction:
     not, as a clipped error has no gradient.
 
     Args:
-      inputs_from: the fields that the model reads.
+      fields: the fields that the model reads.
       low: the scale's least rating.
       high: its greatest.
       num_best: items in the list of a prediction.
     """
 
-    inputs_from: tuple[str, ...] = ("user", "known", "profile", "films")
+    fields: tuple[str, ...] = ("user", "known", "profile", "films")
     low: float = 1.0
     high: float = 5.0
     num_best: int = 10
-
-    def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        return tuple(batch[name] for name in self.inputs_from)
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         told, variables = apply(*self.inputs(batch), train=True, key=key)
         squared = Mean.of((told - batch["rating"]) ** 2, _weight(batch))
         return Loss(squared, {"rmse": RootMean(squared.total, squared.count)}, variables)
 
-    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+    def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         told, _ = apply(*self.inputs(batch))
         error, weight = jnp.clip(told, self.low, self.high) - batch["rating"], _weight(batch)
         squared = Mean.of(error**2, weight)
         rmse = RootMean(squared.total, squared.count)
         return {"loss": squared, "rmse": rmse, "mae": Mean.of(jnp.abs(error), weight)}
 
-    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """`told` [B, V], clipped; of what the user has not rated, the `top` items and `top_rating`, [B, num_best].
 
         `loss` is the mean over a user's ratings; `num_known` tells from how many others they were told.
@@ -87,11 +84,13 @@ class RatingPrediction:
             "loss": squared / jnp.maximum(jnp.sum(rated, axis=1), 1.0),
         }
 
-    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
-        """The mean of what is told of each user's ratings, [B]."""
-        told, _ = apply(*self.inputs(batch))
+    def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
+        """The mean prediction of each user's ratings, or the prediction for the items `target`, [B] or a number."""
+        if target is not None:
+            items = jnp.broadcast_to(jnp.asarray(target), (len(outputs),))
+            return jnp.take_along_axis(outputs, items[:, None], axis=1)[:, 0]
         rated = (batch["rating"] > 0).astype(jnp.float32)
-        return jnp.sum(rated * told, axis=1) / jnp.maximum(jnp.sum(rated, axis=1), 1.0)
+        return jnp.sum(rated * outputs, axis=1) / jnp.maximum(jnp.sum(rated, axis=1), 1.0)
 
 
 def _weight(batch: Batch) -> jax.Array:

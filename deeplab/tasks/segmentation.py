@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks import views
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.base import Apply, Batch, Loss, Task
 
 
 @jax.tree_util.register_dataclass
@@ -47,7 +47,7 @@ def ious(confusion: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Segmentation:
+class Segmentation(Task):
     """Cross-entropy over the pixels of an image, and Dice loss beside it.
 
     With pixels p of label y_p, class weights w and logits z_p, an example's loss is
@@ -74,27 +74,25 @@ class Segmentation:
     mirror: bool = False
     scales: Sequence[float] = (1.0,)
 
-    def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        return (batch["image"],)
-
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
         out = self._pixels(logits, batch["mask"])
         return Loss(Mean.of(out["loss"], batch["weight"]), _metrics(out["confusion"], batch["weight"]), variables)
 
-    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+    def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         out = self._pixels(self._logits(apply, batch), batch["mask"])
         return {"loss": Mean.of(out["loss"], batch["weight"])} | _metrics(out["confusion"], batch["weight"])
 
-    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """`prediction` [B, H, W] uint8, `confusion` [B, K, K] and `loss` [B]."""
         out = self._pixels(self._logits(apply, batch), batch["mask"])
         return out | {"prediction": out["prediction"].astype(jnp.uint8)}
 
-    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
-        """The mean log-likelihood of each example's labelled pixels, [B]."""
+    def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
+        """The mean log-likelihood of each example's labeled pixels, or of the classes `target`, [B, H, W]."""
+        mask = batch["mask"] if target is None else jnp.broadcast_to(jnp.asarray(target), batch["mask"].shape)
         plain = dataclasses.replace(self, class_weights=(), dice=0.0)
-        return -plain._pixels(self._logits(apply, batch), batch["mask"])["loss"]
+        return -plain._pixels(outputs, mask)["loss"]
 
     def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
         """The IoU of each class over a split; a class that does not occur is left out."""

@@ -14,12 +14,12 @@ from jaxtyping import Array, Int
 from deeplab.decode.beam import beam_search, repeat
 from deeplab.metrics.base import Mean, Metrics, Perplexity
 from deeplab.metrics.bleu import bleu, sacre_bleu
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.base import Apply, Batch, Loss, Task
 from deeplab.tasks.language import token_losses, token_weight
 
 
 @dataclasses.dataclass(frozen=True)
-class Translation:
+class Translation(Task):
     """Cross-entropy of each target token, from the source and the target tokens before it, labels smoothed.
 
     A batch holds `source` [B, S] and `target` [B, T], whose last token is `end`, and `source_segment`,
@@ -64,12 +64,12 @@ class Translation:
         losses = token_losses(logits, batch["target"], self.label_smoothing)
         return Loss(Mean.of(losses, _weight(batch)), {"accuracy": _accuracy(logits, batch)}, variables)
 
-    def metrics(self, apply: Apply, batch: Batch) -> Metrics:
+    def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         logits, _ = apply(*self.inputs(batch))
         mean = Mean.of(token_losses(logits, batch["target"]), _weight(batch))
         return {"loss": mean, "perplexity": Perplexity(mean.total, mean.count), "accuracy": _accuracy(logits, batch)}
 
-    def predict(self, apply: Apply, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """The best sequence found, `prediction` [B, T], its log probability, and where its tokens look, [B, T, S]."""
         source, source_segments, target, segments = self.inputs(batch)
         length = target.shape[1]
@@ -97,13 +97,13 @@ class Translation:
             "log_prob": log_probs[:, 0],
             "attention": attention.astype(jnp.float16),
             "target_text": batch["target_text"],
-            "loss": -self.scores(apply, batch) / jnp.maximum(jnp.sum(segments > 0, axis=1), 1),
+            "loss": -self.score(apply(*self.inputs(batch))[0], batch) / jnp.maximum(jnp.sum(segments > 0, axis=1), 1),
         }
 
-    def scores(self, apply: Apply, batch: Batch) -> jax.Array:
-        """The log probability of each target, [B]."""
-        logits, _ = apply(*self.inputs(batch))
-        return -jnp.sum(token_losses(logits, batch["target"]) * (batch["target_segment"] > 0), axis=1)
+    def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
+        """The log probability of each target, or of the tokens `target` [B, T] in its place."""
+        target = batch["target"] if target is None else jnp.broadcast_to(jnp.asarray(target), outputs.shape[:-1])
+        return -jnp.sum(token_losses(outputs, target) * (batch["target_segment"] > 0), axis=1)
 
     def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
         written = [self.text(tokens) for tokens in predictions["prediction"]]

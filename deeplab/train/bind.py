@@ -1,40 +1,154 @@
-"""The model with its parameters bound: what a task is given."""
+"""The model with its parameters bound: what a task is given, and the only caller of `model.apply`."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import flax.linen as nn
 import jax
 
-from deeplab.core.precision import cast
+from deeplab.core.errors import UserError, nearest
+from deeplab.core.precision import Precision, cast
+from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.scale import activations
-from deeplab.tasks.base import Apply
 from deeplab.train import dropout
+from deeplab.train.state import State, split_params
+
+_OTHER_STREAM = 0x6F746865  # folded into the key for every RNG collection but "dropout"
 
 
-def bind(experiment: Experiment, params: Any, variables: Any, batch: Batch) -> Apply:
+@dataclasses.dataclass(frozen=True, eq=False)
+class BoundApply:
+    """See `deeplab.tasks.base.Apply`, which it implements.
+
+    Here, outside the model, is what holds for all models: dropout by example, the dtypes of the precision, the
+    normalization of the first input, and on a mesh every layer's output beside its examples.
+    """
+
+    module: nn.Module
+    params: Any
+    variables: Any
+    ids: jax.Array
+    precision: Precision
+    normalize: Callable[[Any], Any] | None = None
+    task_params: Any = dataclasses.field(default_factory=dict)
+    task_state: Any = ()
+    trains: bool = True
+
+    def __call__(
+        self,
+        *inputs: Any,
+        train: bool = False,
+        key: jax.Array | None = None,
+        method: str | None = None,
+        params: Any = None,
+        mutable: Sequence[str] = (),
+        edits: Mapping[str, Callable[[Any], Any]] | None = None,
+    ) -> tuple[Any, Any]:
+        return self._call(inputs, train, key, method, params, mutable, edits, False)
+
+    def taps(self, *inputs: Any, names: Sequence[str], **options: Any) -> tuple[Any, dict[str, Any]]:
+        def wanted(module: nn.Module, method: str) -> bool:
+            return method == "__call__" and "/".join(module.path) in names
+
+        mutable = (*options.pop("mutable", ()), "intermediates")
+        given = {"train": False, "key": None, "method": None, "params": None, "edits": None} | options
+        outputs, variables = self._call(inputs, mutable=mutable, capture=wanted, **given)
+        found = named_taps(variables.get("intermediates", {}))
+        if missing := [name for name in names if name not in found]:
+            known = module_paths(self.module, self.params) | found.keys()
+            raise UserError(f"{type(self.module).__name__} has no tap {missing[0]!r}; {nearest(missing[0], known)}")
+        return outputs, {name: found[name] for name in names}
+
+    def of(self, module: nn.Module, params: Any, variables: Any = None) -> BoundApply:
+        return dataclasses.replace(self, module=module, params=params, variables=variables or {}, normalize=None)
+
+    def evaluating(self) -> BoundApply:
+        return dataclasses.replace(self, trains=False)
+
+    def _call(
+        self, inputs: Any, train: bool, key: Any, method: Any, params: Any, mutable: Any, edits: Any, capture: Any
+    ) -> tuple[Any, Any]:
+        train = train and self.trains
+        bound = {"params": cast(self.params if params is None else params, self.precision.computation)}
+        if self.normalize is not None and method is None:
+            inputs = (self.normalize(inputs[0]), *inputs[1:])
+        inputs = cast(inputs, self.precision.computation)
+        rngs = {} if key is None else {"dropout": key, "params": jax.random.fold_in(key, _OTHER_STREAM)}
+        collections = [*(self.variables if train else ()), *mutable]
+        with dropout.by_example(self.ids), activations.by_example(len(self.ids)), _edited(edits):
+            out = self.module.apply(
+                {**bound, **self.variables},
+                *inputs,
+                train=train,
+                rngs=rngs,
+                method=method,
+                mutable=collections or False,
+                capture_intermediates=capture,
+            )
+        outputs, updated = out if collections else (out, {})
+        return cast(outputs, self.precision.reductions), {**self.variables, **updated}
+
+
+def bind(
+    experiment: Experiment, state: State, batch: Batch, runtime: Runtime, params: Any = None, variables: Any = None
+) -> BoundApply:
     """The model as a function of its inputs alone: what a `Task` is given.
 
-    Here, outside the model, is what holds for all of them: dropout by example, the dtypes of the experiment's
-    precision, and on a mesh every layer's output beside its examples.
+    Args:
+      experiment: Experiment whose model is bound.
+      state: State that holds the parameters, the other collections and the state of the task.
+      batch: Batch whose `id`s key dropout.
+      runtime: Precision.
+      params: Parameters in place of the state's.
+      variables: Collections in place of the state's.
     """
-    precision, ids = experiment.precision, batch["id"]
+    model, own = split_params(state.params if params is None else params)
+    return BoundApply(
+        experiment.model,
+        model,
+        state.variables if variables is None else variables,
+        batch["id"],
+        runtime.precision,
+        experiment.data.normalize,
+        own,
+        state.task,
+    )
 
-    def apply(
-        *inputs: Any, train: bool = False, key: jax.Array | None = None, method: str | None = None
-    ) -> tuple[Any, Any]:
-        bound = {"params": cast(params, precision.computation), **variables}
-        inputs = cast(inputs, precision.computation)
-        rngs = {} if key is None else {"dropout": key}
-        with dropout.by_example(ids), activations.by_example(len(ids)):
-            if not train:
-                outputs = experiment.model.apply(bound, *inputs, train=False, method=method)
-                return cast(outputs, precision.reductions), variables
-            outputs, updated = experiment.model.apply(
-                bound, *inputs, train=True, rngs=rngs, mutable=list(variables), method=method
-            )
-        return cast(outputs, precision.reductions), {**variables, **updated}
 
-    return apply
+def _edited(edits: Mapping[str, Callable[[Any], Any]] | None) -> AbstractContextManager[Any]:
+    """A context in which the outputs of named submodules are edited."""
+    if not edits:
+        return nullcontext()
+
+    def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        outputs = call(*args, **kwargs)
+        name = "/".join(context.module.path)
+        return edits[name](outputs) if context.method_name == "__call__" and name in edits else outputs
+
+    return nn.intercept_methods(intercept)
+
+
+def named_taps(intermediates: Any) -> dict[str, Any]:
+    """Sown values and captured outputs by name, such as "block_0/attention".
+
+    A value that was sown once stands for itself; the values of a module that was called several times are a tuple.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(intermediates, is_leaf=lambda x: isinstance(x, tuple))
+    named = {jax.tree_util.keystr(path, simple=True, separator="/"): values for path, values in leaves}
+    return {
+        name.removesuffix("/__call__"): values[0] if isinstance(values, tuple) and len(values) == 1 else values
+        for name, values in named.items()
+    }
+
+
+def module_paths(module: nn.Module, params: Any) -> set[str]:
+    """Paths of the submodules that have parameters."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    parts = [jax.tree_util.keystr(path, simple=True, separator="/").split("/")[:-1] for path, _ in leaves]
+    return {"/".join(part[:depth]) for part in parts for depth in range(1, len(part) + 1)}

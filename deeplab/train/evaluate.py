@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Metrics
 from deeplab.train.feed import Feed
@@ -19,7 +20,7 @@ from deeplab.train.step import make_eval, make_predict
 
 
 def make_evaluator(
-    experiment: Experiment, feed: Feed, split: str, warm: State | None = None
+    experiment: Experiment, feed: Feed, split: str, runtime: Runtime = Runtime(), warm: State | None = None
 ) -> Callable[[State], dict[str, float]]:
     """A function from a state to the split's metrics.
 
@@ -30,9 +31,10 @@ def make_evaluator(
       experiment: whose task is evaluated.
       feed: the split, see `make_feed`.
       split: its name.
+      runtime: Precision of the evaluation.
       warm: a state to compile with at once; at the first call when None.
     """
-    over = over_batches(make_eval(experiment), feed, split)
+    over = over_batches(make_eval(experiment, runtime), feed, split)
     if warm is not None:
         over(warm, 1)
 
@@ -48,9 +50,11 @@ def merged(parts: Sequence[Metrics]) -> Metrics:
     return functools.reduce(lambda a, b: {name: a[name] + b[name] for name in a}, others, first)
 
 
-def predict(experiment: Experiment, state: State, feed: Feed, split: str) -> dict[str, np.ndarray]:
+def predict(
+    experiment: Experiment, state: State, feed: Feed, split: str, runtime: Runtime = Runtime()
+) -> dict[str, np.ndarray]:
     """The task's predictions for every example of a split, and their `id`; without the padding."""
-    parts = jax.device_get(over_batches(make_predict(experiment), feed, split)(state))
+    parts = jax.device_get(over_batches(make_predict(experiment, runtime), feed, split)(state))
     ids, weight = experiment.data.eval_ids(split)
     keep = weight.reshape(-1) > 0
     out = {name: np.concatenate([part[name] for part in parts])[keep] for name in parts[0]}

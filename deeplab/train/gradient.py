@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from deeplab.core.errors import UserError
 from deeplab.core.precision import Scaled, cast
+from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.scale.activations import with_examples
@@ -18,7 +20,9 @@ from deeplab.train.bind import bind
 from deeplab.train.state import State
 
 
-def gradient(experiment: Experiment, state: State, batch: Batch, key: jax.Array) -> tuple[Any, Loss]:
+def gradient(
+    experiment: Experiment, state: State, batch: Batch, key: jax.Array, runtime: Runtime = Runtime()
+) -> tuple[Any, Loss]:
     """That of sum(w_b l_b) / sum(w_b) over the examples b, and what the task says of the batch.
 
     With `accumulate` k, row i of the batch is in microbatch i mod k, so that no row leaves its device. Sums are added
@@ -31,18 +35,20 @@ def gradient(experiment: Experiment, state: State, batch: Batch, key: jax.Array)
     """
     factor = state.opt_state.scale if isinstance(state.opt_state, Scaled) else None
 
-    def part(variables: Any, batch: Batch, divisor: int | None = None) -> tuple[Any, Loss]:
+    def part(state: State, batch: Batch, divisor: int | None = None) -> tuple[Any, Loss]:
         def objective(params: Any) -> tuple[jax.Array, Loss]:
-            out = experiment.task.loss(bind(experiment, params, variables, batch), batch, key)
+            out = experiment.task.loss(bind(experiment, state, batch, runtime, params), batch, key)
+            out = out._replace(variables={name: out.variables[name] for name in state.variables})
+            out = out._replace(state=state.task if out.state is None else out.state)
             value = out.loss.total / (out.loss.count if divisor is None else divisor)
             return (value if factor is None else value * factor), out
 
         return jax.grad(objective, has_aux=True)(state.params)
 
-    if experiment.accumulate == 1:
-        grads, out = part(state.variables, batch)
+    if runtime.accumulate == 1:
+        grads, out = part(state, batch)
     else:
-        grads, out = _accumulated(experiment, part, state, batch)
+        grads, out = _accumulated(runtime, part, state, batch)
     return (grads if factor is None else jax.tree.map(lambda g: g / factor.astype(g.dtype), grads)), out
 
 
@@ -51,22 +57,23 @@ def slow_in_loops(function: Callable, *args: Any) -> bool:
     return jax.default_backend() == "cpu" and "conv_general_dilated" in str(jax.make_jaxpr(function)(*args))
 
 
-def _accumulated(experiment: Experiment, part: Callable, state: State, batch: Batch) -> tuple[Any, Loss]:
+def _accumulated(runtime: Runtime, part: Callable, state: State, batch: Batch) -> tuple[Any, Loss]:
     size = len(batch["weight"])
-    parts = _microbatches(batch, experiment.accumulate)
+    parts = _microbatches(batch, runtime.accumulate)
     first = {name: x[0] for name, x in parts.items()}
 
     def add(total: tuple[Any, Loss], batch: Batch) -> tuple[tuple[Any, Loss], None]:
-        grads, out = part(total[1].variables, batch, size)
+        now = dataclasses.replace(state, variables=total[1].variables, task=total[1].state)
+        grads, out = part(now, batch, size)
         loss, metrics = jax.tree.map(jnp.add, (total[1].loss, total[1].metrics), (out.loss, out.metrics))
         grads = jax.tree.map(lambda a, b: a + b.astype(a.dtype), total[0], grads)
-        return (grads, Loss(loss, metrics, out.variables)), None
+        return (grads, Loss(loss, metrics, out.variables, out.state)), None
 
-    shapes = jax.eval_shape(part, state.variables, first, size)
+    shapes = jax.eval_shape(part, state, first, size)
     grads, out = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    total = (cast(grads, experiment.precision.reductions), out._replace(variables=state.variables))
-    if slow_in_loops(part, state.variables, first, size):
-        for i in range(experiment.accumulate):
+    total = (cast(grads, runtime.precision.reductions), out._replace(variables=state.variables, state=state.task))
+    if slow_in_loops(part, state, first, size):
+        for i in range(runtime.accumulate):
             total, _ = add(total, {name: x[i] for name, x in parts.items()})
     else:
         total, _ = jax.lax.scan(add, total, parts)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Metrics
@@ -95,6 +96,7 @@ def fit(
     num_steps: int | None = None,
     metrics: Sequence[Any] = (),
     program: Program | None = None,
+    runtime: Runtime = Runtime(),
     stop: Callable[[], bool] = lambda: False,
 ) -> Progress:
     """Trains from `state.step` to `num_steps`.
@@ -109,6 +111,7 @@ def fit(
       num_steps: the step to stop after; the experiment's own when None.
       metrics: the leaves of `Progress.metrics` when the state was saved; so that logs go on bit by bit.
       program: from `compile_program`; made when None.
+      runtime: How its steps run, where `program` is None.
       stop: asked between dispatches; the loop ends early when it says True.
 
     Returns:
@@ -120,7 +123,7 @@ def fit(
     """
     end = experiment.num_steps if num_steps is None else num_steps
     step = start = int(state.step)
-    program = program or compile_program(experiment, state, feed, seed)
+    program = program or compile_program(experiment, state, feed, seed, runtime)
     log = _Log(hooks, log_every, end, program.merged(metrics))
     pace = _Pace(program.max_steps)
     pending: _Sent | None = None

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.train.state import State
@@ -47,7 +48,7 @@ class Origin:
         return f"{self.value} first arises in {where}, from the primitive `{self.primitive}`"
 
 
-def find_origin(experiment: Experiment, state: State, batch: Batch) -> Origin | None:
+def find_origin(experiment: Experiment, state: State, batch: Batch, runtime: Runtime = Runtime()) -> Origin | None:
     """The first layer and primitive of a step to give NaN or infinity that reaches the loss or the gradient.
 
     Slow (every primitive is dispatched by itself), and meant for a step that has failed.
@@ -62,7 +63,7 @@ def find_origin(experiment: Experiment, state: State, batch: Batch) -> Origin | 
     """
 
     def outcome(state: State, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        _, metrics = make_step(experiment)(state, batch)
+        _, metrics = make_step(experiment, runtime)(state, batch)
         return metrics["loss"].total, metrics["grad_norm"].total
 
     closed = jax.make_jaxpr(outcome)(state, batch)

@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.train.state import State, evaluated
-from deeplab.train.step import bind, make_eval
+from deeplab.train.bind import bind, named_taps
+from deeplab.train.state import State, eval_state
+from deeplab.train.step import eval_key, make_eval
 
 CONSTANT = 1e-3  # of the largest value: a unit that changes by less is constant
 
@@ -54,14 +56,14 @@ class ConstantUnits:
         return float(np.mean(np.isfinite(size) & (high - low <= CONSTANT * size)))
 
 
-def gradient_norms(experiment: Experiment) -> Callable[[State, Batch], Metrics]:
+def gradient_norms(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
     """`gradient_norm/NAME`, for each module of the model: the norm of a batch's gradient, a mean over batches."""
 
     def probe(state: State, batch: Batch) -> Metrics:
         batch = experiment.data.transform(batch)
 
         def objective(params: Any) -> jax.Array:
-            loss = experiment.task.loss(bind(experiment, params, state.variables, batch), batch, state.key).loss
+            loss = experiment.task.loss(bind(experiment, state, batch, runtime, params), batch, state.key).loss
             return loss.total / loss.count
 
         grads, count = jax.grad(objective)(state.params), jnp.sum(batch["weight"])
@@ -70,24 +72,20 @@ def gradient_norms(experiment: Experiment) -> Callable[[State, Batch], Metrics]:
     return probe
 
 
-def constant_units(experiment: Experiment) -> Callable[[State, Batch], Metrics]:
+def constant_units(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
     """`constant_units/NAME`, for each tap of the model: the share of its units that do not depend on the example."""
 
     def probe(state: State, batch: Batch) -> Metrics:
-        state, batch = evaluated(state), experiment.data.transform(batch)
-        variables = {"params": state.params, **state.variables}
-        _, taps = experiment.model.apply(variables, *experiment.task.inputs(batch), mutable=["intermediates"])
-        named = jax.tree_util.tree_leaves_with_path(taps["intermediates"], is_leaf=lambda x: isinstance(x, tuple))
-        names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in named]
-        return {
-            f"constant_units/{name}": ConstantUnits.of(values[0], batch["weight"])
-            for name, (_, values) in zip(names, named, strict=True)
-        }
+        state, batch = eval_state(state), experiment.data.transform(batch)
+        apply = bind(experiment, state, batch, runtime)
+        _, variables = apply(*experiment.task.inputs(batch), mutable=["intermediates"], key=eval_key(state))
+        taps = named_taps(variables.get("intermediates", {}))
+        return {f"constant_units/{name}": ConstantUnits.of(values, batch["weight"]) for name, values in taps.items()}
 
     return probe
 
 
-def signals(experiment: Experiment) -> Callable[[State, Batch], Metrics]:
+def signals(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
     """The evaluation's metrics, the gradient norms and the constant units, in one program."""
-    probes = [make(experiment) for make in (make_eval, gradient_norms, constant_units)]
+    probes = [make(experiment, runtime) for make in (make_eval, gradient_norms, constant_units)]
     return lambda state, batch: {name: m for probe in probes for name, m in probe(state, batch).items()}

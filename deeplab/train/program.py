@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from deeplab.core.errors import UserError
+from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Metrics
 from deeplab.scale import check_batch, state_shardings
@@ -74,7 +75,7 @@ class Program:
 
 
 def compile_program(
-    experiment: Experiment, state: State, feed: Feed, seed: int, steps_per_dispatch: int | None = None
+    experiment: Experiment, state: State, feed: Feed, seed: int, runtime: Runtime = Runtime()
 ) -> Program:
     """Compiles once, ahead of time: a later change of shape is an error, and never a silent compilation.
 
@@ -83,15 +84,15 @@ def compile_program(
       state: its values are not used, just shapes and placement.
       feed: the training split.
       seed: of the order.
-      steps_per_dispatch: at most; 1 without a loop. None chooses.
+      runtime: Precision, accumulation, offload, and the largest number of steps in a dispatch.
 
     Raises:
       UserError: the batch does not divide over the mesh, or model and data do not fit together.
     """
-    check_batch(experiment.data.batch_size, feed.mesh, experiment.accumulate)
-    step = make_guarded_step(experiment)
+    check_batch(experiment.data.batch_size, feed.mesh, runtime.accumulate)
+    step, steps_per_dispatch = make_guarded_step(experiment, runtime), runtime.steps_per_dispatch
     ids = experiment.data.train_ids(0, seed)
-    shardings = state_shardings(state, experiment.rules, feed.mesh, offload=experiment.offload)
+    shardings = state_shardings(state, experiment.sharding_rules, feed.mesh, offload=runtime.offload)
     # Whole on each device: of several processes every one reads the metrics.
     rows = NamedSharding(feed.mesh, PartitionSpec())
 
@@ -101,7 +102,7 @@ def compile_program(
         with jax.set_mesh(feed.mesh):
             return jitted.trace(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
 
-    loops = feed.resident is not None and not experiment.offload
+    loops = feed.resident is not None and not runtime.offload
     max_steps, convolves = (steps_per_dispatch or MAX_STEPS) if loops else 1, False
     if max_steps == 1 or jax.default_backend() == "cpu":
         item = feed.read(ids[0]) if feed.resident is None else ids

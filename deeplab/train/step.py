@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from deeplab.core.precision import Scaled, cast, rescaled
-from deeplab.data.base import Batch
+from deeplab.core.runtime import Runtime
+from deeplab.data.base import NO_EXAMPLE, Batch
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.scale import near
@@ -19,12 +20,12 @@ from deeplab.scale.activations import with_examples
 from deeplab.tasks.base import Loss
 from deeplab.train.bind import bind
 from deeplab.train.gradient import gradient
-from deeplab.train.state import State, evaluated
+from deeplab.train.state import State, eval_state
 
 Step = Callable[[State, Batch], tuple[State, Metrics]]
 
 
-def make_step(experiment: Experiment) -> Step:
+def make_step(experiment: Experiment, runtime: Runtime = Runtime()) -> Step:
     """The training step, `(state, raw batch) -> (state, metrics)`; pure, to be jitted once with `donate_argnums=0`.
 
     With examples b of loss l_b and weight w_b, the gradient is that of sum(w_b l_b) / sum(w_b). The metrics are the
@@ -45,34 +46,46 @@ def make_step(experiment: Experiment) -> Step:
 
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
         state = near(state)
-        grads, out, metrics = _measured(experiment, state, batch)
-        new = _updated(experiment, state, grads, out)
+        grads, out, metrics, again = _measured(experiment, runtime, state, batch)
+        new = _updated(experiment, state, grads, out, again)
         return _unless_it_overflows(new, state, metrics) if isinstance(state.opt_state, Scaled) else (new, metrics)
 
     return step
 
 
-def _measured(experiment: Experiment, state: State, batch: Batch) -> tuple[Any, Loss, Metrics]:
-    """The first half of a step: the gradient, what the task says of the batch, and the metrics."""
+def _measured(experiment: Experiment, runtime: Runtime, state: State, batch: Batch) -> tuple[Any, Loss, Metrics, Any]:
+    """The first half of a step: the gradient, the task's `Loss`, the metrics, and the loss as a function."""
     augment_key, task_key = jax.random.split(jax.random.fold_in(state.key, state.step))
     with jax.named_scope("input"):
         batch = experiment.data.transform(batch, augment_key)
     batch = with_examples(batch, len(batch["weight"]))
-    grads, out = gradient(experiment, state, batch, task_key)
+    grads, out = gradient(experiment, state, batch, task_key, runtime)
     with jax.named_scope("optimizer"):
-        norm = optax.tree.norm(cast(grads, experiment.precision.reductions))
-    return grads, out, {"loss": out.loss, **out.metrics, "grad_norm": Mean(norm, jnp.ones_like(norm))}
+        norm = optax.tree.norm(cast(grads, runtime.precision.reductions))
+
+    def again(params: Any) -> jax.Array:
+        loss = experiment.task.loss(bind(experiment, state, batch, runtime, params), batch, task_key).loss
+        return loss.total / loss.count
+
+    return grads, out, {"loss": out.loss, **out.metrics, "grad_norm": Mean(norm, jnp.ones_like(norm))}, again
 
 
-def _updated(experiment: Experiment, state: State, grads: Any, out: Loss) -> State:
-    """The second half: the state after it."""
+def _updated(experiment: Experiment, state: State, grads: Any, out: Loss, again: Callable[[Any], jax.Array]) -> State:
+    """The second half: the state after it.
+
+    An optimizer that needs the loss (such as `optax.lbfgs`) is given its value, and the loss of the same batch as a
+    function of the parameters.
+    """
     scaled = isinstance(state.opt_state, Scaled)
     inner = state.opt_state.inner if scaled else state.opt_state
     with jax.named_scope("optimizer"):
-        updates, inner = experiment.optimizer.update(grads, inner, state.params)
+        optimizer = optax.with_extra_args_support(experiment.optimizer)
+        value = out.loss.total / out.loss.count
+        updates, inner = optimizer.update(grads, inner, state.params, value=value, grad=grads, value_fn=again)
         params = optax.apply_updates(state.params, updates)
     opt_state = state.opt_state._replace(inner=inner) if scaled else inner
-    return State(state.step + 1, params, out.variables, opt_state, state.key)
+    task = experiment.task.after_step(out.state, params)
+    return State(state.step + 1, params, out.variables, opt_state, state.key, task)
 
 
 def _unless_it_overflows(new: State, old: State, metrics: Metrics) -> tuple[State, Metrics]:
@@ -93,28 +106,35 @@ def _is_finite(metrics: Metrics) -> jax.Array:
     return jnp.isfinite(metrics["loss"].total) & jnp.isfinite(metrics["grad_norm"].total)
 
 
-def make_eval(experiment: Experiment) -> Callable[[State, Batch], Metrics]:
+def make_eval(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
     """The metrics of one evaluation batch, `(state, raw batch) -> metrics`; pure."""
 
     def evaluate(state: State, batch: Batch) -> Metrics:
-        state, batch = evaluated(state), experiment.data.transform(batch)
-        return experiment.task.metrics(bind(experiment, state.params, state.variables, batch), batch)
+        state, batch = eval_state(state), experiment.data.transform(batch)
+        return experiment.task.metrics(bind(experiment, state, batch, runtime), batch, eval_key(state))
 
     return evaluate
 
 
-def make_predict(experiment: Experiment) -> Callable[[State, Batch], dict[str, jax.Array]]:
+def eval_key(state: State) -> jax.Array:
+    """The key of an evaluation's randomness: one for the whole run, so that evaluations can be compared."""
+    return jax.random.fold_in(state.key, NO_EXAMPLE)
+
+
+def make_predict(
+    experiment: Experiment, runtime: Runtime = Runtime()
+) -> Callable[[State, Batch], dict[str, jax.Array]]:
     """The task's predictions for one batch, `(state, raw batch) -> arrays [B, ...]`; pure.
 
     What a batch lacks of the data's spec, such as the label of a user's own file, is zero.
     """
 
     def predict(state: State, batch: Batch) -> dict[str, jax.Array]:
-        state, batch = evaluated(state), experiment.data.transform(batch)
+        state, batch = eval_state(state), experiment.data.transform(batch)
         size = len(batch["id"])
         absent = {name: s for name, s in experiment.data.spec().items() if name not in batch}
         batch |= {name: jnp.zeros((size, *s.shape[1:]), s.dtype) for name, s in absent.items()}
-        return experiment.task.predict(bind(experiment, state.params, state.variables, batch), batch)
+        return experiment.task.predict(bind(experiment, state, batch, runtime), batch, eval_key(state))
 
     return predict
 
@@ -135,22 +155,24 @@ def guard(step: Step) -> Callable[[State, Batch, Any], tuple[State, Metrics, jax
     return guarded
 
 
-def make_guarded_step(experiment: Experiment) -> Callable[[State, Batch, Any], tuple[State, Metrics, jax.Array]]:
+def make_guarded_step(
+    experiment: Experiment, runtime: Runtime = Runtime()
+) -> Callable[[State, Batch, Any], tuple[State, Metrics, jax.Array]]:
     """`guard` of the step, in the form that is fastest here.
 
     On a CPU the update is made under a condition: it then works in place, where the choice of `guard` copies the
     moments first. A step of a GPT of 4 x 128 takes 77 instead of 83 ms, of a small CNN 87 instead of 92. Elsewhere
     a condition waits for the host.
     """
-    chosen = guard(make_step(experiment))
+    chosen = guard(make_step(experiment, runtime))
 
     def guarded(state: State, batch: Batch, allowed: Any) -> tuple[State, Metrics, jax.Array]:
         if jax.default_backend() != "cpu" or isinstance(state.opt_state, Scaled):
             return chosen(state, batch, allowed)
         state = near(state)
-        grads, out, metrics = _measured(experiment, state, batch)
+        grads, out, metrics, again = _measured(experiment, runtime, state, batch)
         finite = _is_finite(metrics)
-        new = jax.lax.cond(finite & allowed, lambda: _updated(experiment, state, grads, out), lambda: state)
+        new = jax.lax.cond(finite & allowed, lambda: _updated(experiment, state, grads, out, again), lambda: state)
         return new, metrics, finite
 
     return guarded

@@ -9,6 +9,7 @@ Source:  Sarwar et al. 2001, "Item-based collaborative filtering recommendation 
 
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -43,8 +44,8 @@ def evaluate(scores: np.ndarray, arrays: dict[str, np.ndarray], seen: np.ndarray
         "weight": jnp.ones(len(scores)),
         "id": jnp.arange(len(scores)),
     }
-    task = Ranking(dl.tasks.Softmax(), inputs_from=())
-    metrics = task.metrics(lambda *_, **__: ((jnp.asarray(scores)[:, None],), {}), batch)
+    task = Ranking(dl.tasks.Softmax(), fields=())
+    metrics = task.metrics(lambda *_, **__: ((jnp.asarray(scores)[:, None],), {}), batch, jax.random.key(0))
     return {name: metric.compute() for name, metric in metrics.items() if name != "loss"}
 
 

@@ -31,13 +31,12 @@ def parse(*argv):
 
 def test_flags_change_the_value_and_name_the_run():
     call = parse("--precision", "bf16", "--accumulate", "4", "--offload")
-    value = call.experiment()
-    assert (value.precision, value.accumulate, value.offload) == (dl.PRECISIONS["bf16"], 4, True)
+    assert call.runtime == dl.Runtime(precision=dl.PRECISIONS["bf16"], accumulate=4, offload=True)
     assert call.recorded == call.arguments | {"precision": "bf16", "accumulate": 4}
     assert parse().recorded == parse().arguments
     assert "--precision bf16 --accumulate 4 --offload" in call.command("train")
     with pytest.raises(UserError, match="--accumulate 0: expected"):
-        parse("--accumulate", "0").experiment()
+        _ = parse("--accumulate", "0").runtime
 
 
 def test_another_precision_is_another_run(tmp_path):
@@ -57,10 +56,15 @@ def test_offloaded_moments_give_the_same_bits(tmp_path):
     """Also through a checkpoint."""
 
     def run(offload, stop_at=None):
-        exp, mesh = dataclasses.replace(experiment(), offload=offload), scale.make_mesh("fsdp=2")
+        runtime, mesh = dl.Runtime(offload=offload, steps_per_dispatch=1), scale.make_mesh("fsdp=2")
         with Checkpoints(tmp_path / str(offload)) as checkpoints:
             ready = session.prepare(
-                exp, checkpoints, mesh, seed=0, open_source=lambda data, split: data.open(split), steps_per_dispatch=1
+                experiment(),
+                checkpoints,
+                mesh,
+                seed=0,
+                open_source=lambda data, split: data.open(split),
+                runtime=runtime,
             )
             seen = iter(range(20))
             stop = (lambda: next(seen) == stop_at) if stop_at else (lambda: False)

@@ -12,10 +12,12 @@ import pytest
 
 from deeplab.core.errors import UserError
 from deeplab.core.precision import PRECISIONS, Precision, bfloat16_moments, named
+from deeplab.core.runtime import Runtime
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.train.bind import bind
+from deeplab.train.initialize import init
 from deeplab.train.loop import NonFinite, fit
-from deeplab.train.state import init
+from deeplab.train.state import State
 from deeplab.train.step import make_step
 from tests import toys
 from tests.models.members import MEMBERS
@@ -37,10 +39,11 @@ def test_every_model_computes_in_bfloat16_and_reduces_in_float32(name):
     model, x = member.make(), member.inputs(4)
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     params = variables.pop("params")
-    experiment = dataclasses.replace(toys.experiment(), model=model, precision=PRECISIONS["bf16"])
+    experiment = dataclasses.replace(toys.experiment(), model=model)
 
     def forward(params, variables, x):
-        apply = bind(experiment, params, variables, {"id": jnp.arange(4)})
+        state = State(jnp.zeros((), jnp.int32), params, variables, (), jax.random.key(0))
+        apply = bind(experiment, state, {"id": jnp.arange(4)}, Runtime(precision=PRECISIONS["bf16"]))
         return apply(x, train=True, key=jax.random.key(0))
 
     closed, (outputs, updated) = jax.make_jaxpr(forward, return_shape=True)(params, variables, x)
@@ -56,9 +59,10 @@ def test_every_model_computes_in_bfloat16_and_reduces_in_float32(name):
     assert not narrow, "\n".join(f"{e.source_info.name_stack}: {e}" for e in narrow)
 
 
-def losses(experiment, steps=20, state=None):
-    step = jax.jit(make_step(experiment))
-    state, out = state or init(experiment, jax.random.key(0)), []
+def losses(experiment, precision, steps=20, state=None):
+    runtime = Runtime(precision=precision)
+    step = jax.jit(make_step(experiment, runtime))
+    state, out = state or init(experiment, jax.random.key(0), runtime), []
     source = experiment.data.open("train")
     for i in range(int(state.step), steps):
         state, metrics = step(state, experiment.data.fetch(source, experiment.data.train_ids(i, 0)[0]))
@@ -68,7 +72,7 @@ def losses(experiment, steps=20, state=None):
 
 @functools.cache
 def of(name):
-    return losses(dataclasses.replace(toys.experiment(), precision=PRECISIONS[name]))
+    return losses(toys.experiment(), PRECISIONS[name])
 
 
 @pytest.mark.parametrize("name", [name for name in PRECISIONS if name != "f32"])
@@ -88,8 +92,8 @@ def test_what_is_kept_has_the_dtype_of_the_parameters():
 def test_an_overflow_is_skipped_and_halves_the_scale(tmp_path):
     """And a run that is saved and loaded in the middle of it goes on bit by bit."""
     precision = Precision(computation="float16", loss_scale=2.0**24)
-    experiment = dataclasses.replace(toys.experiment(), precision=precision)
-    state, rows = losses(experiment)
+    experiment = toys.experiment()
+    state, rows = losses(experiment, precision)
     skipped = [row["skipped"] for row in rows]
     count = int(sum(skipped))
     assert 0 < count < 15
@@ -97,30 +101,29 @@ def test_an_overflow_is_skipped_and_halves_the_scale(tmp_path):
     assert float(state.opt_state.scale) == 2.0 ** (24 - count)
     assert np.isnan(rows[0]["loss"])  # it counts nowhere
 
-    first, _ = losses(experiment, 3)
+    first, _ = losses(experiment, precision, 3)
     assert toys.same(first.params, init(experiment, jax.random.key(0)).params)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(3, first, force=True)
         checkpoints.wait()
         loaded, _ = checkpoints.latest(first)
-    assert toys.same(losses(experiment, 20, loaded)[0], state)
+    assert toys.same(losses(experiment, precision, 20, loaded)[0], state)
 
 
 def test_the_scale_grows_after_many_finite_steps():
     state, _ = of("f16")
     scaled = state.opt_state._replace(finite_steps=jnp.int32(1999))
-    experiment = dataclasses.replace(toys.experiment(), precision=PRECISIONS["f16"])
-    after, _ = losses(experiment, 21, dataclasses.replace(state, opt_state=scaled))
+    after, _ = losses(toys.experiment(), PRECISIONS["f16"], 21, dataclasses.replace(state, opt_state=scaled))
     assert float(after.opt_state.scale) == 2 * float(scaled.scale)
     assert int(after.opt_state.finite_steps) == 0
 
 
 def test_what_no_scale_mends_still_ends_the_run():
-    experiment = dataclasses.replace(toys.experiment(steps=40), precision=PRECISIONS["f16"])
-    state, feed, _ = toys.start(experiment)
+    experiment, runtime = toys.experiment(steps=40), Runtime(precision=PRECISIONS["f16"])
+    state, feed, _ = toys.start(experiment, runtime=runtime)
     bad = dataclasses.replace(state, params=jax.tree.map(lambda x: x * jnp.nan, state.params))
     with pytest.raises(NonFinite) as failure:
-        fit(experiment, bad, feed)
+        fit(experiment, bad, feed, runtime=runtime)
     assert int(failure.value.state.step) == 15  # 2^15 is halved as often before
 
 
@@ -153,5 +156,5 @@ def test_moments_in_bfloat16_keep_their_mean():
 def test_moments_in_bfloat16_learn():
     experiment = toys.experiment()
     narrow = dataclasses.replace(experiment, optimizer=bfloat16_moments(experiment.optimizer))
-    (_, rows), (_, exact) = losses(narrow), of("f32")
+    (_, rows), (_, exact) = losses(narrow, PRECISIONS["f32"]), of("f32")
     np.testing.assert_allclose([r["loss"] for r in rows], [r["loss"] for r in exact], rtol=0.02)

@@ -55,7 +55,7 @@ def test_7_a_flipped_byte_in_a_prepared_array(one_file, one_file_dir, cache):
 def test_7_a_damaged_prepared_folder(fault, one_file, one_file_dir, cache):
     one_file().open("train", one_file_dir)
     path = next(cache.rglob("image.npy"))
-    cache._open.cache_clear()  # as a new process would
+    array_cache._open.cache_clear()  # as a new process would
     if fault == "truncated":
         path.write_bytes(path.read_bytes()[:-1])
     elif fault == "no index":

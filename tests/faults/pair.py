@@ -22,7 +22,7 @@ from tests import toys
 def abstract(exp, mesh):
     """The toy's state as it is to be loaded onto a mesh."""
     state = jax.eval_shape(lambda key: toys.init(exp, key), jax.random.key(0))
-    shardings = scale.state_shardings(state, exp.rules, mesh)
+    shardings = scale.state_shardings(state, exp.sharding_rules, mesh)
     return jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), state, shardings)
 
 

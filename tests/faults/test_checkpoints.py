@@ -24,6 +24,7 @@ import pytest
 
 import deeplab
 from deeplab.core.errors import CheckpointError
+from deeplab.core.monitor import Monitor
 from deeplab.runs import storage
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.fingerprint import fingerprints
@@ -170,10 +171,10 @@ def test_another_precision_or_optimizer_is_refused(directory):
 def test_a_nan_does_not_cost_the_best(tmp_path):
     """Row 12: Orbax's own policy deletes the true best."""
     losses = [3.0, 1.0, math.nan, math.inf, 2.0, -math.inf, math.nan]
-    with Checkpoints(tmp_path, keep=1, best="-loss") as checkpoints:
+    with Checkpoints(tmp_path, keep=1, best=Monitor()) as checkpoints:
         for step, loss in enumerate(losses):
             checkpoints.save(step, {"w": jnp.zeros(1)}, metrics={"loss": loss})
-    with Checkpoints(tmp_path, keep=1, best="-loss") as checkpoints:
+    with Checkpoints(tmp_path, keep=1, best=Monitor()) as checkpoints:
         assert checkpoints.steps() == [1, 6]
         assert checkpoints.best() == 1
 
@@ -181,7 +182,7 @@ def test_a_nan_does_not_cost_the_best(tmp_path):
 CHILD = """
 import sys, time
 import jax.numpy as jnp
-from deeplab.train import checkpoint
+from deeplab.runs import checkpoint
 class Slow:
     def rmtree(path, **kwargs):  # the first deletion stops half-way
         next(p for p in path.rglob("*") if p.is_file()).unlink()

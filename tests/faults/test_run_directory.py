@@ -20,7 +20,7 @@ MANIFEST = {"experiment": "toy", "arguments": {"width": 8}, "seed": 0}
 PRELUDE = """
 import sys, time, jax
 jax.config.update("jax_num_cpu_devices", 8)
-from deeplab.train.record import Run
+from deeplab.runs.record import Run
 """
 
 

@@ -12,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from deeplab.core.errors import CheckpointError, UserError
+from deeplab.core.monitor import Monitor
 from deeplab.runs import checkpoint, snapshot, storage
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.fingerprint import fingerprints
@@ -101,7 +102,7 @@ def run(checkpoints, values, start=0):
         checkpoints.wait()
 
 
-@pytest.mark.parametrize("monitor", ["-loss", "accuracy"])
+@pytest.mark.parametrize("monitor", [Monitor(), Monitor("accuracy", "max")])
 def test_keeps_the_newest_and_the_best(tmp_path, monitor):
     with Checkpoints(tmp_path, keep=2, best=monitor, keep_best=2) as checkpoints:
         run(checkpoints, [3.0, 1.0, 2.0, 2.5, None, 4.0])
@@ -122,9 +123,9 @@ def test_without_a_metric_only_the_newest_stay(tmp_path):
 
 
 def test_resuming_from_an_earlier_step_gives_up_the_later(tmp_path):
-    with Checkpoints(tmp_path, keep=3, best="-loss") as checkpoints:
+    with Checkpoints(tmp_path, keep=3, best=Monitor()) as checkpoints:
         run(checkpoints, [3.0, 2.0, 0.1])
-    with Checkpoints(tmp_path, keep=3, best="-loss") as resumed:
+    with Checkpoints(tmp_path, keep=3, best=Monitor()) as resumed:
         resumed.load(0, SMALL)
         resumed.save(1, SMALL | {"w": jnp.zeros(3)}, metrics={"loss": 1.0})
         resumed.wait()
@@ -170,7 +171,7 @@ def test_casts_on_request_only(tmp_path):
 
 
 def test_what_is_given_wrongly_fails_at_once(tmp_path):
-    with Checkpoints(tmp_path, best="-los") as checkpoints:
+    with Checkpoints(tmp_path, best=Monitor("los")) as checkpoints:
         with pytest.raises(UserError, match="did you mean 'loss'"):
             checkpoints.save(0, SMALL, metrics={"loss": 1.0})
         with pytest.raises(TypeError, match="JSON"):

@@ -12,7 +12,7 @@ from deeplab import models, scale, tasks
 from deeplab.experiment import Experiment
 from deeplab.models.text.decoders import gpt
 from deeplab.scale import activations
-from deeplab.train.state import init
+from deeplab.train.initialize import init
 from deeplab.train.step import make_step
 from tests import toys
 
@@ -33,7 +33,7 @@ def compiled(shape):
     """The step's program on a mesh."""
     exp, mesh = experiment(), scale.make_mesh(shape)
     state = jax.eval_shape(functools.partial(init, exp), jax.random.key(0))
-    where = scale.state_shardings(state, exp.rules, mesh)
+    where = scale.state_shardings(state, exp.sharding_rules, mesh)
     place = lambda s, w: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=w)  # noqa: E731
     state = jax.tree.map(place, state, where)
     batch = jax.tree.map(lambda s: place(s, scale.batch_sharding(mesh)), exp.data.spec())
@@ -74,7 +74,7 @@ def test_no_device_ever_holds_the_whole():
     """Neither the state's arrays, nor anything in the program that makes them."""
     exp, mesh = experiment(), scale.make_mesh("fsdp=8")
     make = functools.partial(init, exp)
-    shardings = scale.state_shardings(jax.eval_shape(make, jax.random.key(0)), exp.rules, mesh)
+    shardings = scale.state_shardings(jax.eval_shape(make, jax.random.key(0)), exp.sharding_rules, mesh)
     program = jax.jit(make, out_shardings=shardings).lower(jax.random.key(0)).compile()
     assert "f32[64,256]" not in program.as_text()  # the kernel of up, in the block; each device makes its eighth
     state = program(jax.random.key(0))

@@ -16,8 +16,8 @@ import pytest
 from deeplab import scale
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean
-from deeplab.tasks.base import Loss
-from deeplab.train.state import init
+from deeplab.tasks.base import Loss, Task
+from deeplab.train.initialize import init
 from deeplab.train.step import make_step
 from tests import toys
 from tests.models.members import MEMBERS
@@ -33,11 +33,10 @@ OPTIMIZER = optax.sgd(1e-2, momentum=0.9)
 
 
 @dataclasses.dataclass(frozen=True)
-class Squares:
+class Squares(Task):
     """Mean squared distance of the outputs from a target."""
 
-    def inputs(self, batch):
-        return (batch["input"],)
+    fields: tuple[str, ...] = ("input",)
 
     def loss(self, apply, batch, key):
         out, variables = apply(batch["input"], train=True, key=key)
@@ -60,7 +59,7 @@ def losses(name, shape, again=False):
     """The curve, and how many arrays were split over devices."""
     experiment, state = start(name)
     mesh = scale.make_mesh(shape)
-    shardings = scale.state_shardings(state, experiment.rules, mesh, smallest=16)
+    shardings = scale.state_shardings(state, experiment.sharding_rules, mesh, smallest=16)
     state = jax.device_put(jax.tree.map(jnp.copy, state), shardings)
     batch = jax.device_put(experiment.data.batch, scale.batch_sharding(mesh))
     curve = []

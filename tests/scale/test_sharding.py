@@ -112,7 +112,7 @@ def test_moments_may_wait_in_the_hosts_memory(monkeypatch):
     kinds = jax.tree.map(lambda s: s.memory_kind, scale.state_shardings(state, (), mesh, offload=True))
     assert kinds["opt_state"]["mu"]["w"] == "pinned_host"
     assert kinds["params"]["w"] != "pinned_host"
-    monkeypatch.setattr(scale.sharding, "HOST", "attic")
+    monkeypatch.setattr(scale.rules, "HOST", "attic")
     with pytest.raises(UserError, match=r"--offload keeps moments in the host's memory \(attic\), and cpu has only"):
         scale.state_shardings(state, (), mesh, offload=True)
 

@@ -34,7 +34,7 @@ def test_loss_is_optax_with_smooth_labels(smoothing):
 
 
 def test_evaluation_does_not_smooth():
-    metrics = Classification(label_smoothing=0.5).metrics(_apply, _batch())
+    metrics = Classification(label_smoothing=0.5).metrics(_apply, _batch(), KEY)
     expected = optax.softmax_cross_entropy_with_integer_labels(LOGITS, LABELS).mean()
     assert metrics["loss"].compute() == pytest.approx(float(expected), rel=1e-6)
 
@@ -52,7 +52,7 @@ def test_a_padded_batch_is_the_unpadded_one(name):
     weight = jnp.array([1.0, 1, 1, 1, 0, 0])
     padded = _batch(weight=weight) | {"image": LOGITS.at[4:].set(jnp.nan)}
     short = jax.tree.map(lambda x: x[:4], _batch())
-    arguments = (KEY,) if name == "loss" else ()
+    arguments = (KEY,)
     ours, theirs = (getattr(task, name)(_apply, batch, *arguments) for batch in (padded, short))
     if name == "loss":
         ours, theirs = ours.metrics | {"loss": ours.loss}, theirs.metrics | {"loss": theirs.loss}
@@ -67,15 +67,17 @@ def test_mixed_labels_are_the_mixture_of_losses():
     assert out.loss.compute() == pytest.approx(0.25 * parts[0] + 0.75 * parts[1], rel=1e-5)
     right = [np.mean(LOGITS.argmax(-1) == label) for label in (LABELS, (LABELS + 1) % 4)]
     assert out.metrics["accuracy"].compute() == pytest.approx(0.25 * right[0] + 0.75 * right[1])
-    hard = task.predict(_apply, _batch((LABELS + 1) % 4))
-    np.testing.assert_array_equal(task.predict(_apply, _batch(mixed))["label"], hard["label"])
+    hard = task.predict(_apply, _batch((LABELS + 1) % 4), KEY)
+    np.testing.assert_array_equal(task.predict(_apply, _batch(mixed), KEY)["label"], hard["label"])
 
 
 def test_predictions_and_scores_are_per_example():
-    out = Classification().predict(_apply, _batch())
+    out = Classification().predict(_apply, _batch(), KEY)
     np.testing.assert_array_equal(out["prediction"], LOGITS.argmax(-1))
     np.testing.assert_allclose(out["probability"], jax.nn.softmax(LOGITS).max(-1), rtol=1e-5)
     np.testing.assert_allclose(
         out["loss"], optax.softmax_cross_entropy_with_integer_labels(LOGITS, LABELS), rtol=1e-5, atol=1e-6
     )
-    np.testing.assert_array_equal(Classification().scores(_apply, _batch()), LOGITS[jnp.arange(6), LABELS])
+    np.testing.assert_array_equal(
+        Classification().score(_apply(*Classification().inputs(_batch()))[0], _batch()), LOGITS[jnp.arange(6), LABELS]
+    )

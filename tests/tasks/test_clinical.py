@@ -34,20 +34,20 @@ def test_without_a_prior_it_is_plain_cross_entropy():
 
 
 def test_the_prior_is_added_to_the_logits_and_not_to_the_decision():
-    out = TASK.predict(_apply, BATCH)
+    out = TASK.predict(_apply, BATCH, KEY)
     frequencies = np.array(PRIOR) / sum(PRIOR)
     np.testing.assert_allclose(out["log_probs"], jax.nn.log_softmax(LOGITS + np.log(frequencies)[None]), rtol=1e-5)
     np.testing.assert_array_equal(out["prediction"], np.argmax(LOGITS + np.array([[0.0, 0.5, -0.5]]), axis=1))
     taken = np.take_along_axis(np.asarray(out["log_probs"]), np.asarray(out["prediction"])[:, None], axis=1)[:, 0]
     np.testing.assert_allclose(out["probability"], np.exp(taken), rtol=1e-5)
     assert TASK.loss(_apply, BATCH, KEY).loss.compute() == pytest.approx(float(out["loss"].mean()), rel=1e-5)
-    np.testing.assert_array_equal(TASK.scores(_apply, BATCH), LOGITS[jnp.arange(60), LABEL])
+    np.testing.assert_array_equal(TASK.score(_apply(*TASK.inputs(BATCH))[0], BATCH), LOGITS[jnp.arange(60), LABEL])
 
 
 def test_adjustment_and_offsets_may_be_traced():
     def measured(value):
         task = Clinical(("a", "b", "c"), PRIOR, adjustment=value, offsets=(0.0, value, 0.0))
-        return task.loss(_apply, BATCH, KEY).loss.total, task.predict(_apply, BATCH)["prediction"]
+        return task.loss(_apply, BATCH, KEY).loss.total, task.predict(_apply, BATCH, KEY)["prediction"]
 
     together = jax.vmap(measured)(jnp.array([0.0, 0.7]))
     for i, value in enumerate((0.0, 0.7)):
@@ -57,8 +57,8 @@ def test_adjustment_and_offsets_may_be_traced():
 
 def test_a_padded_batch_is_the_unpadded_one():
     weight = jnp.where(jnp.arange(60) < 50, 1.0, 0.0)
-    padded = TASK.metrics(_apply, BATCH | {"weight": weight, "x": LOGITS.at[50:].set(jnp.nan)})
-    short = TASK.metrics(_apply, {name: x[:50] for name, x in BATCH.items()})
+    padded = TASK.metrics(_apply, BATCH | {"weight": weight, "x": LOGITS.at[50:].set(jnp.nan)}, KEY)
+    short = TASK.metrics(_apply, {name: x[:50] for name, x in BATCH.items()}, KEY)
     expected = {k: pytest.approx(m.compute(), rel=1e-6) for k, m in short.items()}
     assert {k: m.compute() for k, m in padded.items()} == expected
 
@@ -84,7 +84,7 @@ def test_counts_are_by_label_and_prediction():
 
 
 def test_a_summary_tells_of_each_class_but_the_first():
-    predictions = {k: np.asarray(v) for k, v in TASK.predict(_apply, BATCH).items()}
+    predictions = {k: np.asarray(v) for k, v in TASK.predict(_apply, BATCH, KEY).items()}
     assert "record" in predictions
     told = TASK.summarize(predictions)
     assert {"b_auroc", "c_auprc_low", "b_sensitivity_at_95", "ece", "ece_scaled", "temperature"} <= set(told)
@@ -96,7 +96,7 @@ def test_a_summary_tells_of_each_class_but_the_first():
 
 
 def test_what_is_not_defined_is_left_out():
-    predictions = {k: np.asarray(v)[LABEL == 0] for k, v in TASK.predict(_apply, BATCH).items()}
+    predictions = {k: np.asarray(v)[LABEL == 0] for k, v in TASK.predict(_apply, BATCH, KEY).items()}
     told = TASK.summarize(predictions)
     assert "b_auroc" not in told
     assert all(np.isfinite(value) for value in told.values())

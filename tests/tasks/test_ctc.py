@@ -11,6 +11,8 @@ import pytest
 from deeplab.tasks.ctc import CTC
 from tests.decode.test_ctc_decoding import walked
 
+KEY = jax.random.key(0)
+
 TASK = CTC(("a", "b"), separator="")
 LABEL, LENGTHS = jnp.array([[1, 2, 0], [1, 1, 0], [2, 0, 0], [1, 2, 1]]), jnp.array([2, 2, 1, 3])
 
@@ -30,8 +32,8 @@ def halving(features, frames, train=False, key=None):
     return 2 * features[:, ::2], {}
 
 
-predict = jax.jit(functools.partial(TASK.predict, halving))
-evaluate = jax.jit(functools.partial(TASK.metrics, halving))
+predict = jax.jit(functools.partial(TASK.predict, halving, key=KEY))
+evaluate = jax.jit(functools.partial(TASK.metrics, halving, key=KEY))
 
 
 def test_the_loss_is_that_of_all_paths():
@@ -41,7 +43,7 @@ def test_the_loss_is_that_of_all_paths():
     for i, frames in enumerate([4, 4, 2, 4]):
         transcript = tuple(LABEL[i, : LENGTHS[i]].tolist())
         np.testing.assert_allclose(losses[i], -walked(y[i], frames)[transcript], rtol=1e-4)
-    np.testing.assert_allclose(TASK.scores(halving, made), -losses, rtol=1e-5)
+    np.testing.assert_allclose(TASK.score(halving(*TASK.inputs(made))[0], made), -losses, rtol=1e-5)
     total = TASK.loss(halving, made, jax.random.key(0)).loss
     np.testing.assert_allclose(total.total / total.count, losses.mean(), rtol=1e-6)
 
@@ -74,10 +76,10 @@ def test_what_is_right_has_no_errors():
     paths = jnp.array([[1, 1, 2, 0], [1, 0, 1, 0], [2, 0, 0, 0], [1, 2, 0, 1]])
     made = batch(given=(8, 8, 8, 8))
     spelled = lambda features, frames, **_: (20 * jax.nn.one_hot(paths, 3), {})  # noqa: E731
-    metrics = TASK.metrics(spelled, made)
+    metrics = TASK.metrics(spelled, made, KEY)
     assert (metrics["wer"].compute(), metrics["exact"].compute()) == (0.0, 1.0)
-    assert TASK.summarize(TASK.predict(spelled, made)) == {"wer_beam": 0.0, "cer_beam": 0.0}
-    swapped = TASK.metrics(spelled, made | {"label": jnp.where(LABEL > 0, 3 - LABEL, 0)})
+    assert TASK.summarize(TASK.predict(spelled, made, KEY)) == {"wer_beam": 0.0, "cer_beam": 0.0}
+    swapped = TASK.metrics(spelled, made | {"label": jnp.where(LABEL > 0, 3 - LABEL, 0)}, KEY)
     # "ab" for "ba" is two edits, and so is "aba" for "bab": 7 in all, of 8 tokens.
     assert (swapped["wer"].compute(), swapped["exact"].compute()) == (7 / 8, 0.0)
 
@@ -96,4 +98,4 @@ def test_a_label_that_no_path_can_spell_is_finite():
 
 def test_a_model_of_other_frames_is_refused():
     with pytest.raises(ValueError, match="the model makes 3 frames of 8, expected a whole fraction"):
-        TASK.scores(lambda features, frames: (features[:, :3], {}), batch())
+        TASK.score(batch()["features"][:, :3], batch())

@@ -11,6 +11,8 @@ from sklearn.metrics import mean_pinball_loss
 from deeplab.tasks import Forecasting
 from deeplab.tasks.forecast import pinball
 
+KEY = jax.random.key(0)
+
 LEVELS = (0.1, 0.5, 0.8)
 
 
@@ -37,14 +39,14 @@ def test_pinball_is_the_librarys(levels, seed):
 
 def test_a_point_forecast():
     made, apply, given = batch(outputs=1)
-    metrics = {name: metric.compute() for name, metric in Forecasting().metrics(apply, made).items()}
+    metrics = {name: metric.compute() for name, metric in Forecasting().metrics(apply, made, KEY).items()}
     errors = (given[..., 0] - made["target"])[:-1]
     expected = {"loss": (errors**2).mean(), "mse": (errors**2).mean(), "mae": abs(errors).mean()}
     assert metrics == pytest.approx({name: float(value) for name, value in expected.items()}, rel=1e-5)
     loss = Forecasting().loss(apply, made, jax.random.key(0))
     assert loss.loss.compute() == pytest.approx(metrics["mse"], rel=1e-5)
     assert loss.metrics["mae"].compute() == pytest.approx(metrics["mae"], rel=1e-5)
-    told = Forecasting().predict(apply, made)
+    told = Forecasting().predict(apply, made, KEY)
     np.testing.assert_array_equal(told["forecast"], given[..., 0])
     assert "quantiles" not in told
 
@@ -53,10 +55,10 @@ def test_quantiles_are_put_in_order_and_the_middle_one_is_the_point():
     made, apply, given = batch()
     task, ordered = Forecasting(LEVELS), np.sort(given, axis=-1)
     assert task.outputs == 3
-    told = task.predict(apply, made)
+    told = task.predict(apply, made, KEY)
     np.testing.assert_array_equal(told["quantiles"], ordered)
     np.testing.assert_array_equal(told["forecast"], ordered[..., 1])
-    metrics = {name: metric.compute() for name, metric in task.metrics(apply, made).items()}
+    metrics = {name: metric.compute() for name, metric in task.metrics(apply, made, KEY).items()}
     target = np.asarray(made["target"])
     inside = ((ordered[..., 0] <= target) & (target <= ordered[..., 2]))[:-1]
     assert metrics["coverage"] == pytest.approx(inside.mean())

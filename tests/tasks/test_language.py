@@ -36,7 +36,7 @@ def _by_hand(counted):
 def test_loss_is_the_mean_over_counted_tokens(mask):
     batch = _batch() if mask is None else _batch(mask=mask)
     expected = _by_hand(jnp.ones((4, 5)) if mask is None else mask)
-    loss, metrics = TASK.loss(_apply, batch, KEY), TASK.metrics(_apply, batch)
+    loss, metrics = TASK.loss(_apply, batch, KEY), TASK.metrics(_apply, batch, KEY)
     assert loss.loss.compute() == pytest.approx(expected, rel=1e-5)
     assert metrics["loss"].compute() == pytest.approx(expected, rel=1e-5)
     assert metrics["perplexity"].compute() == pytest.approx(np.exp(expected), rel=1e-5)
@@ -57,7 +57,7 @@ def test_a_padded_batch_is_the_unpadded_one(fields):
 
     for one, other in (
         (TASK.loss(broken, padded, KEY).loss, TASK.loss(_apply, short, KEY).loss),
-        *zip(TASK.metrics(broken, padded).values(), TASK.metrics(_apply, short).values(), strict=True),
+        *zip(TASK.metrics(broken, padded, KEY).values(), TASK.metrics(_apply, short, KEY).values(), strict=True),
     ):
         assert float(one.count) == float(other.count)
         assert one.compute() == pytest.approx(other.compute(), rel=1e-6)
@@ -77,13 +77,15 @@ def test_microbatches_add_up_to_the_batch():
 
 
 def test_predictions_per_sequence():
-    out = TASK.predict(_apply, _batch(mask=MASK))
+    out = TASK.predict(_apply, _batch(mask=MASK), KEY)
     assert (out["token_loss"][MASK == 0] == 0).all()
     np.testing.assert_allclose(out["loss"], out["token_loss"].sum(-1) / MASK.sum(-1), rtol=1e-6)
     np.testing.assert_array_equal(out["prediction"], LOGITS.argmax(-1))
     weighted = float((out["loss"] * MASK.sum(-1)).sum() / MASK.sum())
-    assert weighted == pytest.approx(TASK.metrics(_apply, _batch(mask=MASK))["loss"].compute(), rel=1e-5)
-    np.testing.assert_allclose(TASK.scores(_apply, _batch(mask=MASK)), -out["token_loss"].sum(-1), rtol=1e-5)
+    assert weighted == pytest.approx(TASK.metrics(_apply, _batch(mask=MASK), KEY)["loss"].compute(), rel=1e-5)
+    np.testing.assert_allclose(
+        TASK.score(_apply(*TASK.inputs(_batch()))[0], _batch(mask=MASK)), -out["token_loss"].sum(-1), rtol=1e-5
+    )
 
 
 def test_half_precision_logits_give_a_single_precision_loss():

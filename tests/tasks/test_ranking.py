@@ -10,8 +10,10 @@ import pytest
 
 from deeplab.tasks import Ranking, SampledSoftmax
 
+KEY = jax.random.key(0)
+
 V, B = 30, 8
-TASK = Ranking(SampledSoftmax(4), inputs_from=("user",), cutoff=5, num_sampled=10)
+TASK = Ranking(SampledSoftmax(4), fields=("user",), cutoff=5, num_sampled=10)
 TABLE = jax.random.normal(jax.random.key(0), (B, V))
 
 
@@ -27,7 +29,7 @@ def apply(user, *candidates, train=False, key=None):
     return tuple(out), {}
 
 
-metrics, predict = (jax.jit(functools.partial(f, apply)) for f in (TASK.metrics, TASK.predict))
+metrics, predict = (jax.jit(functools.partial(f, apply, key=KEY)) for f in (TASK.metrics, TASK.predict))
 
 
 def batch(rows, weight=None):
@@ -88,7 +90,7 @@ def test_the_short_list_is_a_part_of_the_long_one_and_the_same_each_time():
 
 def test_of_all_items_the_short_list_is_the_long_one():
     task = Ranking(SampledSoftmax(4), ("user",), cutoff=5, num_sampled=V)
-    told = computed(jax.jit(functools.partial(task.metrics, apply))(batch(range(B))))
+    told = computed(jax.jit(functools.partial(task.metrics, apply, key=KEY))(batch(range(B))))
     assert told["hr@5 sampled"] == told["hr@5"]
     assert told["ndcg@5 sampled"] == told["ndcg@5"]
 

@@ -13,8 +13,10 @@ from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from deeplab.tasks import RatingPrediction, RootMean
 
+KEY = jax.random.key(0)
+
 B, V = 5, 12
-TASK = RatingPrediction(inputs_from=("user",), num_best=3)
+TASK = RatingPrediction(fields=("user",), num_best=3)
 TOLD = 3 + 2.5 * jax.random.normal(jax.random.key(0), (B, V))
 
 
@@ -36,7 +38,7 @@ def batch(rows, seed=0, weight=None):
     }
 
 
-metrics = jax.jit(functools.partial(TASK.metrics, apply))
+metrics = jax.jit(functools.partial(TASK.metrics, apply, key=KEY))
 
 
 @given(st.integers(0, 1000), st.integers(0, B))
@@ -67,7 +69,7 @@ def test_training_does_not_clip():
 
 def test_lists_offer_what_was_not_rated():
     data = batch(range(B))
-    out = TASK.predict(apply, data)
+    out = TASK.predict(apply, data, KEY)
     for row in range(B):
         known = np.asarray(data["known"][row])
         best = sorted((i for i in range(1, V) if not known[i]), key=lambda i: -float(TOLD[row, i]))[:3]

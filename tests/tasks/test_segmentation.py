@@ -12,6 +12,8 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 from deeplab.tasks import MeanIoU, Segmentation
 from deeplab.tasks.segmentation import ious
 
+KEY = jax.random.key(0)
+
 K, VOID, KEY = 3, 3, jax.random.key(0)
 LOGITS = jax.random.normal(jax.random.key(1), (4, 5, 6, K)) * 2
 MASK = jax.random.randint(jax.random.key(2), (4, 5, 6), 0, K + 1).astype(jnp.uint8)  # 3 is void
@@ -35,12 +37,12 @@ def counted():
 
 def test_metrics_are_scikit_learns():
     label, prediction = counted()
-    metrics = TASK.metrics(_apply, _batch())
+    metrics = TASK.metrics(_apply, _batch(), KEY)
     np.testing.assert_array_equal(metrics["miou"].confusion, confusion_matrix(label, prediction, labels=range(K)))
     each = jaccard_score(label, prediction, labels=range(K), average=None)
     assert metrics["miou"].compute() == pytest.approx(each.mean())
     assert metrics["pixel_error"].compute() == pytest.approx(np.mean(label != prediction))
-    told = TASK.summarize(jax.device_get(TASK.predict(_apply, _batch())))
+    told = TASK.summarize(jax.device_get(TASK.predict(_apply, _batch(), KEY)))
     assert told == pytest.approx({f"iou_{name}": x for name, x in zip(NAMES, each, strict=True)})
 
 
@@ -91,7 +93,7 @@ def test_dice_is_the_papers():
 
 def test_a_perfect_prediction_has_no_loss():
     sure = 100.0 * jax.nn.one_hot(MASK, K)
-    out = Segmentation(NAMES, dice=1.0, void=VOID).metrics(_apply, _batch(image=sure))
+    out = Segmentation(NAMES, dice=1.0, void=VOID).metrics(_apply, _batch(image=sure), KEY)
     assert out["loss"].compute() == pytest.approx(0, abs=1e-5)
     assert (out["miou"].compute(), out["pixel_error"].compute()) == (1, 0)
 
@@ -111,14 +113,14 @@ def test_void_and_padding_change_nothing():
     assert jnp.isfinite(gradient).all()
     assert not gradient[0].any()
     assert not jnp.where(void, gradient, 0.0).any()
-    ours = task.metrics(_apply, _batch(image=changed, weight=weight))
-    theirs = task.metrics(_apply, jax.tree.map(lambda x: x[:3], _batch()))
+    ours = task.metrics(_apply, _batch(image=changed, weight=weight), KEY)
+    theirs = task.metrics(_apply, jax.tree.map(lambda x: x[:3], _batch()), KEY)
     assert {k: m.compute() for k, m in ours.items()} == pytest.approx({k: m.compute() for k, m in theirs.items()})
 
 
 def test_predictions_have_the_size_of_the_label():
     mask = jnp.repeat(jnp.repeat(MASK, 2, 1), 2, 2)
-    out = TASK.predict(_apply, _batch(mask=mask))
+    out = TASK.predict(_apply, _batch(mask=mask), KEY)
     assert out["prediction"].shape == (4, 10, 12)
     assert out["prediction"].dtype == jnp.uint8
     large = jax.image.resize(LOGITS, (4, 10, 12, K), "bilinear")
@@ -143,8 +145,8 @@ def test_a_mirrored_evaluation_is_the_mean_over_both_views():
     batch = _batch(mask=jnp.minimum(MASK, K - 1))
     plain, mirrored = one_sided(LOGITS)[0], one_sided(LOGITS[:, :, ::-1])[0][:, :, ::-1]
     mean = jnp.log((jax.nn.softmax(plain) + jax.nn.softmax(mirrored)) / 2)
-    expected = Segmentation(NAMES).predict(lambda x: (mean, {}), batch)
-    found = task.predict(one_sided, batch)
+    expected = Segmentation(NAMES).predict(lambda x: (mean, {}), batch, KEY)
+    found = task.predict(one_sided, batch, KEY)
     np.testing.assert_array_equal(found["prediction"], expected["prediction"])
     np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-5)
     assert (np.asarray(found["prediction"]) != np.asarray(plain.argmax(-1))).any()
@@ -168,8 +170,8 @@ def test_an_evaluation_at_several_sizes_is_the_mean_over_them():
         return jax.nn.softmax(jax.image.resize(image * height, (4, 4, 6, K), "bilinear"))
 
     mean = (at(2, 3) + at(4, 6) + at(6, 9)) / 3
-    found = task.predict(by_size, batch)
-    expected = Segmentation(NAMES).predict(lambda x: (jnp.log(mean), {}), batch)
+    found = task.predict(by_size, batch, KEY)
+    expected = Segmentation(NAMES).predict(lambda x: (jnp.log(mean), {}), batch, KEY)
     np.testing.assert_array_equal(found["prediction"], expected["prediction"])
     np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-4)
     assert (np.asarray(found["prediction"]) != np.asarray(at(4, 6).argmax(-1))).any()

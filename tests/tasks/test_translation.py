@@ -12,6 +12,8 @@ from deeplab.data.pairs import pack
 from deeplab.models.text.seq2seq.transformer import VARIANTS, Transformer
 from deeplab.tasks.translation import Translation
 
+KEY = jax.random.key(0)
+
 MODEL = Transformer(vocab_size=11, **VARIANTS["test"])
 SOURCE = jnp.array([[3, 4, 5, 6, 2, 0], [7, 8, 2, 0, 0, 0], [9, 2, 0, 0, 0, 0], [3, 3, 3, 2, 0, 0]])
 TARGET = jnp.array([[9, 8, 7, 2, 0], [5, 5, 2, 0, 0], [2, 0, 0, 0, 0], [10, 9, 8, 7, 2]])
@@ -46,7 +48,7 @@ def apply(*inputs, train=False, key=None, method=None):
     return MODEL.apply(variables(), *inputs, method=method), {}
 
 
-evaluate = jax.jit(functools.partial(TASK.metrics, apply))
+evaluate = jax.jit(functools.partial(TASK.metrics, apply, key=KEY))
 loss = jax.jit(lambda batch: TASK.loss(apply, batch, jax.random.key(0)).loss)
 
 
@@ -85,14 +87,14 @@ def test_metrics_merge():
 
 @pytest.fixture(scope="module")
 def predicted():
-    return jax.jit(functools.partial(TASK.predict, apply))(batch())
+    return jax.jit(functools.partial(TASK.predict, apply, key=KEY))(batch())
 
 
 def test_what_is_found_has_the_probability_that_is_told(predicted):
     """Read again at once: the cache, the beam and the way back to its best sequence agree."""
     found = predicted["prediction"]
     again = batch() | {"target": found, "target_segment": (found > 0).astype(jnp.int32)}
-    scores = jax.jit(functools.partial(TASK.scores, apply))
+    scores = jax.jit(lambda made: TASK.score(apply(*TASK.inputs(made))[0], made))
     np.testing.assert_allclose(scores(again), predicted["log_prob"], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(-scores(batch()) / (TARGET > 0).sum(axis=1), predicted["loss"], rtol=1e-4)
 
@@ -106,7 +108,7 @@ def test_attention_is_that_of_what_was_found(predicted):
 
 def test_a_beam_of_one_is_the_likeliest_token_every_time():
     task = Translation(text, beam=1)
-    found = jax.jit(functools.partial(task.predict, apply))(batch())["prediction"]
+    found = jax.jit(functools.partial(task.predict, apply, key=KEY))(batch())["prediction"]
     expected, read = jnp.zeros_like(TARGET), jax.jit(lambda batch: apply(*task.inputs(batch))[0])
     for place in range(TARGET.shape[1]):
         given = batch() | {"target": expected, "target_segment": jnp.ones_like(TARGET)}

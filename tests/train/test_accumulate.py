@@ -11,8 +11,9 @@ import pytest
 
 from deeplab import models, tasks
 from deeplab.core.errors import UserError
+from deeplab.core.runtime import Runtime
 from deeplab.train.gradient import gradient
-from deeplab.train.state import init
+from deeplab.train.initialize import init
 from deeplab.train.step import make_step
 from tests import toys
 
@@ -67,8 +68,7 @@ def test_gradients_are_those_of_the_whole_batch(name, counts):
     experiment, state, batch = setting(name)
 
     def of(count):
-        parts = dataclasses.replace(experiment, accumulate=count)
-        function = functools.partial(gradient, parts)
+        function = functools.partial(gradient, experiment, runtime=Runtime(accumulate=count))
         return jax.jit(function, compiler_options=UNOPTIMISED)(state, batch, jax.random.key(1))
 
     grads, whole = of(1)
@@ -83,7 +83,7 @@ def test_gradients_are_those_of_the_whole_batch(name, counts):
 def test_a_convolution_is_not_looped_over_on_a_cpu():
     def loops(name):
         experiment, state, batch = setting(name)
-        step = make_step(dataclasses.replace(experiment, accumulate=2))
+        step = make_step(experiment, Runtime(accumulate=2))
         return "scan[" in str(jax.make_jaxpr(step)(state, batch))
 
     assert [loops(name) for name in ("mlp", "cnn")] == [True, False]
@@ -92,13 +92,13 @@ def test_a_convolution_is_not_looped_over_on_a_cpu():
 def test_batch_norms_see_a_microbatch():
     """Their running means move once for each; that is said in the documentation."""
     experiment, state, batch = setting("mlp")
-    experiment = dataclasses.replace(experiment, model=toys.Net(), optimizer=optax.sgd(0.0), accumulate=4)
+    experiment = dataclasses.replace(experiment, model=toys.Net(), optimizer=optax.sgd(0.0))
     state = init(experiment, jax.random.key(0))
-    new, _ = jax.jit(make_step(experiment))(state, batch)
+    new, _ = jax.jit(make_step(experiment, Runtime(accumulate=4)))(state, batch)
     moved = state
     for j in range(4):
         part = {name: x[j::4] for name, x in batch.items()}
-        moved, _ = jax.jit(make_step(dataclasses.replace(experiment, accumulate=1)))(moved, part)
+        moved, _ = jax.jit(make_step(experiment))(moved, part)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), new.variables, moved.variables)
 
 
@@ -107,4 +107,4 @@ def test_microbatches_that_do_not_divide():
     with pytest.raises(
         UserError, match=r"--accumulate 3 does not divide the 16 examples of a batch; use one of 1, 2, 4"
     ):
-        make_step(dataclasses.replace(experiment, accumulate=3))(state, batch)
+        make_step(experiment, Runtime(accumulate=3))(state, batch)

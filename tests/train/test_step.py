@@ -12,7 +12,7 @@ import pytest
 
 from deeplab.experiment import traced_arguments
 from deeplab.train.dropout import by_example
-from deeplab.train.state import init
+from deeplab.train.initialize import init
 from deeplab.train.step import guard, make_eval, make_guarded_step, make_step
 from tests import toys
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deeplab.core.monitor import Monitor
 from deeplab.report.sweeps import importance, responses
 from deeplab.report.text import Html, duration, metric, table, tag
 
@@ -36,9 +37,9 @@ class Axis(NamedTuple):
     at: Callable[[float], Any]
 
 
-def summarize(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], monitor: str) -> dict[str, Any]:
+def summarize(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], monitor: Monitor) -> dict[str, Any]:
     """What the runs say: `metric`, `smaller` (is better), `settings`, best first, `axes`, `importance`, `ways`."""
-    smaller, name = monitor.startswith("-"), monitor.removeprefix("-")
+    smaller, name = monitor.direction == "min", monitor.name
     by_setting: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_setting.setdefault(repr([row["arguments"][k] for k in axes]), []).append(row)

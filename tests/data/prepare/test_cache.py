@@ -12,7 +12,7 @@ from deeplab.data.prepare import cache
 
 PREPARE = """
 import sys, time, pathlib, numpy as np
-from deeplab.data import prepared
+from deeplab.data.prepare import cache
 
 def make():
     with open(sys.argv[1] + "/makers", "a") as file:
@@ -27,7 +27,7 @@ print(cache.arrays(pathlib.Path(sys.argv[1]) / "set" / "train", make)["image"].s
 
 WRITE = """
 import sys, time, pathlib
-from deeplab.data import prepared
+from deeplab.data.prepare import cache
 
 def write(partial):
     partial.mkdir()

@@ -77,7 +77,7 @@ def test_perplexities_differ_by_what_they_are_counted_per():
         "mask": jnp.array([[1.0, 1, 1], [0, 1, 1]]),
         "words": jnp.array([[1.0, 0, 0], [9, 1, 0]]), "bytes": jnp.array([[3.0, 2, 1], [9, 4, 2]]),
     }  # fmt: skip
-    metrics = LanguageModelling().metrics(lambda tokens: (logits, {}), batch)
+    metrics = LanguageModelling().metrics(lambda tokens: (logits, {}), batch, jax.random.key(0))
     nats = metrics["loss"].compute() * 5
     assert metrics["perplexity"].compute() == pytest.approx(np.exp(nats / 5), rel=1e-5)
     assert metrics["perplexity_word"].compute() == pytest.approx(np.exp(nats / 2), rel=1e-5)
