@@ -103,7 +103,7 @@ def agree(call: Invocation) -> None:
     facts |= {f"flag --{name.replace('_', '-')}": value for name, value in flags.items()}
     facts |= {f"package {name}": version for name, version in provenance.environment()["versions"].items()}
     facts |= {f"file {name}": digest for name, digest in _sources(call).items()}
-    processes.agree(facts)
+    processes.assert_same_across_processes(facts)
 
 
 def _sources(call: Invocation) -> dict[str, str]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from deeplab import scale
 from deeplab.cli.arguments import Invocation
 from deeplab.experiment import Experiment
-from deeplab.scale.table import holdings, sentence
+from deeplab.scale.table import sentence, sharding_table
 from deeplab.train.initialize import init
 
 
@@ -45,9 +45,9 @@ def _held(experiment: Experiment, shape: str, console: Console) -> int:
     """Prints the parameters on a mesh, and what does not fit it; gives the bytes of one device."""
     mesh = scale.abstract_mesh(shape)
     state = jax.eval_shape(functools.partial(init, experiment), jax.random.key(0))
-    table, held = holdings(state, scale.state_shardings(state, experiment.sharding_rules, mesh))
+    table, held = sharding_table(state, scale.state_shardings(state, experiment.sharding_rules, mesh))
     console.print(table, highlight=False)
     console.print(sentence(mesh, held, state), highlight=False, soft_wrap=True)
-    for misfit in scale.misfits(state.params, experiment.sharding_rules, mesh):
+    for misfit in scale.unapplied_rules(state.params, experiment.sharding_rules, mesh):
         console.print(f"[yellow]warning:[/] {misfit}", highlight=False, soft_wrap=True)
     return sum(held.values())

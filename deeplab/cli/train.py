@@ -11,14 +11,14 @@ import jax
 from rich.console import Console
 
 from deeplab import report, scale
-from deeplab.cli import facts, group, memory
+from deeplab.cli import group, memory
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.progress import progress
 from deeplab.cli.signals import Stop, stop_on_signal
 from deeplab.core.errors import Diverged
 from deeplab.data.base import Data, Source
 from deeplab.experiment import Experiment
-from deeplab.runs import artifacts, follower, provenance, record, session
+from deeplab.runs import artifacts, metadata, non_primary, provenance, record, session
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.scale import processes
 from deeplab.scale.processes.watch import Watch
@@ -85,7 +85,7 @@ def _run(call: Invocation, console: Console, watch: Watch) -> dict[str, Any]:
     runtime = call.runtime
     scale.check_batch(experiment.data.batch_size, mesh, runtime.accumulate)
     with (
-        follower.shared(lambda: open_run(call, experiment, mesh)) as run,
+        non_primary.shared(lambda: open_run(call, experiment, mesh)) as run,
         Checkpoints(run.directory / "checkpoints", keep=flags.keep, best=experiment.monitor) as checkpoints,
     ):
         console.print(f"{call.name}: {run.directory}", highlight=False, soft_wrap=True)
@@ -101,11 +101,11 @@ def _run(call: Invocation, console: Console, watch: Watch) -> dict[str, Any]:
             console.print(f"hint: {faster}", highlight=False)
         start = int(ready.state.step)
         run.restore(start)
-        known = facts.of(experiment, ready, call)
+        known = metadata.run_metadata(experiment, ready, call.import_seconds)
         run.update(known)
-        with follower.sinks(run, flags.wandb) as write, stop_on_signal(watch) as stop:
+        with non_primary.sinks(run, flags.wandb) as write, stop_on_signal(watch) as stop:
             try:
-                first = facts.first_step(run, known["startup"])
+                first = metadata.note_first_step(run, known["startup"])
                 outcome = _train(ready, checkpoints, write, stop, watch, first, flags, console)
             except NonFinite as failure:
                 raise _post_mortem(run, experiment, failure, call) from None
@@ -116,7 +116,7 @@ def _run(call: Invocation, console: Console, watch: Watch) -> dict[str, Any]:
 def _conclude(
     call: Invocation,
     console: Console,
-    run: record.Run | follower.Follower,
+    run: record.Run | non_primary.NonPrimaryRun,
     ready: session.Ready,
     stop: Stop,
     last: Progress,
@@ -182,7 +182,7 @@ def _train(
     flags: TrainFlags,
     console: Console,
 ) -> tuple[Progress, dict[str, float], float]:
-    unit, units = facts.unit(ready.experiment)
+    unit, units = metadata.throughput_unit(ready.experiment)
     start, end = int(ready.state.step), ready.experiment.num_steps
     if start:
         console.print(f"going on from step {start:,}" if start < end else "finished before; --fresh begins anew")
@@ -201,7 +201,7 @@ def _train(
 
 
 def _post_mortem(
-    run: record.Run | follower.Follower, experiment: Experiment, failure: NonFinite, call: Invocation
+    run: record.Run | non_primary.NonPrimaryRun, experiment: Experiment, failure: NonFinite, call: Invocation
 ) -> Diverged:
     """Saves the failed step's state and batch, replays it, and names what gave the first NaN.
 

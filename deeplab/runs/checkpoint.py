@@ -170,7 +170,7 @@ class Checkpoints:
         self.wait()
         self._owns = True
         self._warn_of_strays()
-        for step in reversed(processes.gather(self.steps())[0]):
+        for step in reversed(processes.allgather_json(self.steps())[0]):
             try:
                 return storage.read(self._path(step), abstract_state, cast=cast)
             except storage.Damage as damage:

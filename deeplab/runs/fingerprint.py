@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deeplab.scale import near
+from deeplab.scale import to_device_memory
 
 _GOLDEN = 2654435761  # 2**32 / golden ratio: spreads positions (Knuth 1998, The Art of Computer Programming 3, 6.4)
 _UNSIGNED = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}  # 8 bytes become two words
@@ -49,7 +49,7 @@ def fingerprint(x: jax.Array) -> jax.Array:
 
 def fingerprint_leaves(tree: Any) -> jax.Array:
     """The fingerprint of each leaf, in the tree's order: uint32 [leaves]; traceable."""
-    leaves = jax.tree.leaves(near(tree))
+    leaves = jax.tree.leaves(to_device_memory(tree))
     return jnp.stack([fingerprint(x) for x in leaves]) if leaves else jnp.zeros(0, jnp.uint32)
 
 

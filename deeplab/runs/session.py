@@ -25,7 +25,7 @@ from deeplab.core.runtime import Runtime
 from deeplab.data.base import Data, Source
 from deeplab.experiment import Experiment
 from deeplab.runs.checkpoint import Checkpoints
-from deeplab.scale import misfits, processes, state_shardings
+from deeplab.scale import processes, state_shardings, unapplied_rules
 from deeplab.train.evaluate import make_evaluator
 from deeplab.train.feed import Feed, make_feed
 from deeplab.train.initialize import init, with_weights
@@ -91,13 +91,15 @@ def prepare(
     make = functools.partial(init, experiment, runtime=runtime)
     shapes = _shapes(experiment, make, seed)
     shardings = state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
-    for misfit in misfits(shapes.params, experiment.sharding_rules, mesh):
+    for misfit in unapplied_rules(shapes.params, experiment.sharding_rules, mesh):
         warnings.warn(misfit, stacklevel=2)
     abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
     began = time.monotonic()
     feed = make_feed(data, open_source(data, "train"), mesh, runtime.workers)
     eval_feed = make_feed(data, open_source(data, data.eval_split), mesh)
-    processes.agree({f"data {split}": _content(f) for split, f in (("train", feed), (data.eval_split, eval_feed))})
+    processes.assert_same_across_processes(
+        {f"data {split}": _content(f) for split, f in (("train", feed), (data.eval_split, eval_feed))}
+    )
     opened = time.monotonic()
     found = checkpoints.latest(abstract)
     # Made by a program whose outputs are sharded: no device ever holds the whole.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.runs.fingerprint import fingerprint_leaves
-from deeplab.scale import near
+from deeplab.scale import to_device_memory
 
 
 @jax.jit
@@ -21,7 +21,7 @@ def copied(state: Any) -> tuple[Any, jax.Array]:
       >>> fingerprints.shape
       (1,)
     """
-    return jax.tree.map(jnp.copy, near(state)), fingerprint_leaves(state)
+    return jax.tree.map(jnp.copy, to_device_memory(state)), fingerprint_leaves(state)
 
 
 def uncopied(state: Any) -> tuple[Any, jax.Array]:

@@ -106,7 +106,7 @@ def _everywhere(read: Callable[[], T]) -> T:
         value = read()
     except Damage as error:
         damage = error
-    for rank, text in enumerate(processes.gather(damage and str(damage))):
+    for rank, text in enumerate(processes.allgather_json(damage and str(damage))):
         if text is not None:
             raise Damage(f"{text} (process {rank})") from damage
     return value  # type: ignore[return-value]  # there is one where nobody met damage

@@ -45,7 +45,7 @@ def state_shardings(
     """A `NamedSharding` for every leaf of an abstract state, in its structure.
 
     The moments' paths end in their parameter's path, so that a rule on `kernel` places both. A dimension that does
-    not divide over its axis stays whole; `misfits` says which.
+    not divide over its axis stays whole; `unapplied_rules` says which.
 
     Args:
       state: arrays or `jax.ShapeDtypeStruct`s.
@@ -68,7 +68,7 @@ def state_shardings(
     return jax.tree_util.tree_map_with_path(place, state)
 
 
-def near(tree: Any) -> Any:
+def to_device_memory(tree: Any) -> Any:
     """The tree with what waits in the host's memory brought to the device's; traceable, and else nothing."""
 
     def one(x: Any) -> Any:
@@ -78,7 +78,7 @@ def near(tree: Any) -> Any:
     return jax.tree.map(one, tree)
 
 
-def misfits(params: Any, rules: Rules, mesh: Mesh | AbstractMesh) -> list[str]:
+def unapplied_rules(params: Any, rules: Rules, mesh: Mesh | AbstractMesh) -> list[str]:
     """What of the rules comes to nothing on this mesh, for the start of a run: each of them a sentence.
 
     A rule that matches no parameter, a dimension that stays whole because it does not divide, and a `model` axis over
@@ -87,7 +87,7 @@ def misfits(params: Any, rules: Rules, mesh: Mesh | AbstractMesh) -> list[str]:
     Example:
       >>> from deeplab.scale import abstract_mesh
       >>> params = {"head": {"kernel": jax.ShapeDtypeStruct((8, 10), "float32")}}
-      >>> misfits(params, [("haed/kernel", PartitionSpec(None, "fsdp"))], abstract_mesh("fsdp=2"))
+      >>> unapplied_rules(params, [("haed/kernel", PartitionSpec(None, "fsdp"))], abstract_mesh("fsdp=2"))
       ["the rule 'haed/kernel' matches no parameter; did you mean 'head/kernel'?"]
     """
     if mesh.size == 1:

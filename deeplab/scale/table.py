@@ -14,7 +14,7 @@ from rich.table import Table
 _BAR = 8  # characters
 
 
-def holdings(state: Any, shardings: Any) -> tuple[Table, dict[str, int]]:
+def sharding_table(state: Any, shardings: Any) -> tuple[Table, dict[str, int]]:
     """A row for each kind of parameter, and the bytes that one device holds of `params`, `opt_state` and `variables`.
 
     Parameters whose paths differ in numbers only, such as those of equal blocks, share a row.

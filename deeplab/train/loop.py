@@ -246,7 +246,7 @@ class _Pace:
         if self._trials == 0 or self.steps == self._max:
             return False
         self._trials -= 1
-        return processes.gather(short)[0]
+        return processes.allgather_json(short)[0]
 
     def restart(self) -> None:
         """Forgets the time, which a hook has spent."""

@@ -15,7 +15,7 @@ from deeplab.core.runtime import Runtime
 from deeplab.data.base import NO_EXAMPLE, Batch
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.scale import near
+from deeplab.scale import to_device_memory
 from deeplab.scale.activations import with_examples
 from deeplab.tasks.base import Loss
 from deeplab.train.bind import bind
@@ -45,7 +45,7 @@ def make_step(experiment: Experiment, runtime: Runtime = Runtime()) -> Step:
     """
 
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
-        state = near(state)
+        state = to_device_memory(state)
         grads, out, metrics, again = _measured(experiment, runtime, state, batch)
         new = _updated(experiment, state, grads, out, again)
         return _unless_it_overflows(new, state, metrics) if isinstance(state.opt_state, Scaled) else (new, metrics)
@@ -147,7 +147,7 @@ def guard(step: Step) -> Callable[[State, Batch, Any], tuple[State, Metrics, jax
     """
 
     def guarded(state: State, batch: Batch, allowed: Any) -> tuple[State, Metrics, jax.Array]:
-        state = near(state)
+        state = to_device_memory(state)
         new, metrics = step(state, batch)
         finite = _is_finite(metrics)
         return choose(finite & allowed, new, state), metrics, finite
@@ -169,7 +169,7 @@ def make_guarded_step(
     def guarded(state: State, batch: Batch, allowed: Any) -> tuple[State, Metrics, jax.Array]:
         if jax.default_backend() != "cpu" or isinstance(state.opt_state, Scaled):
             return chosen(state, batch, allowed)
-        state = near(state)
+        state = to_device_memory(state)
         grads, out, metrics, again = _measured(experiment, runtime, state, batch)
         finite = _is_finite(metrics)
         new = jax.lax.cond(finite & allowed, lambda: _updated(experiment, state, grads, out, again), lambda: state)

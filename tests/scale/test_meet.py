@@ -149,9 +149,9 @@ def test_differences_are_shown(monkeypatch):
     """Row 39."""
     facts = [{"argument width": 8, "file deeplab/optim.py": "ab", "seed": 1}]
     facts.append({"argument width": 16, "file deeplab/optim.py": "cd", "seed": 1, "package jax": "0.10"})
-    monkeypatch.setattr(processes.find, "gather", lambda value: facts)
+    monkeypatch.setattr(processes.find, "allgather_json", lambda value: facts)
     with pytest.raises(UserError) as error:
-        processes.agree(facts[0])
+        processes.assert_same_across_processes(facts[0])
     text = str(error.value)
     assert "process 1 of 2 does not run what process 0 runs" in text
     assert [line.split() for line in text.splitlines()[2:5]] == [

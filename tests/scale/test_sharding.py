@@ -58,12 +58,12 @@ def test_what_comes_to_nothing_is_said():
     mesh = scale.make_mesh("model=4,fsdp=2")
     params = toys.start(toys.experiment())[0].params
     rules = [("hiden/kernel", P(None, "model")), ("head/kernel", P("model", None)), ("kernel", P("model", None))]
-    said = scale.misfits(params, rules, mesh)
+    said = scale.unapplied_rules(params, rules, mesh)
     assert said[0].startswith("the rule 'hiden/kernel' matches no parameter; did you mean 'hidden/kernel'")
     assert said[1:] == ["each device holds the whole of what does not divide: hidden/kernel [2, 8] (2 over model=4)"]
-    assert scale.misfits(params, rules, scale.make_mesh("data=1")) == []
-    assert "these devices repeat each other's work" in scale.misfits(params, (), mesh)[0]
-    assert scale.misfits(params, [("hidden/kernel", P(None, "model"))], mesh) == []
+    assert scale.unapplied_rules(params, rules, scale.make_mesh("data=1")) == []
+    assert "these devices repeat each other's work" in scale.unapplied_rules(params, (), mesh)[0]
+    assert scale.unapplied_rules(params, [("hidden/kernel", P(None, "model"))], mesh) == []
 
 
 def test_an_axis_that_no_mesh_has():

@@ -1,7 +1,7 @@
 """Many processes as one: found, joined, and made sure that they do the same.
 
 Every process runs the same program on the same arguments; arrays span the devices of all of them. What a process needs
-to know of the others is small, and goes through two functions: `gather` and `agree`.
+to know of the others is small, and goes through two functions: `allgather_json` and `assert_same_across_processes`.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def is_primary() -> bool:
     return distributed.global_state.process_id == 0
 
 
-def gather(value: Any) -> list[Any]:
+def allgather_json(value: Any) -> list[Any]:
     """The JSON values of all processes, in their order; every process must call it."""
     if jax.process_count() == 1:
         return [value]
@@ -159,16 +159,16 @@ def gather(value: Any) -> list[Any]:
     return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
 
 
-def agree(facts: Mapping[str, Any]) -> None:
+def assert_same_across_processes(facts: Mapping[str, Any]) -> None:
     """Makes sure that all processes have the same facts (JSON).
 
     Raises:
       UserError: with a table of what differs; in every process.
 
     Example:
-      >>> agree({"argument width": 8})
+      >>> assert_same_across_processes({"argument width": 8})
     """
-    first, *others = gather(facts)
+    first, *others = allgather_json(facts)
     for rank, other in enumerate(others, 1):
         rows = [("", "process 0", f"process {rank}")]
         for name in first | other:

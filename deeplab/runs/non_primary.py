@@ -13,7 +13,7 @@ from deeplab.runs.fingerprint import fingerprints
 from deeplab.scale import processes
 
 
-class Follower:
+class NonPrimaryRun:
     """What `record.Run` is to the process that writes, without a write.
 
     Attributes:
@@ -42,7 +42,7 @@ class Follower:
 
 
 @contextlib.contextmanager
-def shared(open_run: Callable[[], record.Run]) -> Iterator[record.Run | Follower]:
+def shared(open_run: Callable[[], record.Run]) -> Iterator[record.Run | NonPrimaryRun]:
     """The run: opened by the first process, whose directory is that of all.
 
     Raises:
@@ -50,21 +50,23 @@ def shared(open_run: Callable[[], record.Run]) -> Iterator[record.Run | Follower
     """
     with contextlib.ExitStack() as closing:
         run = closing.enter_context(open_run()) if processes.is_primary() else None
-        name, sessions = processes.gather(run and [str(run.directory), run.sessions])[0]
+        name, sessions = processes.allgather_json(run and [str(run.directory), run.sessions])[0]
         directory = Path(name)
-        blind = [rank for rank, sees in enumerate(processes.gather((directory / "run.json").exists())) if not sees]
+        blind = [
+            rank for rank, sees in enumerate(processes.allgather_json((directory / "run.json").exists())) if not sees
+        ]
         if blind:
             raise UserError(
                 f"{directory}, which process 0 has made, is not there for process {', '.join(map(str, blind))}: give "
                 "--run-dir a directory on a file system that all processes share"
             )
-        yield run or Follower(directory, sessions)
+        yield run or NonPrimaryRun(directory, sessions)
 
 
 @contextlib.contextmanager
-def sinks(run: record.Run | Follower, wandb: str | None) -> Iterator[writers.Write]:
+def sinks(run: record.Run | NonPrimaryRun, wandb: str | None) -> Iterator[writers.Write]:
     """Where metrics go: from the other processes, nowhere."""
-    if isinstance(run, Follower):
+    if isinstance(run, NonPrimaryRun):
         yield lambda step, split, metrics: None
     else:
         with writers.open(run, wandb=wandb) as write:
