@@ -55,6 +55,8 @@ class MLP(nn.Module):
       (2, 10)
     """
 
+    rules = RULES
+
     num_classes: int
     features: Sequence[int] = (256, 256)
     activation: Callable[[jax.Array], jax.Array] = nn.relu

@@ -55,6 +55,8 @@ class Factorization(nn.Module):
       (2, 7)
     """
 
+    rules = RULES
+
     num_users: int
     num_items: int
     width: int = 96

@@ -50,6 +50,8 @@ class NeuMF(nn.Module):
       (2, 1, 7)
     """
 
+    rules = RULES
+
     num_users: int
     num_items: int
     factors: int = 32

@@ -60,6 +60,8 @@ class SASRec(nn.Module):
       (1, 1, 7)
     """
 
+    rules = RULES
+
     num_items: int
     num_layers: int = 2
     num_heads: int = 2

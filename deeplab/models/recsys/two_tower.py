@@ -76,6 +76,8 @@ class TwoTower(nn.Module):
       (1, 1, 7)
     """
 
+    rules = RULES
+
     num_items: int
     width: int = 64
     hidden: Sequence[int] = (128,)

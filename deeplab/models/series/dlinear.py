@@ -49,6 +49,8 @@ class DLinear(nn.Module):
       (2, 6, 3, 1)
     """
 
+    rules = RULES
+
     horizon: int
     outputs: int = 1
     window: int = 25

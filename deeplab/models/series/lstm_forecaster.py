@@ -55,6 +55,8 @@ class LSTMForecaster(nn.Module):
       (2, 6, 3, 1)
     """
 
+    rules = RULES
+
     horizon: int
     outputs: int = 1
     width: int = 128

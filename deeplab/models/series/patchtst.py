@@ -95,6 +95,8 @@ class PatchTST(nn.Module):
       (2, 6, 3, 1)
     """
 
+    rules = RULES
+
     horizon: int
     outputs: int = 1
     num_layers: int = 3

@@ -71,6 +71,8 @@ class TCN(nn.Module):
       (2, 6, 3, 1)
     """
 
+    rules = RULES
+
     horizon: int
     outputs: int = 1
     width: int = 32

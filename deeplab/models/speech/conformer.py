@@ -197,6 +197,8 @@ class Conformer(nn.Module):
       (2, 10, 11)
     """
 
+    rules = RULES
+
     num_tokens: int
     num_layers: int
     width: int

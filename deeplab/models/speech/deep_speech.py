@@ -54,6 +54,8 @@ class DeepSpeech2(nn.Module):
       (2, 10, 11)
     """
 
+    rules = RULES
+
     num_tokens: int
     convolutions: Sequence[Convolution]
     num_layers: int

@@ -52,6 +52,8 @@ class KeywordCNN(nn.Module):
       (2, 10)
     """
 
+    rules = RULES
+
     num_classes: int
     widths: Sequence[int] = (24, 48, 64)
     hidden: int = 128

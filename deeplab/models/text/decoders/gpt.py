@@ -57,6 +57,8 @@ class GPT(nn.Module):
       (2, 16, 65)
     """
 
+    rules = RULES
+
     vocab_size: int
     num_layers: int = 12
     num_heads: int = 12

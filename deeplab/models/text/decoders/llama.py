@@ -100,6 +100,8 @@ class Llama(nn.Module):
       (2, 16, 65)
     """
 
+    rules = RULES
+
     vocab_size: int
     num_layers: int = 32
     num_heads: int = 32

@@ -51,6 +51,8 @@ class BiLSTM(nn.Module):
       (3, 2)
     """
 
+    rules = RULES
+
     num_classes: int
     num_features: int
     width: int = 300

@@ -57,6 +57,8 @@ class Encoder(nn.Module):
       (3, 2)
     """
 
+    rules = RULES
+
     num_classes: int
     num_features: int
     num_layers: int = 6

@@ -59,6 +59,8 @@ class TextCNN(nn.Module):
       (3, 2)
     """
 
+    rules = RULES
+
     num_classes: int
     num_features: int
     width: int = 300

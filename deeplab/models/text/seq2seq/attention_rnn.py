@@ -51,6 +51,8 @@ class AttentionRNN(nn.Module):
       (1, 3, 11)
     """
 
+    rules = RULES
+
     vocab_size: int
     width: int = 1000
     embedding: int = 620

@@ -137,6 +137,8 @@ class Transformer(nn.Module):
       (1, 3, 11)
     """
 
+    rules = RULES
+
     vocab_size: int
     num_layers: int = 6
     num_heads: int = 8

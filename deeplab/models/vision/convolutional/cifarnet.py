@@ -59,6 +59,8 @@ class CifarNet(nn.Module):
       (2, 10)
     """
 
+    rules = RULES
+
     num_classes: int
     widths: Sequence[int] = (64, 256, 256)
     norm: Norm = batch_norm

@@ -54,6 +54,8 @@ class CNN(nn.Module):
       (2, 10)
     """
 
+    rules = RULES
+
     num_classes: int
     widths: Sequence[int] = (32, 64)
     hidden: int = 256

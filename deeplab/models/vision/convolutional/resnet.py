@@ -163,6 +163,8 @@ class ResNet(nn.Module):
       (2, 10)
     """
 
+    rules = RULES
+
     num_classes: int
     stage_sizes: Sequence[int] = (2, 2, 2, 2)
     width: int = 64

@@ -57,6 +57,8 @@ class LinkNet(nn.Module):
       (1, 10, 13, 3)
     """
 
+    rules = RULES
+
     num_classes: int
     stage_sizes: Sequence[int] = (2, 2, 2, 2)
     width: int = 64

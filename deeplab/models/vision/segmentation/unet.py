@@ -59,6 +59,8 @@ class UNet(nn.Module):
       (1, 10, 13, 2)
     """
 
+    rules = RULES
+
     num_classes: int
     width: int = 64
     depth: int = 4
