@@ -78,7 +78,7 @@ def experiment(
         data=data,
         model=dl.models.CifarNet(num_classes=10, norm=norm, **cifarnet.VARIANTS[variant]),
         task=dl.tasks.Classification(label_smoothing, views=dl.tasks.views.mirrored_and_moved()),
-        optimizer=dl.optim.averaged(
+        optimizer=dl.optim.with_ema(
             dl.optim.groups({"norm.*/bias": descent(64 * learning_rate), ".*": descent(learning_rate)}), average
         ),
         eval_every=max(1, data.num_steps // 4),

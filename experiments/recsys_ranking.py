@@ -65,7 +65,7 @@ def experiment(
         data=data,
         model=network,
         task=task,
-        optimizer=dl.optim.averaged(adam, decay=0.995),
+        optimizer=dl.optim.with_ema(adam, decay=0.995),
         eval_every=20 * data.steps_per_epoch,
         monitor=dl.Monitor("ndcg@10", "max"),
         show=show,

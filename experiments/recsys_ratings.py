@@ -60,7 +60,7 @@ def experiment(
         data=data,
         model=dl.models.Factorization(**sizes) if linear else dl.models.AutoRec(**sizes),
         task=dl.tasks.RatingPrediction(),
-        optimizer=dl.optim.averaged(adam, decay=0.995),
+        optimizer=dl.optim.with_ema(adam, decay=0.995),
         eval_every=10 * data.steps_per_epoch,
         monitor=dl.Monitor("rmse"),
         show=show,

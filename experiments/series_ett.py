@@ -78,7 +78,7 @@ def experiment(
         data=data,
         model=network,
         task=task,
-        optimizer=dl.optim.averaged(adam, average_decay),
+        optimizer=dl.optim.with_ema(adam, average_decay),
         show=lambda batch, predictions: list(show(batch, predictions)),
     )
 

@@ -53,7 +53,7 @@ def experiment(
         data=data,
         model=dl.models.MLP(data.num_classes, (width, width)),
         task=dl.tasks.Classification(),
-        optimizer=dl.optim.averaged(adam, averaging),
+        optimizer=dl.optim.with_ema(adam, averaging),
         eval_every=max(1, data.num_steps // 20),
     )
 

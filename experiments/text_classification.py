@@ -77,7 +77,7 @@ def experiment(
             embedding_dropout=embedding_dropout,
         ),
         task=dl.tasks.Classification(label_smoothing, fields=("tokens",)),
-        optimizer=dl.optim.averaged(adam, average_decay),
+        optimizer=dl.optim.with_ema(adam, average_decay),
         show=functools.partial(cards.sentences, data.class_names),
     )
 

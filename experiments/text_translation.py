@@ -69,7 +69,7 @@ def experiment(
         data=data,
         model=network(vocab_size, **family.VARIANTS[variant], dropout=dropout),
         task=dl.tasks.Translation(captions.text, label_smoothing, beam, length_penalty),
-        optimizer=dl.optim.averaged(optax.chain(dl.optim.clip(1.0), adam), average_decay),
+        optimizer=dl.optim.with_ema(optax.chain(dl.optim.clip(1.0), adam), average_decay),
         eval_every=2 * data.steps_per_epoch,
         show=functools.partial(cards.translations, captions.text),
     )

@@ -62,7 +62,7 @@ def experiment(
         data=data,
         model=dl.models.GPT(vocab_size, num_layers, num_heads, width, context, dropout),
         task=dl.tasks.LanguageModelling(),
-        optimizer=dl.optim.averaged(optax.chain(dl.optim.clip(1.0), adamw), average_decay),
+        optimizer=dl.optim.with_ema(optax.chain(dl.optim.clip(1.0), adamw), average_decay),
         eval_every=max(1, num_steps // 4),
     )
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from deeplab.core.errors import UserError, nearest
 
@@ -111,54 +110,3 @@ def rescaled(state: Scaled, finite: jax.Array) -> Scaled:
     grown = jnp.where(steps >= _GROWTH_STEPS, jnp.minimum(2 * state.scale, _LARGEST_SCALE), state.scale)
     scale = jnp.where(finite, grown, jnp.maximum(state.scale / 2, 1.0))
     return Scaled(scale, steps % _GROWTH_STEPS, state.inner)
-
-
-class Narrow(NamedTuple):
-    """State of `bfloat16_moments`: updates made, and the inner optimizer's state in bfloat16."""
-
-    count: jax.Array
-    inner: Any
-
-
-def bfloat16_moments(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """An optimizer whose moments are kept in bfloat16: half of their memory.
-
-    Each update is computed in float32 and then rounded up or down at random, with probabilities that keep its mean: a
-    moving average with decay 0.999 changes by less than the spacing of bfloat16, and would stand still if rounded to
-    the nearest. The randomness is a function of the number of updates. Scalars are kept as they are.
-
-    Example:
-      >>> tx = bfloat16_moments(optax.adam(1e-3))
-      >>> state = tx.init({"w": jnp.zeros(3)})
-      >>> state.inner[0].nu["w"].dtype.name, state.inner[0].count.dtype.name
-      ('bfloat16', 'int32')
-
-    Source: Gupta et al. 2015, https://arxiv.org/abs/1502.02551.
-    """
-
-    def init(params: Any) -> Narrow:
-        inner = optimizer.init(params)
-        return Narrow(jnp.zeros((), jnp.int32), _narrowed(inner, jax.random.key(0)))
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Narrow]:
-        count, like = state.count + 1, jax.eval_shape(optimizer.init, updates if params is None else params)
-        wide = jax.tree.map(lambda x, s: x.astype(s.dtype), state.inner, like)
-        updates, inner = optimizer.update(updates, wide, params)
-        return updates, Narrow(count, _narrowed(inner, jax.random.fold_in(jax.random.key(0), count)))
-
-    return optax.GradientTransformation(init, update)
-
-
-def _narrowed(tree: Any, key: jax.Array) -> Any:
-    """The arrays of float32 in bfloat16, each entry rounded at random to one of its two neighbours."""
-    leaves, structure = jax.tree.flatten(tree)
-
-    def one(i: int, x: jax.Array) -> jax.Array:
-        if x.dtype != jnp.float32 or x.ndim == 0:
-            return x
-        bits = jax.lax.bitcast_convert_type(x, jnp.uint32)  # bfloat16 is the upper half of float32
-        noise = jax.random.bits(jax.random.fold_in(key, i), x.shape, jnp.uint16).astype(jnp.uint32)
-        upper = ((bits + noise) >> 16).astype(jnp.uint16)
-        return jax.lax.bitcast_convert_type(upper, jnp.bfloat16)
-
-    return jax.tree.unflatten(structure, [one(i, x) for i, x in enumerate(leaves)])

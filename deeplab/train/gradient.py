@@ -52,6 +52,33 @@ def gradient(
     return (grads if factor is None else jax.tree.map(lambda g: g / factor.astype(g.dtype), grads)), out
 
 
+def make_value_fn(
+    experiment: Experiment, state: State, batch: Batch, key: jax.Array, runtime: Runtime = Runtime()
+) -> Callable[[Any], jax.Array]:
+    """The loss of a batch as a function of the parameters, for optimizers that search along a line.
+
+    Its value at the state's parameters is the loss whose gradient `gradient` computes: the same examples, microbatches,
+    dropout and batch statistics, without the loss scale.
+    """
+    parts = _microbatches(batch, runtime.accumulate) if runtime.accumulate > 1 else None
+
+    def value_fn(params: Any) -> jax.Array:
+        def part(carry: tuple[Any, Any], batch: Batch) -> tuple[tuple[Any, Any], Any]:
+            now = dataclasses.replace(state, variables=carry[0], task=carry[1])
+            out = experiment.task.loss(bind(experiment, now, batch, runtime, params), batch, key)
+            variables = {name: out.variables[name] for name in state.variables}
+            return (variables, now.task if out.state is None else out.state), out.loss
+
+        if parts is None:
+            loss = part((state.variables, state.task), batch)[1]
+        else:  # only the forward pass of one microbatch is kept for a gradient
+            losses = jax.lax.scan(jax.checkpoint(part), (state.variables, state.task), parts)[1]
+            loss = jax.tree.map(lambda x: x.sum(0), losses)
+        return loss.total / loss.count
+
+    return value_fn
+
+
 def slow_in_loops(function: Callable, *args: Any) -> bool:
     """Whether a function has a convolution, and this is a CPU: inside a loop its backward pass is ten times slower."""
     return jax.default_backend() == "cpu" and "conv_general_dilated" in str(jax.make_jaxpr(function)(*args))

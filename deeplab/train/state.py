@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 
-from deeplab.optim import average_of
+from deeplab.optim import eval_params
+from deeplab.scale import near
 
 TASK = "task"
 """The key of `State.params` below which a task keeps parameters of its own."""
@@ -51,5 +52,5 @@ def split_params(params: Any) -> tuple[Any, Any]:
 
 
 def eval_state(state: State) -> State:
-    """The state that evaluations use: with the average of the parameters, where the optimizer keeps one."""
-    return dataclasses.replace(state, params=average_of(state.opt_state, state.params))
+    """The state that evaluations use: with the optimizer's evaluation weights, where it has any."""
+    return dataclasses.replace(state, params=eval_params(near(state.opt_state), state.params))

@@ -19,7 +19,7 @@ from deeplab.scale import to_device_memory
 from deeplab.scale.activations import with_examples
 from deeplab.tasks.base import Loss
 from deeplab.train.bind import bind
-from deeplab.train.gradient import gradient
+from deeplab.train.gradient import gradient, make_value_fn
 from deeplab.train.state import State, eval_state
 
 Step = Callable[[State, Batch], tuple[State, Metrics]]
@@ -46,8 +46,8 @@ def make_step(experiment: Experiment, runtime: Runtime = Runtime()) -> Step:
 
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
         state = to_device_memory(state)
-        grads, out, metrics, again = _measured(experiment, runtime, state, batch)
-        new = _updated(experiment, state, grads, out, again)
+        grads, out, metrics, value_fn = _measured(experiment, runtime, state, batch)
+        new = _updated(experiment, state, grads, out, value_fn)
         return _unless_it_overflows(new, state, metrics) if isinstance(state.opt_state, Scaled) else (new, metrics)
 
     return step
@@ -62,15 +62,11 @@ def _measured(experiment: Experiment, runtime: Runtime, state: State, batch: Bat
     grads, out = gradient(experiment, state, batch, task_key, runtime)
     with jax.named_scope("optimizer"):
         norm = optax.tree.norm(cast(grads, runtime.precision.reductions))
-
-    def again(params: Any) -> jax.Array:
-        loss = experiment.task.loss(bind(experiment, state, batch, runtime, params), batch, task_key).loss
-        return loss.total / loss.count
-
-    return grads, out, {"loss": out.loss, **out.metrics, "grad_norm": Mean(norm, jnp.ones_like(norm))}, again
+    value_fn = make_value_fn(experiment, state, batch, task_key, runtime)
+    return grads, out, {"loss": out.loss, **out.metrics, "grad_norm": Mean(norm, jnp.ones_like(norm))}, value_fn
 
 
-def _updated(experiment: Experiment, state: State, grads: Any, out: Loss, again: Callable[[Any], jax.Array]) -> State:
+def _updated(experiment: Experiment, state: State, grads: Any, out: Loss, value_fn: Callable[[Any], jax.Array]) -> State:
     """The second half: the state after it.
 
     An optimizer that needs the loss (such as `optax.lbfgs`) is given its value, and the loss of the same batch as a
@@ -81,7 +77,7 @@ def _updated(experiment: Experiment, state: State, grads: Any, out: Loss, again:
     with jax.named_scope("optimizer"):
         optimizer = optax.with_extra_args_support(experiment.optimizer)
         value = out.loss.total / out.loss.count
-        updates, inner = optimizer.update(grads, inner, state.params, value=value, grad=grads, value_fn=again)
+        updates, inner = optimizer.update(grads, inner, state.params, value=value, grad=grads, value_fn=value_fn)
         params = optax.apply_updates(state.params, updates)
     opt_state = state.opt_state._replace(inner=inner) if scaled else inner
     task = experiment.task.after_step(out.state, params)
@@ -170,9 +166,9 @@ def make_guarded_step(
         if jax.default_backend() != "cpu" or isinstance(state.opt_state, Scaled):
             return chosen(state, batch, allowed)
         state = to_device_memory(state)
-        grads, out, metrics, again = _measured(experiment, runtime, state, batch)
+        grads, out, metrics, value_fn = _measured(experiment, runtime, state, batch)
         finite = _is_finite(metrics)
-        new = jax.lax.cond(finite & allowed, lambda: _updated(experiment, state, grads, out, again), lambda: state)
+        new = jax.lax.cond(finite & allowed, lambda: _updated(experiment, state, grads, out, value_fn), lambda: state)
         return new, metrics, finite
 
     return guarded

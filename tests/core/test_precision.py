@@ -7,11 +7,10 @@ import jax
 import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from deeplab.core.errors import UserError
-from deeplab.core.precision import PRECISIONS, Precision, bfloat16_moments, named
+from deeplab.core.precision import PRECISIONS, Precision, named
 from deeplab.core.runtime import Runtime
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.train.bind import bind
@@ -130,31 +129,3 @@ def test_what_no_scale_mends_still_ends_the_run():
 def test_an_unknown_policy():
     with pytest.raises(UserError, match="--precision bf61: did you mean 'bf16'"):
         named("bf61")
-
-
-def test_moments_in_bfloat16_keep_their_mean():
-    """Rounded to the nearest, a second moment of decay 0.999 would stand still."""
-    grads = {"w": jnp.linspace(0.5, 2.0, 4000)}
-    exact, narrow = optax.adam(1e-3), bfloat16_moments(optax.adam(1e-3))
-
-    def run(tx):
-        def step(state, _):
-            updates, state = tx.update(grads, state)
-            return state, updates["w"]
-
-        return jax.lax.scan(step, tx.init(grads), length=300)
-
-    (state, wide), (rounded, updates) = jax.jit(lambda: (run(exact), run(narrow)))()
-    nu, expected = rounded.inner[0].nu["w"], state[0].nu["w"]
-    assert nu.dtype == jnp.bfloat16
-    ratio = np.asarray(nu, np.float32) / np.asarray(expected)
-    assert abs(ratio.mean() - 1) < 2e-3
-    assert ratio.std() < 0.05
-    np.testing.assert_allclose(updates[-1].mean(), wide[-1].mean(), rtol=2e-3)
-
-
-def test_moments_in_bfloat16_learn():
-    experiment = toys.experiment()
-    narrow = dataclasses.replace(experiment, optimizer=bfloat16_moments(experiment.optimizer))
-    (_, rows), (_, exact) = losses(narrow, PRECISIONS["f32"]), of("f32")
-    np.testing.assert_allclose([r["loss"] for r in rows], [r["loss"] for r in exact], rtol=0.02)

@@ -1,4 +1,4 @@
-"""Schedules are peak x unit shape; masks and groups go by name; every float may be a tracer."""
+"""Schedules: peak x unit shape; every float may be a tracer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import deeplab as dl
 from deeplab import optim
 
 PARAMS = {
@@ -94,64 +93,3 @@ def test_population_of_optimizers_is_its_members():
     for i, row in enumerate(floats):
         alone = train(row)
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-5), together, alone)
-
-
-@given(st.floats(1e-3, 100), st.lists(st.floats(-1e3, 1e3, width=32), min_size=2, max_size=2))
-@settings(max_examples=25, deadline=None)
-def test_clip_is_optax_clip(norm, gradient):
-    updates = {"a": jnp.array(gradient[0]), "b": jnp.array(gradient[1:])}
-    ours, _ = optim.clip(norm).update(updates, optax.EmptyState())
-    theirs, _ = optax.clip_by_global_norm(norm).update(updates, optax.EmptyState())
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-20), ours, theirs)
-
-
-def test_clip_keeps_the_dtype_under_a_traced_norm():
-    clipped = jax.jit(lambda n: optim.clip(n).update({"w": jnp.full(4, 2.0, jnp.bfloat16)}, optax.EmptyState())[0])(1.0)
-    assert clipped["w"].dtype == jnp.bfloat16
-    np.testing.assert_allclose(clipped["w"].astype(jnp.float32), 0.5)
-
-
-def test_matrices_only_spares_biases_and_norms():
-    mask = optim.matrices_only(PARAMS)
-    assert mask["block1"] == {"dense": {"kernel": True, "bias": False}, "norm": {"scale": False}}
-    assert mask["embed"]["embedding"]
-    assert mask["head"] == {"kernel": True, "bias": False}
-
-
-def test_groups_train_by_the_first_pattern_and_freeze():
-    tx = optim.groups(
-        {
-            "^head/": optax.sgd(1.0),
-            "kernel": optax.adamw(0.1, mask=optim.matrices_only),
-            ".*": optax.set_to_zero(),
-        }
-    )
-    state = tx.init(PARAMS)
-    updates, _ = tx.update(PARAMS, state, PARAMS)
-    assert (updates["head"]["kernel"] == -1).all()
-    assert (updates["block1"]["dense"]["kernel"] < 0).all()
-    assert (updates["block1"]["dense"]["bias"] == 0).all()
-    assert (updates["embed"]["embedding"] == 0).all()
-
-
-def test_groups_name_a_parameter_without_a_group():
-    with pytest.raises(dl.UserError, match=r"block1/dense/bias.*end with"):
-        optim.groups({"^head/": optax.sgd(1.0)}).init(PARAMS)
-
-
-def test_averaged_is_the_average_and_leaves_the_inner_optimizer_alone():
-    params, grads = {"w": jnp.arange(3.0)}, {"w": jnp.ones(3)}
-    inner, outer = optax.adam(0.1), optim.averaged(optax.adam(0.1), decay=0.5)
-    state, averaging, plain = inner.init(params), outer.init(params), params
-    expected = params["w"]
-    for t in range(1, 6):
-        updates, state = inner.update(grads, state, plain)
-        updates2, averaging = outer.update(grads, averaging, plain)
-        np.testing.assert_array_equal(updates["w"], updates2["w"])
-        plain = optax.apply_updates(plain, updates)
-        kept = min(0.5, t / (t + 9))
-        expected = kept * expected + (1 - kept) * plain["w"]
-    np.testing.assert_allclose(optim.average_of(averaging)["w"], expected, rtol=1e-6)
-    chained = optax.chain(optim.clip(1.0), outer).init(params)
-    np.testing.assert_array_equal(optim.average_of(chained)["w"], params["w"])
-    assert optim.average_of(state, "none") == "none"

@@ -1,0 +1,107 @@
+"""Parameter groups and masks, by the path of a parameter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+
+from deeplab.core.errors import UserError
+
+_NOT_DECAYED = ("bias", "scale")  # Linen's names for offsets, and for the gains of normalization layers
+
+
+def groups(transforms: Mapping[str, optax.GradientTransformation]) -> optax.GradientTransformationExtraArgs:
+    """Applies one transformation to each group of parameters, chosen by the parameter's path.
+
+    The first regular expression that is found in a path decides. Paths are written "block_0/attention/qkv/kernel".
+    Use `optax.set_to_zero()` for frozen parameters.
+
+    A group's transformation sees the parameters of its group only. If it needs the loss function (`optax.lbfgs`), the
+    other parameters are held at their current values.
+
+    Args:
+      transforms: Regular expressions and their transformations, in order. The last is usually ".*".
+
+    Raises:
+      UserError: A parameter matches no pattern.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> tx = groups({"^head/": optax.sgd(1.0), ".*": optax.set_to_zero()})
+      >>> params = {"body": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
+      >>> update, _ = tx.update(params, tx.init(params), params)
+      >>> update["body"]["kernel"].tolist(), update["head"]["kernel"].tolist()
+      ([0.0, 0.0], [-1.0, -1.0])
+    """
+
+    def label(path: Any, _: Any) -> str:
+        name = _name(path)
+        for pattern in transforms:
+            if re.search(pattern, name):
+                return pattern
+        raise UserError(f"parameter {name} belongs to no group; the patterns are {list(transforms)}; end with '.*'")
+
+    tx = optax.partition(
+        {**transforms}, lambda tree: jax.tree.map_with_path(label, tree), mask_compatible_extra_args=True
+    )
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
+        if value_fn := extra_args.get("value_fn"):
+            extra_args["value_fn"] = lambda group: value_fn(merge(group, params))
+        return tx.update(updates, state, params, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(tx.init, update)
+
+
+def mask(pattern: str) -> Callable[[Any], Any]:
+    """Mask that is True for parameters whose path contains the regular expression; an argument of `optax.masked`.
+
+    Example:
+      >>> mask("^head/")({"body": {"bias": 0.0}, "head": {"bias": 0.0}})
+      {'body': {'bias': False}, 'head': {'bias': True}}
+    """
+    return lambda tree: jax.tree.map_with_path(lambda path, _: bool(re.search(pattern, _name(path))), tree)
+
+
+def matrices_only(params: Any) -> Any:
+    """Mask for weight decay: True for kernels and embeddings, False for biases and the gains of normalization layers.
+
+    The name decides as well as the rank, because layers stacked by `nn.scan` have biases of rank 2.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> matrices_only({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3), "scale": jnp.ones((4, 3))})
+      {'bias': False, 'kernel': True, 'scale': False}
+
+    Source: Radford et al. 2019 (GPT-2), https://github.com/karpathy/nanoGPT/blob/master/model.py.
+    """
+    return jax.tree.map_with_path(
+        lambda path, leaf: leaf.ndim >= 2 and _name(path).split("/")[-1] not in _NOT_DECAYED, params
+    )
+
+
+def merge(group: Any, params: Any, function: Callable[[Any, Any], Any] = lambda mine, _: mine) -> Any:
+    """The parameters, with those of a group replaced; where the group has an `optax.MaskedNode`, nothing changes.
+
+    Args:
+      group: Tree of the parameters' structure, with `optax.MaskedNode()` in place of the others' leaves.
+      params: All parameters.
+      function: Replacement of a leaf, from the group's leaf and the parameter.
+
+    Example:
+      >>> merge({"a": 5.0, "b": optax.MaskedNode()}, {"a": 1.0, "b": 2.0})
+      {'a': 5.0, 'b': 2.0}
+    """
+
+    def is_masked(x: Any) -> bool:
+        return isinstance(x, optax.MaskedNode)
+
+    return jax.tree.map(lambda g, p: p if is_masked(g) else function(g, p), group, params, is_leaf=is_masked)
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
