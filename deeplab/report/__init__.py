@@ -1,9 +1,19 @@
-"""From run directories to pictures and pages: a pure reader of what `train` has written."""
+"""Pages of runs, as a pure function of the run directory: one run, a comparison, a sweep or a study."""
 
-from deeplab.report import cards, masks
+from typing import Any
+
+from deeplab.core import blocks as cards
+from deeplab.core.blocks import masks
 from deeplab.report.comparison import compare
 from deeplab.report.page import write
-from deeplab.report.record import Run, read
+from deeplab.report.record import RunRecord, read
 from deeplab.report.runs import RunSummary, find, table
 
-__all__ = ["Run", "RunSummary", "cards", "compare", "find", "masks", "read", "table", "write"]
+__all__ = ["RunRecord", "RunSummary", "cards", "compare", "find", "masks", "read", "table", "write"]
+
+_RENAMED = {"Run": "RunRecord"}
+
+
+def __getattr__(name: str) -> Any:
+    new = f"; it is called {_RENAMED[name]} now" if name in _RENAMED else ""
+    raise AttributeError(f"module 'deeplab.report' has no attribute {name!r}{new}")

@@ -1,4 +1,4 @@
-"""Several runs in one page: what differs in their arguments, and what that did to the results."""
+"""One page that compares runs: the arguments that differ, and the results."""
 
 from __future__ import annotations
 
@@ -16,37 +16,43 @@ import numpy as np
 from deeplab.core.errors import UserError
 from deeplab.report import figures
 from deeplab.report.document import document, save
-from deeplab.report.record import Run, number, read
-from deeplab.report.text import Html, duration, is_share, join, metric, table, tag
+from deeplab.report.record import RunRecord, number, read
+from deeplab.report.text import Html, duration, is_share, join, metric, note, table, tag
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs that differ in their seed only: one setting, one colour.
+    """Runs that differ in their seed only.
 
     Attributes:
-      letter: what its curves and rows are labelled with.
-      setting: the arguments by which the groups differ, as "learning_rate 0.01, width 32".
-      colour: of its curves.
-      runs: by seed.
+      letter: Label of its curves and rows.
+      setting: Arguments by which the groups differ, such as "learning_rate 0.01, width 32".
+      color: Color of its curves.
+      runs: Runs in the order of their seeds.
     """
 
     letter: str
     setting: str
-    colour: str
-    runs: Sequence[Run]
+    color: str
+    runs: Sequence[RunRecord]
 
 
 def compare(run_dirs: Iterable[str | Path], out: str | Path) -> Path:
-    """Writes one page that compares runs, and gives its path: `out`, or `out/compare.html` when that is a folder.
+    """Writes one page that compares runs.
 
-    Runs that differ in nothing but the seed are one group, with the mean and the sample standard deviation over its
-    seeds; each other difference of arguments makes a group of its own.
+    Runs that differ only in the seed form a group, with the mean and the sample standard deviation over its seeds.
+
+    Args:
+      run_dirs: Run directories, two or more.
+      out: Path of the page; `compare.html` is added where it is a folder.
+
+    Returns:
+      The path of the page.
 
     Raises:
-      UserError: fewer than two runs, a directory that is none, or a page that cannot be written.
+      UserError: There are fewer than two runs, one of them is none, or the page cannot be written.
     """
     directories = dict.fromkeys(Path(directory).resolve() for directory in run_dirs)
     if len(directories) < 2:
@@ -58,7 +64,7 @@ def compare(run_dirs: Iterable[str | Path], out: str | Path) -> Path:
     body = join(
         tag("p", f"{len(runs)} runs · {len(groups)} settings", class_="eyebrow"),
         tag("h1", ", ".join(names)),
-        tag("p", _what_differs(runs, differing), class_="muted"),
+        note(_what_differs(runs, differing)),
         _legend(groups),
         _summary(groups),
         _curves(groups),
@@ -67,13 +73,13 @@ def compare(run_dirs: Iterable[str | Path], out: str | Path) -> Path:
     return save(page, document(f"{', '.join(names)} · {len(runs)} runs", body))
 
 
-def group(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
-    """Runs by setting, in the order of its values, and the names of the arguments that differ (but for the seed)."""
+def group(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
+    """Groups of runs in the order of their settings, and the names of the arguments that differ, without the seed."""
     settings = [{"experiment": run.record["experiment"]} | run.arguments for run in runs]
     names = dict.fromkeys(name for setting in settings for name in setting)
     differing = [n for n in names if n != "seed" and len({_key(s.get(n)) for s in settings}) > 1]
     order = sorted(range(len(runs)), key=lambda i: [_rank(settings[i].get(n)) for n in [*differing, "seed"]])
-    members: dict[tuple[str, ...], list[Run]] = {}
+    members: dict[tuple[str, ...], list[RunRecord]] = {}
     for i in order:
         members.setdefault(tuple(_key(settings[i].get(n)) for n in differing), []).append(runs[i])
     groups = []
@@ -86,7 +92,7 @@ def group(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
 
 
 def _rank(value: Any) -> tuple[bool, float, str]:
-    """Numbers by size, before all else by its text."""
+    """Key that sorts numbers by size, and before them all else by its text."""
     size = number(value)
     return (size != size, 0.0, _key(value)) if size != size else (False, size, "")
 
@@ -95,16 +101,16 @@ def _key(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _what_differs(runs: Sequence[Run], differing: Sequence[str]) -> str:
+def _what_differs(runs: Sequence[RunRecord], differing: Sequence[str]) -> str:
     seeds = len({str(run.arguments["seed"]) for run in runs})
     what = [*differing, *(["seed"] if seeds > 1 else [])]
     if not what:
-        return "Their arguments are the same, the seed too: what differs is the code, the machine or chance."
+        return "Their arguments and seeds are the same. The code or the machine may differ."
     return f"They differ in {', '.join(what[:-1])}{' and ' if what[1:] else ''}{what[-1]}."
 
 
 def _mark(item: Group) -> Html:
-    index = figures.SERIES.index(item.colour)
+    index = figures.SERIES.index(item.color)
     return tag("span", item.letter, class_="key", style=f"color: var(--series-{index})")
 
 
@@ -115,18 +121,18 @@ def _legend(groups: Sequence[Group]) -> Html:
 
 
 def _eval_metrics(groups: Sequence[Group]) -> list[tuple[str, str]]:
-    """(split, metric) of all evaluations, in the order of their appearance."""
+    """(split, metric) of all evaluations, in order of appearance."""
     runs = [run for g in groups for run in g.runs]
     pairs = [(s, m) for run in runs for s in run.splits if s != "train" for m in run.metrics if m in run.last(s)[1]]
     return list(dict.fromkeys(pairs))
 
 
-def _last(run: Run, split: str, name: str) -> float:
+def _last(run: RunRecord, split: str, name: str) -> float:
     return run.last(split)[1].get(name, float("nan"))
 
 
 def _summary(groups: Sequence[Group]) -> Html:
-    """Mean and standard deviation over seeds; nothing where no setting has two."""
+    """Mean and standard deviation over seeds; empty where no setting has two seeds."""
     if all(len(g.runs) < 2 for g in groups):
         return Html("")
     pairs = _eval_metrics(groups)
@@ -135,12 +141,12 @@ def _summary(groups: Sequence[Group]) -> Html:
         for g in groups
     ]
     head = ["setting", "seeds", *(f"{s} {m}" for s, m in pairs)]
-    note = "Mean ± sample standard deviation over seeds, at the last step."
-    return join(tag("h2", "Over seeds"), table(head, rows, class_="numbers"), tag("p", note, class_="muted"))
+    legend = "Mean ± sample standard deviation over seeds, at the last step."
+    return join(tag("h2", "Over seeds"), table(head, rows, class_="numbers"), note(legend))
 
 
 def spread(name: str, values: Sequence[float]) -> str:
-    """Mean ± sample standard deviation; the value itself when there is one only.
+    """Mean ± sample standard deviation; the value itself where there is only one.
 
     Example:
       >>> spread("accuracy", [0.99, 0.98, 1.0])
@@ -172,14 +178,14 @@ def _curves(groups: Sequence[Group]) -> Html:
 
 
 def _lines(item: Group, split: str, name: str) -> list[figures.Line]:
-    """The mean over the seeds that have a value at each step, in front of the seeds themselves."""
+    """The mean over seeds at the steps that all of them have, in front of the seeds themselves."""
     series = [(steps, values) for run in item.runs for steps, values in [run.series(split, name)] if len(steps)]
     if len(series) < 2:
-        return [figures.Line(item.letter, *one, item.colour) for one in series]
+        return [figures.Line(item.letter, *one, item.color) for one in series]
     common = sorted(set.intersection(*(set(steps.tolist()) for steps, _ in series)))
     mean = np.mean([values[np.isin(steps, common)] for steps, values in series], axis=0) if common else np.empty(0)
-    seeds = [figures.Line("", *one, item.colour, faint=True) for one in series]
-    return [*seeds, figures.Line(item.letter, np.asarray(common, np.int64), mean, item.colour)]
+    seeds = [figures.Line("", *one, item.color, faint=True) for one in series]
+    return [*seeds, figures.Line(item.letter, np.asarray(common, np.int64), mean, item.color)]
 
 
 def _table(groups: Sequence[Group], differing: Sequence[str], folder: Path) -> Html:
@@ -204,11 +210,11 @@ def _table(groups: Sequence[Group], differing: Sequence[str], folder: Path) -> H
     return join(
         tag("h2", "Runs"),
         table(head, rows, class_="numbers"),
-        tag("p", "A plus marks uncommitted changes.", class_="muted"),
+        note("A plus marks uncommitted changes."),
     )
 
 
-def _link(run: Run, folder: Path) -> Html:
-    """The run's name, linked to its report by a relative path: both folders may move together."""
+def _link(run: RunRecord, folder: Path) -> Html:
+    """The run's name, linked to its page by a relative path, so that both folders can be moved together."""
     page = run.directory / "report.html"
     return tag("a", run.name, href=quote(os.path.relpath(page, folder))) if page.exists() else join(run.name)

@@ -1,4 +1,4 @@
-"""The frame of every page: one style sheet, the system's fonts, light and dark, from a phone to a printout."""
+"""The frame of every page: one style sheet for light and dark screens, phones and print, in the system's fonts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from deeplab.report.text import Html, tag
 
 
 def document(title: str, body: Html) -> str:
-    """A whole page around its body."""
+    """A complete page.
+
+    Args:
+      title: Title of the browser's window.
+      body: Content of the page.
+    """
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -20,10 +25,17 @@ def document(title: str, body: Html) -> str:
 
 
 def save(path: Path, text: str) -> Path:
-    """Writes a file in one piece: a reader sees the old one or the new one.
+    """Writes a file atomically: a reader sees the old one or the new one.
+
+    Args:
+      path: Path of the file, whose folder is made where it is missing.
+      text: Content of the file.
+
+    Returns:
+      The path.
 
     Raises:
-      UserError: it cannot be written.
+      UserError: The file cannot be written.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -33,7 +45,7 @@ def save(path: Path, text: str) -> Path:
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror}; free the disk or mend its permissions") from error
+        raise UserError(f"cannot write {path}: {error.strerror}; free disk space or change the permissions") from error
     return path
 
 
@@ -69,7 +81,7 @@ a { color: var(--series-0); }
 .eyebrow { color: var(--muted); font-size: .875rem; margin: 0 0 .35rem; }
 .headline { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem 1rem; margin: 1.75rem 0 .25rem; }
 .headline strong { font-size: 3.4rem; font-weight: 650; line-height: 1.05; letter-spacing: -.03em; }
-.headline span { font-size: 1.15rem; }
+.headline span { font-size: 1.15rem; } .headline b { font-weight: 650; }
 .status { font-weight: 600; }
 .finished { color: var(--good); } .diverged, .damaged { color: var(--bad); }
 .notice { border-left: 3px solid var(--bad); background: var(--card); padding: .7rem 1rem; margin: 1.25rem 0;
@@ -107,18 +119,16 @@ table.confusion td { min-width: 2.35rem; height: 2rem; text-align: center; borde
 table.confusion td.hit { --cell: var(--hit); } table.confusion td.miss { --cell: var(--miss); }
 table.confusion td.full { color: var(--paper); }
 table.confusion td.end { background: none; padding-left: .8rem; text-align: right; white-space: nowrap; }
-.mistakes { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.6rem, 1fr)); gap: 1.4rem 1.1rem;
-  padding: 0;
-  margin: .75rem 0; list-style: none; }
-.mistakes img { display: block; width: 100%; max-width: 9rem; image-rendering: pixelated; border-radius: 4px;
-  background: var(--card); }
-.mistakes div { font-size: .875rem; line-height: 1.4; margin-top: .4rem; overflow-wrap: anywhere; }
-.mistakes .muted { font-size: .8rem; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1.5rem 2rem; }
 .card .picture { display: inline-block; margin: .3rem .4rem 0 0; }
 .card img { display: block; max-width: 100%; border-radius: 4px; image-rendering: pixelated; }
 .card .said { overflow-wrap: anywhere; }
-.miss-text { color: var(--miss); font-weight: 600; }
+.compact { grid-template-columns: repeat(auto-fill, minmax(8.6rem, 1fr)); gap: 1.4rem 1.1rem; margin: .75rem 0; }
+.compact .card { display: flex; flex-direction: column-reverse; justify-content: flex-end; }
+.compact .picture { display: block; margin: 0 0 .4rem; }
+.compact img { width: 100%; max-width: 9rem; background: var(--card); }
+.compact figcaption { line-height: 1.4; overflow-wrap: anywhere; } .compact .muted { display: block; font-size: .8rem; }
+figcaption b.miss-text { color: var(--miss); }
 pre.command span { white-space: nowrap; }
 pre.sample { white-space: pre-wrap; overflow-wrap: anywhere; } pre.sample b { color: var(--muted); font-weight: 500; }
 ul.legend { list-style: none; padding: 0; margin: .5rem 0 1.25rem; display: flex; flex-wrap: wrap;

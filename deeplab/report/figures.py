@@ -1,4 +1,4 @@
-"""Curves as SVG. Matplotlib is imported when the first one is drawn, and none of its global state is changed."""
+"""Line charts as SVG. Matplotlib is imported when the first one is drawn, and its global state stays unchanged."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 
 from deeplab.report.text import Html
 
-# Each colour of a figure and the style sheet's variable that replaces it in a page, where dark mode changes it.
+# In a page a variable of the style sheet replaces each color, so that dark mode can change it.
 INK, MUTED, GRID, BAD = "#1c1e21", "#6a7078", "#e3e5e8", "#c02f2f"
 TRAIN = "#9aa1aa"
 SERIES = ("#1767b3", "#c75a12", "#14805e", "#8a4bb8", "#b0801a", "#c2417f", "#3f8f9b", "#5d6b2f")
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--rule", BAD: "--bad", TRAIN: "--train"} | {
-    colour: f"--series-{i}" for i, colour in enumerate(SERIES)
+    color: f"--series-{i}" for i, color in enumerate(SERIES)
 }
 
 MAX_POINTS = 300
@@ -27,22 +27,22 @@ MAX_POINTS = 300
 
 
 class Line(NamedTuple):
-    """One curve.
+    """A line of a chart.
 
     Attributes:
-      label: written at its end.
-      steps: places of its points, [N].
-      values: likewise.
-      colour: of this module.
-      faint: it stays in the background.
-      points: its points are marked, and not joined.
-      band: the lower and the upper edge of what is shaded, [N] each.
+      label: Text at its end.
+      steps: Horizontal positions of its points, [N].
+      values: Vertical positions of its points, [N].
+      color: One of the colors of this module.
+      faint: Whether it stays in the background.
+      points: Whether its points are marked in place of being joined.
+      band: Lower and upper edges of a shaded band, [N] each.
     """
 
     label: str
     steps: np.ndarray
     values: np.ndarray
-    colour: str
+    color: str
     faint: bool = False
     points: bool = False
     band: tuple[np.ndarray, np.ndarray] | None = None
@@ -58,19 +58,24 @@ def curves(
     log_x: bool = False,
     counts: bool = True,
 ) -> str:
-    """A figure of curves over steps, each labelled at its end: an SVG file's text.
+    """A line chart, each line labeled at its end.
 
     Points that are not finite are marked with a cross at the top, at their step. A training curve is smoothed by a
     running mean over a fortieth of its points, which stay visible behind it.
 
     Args:
-      lines: the curves, in the order of drawing.
-      share: label the axis in per cent.
-      log: a logarithmic axis; None chooses it when the values are positive and span more than a factor of ten.
-      span: what a linear axis holds: all but the steep first tenth of the steps, all, or all and zero.
-      x_label: what the horizontal axis counts.
-      log_x: a logarithmic one, which begins at the first point.
-      counts: whether a linear one counts from 0, in whole numbers; else it reaches from the first point to the last.
+      lines: Lines in the order of drawing.
+      share: Whether the vertical axis is in percent.
+      log: Whether the vertical axis is logarithmic; where None, if all values are positive and span more than a factor
+        of ten.
+      span: Range of a linear vertical axis: "late" for the values after the steep first tenth of the steps, "all", or
+        "zero" for all values and zero.
+      x_label: Label of the horizontal axis.
+      log_x: Whether the horizontal axis is logarithmic; it begins at the first point then.
+      counts: Whether a linear horizontal axis has whole numbers from 0; it spans the points otherwise.
+
+    Returns:
+      The text of an SVG file.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -95,7 +100,7 @@ def curves(
     elif span == "late" and not log:
         _limit(axes, lines)
     _horizontal(axes, lines, log_x, counts)
-    axes.autoscale_view()  # the labels are placed by the final limits
+    axes.autoscale_view()  # the labels need the final limits
     _label(axes, lines)
 
     axes.set_xlabel(x_label, color=MUTED, fontsize=8.5, loc="right", labelpad=2)
@@ -108,13 +113,19 @@ def curves(
 
 
 def inline(svg: str, label: str, prefix: str) -> Html:
-    """The part of an SVG file that goes into a page: coloured by the page's style sheet, its ids made unique."""
+    """An SVG file as an element of a page, colored by the page's style sheet.
+
+    Args:
+      svg: Text from `curves`.
+      label: Description for readers who cannot see it.
+      prefix: Prefix that makes its ids unique on the page.
+    """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img" aria-label="@label">', svg, count=1)
     svg = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{prefix}-", svg).replace("xlink:href", "href")
-    for colour, variable in VARIABLES.items():
-        svg = svg.replace(colour, f"var({variable})")
+    for color, variable in VARIABLES.items():
+        svg = svg.replace(color, f"var({variable})")
     return Html(svg.replace("@label", html.escape(label), 1))
 
 
@@ -135,7 +146,7 @@ def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def smoothed(values: np.ndarray, window: int) -> np.ndarray:
-    """The centred running mean over `window` values, fewer at the ends, [N] -> [N]."""
+    """The centered running mean over `window` values, fewer at the ends, [N] -> [N]."""
     if window < 2:
         return values
     ones = np.ones(window)
@@ -145,16 +156,16 @@ def smoothed(values: np.ndarray, window: int) -> np.ndarray:
 def _draw(axes, line: Line) -> None:
     steps, mean, low, high = thinned(line.steps, line.values)
     if line.band is not None:
-        axes.fill_between(line.steps, *line.band, color=line.colour, alpha=0.18, linewidth=0)
-    window = len(mean) // 40 if line.colour == TRAIN and not line.faint else 1
+        axes.fill_between(line.steps, *line.band, color=line.color, alpha=0.18, linewidth=0)
+    window = len(mean) // 40 if line.color == TRAIN and not line.faint else 1
     if np.any(high > low):
-        axes.fill_between(steps, low, high, color=line.colour, alpha=0.18, linewidth=0)
+        axes.fill_between(steps, low, high, color=line.color, alpha=0.18, linewidth=0)
     if line.faint or window > 1:
-        axes.plot(steps, mean, color=line.colour, alpha=0.4, linewidth=0.9)
+        axes.plot(steps, mean, color=line.color, alpha=0.4, linewidth=0.9)
     if not line.faint:
         marker = "o" if len(mean) < 3 or line.points else None
         width = 0 if line.points else 1.6
-        axes.plot(steps, smoothed(mean, window), color=line.colour, linewidth=width, marker=marker, ms=3.5)
+        axes.plot(steps, smoothed(mean, window), color=line.color, linewidth=width, marker=marker, ms=3.5)
     bad = line.steps[~np.isfinite(line.values)][:200]
     if len(bad):
         axes.plot(bad, [0.985] * len(bad), "x", color=BAD, ms=5, transform=axes.get_xaxis_transform(), clip_on=False)
@@ -178,7 +189,7 @@ def _horizontal(axes, lines: Sequence[Line], log_x: bool, counts: bool) -> None:
 
 
 def _limit(axes, lines: Sequence[Line]) -> None:
-    """Spends the height on where training spends its time: the first tenth of the steps may leave the picture."""
+    """Limits the vertical axis to the values after the first tenth of the steps, where most of the training happens."""
     steps = [line.steps for line in lines if len(line.steps)]
     start = 0.1 * max((s[-1] for s in steps), default=0)
     later = [line.values[(line.steps >= start) & np.isfinite(line.values)] for line in lines]
@@ -191,7 +202,7 @@ def _limit(axes, lines: Sequence[Line]) -> None:
 
 
 def _label(axes, lines: Sequence[Line]) -> None:
-    """Writes each line's label at its end, pushed apart so that none covers another."""
+    """Writes each line's label at its end, moved apart so that none covers another."""
     transform = axes.transData + axes.transAxes.inverted()
     ends = []
     for line in lines:
@@ -203,15 +214,15 @@ def _label(axes, lines: Sequence[Line]) -> None:
         heights.append(max(min(max(height, 0.0), 1.0), heights[-1] + gap if heights else 0.0))
     excess = max(0.0, heights[-1] - 1.0) if heights else 0.0
     for height, (_, line) in zip(heights, sorted(ends, key=lambda end: end[0]), strict=True):
-        colour = MUTED if line.colour == TRAIN else line.colour
+        color = MUTED if line.color == TRAIN else line.color
         axes.text(
-            1.015, height - excess, line.label[:16], color=colour, fontsize=9, va="center",
+            1.015, height - excess, line.label[:16], color=color, fontsize=9, va="center",
             transform=axes.transAxes, parse_math=False,
         )  # fmt: skip
 
 
 def _short(value: float) -> str:
-    """A tick's label: 0.05, 1,500, 25k, 3M."""
+    """The label of a tick: 0.05, 1,500, 25k, 3M."""
     for scale, unit in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= max(scale, 1e4):
             return f"{value / scale:g}{unit}"
@@ -224,7 +235,7 @@ def _svg(figure) -> str:
     out = io.StringIO()
     # Text stays text (the page's font, selectable); a fixed salt makes the same run give the same file.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "deeplab"}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of characters that matplotlib's font lacks: the browser's has them
+        warnings.simplefilter("ignore")  # matplotlib's font lacks characters that the browser's has
         none = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(out, format="svg", transparent=True, metadata=none)
     svg = re.sub(r"font: (?:\w+ )?([\d.]+px) ", r"font-size: \1; font-family: ", out.getvalue())

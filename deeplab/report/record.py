@@ -1,12 +1,10 @@
-"""A run directory, read. Whatever a kill, a full disk or a divergence has left of it, that much is shown."""
+"""A run directory as a value, however much of it a kill, a full disk or a divergence has left."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +13,14 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.core.monitor import Monitor
+from deeplab.report.files import read_arrays, read_object, read_rows
 
 NOT_METRICS = ("step", "split", "seconds", "steps_per_second", "stalled")
-"""Fields of a row of `metrics.jsonl` that say where it stands, not what was measured."""
+"""Fields of a row of `metrics.jsonl` that are not metrics."""
 
 
 class Headline(NamedTuple):
-    """The one number of a run: that of its last evaluation, which is not its best one."""
+    """A number that stands for a run: of its last evaluation, which need not be its best one."""
 
     split: str
     metric: str
@@ -30,16 +29,16 @@ class Headline(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """What a run directory says.
+class RunRecord:
+    """The files of a run directory.
 
     Attributes:
-      directory: where it is.
-      record: `run.json`.
-      rows: `metrics.jsonl`, ordered by step; the last row where a split has two of one step.
-      damaged: lines of `metrics.jsonl` that could not be read; a torn last line is not counted.
-      result: `result.json`, or None before the end.
-      failure: `failure/report.json`, or None where nothing became infinite or NaN.
+      directory: Path of the run directory.
+      record: Content of `run.json`.
+      rows: Rows of `metrics.jsonl`, ordered by step; the last one where a split has two of one step.
+      damaged: Number of lines of `metrics.jsonl` that cannot be read, a torn last line excepted.
+      result: Content of `result.json`; None before the end.
+      failure: Content of `failure/report.json`; None where every value was finite.
     """
 
     directory: Path
@@ -65,12 +64,15 @@ class Run:
 
     @property
     def monitor(self) -> Monitor:
-        """The metric that tells the best evaluation; "-loss" means smaller is better."""
-        return Monitor.parse(self.record.get("monitor") or "-loss")
+        """The metric by which the best evaluation is chosen; the loss where the record gives none."""
+        try:
+            return Monitor.parse(self.record.get("monitor") or "-loss")
+        except (UserError, KeyError):
+            return Monitor()
 
     @property
     def unit(self) -> str:
-        """What throughput counts: "images", "tokens"."""
+        """Unit of the throughput: "images", "tokens"."""
         return str(self.record.get("unit") or "units")
 
     @property
@@ -79,12 +81,12 @@ class Run:
 
     @property
     def step(self) -> int:
-        """The last step that is known of."""
+        """The last step that the files name."""
         return max([int(number((self.result or {}).get("step"), 0))] + [row["step"] for row in self.rows[-1:]])
 
     @functools.cached_property
     def splits(self) -> list[str]:
-        """Those evaluated, in the order of their appearance, then "train"."""
+        """Names of the evaluated splits in the order of their appearance, then "train"."""
         seen = dict.fromkeys([*self.final, *(row["split"] for row in self.rows)])
         return [s for s in seen if s != "train"] + ["train"] * ("train" in seen)
 
@@ -102,58 +104,69 @@ class Run:
         return {s: m for s, m in found.items() if isinstance(m, Mapping)} if isinstance(found, Mapping) else {}
 
     def series(self, split: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and values of one curve, [N] each; NaN and infinity are kept."""
+        """Steps and values of a metric, [N] each; NaN and infinity are kept."""
         points = [(row["step"], number(row[metric])) for row in self.rows if row["split"] == split and metric in row]
         steps, values = zip(*points, strict=True) if points else ((), ())
         return np.asarray(steps, np.int64), np.asarray(values, np.float64)
 
     def last(self, split: str) -> tuple[int, dict[str, float]]:
-        """Step and metrics at the end: of `result.json`, else of the last row; (0, {}) where there is neither."""
+        """Step and metrics of `result.json`, or of the last row; (0, {}) where there is neither."""
         if split in self.final:
             return self.step, _metrics_of(self.final[split])
         rows = [row for row in self.rows if row["split"] == split]
         return (rows[-1]["step"], _metrics_of(rows[-1])) if rows else (0, {})
 
     def best(self, split: str) -> tuple[int, dict[str, float]]:
-        """Step and metrics of the best evaluation by `monitor`."""
-        steps, values = self.series(split, self.monitor.name)
-        scores = np.array([self.monitor.score({self.monitor.name: value}) for value in values])
+        """Step and metrics of the best evaluation by the monitor; (0, {}) where there is none."""
+        name = self.monitor.name
+        steps, values = self.series(split, name)
+        scores = np.array([self.monitor.score({name: value}) for value in values.tolist()])
         if not np.any(np.isfinite(scores)):
             return 0, {}
         step = int(steps[np.argmax(scores)])
         return step, _metrics_of(next(row for row in self.rows if row["split"] == split and row["step"] == step))
 
     @property
-    def headline(self) -> Headline | None:
-        """The accuracy of a classifier, else the monitored metric, at the last evaluation; None before the first."""
+    def headlines(self) -> list[Headline]:
+        """The metrics that stand for the run, at its last evaluation, the most telling first; none before the first.
+
+        They are the monitored metric, if it is not the loss, and those that the record names as its "headline". Of a
+        run that has neither it is the loss, or its accuracy where nothing else was evaluated.
+        """
+        named = self.record.get("headline")
+        names = [] if self.monitor.name == "loss" else [self.monitor.name]
+        names += [str(name) for name in named] if isinstance(named, list) else []
         for split in self.splits:
             if split == "train":
                 continue
             step, values = self.last(split)
-            monitored = self.monitor.name
-            if monitored == "loss" and self.record.get("task") == "Classification":
-                monitored = "accuracy"
-            for metric in (monitored, "loss"):
-                if metric in values:
-                    return Headline(split, metric, values[metric], step)
-        return None
+            fallback = ["accuracy" if values.keys() == {"loss", "accuracy"} else "loss"]
+            chosen = [name for name in dict.fromkeys(names) if name in values] or fallback
+            if found := [Headline(split, name, values[name], step) for name in chosen if name in values]:
+                return found
+        return []
+
+    @property
+    def headline(self) -> Headline | None:
+        """The first of `headlines`; None before the first evaluation."""
+        return next(iter(self.headlines), None)
 
     @property
     def seconds(self) -> float:
-        """Wall time of training; NaN when not yet known."""
+        """Wall time of training; NaN while unknown."""
         known = [number(row.get("seconds")) for row in self.rows if "seconds" in row]
         return number((self.result or {}).get("seconds"), known[-1] if known else math.nan)
 
     @property
     def steps_per_second(self) -> float:
-        """The median over the run; NaN when not yet known."""
+        """Median over the run; NaN while unknown."""
         _, rates = self.series("train", "steps_per_second")
         rates = rates[np.isfinite(rates)]
         return float(np.median(rates)) if len(rates) else math.nan
 
     @property
     def stalled(self) -> float:
-        """Share of the training time in which the device waited for input; NaN when not known."""
+        """Share of the training time in which the device waited for input; NaN where unknown."""
         rows = [row for row in self.rows if row["split"] == "train" and "stalled" in row]
         ends = np.array([number(row.get("seconds"), 0.0) for row in rows])
         shares = np.array([number(row["stalled"], 0.0) for row in rows])
@@ -168,77 +181,55 @@ class Run:
         return "diverged" if self.failure is not None else "unfinished"
 
     def predictions(self) -> dict[str, np.ndarray] | None:
-        """`predictions.npz`, or None where there is none.
+        """The arrays of `predictions.npz`; None where there is no such file.
 
         Raises:
-          UserError: it is damaged.
+          UserError: The file is damaged.
         """
-        path = self.directory / "predictions.npz"
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path} cannot be read ({error}); `eval` on this run writes it anew") from error
+        return read_arrays(self.directory / "predictions.npz")
 
     def text(self, file: str) -> str | None:
-        """A text file of the run, or None where there is none."""
+        """The text of a file in the run directory; None where there is no such file."""
         try:
             return (self.directory / file).read_text(errors="replace")
         except OSError:
             return None
 
 
-def read(directory: str | Path) -> Run:
-    """Reads a run directory, finished or not.
+def read(directory: str | Path) -> RunRecord:
+    """Reads a run directory, of a finished run or not.
+
+    Args:
+      directory: Path of the run directory.
 
     Raises:
-      UserError: it is no run directory, or its `run.json` is damaged.
+      UserError: The directory has no `run.json`, or a damaged one.
     """
     directory = Path(directory).resolve()
     path = directory / "run.json"
     if not path.is_file():
-        raise UserError(f"{directory} is no run directory (it holds no run.json); `deeplab runs` lists those there are")
-    record = _read_object(path)
+        raise UserError(
+            f"{directory} is no run directory (it holds no run.json); `deeplab runs` lists the run directories"
+        )
+    record = read_object(path)
     if record is None:
         raise UserError(f"{path} is damaged: expected a JSON object; train again into another --run-dir")
     for key, kind in (("experiment", str), ("arguments", Mapping), ("num_steps", int)):
         if not isinstance(record.get(key), kind):
             raise UserError(f"{path} is damaged: {key!r} is {record.get(key)!r}; train again into another --run-dir")
-    rows, damaged = _read_rows(directory / "metrics.jsonl")
-    result, failure = _read_object(directory / "result.json"), _read_object(directory / "failure" / "report.json")
-    return Run(directory, record, rows, damaged, result, failure)
+    rows, damaged = read_rows(directory / "metrics.jsonl")
+    result, failure = read_object(directory / "result.json"), read_object(directory / "failure" / "report.json")
+    return RunRecord(directory, record, rows, damaged, result, failure)
 
 
 def number(value: Any, otherwise: float = math.nan) -> float:
-    """The value as a float, or `otherwise` when it is none (missing, null, text)."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
+    """The value as a float, or `otherwise` where it is no number (missing, null, text)."""
+    return float(value) if is_number(value) else otherwise
 
 
-def _read_object(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Rows by step, and how many lines before the last could not be read."""
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
-        return [], 0
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    damaged = 0
-    for i, line in enumerate(lines):
-        try:
-            row = json.loads(line)
-            rows[str(row["split"]), int(row["step"])] = row | {"split": str(row["split"]), "step": int(row["step"])}
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            damaged += i < len(lines) - 1
-    return sorted(rows.values(), key=lambda row: row["step"]), damaged
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _metrics_of(row: Mapping[str, Any]) -> dict[str, float]:

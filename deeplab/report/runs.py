@@ -1,4 +1,4 @@
-"""All runs below a folder, at a glance."""
+"""The runs below a folder, a line each."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MARKS = {"run.json", "metrics.jsonl", "result.json", "checkpoints"}
-"""A folder with any of these is, or was to be, a run directory."""
+"""A folder that holds any of these is a run directory, or was meant to be one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunSummary:
-    """One run in a line.
+    """One line about a run.
 
     Attributes:
-      directory: where it is.
-      name: its path below the folder searched.
+      directory: Path of the run directory.
+      name: Its path below the folder searched.
       status: "finished", "unfinished" (stopped, or still running), "diverged" or "broken".
-      step: the last step known of.
-      num_steps: the steps it is to have.
-      headline: its last result, e.g. "99.17 % test accuracy"; empty before the first.
-      seconds: training time; None when unknown.
-      started: ISO time; empty when unknown.
-      problem: why it is broken; empty when it isn't.
+      step: Last known step.
+      num_steps: Length of the whole training run, in steps.
+      headline: Last result, such as "99.17 % test accuracy"; empty before the first evaluation.
+      seconds: Training time; None where unknown.
+      started: Start as an ISO time; empty where unknown.
+      problem: Reason why the run is broken; empty where it is not.
     """
 
     directory: Path
@@ -48,24 +48,27 @@ class RunSummary:
 
 
 def find(root: str | Path) -> list[RunSummary]:
-    """The runs in or below `root`, those started last first, broken ones at the end.
+    """The runs in or below a folder, the most recent first and broken ones last.
+
+    Args:
+      root: Folder to search.
 
     Raises:
-      UserError: `root` is no folder.
+      UserError: `root` is not a folder.
     """
     root = Path(root).resolve()
     if not root.is_dir():
-        raise UserError(f"{root} is no folder: expected the one that holds the runs, such as ./runs")
+        raise UserError(f"{root} is no folder; expected the folder that holds the runs, such as ./runs")
     found = []
     for folder, inside, files in os.walk(root):
         if MARKS & {*inside, *files}:
             found.append(_summary(Path(folder), root))
-            inside.clear()  # what lies in a run belongs to it
+            inside.clear()  # folders in a run directory belong to the run
     return sorted(found, key=lambda run: (run.started, run.name), reverse=True)
 
 
 def table(runs: Sequence[RunSummary]) -> Table:
-    """Summaries as a table for the terminal."""
+    """Summaries as a table of rich, for the terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -73,10 +76,10 @@ def table(runs: Sequence[RunSummary]) -> Table:
     for column in ("run", "status", "step", "result", "time", "started"):
         justify = "right" if column in ("step", "time") else "left"
         out.add_column(column, justify=justify, no_wrap=column not in ("run", "result"), overflow="fold")
-    colours = {"finished": "green", "broken": "red", "diverged": "red", "unfinished": "yellow"}
+    colors = {"finished": "green", "broken": "red", "diverged": "red", "unfinished": "yellow"}
     for run in runs:
-        # Text, not str: a name with brackets is a name, not rich's markup.
-        status = Text(run.status, style=colours[run.status])
+        # Text, not str: brackets in a name are not rich's markup.
+        status = Text(run.status, style=colors[run.status])
         if run.problem:
             out.add_row(Text(run.name), status, "", Text(run.problem), "", "")
             continue
@@ -102,5 +105,5 @@ def _summary(directory: Path, root: Path) -> RunSummary:
             started=str(run.record.get("started") or ""),
         )
     except UserError as error:
-        # The message names the directory, and so does the line it stands in.
+        # The line names the directory already.
         return RunSummary(directory, name, "broken", problem=str(error).removeprefix(f"{directory}").lstrip("/ "))

@@ -1,4 +1,4 @@
-"""Where the time of a run went: before the first step, in waiting for input, and layer by layer."""
+"""The time of a run: before the first step, in waiting for input, and layer by layer."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from deeplab.report.record import Run, number
-from deeplab.report.text import Html, duration, join, table, tag
+from deeplab.report.record import RunRecord, number
+from deeplab.report.text import Html, duration, join, note, table, tag
 
-_INPUT_BOUND = 0.1  # of the time; below it, waiting is jitter
+_INPUT_BOUND = 0.1  # share of the time spent waiting; less is jitter
 
 
-def sections(run: Run) -> Html:
-    """What is known of it; nothing where nothing is."""
+def sections(run: RunRecord) -> Html:
+    """The known parts; empty where nothing is known."""
     parts = [_bound(run), _startup(run), _profile(run)]
     if not any(parts):
         return Html("")
-    return join(tag("h2", "Where the time goes"), *parts)
+    return join(tag("h2", "Time"), *parts)
 
 
-def _bound(run: Run) -> Html:
+def _bound(run: RunRecord) -> Html:
     if not math.isfinite(run.stalled):
         return Html("")
     kind = "Input-bound" if run.stalled >= _INPUT_BOUND else "Compute-bound"
     advice = ""
     if run.stalled >= _INPUT_BOUND:
-        advice = " Smaller examples, or more processes that read them (--workers), would make it faster."
+        advice = " Use smaller examples, or more reading processes (--workers)."
     return tag("p", f"{kind}: the device waited for input {100 * run.stalled:.1f} % of the training time.{advice}")
 
 
-def _startup(run: Run) -> Html:
+def _startup(run: RunRecord) -> Html:
     startup = run.record.get("startup")
     if not isinstance(startup, Mapping) or not startup:
         return Html("")
@@ -40,8 +40,8 @@ def _startup(run: Run) -> Html:
     return tag("p", f"Time to the first step: {duration(sum(spent.values()))} ({parts}).")
 
 
-def _profile(run: Run) -> Html:
-    """The table of the verb `profile`, where it was run on this directory."""
+def _profile(run: RunRecord) -> Html:
+    """The table of the verb `profile`; empty where it was not run on this directory."""
     try:
         found = json.loads(run.text("profile/profile.json") or "null")
         rows = [_row(cost, float(found["milliseconds"])) for cost in found["costliest"]]
@@ -49,10 +49,8 @@ def _profile(run: Run) -> Html:
         title = f"{found['milliseconds']:.2f} ms a step: {split}"
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Html("")
-    head = ["layer", "operation", "forward, ms", "backward, ms", "of the step"]
-    return join(
-        tag("h3", "The costliest operations"), tag("p", title, class_="muted"), table(head, rows, class_="numbers")
-    )
+    head = ["layer", "operation", "forward, ms", "backward, ms", "share of the step"]
+    return join(tag("h3", "Most expensive operations"), note(title), table(head, rows, class_="numbers"))
 
 
 def _row(cost: Mapping[str, Any], milliseconds: float) -> list[str]:

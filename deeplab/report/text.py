@@ -1,14 +1,15 @@
-"""Numbers as people read them, and HTML in which nothing that was given can become markup."""
+"""Numbers formatted for reading, and HTML in which no given text can become markup."""
 
 from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from typing import Any
 
 
 def metric(name: str, value: float) -> str:
-    """A metric's value: accuracies in per cent, all else with four digits.
+    """The value of a metric: shares in percent, all others with four significant digits.
 
     Example:
       >>> metric("accuracy", 0.99167), metric("loss", 0.031234)
@@ -20,12 +21,12 @@ def metric(name: str, value: float) -> str:
 
 
 def is_share(name: str) -> bool:
-    """Whether a metric is a share of one, to be shown in per cent."""
+    """Whether a metric is a share of one, to be shown in percent."""
     return any(word in name for word in ("accuracy", "iou", "pixel_error"))
 
 
 def duration(seconds: float) -> str:
-    """Wall time, to the second from a minute on.
+    """Wall time; whole seconds from a minute on.
 
     Example:
       >>> duration(84.21), duration(5025), duration(8.4)
@@ -39,23 +40,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def wilson(right: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share, `right` of `total` (Wilson 1927, https://doi.org/10.2307/2276774).
-
-    Unlike the normal approximation it stays inside [0, 1] and has a width when all are right.
-
-    Example:
-      >>> [round(bound, 3) for bound in wilson(357, 360)]
-      [0.976, 0.997]
-    """
-    z2 = 1.959964**2
-    centre = (right + z2 / 2) / (total + z2)
-    half = math.sqrt(z2 * (right * (total - right) / total + z2 / 4)) / (total + z2)
-    return centre - half, centre + half
-
-
 class Html(str):
-    """A string that is HTML already; any other is escaped on its way into an element."""
+    """A string of HTML. Any other string is escaped when it becomes part of an element."""
 
 
 def tag(name: str, *children: Any, **attributes: Any) -> Html:
@@ -76,11 +62,16 @@ def tag(name: str, *children: Any, **attributes: Any) -> Html:
 
 
 def join(*children: Any) -> Html:
-    """Pieces one after the other, escaped unless they are `Html`."""
+    """Concatenated pieces, escaped unless they are `Html`."""
     return Html("".join(child if isinstance(child, Html) else html.escape(str(child)) for child in children))
 
 
-def table(head: list[Any], rows: list[list[Any]], **attributes: Any) -> Html:
+def note(content: Any) -> Html:
+    """A sentence in grey."""
+    return tag("p", content, class_="muted")
+
+
+def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], **attributes: Any) -> Html:
     """A table; the first cell of each row is its heading. It scrolls sideways where the page is too narrow."""
     headings = tag("tr", *(tag("th", cell, scope="col") for cell in head))
     lines = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]

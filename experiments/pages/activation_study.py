@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from deeplab.report import figures
-from deeplab.report.sweeps.study import heat
+from deeplab.report.shading import heat
 from deeplab.report.text import Html, join, table, tag
 
 TRAINS = 0.5
@@ -182,8 +182,8 @@ def _gradients(
         part = names[start : start + len(figures.SERIES)]
         for field, title in (("gradient_first", "before training"), ("gradient", "after training")):
             lines = [
-                figures.Line(name, np.arange(1, depths[-1] + 1), _positive(by_place[name, depths[-1]][field]), colour)
-                for name, colour in zip(part, figures.SERIES, strict=False)
+                figures.Line(name, np.arange(1, depths[-1] + 1), _positive(by_place[name, depths[-1]][field]), color)
+                for name, color in zip(part, figures.SERIES, strict=False)
             ]
             shown = any(np.isfinite(line.values).any() for line in lines)
             svg = figures.curves(lines, log=shown, span="all", x_label="layer")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from deeplab.report import figures
+from deeplab.report.shading import heat
 from deeplab.report.sweeps import power_law
-from deeplab.report.sweeps.study import heat
 from deeplab.report.text import Html, join, table, tag
 
 Curve = dict[str, Any]
@@ -78,13 +78,13 @@ def _law(sizes: np.ndarray, losses: np.ndarray) -> dict[str, Any]:
 def sections(curves: Sequence[Curve]) -> list[Html]:
     """The page's parts."""
     lines = []
-    for curve, colour in zip(curves, figures.SERIES, strict=False):
+    for curve, color in zip(curves, figures.SERIES, strict=False):
         sizes, losses = np.array(curve["sizes"], float), np.array(curve["losses"])
-        lines += [figures.Line("", sizes, seed, colour, points=True) for seed in losses]
+        lines += [figures.Line("", sizes, seed, color, points=True) for seed in losses]
         if "law" in curve:
             at, low, high = (np.array(curve["band"][name]) for name in ("at", "low", "high"))
             law = power_law.PowerLaw(**curve["law"])
-            lines.append(figures.Line(f"width {curve['width']}", at, law(at), colour, band=(low, high)))
+            lines.append(figures.Line(f"width {curve['width']}", at, law(at), color, band=(low, high)))
     svg = figures.curves(lines, log=True, log_x=True, span="all", x_label="training examples")
     caption = tag(
         "figcaption", tag("b", "test loss"), "a point is a run; the law is fitted to all but the largest size"

@@ -42,14 +42,14 @@ def test_no_address_is_loaded(make_run):
     assert "example.org" not in report.write(run).read_text()
 
 
-def test_masks_are_drawn_in_colours_and_void_in_black():
+def test_masks_are_drawn_in_colors_and_void_in_black():
     image, label = np.full((1, 4, 4, 3), 9, np.uint8), np.array([[[0, 0, 1, 2]] * 4], np.uint8)
     predictions = {"prediction": np.ones((1, 4, 4), np.uint8), "confusion": np.array([[[0, 8], [0, 4]]])}
     show = masks.mask_cards([(10, 0, 0), (0, 20, 0)], void=2)
     (made,) = show({"image": image, "mask": label, "id": np.array([5])}, predictions)
     assert made["title"] == "example 5"
-    assert made["caption"] == "66.7 % of its pixels are wrong"
+    assert made["caption"] == "66.7 % of the pixels are wrong"
     drawn = [cards.picture(image[0])["source"]]
-    for colours in ([(10, 0, 0), (10, 0, 0), (0, 20, 0), (0, 0, 0)], [(0, 20, 0)] * 3 + [(0, 0, 0)]):
-        drawn.append(cards.picture(np.array([colours] * 4, np.uint8))["source"])
+    for colors in ([(10, 0, 0), (10, 0, 0), (0, 20, 0), (0, 0, 0)], [(0, 20, 0)] * 3 + [(0, 0, 0)]):
+        drawn.append(cards.picture(np.array([colors] * 4, np.uint8))["source"])
     assert [part["source"] for part in made["parts"]] == drawn

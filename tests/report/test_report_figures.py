@@ -12,8 +12,8 @@ from deeplab.report import figures
 from deeplab.report.figures import SERIES, TRAIN, Line
 
 
-def line(values, label="test", colour=SERIES[0], **more):
-    return Line(label, np.arange(1, len(values) + 1), np.asarray(values, float), colour, **more)
+def line(values, label="test", color=SERIES[0], **more):
+    return Line(label, np.arange(1, len(values) + 1), np.asarray(values, float), color, **more)
 
 
 @given(hnp.arrays(np.float64, st.integers(0, 2000), elements=st.floats(-1e6, 1e6) | st.just(np.nan) | st.just(np.inf)))
@@ -37,7 +37,7 @@ def test_smoothing_keeps_a_constant(size, window, value):
     "lines",
     [
         [], [line([])], [line([1.0])], [line([0.0, 0.0])], [line([np.nan] * 3)], [line([np.inf, 1, -np.inf])],
-        [line([1e-30, 1e30])], [line([5.0] * 50)], [line(range(100), colour=TRAIN)], [line(range(5000), faint=True)],
+        [line([1e-30, 1e30])], [line([5.0] * 50)], [line(range(100), color=TRAIN)], [line(range(5000), faint=True)],
         [line([1, 2], label="$\\frac{$ <&\u6f22\u0000")],
     ],
 )  # fmt: skip
@@ -48,15 +48,15 @@ def test_every_curve_can_be_drawn(lines):
 
 
 def test_labels_of_equal_ends_stand_apart():
-    lines = [line([3.0, 2.0, 1.0], label=f"end-{i}", colour=SERIES[i]) for i in range(8)]
+    lines = [line([3.0, 2.0, 1.0], label=f"end-{i}", color=SERIES[i]) for i in range(8)]
     svg = figures.curves(lines)
     heights = sorted(float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>end-\d', svg))
     assert len(heights) == 8
     assert min(np.diff(heights)) > 9  # the labels' font is 9 units high
 
 
-def test_inlined_figures_share_no_id_and_no_colour_is_fixed():
-    svg = figures.curves([line([1.0, 2.0, np.nan]), line([2.0, 1.0], label="train", colour=TRAIN)])
+def test_inlined_figures_share_no_id_and_no_color_is_fixed():
+    svg = figures.curves([line([1.0, 2.0, np.nan]), line([2.0, 1.0], label="train", color=TRAIN)])
     first, second = (figures.inline(svg, "a", name) for name in "ab")
     ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (first, second)]
     assert not ids[0] & ids[1]

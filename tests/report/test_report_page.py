@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from deeplab import report
+from deeplab.core.blocks import loss_by_position
 from deeplab.core.errors import UserError
 
 EVIL = '<script>alert("1")</script>&"\' onerror=x'
@@ -99,7 +100,7 @@ def test_numbers_on_the_page_are_those_of_the_files(make_run):
     text = parse(report.write(directory)).text
     right, total = int(np.sum(predictions["label"] == predictions["prediction"])), len(predictions["label"])
     assert f"{100 * result['metrics']['test']['accuracy']:.2f} % test accuracy" in text
-    assert f"{right} of {total} right" in text
+    assert f"{right} of {total} correct" in text
     assert f"Mistakes: {total - right} of {total} test examples" in text
     for split in ("test", "train"):
         loss, accuracy = (result["metrics"][split][name] for name in ("loss", "accuracy"))
@@ -124,7 +125,7 @@ def test_confusion_matrix_counts_every_example(make_run):
     assert body is not None
     counted = {
         (html.unescape(a), html.unescape(b)): int(n)
-        for a, b, n in re.findall(r'title="(\w+), taken for (\w+): (\d+) of', body[0])
+        for a, b, n in re.findall(r'title="(\w+), predicted (\w+): (\d+) of', body[0])
     }
     names = ["cat", "dog"]
     for (a, b), n in counted.items():
@@ -137,7 +138,7 @@ def test_a_thousand_classes_make_pairs_and_no_matrix(make_run):
     path = report.write(make_run(classes=1000, size=3000, shape=(16, 16, 3)))
     text = parse(path).text
     assert "Most confused" in text
-    assert "Weakest of 1,000 classes" in text
+    assert "Lowest accuracy of 1,000 classes" in text
     assert 'class="confusion"' not in path.read_text().partition("</style>")[2]
     assert path.stat().st_size < 400_000
 
@@ -150,7 +151,7 @@ def test_worst_mistakes_are_the_images_themselves(make_run, shape):
     pictures = [a for tag, a in page.tags if tag == "img"]
     assert len(pictures) == 24
     label, prediction = (given[name][given["worst_id"][0]] for name in ("label", "prediction"))
-    assert pictures[0]["alt"] == f"example {given['worst_id'][0]}: {label}, taken for {prediction}"
+    assert pictures[0]["alt"] == f"example {given['worst_id'][0]}: label {label}, prediction {prediction}"
     picture = Image.open(io.BytesIO(base64.b64decode(pictures[0]["src"].partition(",")[2])))
     assert max(picture.size) <= 288
     if max(shape) <= 144:
@@ -170,11 +171,11 @@ def test_language_page_shows_samples_and_perplexity(make_run):
 
 
 def test_loss_by_position_leaves_out_what_did_not_count():
-    from deeplab.report.language import loss_by_position
-
-    line = loss_by_position(np.array([[3.0, 0.0, 1.0, 0.0], [1.0, 2.0, 0.0, 0.0], [0.0, 4.0, 0.0, 0.0]]))
-    assert line.steps.tolist() == [1, 2, 3]
-    assert line.values.tolist() == [2.0, 2.0, 1.0]
+    (section,) = loss_by_position(np.array([[3.0, 0.0, 1.0, 0.0], [1.0, 2.0, 0.0, 0.0], [0.0, 4.0, 0.0, 0.0]]))
+    (line,) = section["blocks"][0]["blocks"][0]["lines"]
+    assert line["steps"] == [1, 2, 3]
+    assert line["values"] == [2.0, 2.0, 1.0]
+    assert loss_by_position(np.zeros((2, 3))) == []
 
 
 @pytest.mark.parametrize("missing", [
@@ -238,7 +239,12 @@ def test_same_run_same_bytes_and_no_global_state(make_run):
     assert report.write(directory).read_bytes() == first
     assert dict(matplotlib.rcParams) == before
     assert matplotlib.rcParams["svg.fonttype"] == matplotlib.rcParamsDefault["svg.fonttype"]
-    assert {path.name for path in (directory / "figures").iterdir()} == {"accuracy.svg", "loss.svg", "throughput.svg"}
+    assert {path.name for path in (directory / "figures").iterdir()} == {
+        "accuracy.svg",
+        "loss.svg",
+        "reliability.svg",
+        "throughput.svg",
+    }
     assert not list(directory.glob(".report*"))
 
 

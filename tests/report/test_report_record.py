@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from deeplab import report
 from deeplab.core.errors import UserError
+from deeplab.core.monitor import Monitor
 from deeplab.report.record import read
 
 
@@ -106,3 +108,36 @@ def test_damaged_predictions_are_named_and_never_unpickled(make_run):
     np.savez(directory / "predictions.npz", label=np.array([print], dtype=object))
     with pytest.raises(UserError, match="allow_pickle"):
         read(directory).predictions()
+
+
+def test_the_monitor_of_a_record_is_a_name_and_a_direction(make_run):
+    given = [{"step": s, "split": "test", "loss": 1.0, "f1": s % 3} for s in (1, 2, 3)]
+    run = rows(make_run(monitor={"name": "f1", "direction": "min"}), *given)
+    assert run.monitor == Monitor("f1", "min")
+    assert run.best("test")[0] == 3
+    for damaged in ({"name": "f1"}, {"name": "f1", "direction": "up"}, None):
+        run = rows(make_run(f"digits/{damaged}", monitor=damaged), *given)
+        assert run.monitor == Monitor("loss", "min")
+
+
+def test_the_record_names_its_headlines(make_run):
+    given = {"step": 1, "split": "test", "loss": 1.0, "bleu": 34.0, "perplexity": 5.0}
+    run = rows(make_run(headline=["bleu", "chrf", "perplexity"]), given)
+    assert run.headlines == [("test", "bleu", 34.0, 1), ("test", "perplexity", 5.0, 1)]
+    run = rows(make_run("digits/monitored", headline=["bleu"], monitor="-perplexity"), given)
+    assert [headline.metric for headline in run.headlines] == ["perplexity", "bleu"]
+    for damaged in (None, "bleu", ["chrf"], 3):
+        run = rows(make_run(f"digits/{damaged}", headline=damaged), given)
+        assert run.headlines == [("test", "loss", 1.0, 1)]
+
+
+def test_an_accuracy_alone_is_the_headline_whatever_the_task_is_called(make_run):
+    run = rows(make_run(task="Anything"), {"step": 1, "split": "test", "loss": 1.0, "accuracy": 0.5})
+    assert run.headline == ("test", "accuracy", 0.5, 1)
+
+
+def test_the_old_name_of_a_record_names_the_new_one():
+    with pytest.raises(AttributeError, match="it is called RunRecord now"):
+        _ = report.Run
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        _ = report.nothing

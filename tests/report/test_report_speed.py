@@ -1,4 +1,4 @@
-"""Where the time goes: told where it is known, left out where it is not, whatever the files hold."""
+"""The section on time: shown where the time is known, left out where it is not, whatever the files hold."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def test_shares_count_by_the_time_they_are_of(make_run):
 def test_nothing_is_said_of_what_is_not_known(make_run):
     directory = make_run()
     assert math.isnan(read(directory).stalled)
-    assert "Where the time goes" not in report.write(directory).read_text()
+    assert "<h2>Time</h2>" not in report.write(directory).read_text()
 
 
 def test_the_time_to_the_first_step_and_its_parts(make_run):
@@ -56,7 +56,7 @@ def test_a_damaged_profile_is_left_out(make_run, text):
     directory = make_run()
     (directory / "profile").mkdir()
     (directory / "profile/profile.json").write_text(text)
-    assert "The costliest operations" not in report.write(directory).read_text()
+    assert "Most expensive operations" not in report.write(directory).read_text()
 
 
 def test_the_table_of_a_profile(make_run):

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from deeplab.report import figures
-from deeplab.report.sweeps import power_law, study
+from deeplab.report import figures, shading
+from deeplab.report.sweeps import power_law
 from deeplab.report.sweeps.power_law import PowerLaw
 from deeplab.report.text import tag
 from experiments.pages import activation_study, scaling_study
@@ -152,7 +152,7 @@ def test_the_page_of_scaling_shows_prediction_and_measurement():
 
 def test_a_heat_table_is_shaded_between_its_ends():
     values = np.array([[0.0, 0.5], [2.0, np.nan]])
-    text = study.heat(["a", "b"], [1, 2], values, lambda i, j: f"{values[i, j]}<", low=0.0, high=1.0)
+    text = shading.heat(["a", "b"], [1, 2], values, lambda i, j: f"{values[i, j]}<", low=0.0, high=1.0)
     assert re.findall(r"--share: (\d+)%", text) == ["0", "50", "100"]
     assert text.count("full") == 1
     assert "<td>nan&lt;</td>" in text

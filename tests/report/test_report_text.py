@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeplab.report.text import duration, join, metric, tag, wilson
+from deeplab.core.blocks import wilson
+from deeplab.report.text import duration, join, metric, tag
 
 
 @given(st.text(), st.text())

@@ -1,7 +1,7 @@
-"""Which hyper-parameters matter: functional analysis of variance of a random forest.
+"""Importance of hyper-parameters: functional analysis of variance of a random forest.
 
-A forest is fitted to what settings gave. Each of its trees is constant on boxes, so that averages over all other
-arguments, and from them the parts of its variance, are exact sums over its leaves.
+A forest is fitted to the results of the settings. Each tree is constant on boxes, so that its averages over all other
+arguments, and the variance of these averages, are exact sums over its leaves.
 
 Source: Hutter, Hoos and Leyton-Brown 2014, https://proceedings.mlr.press/v32/hutter14.html.
 """
@@ -15,17 +15,17 @@ import numpy as np
 from jaxtyping import Float
 
 MIN_SETTINGS = 8
-"""Fewer settings than this say nothing about several arguments."""
+"""Least number of settings from which a forest is fitted."""
 
 
 class Importance(NamedTuple):
     """Shares of the variance over the space of settings, by tree.
 
     Attributes:
-      main: of each argument alone, [T, D].
-      pairs: of two arguments beyond what each does alone, by their numbers, [T] each.
-      curves: the mean over all other arguments at `POSITIONS`, [D, P], a mean over the trees.
-      explained: the share of the variance that the forest predicts of settings which a tree has not seen (R^2).
+      main: Shares of each argument alone, [T, D].
+      pairs: Shares of the interaction of two arguments, [T], by their indices.
+      curves: Mean over all other arguments at `POSITIONS`, averaged over the trees, [D, P].
+      explained: R^2 of the forest on the settings that each tree has not seen.
     """
 
     main: Float[np.ndarray, "T D"]
@@ -42,15 +42,15 @@ def fanova(
 ) -> Importance:
     """Decomposes the variance of a forest over the unit cube.
 
-    With f a tree and V its variance, the mean over all arguments but j is f_j(x_j), and j's share is Var(f_j) / V; that
-    of i and j together is (Var(f_ij) - Var(f_i) - Var(f_j)) / V.
+    With f a tree, V its variance and f_j its mean over all arguments but j, the share of j is Var(f_j) / V. That of the
+    interaction of i and j is (Var(f_ij) - Var(f_i) - Var(f_j)) / V.
 
     Args:
-      x: settings, in [0, 1].
-      y: what they gave, finite.
-      trees: T.
-      bootstrap: whether each tree sees a draw of the settings, with replacement.
-      seed: of the draws.
+      x: Settings, scaled to [0, 1].
+      y: Their results, finite.
+      trees: Number of trees, T.
+      bootstrap: Whether each tree is fitted to settings drawn with replacement.
+      seed: Seeds the draws.
 
     Example:
       >>> x = np.stack(np.meshgrid(*[(np.arange(8) + 0.5) / 8] * 2), axis=-1).reshape(-1, 2)
@@ -93,7 +93,7 @@ class _Tree:
         self.total = float(volume @ (self.value - self.mean) ** 2)
 
     def variance(self, *arguments: int) -> float:
-        """That of the mean over all other arguments, of one argument or of two."""
+        """Variance of the mean over all other arguments, as a function of one argument or of two."""
         edges = [np.unique([0.0, 1.0, *self.low[:, j], *self.high[:, j]]) for j in arguments]
         squares = (self._mean(arguments, [(e[1:] + e[:-1]) / 2 for e in edges]) - self.mean) ** 2
         for e in reversed(edges):
@@ -104,11 +104,11 @@ class _Tree:
         return self._mean((argument,), [POSITIONS])
 
     def _mean(self, arguments: tuple[int, ...], at: list[np.ndarray]) -> np.ndarray:
-        """The mean over all other arguments at the product of places."""
+        """Mean over all other arguments on the grid of the given positions."""
         others = np.delete(self.sides, arguments, axis=1).prod(axis=1)
         inside = [
-            ((self.low[:, [j]] <= places) & (places < self.high[:, [j]])).astype(float)
-            for j, places in zip(arguments, at, strict=True)
+            ((self.low[:, [j]] <= positions) & (positions < self.high[:, [j]])).astype(float)
+            for j, positions in zip(arguments, at, strict=True)
         ]
-        axes = "pq"[: len(at)]  # of the places; l is the leaves'
+        axes = "pq"[: len(at)]  # of the positions; l is that of the leaves
         return np.einsum(f"l,{','.join('l' + axis for axis in axes)}->{axes}", self.value * others, *inside)

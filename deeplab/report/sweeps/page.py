@@ -1,4 +1,4 @@
-"""A sweep as a page: the best setting and how sure that is, what each argument does, how the runs were made."""
+"""The page of a sweep: the best setting with its spread, the effect of each argument, and the execution of the runs."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 
 from deeplab.core.monitor import Monitor
 from deeplab.report.sweeps import importance, responses
-from deeplab.report.text import Html, duration, metric, table, tag
+from deeplab.report.text import Html, duration, join, metric, note, table, tag
 
 _SHOWN = 24  # settings in the table
 
 Entry = dict[str, Any]
-"""A setting: `setting` (by argument), `values` (of its seeds, of the monitored metric at their last evaluation), `mean`
-and `sd` of them, `metrics` (the same of all metrics), `compared` (the mean where all settings were measured), `steps`,
-`diverged` (how many seeds) and `stopped`. What is not known is None."""
+"""A setting: `setting` (values by argument), `values` (the monitored metric of each seed at its last evaluation), their
+`mean` and `sd`, `metrics` (mean and sd of every metric), `compared` (the mean at the last step that all settings
+reached), `steps`, `diverged` (number of seeds) and `stopped`. Unknown values are None."""
 
 
 class Axis(NamedTuple):
-    """An argument that differs.
+    """An argument that differs between settings.
 
     Attributes:
-      values: those of a list; empty for a range of which any value was drawn.
-      log: whether it is shown in the logarithm.
-      position: of a value in [0, 1].
-      at: the inverse.
+      values: Values of a list; empty for a range from which values were drawn.
+      log: Whether its axis is logarithmic.
+      position: Function from a value to [0, 1].
+      at: Inverse of `position`.
     """
 
     values: tuple[Any, ...]
@@ -37,8 +37,9 @@ class Axis(NamedTuple):
     at: Callable[[float], Any]
 
 
-def summarize(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], monitor: Monitor) -> dict[str, Any]:
-    """What the runs say: `metric`, `smaller` (is better), `settings`, best first, `axes`, `importance`, `ways`."""
+def summarize(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], monitor: Monitor | str) -> dict[str, Any]:
+    """The results as JSON: `metric`, `smaller` (is better), `settings`, best first, `axes`, `importance`, `ways`."""
+    monitor = Monitor.parse(monitor)
     smaller, name = monitor.direction == "min", monitor.name
     by_setting: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -79,7 +80,7 @@ def _entry(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], name: st
 
 
 def _sd(values: Sequence[float]) -> float | None:
-    """The sample standard deviation; None of a single value."""
+    """The sample standard deviation; None for a single value."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
@@ -89,7 +90,7 @@ def _loss(entry: Entry, smaller: bool) -> float:
 
 
 def _importance(entries: Sequence[Entry], axes: Mapping[str, Axis]) -> dict[str, Any] | None:
-    """Shares of the variance; None of a single argument, and of too few settings."""
+    """Shares of the variance; None for a single argument or too few settings."""
     sound = [entry for entry in entries if math.isfinite(entry["compared"])]
     y = np.array([entry["compared"] for entry in sound])
     if len(axes) < 2 or len(sound) < importance.MIN_SETTINGS or np.ptp(y) == 0:
@@ -110,7 +111,7 @@ def _importance(entries: Sequence[Entry], axes: Mapping[str, Axis]) -> dict[str,
 
 
 def _ways(rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    """How runs were made: way, runs, seconds, and the compilations of a training program with their seconds."""
+    """Execution of the runs: its kind, number of runs, seconds, and number and seconds of compilations."""
     ways: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         ways.setdefault(row["way"], []).append(row)
@@ -122,7 +123,7 @@ def _ways(rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
 
 
 def told(entry: Entry, name: str) -> str:
-    """A setting and what it gave, in a line.
+    """A setting and its result, in a line.
 
     Example:
       >>> told({"setting": {"learning_rate": 0.01}, "mean": 0.975, "sd": 0.01, "values": [0.965, 0.985]}, "accuracy")
@@ -134,22 +135,27 @@ def told(entry: Entry, name: str) -> str:
 
 
 def sections(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Html]:
-    """The page's parts."""
+    """The sections of the page.
+
+    Args:
+      summary: Summary from `summarize`, with `split` and the `command` that trains the best setting.
+      rows: Rows of the runs.
+    """
     best = summary["settings"][0]
     split, name = summary["split"], summary["metric"]
+    advice = f"It was chosen by its result on the {split} split at the last step; expect less on other data."
     parts = [
         tag("div", tag("strong", metric(name, best["mean"])), tag("span", f"{split} {name} of the best setting"),
             class_="headline"),
-        tag("p", f"{told(best, name)}. Chosen by the {split} split, at the last step: on other data expect less.",
-            class_="muted"),
-        tag("h3", "Train it alone"),
+        note(f"{told(best, name)}. {advice}"),
+        tag("h3", "Command of the best setting"),
         tag("pre", summary["command"], class_="command", title="click selects the whole command"),
         tag("h2", "Settings"),
         _table(summary),
     ]  # fmt: skip
     if summary["axes"]:
-        parts += [tag("h2", "What each argument does"), *responses.sections(summary)]
-    return [*parts, *_matters(summary), *_made(summary, rows)]
+        parts += [tag("h2", "Effect of each argument"), *responses.sections(summary)]
+    return [*parts, *_importances(summary), *_executions(summary, rows)]
 
 
 def _table(summary: Mapping[str, Any]) -> Html:
@@ -162,46 +168,49 @@ def _table(summary: Mapping[str, Any]) -> Html:
         lines.append([i, *entry["setting"].values(), *cells, f"{entry['steps']:,}", ", ".join(state)])
     head = ["", *summary["axes"], name, *others, "steps", ""]
     rest = f" The first {_SHOWN} of {len(settings)}." if len(settings) > _SHOWN else ""
-    note = f"Mean ± sample standard deviation over {len(settings[0]['values'])} seeds, at the last evaluation.{rest}"
-    return Html(table(head, lines, class_="numbers") + tag("p", note, class_="muted"))
+    seeds = len(settings[0]["values"])
+    legend = f"Mean ± sample standard deviation over {seeds} seeds, at the last evaluation.{rest}"
+    return join(table(head, lines, class_="numbers"), note(legend))
 
 
 def _spread(name: str, mean: float, sd: float | None) -> str:
     return metric(name, mean) + ("" if sd is None else f" ± {metric(name, sd)}")
 
 
-def _matters(summary: Mapping[str, Any]) -> list[Html]:
+def _importances(summary: Mapping[str, Any]) -> list[Html]:
     found, axes = summary["importance"], summary["axes"]
     if len(axes) < 2:
         return []
     title = tag("h2", "Which arguments matter")
     if found is None:
-        return [
-            title,
-            tag("p", f"It takes {importance.MIN_SETTINGS} settings, not all the same, to tell.", class_="muted"),
-        ]
+        return [title, note(f"This takes at least {importance.MIN_SETTINGS} settings with different results.")]
     shares = sorted(itertools.chain(found["main"].items(), found["pairs"].items()), key=lambda item: -item[1][0])
     lines = [[k, f"{100 * mean:.1f} ± {100 * sd:.1f} %"] for k, (mean, sd) in shares[:_SHOWN]]
-    note = (
-        f"Shares of the variance of the {summary['metric']} over the space that was swept (functional ANOVA of a "
-        f"random forest, ± over its trees), from {found['settings']} settings; of settings that a tree has not seen "
-        f"the forest predicts {100 * found['explained']:.0f} % of the variance: of little, shares mean little."
+    legend = (
+        f"Shares of the variance of the {summary['metric']} over the swept space, ± standard deviation over trees "
+        f"(functional ANOVA of a random forest fitted to {found['settings']} settings). On settings that a tree has "
+        f"not seen, the forest explains {100 * found['explained']:.0f} % of the variance; where it explains little, "
+        "the shares mean little."
     )
-    return [title, table(["argument", "share"], lines, class_="numbers"), tag("p", note, class_="muted")]
+    return [title, table(["argument", "share"], lines, class_="numbers"), note(legend)]
 
 
-def _made(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Html]:
+def _executions(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Html]:
     lines = [
-        [way, f"{runs:,}", duration(seconds), compiled, duration(compiling)]
-        for way, runs, seconds, compiled, compiling in summary["ways"]
+        [execution, f"{runs:,}", duration(seconds), compiled, duration(compiling)]
+        for execution, runs, seconds, compiled, compiling in summary["ways"]
     ]
-    parts = [
-        tag("h2", "How the runs were made"),
-        table(["way", "runs", "time", "compilations", "of which"], lines, class_="numbers"),
-    ]
-    bad = [row for row in rows if row["diverged"]]
-    if bad:
-        told = ["; ".join(f"{k} {row['arguments'][k]}" for k in summary["axes"]) + f" seed {row['seed']}: after step "
-                f"{row['steps']:,}" for row in bad[:_SHOWN]]  # fmt: skip
-        parts += [tag("h3", f"{len(bad)} diverged"), tag("ul", *(tag("li", line) for line in told))]
+    head = ["execution", "runs", "time", "compilations", "of the time"]
+    parts = [tag("h2", "Execution of the runs"), table(head, lines, class_="numbers")]
+    diverged = [row for row in rows if row["diverged"]]
+    if diverged:
+        parts += [
+            tag("h3", f"{len(diverged)} diverged"),
+            tag("ul", *(tag("li", _diverged(row, summary["axes"])) for row in diverged[:_SHOWN])),
+        ]
     return parts
+
+
+def _diverged(row: Mapping[str, Any], axes: Mapping[str, Any]) -> str:
+    setting = [f"{k} {row['arguments'][k]}" for k in axes] + [f"seed {row['seed']}"]
+    return f"{'; '.join(setting)}: after step {row['steps']:,}"

@@ -1,4 +1,4 @@
-"""Power laws of loss against size: fitted, with a band, and asked for a prediction.
+"""Power laws of the loss as a function of size: fit, confidence band and prediction.
 
 Source: Hestness et al. 2017, https://arxiv.org/abs/1712.00409; Kaplan et al. 2020, https://arxiv.org/abs/2001.08361;
   Rosenfeld et al. 2020, https://arxiv.org/abs/1909.12673.
@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 MIN_SIZES = 4
-"""A law has three numbers: fewer sizes than this say nothing about it."""
+"""Least number of sizes: a law has three parameters."""
 
 
-Start = tuple[float, float, float]  # floor, logarithm of what is above it at the middle size, exponent
+Start = tuple[float, float, float]  # floor, logarithm of the excess over it at the middle size, exponent
 
 
 class PowerLaw(NamedTuple):
@@ -32,11 +32,14 @@ class PowerLaw(NamedTuple):
 def fit(n: Float[np.ndarray, " N"], loss: Float[np.ndarray, " N"]) -> PowerLaw:
     """Least squares of log L, with floor >= 0, scale > 0 and 0 <= exponent <= 2; the best of several starts.
 
-    In logarithms, so that a relative error weighs the same at every size.
+    The logarithm gives a relative error the same weight at every size.
 
     Args:
-      n: sizes, four or more.
-      loss: above 0.
+      n: Sizes, four or more.
+      loss: Loss at each size, above 0.
+
+    Raises:
+      ValueError: There are fewer sizes, or a loss is not finite and above 0.
 
     Example:
       >>> n = np.array([10.0, 100.0, 1000.0, 10_000.0])
@@ -51,7 +54,7 @@ def fit(n: Float[np.ndarray, " N"], loss: Float[np.ndarray, " N"]) -> PowerLaw:
 
 
 def _middle(n: Float[np.ndarray, " N"]) -> float:
-    """The size at which the scale is fitted: at n = 1 it hangs on the exponent."""
+    """The size at which the scale is fitted: at n = 1 it is correlated with the exponent."""
     return float(np.exp(np.mean(np.log(n))))
 
 
@@ -70,7 +73,7 @@ def _descend(n: Float[np.ndarray, " N"], loss: Float[np.ndarray, " N"], start: S
         return np.stack([np.ones_like(u), falling, -u * falling], axis=1) / (x[0] + falling)[:, None]
 
     bounds = ([0, -np.inf, 0], [np.inf, np.inf, 2])
-    jac: Any = slopes  # SciPy has no types, and its default is the name of a difference
+    jac: Any = slopes  # SciPy types it as the name of a finite difference
     found = least_squares(residuals, start, jac=jac, bounds=bounds, x_scale=(np.min(loss), 1, 0.1))
     floor, level, exponent = map(float, found.x)
     return float(found.cost), PowerLaw(floor, float(np.exp(level)) * middle**exponent, exponent)
@@ -84,17 +87,20 @@ def band(
     draws: int = 200,
     seed: int = 0,
 ) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-    """A 95 % bootstrap band of the law of the mean loss, at the sizes `at`.
+    """A 95 % bootstrap band of the law of the mean loss.
 
-    For each size S seeds are drawn anew, with replacement, of its S losses. The band holds what the choice of the seeds
-    can do, and not that the law may be no power law. Each fit starts at the law of the mean loss.
+    For each size, S losses are drawn with replacement from those of its S seeds. The band covers the choice of the
+    seeds, not the doubt whether the loss follows a power law. Each fit starts at the law of the mean loss.
 
     Args:
-      n: sizes.
-      losses: by seed and size.
-      at: where the band is asked for.
-      draws: fits.
-      seed: of the draws.
+      n: Sizes.
+      losses: Losses by seed and size.
+      at: Sizes at which the band is returned.
+      draws: Number of fits.
+      seed: Seeds the draws.
+
+    Returns:
+      The lower and the upper edge, [P] each.
 
     Source: Efron 1979, https://doi.org/10.1214/aos/1176344552.
     """

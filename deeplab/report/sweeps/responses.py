@@ -1,4 +1,4 @@
-"""What each argument of a sweep does: response curves, tables and a map."""
+"""The effect of each argument of a sweep: response curves, tables and a heat map."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from deeplab.report import figures
-from deeplab.report.sweeps.study import heat
-from deeplab.report.text import Html, is_share, metric, table, tag
+from deeplab.report.shading import heat
+from deeplab.report.text import Html, is_share, metric, note, table, tag
 
-_CELLS = 12  # values of an argument in a map
+_CELLS = 12  # most values of an argument in a heat map
 
 
 def sections(summary: Mapping[str, Any]) -> list[Html]:
-    """A figure for each argument of numbers, a table for each of the others, and a map of two of a grid."""
+    """A chart for each numeric argument, a table for each other one, and a heat map for a grid of two."""
     name, drawn, tables = summary["metric"], [], []
     for i, (argument, axis) in enumerate(summary["axes"].items()):
         numbers = all(isinstance(e["setting"][argument], (int, float)) and not isinstance(e["setting"][argument], bool)
@@ -27,8 +27,8 @@ def sections(summary: Mapping[str, Any]) -> list[Html]:
         entries = sorted(summary["settings"], key=lambda e: e["setting"][argument])
         x = np.array([e["setting"][argument] for e in entries], float)
         y = np.array([math.nan if e["diverged"] else e["compared"] for e in entries])
-        colour = figures.SERIES[i % len(figures.SERIES)]
-        lines = [figures.Line("", x, y, colour, points=True), *_mean_line(summary, argument, entries, x, y, colour)]
+        color = figures.SERIES[i % len(figures.SERIES)]
+        lines = [figures.Line("", x, y, color, points=True), *_mean_line(summary, argument, entries, x, y, color)]
         svg = figures.curves(lines, share=is_share(name), span="all", x_label=argument, counts=False,
                              log_x=bool(x.min() > 0 and (axis["log"] or x.max() >= 10 * x.min())))  # fmt: skip
         caption = tag("figcaption", tag("b", argument), f"{name}")
@@ -42,23 +42,27 @@ def _mean_line(
     entries: Sequence[Mapping[str, Any]],
     x: np.ndarray,
     y: np.ndarray,
-    colour: str,
+    color: str,
 ) -> list[figures.Line]:
-    """The mean over all other arguments: a grid's own, or the forest's; of one argument with the spread of seeds."""
+    """The mean over all other arguments, of the grid or the forest; for a single argument with the spread of seeds."""
     found = summary["importance"]
     if not summary["axes"][argument]["values"]:
         if found is None:
             return []
         at, curve = map(np.array, found["curves"][argument])
-        return [figures.Line("mean", at, curve, colour)]
-    places = np.unique(x)
+        return [figures.Line("mean", at, curve, color)]
+    positions = np.unique(x)
     sound = np.isfinite(y)
-    means = np.array([y[(x == place) & sound].mean() if np.any((x == place) & sound) else math.nan for place in places])
+    means = np.array([y[(x == at) & sound].mean() if np.any((x == at) & sound) else math.nan for at in positions])
     known, band = np.isfinite(means), None
-    if len(summary["axes"]) == 1 and all(entry["sd"] is not None for entry in entries) and len(places) == len(entries):
+    if (
+        len(summary["axes"]) == 1
+        and all(entry["sd"] is not None for entry in entries)
+        and len(positions) == len(entries)
+    ):
         spread = np.array([entry["sd"] for entry in entries])[known]
         band = (means[known] - spread, means[known] + spread)
-    return [figures.Line("mean", places[known], means[known], colour, band=band)]
+    return [figures.Line("mean", positions[known], means[known], color, band=band)]
 
 
 def _categories(summary: Mapping[str, Any], argument: str) -> Html:
@@ -76,7 +80,7 @@ def _categories(summary: Mapping[str, Any], argument: str) -> Html:
 
 
 def _heat(summary: Mapping[str, Any]) -> list[Html]:
-    """A map of two arguments of a grid."""
+    """A heat map of two arguments of a grid."""
     axes, name = summary["axes"], summary["metric"]
     if len(axes) != 2 or any(not 2 <= len(axis["values"]) <= _CELLS for axis in axes.values()):
         return []
@@ -95,7 +99,5 @@ def _heat(summary: Mapping[str, Any]) -> list[Html]:
 
 def _footing(summary: Mapping[str, Any]) -> Html:
     stopped = any(entry["stopped"] for entry in summary["settings"])
-    where = "at the first rung, the last place where all were compared" if stopped else "at the last step"
-    return tag(
-        "p", f"A point is a setting, a mean over its seeds, {where}; a cross is one that diverged.", class_="muted"
-    )
+    where = "at the first rung, the last step that all settings reached" if stopped else "at the last step"
+    return note(f"A point is the mean of a setting over its seeds, {where}. A cross is a setting that diverged.")

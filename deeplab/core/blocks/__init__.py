@@ -1,0 +1,51 @@
+"""Blocks of a report, as plain JSON: one closed vocabulary for tasks, experiments and pages."""
+
+from deeplab.core.blocks import masks
+from deeplab.core.blocks.base import (
+    Block,
+    Card,
+    card,
+    cards,
+    columns,
+    curve,
+    data_url,
+    headline,
+    matrix,
+    picture,
+    rows,
+    section,
+    text,
+)
+from deeplab.core.blocks.classes import accuracy, classification, confusion, per_class, reliability, wilson, worst
+from deeplab.core.blocks.examples import sentences, translations
+from deeplab.core.blocks.language import loss_by_position, samples
+from deeplab.core.blocks.masks import mask_cards
+
+__all__ = [
+    "Block",
+    "Card",
+    "accuracy",
+    "card",
+    "cards",
+    "classification",
+    "columns",
+    "confusion",
+    "curve",
+    "data_url",
+    "headline",
+    "loss_by_position",
+    "mask_cards",
+    "masks",
+    "matrix",
+    "per_class",
+    "picture",
+    "reliability",
+    "rows",
+    "samples",
+    "section",
+    "sentences",
+    "text",
+    "translations",
+    "wilson",
+    "worst",
+]
