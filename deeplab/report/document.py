@@ -95,6 +95,7 @@ dl.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11.5re
   margin: 1.5rem 0 0; }
 dl.facts dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 1.5rem 2rem; }
+.grid > * { min-width: 0; }
 div.beside { display: flex; flex-wrap: wrap; gap: 0 3.5rem; } div.beside > * { min-width: 0; }
 figure { margin: 0; min-width: 0; }
 figcaption { margin-bottom: .15rem; }

@@ -1,4 +1,4 @@
-"""Depth against activation: what the runs of `experiments.study_activations` say, and how it is drawn."""
+"""Depth and activation: summary and page of the runs of `experiments.study_activations`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deeplab.report.shading import heat
 from deeplab.report.text import Html, join, table, tag
 
 TRAINS = 0.5
-"""A run trains when it gets this share of its training examples right, over the steps since the evaluation before."""
+"""A run trains if it classifies this share of its training examples correctly since the evaluation before."""
 
 DASH = "\N{EN DASH}"
 
@@ -21,12 +21,13 @@ Cell = dict[str, Any]
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[Cell]:
-    """A cell for each activation and depth, at the learning rate whose training accuracy is the highest.
+    """A cell for each activation and depth, at the learning rate of the highest training accuracy.
 
-    Of its seeds: `accuracy` and `deviation` of the test set after training, `trained` (a share of the seeds), the share
-    of constant units (`constant`, and `constant_first` before training), the gradient's norm in each layer (`gradient`,
-    `gradient_first`: geometric means), and `chi`, the factor of the squared gradient from a layer to the one before, at
-    initialisation. `highest` is the largest learning rate of the grid at which all seeds train; None if there is none.
+    Over its seeds: `accuracy` and `deviation` on the test set after training, `trained` (share of the seeds), the share
+    of constant units (`constant`, and `constant_first` before training), the norm of the gradient in each layer
+    (`gradient`, and `gradient_first` before training; geometric means), and `chi`, the factor of the squared gradient
+    from a layer to the one before, at initialization. `highest` is the largest learning rate of the grid at which all
+    seeds train, or None.
     """
     cells = dict.fromkeys((row["arguments"]["activation"], row["arguments"]["depth"]) for row in rows)
     return [_cell(name, depth, [r for r in rows if _of(r) == (name, depth)]) for name, depth in cells]
@@ -64,21 +65,21 @@ def _cell(name: str, depth: int, rows: Sequence[Mapping[str, Any]]) -> Cell:
 
 
 def _final(row: Mapping[str, Any]) -> float:
-    """The training accuracy at the end; 0 where the run has diverged."""
+    """The training accuracy at the end; 0 if the run diverged."""
     end = row["curve"][-1]
     value = end["train"]["accuracy"]
     return value if value is not None and row["steps"] == end["step"] else 0.0
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], when: str, prefix: str) -> float | None:
-    """Over units and runs; None where a run has numbers that are not finite: nothing can be said of its units."""
+    """Mean over units and runs; None where a run has values that are not finite, which leave its units undefined."""
     if any(value is None for row in rows for value in row[when].values()):
         return None
     return float(np.mean([value for row in rows for name, value in row[when].items() if name.startswith(prefix)]))
 
 
 def _by_layer(rows: Sequence[Mapping[str, Any]], when: str, prefix: str) -> list[float | None]:
-    """Geometric means over runs, from the first layer to the last; 0 where one vanishes, None where it overflows."""
+    """Geometric means over runs, first layer first; 0 where a norm vanishes, None where it overflows."""
     names = sorted((n for n in rows[0][when] if n.startswith(prefix)), key=lambda n: int(n.removeprefix(prefix)))
     norms = np.array([[row[when][name] for name in names] for row in rows], np.float64)  # None becomes NaN
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -87,23 +88,23 @@ def _by_layer(rows: Sequence[Mapping[str, Any]], when: str, prefix: str) -> list
 
 
 def _factor(norms: Sequence[float | None]) -> float | None:
-    """chi from the second layer to the last (the first one's input is the image); None without two that are above 0."""
+    """chi between the second layer and the last (the first reads the image); None unless both norms are above 0."""
     first, last = (norms[1], norms[-1]) if len(norms) > 2 else (None, None)
     return float((first / last) ** (2 / (len(norms) - 2))) if first and last else None
 
 
 def sections(cells: Sequence[Cell], functions: Mapping[Any, Any], predicted: Mapping[Any, float]) -> list[Html]:
-    """The page's parts.
+    """The sections of the page.
 
     Args:
-      cells: from `summarize`.
-      functions: the table of activations: `formula`, `low`, `high`, `monotone`, `gain` and `source` of each.
-      predicted: chi of the matching initialisation, by activation.
+      cells: Cells from `summarize`.
+      functions: Activations by name, each with `formula`, `low`, `high`, `monotone`, `gain` and `source`.
+      predicted: chi at the matching initialization, by activation.
     """
     names = list(dict.fromkeys(cell["activation"] for cell in cells))
     depths = sorted({cell["depth"] for cell in cells})
-    by_place = {(cell["activation"], cell["depth"]): cell for cell in cells}
-    grid = [[by_place[name, depth] for depth in depths] for name in names]
+    by_cell = {(cell["activation"], cell["depth"]): cell for cell in cells}
+    grid = [[by_cell[name, depth] for depth in depths] for name in names]
 
     def shaded(field: str, low: float, high: float, text: Any, bad: bool = False) -> Html:
         values = np.array([[np.nan if c[field] is None else float(c[field]) for c in row] for row in grid])
@@ -115,17 +116,17 @@ def sections(cells: Sequence[Cell], functions: Mapping[Any, Any], predicted: Map
         *_functions(functions, predicted),
         tag("h2", "Test accuracy, by depth"),
         shaded("accuracy", 0.1, 1.0, _accuracy),
-        tag("p", "Mean ± sample standard deviation over seeds, in per cent, after the last step, at the learning rate "
-            "of the highest training accuracy. An asterisk: not all seeds reached "
+        tag("p", "Mean ± sample standard deviation over seeds, in percent, after the last step, at the learning rate "
+            "of the highest training accuracy. An asterisk marks cells whose seeds did not all reach "
             f"{100 * TRAINS:.0f} % on the training examples.", class_="muted"),
         tag("h2", "Highest learning rate that trains"),
         shaded("highest", math.log10(rates[0]) - 0.5, math.log10(rates[-1]), lambda c: _short(c["highest"])),
-        tag("p", "The largest of the grid at which every seed does; a dash where none does.", class_="muted"),
+        tag("p", "The largest one of the grid at which every seed trains; a dash where there is none.", class_="muted"),
         tag("h2", "Constant units after training"),
         shaded("constant", 0.0, 1.0, _constant, bad=True),
-        tag("p", "Per cent of all hidden units whose output does not depend on the test example: dead, saturated, or "
-            "fed by such; a dash where the network's numbers overflow.", class_="muted"),
-        *_gradients(names, depths, by_place, predicted),
+        tag("p", "Percent of all hidden units whose output is the same for every test example: dead units, saturated "
+            "units, and those fed by them. A dash where values overflow.", class_="muted"),
+        *_gradients(names, depths, by_cell, predicted),
     ]  # fmt: skip
 
 
@@ -144,8 +145,8 @@ def _functions(functions: Mapping[Any, Any], predicted: Mapping[Any, float]) -> 
     ]
     head = ["activation", "formula", "range", "monotone", "gain", "chi", "source"]
     note = (
-        "The matching initialisation is a truncated normal distribution of variance gain^2 / fan_in; chi is what it "
-        "multiplies the squared gradient by, a layer."
+        "The matching initialization is a truncated normal distribution of variance gain^2 / fan_in; chi is the "
+        "factor by which a layer multiplies the squared gradient."
     )
     return [tag("h2", "The functions"), table(head, rows), tag("p", note, class_="muted")]
 
@@ -166,12 +167,12 @@ def _short(rate: float | None) -> str:
 def _gradients(
     names: Sequence[str],
     depths: Sequence[int],
-    by_place: Mapping[tuple[str, int], Cell],
+    by_cell: Mapping[tuple[str, int], Cell],
     predicted: Mapping[str, float],
 ) -> list[Html]:
-    """chi as predicted and as measured, and the norms in each layer of the deepest networks."""
+    """Predicted and measured chi, and the norms in each layer of the deepest networks."""
     deep = [depth for depth in depths if depth > 2]
-    values = np.array([[predicted[n], *(by_place[n, d]["chi"] or np.nan for d in deep)] for n in names])
+    values = np.array([[predicted[n], *(by_cell[n, d]["chi"] or np.nan for d in deep)] for n in names])
 
     def text(i: int, j: int) -> str:
         return DASH if np.isnan(values[i, j]) else f"{values[i, j]:.3g}"
@@ -182,7 +183,7 @@ def _gradients(
         part = names[start : start + len(figures.SERIES)]
         for field, title in (("gradient_first", "before training"), ("gradient", "after training")):
             lines = [
-                figures.Line(name, np.arange(1, depths[-1] + 1), _positive(by_place[name, depths[-1]][field]), color)
+                figures.Line(name, np.arange(1, depths[-1] + 1), _positive(by_cell[name, depths[-1]][field]), color)
                 for name, color in zip(part, figures.SERIES, strict=False)
             ]
             shown = any(np.isfinite(line.values).any() for line in lines)
@@ -193,13 +194,13 @@ def _gradients(
     return [
         tag("h2", "Gradients"),
         factors,
-        tag("p", "chi: what a layer multiplies the squared gradient by on its way back, at initialisation; predicted "
-            "by the mean field, and measured from the last layer to the second, by depth. A cross in a figure: the "
-            "gradient has vanished, or overflows.", class_="muted"),
+        tag("p", "chi is the factor by which a layer multiplies the squared gradient in the backward pass, at "
+            "initialization: predicted by mean-field theory, and measured from the last layer to the second, by "
+            "depth. A cross in a figure marks a gradient that vanished or overflowed.", class_="muted"),
         join(tag("div", *drawn, class_="grid")),
     ]  # fmt: skip
 
 
 def _positive(norms: Sequence[float | None]) -> np.ndarray:
-    """For a logarithmic axis: what has vanished or overflows is NaN, and gets a cross."""
+    """Norms for a logarithmic axis: NaN, drawn as a cross, where one vanished or overflowed."""
     return np.array([norm or np.nan for norm in norms], np.float64)

@@ -1,4 +1,4 @@
-"""Loss against the number of examples: what the runs of `experiments.study_data_scaling` say, and how it is drawn."""
+"""Loss as a function of the number of examples: summary and page of the runs of `experiments.study_data_scaling`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Curve = dict[str, Any]
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[Curve]:
-    """A curve for each width, of the runs at the learning rate of the smallest best validation loss, size by size.
+    """A curve for each width; for each size, the runs at the learning rate of the smallest best validation loss.
 
-    Of N sizes and S seeds: `sizes` [N], `learning_rates` [N], `losses` and `errors` [S, N] (test, at the best state by
-    validation), `steps` [S, N] (to it) and `late`, the share of runs whose best evaluation is their last. With enough
-    sizes also `law`, fitted to all but the largest of them, `predicted` with `low` and `high` (its 95 % band) and
-    `measured` there, and `law_of_all`.
+    For N sizes and S seeds: `sizes` [N], `learning_rates` [N], `losses` and `errors` on the test set at the best
+    validation [S, N], the `steps` up to it [S, N], and `late`, the share of runs whose best evaluation is their last.
+    With enough sizes also `law`, fitted to all sizes but the largest; at the largest one `predicted`, its 95 % band
+    `low` and `high`, and `measured`; and `law_of_all`, fitted to all sizes.
     """
     widths = sorted({row["arguments"]["width"] for row in rows})
     return [_curve(width, [row for row in rows if row["arguments"]["width"] == width]) for width in widths]
@@ -52,7 +52,7 @@ def _curve(width: int, rows: Sequence[Mapping[str, Any]]) -> Curve:
 
 
 def _best(row: Mapping[str, Any]) -> tuple[int, float]:
-    """Step and loss of the best validation."""
+    """Step and loss of the best evaluation on the validation split."""
     seen = [(point["step"], point["evaluation"]["loss"]) for point in row["curve"]]
     return min(((step, np.inf if loss is None else loss) for step, loss in seen), key=lambda at: at[1])
 
@@ -76,7 +76,7 @@ def _law(sizes: np.ndarray, losses: np.ndarray) -> dict[str, Any]:
 
 
 def sections(curves: Sequence[Curve]) -> list[Html]:
-    """The page's parts."""
+    """The sections of the page."""
     lines = []
     for curve, color in zip(curves, figures.SERIES, strict=False):
         sizes, losses = np.array(curve["sizes"], float), np.array(curve["losses"])
@@ -87,21 +87,21 @@ def sections(curves: Sequence[Curve]) -> list[Html]:
             lines.append(figures.Line(f"width {curve['width']}", at, law(at), color, band=(low, high)))
     svg = figures.curves(lines, log=True, log_x=True, span="all", x_label="training examples")
     caption = tag(
-        "figcaption", tag("b", "test loss"), "a point is a run; the law is fitted to all but the largest size"
+        "figcaption", tag("b", "test loss"), "a point is a run; the law is fitted to all sizes but the largest"
     )
     return [
-        tag("h2", "Loss against examples"),
-        tag("figure", caption, figures.inline(svg, "test loss over training examples, by width", "scaling")),
+        tag("h2", "Loss by number of examples"),
+        tag("figure", caption, figures.inline(svg, "test loss by training examples, for each width", "scaling")),
         *_fits(curves),
         tag("h2", "Test loss"),
         _table(curves, "losses", lambda values: f"{values.mean():.4f} ± {_deviation(values):.4f}"),
         tag("h2", "Test error"),
         _table(curves, "errors", lambda values: f"{100 * values.mean():.2f} ± {100 * _deviation(values):.2f} %"),
-        tag("p", "Mean ± sample standard deviation over seeds; a seed has its own examples.", class_="muted"),
-        tag("h2", "How long, and at what rate"),
+        tag("p", "Mean ± sample standard deviation over seeds. Each seed draws its own examples.", class_="muted"),
+        tag("h2", "Steps and learning rates"),
         _table(curves, "steps", lambda values: f"{values.mean():,.0f}"),
         tag("p", "Steps to the best validation, a mean over seeds, at the learning rate "
-            "that is best by validation: " + "; ".join(
+            "of the best validation loss: " + "; ".join(
                 f"width {c['width']}: " + ", ".join(f"{rate:g}" for rate in c["learning_rates"]) for c in curves)
             + ". Best at the last evaluation: " + ", ".join(f"{100 * c['late']:.0f} %" for c in curves)
             + " of the runs.", class_="muted"),
@@ -111,7 +111,7 @@ def sections(curves: Sequence[Curve]) -> list[Html]:
 def _fits(curves: Sequence[Curve]) -> list[Html]:
     fitted = [curve for curve in curves if "law" in curve]
     if not fitted:
-        return [tag("p", "Too few sizes for a law.", class_="muted")]
+        return [tag("p", "Too few sizes for a power law.", class_="muted")]
     rows = [
         [
             f"{c['width']} ({c['num_params']:,} parameters)",
@@ -124,8 +124,8 @@ def _fits(curves: Sequence[Curve]) -> list[Html]:
         for c in fitted
     ]
     head = ["width", "L_inf", "a", "b", "predicted at the largest (95 % band)", "measured", "error", "b of all sizes"]
-    note = "L(n) = L_inf + a n^-b, least squares of log L; the band is of the seeds drawn anew, size by size."
-    return [tag("h2", "The law"), table(head, rows, class_="numbers"), tag("p", note, class_="muted")]
+    note = "L(n) = L_inf + a n^-b, least squares of log L. The band is a bootstrap over the seeds of each size."
+    return [tag("h2", "Power law"), table(head, rows, class_="numbers"), tag("p", note, class_="muted")]
 
 
 def _table(curves: Sequence[Curve], field: str, text: Any) -> Html:

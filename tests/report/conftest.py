@@ -110,8 +110,8 @@ def _write(directory, rows, record):
     (directory / "source.py").write_text(SOURCE)
     (directory / "diff.patch").write_text("-old <line>\n+new <line>\n")
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    place = ("step", "split", "seconds", "steps_per_second")
-    last = {row["split"]: {k: row[k] for k in row if k not in place} for row in rows}
+    position = ("step", "split", "seconds", "steps_per_second")
+    last = {row["split"]: {k: row[k] for k in row if k not in position} for row in rows}
     step, seconds = rows[-1]["step"], rows[-2]["seconds"]
     result = {"step": step, "metrics": last, "seconds": seconds, "steps": step, "resumed": 1}
     (directory / "result.json").write_text(json.dumps(result))

@@ -79,7 +79,8 @@ def test_artifacts_come_in_the_order_of_the_record_then_by_name(make_run):
     [
         {"kind": "sektion"}, {"kind": "rows"}, {"kind": 3}, {"heading": 1}, 3, [3],
         {"kind": "matrix", "names": ["a"], "counts": [1]}, {"kind": "curve", "lines": [{"label": "a"}]},
-        {"kind": "section", "heading": "h", "note": "", "blocks": [7]}, {"kind": "picture", "source": None, "label": ""},
+        {"kind": "section", "heading": "h", "note": "", "blocks": [7]},
+        {"kind": "picture", "source": None, "label": ""},
         {"kind": "headline", "label": "bleu", "note": ""},
         {"kind": "headline", "label": "bleu", "note": "", "value": "3"},
     ],

@@ -41,6 +41,6 @@ def test_the_band_holds_the_law_and_narrows_with_the_noise():
 
 
 @pytest.mark.parametrize("loss", [[1.0, 0.5, 0.3], [1.0, 0.5, 0.0, 0.2], [1.0, np.nan, 0.5, 0.4]])
-def test_what_makes_no_law_is_told(loss):
+def test_losses_that_make_no_law_are_an_error(loss):
     with pytest.raises(ValueError, match="4 or more"):
         power_law.fit(N[: len(loss)], np.array(loss))

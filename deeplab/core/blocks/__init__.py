@@ -16,7 +16,15 @@ from deeplab.core.blocks.base import (
     section,
     text,
 )
-from deeplab.core.blocks.classes import accuracy, classification, confusion, per_class, reliability, wilson, worst
+from deeplab.core.blocks.classes import (
+    accuracy,
+    classification,
+    confusion,
+    highest_losses,
+    per_class,
+    reliability,
+    wilson,
+)
 from deeplab.core.blocks.examples import sentences, translations
 from deeplab.core.blocks.language import loss_by_position, samples
 from deeplab.core.blocks.masks import mask_cards
@@ -33,6 +41,7 @@ __all__ = [
     "curve",
     "data_url",
     "headline",
+    "highest_losses",
     "loss_by_position",
     "mask_cards",
     "masks",
@@ -47,5 +56,4 @@ __all__ = [
     "text",
     "translations",
     "wilson",
-    "worst",
 ]

@@ -41,7 +41,7 @@ def classification(
     if not len(label):
         return []
     mistakes = confusion(label, prediction, class_names, split)
-    mistakes["blocks"] += worst(predictions, class_names)
+    mistakes["blocks"] += highest_losses(predictions, class_names)
     blocks = [accuracy(label, prediction), mistakes, *per_class(label, prediction, class_names)]
     probability = predictions.get("probability", np.empty((0, 0)))
     return [*blocks, reliability(probability, label == prediction)] if probability.shape == label.shape else blocks
@@ -123,7 +123,7 @@ def reliability(probability: Float[np.ndarray, " N"], correct: Bool[np.ndarray, 
     return section("Reliability", columns(drawn, table), note=note)
 
 
-def worst(predictions: Mapping[str, np.ndarray], class_names: Sequence[str] = ()) -> list[Block]:
+def highest_losses(predictions: Mapping[str, np.ndarray], class_names: Sequence[str] = ()) -> list[Block]:
     """The examples of the highest loss as pictures; nothing where `predictions` hold no `worst_image`.
 
     Args:
@@ -142,7 +142,9 @@ def worst(predictions: Mapping[str, np.ndarray], class_names: Sequence[str] = ()
     for image, example in chosen:
         i = row[example]
         true, predicted = names[label[i]], names[prediction[i]]
-        caption = " · ".join(told.format(predictions[name][i]) for name, told in details.items() if name in predictions)
+        caption = " · ".join(
+            detail.format(predictions[name][i]) for name, detail in details.items() if name in predictions
+        )
         verdict = f"{true} → {'correct' if label[i] == prediction[i] else predicted}"
         alt = f"example {example}: label {true}, prediction {predicted}"
         made.append(card(verdict, picture(image, alt), caption=caption, wrong=bool(label[i] != prediction[i])))
