@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from deeplab.optim import eval_params
-from deeplab.scale import near
+from deeplab.scale import to_device_memory
 
 TASK = "task"
 """The key of `State.params` below which a task keeps parameters of its own."""
@@ -53,4 +53,4 @@ def split_params(params: Any) -> tuple[Any, Any]:
 
 def eval_state(state: State) -> State:
     """The state that evaluations use: with the optimizer's evaluation weights, where it has any."""
-    return dataclasses.replace(state, params=eval_params(near(state.opt_state), state.params))
+    return dataclasses.replace(state, params=eval_params(to_device_memory(state.opt_state), state.params))

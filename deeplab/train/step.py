@@ -66,7 +66,9 @@ def _measured(experiment: Experiment, runtime: Runtime, state: State, batch: Bat
     return grads, out, {"loss": out.loss, **out.metrics, "grad_norm": Mean(norm, jnp.ones_like(norm))}, value_fn
 
 
-def _updated(experiment: Experiment, state: State, grads: Any, out: Loss, value_fn: Callable[[Any], jax.Array]) -> State:
+def _updated(
+    experiment: Experiment, state: State, grads: Any, out: Loss, value_fn: Callable[[Any], jax.Array]
+) -> State:
     """The second half: the state after it.
 
     An optimizer that needs the loss (such as `optax.lbfgs`) is given its value, and the loss of the same batch as a
