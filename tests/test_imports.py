@@ -1,6 +1,7 @@
 """Imports go one way: a folder is a stage, and knows the stages before it."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,11 @@ MAY_IMPORT = {
     "cli": {"data", "tasks", "experiment", "scale", "train", "runs", "search", "report"},
 }
 FILES = sorted((ROOT / "deeplab").rglob("*.py"))
+HEAVY = {
+    *("PIL", "absl", "grain", "matplotlib", "optuna", "ray", "rich", "sacrebleu", "scipy", "sklearn", "soundfile"),
+    *("tensorflow_datasets", "tokenizers", "wandb"),
+}
+"""Libraries that are optional, or that take long to import: they may be imported where they are used."""
 
 
 def _stage(path: Path) -> str:
@@ -53,6 +59,42 @@ def test_a_stage_imports_only_the_stages_before_it(path):
     stage = _stage(path)
     if stage != "__init__":  # the front door knows every room
         assert _imports(path) <= MAY_IMPORT[stage] | {stage, "core"}
+
+
+def _late_imports(path: Path) -> set[str]:
+    """The libraries that a file imports below its top level: in a function, a class or an `if`."""
+    tree = ast.parse(path.read_text())
+    late = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) and node not in tree.body]
+    modules = [[a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] for node in late]
+    return {name.split(".")[0] for names in modules for name in names}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_late_imports_are_of_heavy_libraries_only(path):
+    """An import of deeplab in a function, or for type checking only, would hide a cycle."""
+    if path.name != "__init__.py":  # Its names are imported when they are first used, see deeplab.core.lazy.
+        assert _late_imports(path) <= HEAVY
+
+
+def test_no_import_cycles():
+    """Of modules, which is finer than the order of the stages."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        nodes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        targets = {
+            f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+            for node in nodes
+            for alias in node.names
+        }
+        known = {target if target in names else target.rpartition(".")[0] for target in targets}
+        graph[name] = known & set(names)
+    graphlib.TopologicalSorter(graph).prepare()  # Raises CycleError, with the modules of the cycle.
+
+
+def test_private_modules_of_jax_are_imported_in_one_file():
+    """A change of JAX then concerns one file, which says what is private and why it is needed."""
+    assert [path.name for path in FILES if "jax._src" in path.read_text()] == ["jax_compat.py"]
 
 
 def test_experiments_import_the_package_and_each_other_not():

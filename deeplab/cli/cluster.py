@@ -11,7 +11,9 @@ from typing import Any
 
 from deeplab.cli.arguments import CommonFlags, Invocation, as_json
 from deeplab.cli.members import Runner
+from deeplab.core.backend import prepare_backend
 from deeplab.core.errors import UserError
+from deeplab.data.prepare.cache import cache_dir
 from deeplab.search import sweep
 from deeplab.search.groups import Group, Member
 from deeplab.search.runner import Row, Setup
@@ -63,9 +65,7 @@ def _trial(config: Mapping[str, Any]) -> None:
     """Runs in a worker process: trains a group, and reports the rows of each chunk."""
     from ray import tune  # pyright: ignore[reportMissingImports]
 
-    from deeplab.cli.main import prepare_backend
-
-    prepare_backend()
+    prepare_backend(cache_dir() / "compiled")
     for rows in _rows(json.loads(config["spec"])):
         tune.report({"rows": as_json({"rows": rows})})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 import time
@@ -11,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 from rich.markup import escape
 
@@ -19,22 +19,22 @@ from deeplab.cli import (
     arguments,
     evaluate,
     index,
-    memory,
     page,
     plan,
     predict,
     profile,
     summary,
-    supervise,
     sweep,
     train,
     verify,
 )
-from deeplab.cli.arguments import Verb
+from deeplab.cli.arguments import Invocation, Verb
+from deeplab.core.backend import explain_out_of_memory, prepare_backend
 from deeplab.core.errors import UserError
 from deeplab.data.prepare.cache import cache_dir
 from deeplab.experiment import Experiment
 from deeplab.scale import processes
+from deeplab.scale.processes import supervise
 
 VERBS: Mapping[str, Verb] = {
     "train": Verb(train.TrainFlags, train.run),
@@ -74,10 +74,11 @@ def main(
         call = arguments.parse(experiment, module, known, words)
         call = dataclasses.replace(call, import_seconds=_age() if argv is None else None)
         console = Console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
-        if supervise.asked(call):
-            return supervise.run(call, console, by_command=argv is None)
-        prepare_backend(quickly=call.flags.smoke and argv is None)
-        with memory.explained():
+        if launch := _launch(call, by_command=argv is None):
+            exit_code, restarts = supervise.run(launch, functools.partial(console.print, highlight=False))
+            return {"exit_code": exit_code, "restarts": restarts}
+        prepare_backend(cache_dir() / "compiled", optimize=not (call.flags.smoke and argv is None))
+        with explain_out_of_memory():
             result = known[call.verb].run(call, console)
         if call.flags.json and processes.is_primary():
             print(arguments.as_json(result), flush=True)
@@ -94,15 +95,25 @@ def deeplab() -> None:
     _or_exit(lambda: index.run(sys.argv[1:]))
 
 
-def prepare_backend(quickly: bool = False) -> None:
-    """Process-wide settings, before the first array: a cache of compiled programs, and how they are compiled.
-
-    Args:
-      quickly: without LLVM's optimisation, which takes longer than a run of a few steps wins by it.
-    """
-    if quickly:
-        jax.config.update("jax_disable_most_optimizations", True)
-    jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
+def _launch(call: Invocation, *, by_command: bool) -> supervise.Launch | None:
+    """The processes that --processes and --restarts ask for; None where this process does the work itself."""
+    flags = call.flags
+    count, restarts = getattr(flags, "processes", None), getattr(flags, "restarts", 0)
+    if supervise.is_supervised() or (count is None and not restarts):
+        return None
+    if not by_command:
+        raise UserError(
+            "--processes and --restarts start this command line in other processes, and a notebook has none; leave "
+            "them out, or run the command in a terminal"
+        )
+    if count is not None and (flags.coordinator or flags.process_id is not None):
+        raise UserError(
+            f"--processes {count} sets the coordinator and the rank of each process; leave out --coordinator and "
+            "--process-id"
+        )
+    command = [sys.executable, *sys.orig_argv[1:]]
+    again = [word for word in command if word != "--fresh"]  # A restart continues the run that --fresh began.
+    return supervise.Launch(command, again, count, flags.devices_per_process, restarts)
 
 
 def _age() -> float:

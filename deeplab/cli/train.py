@@ -11,19 +11,26 @@ import jax
 from rich.console import Console
 
 from deeplab import report, scale
-from deeplab.cli import group, memory
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.progress import progress
-from deeplab.cli.signals import Stop, stop_on_signal
+from deeplab.core.backend import explain_out_of_memory, huge_page_hint
 from deeplab.core.errors import Diverged
 from deeplab.data.base import Data, Source
 from deeplab.experiment import Experiment
 from deeplab.runs import artifacts, metadata, non_primary, provenance, record, session
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.scale import processes
-from deeplab.scale.processes.watch import Watch
+from deeplab.scale.processes.join import GroupOptions, joined
+from deeplab.scale.processes.signals import Stop, stop_on_signal
+from deeplab.scale.processes.watch import Watchdog
 from deeplab.train.loop import Hook, NonFinite, Progress
 from deeplab.train.nonfinite import find_origin
+
+_OF_ONE_PROCESS = (
+    *("run_dir", "data_dir", "json", "wandb", "coordinator", "process_id", "num_processes", "connect_timeout"),
+    *("watchdog", "processes", "devices_per_process", "restarts"),
+)
+"""Flags that may differ between the processes of a run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +80,18 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     Returns:
       run_dir, metrics, seconds, steps, resumed_from, stopped (a signal's exit code, or None), report.
     """
-    with group.joined(call.flags, console) as watch, memory.explained():
-        group.agree(call)
-        return _run(call, console, watch)
+    flags: TrainFlags = call.flags
+    options = GroupOptions(**{field.name: getattr(flags, field.name) for field in dataclasses.fields(GroupOptions)})
+    with joined(options, console) as watchdog, explain_out_of_memory():
+        if jax.process_count() > 1:
+            shared = {name: str(value) for name, value in vars(flags).items() if name not in _OF_ONE_PROCESS}
+            processes.assert_same_across_processes(
+                provenance.identity(call.function, call.module, call.arguments, shared)
+            )
+        return _run(call, console, watchdog)
 
 
-def _run(call: Invocation, console: Console, watch: Watch) -> dict[str, Any]:
+def _run(call: Invocation, console: Console, watchdog: Watchdog) -> dict[str, Any]:
     flags: TrainFlags = call.flags
     experiment = call.experiment()
     mesh = processes.global_mesh(flags.mesh)
@@ -97,19 +110,19 @@ def _run(call: Invocation, console: Console, watch: Watch) -> dict[str, Any]:
             open_source=functools.partial(open_source, data_dir=flags.data_dir),
             runtime=runtime,
         )
-        if faster := memory.advice(ready.program.temporary):
-            console.print(f"hint: {faster}", highlight=False)
+        if hint := huge_page_hint(ready.program.temporary):
+            console.print(f"hint: {hint}", highlight=False)
         start = int(ready.state.step)
         run.restore(start)
         known = metadata.run_metadata(experiment, ready, call.import_seconds)
         run.update(known)
-        with non_primary.sinks(run, flags.wandb) as write, stop_on_signal(watch) as stop:
+        with non_primary.sinks(run, flags.wandb) as write, stop_on_signal(watchdog) as stop:
             try:
                 first = metadata.note_first_step(run, known["startup"])
-                outcome = _train(ready, checkpoints, write, stop, watch, first, flags, console)
+                outcome = _train(ready, checkpoints, write, stop, watchdog, first, flags, console)
             except NonFinite as failure:
                 raise _post_mortem(run, experiment, failure, call) from None
-        with watch.slow("the report"):
+        with watchdog.slow("the report"):
             return _conclude(call, console, run, ready, stop, *outcome)
 
 
@@ -177,7 +190,7 @@ def _train(
     checkpoints: Checkpoints,
     write: session.Write,
     stop: Stop,
-    watch: Watch,
+    watchdog: Watchdog,
     first: Hook,
     flags: TrainFlags,
     console: Console,
@@ -196,7 +209,7 @@ def _train(
             checkpoint_every=flags.checkpoint_every,
             hooks=[bar, first],
             stop=stop,
-            slow=watch.slow,
+            slow=watchdog.slow,
         )
 
 

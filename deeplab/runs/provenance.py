@@ -1,6 +1,6 @@
-"""Where a run comes from: source, versions, devices, commit; and how two runs differ in what was asked of them.
+"""Provenance of a run: source, versions, devices and commit; and the differences between two runs.
 
-The source of an old run is parsed, never run.
+The source of an old run is parsed and never executed.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import datetime
 import difflib
+import hashlib
 import importlib.metadata
 import inspect
 import json
@@ -20,12 +21,13 @@ from typing import Any
 import jax
 
 _PACKAGES = ("deeplab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-_PATCH_BYTES = 1_000_000  # of a diff that is kept: more is data, not code
-_SHOWN = 12  # lines of a difference in the sources
+_PACKAGE = Path(__file__).parents[1]
+_PATCH_BYTES = 1_000_000  # Larger diffs hold data, not code.
+_SHOWN = 12  # Lines of a difference between sources.
 
 
 def source_of(function: Callable[..., Any]) -> str:
-    """The source of the file that holds `function`; of the function alone in a notebook, "" where there is none."""
+    """The source of the file that defines `function`; in a notebook, of the function alone; "" where there is none."""
     function = inspect.unwrap(function)
     path = inspect.getsourcefile(function)
     if path and Path(path).is_file():
@@ -37,7 +39,10 @@ def source_of(function: Callable[..., Any]) -> str:
 
 
 def canonical(source: str) -> str:
-    """The program without comments, docstrings and layout: equal for sources that do the same.
+    """The source without comments, docstrings and layout, so that sources of equal programs are equal.
+
+    Args:
+      source: Python source; returned as it is if it cannot be parsed.
 
     Example:
       >>> canonical("def f(x):  # doubles\\n    '''Twice.'''\\n    return (2*x)")
@@ -50,16 +55,21 @@ def canonical(source: str) -> str:
             if documented and ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:] or [ast.Pass()]
         return ast.unparse(tree)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a notebook's magics, or a damaged file
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # Magics of a notebook, or a damaged file.
         return source
 
 
 def environment() -> dict[str, Any]:
-    """What the numbers of a run depend on beside its arguments: versions, devices and commit."""
+    """What the numbers of a run depend on besides its arguments.
+
+    Returns:
+      JSON values: `session` (the current time), `versions` by package, `devices`, `device_kind`, and `git` with the
+      `commit` and whether the working tree is `dirty`.
+    """
     devices = jax.devices()
     return {
         "session": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "versions": _versions(),
         "devices": [f"{device.platform}:{device.id}" for device in devices],
         "device_kind": devices[0].device_kind,
         "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))},
@@ -67,12 +77,44 @@ def environment() -> dict[str, Any]:
 
 
 def patch() -> str:
-    """What the working tree has changed since the commit, cut at 1 MB; "" where nothing has, or git is not there."""
+    """The diff of the working tree against the commit, cut at 1 MB; "" where there is none, or no git repository."""
     return (_git("diff", "--no-ext-diff", "--no-textconv", "HEAD") or "")[:_PATCH_BYTES]
 
 
+def identity(
+    function: Callable[..., Any], module: str, arguments: Mapping[str, Any], flags: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What all processes of a run must share, by the name that an error shows.
+
+    Args:
+      function: Experiment.
+      module: Name of its module, such as "experiments.image_digits".
+      arguments: Hyper-parameters, by name.
+      flags: Flags of the command that every process must give alike, by name.
+
+    Returns:
+      JSON values: the arguments, the flags, the versions of packages, and a digest of each source file of deeplab and
+      of the experiment's.
+    """
+    files = {path.relative_to(_PACKAGE.parent).as_posix(): path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py"))}
+    files[f"of {module}"] = source_of(function).encode()
+    return (
+        {"experiment": module}
+        | {f"argument {name}": value for name, value in arguments.items()}
+        | {f"flag --{name.replace('_', '-')}": value for name, value in flags.items()}
+        | {f"package {name}": version for name, version in _versions().items()}
+        | {f"file {name}": hashlib.sha256(source).hexdigest()[:12] for name, source in files.items()}
+    )
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str, new_source: str) -> str:
-    """A table of what two runs do not share of experiment, seed, arguments and source; "" when they are the same.
+    """A table of two runs' differences in experiment, seed, arguments and source; "" where there are none.
+
+    Args:
+      old: `run.json` of the old run.
+      new: `run.json` of the new run.
+      old_source: Source of the old run's experiment.
+      new_source: Source of the new run's experiment.
 
     Example:
       >>> print(differences({"seed": 0}, {"seed": 1}, "a = 1", "a = 1  # one"))
@@ -91,7 +133,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     lines = [f"  {row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}" for row in rows] if len(rows) > 1 else []
     before, after = canonical(old_source).splitlines(), canonical(new_source).splitlines()
-    unified = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]  # after the files' names
+    unified = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]  # After the names of the files.
     changed = [line for line in unified if not line.startswith("@@")]
     if changed:
         lines += ["  source (without comments):", *(f"    {line}" for line in changed[:_SHOWN])]
@@ -100,20 +142,30 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
 
 
 def bit_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What keeps a run from going on bit by bit: other versions, kind of device, mesh, number of
-    processes or steps in one dispatch.
+    """Changes after which a resumed run is not bitwise equal to an uninterrupted one.
+
+    These are other versions, another kind of device, mesh, number of processes or number of steps per dispatch.
+
+    Args:
+      old: `run.json` of the earlier session.
+      new: `run.json` of this session; what only one of the two holds is not compared.
 
     Example:
       >>> bit_changes({"mesh": "data=1", "versions": {"jax": "0.9"}}, {"mesh": "data=8", "versions": {"jax": "0.10"}})
       ['jax 0.9 (now 0.10)', 'mesh data=1 (now data=8)']
     """
-    facts = [
+    compared = [
         dict(run.get("versions") or {})
         | {name: run[name] for name in ("device_kind", "mesh", "processes", "steps_per_dispatch") if name in run}
         for run in (old, new)
     ]
-    both = [name for name in facts[0] if name in facts[1]]
-    return [f"{k} {facts[0][k]} (now {facts[1][k]})" for k in both if facts[0][k] != facts[1][k]]
+    before, now = compared
+    both = [name for name in before if name in now]
+    return [f"{name} {before[name]} (now {now[name]})" for name in both if before[name] != now[name]]
+
+
+def _versions() -> dict[str, str | None]:
+    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str | None:
@@ -124,7 +176,7 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the working directory; None where it says nothing."""
+    """The output of a git command in the working directory; None where it fails or prints nothing."""
     command = ["git", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10, check=True)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+
 from deeplab.core.errors import UserError
 
 
@@ -135,8 +137,6 @@ def instruction_seconds(folder: Path, known: Mapping[str, str]) -> dict[str, flo
     Raises:
       UserError: there is no trace, or none of the program's instructions in it.
     """
-    import jax
-
     files = sorted(folder.glob("plugins/profile/*/*.xplane.pb"))
     if not files:
         raise UserError(f"{folder} holds no trace; is there room on the disk?")

@@ -109,7 +109,7 @@ def _training(run: subprocess.Popen, directory: Path, last: dict[int, int]) -> d
         if run.poll() is not None:
             raise RuntimeError(f"the run ended before all faults; {directory}.log has: {_tail(directory)}")
         time.sleep(0.05)
-        pair = {rank: pid for rank, pid in _pair(run.pid).items() if last.get(rank) != pid}
+        pair = {rank: pid for rank, pid in process_ids(run.pid).items() if last.get(rank) != pid}
     return pair
 
 
@@ -117,7 +117,8 @@ def _tail(directory: Path) -> str:
     return directory.with_name(f"{directory.name}.log").read_text(errors="replace")[-2000:]
 
 
-def _pair(supervisor: int) -> dict[int, int]:
+def process_ids(supervisor: int) -> dict[int, int]:
+    """The id of each process that a supervisor has started, by rank."""
     found = {}
     for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
         try:

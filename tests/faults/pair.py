@@ -1,6 +1,6 @@
-"""What one process of two computes on the toy, for comparison with a process by itself.
+"""Results of one of two processes on the toy experiment, for comparison with a single process.
 
-`python -m tests.faults.pair ADDRESS RANK FOLDER` is one of two processes with four devices each.
+`python -m tests.faults.pair ADDRESS RANK FOLDER` runs one of two processes with four devices each.
 """
 
 import dataclasses
@@ -13,21 +13,22 @@ import jax
 from deeplab import scale
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.fingerprint import fingerprints
-from deeplab.scale import processes
+from deeplab.scale.processes.find import Place
+from deeplab.scale.processes.join import join
 from deeplab.train.evaluate import make_evaluator, predict
 from deeplab.train.loop import fit, on_log
 from tests import toys
 
 
 def abstract(exp, mesh):
-    """The toy's state as it is to be loaded onto a mesh."""
+    """The abstract state of the toy experiment on a mesh."""
     state = jax.eval_shape(lambda key: toys.init(exp, key), jax.random.key(0))
     shardings = scale.state_shardings(state, exp.sharding_rules, mesh)
     return jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), state, shardings)
 
 
 def report(folder: Path, mine: str, other: str, mesh: str) -> dict:
-    """Trains 20 steps on a mesh, saves as `mine`, loads `other` where it is there, and tells of all in numbers."""
+    """Trains 20 steps on a mesh, saves as `mine`, loads `other` if it exists, and returns digests of all."""
     exp = toys.experiment()
     state, feed, test_feed = toys.start(exp, mesh)
     host = dataclasses.replace(feed, resident=None)
@@ -61,6 +62,6 @@ def report(folder: Path, mine: str, other: str, mesh: str) -> dict:
 
 if __name__ == "__main__":
     address, rank, directory = sys.argv[1:]
-    processes.join(processes.Place(address, 2, int(rank), "a test"), timeout=60, heartbeat=30)
+    join(Place(address, 2, int(rank), "a test"), timeout=60, heartbeat=30)
     result = report(Path(directory), "two", "one", "data=8")
     (Path(directory) / f"{rank}.json").write_text(json.dumps(result))

@@ -1,4 +1,4 @@
-"""Two real processes on this machine: the same as one, and gone within seconds when one of them is."""
+"""Two real processes on this machine equal one, and both end within seconds when one of them fails."""
 
 import json
 import os
@@ -34,13 +34,13 @@ def start(*command, **environment):
     )
 
 
-def test_two_processes_of_four_devices_are_one_of_eight(tmp_path):
-    """Row 26: batches and first weights bit by bit, losses, checkpoints both ways, and on one device."""
+def test_two_processes_of_four_devices_equal_one_of_eight(tmp_path):
+    """Batches and initial parameters bitwise, losses, and checkpoints in both directions and on one device."""
     one = pair.report(tmp_path, "one", "two", "data=8")
     address = f"127.0.0.1:{free_port()}"
     both = [start("tests.faults.pair", address, i, tmp_path, JAX_NUM_CPU_DEVICES="4") for i in range(2)]
-    said = [process.communicate(timeout=240)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    output = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], output
     two, second = (json.loads((tmp_path / f"{i}.json").read_text()) for i in range(2))
     assert two == second
     for name in ("initial", "resident batch", "host batch", "predictions"):
@@ -59,26 +59,26 @@ def test_two_processes_of_four_devices_are_one_of_eight(tmp_path):
 @pytest.mark.parametrize(
     "kind", ["raise", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("kill", "freeze"))]
 )
-def test_a_lost_process_ends_the_other_and_both_go_on(kind, tmp_path):
-    """Rows 34 to 37, each once; `python -m experiments.benchmarks.process_faults` is the same at length."""
+def test_a_failed_process_ends_the_other_and_both_resume(kind, tmp_path):
+    """One fault of each kind; `python -m experiments.benchmarks.process_faults` injects many."""
     result = process_faults.measure(1, (kind,), tmp_path, num_steps=100, seed=1)
     assert all(seconds < 15 for kind in result["seconds"].values() for seconds in kind), result
     assert result["unnamed"] == []
     assert result["differing"] == []
 
 
-def test_a_signal_to_one_process_stops_both_and_one_goes_on_alone(tmp_path):
-    """Row 18; then row 26: the run ends on one process and one device, with the same examples in the same order."""
+def test_a_signal_to_one_process_stops_both_and_one_process_resumes(tmp_path):
+    """The run ends with one process and one device, with the same examples in the same order."""
     run, flags = tmp_path / "run", ["--steps", "3000", "--log-every", "10", "--steps-per-dispatch", "1"]
-    places = ["--processes", "2", "--devices-per-process", "1"]
-    command = start("tests.toys", "train", "--run-dir", run, *flags, *places)
+    launch = ["--processes", "2", "--devices-per-process", "1"]
+    command = start("tests.toys", "train", "--run-dir", run, *flags, *launch)
     while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_bytes():
         assert command.poll() is None, command.communicate()[0]
         time.sleep(0.05)
-    os.kill(process_faults._pair(command.pid)[1], signal.SIGTERM)
-    said = command.communicate(timeout=120)[0]
-    assert command.returncode == 143, said
-    assert "give the same command again" in said
+    os.kill(process_faults.process_ids(command.pid)[1], signal.SIGTERM)
+    output = command.communicate(timeout=120)[0]
+    assert command.returncode == 143, output
+    assert "give the same command again" in output
     with pytest.warns(UserWarning, match=r"was begun with mesh data=2.*processes 2 \(now 1\)"):
         result = dl.main(toys.experiment, ["train", "--run-dir", str(run), *flags])
     assert result["steps"] == 3000
@@ -87,16 +87,16 @@ def test_a_signal_to_one_process_stops_both_and_one_goes_on_alone(tmp_path):
     assert [row["step"] for row in rows if row["split"] == "train"] == list(range(10, 3001, 10))
 
 
-def test_processes_with_other_arguments_are_refused(tmp_path):
-    """Row 39: both end with code 2, and the first says what differs."""
+def test_processes_with_different_arguments_are_refused(tmp_path):
+    """Both end with exit code 2, and process 0 prints the difference."""
     address = f"127.0.0.1:{free_port()}"
     flags = ["train", "--run-dir", tmp_path / "run", "--coordinator", address, "--num-processes", "2"]
     both = [
         start("tests.toys", *flags, "--process-id", i, "--dropout", 0.2 + 0.3 * i, JAX_NUM_CPU_DEVICES="1")
         for i in range(2)
     ]
-    said = [process.communicate(timeout=120)[0] for process in both]
-    assert [process.returncode for process in both] == [2, 2], said
-    assert "process 1 of 2 does not run what process 0 runs" in said[0]
-    assert any(line.split() == ["argument", "dropout", "0.2", "0.5"] for line in said[0].splitlines()), said
+    output = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [2, 2], output
+    assert "process 1 of 2 does not run the same program as process 0" in output[0]
+    assert any(line.split() == ["argument", "dropout", "0.2", "0.5"] for line in output[0].splitlines()), output
     assert not (tmp_path / "run").exists()

@@ -1,7 +1,4 @@
-"""Faults of the process: killed, told to stop twice, out of memory, a damaged cache, a clock that jumps.
-
-Rows are those of the matrix of faults in the issue that asked for them; what needs a process of its own has one.
-"""
+"""Faults of the process: a kill, two signals, exhausted memory, a damaged compilation cache, a clock that jumps."""
 
 import os
 import signal
@@ -34,11 +31,11 @@ def wait_for_rows(path: Path) -> None:
         time.sleep(0.002)
 
 
-def test_killed_runs_end_bit_by_bit_where_undisturbed_ones_do(tmp_path):
-    """Rows 13, 14 and 30 (the kernel's out-of-memory killer sends the same signal), by the verb that users have.
+def test_killed_runs_equal_uninterrupted_ones_bitwise(tmp_path):
+    """By SIGKILL, which the kernel's out-of-memory killer sends, too.
 
-    The random-kill loops with 20 kills are `python -m experiments.image_digits verify --kills 20` and
-    `python -m experiments.text_stdlib verify --kills 20`.
+    `python -m experiments.image_digits verify --kills 20` and `python -m experiments.text_stdlib verify --kills 20` do
+    the same with 20 kills.
     """
     result = dl.main(toys.experiment, ["verify", "--kills", "2", "--steps", "8000", "--run-dir", str(tmp_path)])
     assert (result["kills"], result["steps"]) == (2, 8_000)
@@ -47,8 +44,8 @@ def test_killed_runs_end_bit_by_bit_where_undisturbed_ones_do(tmp_path):
     assert result["rows"] > 100
 
 
-def test_verify_sees_a_difference(tmp_path, monkeypatch):
-    """The proof can fail: a run of another seed in the killed one's place."""
+def test_verify_reports_a_difference(tmp_path, monkeypatch):
+    """A run of another seed takes the place of the killed one."""
 
     def tampered(call, directory, *args):
         dl.main(toys.experiment, ["train", "--steps", "100", "--seed", "9", "--run-dir", str(directory)])
@@ -61,12 +58,11 @@ def test_verify_sees_a_difference(tmp_path, monkeypatch):
     assert result["differing_rows"] > 0
 
 
-def test_a_second_signal_leaves_at_once(tmp_path):
-    """Row 17: no waiting for a save; what was committed stays."""
+def test_a_second_signal_ends_the_process_at_once(tmp_path):
     run = tmp_path / "run"
     process = start("--steps", 10_000_000, "--run-dir", run, "--log-every", 1000, "--checkpoint-every", 5000)
     wait_for_rows(run / "metrics.jsonl")
-    os.kill(process.pid, signal.SIGSTOP)  # so that both signals find the process between two instructions
+    os.kill(process.pid, signal.SIGSTOP)  # Both signals are then pending at once.
     for number in (signal.SIGTERM, signal.SIGINT):
         os.kill(process.pid, number)
     os.kill(process.pid, signal.SIGCONT)
@@ -75,8 +71,6 @@ def test_a_second_signal_leaves_at_once(tmp_path):
 
 
 def test_out_of_memory_is_explained(tmp_path, monkeypatch):
-    """Row 29."""
-
     def exhausted(*args, **kwargs):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1234 bytes")
 
@@ -85,8 +79,8 @@ def test_out_of_memory_is_explained(tmp_path, monkeypatch):
         dl.main(toys.experiment, ["train", "--run-dir", str(tmp_path / "run")])
 
 
-def test_a_damaged_compile_cache_is_compiled_anew(tmp_path):
-    """Row 48: a warning at most, and the same numbers."""
+def test_a_damaged_compilation_cache_is_ignored(tmp_path):
+    """Programs are compiled again, with the same results."""
     cache = {"DEEPLAB_CACHE": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     rows = []
     for name in ("first", "second"):
@@ -103,7 +97,7 @@ def test_a_damaged_compile_cache_is_compiled_anew(tmp_path):
 
 
 def test_no_number_depends_on_the_clock(monkeypatch):
-    """Row 50: a clock that jumps changes the length of dispatches, and nothing else."""
+    """A clock that jumps changes the length of dispatches only."""
     exp = toys.experiment(steps=100)
     ends = []
     for clock in (time.monotonic, iter(range(0, 10**9, 1000)).__next__, iter(range(10**9, 0, -1000)).__next__):

@@ -1,4 +1,4 @@
-"""A run directory that is foreign, full, held or torn: said before anything is changed. Rows are the fault matrix's."""
+"""A run directory that is foreign, full, locked or damaged is reported before anything in it is changed."""
 
 import errno
 import json
@@ -28,8 +28,7 @@ def open_run(directory, **change):
     return Run.open(directory, MANIFEST | change, "def experiment(width=8): ...")
 
 
-def test_a_foreign_directory_is_refused_and_untouched(tmp_path):
-    """Row 32."""
+def test_a_foreign_directory_is_refused_and_unchanged(tmp_path):
     (tmp_path / "thesis.tex").write_text("chapter 1")
     with pytest.raises(UserError, match=r"no run directory, and not empty \(thesis.tex\): nothing written"):
         open_run(tmp_path)
@@ -39,8 +38,7 @@ def test_a_foreign_directory_is_refused_and_untouched(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["a file", "below a file", "no permission"])
-def test_a_directory_that_cannot_be_written_is_said_at_the_start(tmp_path, where):
-    """Row 32."""
+def test_an_unwritable_directory_is_reported_at_the_start(tmp_path, where):
     if where == "no permission" and os.geteuid() == 0:
         pytest.skip("root may write anywhere")
     (tmp_path / "file").write_text("")
@@ -55,8 +53,8 @@ def test_a_directory_that_cannot_be_written_is_said_at_the_start(tmp_path, where
 
 @pytest.mark.parametrize("failing", ["mkdir", "open", "pwrite", "replace"])
 @pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC])
-def test_a_read_only_or_full_disk_is_said_at_the_start(tmp_path, monkeypatch, failing, code):
-    """Rows 31 and 32, by failing system calls: a read-only mount needs root."""
+def test_a_read_only_or_full_disk_is_reported_at_the_start(tmp_path, monkeypatch, failing, code):
+    """System calls fail, since a read-only mount needs root."""
 
     def fail(*args, **kwargs):
         raise OSError(code, os.strerror(code))
@@ -65,11 +63,11 @@ def test_a_read_only_or_full_disk_is_said_at_the_start(tmp_path, monkeypatch, fa
         patch.setattr(os, failing, fail)
         with pytest.raises(UserError, match=os.strerror(code)):
             open_run(tmp_path / "run")
-    open_run(tmp_path / "run").close()  # what was begun is no hindrance
+    open_run(tmp_path / "run").close()  # The failed attempt leaves nothing in the way.
 
 
-def test_a_full_disk_stops_the_rows_with_a_reason(tmp_path, monkeypatch):
-    """Row 31: half a row is cut by the next session."""
+def test_a_full_disk_ends_the_run_with_a_reason(tmp_path, monkeypatch):
+    """The next session removes the partial row."""
     with open_run(tmp_path) as run:
         run.restore(0)
         run.append(1, "train", {"loss": 1.0})
@@ -84,7 +82,6 @@ def test_a_full_disk_stops_the_rows_with_a_reason(tmp_path, monkeypatch):
 
 
 def test_a_second_process_is_refused_and_a_killed_one_frees_the_directory(tmp_path):
-    """Row 33."""
     directory = tmp_path / "run"
     code = PRELUDE + f"run = Run.open(sys.argv[1], {MANIFEST!r}, '')\nprint('held', flush=True)\ntime.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code, directory], stdout=subprocess.PIPE, text=True)
@@ -103,8 +100,8 @@ def test_a_second_process_is_refused_and_a_killed_one_frees_the_directory(tmp_pa
     Run.open(directory, MANIFEST, "").close()
 
 
-def test_rows_torn_by_a_kill_are_cut(tmp_path):
-    """Row 49: killed while it writes rows as fast as it can, and torn at every byte."""
+def test_partial_rows_are_removed(tmp_path):
+    """A process is killed while it writes rows; then the last row is cut at every byte."""
     code = PRELUDE + (
         f"run = Run.open(sys.argv[1], {MANIFEST!r}, '')\nrun.restore(0)\nprint('held', flush=True)\n"
         "for step in range(1, 10**9):\n    run.append(step, 'train', {'loss': 1 / step})"
@@ -128,7 +125,7 @@ def test_rows_torn_by_a_kill_are_cut(tmp_path):
 
 
 def test_a_damaged_row_is_dropped_with_a_warning(tmp_path):
-    """Row 49: in the middle it was no kill."""
+    """A kill damages the last row only."""
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n\x00\x00garbage\n{"step": 2}\n')
     with pytest.warns(UserWarning, match=r"lines \[2\] are no rows"):
@@ -137,8 +134,7 @@ def test_a_damaged_row_is_dropped_with_a_warning(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[3]", '{"history": 3}', "[" * 100_000, "\x00"])
-def test_a_damaged_record_is_not_taken_for_another_run(tmp_path, text):
-    """Row 45: JSON only."""
+def test_a_damaged_manifest_is_reported(tmp_path, text):
     open_run(tmp_path).close()
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(UserError, match=r"run.json is damaged.*--fresh"):
@@ -147,8 +143,7 @@ def test_a_damaged_record_is_not_taken_for_another_run(tmp_path, text):
 
 
 @pytest.mark.parametrize("text", ["raise SystemExit", "import os; os.mkdir('exploded')", "(" * 50_000, "\x00"])
-def test_the_source_of_a_run_is_never_run(tmp_path, monkeypatch, text):
-    """Row 45."""
+def test_the_source_of_a_run_is_never_executed(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     open_run(tmp_path / "run").close()
     (tmp_path / "run/source.py").write_text(text)
@@ -157,15 +152,15 @@ def test_the_source_of_a_run_is_never_run(tmp_path, monkeypatch, text):
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
-def test_killed_while_it_begins(tmp_path):
-    """Row 13: a directory with a lock and nothing else is that of a run which never began."""
+def test_a_directory_with_only_a_lock_is_empty(tmp_path):
+    """As after a kill before the manifest is written."""
     (tmp_path / "run.lock").write_text("process 1 on elsewhere")
     (tmp_path / "run.json.tmp").write_text("{")
     open_run(tmp_path).close()
     assert json.loads((tmp_path / "run.json").read_text())["seed"] == 0
 
 
-def test_8_a_model_that_cannot_read_the_data_says_so(tmp_path):
+def test_a_model_that_cannot_read_the_data_is_reported(tmp_path):
     def experiment(context: int = 16, learning_rate: float = 1e-3) -> dl.Experiment:
         data = dl.data.Text("tiny_shakespeare", context=2 * context, batch_size=8, num_steps=4)
         model = dl.models.GPT(65, num_layers=1, num_heads=1, width=8, context=context)

@@ -1,4 +1,4 @@
-"""Where a process belongs, and how processes meet; those that start real ones are in tests/faults."""
+"""The place of a process, and the rendezvous; tests with real processes are in tests/faults."""
 
 import contextlib
 import socket
@@ -10,6 +10,7 @@ import pytest
 from deeplab import scale
 from deeplab.core.errors import UserError
 from deeplab.scale import processes
+from deeplab.scale.processes import exchange
 from deeplab.scale.processes.meet import meet as meet_others
 
 SLURM = {
@@ -33,9 +34,9 @@ def setenv(monkeypatch, variables):
         monkeypatch.setenv(name, value)
 
 
-def test_alone_where_nothing_says_otherwise(monkeypatch):
+def test_one_process_without_flags_variables_or_cluster(monkeypatch):
     assert processes.find_place() is None
-    setenv(monkeypatch, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})  # a pod, but not of an indexed job
+    setenv(monkeypatch, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})  # A pod that is not part of an indexed job.
     assert processes.find_place() is None
     setenv(monkeypatch, SLURM | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"})
     assert processes.find_place() is None
@@ -44,16 +45,16 @@ def test_alone_where_nothing_says_otherwise(monkeypatch):
 def test_found_by_slurm(monkeypatch):
     setenv(monkeypatch, SLURM)
     place = processes.find_place()
-    assert place == processes.Place("node003:61517", 4, 2, "SLURM")  # the port is JAX's choice, by the job's number
+    assert place == processes.Place("node003:61517", 4, 2, "SLURM")  # JAX derives the port from the job's id.
     setenv(monkeypatch, {"SLURM_STEP_TASKS_PER_NODE": "4", "SLURM_LOCALID": "2"})
-    assert processes.find_place().devices == (2,)  # one accelerator for each process of a machine
+    assert processes.find_place().devices == (2,)  # One accelerator for each process of a machine.
     setenv(monkeypatch, {"CUDA_VISIBLE_DEVICES": "3"})
-    assert processes.find_place().devices is None  # srun --gpus-per-task=1 has shared them out
-    assert processes.find_place("other:1234").coordinator == "other:1234"  # a flag comes first
+    assert processes.find_place().devices is None  # As by srun --gpus-per-task=1.
+    assert processes.find_place("other:1234").coordinator == "other:1234"  # A flag takes precedence.
 
 
 def test_found_by_flags_and_variables(monkeypatch):
-    assert processes.find_place("host:1", 2, 1) == processes.Place("host:1", 2, 1, "its flags")
+    assert processes.find_place("host:1", 2, 1) == processes.Place("host:1", 2, 1, "flags")
     setenv(monkeypatch, {"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"})
     assert processes.find_place() == processes.Place("host:1", 2, 0, "environment variables")
 
@@ -61,12 +62,12 @@ def test_found_by_flags_and_variables(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        (("host:1", None, None), r"no --num-processes \(JAX_NUM_PROCESSES\) and no --process-id"),
-        ((None, 2, 0), "no --coordinator"),
+        (("host:1", None, None), r"missing: --num-processes \(JAX_NUM_PROCESSES\), --process-id"),
+        ((None, 2, 0), "missing: --coordinator"),
         (("host:1", 2, 2), "--process-id 2 of --num-processes 2: expected 0 to 1"),
     ],
 )
-def test_half_a_place_is_refused(given, text):
+def test_a_partial_place_is_refused(given, text):
     with pytest.raises(UserError, match=text):
         processes.find_place(*given)
 
@@ -77,17 +78,17 @@ def free_port():
 
 
 def meet(*guests, timeout=3.0, port=None):
-    """Lets processes (rank, count) meet in threads; the error of each, or None."""
+    """A rendezvous of (rank, count) processes in threads; the error of each, or None."""
     address, errors = f"127.0.0.1:{port or free_port()}", {}
 
-    def come(number, rank, count):
+    def connect(number, rank, count):
         errors[number] = None
         try:
             meet_others(address, count, rank, timeout)
         except UserError as error:
             errors[number] = str(error)
 
-    threads = [threading.Thread(target=come, args=(i, *guest)) for i, guest in enumerate(guests)]
+    threads = [threading.Thread(target=connect, args=(i, *guest)) for i, guest in enumerate(guests)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -95,17 +96,16 @@ def meet(*guests, timeout=3.0, port=None):
     return [errors[i] for i in range(len(guests))]
 
 
-def test_all_come():
+def test_all_processes_connect():
     assert meet((0, 3), (1, 3), (2, 3)) == [None] * 3
 
 
-def test_who_did_not_come_is_named_to_all():
-    """Row 38."""
-    said = meet((0, 4), (2, 4), timeout=0.5)
-    assert all("of 4 processes 1, 3 did not come to 127.0.0.1:" in text for text in said)
+def test_missing_processes_are_reported_to_all():
+    errors = meet((0, 4), (2, 4), timeout=0.5)
+    assert all("missing after 0.5 s at 127.0.0.1:" in text and "process 1, 3 of 4" in text for text in errors)
 
 
-def test_a_coordinator_that_cannot_be_reached():
+def test_an_unreachable_coordinator():
     (text,) = meet((1, 2), timeout=0.5)
     assert "process 1 of 2 cannot reach process 0 at 127.0.0.1:" in text
     assert "within 0.5 s (Connection refused)" in text
@@ -115,11 +115,11 @@ def test_a_coordinator_that_cannot_be_reached():
         meet_others("host", 2, 1, 0.3)
 
 
-def test_two_of_one_number_and_other_counts():
-    said = meet((0, 3), (1, 3), (1, 3))
-    assert all("two processes are number 1" in text for text in said)
-    said = meet((0, 2), (1, 4))
-    assert all("was told of 4 processes, process 0 of 2" in text for text in said)
+def test_equal_ranks_and_different_counts():
+    errors = meet((0, 3), (1, 3), (1, 3))
+    assert all("two processes have --process-id 1" in text for text in errors)
+    errors = meet((0, 2), (1, 4))
+    assert all("was started with --num-processes 4, and process 0 with 2" in text for text in errors)
 
 
 def test_a_port_in_use():
@@ -128,32 +128,31 @@ def test_a_port_in_use():
     assert "process 0 cannot listen at" in text
 
 
-def test_strangers_at_the_port_are_not_counted():
+def test_other_clients_of_the_port_are_ignored():
     port = free_port()
 
-    def knock(words):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as stranger:
-            stranger.sendall(words)
+    def send(words):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as client:
+            client.sendall(words)
 
-    said = []
-    thread = threading.Thread(target=lambda: said.extend(meet((0, 2), port=port, timeout=10)))
+    errors = []
+    thread = threading.Thread(target=lambda: errors.extend(meet((0, 2), port=port, timeout=10)))
     thread.start()
     for words in (b"GET / HTTP/1.1\r\n\r\n", b'{"rank": 1}\n', b"[" * 4096, b""):
-        knock(words)
+        send(words)
     meet_others(f"127.0.0.1:{port}", 2, 1, 5)
     thread.join()
-    assert said == [None]
+    assert errors == [None]
 
 
 def test_differences_are_shown(monkeypatch):
-    """Row 39."""
-    facts = [{"argument width": 8, "file deeplab/optim.py": "ab", "seed": 1}]
-    facts.append({"argument width": 16, "file deeplab/optim.py": "cd", "seed": 1, "package jax": "0.10"})
-    monkeypatch.setattr(processes.find, "allgather_json", lambda value: facts)
+    values = [{"argument width": 8, "file deeplab/optim.py": "ab", "seed": 1}]
+    values.append({"argument width": 16, "file deeplab/optim.py": "cd", "seed": 1, "package jax": "0.10"})
+    monkeypatch.setattr(exchange, "allgather_json", lambda value: values)
     with pytest.raises(UserError) as error:
-        processes.assert_same_across_processes(facts[0])
+        processes.assert_same_across_processes(values[0])
     text = str(error.value)
-    assert "process 1 of 2 does not run what process 0 runs" in text
+    assert "process 1 of 2 does not run the same program as process 0" in text
     assert [line.split() for line in text.splitlines()[2:5]] == [
         ["argument", "width", "8", "16"],
         ["file", "deeplab/optim.py", '"ab"', '"cd"'],
@@ -163,7 +162,7 @@ def test_differences_are_shown(monkeypatch):
 
 
 def test_a_mesh_over_processes(monkeypatch):
-    """Row 27: as if the eight devices were those of two processes."""
+    """The eight devices are treated as those of two processes."""
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(UserError, match=r"needs 16 devices, and there are 8.*\(2 processes with 4 devices each\)"):
         processes.global_mesh("data=16")

@@ -1,4 +1,4 @@
-"""The watch of processes over each other, with a blackboard in the coordinator's place."""
+"""The watchdog of several processes, with a dictionary in place of the coordinator."""
 
 import os
 import subprocess
@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from deeplab.scale.processes import watch as watch_module
-from deeplab.scale.processes.watch import Watch
+from deeplab.scale.processes import watch
+from deeplab.scale.processes.watch import Watchdog
 
 
-class Board:
-    """The coordinator's store."""
+class Store:
+    """The key-value store of the coordinator."""
 
     def __init__(self):
         self.values, self.lock = {}, threading.Lock()
@@ -33,17 +33,17 @@ class Board:
 
 
 @pytest.fixture
-def left(monkeypatch):
-    """The verdicts by which processes left."""
-    verdicts = []
+def exits(monkeypatch):
+    """The rank and the verdict of each process that ended."""
+    seen = []
 
-    def leave(watch, verdict):
-        verdicts.append((watch._rank, verdict))
-        watch._ended.set()
+    def record(watchdog, verdict):
+        seen.append((watchdog._rank, verdict))
+        watchdog._ended.set()
 
-    monkeypatch.setattr(Watch, "_leave", leave)
-    monkeypatch.setattr(watch_module, "PULSE", 0.02)
-    return verdicts
+    monkeypatch.setattr(Watchdog, "_exit", record)
+    monkeypatch.setattr(watch, "HEARTBEAT", 0.02)
+    return seen
 
 
 def wait_for(condition):
@@ -54,120 +54,115 @@ def wait_for(condition):
 
 
 def pair(**options):
-    board = Board()
-    watches = [Watch(board, rank, 2, **options) for rank in range(2)]
-    for watch in watches:
-        watch.start()
-    return watches
+    store = Store()
+    watchdogs = [Watchdog(store, rank, 2, **options) for rank in range(2)]
+    for watchdog in watchdogs:
+        watchdog.start()
+    return watchdogs
 
 
-def test_alone_it_hands_on_the_wish():
-    watch = Watch()
-    assert watch.boundary() is None
-    watch.ask(2)
-    assert watch.boundary() == 2
+def test_one_process_passes_on_the_request():
+    watchdog = Watchdog()
+    assert watchdog.boundary() is None
+    watchdog.request_stop(2)
+    assert watchdog.boundary() == 2
 
 
-@pytest.mark.parametrize("asked", [0, 1])
-def test_all_stop_at_the_same_dispatch(left, asked):
-    """Row 18: the loops are at most one dispatch apart, as those that exchange what they compute."""
-    watches, sent, signals = pair(), [0, 0], [None, None]
-    together = threading.Barrier(2)
+@pytest.mark.parametrize("requested", [0, 1])
+def test_all_stop_at_the_same_dispatch(exits, requested):
+    """The loops are at most one dispatch apart, like those of processes that exchange results."""
+    watchdogs, sent, signals = pair(), [0, 0], [None, None]
+    barrier = threading.Barrier(2)
 
     def loop(rank):
-        while (signal := watches[rank].boundary()) is None:
+        while (signal := watchdogs[rank].boundary()) is None:
             sent[rank] += 1
             time.sleep(0.003 * rank)
-            together.wait(10)
+            barrier.wait(10)
         signals[rank] = signal
 
     threads = [threading.Thread(target=loop, args=(rank,)) for rank in range(2)]
     for thread in threads:
         thread.start()
     wait_for(lambda: sent[0] > 20)
-    watches[asked].ask(15)
+    watchdogs[requested].request_stop(15)
     for thread in threads:
         thread.join(10)
     assert signals == [15, 15]
     assert sent[0] == sent[1]
-    assert not left
-    for watch in watches:
-        watch.close()
+    assert not exits
+    for watchdog in watchdogs:
+        watchdog.close()
 
 
-def test_the_dead_are_named(left):
-    """Row 34."""
-    watches = pair(silence=0.3)
-    wait_for(lambda: len(watches[0]._beats()) == 2)
-    watches[1]._ended.set()
-    wait_for(lambda: left)
-    rank, verdict = left[0]
+def test_a_dead_process_is_reported_by_rank(exits):
+    watchdogs = pair(silence=0.3)
+    wait_for(lambda: len(watchdogs[0]._heartbeats()) == 2)
+    watchdogs[1]._ended.set()
+    wait_for(lambda: exits)
+    rank, verdict = exits[0]
     assert (rank, verdict["code"], verdict["ranks"]) == (0, 75, [1])
     assert f"process 1 of 2 ({os.uname().nodename}, pid" in verdict["text"]
-    assert "no sign of life for 0.3 s" in verdict["text"]
+    assert "has sent no heartbeat for 0.3 s" in verdict["text"]
 
 
-def test_the_one_that_is_behind_is_stuck(left):
-    """Row 36."""
-    watches = pair(stall=1.0, silence=0.8)
+def test_a_process_that_is_behind_is_stuck(exits):
+    watchdogs = pair(stall=1.0, silence=0.8)
     for _ in range(3):
-        watches[0].boundary()
-        watches[1].boundary()
-    watches[0].boundary()  # sent one more, and waits for the other
-    wait_for(lambda: {rank for rank, _ in left} == {0, 1})
-    assert left[0][1] == left[1][1]
-    verdict = left[0][1]
+        watchdogs[0].boundary()
+        watchdogs[1].boundary()
+    watchdogs[0].boundary()  # One dispatch further, where it waits for the other.
+    wait_for(lambda: {rank for rank, _ in exits} == {0, 1})
+    assert exits[0][1] == exits[1][1]
+    verdict = exits[0][1]
     assert (verdict["code"], verdict["ranks"]) == (75, [1])
     assert "process 1 (" in verdict["text"]
-    assert "is stuck: behind the others, and nothing has moved for 1 s in training" in verdict["text"]
+    assert "is stuck behind the others: no progress for 1 s during training" in verdict["text"]
 
 
-def test_what_is_slow_by_nature_is_not_stuck(left):
-    watch = Watch(stall=0.1)
-    watch.start()
-    watch.boundary()
-    with watch.slow("an evaluation"):
+def test_a_slow_phase_is_not_stuck(exits):
+    watchdog = Watchdog(stall=0.1)
+    watchdog.start()
+    watchdog.boundary()
+    with watchdog.slow("an evaluation"):
         time.sleep(0.4)
-    watch.boundary()
-    assert not left
-    wait_for(lambda: left)
-    assert "in training, at dispatch 2" in left[0][1]["text"]
+    watchdog.boundary()
+    assert not exits
+    wait_for(lambda: exits)
+    assert "during training, at dispatch 2" in exits[0][1]["text"]
 
 
-def test_an_error_is_told_to_the_others_and_the_first_counts(left):
-    """Row 35."""
-    watches = pair()
-    assert watches[1].fail("process 1: ValueError", 75)["text"] == "process 1: ValueError"
-    wait_for(lambda: left)
-    assert left[0] == (0, {"text": "process 1: ValueError", "code": 75, "ranks": [1]})
-    assert watches[0].fail("process 0: its own trouble", 2)["ranks"] == [1]
+def test_the_first_error_ends_the_others(exits):
+    watchdogs = pair()
+    assert watchdogs[1].fail("process 1: ValueError", 75)["text"] == "process 1: ValueError"
+    wait_for(lambda: exits)
+    assert exits[0] == (0, {"text": "process 1: ValueError", "code": 75, "ranks": [1]})
+    assert watchdogs[0].fail("process 0: another error", 2)["ranks"] == [1]
 
 
-def test_a_consequence_waits_for_the_cause(left):
-    """A collective that breaks off is not the reason: the one that was killed is."""
-    watches = pair(silence=0.3)
-    wait_for(lambda: len(watches[0]._beats()) == 2)
-    watches[1]._ended.set()
-    assert watches[0].fail("process 0: connection closed by peer", 75, consequence=True)["ranks"] == [1]
+def test_a_consequence_waits_for_the_cause(exits):
+    """A collective fails because the other process was killed, which is the reason to report."""
+    watchdogs = pair(silence=0.3)
+    wait_for(lambda: len(watchdogs[0]._heartbeats()) == 2)
+    watchdogs[1]._ended.set()
+    assert watchdogs[0].fail("process 0: connection closed by peer", 75, consequence=True)["ranks"] == [1]
 
 
-def test_a_stopped_coordinator(left):
-    """Row 37."""
-    watches = pair(silence=0.3)
-    watches[1]._beat = lambda: time.sleep(1)  # its question to the coordinator stays without an answer
-    wait_for(lambda: left)
-    assert left[0][0] == 1
-    assert "process 0, the coordinator, has not answered" in left[0][1]["text"]
-    watches[0].close()
+def test_a_stopped_coordinator(exits):
+    watchdogs = pair(silence=0.3)
+    watchdogs[1]._beat = lambda: time.sleep(1)  # Waits for an answer of the coordinator.
+    wait_for(lambda: exits)
+    assert exits[0][0] == 1
+    assert "process 0, the coordinator, has not answered" in exits[0][1]["text"]
+    watchdogs[0].close()
 
 
-def test_a_stuck_process_dumps_its_stacks_and_leaves(tmp_path):
-    """Row 36, to the end: exit code 75."""
+def test_a_stuck_process_prints_its_stacks_and_exits():
     code = (
-        "import time\nfrom deeplab.scale.processes.watch import Watch\nwatch = Watch(stall=0.2)\nwatch.start()\n"
-        "watch.boundary()\ndef stuck():\n    time.sleep(60)\nstuck()"
+        "import time\nfrom deeplab.scale.processes.watch import Watchdog\nw = Watchdog(stall=0.2)\nw.start()\n"
+        "w.boundary()\ndef stuck():\n    time.sleep(60)\nstuck()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 75
-    assert "nothing has moved for 0.2 s in training" in done.stderr
+    assert "no progress for 0.2 s during training" in done.stderr
     assert "in stuck" in done.stderr

@@ -1,16 +1,14 @@
-"""Many processes as one: found, joined, watched, and made sure that they do the same."""
+"""Several processes as one run: their places, their rendezvous, a watchdog over them, and a supervisor."""
 
-from deeplab.scale.processes.find import (
-    Place,
+from deeplab.scale.processes.exchange import (
     allgather_json,
     assert_same_across_processes,
     client,
-    find_place,
     global_mesh,
     is_primary,
-    join,
     local,
 )
+from deeplab.scale.processes.find import Place, find_place
 
 __all__ = [
     "Place",
@@ -20,6 +18,5 @@ __all__ = [
     "find_place",
     "global_mesh",
     "is_primary",
-    "join",
     "local",
 ]

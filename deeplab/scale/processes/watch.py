@@ -1,8 +1,9 @@
-"""The watch that processes keep over each other: one that dies, fails or hangs ends the others, by name.
+"""A watchdog over the processes of a run: one that dies, fails or hangs ends all, with its rank and the reason.
 
-A collective waits for ever for a process that does not come, and JAX itself notices only a process that is gone. Here
-a thread beside the loop tells the coordinator twice a second that it lives and how far its loop has come, and reads
-the news: the verdict that ends all, or the wish of one to stop, upon which all agree on a step to stop at.
+A collective waits forever for a missing process, and JAX's own heartbeat detects only processes that are gone. So a
+thread beside the training loop reports to the coordinator twice a second that the process is alive, and how many
+dispatches it has begun. It reads two messages back: a verdict, which ends every process, and a request to stop, after
+which the processes agree on the dispatch to stop at.
 """
 
 from __future__ import annotations
@@ -18,29 +19,33 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-RESTART = 75  # the exit code that says: start me again
-PULSE = 0.5  # seconds between two signs of life
-_NEWS, _BEATS, _PLACES = "deeplab/news/", "deeplab/beat/", "deeplab/stop/"
-_SLOW = 10  # compiling, an evaluation, a checkpoint may take so many times longer than a dispatch
-_LONGER = 20  # a dispatch may take so many times longer than the longest so far, if that is below a slow phase's time
+RESTART = 75  # Exit code that asks a supervisor to start the process again.
+HEARTBEAT = 0.5  # Seconds between two heartbeats.
+HEARTBEAT_VARIABLE = "DEEPLAB_HEARTBEAT_FD"
+"""Environment variable with the file descriptor on which a supervisor receives the heartbeats of its process."""
+
+# Keys in the coordinator's store.
+_MESSAGES, _HEARTBEATS, _STOPS = "deeplab/message/", "deeplab/heartbeat/", "deeplab/stop/"
+_SLOW_FACTOR = 10  # Compiling, an evaluation or a checkpoint may take this many times longer than a dispatch.
+_DISPATCH_FACTOR = 20  # A dispatch may take this many times longer than the longest so far, within the limit above.
 
 
-class Watch:
-    """Over one process and its group; alone, it hands on the wish to stop.
+class Watchdog:
+    """Watches one process and its group; with one process, it only passes on a request to stop.
 
     Args:
-      client: of JAX's coordinator; None for a process by itself.
-      rank: of this process.
-      count: of the group.
-      stall: seconds after which a loop that has not moved is stuck; None never.
-      silence: seconds after which a process that gives no sign of life is dead.
-      pulse: a file descriptor that is told of each sign of life, of whoever has started this process.
+      client: Client of JAX's coordinator; None with one process.
+      rank: Index of this process.
+      count: Number of processes.
+      stall: Seconds without progress until the loop counts as stuck; None for never.
+      silence: Seconds without a heartbeat until a process counts as dead.
+      supervisor: File descriptor that receives a byte at each heartbeat; None without a supervisor.
 
     Example:
-      >>> watch = Watch()
-      >>> watch.boundary()
-      >>> watch.ask(15)
-      >>> watch.boundary()
+      >>> watchdog = Watchdog()
+      >>> watchdog.boundary()
+      >>> watchdog.request_stop(15)
+      >>> watchdog.boundary()
       15
     """
 
@@ -52,35 +57,35 @@ class Watch:
         *,
         stall: float | None = None,
         silence: float = 10.0,
-        pulse: int | None = None,
+        supervisor: int | None = None,
     ):
         self._client, self._rank, self._count = client, rank, count
-        self._stall, self._silence, self._pulse = stall, silence, pulse
+        self._stall, self._silence, self._supervisor = stall, silence, supervisor
         self._lock, self._ended = threading.RLock(), threading.Event()
         self._boundaries, self._longest = 0, 0.0
         self._phase, self._moved = "the start", time.monotonic()
-        self._asked: int | None = None  # by a signal to this process
-        self._signal: int | None = None  # of the group
-        self._stop_at: int | None = None  # the boundary at which the group stops
-        self._seen: dict[int, tuple[str, float]] = {}
-        self._answered = time.monotonic()  # by the coordinator
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._requested: int | None = None  # Signal that this process received.
+        self._signal: int | None = None  # Signal that the group obeys.
+        self._stop_at: int | None = None  # Boundary at which the group stops.
+        self._seen: dict[int, tuple[str, float]] = {}  # Last heartbeat by rank, and when it changed.
+        self._answered = time.monotonic()  # Time of the coordinator's last answer.
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """From here on the process is watched."""
+        """Starts the threads that watch."""
         self._answered = self._moved = time.monotonic()
         self._thread.start()
         if self._client is not None and self._rank > 0:
-            threading.Thread(target=self._doubt, name="watch of the coordinator", daemon=True).start()
+            threading.Thread(target=self._watch_coordinator, name="coordinator watchdog", daemon=True).start()
 
-    def ask(self, signal: int) -> None:
-        """Wishes to stop; for signal handlers: it takes no lock."""
-        self._asked = signal
+    def request_stop(self, signal: int) -> None:
+        """Requests that the group stops; safe in a signal handler, since it takes no lock."""
+        self._requested = signal
 
     def boundary(self) -> int | None:
-        """To be called between dispatches, which are the same in each process: the signal to stop by, or None.
+        """Marks the time between two dispatches; returns the signal to stop by, or None.
 
-        While the group agrees on where to stop, it waits.
+        Every process must call it at the same dispatches. It blocks while the group agrees on where to stop.
         """
         with self._lock:
             now = time.monotonic()
@@ -88,12 +93,16 @@ class Watch:
                 self._longest = max(self._longest, now - self._moved)
             self._boundaries, self._phase, self._moved = self._boundaries + 1, "", now
             if self._client is None:
-                return self._asked
+                return self._requested
             return self._signal if self._stop_at is not None and self._boundaries >= self._stop_at else None
 
     @contextlib.contextmanager
     def slow(self, phase: str) -> Iterator[None]:
-        """Within it, ten times longer is not yet stuck."""
+        """A context for work that may take ten times longer than a dispatch.
+
+        Args:
+          phase: Name of the work for the error, such as "an evaluation".
+        """
         before, self._phase, self._moved = self._phase, phase, time.monotonic()
         try:
             yield
@@ -101,7 +110,11 @@ class Watch:
             self._phase, self._moved = before, time.monotonic()
 
     def close(self, timeout: float = 3600.0) -> None:
-        """Waits for the others, which may still be writing, and ends the watch."""
+        """Waits for the other processes, which may still be writing, and stops watching.
+
+        Args:
+          timeout: Seconds to wait.
+        """
         if self._client is not None:
             with self.slow("the end"):
                 self._client.wait_at_barrier("deeplab/end", int(1000 * timeout))
@@ -110,49 +123,55 @@ class Watch:
             self._thread.join()
 
     def fail(self, text: str, code: int, *, consequence: bool = False) -> dict[str, Any]:
-        """Tells the others why this process ends; gives the verdict on all, {"text", "code", "ranks"}: the first one.
+        """Reports to the other processes why this one ends.
 
         Args:
-          text: the reason.
-          code: the exit code of the others.
-          consequence: whether the error may come from another process' end; the verdict on that one is awaited first.
+          text: Reason.
+          code: Exit code of the other processes.
+          consequence: Whether the error may be caused by another process that ended; its verdict is then awaited.
+
+        Returns:
+          The first verdict of the group: its `text`, the exit `code`, and the `ranks` that caused it.
         """
-        deadline = time.monotonic() + (self._silence + 4 * PULSE if consequence and self._client else 0)
-        while time.monotonic() < deadline:  # the watch ends this process when it learns more
-            time.sleep(PULSE)
+        deadline = time.monotonic() + (self._silence + 4 * HEARTBEAT if consequence and self._client else 0)
+        while time.monotonic() < deadline:  # The watching thread ends this process when it reads another verdict.
+            time.sleep(HEARTBEAT)
         self._ended.set()
-        return self._condemn(text, code, [self._rank])
+        return self._publish_verdict(text, code, [self._rank])
+
+    def linger(self) -> None:
+        """Keeps the coordinator alive until the other processes have read its messages."""
+        if self._client is not None and self._rank == 0:
+            time.sleep(4 * HEARTBEAT)
 
     def _run(self) -> None:
         try:
-            while not self._ended.wait(PULSE / 5 if self._waits() else PULSE):
+            while not self._ended.wait(HEARTBEAT / 5 if self._agreeing() else HEARTBEAT):
                 self._beat()
         except Exception as error:
             if not self._ended.is_set():
-                gone = f"process 0, the coordinator, is gone ({str(error)[:200]})"
-                self._leave({"text": gone, "code": RESTART, "ranks": [0]})
+                text = f"process 0, the coordinator, is gone ({str(error)[:200]})"
+                self._exit({"text": text, "code": RESTART, "ranks": [0]})
 
-    def _doubt(self) -> None:
-        """Ends a process whose coordinator is stopped: its watch waits for an answer."""
-        while not self._ended.wait(PULSE):
+    def _watch_coordinator(self) -> None:
+        """Ends this process when the coordinator is stopped, since the main watchdog thread blocks on its answer."""
+        while not self._ended.wait(HEARTBEAT):
             if time.monotonic() - self._answered > self._silence:
-                text = (
-                    f"process 0, the coordinator, has not answered for {self._silence:g} s: it is stopped, or far away"
-                )
-                self._leave({"text": text, "code": RESTART, "ranks": [0]})
+                text = f"process 0, the coordinator, has not answered for {self._silence:g} s: stopped or unreachable"
+                self._exit({"text": text, "code": RESTART, "ranks": [0]})
 
     def _beat(self) -> None:
-        if self._pulse is not None:
+        if self._supervisor is not None:
             try:
-                os.write(self._pulse, b".")
+                os.write(self._supervisor, b".")
             except BrokenPipeError:
-                self._leave({"text": "the process that started this one is gone", "code": RESTART, "ranks": []})
+                self._exit({"text": "the supervisor of this process is gone", "code": RESTART, "ranks": []})
         if self._client is not None:
             name = f"{socket.gethostname()}, pid {os.getpid()}"
             beat = {"boundaries": self._boundaries, "name": name, "at": time.time()}
-            self._client.key_value_set(f"{_BEATS}{self._rank}", json.dumps(beat), allow_overwrite=True)
-            if (verdict := self._news("verdict")) is not None:
-                self._leave(verdict)
+            self._client.key_value_set(f"{_HEARTBEATS}{self._rank}", json.dumps(beat), allow_overwrite=True)
+            if (verdict := self._message("verdict")) is not None:
+                self._exit(verdict)
             self._agree_on_stop()
             self._answered = time.monotonic()
         self._check_self()
@@ -160,95 +179,91 @@ class Watch:
             self._check_others()
 
     def _check_self(self) -> None:
-        """A loop that does not move is stuck, or waits for one that is behind."""
-        if self._stall is None or self._waits():
+        """Ends the group when this loop has not moved: it is stuck, or waits for a process that is behind."""
+        if self._stall is None or self._agreeing():
             return
-        # That a process is dead is to be known before the others are taken for stuck.
-        least = max(self._stall, self._silence + 4 * PULSE) if self._client is not None else self._stall
-        most = _SLOW * least
-        limit = most if self._phase else min(max(least, _LONGER * self._longest), most)
+        # A dead process must be detected before the processes that wait for it count as stuck.
+        least = max(self._stall, self._silence + 4 * HEARTBEAT) if self._client is not None else self._stall
+        most = _SLOW_FACTOR * least
+        limit = most if self._phase else min(max(least, _DISPATCH_FACTOR * self._longest), most)
         if time.monotonic() - self._moved <= limit:
             return
         where = self._phase or f"training, at dispatch {self._boundaries:,}"
-        text, ranks = f"nothing has moved for {limit:g} s in {where}", [self._rank]
+        text, ranks = f"no progress for {limit:g} s during {where}", [self._rank]
         if self._client is not None:
-            beats = self._beats()
-            places = {rank: beat["boundaries"] for rank, beat in beats.items()}
-            behind = [rank for rank, place in places.items() if place < max(places.values())]
+            beats = self._heartbeats()
+            furthest = max(beat["boundaries"] for beat in beats.values())
+            behind = [rank for rank, beat in beats.items() if beat["boundaries"] < furthest]
             ranks = behind or list(beats)
-            who = " and ".join(f"process {rank} ({beats[rank]['name']})" for rank in behind)
-            text = f"{who} is stuck: behind the others, and {text}" if behind else f"no process is behind, but {text}"
-        self._leave(self._condemn(f"{text}; the stacks are in its output (--watchdog waits longer)", RESTART, ranks))
+            names = " and ".join(f"process {rank} ({beats[rank]['name']})" for rank in behind)
+            text = f"{names} is stuck behind the others: {text}" if behind else f"no process is behind, but {text}"
+        text = f"{text}; the stacks are in its output (a longer --watchdog waits longer)"
+        self._exit(self._publish_verdict(text, RESTART, ranks))
 
     def _check_others(self) -> None:
-        """Process 0 looks for those whose beat has stopped."""
+        """Process 0: ends the group when a heartbeat has stopped."""
         now = time.monotonic()
-        for rank, beat in self._beats().items():
+        for rank, beat in self._heartbeats().items():
             if self._seen.get(rank, ("", 0.0))[0] != (text := json.dumps(beat)):
                 self._seen[rank] = text, now
             elif now - self._seen[rank][1] > self._silence:
                 text = (
-                    f"process {rank} of {self._count} ({beat['name']}) has given no sign of life for {self._silence:g} "
-                    "s: it was killed or stopped, or its machine is gone"
+                    f"process {rank} of {self._count} ({beat['name']}) has sent no heartbeat for {self._silence:g} s: "
+                    "it was killed or stopped, or its machine is gone"
                 )
-                self._leave(self._condemn(text, RESTART, [rank]))
+                self._exit(self._publish_verdict(text, RESTART, [rank]))
 
     def _agree_on_stop(self) -> None:
-        """All stop after the dispatch that the foremost is at.
+        """Chooses the dispatch after which all stop: the one that the furthest process has begun.
 
-        Each tells where it is and waits there, in `boundary`; one that is waiting for a dispatch of another goes on,
-        since that other is told to go on as soon as all places are known.
+        Each process publishes its dispatch and then blocks in `boundary`. A process that waits in a collective for a
+        blocked one is not deadlocked: the blocked one goes on as soon as all dispatches are known.
         """
         if self._stop_at is not None:
             return
-        signal = self._asked or self._news("stop")
+        signal = self._requested or self._message("stop")
         if signal is None:
             return
-        if not self._waits():
+        if not self._agreeing():
             self._lock.acquire()
-            if self._asked:
-                self._tell("stop", self._asked)
-            self._signal = self._news("stop")
-            self._client.key_value_set(f"{_PLACES}{self._rank}", str(self._boundaries))
-        places = self._client.key_value_dir_get(_PLACES)
-        if len(places) == self._count:
-            self._stop_at = max(int(place) for _, place in places) + 1
+            if self._requested:
+                self._post("stop", self._requested)
+            self._signal = self._message("stop")
+            self._client.key_value_set(f"{_STOPS}{self._rank}", str(self._boundaries))
+        reached = self._client.key_value_dir_get(_STOPS)
+        if len(reached) == self._count:
+            self._stop_at = max(int(boundary) for _, boundary in reached) + 1
             self._moved = time.monotonic()
             self._lock.release()
 
-    def _waits(self) -> bool:
-        """Whether the group is just agreeing on where to stop."""
+    def _agreeing(self) -> bool:
+        """Whether the group is agreeing on where to stop."""
         return self._signal is not None and self._stop_at is None
 
-    def _beats(self) -> dict[int, dict[str, Any]]:
-        beats = self._client.key_value_dir_get(_BEATS)
+    def _heartbeats(self) -> dict[int, dict[str, Any]]:
+        beats = self._client.key_value_dir_get(_HEARTBEATS)
         return {int(key.rpartition("/")[2]): json.loads(beat) for key, beat in sorted(beats)}
 
-    def _news(self, name: str) -> Any:
-        found = [value for key, value in self._client.key_value_dir_get(_NEWS) if key.endswith(f"/{name}")]
+    def _message(self, name: str) -> Any:
+        found = [value for key, value in self._client.key_value_dir_get(_MESSAGES) if key.endswith(f"/{name}")]
         return json.loads(found[0]) if found else None
 
-    def _tell(self, name: str, value: Any) -> None:
-        """The first to tell is heard."""
-        with contextlib.suppress(Exception):  # a JaxRuntimeError, ALREADY_EXISTS
-            self._client.key_value_set(f"{_NEWS}{name}", json.dumps(value))
+    def _post(self, name: str, value: Any) -> None:
+        """Publishes a message; only the first of each name is kept."""
+        with contextlib.suppress(Exception):  # A JaxRuntimeError, ALREADY_EXISTS.
+            self._client.key_value_set(f"{_MESSAGES}{name}", json.dumps(value))
 
-    def _condemn(self, text: str, code: int, ranks: list[int]) -> dict[str, Any]:
+    def _publish_verdict(self, text: str, code: int, ranks: list[int]) -> dict[str, Any]:
         verdict = {"text": text, "code": code, "ranks": ranks}
-        with contextlib.suppress(Exception):  # there is no coordinator, or none any more
-            self._tell("verdict", verdict)
-            return self._news("verdict") or verdict
+        with contextlib.suppress(Exception):  # There is one process only, or the coordinator is gone.
+            self._post("verdict", verdict)
+            return self._message("verdict") or verdict
         return verdict
 
-    def _leave(self, verdict: dict[str, Any]) -> None:
-        """Ends the process at once: a thread in a collective cannot be woken."""
+    def _exit(self, verdict: dict[str, Any]) -> None:
+        """Ends the process at once: a thread that waits in a collective cannot be interrupted."""
         print(f"error: {verdict['text']}", file=sys.stderr, flush=True)
         if self._rank in verdict["ranks"]:
             faulthandler.dump_traceback(file=sys.stderr)
         self.linger()
         os._exit(verdict["code"])
-
-    def linger(self) -> None:
-        """The coordinator goes last: the others must have read the news."""
-        if self._client is not None and self._rank == 0:
-            time.sleep(4 * PULSE)

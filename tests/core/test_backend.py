@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from deeplab.cli import memory
+from deeplab.core.backend import huge_page_hint
 
 ASKED = "always [madvise] never"
 
@@ -15,24 +15,24 @@ def glibc(monkeypatch):
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
 
 
-def advice(tmp_path, setting=ASKED, temporary=1 << 28):
+def hint(tmp_path, setting=ASKED, temporary=1 << 28):
     pages = tmp_path / "enabled"
     pages.write_text(setting)
-    return memory.advice(temporary, pages)
+    return huge_page_hint(temporary, pages)
 
 
 def test_large_steps_are_told_the_variable(glibc, tmp_path):
-    assert "GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in advice(tmp_path)
+    assert "GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in hint(tmp_path)
 
 
 def test_silent_where_it_would_not_help(glibc, tmp_path, monkeypatch):
-    assert advice(tmp_path, temporary=1 << 20) is None
-    assert advice(tmp_path, setting="[always] madvise never") is None
-    assert memory.advice(1 << 28, tmp_path / "absent") is None
+    assert hint(tmp_path, temporary=1 << 20) is None
+    assert hint(tmp_path, setting="[always] madvise never") is None
+    assert huge_page_hint(1 << 28, tmp_path / "absent") is None
     monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.31"))
-    assert advice(tmp_path) is None
+    assert hint(tmp_path) is None
 
 
 def test_silent_where_it_is_set(glibc, tmp_path, monkeypatch):
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
-    assert advice(tmp_path) is None
+    assert hint(tmp_path) is None
