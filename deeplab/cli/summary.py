@@ -1,4 +1,4 @@
-"""`summary`: the layers of a model, their shapes, parameters and FLOPs; and on a mesh, who holds what."""
+"""`summary`: the layers of a model, their shapes, parameters and FLOPs; and on a mesh, its sharding."""
 
 from __future__ import annotations
 

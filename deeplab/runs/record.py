@@ -1,7 +1,7 @@
-"""The run directory: held by one process, and a record of what was asked, what ran, and what came out.
+"""The run directory: a record of the arguments, the source, the environment and the results of a run.
 
-Everything in it is text or arrays. `run.json` is read as JSON and `source.py` is compared as text: nothing that a run
-directory holds is ever imported, run or unpickled.
+One process holds it at a time. It contains text and arrays only: `run.json` is read as JSON and `source.py` is compared
+as text. Nothing in a run directory is imported, executed or unpickled.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from deeplab.runs.lock import LOCK, hold, unwritable
 
 
 def default_directory(root: str | Path, name: str, arguments: Mapping[str, Any], source: str, seed: int = 0) -> Path:
-    """`root/name/hash` of all that a run is: its arguments, its seed and its source without comments.
+    """The default path of a run: `root/name/hash`, with a hash of the arguments, the seed and the source.
+
+    Args:
+      root: Folder of all runs.
+      name: Name of the experiment.
+      arguments: JSON values of the hyper-parameters, by name.
+      source: Source of the experiment; comments and layout do not change the hash.
+      seed: Seed of the run.
 
     Example:
       >>> default_directory("runs", "digits", {"width": 8}, "def experiment(width): ...").as_posix()
@@ -35,12 +42,12 @@ def default_directory(root: str | Path, name: str, arguments: Mapping[str, Any],
 
 
 class Run:
-    """A run directory that this process holds; made by `Run.open`, and to be closed.
+    """A run directory locked by this process; opened by `Run.open`, and released by `close` or at the end of `with`.
 
     Attributes:
-      directory: where it is.
-      manifest: `run.json`.
-      step: where this session begins, see `restore`.
+      directory: Path of the run directory.
+      manifest: Content of `run.json`.
+      step: First step of this session, see `restore`.
     """
 
     def __init__(self, directory: Path, manifest: dict[str, Any], previous: Mapping[str, Any], lock: int):
@@ -59,18 +66,19 @@ class Run:
         fresh: bool = False,
         allow_change: bool = False,
     ) -> Run:
-        """Takes an empty or missing directory, or that of the same run to go on with it.
+        """Creates a run directory, or opens that of an earlier session of the same run.
 
         Args:
-          directory: of the run.
-          manifest: JSON: what is asked ("experiment", "arguments", "seed") and known ("mesh", "num_steps", ...);
-            versions, devices, time and git commit are added.
-          source: of the experiment's file.
-          fresh: moves what is there to `NAME.old-1` first.
-          allow_change: goes on although arguments or source are other than the old run's.
+          directory: Path of the run directory; it is created if it does not exist.
+          manifest: JSON values that identify the run ("experiment", "arguments", "seed") and describe it ("mesh",
+            "num_steps", ...). Versions, devices, time and git commit are added.
+          source: Source of the experiment's file.
+          fresh: Whether an existing run is moved to `NAME.old-1` first.
+          allow_change: Whether a run continues although its arguments or source have changed.
 
         Raises:
-          UserError: the directory is another run's, no run's, in use or not writable. Nothing has been changed then.
+          UserError: The directory belongs to a different run, is not a run directory, is in use or is not writable.
+            Nothing has been changed then.
         """
         directory = Path(directory).absolute()
         lock = hold(directory)
@@ -82,7 +90,7 @@ class Run:
             new = json.loads(json.dumps({**manifest, **provenance.environment()}))
             old = _read_manifest(directory / "run.json")
             if old is not None:
-                _go_on(directory, old, new, source, allow_change)
+                _check_same_run(directory, old, new, source, allow_change)
             new["started"] = (old or {}).get("started", new["session"])
             sessions = (old or {}).get("history", [])
             new["history"] = [*sessions, {k: v for k, v in old.items() if k != "history"}] if old else []
@@ -98,11 +106,11 @@ class Run:
 
     @property
     def sessions(self) -> int:
-        """How many processes have worked on the run before this one."""
+        """The number of earlier sessions of the run."""
         return len(self.manifest["history"])
 
     def restore(self, step: int) -> None:
-        """Makes the record that of a run at `step`: later rows of metrics are cut, a result or a failure is no more."""
+        """Rewinds the record to `step`: removes later rows of metrics and the result, and moves a failure aside."""
         rows, failure, self.step = self.directory / "metrics.jsonl", self.directory / "failure", step
         cut_rows(rows, step)
         (self.directory / "result.json").unlink(missing_ok=True)
@@ -111,9 +119,15 @@ class Run:
         self._rows = os.open(rows, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
     def append(self, step: int, split: str, metrics: Mapping[str, float]) -> None:
-        """One row of `metrics.jsonl`, in one write: it survives a kill of this process whole, or is cut later."""
+        """Adds a row to `metrics.jsonl` in one write, so that a kill leaves it complete or removable by `cut_rows`.
+
+        Args:
+          step: Step of the metrics.
+          split: Name of the split, such as "train".
+          metrics: Values by name.
+        """
         if self._rows is None:
-            raise ValueError("restore(step) says where the rows begin, and comes first")
+            raise ValueError("append was called before restore(step), which sets where the rows begin")
         line = (json.dumps({"step": step, "split": split, **metrics}) + "\n").encode()
         try:
             written = os.write(self._rows, line)
@@ -122,10 +136,10 @@ class Run:
         if written < len(line):
             raise unwritable(self.directory / "metrics.jsonl", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
-    def update(self, facts: Mapping[str, Any]) -> None:
-        """Adds to `run.json` what became known later, such as the number of parameters."""
-        _warn_of_bits(self._previous, facts)
-        self.manifest |= json.loads(json.dumps(dict(facts)))
+    def update(self, metadata: Mapping[str, Any]) -> None:
+        """Adds JSON values to `run.json`, such as the number of parameters."""
+        _warn_of_bit_changes(self._previous, metadata)
+        self.manifest |= json.loads(json.dumps(dict(metadata)))
         write_json(self.directory / "run.json", self.manifest)
 
     def finish(self, result: Mapping[str, Any]) -> None:
@@ -133,7 +147,18 @@ class Run:
         write_json(self.directory / "result.json", dict(result))
 
     def save_failure(self, step: int, state: Any, batch: Any, origin: Any, message: str) -> Path:
-        """Keeps what replays a step that failed: `failure/state/` (state and batch) and `failure/report.json`."""
+        """Saves what replays a failed step: `failure/state/` with state and batch, and `failure/report.json`.
+
+        Args:
+          step: Step that failed.
+          state: State before the step.
+          batch: Batch of the step.
+          origin: First layer and primitive with a NaN, from `find_origin`; None where none was found.
+          message: Description of the failure.
+
+        Returns:
+          The folder.
+        """
         folder, tree = self.directory / "failure", {"state": state, "batch": batch}
         if folder.exists():
             _move_aside(folder)
@@ -144,7 +169,7 @@ class Run:
         return folder
 
     def close(self) -> None:
-        """Lets another process have the directory."""
+        """Releases the lock of the directory."""
         for descriptor in (self._rows, self._lock):
             if descriptor is not None:
                 os.close(descriptor)
@@ -157,20 +182,25 @@ class Run:
 
 
 def cut_rows(path: Path, step: int) -> None:
-    """Removes, at once or not at all, the rows after `step` and a last line that a kill has torn."""
-    # Lines end at newlines alone: `splitlines` would cut what a kill has torn at a carriage return, too.
+    """Removes the rows after `step`, and a partial last row left by a kill; atomic.
+
+    Args:
+      path: Path of `metrics.jsonl`.
+      step: Last step that is kept.
+    """
+    # Lines end at newlines only: `splitlines` would also split a damaged row at a carriage return.
     lines = io.BytesIO(path.read_bytes()).readlines() if path.exists() else []
     steps = [_step_of(line) for line in lines]
     damaged = [i + 1 for i, s in enumerate(steps[:-1]) if s is None]
     if damaged:
-        warnings.warn(f"{path}: lines {damaged[:5]} are no rows of metrics, and are dropped", stacklevel=3)
+        warnings.warn(f"{path}: lines {damaged[:5]} are not rows of metrics and are dropped", stacklevel=3)
     kept = [line for line, s in zip(lines, steps, strict=True) if s is not None and s <= step]
     if kept != lines:
         _replace(path, b"".join(kept))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replaces a file at once: a reader finds the old one or the new one."""
+    """Writes a JSON file atomically: a reader finds the old content or the new one."""
     _replace(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
@@ -181,7 +211,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _step_of(line: bytes) -> int | None:
-    """The step of a row; None for what is no row, or is torn."""
+    """The step of a row; None for a partial or damaged row."""
     try:
         row = json.loads(line)
         return int(row["step"]) if line.endswith(b"\n") else None
@@ -193,44 +223,46 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads(path.read_bytes())
         if not isinstance(manifest, dict) or not isinstance(manifest.get("history", []), list):
-            raise ValueError("not the JSON object that was written")
+            raise ValueError("not the JSON object of a run")
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{path} is damaged ({error}): whether this is the same run cannot be told; "
-            "restore it from a copy, or give --fresh (the directory is moved aside, not deleted)"
+            f"{path} is damaged ({error}), so it cannot be compared with this run; restore it from a copy, or give "
+            "--fresh (the directory is moved aside, not deleted)"
         ) from error
     return manifest
 
 
-def _go_on(directory: Path, old: Mapping[str, Any], new: Mapping[str, Any], source: str, allow_change: bool) -> None:
-    """Refuses to go on with another run than the one in the directory."""
+def _check_same_run(
+    directory: Path, old: Mapping[str, Any], new: Mapping[str, Any], source: str, allow_change: bool
+) -> None:
+    """Refuses to continue the run in the directory with different arguments or a different source."""
     path = directory / "source.py"
     table = provenance.differences(old, new, path.read_text(errors="replace") if path.exists() else source, source)
     if table and not allow_change:
         raise UserError(
             f"{directory} holds a run with other settings:\n{table}\n"
-            "Nothing was changed. Go on with the new ones by --allow-change, begin anew by --fresh (the old run is "
-            "moved aside, not deleted), or give another --run-dir"
+            "Nothing was changed. Continue it with the new settings by --allow-change, start again by --fresh (the old "
+            "run is moved aside, not deleted), or give another --run-dir"
         )
     if table:
-        warnings.warn(f"{directory} goes on with other settings than it was begun with:\n{table}", stacklevel=4)
-    _warn_of_bits(old, new)
+        warnings.warn(f"{directory} continues with other settings than before:\n{table}", stacklevel=4)
+    _warn_of_bit_changes(old, new)
 
 
-def _warn_of_bits(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def _warn_of_bit_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     changes = provenance.bit_changes(old, new)
     if changes:
         warnings.warn(
-            f"the run was begun with {', '.join(changes)}: it goes on with the same examples in the same order, but "
-            "not bitwise as if it had never stopped",
+            f"the run was begun with {', '.join(changes)}: it continues with the same examples in the same order, but "
+            "is not bitwise equal to an uninterrupted run",
             stacklevel=4,
         )
 
 
 def _write_sources(directory: Path, source: str) -> None:
-    """Keeps the experiment's source and the working tree's patch, and those of earlier sessions that differ."""
+    """Writes `source.py` and `diff.patch`; those of earlier sessions that differ are moved aside."""
     for name, text in (("source.py", source), ("diff.patch", provenance.patch())):
         path = directory / name
         if path.exists() and path.read_bytes() != text.encode():

@@ -1,7 +1,7 @@
-"""A profiler's trace, told in the names of layers.
+"""The time of a training step by layer, from a profiler's trace.
 
-The compiler names its instructions ("fusion.3"), and notes beside each which operation of which layer it came from
-("jit(run)/transpose(jvp(GPT))/block1/up/dot_general"): the two together say where the time goes.
+A trace names the compiler's instructions ("fusion.3"). The compiled program gives for each the operation and the layer
+that it came from ("jit(run)/transpose(jvp(GPT))/block1/up/dot_general").
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from deeplab.core.errors import UserError
 
 
 class Cost(NamedTuple):
-    """What an operation of a layer costs.
+    """The time of one operation of one layer.
 
     Attributes:
-      layer: its path in the model, such as "block1/feed_forward/up"; "loss", "input" or "optimizer" outside of it.
-      operation: JAX's name of it, that of the last one where several were fused.
-      forward: milliseconds a step, in the forward pass or in none.
-      backward: milliseconds a step, in the backward pass.
+      layer: Path of the layer in the model, such as "block1/feed_forward/up"; outside the model "loss", "input" or
+        "optimizer".
+      operation: JAX's name of the operation; of fused operations, the last one.
+      forward: Milliseconds per step outside the backward pass.
+      backward: Milliseconds per step in the backward pass.
     """
 
     layer: str
@@ -44,10 +45,13 @@ _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 
 
 def op_names(program: str) -> dict[str, str]:
-    """Where each instruction of a compiled program came from; of one without a note, its last called operation.
+    """The full name of the operation that each instruction of a compiled program came from.
 
     Args:
-      program: `compiled.as_text()`.
+      program: Text of the program, `compiled.as_text()`.
+
+    Returns:
+      Names by instruction. An instruction without a name of its own has that of the last operation it calls.
 
     Example:
       >>> op_names('  %fusion.3 = f32[] fusion(%p), calls=%f, metadata={op_name="jit(run)/jvp(CNN)/conv1/add"}')
@@ -55,7 +59,7 @@ def op_names(program: str) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     called: dict[str, str] = {}
-    last: dict[str, str] = {}  # the last noted operation of each computation: its root, or what comes before it
+    last: dict[str, str] = {}  # Last named operation of each computation: its root, or one before it.
     computation = ""
     for line in program.splitlines():
         if begins := _COMPUTATION.match(line):
@@ -76,19 +80,22 @@ _CONTROL = re.compile(
 )
 
 
-def place(op_name: str, model: str) -> tuple[str, str, bool]:
-    """(layer, operation, backward) of an operation's full name.
+def locate(op_name: str, model: str) -> tuple[str, str, bool]:
+    """The layer of an operation.
 
     Args:
-      op_name: as the compiler noted it.
-      model: the name of the model's class, which is left out.
+      op_name: Full name of the operation, from `op_names`.
+      model: Name of the model's class, which is removed from the path.
+
+    Returns:
+      The path of the layer, the name of the operation, and whether it belongs to the backward pass.
 
     Example:
-      >>> place("jit(run)/transpose(jvp(GPT))/block1/feed_forward/up/dot_general", "GPT")
+      >>> locate("jit(run)/transpose(jvp(GPT))/block1/feed_forward/up/dot_general", "GPT")
       ('block1/feed_forward/up', 'dot_general', True)
-      >>> place("jit(run)/jvp()/jit(log_softmax)/exp", "GPT")
+      >>> locate("jit(run)/jvp()/jit(log_softmax)/exp", "GPT")
       ('loss', 'exp', False)
-      >>> place("jit(run)/optimizer/mul", "GPT")
+      >>> locate("jit(run)/optimizer/mul", "GPT")
       ('optimizer', 'mul', False)
     """
     differentiated, backward = "jvp(" in op_name, "transpose(" in op_name
@@ -104,7 +111,7 @@ def place(op_name: str, model: str) -> tuple[str, str, bool]:
 
 
 class Event(NamedTuple):
-    """An instruction that ran, in nanoseconds."""
+    """An executed instruction, with its start and end in nanoseconds."""
 
     name: str
     start: float
@@ -112,7 +119,10 @@ class Event(NamedTuple):
 
 
 def self_seconds(events: Iterable[Event]) -> dict[str, float]:
-    """Seconds of each instruction of one thread, without those that ran inside it, such as the body of a loop.
+    """The seconds of each instruction on one thread, without those of instructions inside it, such as a loop's body.
+
+    Args:
+      events: Instructions that ran on the thread, in any order.
 
     Example:
       >>> self_seconds([Event("while", 0, 5e9), Event("dot", 1e9, 3e9)])
@@ -132,14 +142,18 @@ def self_seconds(events: Iterable[Event]) -> dict[str, float]:
 
 
 def instruction_seconds(folder: Path, known: Mapping[str, str]) -> dict[str, float]:
-    """Seconds of each instruction in the trace below a folder: of its devices, else of the host's threads.
+    """The seconds of each instruction in a trace: on its devices, or on the host's threads where it has no devices.
+
+    Args:
+      folder: Folder that the profiler wrote to.
+      known: Instructions of the program, from `op_names`.
 
     Raises:
-      UserError: there is no trace, or none of the program's instructions in it.
+      UserError: The folder holds no trace, or the trace no instruction of the program.
     """
     files = sorted(folder.glob("plugins/profile/*/*.xplane.pb"))
     if not files:
-        raise UserError(f"{folder} holds no trace; is there room on the disk?")
+        raise UserError(f"{folder} holds no trace; check that the disk is not full")
     planes = list(jax.profiler.ProfileData.from_file(str(files[-1])).planes)
     devices = [plane for plane in planes if plane.name.startswith("/device:") and any(True for _ in plane.lines)]
     spent: dict[str, float] = defaultdict(float)
@@ -153,12 +167,18 @@ def instruction_seconds(folder: Path, known: Mapping[str, str]) -> dict[str, flo
             for name, seconds in self_seconds(events).items():
                 spent[name] += seconds
     if not spent:
-        raise UserError(f"the trace in {folder} holds no instruction of the program; the backend does not tell them")
+        raise UserError(f"the trace in {folder} holds no instruction of the program; this backend does not record them")
     return spent
 
 
 def costs(spent: Mapping[str, float], names: Mapping[str, str], model: str, steps: int) -> list[Cost]:
-    """Milliseconds a step of each operation of each layer, the costliest first.
+    """The time of each operation of each layer, the largest first.
+
+    Args:
+      spent: Seconds by instruction, from `instruction_seconds`.
+      names: Full names of operations by instruction, from `op_names`.
+      model: Name of the model's class.
+      steps: Number of steps in the trace.
 
     Example:
       >>> names = {"dot.1": "jit(run)/jvp(MLP)/head/dot", "dot.2": "jit(run)/transpose(jvp(MLP))/head/dot"}
@@ -168,15 +188,19 @@ def costs(spent: Mapping[str, float], names: Mapping[str, str], model: str, step
     both: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for name, seconds in spent.items():
         if name in names:
-            layer, operation, backward = place(names[name], model)
-        else:  # what the compiler added: a copy, or a change of layout
+            layer, operation, backward = locate(names[name], model)
+        else:  # Added by the compiler: a copy, or a change of layout.
             layer, operation, backward = "added by the compiler", re.sub(r"[.\d]+$", "", name), False
         both[layer, operation][backward] += 1e3 * seconds / steps
     return sorted((Cost(*key, *pair) for key, pair in both.items()), key=lambda cost: -cost.total)
 
 
 def totals(found: Sequence[Cost]) -> dict[str, float]:
-    """Milliseconds a step of the forward pass, the backward pass, the optimizer, and all else."""
+    """Milliseconds per step of the forward pass, the backward pass, the optimizer, and everything else.
+
+    Args:
+      found: Times of operations, from `costs`.
+    """
     outside = ("optimizer", "input", "the rest", "added by the compiler")
     optimizer = sum(c.total for c in found if c.layer.split("/")[0] == "optimizer")
     backward = sum(c.backward for c in found)

@@ -1,4 +1,4 @@
-"""Where metrics go: the run's own rows always, TensorBoard, and Weights & Biases where it is asked for."""
+"""Sinks of metrics: `metrics.jsonl`, TensorBoard, and on request Weights & Biases."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ from deeplab.core.errors import UserError
 from deeplab.runs.record import Run
 
 Write = Callable[[int, str, dict[str, float]], None]
-"""(step, split, metrics)."""
+"""A function of (step, split, metrics)."""
 
 
 class Writer(Protocol):
     """A sink of metrics."""
 
     def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
-        """Takes the values of one step; the last of one step counts."""
+        """Writes the values of one step; later values of the same step replace earlier ones."""
         ...
 
     def close(self) -> None:
-        """Hands over what is still buffered."""
+        """Flushes and releases the sink."""
         ...
 
 
 class TensorBoard:
-    """An event file for TensorBoard, written without TensorFlow: `split/metric` against the step.
+    """An event file for TensorBoard, with `split/metric` against the step, written without TensorFlow.
 
-    Each row is one write, whole or torn at the end after a kill, as TensorBoard expects. tensorboardX' own writer is
-    a thread behind a pipe of ten places: on a full disk the thread ends, and the eleventh value waits for ever.
+    Each row is one write, so that a kill leaves at most a partial row at the end, which TensorBoard ignores.
+    tensorboardX's own writer is a thread behind a queue of ten: on a full disk the thread ends, and the eleventh value
+    blocks forever.
 
     Args:
-      directory: of the event files; each session adds one.
-      step: where this session begins: TensorBoard hides what earlier ones have written after it.
+      directory: Folder of the event files; each session adds one.
+      step: First step of this session; TensorBoard hides what earlier sessions wrote after it.
     """
 
     def __init__(self, directory: Path, step: int = 0):
@@ -64,38 +65,41 @@ class TensorBoard:
         self._file.close()
 
     def _add(self, event: Any) -> None:
-        """One TFRecord: length, its checksum, data, their checksum."""
+        """Appends a TFRecord: length, checksum of the length, data, checksum of the data."""
         event.wall_time = time.time()
         data = event.SerializeToString()
         length = struct.pack("<Q", len(data))
         self._file.write(length + self._masked(length) + data + self._masked(data))
 
     def _masked(self, data: bytes) -> bytes:
-        """CRC-32C, turned by 15 bits and moved, as TFRecord has it."""
+        """The masked CRC-32C of a TFRecord: rotated by 15 bits, plus a constant."""
         crc = self._checksum(data)
         return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def _tensorboard_parts(*names: str) -> list[Any]:
-    """Modules of tensorboardX, but not the package around them: that loads PyTorch where it is installed, for 1 s."""
+    """Modules of tensorboardX without its package, which would import PyTorch where it is installed (1 s)."""
     loaded = "tensorboardX" in sys.modules
     if not loaded and (found := importlib.util.find_spec("tensorboardX")):
-        sys.modules["tensorboardX"] = importlib.util.module_from_spec(found)  # where its modules lie, and no more
+        sys.modules["tensorboardX"] = importlib.util.module_from_spec(found)  # Gives the path of its modules.
     try:
-        with warnings.catch_warnings(action="ignore"):  # protobuf's, about its own future
+        with warnings.catch_warnings(action="ignore"):  # Deprecations in protobuf.
             return [importlib.import_module(f"tensorboardX.{name}") for name in names]
     finally:
         if not loaded:
-            sys.modules.pop("tensorboardX", None)  # who asks for the package gets it whole
+            sys.modules.pop("tensorboardX", None)  # A later import of the package loads all of it.
 
 
 class WandB:
-    """Weights & Biases; a run directory is one run there too, however often it is resumed.
+    """Weights & Biases; all sessions of a run directory are one run there.
 
     Args:
-      project: where it appears.
-      directory: of the run; its last two parts name it.
-      config: the arguments.
+      project: Name of the project.
+      directory: Path of the run directory; its last two parts name the run.
+      config: Arguments of the experiment.
+
+    Raises:
+      UserError: The package `wandb` is not installed.
     """
 
     def __init__(self, project: str, directory: Path, config: dict[str, Any]):
@@ -103,11 +107,11 @@ class WandB:
             import wandb  # type: ignore[import-not-found]  # an extra
         except ImportError as error:
             raise UserError(
-                f"--wandb {project}: the package wandb is missing; pip install 'deeplab[wandb]', or leave the flag out"
+                f"--wandb {project}: the package wandb is not installed; pip install 'deeplab[wandb]', or leave it out"
             ) from error
         name = "-".join(directory.parts[-2:])
         self._run = wandb.init(project=project, id=name, name=name, dir=str(directory), config=config, resume="allow")
-        # An axis of our own: wandb's refuses to go back, and a resumed run goes back to its last checkpoint.
+        # wandb's own step cannot decrease, and a resumed run returns to the step of its last checkpoint.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
@@ -120,11 +124,11 @@ class WandB:
 
 @contextlib.contextmanager
 def open(run: Run, *, wandb: str | None = None) -> Iterator[Write]:
-    """Opens the sinks of a run, and gives the function that writes to them all.
+    """A context with a function that writes to all sinks of a run.
 
     Args:
-      run: restored to where this session begins; its `metrics.jsonl` is the first sink.
-      wandb: the project, where Weights & Biases is asked for.
+      run: Run, after `restore`; its `metrics.jsonl` is the first sink.
+      wandb: Project in Weights & Biases; None to not log there.
     """
     with contextlib.ExitStack() as closing:
         sinks: list[Writer] = []

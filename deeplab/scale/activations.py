@@ -1,7 +1,7 @@
-"""Activations stay with their examples: a constraint on every layer's output, from outside the model.
+"""Sharding constraints on the outputs of layers, so that activations stay on the devices of their examples.
 
-Where parameters are split over the devices that split the batch, too, XLA's partitioner may move the activations
-instead of the parameters, which are smaller.
+Where parameters and the batch are split over the same devices, XLA's partitioner may send activations instead of
+parameters, which are smaller. The constraints are added from outside the model.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ _ANY = PartitionSpec.UNCONSTRAINED
 
 
 def by_example(size: int) -> AbstractContextManager[Any]:
-    """A context in which what a layer gives for a batch of this size is split as the batch is.
+    """A context in which the output of every Linen module is split over devices as the batch is.
 
-    The mesh is that of `jax.set_mesh`; without one, or on a single device, nothing is done. An output [B, T, D] is also
-    split over the axis `sequence`, where T divides.
+    The mesh is that of `jax.set_mesh`; without one, or on a single device, the context does nothing. Outputs
+    [B, T, D] are also split over the axis `sequence`, where T is divisible.
+
+    Args:
+      size: Number of examples in the batch, B.
 
     Example:
       >>> with by_example(4):
@@ -44,16 +47,20 @@ def by_example(size: int) -> AbstractContextManager[Any]:
 
 
 def with_examples(tree: Any, size: int, *, convolved: bool = False) -> Any:
-    """The arrays of a batch of this size, split over `data` and `fsdp`; others, and without a mesh, as they are.
+    """The tree with its arrays [B, ...] constrained to be split over `data` and `fsdp`; other arrays are unchanged.
 
-    Where the mesh splits sequences, what is `convolved` is whole in its places: see `deeplab.scale.rules`.
+    Args:
+      tree: Pytree of arrays.
+      size: Number of examples, B.
+      convolved: Whether the arrays are outputs of a convolution. Their positions are then not split over `sequence`,
+        see `deeplab.scale.rules`.
     """
     shape = jax.sharding.get_abstract_mesh().shape
     devices, parts = shape.get("data", 1) * shape.get("fsdp", 1), shape.get("sequence", 1)
     if devices * parts == 1 or size % devices:
         return tree
 
-    def pin(x: Any) -> Any:
+    def constrain(x: Any) -> Any:
         if not isinstance(x, jax.Array) or x.ndim == 0 or x.shape[0] != size:
             return x
         spec = [BATCH, *[_ANY] * (x.ndim - 1)]
@@ -63,4 +70,4 @@ def with_examples(tree: Any, size: int, *, convolved: bool = False) -> Any:
             spec[1] = "sequence"
         return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
 
-    return jax.tree.map(pin, tree)
+    return jax.tree.map(constrain, tree)

@@ -1,4 +1,4 @@
-"""Devices as a grid with named axes."""
+"""Meshes: devices as a grid with named axes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 from deeplab.core.errors import UserError, nearest
 
 AXES = ("data", "fsdp", "sequence", "model")
-"""Examples; examples and parameters; places of a sequence; parts of a layer, by the model's rules."""
+"""Axes that split: examples; examples and parameters; positions of a sequence; layers, by the model's rules."""
 
 BATCH = ("data", "fsdp")
-"""The axes that split a batch."""
+"""Axes that split a batch."""
 
 
 def make_mesh(shape: str = "auto") -> Mesh:
-    """A mesh with the axes `data`, `fsdp`, `sequence` and `model`, from a text such as "data=4,fsdp=2".
+    """A mesh with the axes `data`, `fsdp`, `sequence` and `model`.
 
     Args:
-      shape: sizes by axis, 1 where an axis is left out. "auto" is data parallelism over all accelerators, and one
-        device on a CPU, whose virtual devices share the same cores.
+      shape: Sizes by axis, such as "data=4,fsdp=2"; axes that are left out have size 1. "auto" is data parallelism
+        over all accelerators, and one device on a CPU, whose virtual devices share the same cores.
 
     Raises:
-      UserError: an unknown axis, a size that is no positive integer, or more devices than there are.
+      UserError: The text names an unknown axis, a size is not a positive integer, or there are too few devices.
 
     Example:
       >>> dict(make_mesh("data=1").shape)
@@ -38,14 +38,20 @@ def make_mesh(shape: str = "auto") -> Mesh:
     if needed > len(devices):
         raise UserError(
             f"--mesh {shape} needs {needed} devices, and there are {len(devices)} ({devices[0].device_kind}); "
-            f"use --mesh data={len(devices)} or fewer"
+            f"use at most --mesh data={len(devices)}"
         )
-    # Auto axes: `nn.Embed` fails under make_mesh's default, Explicit (jax 0.10).
+    # Auto axes: `nn.Embed` fails with make_mesh's default, Explicit (jax 0.10).
     return jax.make_mesh(dims, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices[:needed])
 
 
 def abstract_mesh(shape: str) -> AbstractMesh:
-    """The same for devices that are not here: enough to say what each of them would hold.
+    """A mesh of devices that need not exist, from which shardings and the bytes per device follow.
+
+    Args:
+      shape: Sizes by axis, as for `make_mesh`; "auto" is one device.
+
+    Raises:
+      UserError: The text names an unknown axis, or a size is not a positive integer.
 
     Example:
       >>> abstract_mesh("data=16,fsdp=16").size
@@ -63,8 +69,8 @@ def _parse(shape: str) -> dict[str, int]:
         if axis not in AXES or not size.isdigit() or int(size) < 1 or axis in sizes:
             hint = f" ({nearest(axis, AXES)})" if axis and axis not in AXES else ""
             raise UserError(
-                f"--mesh {shape}: {part.strip()!r} is not AXIS=SIZE with an axis of {', '.join(AXES)}{hint}, each "
-                "once, and a positive size; for example --mesh data=4,fsdp=2"
+                f"--mesh {shape}: {part.strip()!r} is not AXIS=SIZE; axes are {', '.join(AXES)}{hint}, each given "
+                "once, and sizes are positive; for example --mesh data=4,fsdp=2"
             )
         sizes[axis] = int(size)
     return sizes

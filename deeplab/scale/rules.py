@@ -1,4 +1,4 @@
-"""Rules to shardings: the same table places parameters and the optimizer's moments."""
+"""Shardings from rules: one table of path patterns shards parameters and optimizer state."""
 
 from __future__ import annotations
 
@@ -14,19 +14,28 @@ from deeplab.experiment import Rules
 from deeplab.scale.mesh import AXES, BATCH
 
 SMALLEST = 1024
-"""Elements of the smallest array that is split over `fsdp`: below it, gathering costs more than the memory is worth."""
+"""Elements of the smallest array that is split over `fsdp`; for smaller ones, gathering costs more than it saves."""
 
 HOST = "pinned_host"
-_SHOWN = 4  # names in a message
+_SHOWN = 4  # Names in a message.
 
 
 def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Splits dimension `axis` over the axes `data` and `fsdp`."""
+    """The sharding of a batch: dimension `axis` is split over the mesh axes `data` and `fsdp`."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, BATCH))
 
 
 def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, accumulate: int = 1) -> None:
-    """Raises `UserError` unless a batch divides over the mesh and into microbatches, with the nearest sizes that do."""
+    """Checks that a batch divides over the mesh and into microbatches.
+
+    Args:
+      batch_size: Number of examples in a batch.
+      mesh: Mesh, from `make_mesh` or `abstract_mesh`.
+      accumulate: Number of microbatches in a step.
+
+    Raises:
+      UserError: The batch does not divide; the text gives the nearest sizes that do.
+    """
     devices = math.prod(mesh.shape.get(axis, 1) for axis in BATCH)
     unit = devices * accumulate
     if batch_size % unit:
@@ -42,47 +51,71 @@ def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, accumulate: int = 1)
 def state_shardings(
     state: Any, rules: Rules, mesh: Mesh | AbstractMesh, *, offload: bool = False, smallest: int = SMALLEST
 ) -> Any:
-    """A `NamedSharding` for every leaf of an abstract state, in its structure.
+    """The sharding of every leaf of a state.
 
-    The moments' paths end in their parameter's path, so that a rule on `kernel` places both. A dimension that does
-    not divide over its axis stays whole; `unapplied_rules` says which.
+    Paths in the optimizer state end in the path of their parameter, so a rule on `kernel` applies to both. A dimension
+    that is not divisible by the size of its axis is replicated; `unapplied_rules` lists those. Large arrays without a
+    rule for `fsdp` are split over it along their largest divisible dimension.
 
     Args:
-      state: arrays or `jax.ShapeDtypeStruct`s.
-      rules: the first regular expression found in the path (parts joined by "/") decides.
-      mesh: see `make_mesh`.
-      offload: keep the optimizer's moments in the host's memory.
-      smallest: elements of the smallest array that is split over `fsdp`.
+      state: Pytree of arrays or `jax.ShapeDtypeStruct`s.
+      rules: Pairs of a regular expression and a `PartitionSpec`; the first that is found in the path of a leaf, its
+        parts joined by "/", applies.
+      mesh: Mesh, from `make_mesh` or `abstract_mesh`.
+      offload: Whether the optimizer state is kept in host memory.
+      smallest: Elements of the smallest array that is split over `fsdp`.
+
+    Returns:
+      A pytree of `NamedSharding` in the structure of `state`.
 
     Raises:
-      UserError: a rule names an axis that no mesh has, or these devices cannot use the host's memory.
+      UserError: A rule names an axis that no mesh has, or the devices have no access to host memory.
+
+    Example:
+      >>> from deeplab.scale import abstract_mesh
+      >>> state = {"kernel": jax.ShapeDtypeStruct((64, 128), "float32")}
+      >>> state_shardings(state, [], abstract_mesh("fsdp=2"))["kernel"].spec
+      P(None, 'fsdp')
     """
     if offload and isinstance(mesh, Mesh):
         _check_host_memory(mesh)
 
-    def place(path: Any, leaf: Any) -> NamedSharding:
+    def shard(path: Any, leaf: Any) -> NamedSharding:
         name = _name(path)
-        kind = HOST if offload and _is_moment(name, leaf) else None
+        kind = HOST if offload and _is_offloaded(name, leaf) else None
         return NamedSharding(mesh, _spec(name, leaf.shape, rules, mesh, smallest), memory_kind=kind)
 
-    return jax.tree_util.tree_map_with_path(place, state)
+    return jax.tree_util.tree_map_with_path(shard, state)
 
 
 def to_device_memory(tree: Any) -> Any:
-    """The tree with what waits in the host's memory brought to the device's; traceable, and else nothing."""
+    """The tree with its arrays in host memory copied to device memory; traceable.
 
-    def one(x: Any) -> Any:
-        far = jax.typeof(x).memory_space == jax.memory.Space.Host
-        return jax.device_put(x, jax.memory.Space.Device) if far else x
+    Example:
+      >>> to_device_memory({"w": jax.numpy.ones(2)})["w"].sharding.memory_kind == "pinned_host"
+      False
+    """
 
-    return jax.tree.map(one, tree)
+    def copy(x: Any) -> Any:
+        offloaded = jax.typeof(x).memory_space == jax.memory.Space.Host
+        return jax.device_put(x, jax.memory.Space.Device) if offloaded else x
+
+    return jax.tree.map(copy, tree)
 
 
 def unapplied_rules(params: Any, rules: Rules, mesh: Mesh | AbstractMesh) -> list[str]:
-    """What of the rules comes to nothing on this mesh, for the start of a run: each of them a sentence.
+    """Rules that have no effect on a mesh, for a warning at the start of a run.
 
-    A rule that matches no parameter, a dimension that stays whole because it does not divide, and a `model` axis over
-    which nothing is split.
+    Reported are rules that match no parameter, dimensions that are replicated because they are not divisible, and a
+    `model` axis over which no parameter is split.
+
+    Args:
+      params: Pytree of arrays or `jax.ShapeDtypeStruct`s.
+      rules: Pairs of a regular expression and a `PartitionSpec`.
+      mesh: Mesh, from `make_mesh` or `abstract_mesh`.
+
+    Returns:
+      One sentence for each finding.
 
     Example:
       >>> from deeplab.scale import abstract_mesh
@@ -93,32 +126,32 @@ def unapplied_rules(params: Any, rules: Rules, mesh: Mesh | AbstractMesh) -> lis
     if mesh.size == 1:
         return []
     shapes = {_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    said = [
+    findings = [
         f"the rule {pattern!r} matches no parameter; {nearest(pattern, shapes)}"
         for pattern, _ in rules
         if not any(re.search(pattern, name) for name in shapes)
     ]
-    whole = [
+    replicated = [
         f"{name} {list(shape)} ({shape[i]} over {_text(axis)}={_size(axis, mesh)})"
         for name, shape in shapes.items()
         for i, axis in enumerate(_rule(name, shape, rules))
         if axis is not None and shape[i] % _size(axis, mesh)
     ]
-    if whole:
-        more = f" and {len(whole) - _SHOWN} more" if len(whole) > _SHOWN else ""
-        said.append(f"each device holds the whole of what does not divide: {', '.join(whole[:_SHOWN])}{more}")
+    if replicated:
+        more = f" and {len(replicated) - _SHOWN} more" if len(replicated) > _SHOWN else ""
+        findings.append(f"replicated, since not divisible: {', '.join(replicated[:_SHOWN])}{more}")
     specs = [_spec(name, shape, rules, mesh, SMALLEST) for name, shape in shapes.items()]
     if mesh.shape["model"] > 1 and not any("model" in jax.tree.leaves(tuple(spec)) for spec in specs):
-        said.append(f"no parameter is split over model={mesh.shape['model']}: these devices repeat each other's work")
-    return said
+        findings.append(f"no parameter is split over model={mesh.shape['model']}: its devices repeat the same work")
+    return findings
 
 
 def _name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _is_moment(name: str, leaf: Any) -> bool:
-    """Not the average of the parameters, which evaluations read."""
+def _is_offloaded(name: str, leaf: Any) -> bool:
+    """Whether an array of the optimizer state is offloaded; averages of parameters are not: evaluations read them."""
     return "opt_state/" in name and "/average/" not in name and math.prod(leaf.shape) >= SMALLEST
 
 
@@ -127,13 +160,13 @@ def _check_host_memory(mesh: Mesh) -> None:
     kinds = [memory.kind for memory in device.addressable_memories()]
     if HOST not in kinds:
         raise UserError(
-            f"--offload keeps moments in the host's memory ({HOST}), and {device.device_kind} has only "
-            f"{', '.join(kinds)}; leave it out, or split the moments by --mesh fsdp=N"
+            f"--offload keeps optimizer state in host memory ({HOST}), and {device.device_kind} has only "
+            f"{', '.join(kinds)}; leave it out, or split the optimizer state by --mesh fsdp=N"
         )
 
 
 def _rule(name: str, shape: tuple[int, ...], rules: Rules) -> tuple[Any, ...]:
-    """The axes that the first rule found in a name gives; none where it has more of them than the array."""
+    """The axes of the first rule found in a name; empty where they are more than the array's dimensions."""
     rule = next((tuple(spec) for pattern, spec in rules if re.search(pattern, name)), ())
     return rule if len(rule) <= len(shape) else ()
 
@@ -143,15 +176,15 @@ def _spec(name: str, shape: tuple[int, ...], rules: Rules, mesh: Mesh | Abstract
     parts = [*rule, *[None] * (len(shape) - len(rule))]
     parts = [axis if axis and shape[i] % _size(axis, mesh) == 0 else None for i, axis in enumerate(parts)]
     fsdp = mesh.shape["fsdp"]
-    # XLA's partitioner (jax 0.10) silently gives wrong numbers for convolutions that are split over their batch, their
-    # outputs, and their inputs or their places. On data=2,fsdp=2,model=2 a U-Net's loss was off by 2e-4 after one step,
-    # on data=2,sequence=2,model=2 a Conformer's by 0.1 before the first. So a kernel has what a rule splits or `fsdp`,
-    # not both; and where sequences are split the rule of a convolution is left out.
+    # XLA's partitioner (jax 0.10) silently computes wrong values for convolutions that are split over their batch,
+    # their outputs, and their inputs or positions. On data=2,fsdp=2,model=2 a U-Net's loss was off by 2e-4 after one
+    # step, and on data=2,sequence=2,model=2 a Conformer's by 0.1 before the first. So a kernel is split by its rule or
+    # by `fsdp`, not both, and where sequences are split, the rules of convolutions do not apply.
     if _is_convolution(name, shape) and mesh.shape["sequence"] > 1:
         parts[:] = [None] * len(shape)
     split_kernel = len(shape) > 2 and any(part and _size(part, mesh) > 1 for part in parts)
     if fsdp > 1 and not split_kernel and math.prod(shape) >= smallest and "fsdp" not in jax.tree.leaves(tuple(parts)):
-        # Fully sharded: the largest dimension that is free and divides; else one whose rule splits it into one part.
+        # The largest divisible dimension without a rule; else one whose rule names an axis of size 1.
         fits = [i for i in range(len(shape)) if shape[i] % fsdp == 0]
         single = [i for i in fits if (axis := parts[i]) and _size(axis, mesh) == 1]
         free = [i for i in fits if parts[i] is None] or single
@@ -161,16 +194,16 @@ def _spec(name: str, shape: tuple[int, ...], rules: Rules, mesh: Mesh | Abstract
 
 
 def _is_convolution(name: str, shape: tuple[int, ...]) -> bool:
-    """Of more than two axes is a stack of layers' kernels, too."""
+    """Whether a name is that of a convolution's kernel; stacked layers have more than two dimensions, too."""
     return len(shape) > 2 and re.search(r"conv[^/]*/kernel$", name) is not None
 
 
 def _size(axis: str | tuple[str, ...], mesh: Mesh | AbstractMesh) -> int:
-    """Devices on an axis, or on several."""
+    """The number of devices on an axis, or on several."""
     axes = (axis,) if isinstance(axis, str) else axis
     for name in axes:
         if name not in mesh.shape:
-            raise UserError(f"a rule splits over {name!r}, which is no axis of a mesh ({', '.join(AXES)})")
+            raise UserError(f"a rule splits over {name!r}; the axes of a mesh are {', '.join(AXES)}")
     return math.prod(mesh.shape[name] for name in axes)
 
 

@@ -1,4 +1,4 @@
-"""Who holds what: each parameter on a mesh, as a table."""
+"""The sharding of each parameter on a mesh, as a table."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ import jax
 from jax.sharding import NamedSharding
 from rich.table import Table
 
-_BAR = 8  # characters
+_BAR = 8  # Characters.
 
 
 def sharding_table(state: Any, shardings: Any) -> tuple[Table, dict[str, int]]:
-    """A row for each kind of parameter, and the bytes that one device holds of `params`, `opt_state` and `variables`.
+    """A table of the sharding of parameters, and the bytes on one device.
 
     Parameters whose paths differ in numbers only, such as those of equal blocks, share a row.
 
     Args:
-      state: an abstract `State`.
-      shardings: from `state_shardings`, on a mesh or an abstract mesh.
+      state: State of a run, of arrays or `jax.ShapeDtypeStruct`s.
+      shardings: Shardings of the state, from `state_shardings`.
+
+    Returns:
+      The table, and the bytes on one device of `params`, `opt_state` and `variables`.
     """
-    table = Table(title="who holds what", title_justify="left", box=None, pad_edge=False)
-    for name in ("parameter", "shape", "split over", "a device's part"):
+    table = Table(title="sharding", title_justify="left", box=None, pad_edge=False)
+    for name in ("parameter", "shape", "split over", "share of a device"):
         table.add_column(name)
     table.add_column("bytes per device", justify="right")
     rows: dict[tuple[Any, ...], list[int]] = {}
@@ -43,15 +46,22 @@ def sharding_table(state: Any, shardings: Any) -> tuple[Table, dict[str, int]]:
 
 
 def sentence(mesh: Any, held: Mapping[str, int], state: Any) -> str:
-    """What each device holds, beside what a single one would."""
+    """A sentence that compares the bytes on one device of a mesh with those on a single device.
+
+    Args:
+      mesh: Mesh.
+      held: Bytes on one device, from `sharding_table`.
+      state: State of a run.
+    """
     alone = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((state.params, state.opt_state)))
     axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1) or "one device"
     parts = ", ".join(f"{name} {size:,}" for name, size in held.items())
-    return f"{axes}: each of {mesh.size} devices holds {sum(held.values()):,} bytes ({parts}); one alone, {alone:,}"
+    total = sum(held.values())
+    return f"{axes}: each of {mesh.size} devices holds {total:,} bytes ({parts}); a single device, {alone:,}"
 
 
 def _split(sharding: NamedSharding) -> str:
-    """The axes of each dimension: "-" for one that is whole, "fsdp 8" for one in eight parts."""
+    """The axes of each dimension: "-" for one that is not split, "fsdp 8" for one in eight parts."""
     sizes = sharding.mesh.shape
 
     def text(part: Any) -> str:

@@ -29,7 +29,7 @@ def parse(*argv):
     return arguments.parse(toys.experiment, "tests.toys", VERBS, argv)
 
 
-def test_flags_change_the_value_and_name_the_run():
+def test_flags_change_the_experiment_and_the_run_directory():
     call = parse("--precision", "bf16", "--accumulate", "4", "--offload")
     assert call.runtime == dl.Runtime(precision=dl.PRECISIONS["bf16"], accumulate=4, offload=True)
     assert call.recorded == call.arguments | {"precision": "bf16", "accumulate": 4}
@@ -52,8 +52,8 @@ def test_another_precision_is_another_run(tmp_path):
         dl.main(toys.experiment, ["train", "--accumulate", "3"])
 
 
-def test_offloaded_moments_give_the_same_bits(tmp_path):
-    """Also through a checkpoint."""
+def test_offloaded_optimizer_state_gives_the_same_bits(tmp_path):
+    """Also after a resume from a checkpoint."""
 
     def run(offload, stop_at=None):
         runtime, mesh = dl.Runtime(offload=offload, steps_per_dispatch=1), scale.make_mesh("fsdp=2")
@@ -78,7 +78,7 @@ def test_offloaded_moments_give_the_same_bits(tmp_path):
     assert toys.same(state, plain)
 
 
-def test_a_rule_that_matches_nothing_is_told_at_the_start(tmp_path):
+def test_a_rule_that_matches_nothing_is_reported_at_the_start(tmp_path):
     def mistaken(steps: int = 20):
         return dataclasses.replace(toys.experiment(steps=steps), rules=[("hiden/kernel", P(None, "model"))])
 
@@ -86,8 +86,8 @@ def test_a_rule_that_matches_nothing_is_told_at_the_start(tmp_path):
         dl.main(mistaken, ["train", "--run-dir", str(tmp_path / "run"), "--mesh", "data=2", "--steps", "2"])
 
 
-def test_summary_draws_who_holds_what():
-    """On devices that are not there; the bytes add up to the shards'."""
+def test_summary_shows_the_sharding():
+    """On a mesh without devices; the bytes are those of the shards."""
 
     def language():
         tokens, ids = jnp.zeros((8, 16), jnp.int32), jnp.arange(8)

@@ -128,7 +128,7 @@ def test_a_damaged_row_is_dropped_with_a_warning(tmp_path):
     """A kill damages the last row only."""
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n\x00\x00garbage\n{"step": 2}\n')
-    with pytest.warns(UserWarning, match=r"lines \[2\] are no rows"):
+    with pytest.warns(UserWarning, match=r"lines \[2\] are not rows"):
         cut_rows(path, 5)
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
 

@@ -1,4 +1,4 @@
-"""Activations stay with their examples, and nothing is ever allocated unsharded."""
+"""Activations stay on the devices of their examples, and no device holds an unsharded array."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ from deeplab.train.initialize import init
 from deeplab.train.step import make_step
 from tests import toys
 
-T = 16  # and heads of 32, so that no other product has the shape of the scores
+T = 16  # With heads of size 32, no other product has the shape of the attention scores.
 COLLECTIVE = re.compile(r"= (.*?) (?:all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(")
 BYTES = {"f32": 4, "s32": 4, "u32": 4, "pred": 1, "bf16": 2}
 
@@ -30,37 +30,37 @@ def experiment():
 
 
 def compiled(shape):
-    """The step's program on a mesh."""
+    """The compiled step on a mesh, as text."""
     exp, mesh = experiment(), scale.make_mesh(shape)
     state = jax.eval_shape(functools.partial(init, exp), jax.random.key(0))
     where = scale.state_shardings(state, exp.sharding_rules, mesh)
-    place = lambda s, w: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=w)  # noqa: E731
-    state = jax.tree.map(place, state, where)
-    batch = jax.tree.map(lambda s: place(s, scale.batch_sharding(mesh)), exp.data.spec())
+    put = lambda s, w: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=w)  # noqa: E731
+    state = jax.tree.map(put, state, where)
+    batch = jax.tree.map(lambda s: put(s, scale.batch_sharding(mesh)), exp.data.spec())
     with jax.set_mesh(mesh):
         lowered = jax.jit(make_step(exp), donate_argnums=0, out_shardings=(where, None)).lower(state, batch)
     return lowered.compile(compiler_options={"xla_backend_optimization_level": 0}).as_text()
 
 
 def moved(program):
-    """Bytes that collectives give to a device."""
+    """Bytes that a device receives by collectives."""
     shapes = re.findall(r"(\w+)\[([\d,]*)\]", " ".join(COLLECTIVE.findall(program)))
     return sum(BYTES[kind] * eval("*".join(dims.split(",")) or "1") for kind, dims in shapes)
 
 
-def test_a_missing_constraint_moves_more(monkeypatch):
-    """Under `fsdp` what moves is the parameters: gathered for the two passes, and their gradients summed."""
+def test_constraints_reduce_communication(monkeypatch):
+    """With `fsdp`, only parameters are sent: gathered for both passes, and their gradients summed."""
     params = sum(
         x.size * 4
         for x in jax.tree.leaves(jax.eval_shape(functools.partial(init, experiment()), jax.random.key(0)).params)
     )
-    pinned = moved(compiled("fsdp=8"))
+    constrained = moved(compiled("fsdp=8"))
     for name in ("by_example", "with_examples"):
         free = (lambda size: contextlib.nullcontext()) if name == "by_example" else (lambda tree, size: tree)
         monkeypatch.setattr(activations, name, free)
     free = moved(compiled("fsdp=8"))
-    assert pinned < 2.5 * params
-    assert pinned < free / 2
+    assert constrained < 2.5 * params
+    assert constrained < free / 2
 
 
 def test_queries_are_split_over_time():
@@ -70,13 +70,13 @@ def test_queries_are_split_over_time():
     assert f"8,2,{T},{T}" not in scores
 
 
-def test_no_device_ever_holds_the_whole():
-    """Neither the state's arrays, nor anything in the program that makes them."""
+def test_no_device_holds_an_unsharded_array():
+    """Neither in the state, nor in the program that initializes it."""
     exp, mesh = experiment(), scale.make_mesh("fsdp=8")
     make = functools.partial(init, exp)
     shardings = scale.state_shardings(jax.eval_shape(make, jax.random.key(0)), exp.sharding_rules, mesh)
     program = jax.jit(make, out_shardings=shardings).lower(jax.random.key(0)).compile()
-    assert "f32[64,256]" not in program.as_text()  # the kernel of up, in the block; each device makes its eighth
+    assert "f32[64,256]" not in program.as_text()  # The kernel of `up` in the block.
     state = program(jax.random.key(0))
     for leaf, where in zip(jax.tree.leaves(state), jax.tree.leaves(shardings), strict=True):
         if leaf.size >= 1024:

@@ -1,4 +1,4 @@
-"""Meshes and rules."""
+"""Meshes, and shardings from rules."""
 
 import functools
 
@@ -16,31 +16,31 @@ from tests import toys
 
 
 @pytest.mark.parametrize("shape", ["data=0", "data", "rows=2", "data=2,data=2", "data=x", ""])
-def test_a_wrong_mesh_says_what_is_right(shape):
+def test_an_invalid_mesh_is_refused_with_an_example(shape):
     with pytest.raises(UserError, match="for example --mesh data=4,fsdp=2"):
         scale.make_mesh(shape)
 
 
-def test_rules_place_parameters_and_moments_alike():
+def test_rules_apply_to_parameters_and_optimizer_state():
     mesh = scale.make_mesh("data=2,model=4")
     state, _, _ = toys.start(toys.experiment())
     shardings = scale.state_shardings(state, [("hidden/kernel", P(None, "model"))], mesh)
-    placed = {
+    specs = {
         jax.tree_util.keystr(path, simple=True, separator="/"): s.spec
         for path, s in jax.tree_util.tree_leaves_with_path(shardings)
         if "model" in s.spec
     }
-    assert len(placed) == 3  # the parameter and Adam's two moments
-    assert all(name.endswith("hidden/kernel") for name in placed)
+    assert len(specs) == 3  # The parameter and Adam's two moments.
+    assert all(name.endswith("hidden/kernel") for name in specs)
 
 
-def test_what_does_not_divide_stays_whole():
+def test_dimensions_that_are_not_divisible_are_replicated():
     mesh = scale.make_mesh("model=8")
     sharding = scale.state_shardings({"w": jnp.ones((6, 16))}, [("w", P("model", None))], mesh)
     assert sharding["w"].spec == P(None, None)
 
 
-def test_fsdp_takes_the_largest_free_dimension_of_large_arrays():
+def test_fsdp_splits_the_largest_free_dimension_of_large_arrays():
     mesh = scale.make_mesh("fsdp=4")
     tree = {"large": jnp.ones((8, 256)), "small": jnp.ones((8, 8)), "odd": jnp.ones((3, 1001))}
     specs = {name: s.spec for name, s in scale.state_shardings(tree, (), mesh).items()}
@@ -48,32 +48,32 @@ def test_fsdp_takes_the_largest_free_dimension_of_large_arrays():
 
 
 @pytest.mark.parametrize(("batch", "said"), [(100, "use 96 or 104"), (5, "use 8")])
-def test_batches_that_do_not_divide(batch, said):
+def test_batches_that_are_not_divisible(batch, said):
     with pytest.raises(UserError, match=said):
         scale.check_batch(batch, scale.make_mesh("data=4,fsdp=2"))
     scale.check_batch(96, scale.make_mesh("data=4,fsdp=2"))
 
 
-def test_what_comes_to_nothing_is_said():
+def test_rules_without_effect_are_reported():
     mesh = scale.make_mesh("model=4,fsdp=2")
     params = toys.start(toys.experiment())[0].params
     rules = [("hiden/kernel", P(None, "model")), ("head/kernel", P("model", None)), ("kernel", P("model", None))]
-    said = scale.unapplied_rules(params, rules, mesh)
-    assert said[0].startswith("the rule 'hiden/kernel' matches no parameter; did you mean 'hidden/kernel'")
-    assert said[1:] == ["each device holds the whole of what does not divide: hidden/kernel [2, 8] (2 over model=4)"]
+    findings = scale.unapplied_rules(params, rules, mesh)
+    assert findings[0].startswith("the rule 'hiden/kernel' matches no parameter; did you mean 'hidden/kernel'")
+    assert findings[1:] == ["replicated, since not divisible: hidden/kernel [2, 8] (2 over model=4)"]
     assert scale.unapplied_rules(params, rules, scale.make_mesh("data=1")) == []
-    assert "these devices repeat each other's work" in scale.unapplied_rules(params, (), mesh)[0]
+    assert "its devices repeat the same work" in scale.unapplied_rules(params, (), mesh)[0]
     assert scale.unapplied_rules(params, [("hidden/kernel", P(None, "model"))], mesh) == []
 
 
-def test_an_axis_that_no_mesh_has():
-    with pytest.raises(UserError, match="splits over 'rows', which is no axis of a mesh"):
+def test_an_unknown_axis_is_refused():
+    with pytest.raises(UserError, match="splits over 'rows'; the axes of a mesh are data"):
         scale.state_shardings({"w": jnp.ones((8, 8))}, [("w", P("rows"))], scale.make_mesh("data=2"))
     with pytest.raises(UserError, match="did you mean 'sequence'"):
         scale.make_mesh("sequense=2")
 
 
-def test_fsdp_takes_what_a_rule_leaves_in_one_part():
+def test_fsdp_splits_a_dimension_whose_rule_names_an_axis_of_size_1():
     tree, rules = {"table": jnp.ones((64, 20))}, [("table", P("model", None))]
     specs = [scale.state_shardings(tree, rules, scale.make_mesh(m))["table"].spec for m in ("fsdp=8", "model=8")]
     assert specs == [P("fsdp", None), P("model", None)]
@@ -106,19 +106,19 @@ def test_the_devices_of_a_plan_need_not_be_there():
     assert sharding.shard_shape((4096, 64)) == (256, 64)
 
 
-def test_moments_may_wait_in_the_hosts_memory(monkeypatch):
+def test_optimizer_state_can_be_offloaded_to_host_memory(monkeypatch):
     mesh = scale.make_mesh("fsdp=2")
     state = {"params": {"w": jnp.ones((64, 64))}, "opt_state": {"mu": {"w": jnp.ones((64, 64))}}}
     kinds = jax.tree.map(lambda s: s.memory_kind, scale.state_shardings(state, (), mesh, offload=True))
     assert kinds["opt_state"]["mu"]["w"] == "pinned_host"
     assert kinds["params"]["w"] != "pinned_host"
     monkeypatch.setattr(scale.rules, "HOST", "attic")
-    with pytest.raises(UserError, match=r"--offload keeps moments in the host's memory \(attic\), and cpu has only"):
+    with pytest.raises(UserError, match=r"--offload keeps optimizer state in host memory \(attic\), and cpu has only"):
         scale.state_shardings(state, (), mesh, offload=True)
 
 
 class Gates(nn.Module):
-    """Two gated linear units, of halves that lie on other devices."""
+    """Two gated linear units whose halves are on different devices."""
 
     @nn.compact
     def __call__(self, x):
@@ -127,8 +127,8 @@ class Gates(nn.Module):
         return x
 
 
-def test_halves_of_split_features_meet():
-    """Not so in a recurrence: see `deeplab.nn.layout.whole`."""
+def test_split_features_are_gated_correctly():
+    """In a recurrence they would not be, see `deeplab.nn.layout.whole`."""
     x = jax.random.normal(jax.random.key(1), (8, 12, 16))
     params = jax.jit(Gates().init)(jax.random.key(0), x)["params"]
     gradient = jax.grad(lambda params, x: jnp.mean(Gates().apply({"params": params}, x) ** 2))
@@ -138,6 +138,6 @@ def test_halves_of_split_features_meet():
         split = jax.jit(gradient, out_shardings=where)(
             jax.device_put(params, where), jax.device_put(x, scale.batch_sharding(mesh))
         )
-    near = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-7)
-    jax.tree.map(near, split, jax.jit(gradient)(params, x))
+    assert_close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-7)
+    jax.tree.map(assert_close, split, jax.jit(gradient)(params, x))
     assert split["gated1"]["kernel"].sharding.spec == P("fsdp", "model")
