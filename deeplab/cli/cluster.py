@@ -1,4 +1,4 @@
-"""Groups of a sweep as trials of Ray Tune, on this machine or on those of a cluster (`RAY_ADDRESS`)."""
+"""Groups of a sweep as trials of Ray Tune, on this machine or on a cluster (`RAY_ADDRESS`)."""
 
 from __future__ import annotations
 
@@ -20,19 +20,26 @@ from deeplab.search.runner import Row, Setup
 
 
 def runner(call: Invocation, setup: Setup, directory: Path) -> Runner:
-    """Trains each group as a trial: with a GPU of its own where there are any, and else with a whole machine.
+    """A runner that trains each group as a trial, with one GPU where there are any, and else with a whole machine.
 
-    Every machine needs this environment, and the files of the experiment and of its data at the same paths; `directory`
-    is where Ray keeps its own record, and of a cluster a folder that all machines see.
+    Every machine needs this environment, and the files of the experiment and of its data at the same paths.
+
+    Args:
+      call: Invocation of the sweep.
+      setup: Data folder and options of the groups.
+      directory: Folder of Ray's own record; on a cluster, on a file system that all machines share.
+
+    Raises:
+      UserError: Ray is not installed. The runner raises it where a group fails.
     """
     try:
-        import ray  # pyright: ignore[reportMissingImports]  # the extra `sweep`
+        import ray  # pyright: ignore[reportMissingImports]  # The extra `sweep`.
         from ray import tune  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise UserError("--backend ray needs Ray Tune: pip install 'deeplab[sweep]'") from error
+        raise UserError("--backend ray: Ray Tune is not installed; pip install 'deeplab[sweep]'") from error
 
     def run(groups: Sequence[Group], keep: Callable[[list[Row]], None]) -> None:
-        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # rows are kept here
+        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # Rows are kept by `keep`.
         ray.init(
             ignore_reinit_error=True, include_dashboard=False, log_to_driver=False,
             runtime_env={"env_vars": {"PYTHONPATH": os.getcwd()}},
@@ -53,7 +60,7 @@ def runner(call: Invocation, setup: Setup, directory: Path) -> Runner:
 
 
 def _spec(call: Invocation, group: Group, setup: Setup) -> str:
-    """A group as text: what a worker process makes it from."""
+    """A group as JSON, from which a worker process builds it."""
     members = [{"arguments": dict(member.arguments), "seed": member.seed} for member in group.members]
     how = {"how": setup.how, "at_once": setup.at_once, "data_dir": setup.data_dir and str(setup.data_dir.resolve())}
     flags = {name: getattr(call.flags, name) for name in ("precision", "accumulate", "smoke")}
@@ -62,7 +69,7 @@ def _spec(call: Invocation, group: Group, setup: Setup) -> str:
 
 
 def _trial(config: Mapping[str, Any]) -> None:
-    """Runs in a worker process: trains a group, and reports the rows of each chunk."""
+    """Trains a group in a worker process and reports the rows of each chunk."""
     from ray import tune  # pyright: ignore[reportMissingImports]
 
     prepare_backend(cache_dir() / "compiled")
@@ -71,7 +78,7 @@ def _trial(config: Mapping[str, Any]) -> None:
 
 
 def _rows(spec: Mapping[str, Any]) -> Any:
-    """The rows of a group's members, chunk by chunk."""
+    """The rows of a group, by chunks."""
     function = getattr(importlib.import_module(spec["module"]), spec["function"])
     call = Invocation(function, spec["module"], "sweep", {}, CommonFlags(**spec["flags"]))
     members = [Member(member["arguments"], member["seed"]) for member in spec["members"]]
@@ -80,14 +87,14 @@ def _rows(spec: Mapping[str, Any]) -> Any:
 
 
 def _keeper(tune: Any, keep: Callable[[list[Row]], None]) -> Any:
-    """A callback that hands rows over as they are reported, in the process of the sweep."""
+    """A callback of Ray Tune that passes reported rows to `keep`, in the process of the sweep."""
 
     class Keeper(tune.Callback):
         def __init__(self, keep: Callable[[list[Row]], None]):
             self._keep = keep
 
         def __getstate__(self) -> dict[str, Any]:
-            return {}  # Ray keeps a copy of its callbacks on the disk, and `keep` lives in this process
+            return {}  # Ray saves its callbacks to disk, and `keep` belongs to this process.
 
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
             if "rows" in result:

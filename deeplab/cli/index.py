@@ -1,4 +1,4 @@
-"""`deeplab list`, `deeplab runs` and `deeplab report RUN ...`: what does not belong to one experiment."""
+"""`deeplab list`, `deeplab runs` and `deeplab report RUN ...`: commands that concern more than one experiment."""
 
 from __future__ import annotations
 
@@ -17,22 +17,32 @@ from deeplab.core.errors import UserError
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:
-    """The command `deeplab`."""
+    """Runs the command `deeplab`.
+
+    Args:
+      argv: Words after the program's name.
+
+    Returns:
+      experiments, runs or report, by the verb.
+
+    Raises:
+      UserError: A folder or a run directory does not exist.
+    """
     parser = argparse.ArgumentParser("deeplab", description="Experiments, runs and their reports.")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("list", help="the experiments, and what each is")
-    runs = verbs.add_parser("runs", help="the runs below a folder")
+    verbs.add_parser("list", help="list the experiments")
+    runs = verbs.add_parser("runs", help="list the runs in a folder")
     runs.add_argument("root", nargs="?", type=Path, default=Path("runs"))
-    pages = verbs.add_parser("report", help="one page of a run, or one that compares several")
+    pages = verbs.add_parser("report", help="write the report of a run, or a comparison of several runs")
     pages.add_argument("run", nargs="+", type=Path)
-    pages.add_argument("--out", type=Path, default=Path("comparison.html"), help="where a comparison is written")
+    pages.add_argument("--out", type=Path, default=Path("comparison.html"), help="path of a comparison")
     flags = parser.parse_args(argv)
     console = Console()
     if flags.verb == "list":
         return {"experiments": _list(console)}
     if flags.verb == "runs":
         if not flags.root.is_dir():
-            raise UserError(f"{flags.root} is no folder; give the one that holds the runs: deeplab runs FOLDER")
+            raise UserError(f"{flags.root} is not a folder; give the folder of the runs: deeplab runs FOLDER")
         found = report.find(flags.root)
         console.print(report.table(found))
         return {"runs": [str(summary.directory) for summary in found]}
@@ -42,10 +52,10 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _list(console: Console) -> list[str]:
-    """Experiments are found by their file: none is imported to be listed."""
+    """Prints the experiments, found by parsing their files; none is imported."""
     spec = importlib.util.find_spec("experiments")
     folders = [Path(p) for p in spec.submodule_search_locations or ()] if spec else []
-    table = Table("experiment", "what it is", box=None)
+    table = Table("experiment", "description", box=None)
     names = []
     for path in sorted(p for folder in folders for p in folder.glob("[!_]*.py")):
         tree = ast.parse(path.read_text())
@@ -53,5 +63,5 @@ def _list(console: Console) -> list[str]:
             names.append(path.stem)
             table.add_row(path.stem, (ast.get_docstring(tree) or "").partition("\n")[0])
     console.print(table)
-    console.print("\npython -m experiments.NAME --help tells its arguments")
+    console.print("\npython -m experiments.NAME --help shows the arguments of an experiment")
     return names

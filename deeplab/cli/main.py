@@ -1,4 +1,4 @@
-"""argv -> experiment -> verb."""
+"""The command line of an experiment: argv to an experiment and a verb."""
 
 from __future__ import annotations
 
@@ -52,13 +52,20 @@ VERBS: Mapping[str, Verb] = {
 def main(
     experiment: Callable[..., Experiment], argv: Sequence[str] | None = None, *, verbs: Mapping[str, Verb] | None = None
 ) -> dict[str, Any]:
-    """The command line of an experiment, from its signature.
+    """Runs the command line of an experiment, whose flags come from the function's signature.
 
     Args:
-      experiment: a pure function from hyper-parameters, each with a type and a default, to an `Experiment`.
-      argv: a verb and flags. When None they are the process's, which then ends with an exit code; when given, as in a
-        notebook, errors are raised and the verb's result is returned.
-      verbs: the experiment's own, besides those that all have.
+      experiment: Pure function from hyperparameters, each with a type and a default, to an `Experiment`.
+      argv: Verb and flags. When None, those of the process, which then ends with an exit code. When given, as in a
+        notebook, errors are raised.
+      verbs: Verbs of this experiment, besides those that all have.
+
+    Returns:
+      The result of the verb, by name.
+
+    Raises:
+      UserError: Something given is not what is expected; the message says what to do. Only where `argv` is given.
+      ValueError: A verb has the name of one that all experiments have.
 
     Example:
       >>> import deeplab as dl
@@ -67,7 +74,7 @@ def main(
     """
     module, known = _module_name(experiment), {**VERBS, **(verbs or {})}
     if shadowed := set(VERBS) & set(verbs or {}):
-        raise ValueError(f"{module}: the verbs {sorted(shadowed)} are every experiment's; give yours other names")
+        raise ValueError(f"{module}: every experiment has the verbs {sorted(shadowed)}; give yours other names")
     words = sys.argv[1:] if argv is None else argv
 
     def invoke() -> dict[str, Any]:
@@ -91,7 +98,7 @@ def main(
 
 
 def deeplab() -> None:
-    """The command `deeplab`: what does not belong to one experiment."""
+    """The command `deeplab`: see `deeplab.cli.index`."""
     _or_exit(lambda: index.run(sys.argv[1:]))
 
 
@@ -117,7 +124,7 @@ def _launch(call: Invocation, *, by_command: bool) -> supervise.Launch | None:
 
 
 def _age() -> float:
-    """Seconds since this process began; where the system does not tell, those it has computed."""
+    """Seconds since this process started; where the system does not provide them, its CPU seconds."""
     try:
         began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
         return time.clock_gettime(time.CLOCK_BOOTTIME) - began
@@ -126,7 +133,7 @@ def _age() -> float:
 
 
 def _or_exit(verb: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Runs a verb of the process's command line; what a user can mend is told without a traceback."""
+    """Runs a verb; a `UserError` is printed without a traceback and ends the process."""
     warnings.showwarning = _show_warning
     try:
         return verb()
@@ -136,17 +143,17 @@ def _or_exit(verb: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        os._exit(141)  # the reader of our output has gone, and so nobody can be told
+        os._exit(141)  # The reader of the output is gone, so nothing can be printed.
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
-    """A warning as a line of text: where in our code it was raised is nothing to a user."""
+    """Prints a warning as one line, without its position in the code."""
     if issubclass(category, UserWarning):
         Console(stderr=True, soft_wrap=True).print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
 
 
 def _module_name(experiment: Callable[..., Any]) -> str:
-    """ "experiments.image_digits", also when the module is run by `python -m`, and so is called `__main__`."""
+    """ "experiments.image_digits", also where `python -m` names the module `__main__`."""
     if experiment.__module__ != "__main__":
         return experiment.__module__
     spec = getattr(sys.modules["__main__"], "__spec__", None)

@@ -94,7 +94,7 @@ def test_what_is_wrong_is_told(tmp_path, counted):
 
 
 def test_the_verbs_of_all_experiments_cannot_be_replaced():
-    with pytest.raises(ValueError, match=r"\['train'\] are every experiment's"):
+    with pytest.raises(ValueError, match=r"every experiment has the verbs \['train'\]"):
         dl.main(toys.experiment, ["train"], verbs={"train": STUDY.verb})
     with pytest.raises(UserError, match="'studdy' is no verb; did you mean 'study'"):
         dl.main(toys.experiment, ["studdy"], verbs={"study": STUDY.verb})
