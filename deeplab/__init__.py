@@ -20,12 +20,21 @@ if TYPE_CHECKING:
     from deeplab.core.runtime import Runtime
     from deeplab.experiment import Experiment, Rules, StaticFloat, Weights
     from deeplab.search.sweep import sweep
-    from deeplab.train.evaluate import make_evaluator, predict
+    from deeplab.train.evaluate import make_evaluator
     from deeplab.train.feed import make_feed
     from deeplab.train.initialize import init
-    from deeplab.train.loop import fit, on_dispatch, on_log, on_state
+    from deeplab.train.loop import on_dispatch, on_log, on_state
     from deeplab.train.state import State
     from deeplab.train.step import make_eval, make_predict, make_step
+    from deeplab.verbs.evaluate import evaluate
+    from deeplab.verbs.fit import fit
+    from deeplab.verbs.load import load
+    from deeplab.verbs.plan import plan
+    from deeplab.verbs.predict import predict, predict_files
+    from deeplab.verbs.profile import profile
+    from deeplab.verbs.run import Run
+    from deeplab.verbs.summary import summary
+    from deeplab.verbs.verify import verify
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
@@ -34,9 +43,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "data": "data",
         "decode": "decode",
         "Diverged": "core.errors:Diverged",
+        "evaluate": "verbs.evaluate:evaluate",
         "Experiment": "experiment:Experiment",
-        "fit": "train.loop:fit",
+        "fit": "verbs.fit:fit",
         "init": "train.initialize:init",
+        "load": "verbs.load:load",
         "main": "cli:main",
         "make_eval": "train.step:make_eval",
         "make_evaluator": "train.evaluate:make_evaluator",
@@ -51,23 +62,29 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "on_log": "train.loop:on_log",
         "on_state": "train.loop:on_state",
         "optim": "optim",
+        "plan": "verbs.plan:plan",
         "Precision": "core.precision:Precision",
         "PRECISIONS": "core.precision:PRECISIONS",
-        "predict": "train.evaluate:predict",
+        "predict": "verbs.predict:predict",
+        "predict_files": "verbs.predict:predict_files",
+        "profile": "verbs.profile:profile",
         "report": "report",
         "robust": "robust",
         "Rules": "experiment:Rules",
-        "Runtime": "core.runtime:Runtime",
+        "Run": "verbs.run:Run",
         "runs": "runs",
+        "Runtime": "core.runtime:Runtime",
         "scale": "scale",
         "search": "search",
         "State": "train.state:State",
         "StaticFloat": "experiment:StaticFloat",
         "Study": "cli.study:Study",
+        "summary": "verbs.summary:summary",
         "sweep": "search.sweep:sweep",
         "tasks": "tasks",
         "train": "train",
-        "Weights": "experiment:Weights",
         "UserError": "core.errors:UserError",
+        "verify": "verbs.verify:verify",
+        "Weights": "experiment:Weights",
     },
 )

@@ -27,11 +27,25 @@ MAY_IMPORT = {
     "search": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs"},
     "report": set(),
     "robust": set(),
-    "cli": {"data", "tasks", "experiment", "scale", "train", "runs", "search", "report"},
+    "verbs": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report"},
+    "cli": {"data", "tasks", "experiment", "scale", "train", "runs", "search", "report", "verbs"},
 }
 FILES = sorted((ROOT / "deeplab").rglob("*.py"))
 HEAVY = {
-    *("PIL", "absl", "grain", "matplotlib", "optuna", "ray", "rich", "sacrebleu", "scipy", "sklearn", "soundfile"),
+    *(
+        "PIL",
+        "absl",
+        "grain",
+        "matplotlib",
+        "optuna",
+        "pandas",
+        "ray",
+        "rich",
+        "sacrebleu",
+        "scipy",
+        "sklearn",
+        "soundfile",
+    ),
     *("tensorflow_datasets", "tokenizers", "wandb"),
 }
 """Libraries that are optional, or that take long to import: they may be imported where they are used."""

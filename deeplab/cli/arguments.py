@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 import json
-import math
-import shlex
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +18,10 @@ from rich.console import Console
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.precision import named
 from deeplab.core.runtime import Runtime
-from deeplab.data.base import Data
 from deeplab.experiment import Experiment
 from deeplab.search import axes
 from deeplab.search.axes import Axis
+from deeplab.verbs.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,19 +72,10 @@ class Invocation:
     import_seconds: float | None = None
 
     @property
-    def name(self) -> str:
-        return self.module.rpartition(".")[2]
-
-    @property
-    def build(self) -> Callable[..., Experiment]:
-        """The experiment's function; on synthetic data for a smoke run."""
-        return _on_synthetic_data(self.function) if self.flags.smoke else self.function
-
-    @property
-    def runtime(self) -> Runtime:
-        """What the flags decide."""
+    def recipe(self) -> Recipe:
+        """What the command line asks a run to be made of."""
         flags = self.flags
-        return Runtime(
+        runtime = Runtime(
             mesh=flags.mesh,
             precision=named(flags.precision),
             accumulate=flags.accumulate,
@@ -95,27 +83,22 @@ class Invocation:
             steps_per_dispatch=getattr(flags, "steps_per_dispatch", None),
             workers=getattr(flags, "workers", 0),
         )
+        return Recipe(self.function, self.arguments, self.module, flags.seed, runtime, flags.data_dir, flags.smoke)
 
     @property
-    def recorded(self) -> dict[str, Any]:
-        """What makes a run another run: the arguments, and the flags that change its numbers."""
-        flags: CommonFlags = self.flags
-        given = {"precision": flags.precision, "accumulate": flags.accumulate, "smoke": flags.smoke}
-        defaults = CommonFlags()
-        return self.arguments | {k: value for k, value in given.items() if value != getattr(defaults, k)}
+    def name(self) -> str:
+        """The name of the experiment, without its package."""
+        return self.recipe.name
 
-    def experiment(self) -> Experiment:
-        """The experiment's value."""
-        return self.build(**self.arguments)
+    @property
+    def directory(self) -> Path:
+        """The run directory: as given, or else named by the arguments, the seed and the source."""
+        return self.flags.run_dir or self.recipe.directory
 
     def command(self, verb: str, **changes: Any) -> str:
         """The command line that does `verb` with these arguments."""
-        words = [Path(sys.executable).name, "-m", self.module, verb]
-        defaults = {name: p.default for name, p in inspect.signature(self.function).parameters.items()}
-        words += _words(self.arguments, defaults)
-        flags = {f.name: getattr(self.flags, f.name) for f in dataclasses.fields(CommonFlags)} | changes
-        words += _words(flags, {f.name: f.default for f in dataclasses.fields(self.flags)} | {"json": flags["json"]})
-        return shlex.join(words)
+        flags = {"run_dir": self.flags.run_dir, "json": self.flags.json} | changes
+        return self.recipe.command(verb, **flags)
 
 
 class Verb(NamedTuple):
@@ -130,22 +113,6 @@ class Verb(NamedTuple):
     flags: type[CommonFlags]
     run: Callable[[Invocation, Console], dict[str, Any]]
     many: bool = False
-
-
-def _on_synthetic_data(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
-    @functools.wraps(function)
-    def build(**arguments: Any) -> Experiment:
-        experiment = function(**arguments)
-        data = experiment.data.synthetic(_smoke_batch(experiment.data))
-        return dataclasses.replace(experiment, data=data, eval_every=None)
-
-    return build
-
-
-def _smoke_batch(data: Data) -> int:
-    """8 examples, or as many of them as a million numbers hold: a U-Net reads for long at 8 images of 512 x 512."""
-    numbers = sum(math.prod(field.shape[1:]) for field in data.spec().values())
-    return next((size for size in (8, 4) if size * numbers <= 2**20), 2)
 
 
 def parse(
@@ -199,22 +166,6 @@ def _hyper_parameters(function: Callable[..., Experiment], many: bool) -> type:
         kind = typing.Annotated[kind, tyro.conf.arg(help=helps.get(name) or "")]
         fields.append((name, kind, dataclasses.field(default=default)))
     return dataclasses.make_dataclass("HyperParameters", fields, frozen=True)
-
-
-def _words(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-    """Flags for what differs from its default."""
-    words: list[str] = []
-    for name, value in values.items():
-        flag = name.replace("_", "-")
-        if value is None or str(value) == str(defaults[name]):
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, (tuple, list)):
-            words += [f"--{flag}", *map(str, value)]
-        else:
-            words += [f"--{flag}", str(value)]
-    return words
 
 
 def as_json(result: Mapping[str, Any]) -> str:

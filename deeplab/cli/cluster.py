@@ -83,7 +83,9 @@ def _rows(spec: Mapping[str, Any]) -> Any:
     call = Invocation(function, spec["module"], "sweep", {}, CommonFlags(**spec["flags"]))
     members = [Member(member["arguments"], member["seed"]) for member in spec["members"]]
     data_dir = None if spec["data_dir"] is None else Path(spec["data_dir"])
-    return sweep.run([Group(call.build, members, call.runtime)], Setup(data_dir, None, spec["how"], spec["at_once"]))
+    return sweep.run(
+        [Group(call.recipe.build, members, call.recipe.runtime)], Setup(data_dir, None, spec["how"], spec["at_once"])
+    )
 
 
 def _keeper(tune: Any, keep: Callable[[list[Row]], None]) -> Any:

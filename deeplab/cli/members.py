@@ -97,7 +97,7 @@ def complete(
         console.print(f"{ended} of {len(missing)}: {_told(rows, varied)}", highlight=False)
 
     if missing:
-        runner(groups(call.build, missing, call.runtime), keep)
+        runner(groups(call.recipe.build, missing, call.recipe.runtime), keep)
     return [done[name(member.arguments, member.seed)] for member in wanted], len(missing)
 
 

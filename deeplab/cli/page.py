@@ -8,7 +8,6 @@ from rich.console import Console
 
 from deeplab import report
 from deeplab.cli.arguments import Invocation
-from deeplab.cli.train import run_directory
 from deeplab.core.errors import UserError
 
 
@@ -18,7 +17,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     Returns:
       run_dir, report.
     """
-    directory = run_directory(call)
+    directory = call.directory
     if not (directory / "run.json").exists():
         raise UserError(f"{directory} is no run directory; train first:\n  {call.command('train')}")
     page = report.write(directory)

@@ -61,7 +61,7 @@ def run(study: Study, call: Invocation, console: Console) -> dict[str, Any]:
     flags: MembersFlags = call.flags
     setup = dataclasses.replace(flags.setup(), probe=study.probe, split=study.split)
     wanted, source = members(study, call), provenance.source_of(call.function)
-    arguments = call.recorded | {"verb": call.verb}
+    arguments = call.recipe.recorded | {"verb": call.verb}
     directory = flags.run_dir or record.default_directory("runs", call.name, arguments, source, flags.seed)
     manifest = {
         "experiment": call.module,

@@ -59,14 +59,14 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     _check(call, axes, flags)
     setup, source = flags.setup(), provenance.source_of(call.function)
     texts = {k: fixed[k] if k in fixed else str(axis) for k, axis in call.arguments.items()}
-    arguments = dataclasses.replace(call, arguments=texts).recorded | _identity(flags)
+    arguments = dataclasses.replace(call, arguments=texts).recipe.recorded | _identity(flags)
     directory = flags.run_dir or record.default_directory("runs", call.name, arguments, source, flags.seed)
     once = ("fresh", "allow_change")
     given = {f.name: getattr(flags, f.name) for f in dataclasses.fields(flags) if f.name not in once}
     command = call.command("sweep", **given)
     manifest = {"experiment": call.module, "arguments": arguments, "seed": flags.seed, "command": command,
                 "task": "sweep", "num_steps": 0}  # fmt: skip
-    monitor = call.build(**fixed | {k: axis.at(0.0) for k, axis in axes.items()}).monitor
+    monitor = call.recipe.build(**fixed | {k: axis.at(0.0) for k, axis in axes.items()}).monitor
     with record.Run.open(directory, manifest, source, fresh=flags.fresh, allow_change=flags.allow_change) as held:
         console.print(f"{call.name} sweep: {held.directory}", highlight=False, soft_wrap=True)
         rows, trained = _search(call, held, axes, fixed, setup, monitor, console)
@@ -75,7 +75,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
         summary = page.summarize(rows, views, monitor)
         best = summary["settings"][0]
         command = _train_command(call, fixed | best["setting"])
-        summary |= {"command": command, "split": call.build(**rows[0]["arguments"]).data.eval_split}
+        summary |= {"command": command, "split": call.recipe.build(**rows[0]["arguments"]).data.eval_split}
         result = publish(held, "sweep", rows, summary, page.sections(summary, rows), console)
     console.print(f"best: {page.told(best, summary['metric'])}\n  {command}", highlight=False, soft_wrap=True)
     found = {"setting": best["setting"], "score": best["mean"], "command": command}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,47 +25,57 @@ _SAMPLES, _PROMPT_TOKENS, _SAMPLE_TOKENS = 3, 32, 400
 _TEMPERATURE = 0.8
 
 
+def predictions(
+    experiment: Experiment, state: State, feed: Feed, runtime: Runtime = Runtime()
+) -> dict[str, np.ndarray]:
+    """The task's predictions for the evaluation split, [N, ...] by name; several processes predict together."""
+    return predict(experiment, state, feed, experiment.data.eval_split, runtime)
+
+
 def write(
     directory: Path,
     experiment: Experiment,
     state: State,
     feed: Feed,
-    runtime: Runtime = Runtime(),
+    made: Mapping[str, np.ndarray],
     *,
     seed: int,
     data_dir: Path | None = None,
-) -> dict[str, float]:
-    """Writes `predictions.npz`, `cards.json` and, for a language model, `samples.json` into a run directory.
-
-    Returns the metrics of the whole split that a task makes of its predictions; {} where it makes none. Several
-    processes predict together, and the first writes.
+) -> None:
+    """Writes the artifacts of a finished run into its directory; one that fails is a warning, and the others go on.
 
     Args:
-      directory: of the run.
-      experiment: what was trained.
-      state: after the last step.
-      feed: the split of the evaluation.
-      runtime: Precision of the predictions.
-      seed: of the samples.
-      data_dir: of the original files, from which a vocabulary may be made.
+      directory: Run directory.
+      experiment: Experiment that was trained.
+      state: State after the last step.
+      feed: Split of the evaluation.
+      made: Predictions for that split.
+      seed: Seeds the samples.
+      data_dir: Folder with the original files, from which a vocabulary may be made.
     """
-    predictions = predict(experiment, state, feed, experiment.data.eval_split, runtime)
-    if "image" in experiment.data.spec() and "label" in predictions:
-        predictions |= _worst(predictions, feed)
-    if processes.is_primary():
-        temporary = directory / "predictions.tmp.npz"
-        np.savez_compressed(temporary, **predictions)  # pyright: ignore[reportArgumentType]  # names are not keywords of savez
-        temporary.replace(directory / "predictions.npz")
+
+    def worst() -> None:
+        arrays = dict(made)
+        if "image" in experiment.data.spec() and "label" in made:
+            arrays |= _worst(arrays, feed)
+        if processes.is_primary():
+            temporary = directory / "predictions.tmp.npz"
+            np.savez_compressed(temporary, **arrays)  # pyright: ignore[reportArgumentType]  # names are not keywords of savez
+            temporary.replace(directory / "predictions.npz")
+
+    jobs: dict[str, Callable[[], None]] = {"predictions.npz": worst} if made else {}
     if experiment.show is not None:
-        _save(directory / "cards.json", _cards(experiment.show, predictions, feed))
+        show = experiment.show
+        jobs["cards.json"] = lambda: _save(directory / "cards.json", _cards(show, made, feed))
     if isinstance(experiment.data, (Text, Packed)):
-        _save(directory / "samples.json", _samples(experiment, state, feed, seed, data_dir))
-    return summary(experiment, predictions)
-
-
-def summary(experiment: Experiment, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The metrics that a task makes of a whole split's predictions; {} where it makes none."""
-    return experiment.task.summarize(predictions)
+        jobs["samples.json"] = lambda: _save(
+            directory / "samples.json", _samples(experiment, state, feed, seed, data_dir)
+        )
+    for name, job in jobs.items():
+        try:
+            job()
+        except Exception as error:  # whatever a user's function raises: the run itself is finished
+            warnings.warn(f"the artifact {name} could not be made: {type(error).__name__}: {error}", stacklevel=2)
 
 
 def _save(path: Path, value: Any) -> None:

@@ -70,7 +70,7 @@ class Ready:
 
 def prepare(
     experiment: Experiment,
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | None,
     mesh: Mesh,
     *,
     seed: int,
@@ -101,14 +101,15 @@ def prepare(
         {f"data {split}": _content(f) for split, f in (("train", feed), (data.eval_split, eval_feed))}
     )
     opened = time.monotonic()
-    found = checkpoints.latest(abstract)
+    found = checkpoints.latest(abstract) if checkpoints else None
     # Made by a program whose outputs are sharded: no device ever holds the whole.
     if found is None:
         state = jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
         state, extra = with_weights(state, experiment.weights), {}
     else:
         state, extra = found
-    checkpoints.prepare(state)
+    if checkpoints:
+        checkpoints.prepare(state)
     program = compile_program(experiment, state, feed, seed, runtime)
     evaluate = make_evaluator(experiment, eval_feed, data.eval_split, runtime, warm=state)
     seconds = opened - began, time.monotonic() - opened
@@ -142,7 +143,7 @@ def _shapes(experiment: Experiment, make: Callable[[jax.Array], State], seed: in
 
 def train(
     ready: Ready,
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | None,
     write: Write,
     *,
     seed: int,
@@ -172,7 +173,7 @@ def train(
     experiment, end = ready.experiment, ready.experiment.num_steps
     effects = _Effects(ready, checkpoints, write, slow)
     cadence = [on_log(effects.log), on_state(experiment.cadence, effects.evaluate)]
-    if checkpoint_every:
+    if checkpoint_every and checkpoints:
         cadence.append(on_state(checkpoint_every, effects.save))
     effects.clock.start(int(ready.state.step))
     last = fit(
@@ -186,17 +187,18 @@ def train(
         program=ready.program,
         stop=stop,
     )
-    if last.step < end:
-        effects.save(last, force=True)
-    with slow("a checkpoint"):
-        checkpoints.wait()
+    if checkpoints:
+        if last.step < end:
+            effects.save(last, force=True)
+        with slow("a checkpoint"):
+            checkpoints.wait()
     return last, effects.evaluation, effects.clock.seconds()
 
 
 class _Effects:
     """What a run does besides stepping: rows of metrics, evaluations, checkpoints."""
 
-    def __init__(self, ready: Ready, checkpoints: Checkpoints, write: Write, slow: Callable[[str], Any]):
+    def __init__(self, ready: Ready, checkpoints: Checkpoints | None, write: Write, slow: Callable[[str], Any]):
         self._ready, self._checkpoints, self._write, self._slow = ready, checkpoints, write, slow
         self.evaluation: dict[str, float] = dict(ready.extra.get("evaluation", {}))
         self.clock = _Clock(ready.extra.get("seconds", 0.0))
@@ -216,6 +218,8 @@ class _Effects:
         self.save(progress, self.evaluation)
 
     def save(self, progress: Progress, metrics: dict[str, float] | None = None, force: bool = False) -> None:
+        if self._checkpoints is None:
+            return
         at_end = progress.step == self._ready.experiment.num_steps
         extra = {
             "metrics": [x.tolist() for x in jax.tree.leaves(progress.metrics)],

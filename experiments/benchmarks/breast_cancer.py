@@ -36,9 +36,9 @@ def ours(fold: int, seed: int) -> Fold:
     mesh = scale.make_mesh("auto")
     train, test = (dl.make_feed(exp.data, exp.data.open(split), mesh) for split in ("train", "test"))
     state = jax.jit(functools.partial(dl.init, exp))(jax.random.key(seed))
-    trained = dl.fit(exp, state, train, seed=seed).state
+    trained = dl.train.loop.fit(exp, state, train, seed=seed).state
     assert trained is not None
-    out = dl.predict(exp, trained, test, "test")
+    out = dl.train.evaluate.predict(exp, trained, test, "test")
     return out["log_probs"], out["label"]
 
 

@@ -31,9 +31,9 @@ def held_out(seed: int, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
         data, mesh = exp.data, scale.make_mesh("auto")
         train, validation = (dl.make_feed(data, data.open(s, data_dir), mesh) for s in ("train", "validation"))
         state = jax.jit(functools.partial(dl.init, exp))(jax.random.key(seed))
-        trained = dl.fit(exp, state, train, seed=seed).state
+        trained = dl.train.loop.fit(exp, state, train, seed=seed).state
         assert trained is not None
-        out = dl.predict(exp, trained, validation, "validation")
+        out = dl.train.evaluate.predict(exp, trained, validation, "validation")
         parts.append((out["log_probs"] - np.log(np.array(FREQUENCIES) / sum(FREQUENCIES)), out["label"]))
     logits, label = zip(*parts, strict=True)
     return np.concatenate(logits), np.concatenate(label)

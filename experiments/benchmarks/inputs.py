@@ -210,7 +210,7 @@ def stall(steps: int = 60) -> None:
     state = dl.init(exp, jax.random.key(0))
     program = compile_program(exp, state, feed, seed=0)
     began = time.perf_counter()
-    stalled = dl.fit(exp, state, feed, program=program).stalled
+    stalled = dl.train.loop.fit(exp, state, feed, program=program).stalled
     print(f"fit on the device's own arrays waits {100 * stalled / (time.perf_counter() - began):.3f} % of the time")
 
 

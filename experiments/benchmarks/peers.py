@@ -107,7 +107,7 @@ def fitted(name: str) -> Run:
     program, kept = compile_program(exp, state, feed, seed=0), [state]
 
     def run(steps: int) -> None:
-        end = dl.fit(exp, kept[0], feed, num_steps=int(kept[0].step) + steps, program=program)
+        end = dl.train.loop.fit(exp, kept[0], feed, num_steps=int(kept[0].step) + steps, program=program)
         kept[0] = jax.block_until_ready(end.state)
 
     return run

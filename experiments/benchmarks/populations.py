@@ -76,7 +76,9 @@ def agree(name: str, convolutions: int, steps: int) -> None:
         exp, losses = short(**row["arguments"]), []
         log = dl.on_log(lambda progress, losses=losses: losses.append(progress.metrics["loss"].compute()))
         feed = make_feed(exp.data, exp.data.open("train"), mesh)
-        dl.fit(exp, dl.init(exp, jax.random.key(row["seed"])), feed, hooks=[log], log_every=1, seed=row["seed"])
+        dl.train.loop.fit(
+            exp, dl.init(exp, jax.random.key(row["seed"])), feed, hooks=[log], log_every=1, seed=row["seed"]
+        )
         members = np.array([point["train"]["loss"] for point in row["curve"]])
         worst = max(worst, float(np.max(np.abs(members / np.array(losses) - 1))))
     print(f"{name:<12} member and solo run, {steps} steps: losses within {worst:.1e}", flush=True)

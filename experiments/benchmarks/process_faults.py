@@ -28,7 +28,7 @@ import numpy as np
 import optax
 
 import deeplab as dl
-from deeplab.cli.verify import WALL
+from deeplab.verbs.verify import WALL
 
 FAULTS = "DEEPLAB_BENCHMARK_FAULTS"  # the folder where a fault is asked for, by an empty file KIND-RANK
 KINDS = ("kill", "raise", "freeze", "hang")

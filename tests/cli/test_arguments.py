@@ -24,7 +24,7 @@ def test_every_argument_is_a_flag():
     assert (call.verb, call.arguments["steps"], call.arguments["learning_rate"]) == ("train", 7, 0.5)
     assert call.arguments["norm"] is False
     assert call.flags.seed == 3
-    assert call.experiment().data.steps == 7
+    assert call.recipe.experiment().data.steps == 7
 
 
 def test_the_command_parses_to_the_same_call():

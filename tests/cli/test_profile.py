@@ -63,7 +63,7 @@ def test_profile_beside_a_run(tmp_path):
     (perfetto,) = directory.glob("profile/plugins/profile/*/perfetto_trace.json.gz")
     assert json.loads(gzip.decompress(perfetto.read_bytes()))["traceEvents"]
     page = dl.main(toys.experiment, ["report", "--run-dir", str(directory)])["report"].read_text()
-    assert "The costliest operations" in page
+    assert "Most expensive operations" in page
     assert result["costliest"][0]["layer"] in page
     again = dl.main(toys.experiment, ["train", "--run-dir", str(directory)])
     assert again["metrics"] == trained["metrics"]

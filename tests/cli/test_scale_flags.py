@@ -31,12 +31,12 @@ def parse(*argv):
 
 def test_flags_change_the_experiment_and_the_run_directory():
     call = parse("--precision", "bf16", "--accumulate", "4", "--offload")
-    assert call.runtime == dl.Runtime(precision=dl.PRECISIONS["bf16"], accumulate=4, offload=True)
-    assert call.recorded == call.arguments | {"precision": "bf16", "accumulate": 4}
-    assert parse().recorded == parse().arguments
+    assert call.recipe.runtime == dl.Runtime(precision=dl.PRECISIONS["bf16"], accumulate=4, offload=True)
+    assert call.recipe.recorded == call.arguments | {"precision": "bf16", "accumulate": 4}
+    assert parse().recipe.recorded == parse().arguments
     assert "--precision bf16 --accumulate 4 --offload" in call.command("train")
     with pytest.raises(UserError, match="--accumulate 0: expected"):
-        _ = parse("--accumulate", "0").runtime
+        _ = parse("--accumulate", "0").recipe.runtime
 
 
 def test_another_precision_is_another_run(tmp_path):

@@ -53,7 +53,7 @@ def solo(member, function=toys.experiment):
         seen.append((jax.device_get(progress.state.params), evaluate(progress.state)))
 
     state = dl.init(experiment, jax.random.key(member.seed))
-    dl.fit(experiment, state, train, hooks=[dl.on_state(experiment.cadence, look)], seed=member.seed)
+    dl.train.loop.fit(experiment, state, train, hooks=[dl.on_state(experiment.cadence, look)], seed=member.seed)
     return seen
 
 
@@ -78,7 +78,7 @@ def test_training_metrics_are_those_of_all_steps_since_the_last_evaluation():
     experiment, rows = toys.experiment(**MEMBERS[0].arguments), []
     train, _ = feeds(experiment)
     log = dl.on_log(lambda progress: rows.append(progress.metrics["loss"].compute()))
-    dl.fit(experiment, dl.init(experiment, jax.random.key(0)), train, hooks=[log], log_every=3, seed=0)
+    dl.train.loop.fit(experiment, dl.init(experiment, jax.random.key(0)), train, hooks=[log], log_every=3, seed=0)
     assert [progress.train[0]["loss"] for progress in seen()] == pytest.approx(rows, rel=1e-4)
 
 

@@ -1,0 +1,123 @@
+"""`load`: a run from its directory."""
+
+from __future__ import annotations
+
+import functools
+import json
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+
+from deeplab import scale
+from deeplab.core.errors import CheckpointError, UserError
+from deeplab.core.precision import PRECISIONS, Precision
+from deeplab.core.runtime import Runtime
+from deeplab.experiment import Experiment
+from deeplab.runs import provenance
+from deeplab.runs.checkpoint import Checkpoints
+from deeplab.train.initialize import init
+from deeplab.train.state import State
+from deeplab.verbs.recipe import Recipe, imported
+from deeplab.verbs.run import Run, read_rows
+
+Checkpoint = Literal["last", "best"]
+
+
+def load(
+    run_dir: str | Path,
+    experiment: Any = None,
+    *,
+    checkpoint: Checkpoint = "last",
+    mesh: str = "auto",
+    data_dir: str | Path | None = None,
+) -> Run:
+    """A run from its directory, with the state of one of its checkpoints.
+
+    Args:
+      run_dir: Run directory.
+      experiment: Function of the experiment; imported by the module's name in the run's record when None. No code of
+        the run directory itself is ever run.
+      checkpoint: "last", or "best" by the experiment's monitor.
+      mesh: Devices that hold the state.
+      data_dir: Folder with the original files of the data set.
+
+    Raises:
+      UserError: It is no run directory, or its experiment cannot be imported.
+      CheckpointError: It holds no sound checkpoint.
+
+    Example:
+      >>> run = load("runs/image_digits/3f9c2a10")  # doctest: +SKIP
+      >>> run.predict(images)["prediction"]  # doctest: +SKIP
+    """
+    directory = Path(run_dir)
+    manifest = read_manifest(directory)
+    arguments = dict(manifest["arguments"])
+    precision, accumulate = arguments.pop("precision", "f32"), int(arguments.pop("accumulate", 1))
+    smoke = bool(arguments.pop("smoke", False))
+    row = PRECISIONS[precision] if isinstance(precision, str) else Precision(**precision)
+    runtime = Runtime(mesh=mesh, precision=row, accumulate=accumulate)
+    function = experiment or imported(manifest["experiment"], manifest.get("function") or "experiment")
+    if not isinstance(function, Experiment):
+        function = functools.partial(function, **arguments)
+    folder = None if data_dir is None else Path(data_dir)
+    recipe = Recipe.of(function, seed=int(manifest["seed"]), runtime=runtime, data_dir=folder, smoke=smoke)
+    _warn_of_changes(directory, recipe)
+    value = recipe.experiment()
+    state = read_state(value, directory, checkpoint, runtime)
+    result = _json(directory / "result.json") or {}
+    page = directory / "report.html"
+    return Run(
+        recipe,
+        value,
+        state,
+        directory,
+        metrics=result.get("metrics", {}),
+        seconds=float(result.get("seconds", 0.0)),
+        report=page if page.exists() else None,
+        rows=read_rows(directory),
+    )
+
+
+def read_state(experiment: Experiment, directory: Path, checkpoint: Checkpoint, runtime: Runtime) -> State:
+    """The state of a run's last or best checkpoint, placed on the runtime's mesh."""
+    mesh = scale.make_mesh(runtime.mesh)
+    shapes = jax.eval_shape(functools.partial(init, experiment, runtime=runtime), jax.random.key(0))
+    shardings = scale.state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
+    abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
+    folder = directory / "checkpoints"
+    with Checkpoints(folder, best=experiment.monitor) as checkpoints:
+        step = checkpoints.best() if checkpoint == "best" else None
+        found = checkpoints.latest(abstract) if step is None else checkpoints.load(step, abstract)
+    if found is None:
+        raise CheckpointError(f"{folder} holds no checkpoint; train first")
+    return found[0]
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The record `run.json` of a run directory.
+
+    Raises:
+      UserError: There is none, or it is no run's.
+    """
+    manifest = _json(directory / "run.json")
+    if manifest is None or not {"experiment", "arguments", "seed"} <= manifest.keys():
+        raise UserError(f"{directory} is no run directory; give one that train has written, such as runs/NAME/HASH")
+    return manifest
+
+
+def _warn_of_changes(directory: Path, recipe: Recipe) -> None:
+    """Warns where the experiment's source is no longer that of the run."""
+    old = directory / "source.py"
+    if recipe.source and old.exists() and provenance.canonical(old.read_text()) != provenance.canonical(recipe.source):
+        difference = provenance.differences({}, {}, old.read_text(), recipe.source)
+        warnings.warn(f"{directory}: the experiment has changed since it was trained:\n{difference}", stacklevel=3)
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,212 @@
+"""`plan`: what a step needs of a mesh, and what it would cost there, without the devices."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from deeplab import scale
+from deeplab.core.errors import UserError
+from deeplab.core.printable import Printable
+from deeplab.core.runtime import Runtime
+from deeplab.experiment import Experiment
+from deeplab.scale.activations import with_examples
+from deeplab.scale.plan.accelerators import accelerator
+from deeplab.scale.plan.estimate import Plan, make_plan
+from deeplab.train.bind import bind
+from deeplab.train.initialize import init
+from deeplab.train.state import State
+from deeplab.train.step import Step, make_step
+from deeplab.verbs.recipe import Recipe
+
+_UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
+
+
+@dataclasses.dataclass(frozen=True)
+class StepPlan(Printable):
+    """What a step needs of a mesh, as plain values: bytes and seconds of one device, FLOPs of all.
+
+    Attributes:
+      values: The values by name, see `StepPlan.of`; JSON.
+    """
+
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, plan: Plan) -> StepPlan:
+        """A plan as plain values."""
+        largest = {
+            kind: max((c for c in plan.collectives if c.kind == kind), key=lambda c: c.nbytes * c.times)
+            for kind in plan.moved
+        }
+        names = ("num_params", "batch_size", "fits", "flops", "model_flops", "dtype", "moved", "compute_seconds")
+        names += ("network_seconds", "seconds", "mfu", "warnings")
+        return cls(
+            {name: getattr(plan, name) for name in names}
+            | {
+                "mesh": dict(plan.mesh),
+                "accelerator": plan.accelerator.name,
+                "capacity": plan.accelerator.memory,
+                "memory": dataclasses.asdict(plan.memory)
+                | {"arguments": plan.memory.arguments, "total": plan.memory.total},
+                "largest": {kind: {"bytes": c.nbytes * c.times, "where": c.where} for kind, c in largest.items()},
+                "advice": [change._asdict() for change in plan.advice],
+                "notes": list(plan.notes),
+            }
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "values" and name in self.values:
+            return self.values[name]
+        raise AttributeError(f"a plan has no {name!r}; it has {', '.join(self.values)}")
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        v = self.values
+        shape = ",".join(f"{axis}={size}" for axis, size in v["mesh"].items() if size > 1) or "one device"
+        parts: list[Any] = [
+            f"{v['num_params']:,} parameters, {v['batch_size']:,} examples a step, on "
+            f"{math.prod(v['mesh'].values())} x {v['accelerator']} ({shape})",
+            _memory_table(v),
+            *([_traffic_table(v)] if v["moved"] else ()),
+            f"{v['flops']:.4g} FLOPs a step, {v['model_flops']:.4g} of them the model's; products in {v['dtype']}",
+            f"{v['compute_seconds']:.3g} s to compute + {v['network_seconds']:.3g} s to send = {v['seconds']:.3g} s a "
+            f"step at best, MFU {v['mfu']:.1%}",
+        ]
+        parts += [Text.assemble(("warning:", "yellow"), f" {text}") for text in (*v["warnings"], *v["notes"])]
+        for i, change in enumerate(v["advice"]):
+            lead = Text.assemble(("does not fit.", "bold red"), " First") if i == 0 else Text("then")
+            parts.append(lead + f": {change['what']}: up to {size_of(change['saves'])} less")
+        return Group(*parts)
+
+
+def _memory_table(values: Mapping[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table("a device holds", "", box=None, pad_edge=False)
+    table.columns[1].justify = "right"
+    memory = {name: size for name, size in values["memory"].items() if name not in ("arguments", "total")}
+    for name, size in (memory | {"peak": values["memory"]["total"], "of": values["capacity"]}).items():
+        table.add_row(name, size_of(size))
+    return table
+
+
+def _traffic_table(values: Mapping[str, Any]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("a device receives, a step", "", "largest", "for", box=None, pad_edge=False)
+    table.columns[1].justify = table.columns[2].justify = "right"
+    for kind, moved in sorted(values["moved"].items(), key=lambda item: -item[1]):
+        largest = values["largest"][kind]
+        table.add_row(kind, size_of(moved), size_of(largest["bytes"]), Text(largest["where"]))
+    return table
+
+
+def plan(experiment: Any, *, runtime: Runtime | None = None, accelerator_name: str = "h100") -> StepPlan:
+    """What a step of an experiment needs of a mesh; nothing is allocated, and nothing runs.
+
+    Args:
+      experiment: Function of hyper-parameters, a `functools.partial` of it, or a `dl.Experiment`.
+      runtime: Mesh, precision and accumulation.
+      accelerator_name: Kind of each device: h100, h200, a100, l4, v4, v5e, v5p or v6e.
+
+    Raises:
+      UserError: The mesh or the accelerator is unknown, the batch does not divide, or this process has fewer (virtual)
+        devices than the mesh and the experiment has no module that another process could import.
+
+    Example:
+      >>> from experiments.image_digits import experiment
+      >>> plan(experiment).num_params > 0
+      True
+    """
+    recipe = Recipe.of(experiment, runtime=runtime)
+    accelerator(accelerator_name)
+    size = scale.abstract_mesh(recipe.runtime.mesh).size
+    # Virtual devices must be there before JAX is first used, and a plan must not wake the real ones.
+    if jax.config.jax_num_cpu_devices < size:  # pyright: ignore[reportAttributeAccessIssue]  # JAX adds it at run time
+        return _elsewhere(recipe, size, accelerator_name)
+    return StepPlan.of(plan_experiment(recipe.experiment(), recipe.runtime, accelerator_name))
+
+
+def plan_experiment(experiment: Experiment, runtime: Runtime, name: str) -> Plan:
+    """The plan of an experiment on a mesh of as many (virtual) devices as this process has, or fewer.
+
+    The batch is that which the host sends; a set that fits the device and is kept there comes on top. Moments that
+    `offload` keeps in the host's memory are counted: they are on the device while they are updated.
+
+    Raises:
+      UserError: a wrong mesh, more devices than there are, an unknown accelerator, a batch that does not divide.
+    """
+    grid = scale.make_mesh(runtime.mesh)
+    scale.check_batch(experiment.data.batch_size, grid, runtime.accumulate)
+    step, state, batch = abstract_step(experiment, grid, runtime)
+
+    def objective(params: Any, state: State, batch: Any) -> tuple[jax.Array, Any]:
+        batch = experiment.data.transform(batch, state.key)
+        batch = with_examples(batch, len(batch["weight"]))
+        out = experiment.task.loss(bind(experiment, state, batch, runtime, params), batch, state.key)
+        return out.loss.total / out.loss.count, (out.metrics, out.variables)
+
+    plan = make_plan(step, objective, state, batch, grid, accelerator(name), runtime.accumulate)
+    return dataclasses.replace(
+        plan, notes=[*plan.notes, *scale.unapplied_rules(state.params, experiment.sharding_rules, grid)]
+    )
+
+
+def abstract_step(experiment: Experiment, mesh: Mesh, runtime: Runtime = Runtime()) -> tuple[Step, State, Any]:
+    """The step of an experiment, and what it is called with: abstract arrays with their places on a mesh."""
+    shapes = jax.eval_shape(lambda key: init(experiment, key, runtime), jax.random.key(0))
+    state = _placed(shapes, scale.state_shardings(shapes, experiment.sharding_rules, mesh))
+    batch = _raw_batch(experiment)
+    batch = _placed(batch, jax.tree.map(lambda _: scale.batch_sharding(mesh), batch))
+    return make_step(experiment, runtime), state, batch
+
+
+def _raw_batch(experiment: Experiment) -> Any:
+    """Shapes of what the host sends, from the data's synthetic twin: nothing is read."""
+    data, twin = experiment.data, experiment.data.synthetic()
+    few = jax.eval_shape(lambda: twin.fetch(twin.open("train"), twin.train_ids(0, 0)[0]))
+    return {name: jax.ShapeDtypeStruct((data.batch_size, *s.shape[1:]), s.dtype) for name, s in few.items()}
+
+
+def _placed(shapes: Any, shardings: Any) -> Any:
+    return jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
+
+
+def _elsewhere(recipe: Recipe, size: int, accelerator_name: str) -> StepPlan:
+    """The same in a process with `size` virtual devices."""
+    if not recipe.module:
+        raise UserError(
+            f"--mesh {recipe.runtime.mesh} needs {size} virtual devices, and the experiment has no module that another "
+            f"process could import: write it into a file, or set JAX_NUM_CPU_DEVICES={size} before this process starts"
+        )
+    words = shlex.split(recipe.command("plan", accelerator=accelerator_name, json=True))[1:]
+    devices = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(size), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run([sys.executable, *words], env=os.environ | devices, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(done.stderr.strip().removeprefix("error: ") or f"plan ended with {done.returncode}")
+    return StepPlan(json.loads(done.stdout.splitlines()[-1]))
+
+
+def size_of(nbytes: float) -> str:
+    """Bytes for people, in powers of 1000.
+
+    Example:
+      >>> size_of(5_053_860_888), size_of(12)
+      ('5.05 GB', '12 B')
+    """
+    power = min(int(math.log10(max(nbytes, 1)) // 3), len(_UNITS) - 1)
+    return f"{nbytes / 1000**power:.{2 if power else 0}f} {_UNITS[power]}"

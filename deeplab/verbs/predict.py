@@ -1,0 +1,118 @@
+"""`predict_files`: what a trained run says of files of one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeplab.core.errors import UserError
+from deeplab.core.printable import Printable
+from deeplab.data.base import Batch, Data
+from deeplab.verbs.load import load
+from deeplab.verbs.recipe import Recipe
+from deeplab.verbs.run import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class FilePredictions(Printable):
+    """Predictions for files.
+
+    Attributes:
+      predictions: Predictions in the user's terms, by the name of each example.
+      failed: Reasons, by the file that could not be read.
+    """
+
+    predictions: Mapping[str, Mapping[str, Any]]
+    failed: Mapping[str, str]
+
+    def __rich__(self) -> Any:
+        from rich.text import Text
+
+        failed = [f"left out: {why if file in why else f'{file}: {why}'}" for file, why in self.failed.items()]
+        told = [
+            f"{name}: " + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items())
+            for name, values in self.predictions.items()
+        ]
+        return Text("\n".join([*failed, *told]))
+
+
+def predict(run: Run | str | Path, inputs: Any, **options: Any) -> dict[str, np.ndarray]:
+    """Predictions of a run for examples in memory: `Run.predict` of a run, or of a run directory.
+
+    Args:
+      run: Run, or its directory.
+      inputs: Raw examples [N, ...], by name where the model reads several fields.
+      **options: Arguments of `dl.load`, where a directory is given.
+    """
+    return (run if isinstance(run, Run) else load(run, **options)).predict(inputs)
+
+
+def predict_files(
+    run: Callable[[], Run], recipe: Recipe, paths: Sequence[Path], *, out: Path = Path("predictions")
+) -> FilePredictions:
+    """Predicts for each example of each file; a file that cannot be read is named, and the others go on.
+
+    Args:
+      run: Gives the run; asked once a file has been read.
+      recipe: Recipe of the run, whose data read the files.
+      paths: Files, or folders of them.
+      out: Folder for predictions that are images.
+
+    Raises:
+      UserError: No file is given, or a folder is empty.
+    """
+    failed: dict[str, str] = {}
+    data = recipe.experiment().data
+    examples = list(_read(data, _expand(paths), recipe.data_dir, failed))
+    if not examples:
+        return FilePredictions({}, failed)
+    loaded = run()
+    fields = {name: np.stack([example[name] for _, example in examples]) for name in examples[0][1]}
+    found = loaded.predict(fields)
+    told = {
+        name: _keep_images(described, name, out)
+        for (name, _), described in zip(examples, loaded.describe(found), strict=True)
+    }
+    return FilePredictions(told, failed)
+
+
+def _expand(paths: Sequence[Path]) -> list[Path]:
+    """Files, those of folders in the order of their names."""
+    if not paths:
+        raise UserError("predict was given no file; name files, or folders of them: predict FILE ...")
+    files = []
+    for path in paths:
+        inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        if path.is_dir() and not inside:
+            raise UserError(f"{path} is an empty folder; give a file, or a folder of files")
+        files += inside if path.is_dir() else [path]
+    return files
+
+
+def _read(
+    data: Data, files: Sequence[Path], data_dir: Path | None, failed: dict[str, str]
+) -> Iterator[tuple[str, Batch]]:
+    for file in files:
+        try:
+            if not file.is_file():
+                raise UserError(f"there is no file {file}")
+            yield from data.read_file(file, data_dir)
+        except UserError as error:
+            failed[str(file)] = str(error)
+
+
+def _keep_images(told: Mapping[str, Any], name: str, folder: Path) -> dict[str, Any]:
+    """Writes values that are images, [H, W, 3] uint8, and tells where."""
+    kept = dict(told)
+    for key, value in told.items():
+        if isinstance(value, np.ndarray) and value.ndim == 3:
+            from PIL import Image
+
+            folder.mkdir(parents=True, exist_ok=True)
+            kept[key] = folder / f"{Path(name).stem}-{key}.png"
+            Image.fromarray(value).save(kept[key])
+    return kept

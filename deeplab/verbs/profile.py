@@ -1,0 +1,151 @@
+"""`profile`: where the time of a training step goes, by layer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from deeplab import scale
+from deeplab.core.errors import UserError
+from deeplab.core.printable import Printable
+from deeplab.core.runtime import Runtime
+from deeplab.runs import lock, trace
+from deeplab.train.feed import Feed, make_feed
+from deeplab.train.initialize import init
+from deeplab.train.program import Program, compile_program
+from deeplab.train.state import State
+from deeplab.verbs.recipe import Recipe
+
+_WARM = 3  # steps before the trace: the first ones allocate
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile(Printable):
+    """Time of a training step by layer.
+
+    Attributes:
+      steps: Steps in the trace.
+      milliseconds: Median time of a step.
+      split: Milliseconds of forward pass, backward pass, optimizer and all else.
+      costs: Operations by layer, the costliest first.
+      trace: Folder of the trace, for TensorBoard (`tensorboard --logdir`) and https://ui.perfetto.dev.
+      top: Rows that are shown.
+    """
+
+    steps: int
+    milliseconds: float
+    split: Mapping[str, float]
+    costs: Sequence[trace.Cost]
+    trace: Path
+    top: int = 10
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        total = sum(cost.total for cost in self.costs)
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("layer", "operation", "forward ms", "backward ms", "share"):
+            table.add_column(column, justify="left" if column in ("layer", "operation") else "right")
+        for cost in self.costs[: self.top]:
+            numbers = f"{cost.forward:.2f}", f"{cost.backward:.2f}", f"{100 * cost.total / total:.1f} %"
+            table.add_row(Text(cost.layer), Text(cost.operation), *numbers)
+        split = ", ".join(f"{name} {ms:.2f}" for name, ms in self.split.items())
+        summary = f"{self.milliseconds:.2f} ms a step; its operations {total:.2f} ms: {split}"
+        return Group(table, summary, f"trace (TensorBoard, or https://ui.perfetto.dev): {self.trace}")
+
+
+def profile(
+    experiment: Any,
+    *,
+    run_dir: str | Path | None = None,
+    trace_steps: int = 5,
+    top: int = 10,
+    runtime: Runtime | None = None,
+    data_dir: str | Path | None = None,
+) -> Profile:
+    """Traces a few steps from the initial weights; nothing of a run in the directory is changed.
+
+    Writes `profile/` into the run directory: `profile.json`, which the report shows, and the trace.
+
+    Args:
+      experiment: Function of hyper-parameters, a `functools.partial` of it, or a `dl.Experiment`.
+      run_dir: Run directory; a temporary folder when None.
+      trace_steps: Steps in the trace, after a few that are not.
+      top: Rows of the table.
+      runtime: Mesh, precision and accumulation.
+      data_dir: Folder with the original files of the data set.
+
+    Raises:
+      UserError: No step is to be traced, or the run directory is in use: a run that trains would show up in the trace.
+    """
+    if trace_steps < 1:
+        raise UserError(f"--trace-steps {trace_steps} shows nothing; give 1 or more")
+    recipe = Recipe.of(experiment, runtime=runtime, data_dir=None if data_dir is None else Path(data_dir))
+    directory = Path(run_dir or tempfile.mkdtemp(prefix="deeplab-profile-")).absolute()
+    held = lock.hold(directory)
+    try:
+        folder = directory / "profile"
+        program, milliseconds = _record(recipe, folder, trace_steps)
+        model = type(recipe.experiment().model).__name__
+        found = trace.costs(trace.instruction_seconds(folder, program), program, model, trace_steps)
+        made = Profile(trace_steps, milliseconds, trace.totals(found), found, folder, top)
+        (folder / "profile.json").write_text(json.dumps(as_json(made), default=str, indent=1) + "\n")
+    finally:
+        os.close(held)
+    return made
+
+
+def as_json(profile: Profile) -> dict[str, Any]:
+    """A profile as plain values, with its costliest operations."""
+    return {
+        "steps": profile.steps,
+        "milliseconds": profile.milliseconds,
+        "split": dict(profile.split),
+        "costliest": [cost._asdict() for cost in profile.costs[: profile.top]],
+        "trace": profile.trace,
+    }
+
+
+def _record(recipe: Recipe, folder: Path, trace_steps: int) -> tuple[dict[str, str], float]:
+    """Takes the steps; gives the names of the program's instructions, and the median milliseconds of a step."""
+    experiment, seed = recipe.experiment(), recipe.seed
+    mesh = scale.make_mesh(recipe.runtime.mesh)
+    runtime = dataclasses.replace(recipe.runtime, steps_per_dispatch=1)
+    feed = make_feed(experiment.data, experiment.data.open("train", recipe.data_dir), mesh)
+    shapes = jax.eval_shape(lambda key: init(experiment, key, runtime), jax.random.key(seed))
+    shardings = scale.state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
+    state = jax.jit(lambda key: init(experiment, key, runtime), out_shardings=shardings)(jax.random.key(seed))
+    program = compile_program(experiment, state, feed, seed, runtime)
+    with feed.reader(0, seed, _WARM + trace_steps) as reader:
+        state, _ = _take(program, feed, reader.read, state, range(_WARM))
+        options = jax.profiler.ProfileOptions()
+        options.python_tracer_level = 0  # the interpreter's own calls slow it down, and hide the program's
+        with jax.profiler.trace(str(folder), create_perfetto_trace=True, profiler_options=options):
+            _, seconds = _take(program, feed, reader.read, state, range(_WARM, _WARM + trace_steps))
+    return trace.op_names(program.text()), 1e3 * statistics.median(seconds)
+
+
+def _take(
+    program: Program, feed: Feed, read: Callable[[int, int], Any], state: State, steps: range
+) -> tuple[State, list[float]]:
+    """The state after these steps, and the seconds of each, waited for."""
+    seconds = []
+    for step in steps:
+        with jax.profiler.StepTraceAnnotation("train", step_num=step):
+            item = read(step, 1)
+            began = time.perf_counter()
+            state, _ = program(state, item, step, 1)
+            jax.block_until_ready(state)
+            seconds.append(time.perf_counter() - began)
+    return state, seconds

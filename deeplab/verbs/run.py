@@ -1,0 +1,139 @@
+"""What a trained run is, wherever it came from: just finished, or loaded from its directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from deeplab.core.errors import UserError, nearest
+from deeplab.core.printable import Printable
+from deeplab.experiment import Experiment
+from deeplab.train.state import State
+from deeplab.train.step import make_predict
+from deeplab.verbs.recipe import Recipe
+
+_OF_LABELS = ("id", "label", "loss")  # predictions about a label, which data of one's own need not have
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run(Printable):
+    """A run with its state.
+
+    Attributes:
+      recipe: What it was made of.
+      experiment: The experiment's value.
+      state: State after the last step, or that of the loaded checkpoint.
+      directory: Run directory; None for a run that was kept in memory.
+      metrics: Final metrics by split; {} where the run has not ended.
+      seconds: Training time, in seconds.
+      resumed_from: Step at which the last session began; None where it was the first.
+      stopped: Exit code of the signal that stopped the run; None where none did.
+      report: Path of the report; None where there is none.
+      rows: Rows of metrics: `step`, `split`, and metrics by name.
+    """
+
+    recipe: Recipe
+    experiment: Experiment
+    state: State
+    directory: Path | None = None
+    metrics: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    resumed_from: int | None = None
+    stopped: int | None = None
+    report: Path | None = None
+    rows: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return int(self.state.step)
+
+    def predict(self, inputs: Any) -> dict[str, np.ndarray]:
+        """Predictions of the task for examples in memory.
+
+        Args:
+          inputs: Raw examples [N, ...], as the data set keeps them (images: uint8, or floats in [0, 1]); by name where
+            the model reads several fields. Fields that only training needs, such as the label, may be absent.
+
+        Returns:
+          Arrays [N, ...] by name, such as `prediction` and `probability`.
+
+        Raises:
+          UserError: A field is missing, or has another shape than the experiment's data.
+
+        Example:
+          >>> import deeplab as dl
+          >>> from experiments.image_digits import experiment
+          >>> run = dl.fit(experiment, smoke=True)
+          >>> run.predict(np.zeros((3, 8, 8, 1), np.uint8))["prediction"].shape
+          (3,)
+        """
+        data, fields = self.experiment.data, self.experiment.task.fields
+        batch = dict(inputs) if isinstance(inputs, Mapping) else {fields[0]: inputs}
+        batch = {name: np.asarray(value) for name, value in batch.items()}
+        sizes = {name: len(value) for name, value in batch.items()}
+        if not sizes or len(set(sizes.values())) > 1:
+            raise UserError(f"predict was given fields of sizes {sizes}, expected one size, the number of examples")
+        known = data.spec()
+        if unknown := [name for name in batch if name not in known]:
+            raise UserError(f"predict was given a field {unknown[0]!r}; {nearest(unknown[0], known)}")
+        size, total = min(data.batch_size, max(sizes.values())), max(sizes.values())
+        function = jax.jit(make_predict(self.experiment, self.recipe.runtime))
+        parts = [self._batch(batch, start, size, function) for start in range(0, total, size)]
+        return {name: np.concatenate([part[name] for part in parts])[:total] for name in parts[0]}
+
+    def _batch(self, fields: Mapping[str, np.ndarray], start: int, size: int, function: Any) -> dict[str, np.ndarray]:
+        """One batch, padded by its first example, so that one compilation serves all."""
+        part = {name: value[start : start + size] for name, value in fields.items()}
+        count = len(next(iter(part.values())))
+        rows = np.where(np.arange(size) < count, np.arange(size), 0)
+        batch = {name: value[rows] for name, value in part.items()}
+        batch |= {"weight": (np.arange(size) < count).astype(np.float32), "id": np.arange(size, dtype=np.int32)}
+        labeled = "label" in fields
+        out = jax.device_get(function(self.state, batch))
+        return {name: value for name, value in out.items() if labeled or name not in _OF_LABELS}
+
+    def describe(self, predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        """The scalars of each example's predictions in the user's terms: classes by their names."""
+        size = len(next(iter(predictions.values()))) if predictions else 0
+        one = ({name: value[i] for name, value in predictions.items()} for i in range(size))
+        return [self.experiment.data.describe(prediction) for prediction in one]
+
+    @property
+    def curves(self) -> Any:
+        """The rows of metrics as a pandas data frame, one row for each step and split."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise UserError("curves are a data frame of pandas: pip install pandas; or read run.rows") from error
+        return pd.DataFrame(list(self.rows))
+
+    def __rich__(self) -> Any:
+        from rich.table import Table
+
+        table = Table("run", str(self.directory or f"{self.recipe.name}, in memory"), box=None)
+        table.add_row("steps", f"{self.step:,} of {self.experiment.num_steps:,}")
+        table.add_row("seconds", f"{self.seconds:,.1f}")
+        for split, values in self.metrics.items():
+            table.add_row(split, ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        if self.report:
+            table.add_row("report", str(self.report))
+        return table
+
+
+def read_rows(directory: Path) -> tuple[dict[str, Any], ...]:
+    """The rows of `metrics.jsonl`; a torn last line is left out."""
+    rows = []
+    path = directory / "metrics.jsonl"
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return tuple(rows)

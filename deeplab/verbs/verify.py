@@ -1,0 +1,180 @@
+"""`verify`: proof that a killed run ends where an undisturbed one does, bit by bit.
+
+Two runs of the same experiment, each in processes of its own: one is left alone, the other is killed (SIGKILL, no
+warning, no clean-up) again and again and started anew with the same command. Then every bit is compared: parameters,
+optimizer state, position and logged metrics.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deeplab.core.errors import UserError
+from deeplab.core.printable import Printable
+from deeplab.verbs.load import read_state
+from deeplab.verbs.recipe import Recipe
+
+_POLL = 0.005
+WALL = ("seconds", "steps_per_second", "stalled")  # of a row of metrics: the clock's, not the run's
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification(Printable):
+    """A comparison of a killed run with an undisturbed one.
+
+    Attributes:
+      kills: Number of kills.
+      kills_during_save: Number of them that hit a save.
+      steps: Length of the runs.
+      leaves: Number of compared arrays.
+      differing_leaves: Paths of those that differ in a bit.
+      rows: Number of compared rows of metrics.
+      differing_rows: Number of those that differ.
+    """
+
+    kills: int
+    kills_during_save: int
+    steps: int
+    leaves: int
+    differing_leaves: Sequence[str]
+    rows: int
+    differing_rows: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether the runs are the same, bit by bit."""
+        return not self.differing_leaves and not self.differing_rows
+
+    def __rich__(self) -> Any:
+        differing = f"DIFFERENT in {self.differing_leaves or 'no leaf'} and {self.differing_rows} rows"
+        return (
+            f"{self.kills} kills ({self.kills_during_save} during a save), {self.leaves} leaves and {self.rows} rows "
+            f"of metrics: {'equal, bit by bit' if self.equal else differing}"
+        )
+
+
+def verify(
+    experiment: Any,
+    *,
+    kills: int = 3,
+    run_dir: str | Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    **options: Any,
+) -> Verification:
+    """Trains twice, kills one of the runs again and again, and compares.
+
+    Args:
+      experiment: Function of hyper-parameters in a module that another process can run.
+      kills: Number of kills; every third while a checkpoint is being written.
+      run_dir: Folder of the two runs; a temporary one when None.
+      say: Receives lines of text for people.
+      **options: Further fields of `Recipe`, such as `seed` and `runtime`.
+
+    Raises:
+      UserError: Nothing would be proved, a run fails, or the runs end before the last kill.
+    """
+    recipe = Recipe.of(experiment, **options)
+    if kills < 1:
+        raise UserError(f"--kills {kills} proves nothing; give 1 or more")
+    if not recipe.module:
+        raise UserError("verify trains in processes of its own: the experiment must be a function in a module's file")
+    root = Path(run_dir or tempfile.mkdtemp(prefix="deeplab-verify-"))
+    say(f"one run undisturbed, one killed {kills} times, in {root}")
+    _finish(_start(recipe, root / "straight"), root / "straight")
+    during_save = _train_with_kills(recipe, root / "killed", kills, say)
+    folders, value = [root / "straight", root / "killed"], recipe.experiment()
+    straight, killed = (read_state(value, folder, "last", recipe.runtime) for folder in folders)
+    leaves, differing = _compare(straight, killed)
+    rows = [_rows(folder / "metrics.jsonl") for folder in folders]
+    differing_rows = sum(a != b for a, b in zip(*rows, strict=False)) + abs(len(rows[0]) - len(rows[1]))
+    return Verification(kills, during_save, int(straight.step), leaves, differing, len(rows[0]), differing_rows)
+
+
+def _start(recipe: Recipe, directory: Path) -> subprocess.Popen:
+    command = recipe.command("train", run_dir=directory).split(" ", 1)[1]
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with open(directory.parent / f"{directory.name}.log", "ab") as log:
+        return subprocess.Popen(f'exec "{sys.executable}" {command}', shell=True, stdout=log, stderr=subprocess.STDOUT)
+
+
+def _finish(process: subprocess.Popen, directory: Path) -> None:
+    if code := process.wait():
+        log = (directory.parent / f"{directory.name}.log").read_text(errors="replace")
+        raise UserError(f"training in {directory} ended with exit code {code}:\n{log[-2000:]}")
+
+
+def _train_with_kills(recipe: Recipe, directory: Path, kills: int, say: Callable[[str], None]) -> int:
+    """Kills the run each time it has come a part of the way further; the number of kills that hit a save."""
+    rng, num_steps = random.Random(recipe.seed), recipe.experiment().num_steps
+    during_save = 0
+    for kill in range(kills):
+        process = _start(recipe, directory)
+        goal = int(num_steps * (kill + rng.random()) / (kills + 1))
+        while process.poll() is None and _last_step(directory) < goal:
+            time.sleep(_POLL)
+        if kill % 3 == 2:
+            during_save += _wait_for_save(process, directory)
+        else:
+            time.sleep(rng.uniform(0, 0.2))
+        if process.poll() is not None:
+            raise UserError(f"the run ended before kill {kill + 1} of {kills}; give it more steps, or fewer --kills")
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        say(f"kill {kill + 1}: after step {_last_step(directory):,}")
+    _finish(_start(recipe, directory), directory)
+    return during_save
+
+
+def _wait_for_save(process: subprocess.Popen, directory: Path) -> bool:
+    """Until a checkpoint is being written: it is STEP.new until it is whole."""
+    while process.poll() is None:
+        if any((directory / "checkpoints").glob("*.new")):
+            return True
+        time.sleep(_POLL / 5)
+    return False
+
+
+def _last_step(directory: Path) -> int:
+    rows = _rows(directory / "metrics.jsonl")
+    return rows[-1]["step"] if rows else 0
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of metrics without the clock's; a torn last line is left out."""
+    rows = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        rows.append({name: value for name, value in row.items() if name not in WALL})
+    return rows
+
+
+def _compare(a: Any, b: Any) -> tuple[int, list[str]]:
+    """The number of leaves, and the paths of those that differ in a bit."""
+
+    def raw(leaf: jax.Array) -> bytes:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        return np.asarray(leaf).tobytes()
+
+    pairs = zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True)
+    return len(jax.tree.leaves(a)), [
+        jax.tree_util.keystr(path, simple=True, separator="/") for (path, x), y in pairs if raw(x) != raw(y)
+    ]
