@@ -162,6 +162,13 @@ class Data(abc.ABC):
                 yield batch | {"weight": weight * batch["weight"]}
 
 
+def raw_spec(data: Data) -> Spec:
+    """Shapes and dtypes of a raw batch, before `transform`: those of the data's synthetic twin, so nothing is read."""
+    twin = data.synthetic()
+    few = jax.eval_shape(lambda: twin.fetch(twin.open("train"), twin.train_ids(0, 0)[0]))
+    return {name: jax.ShapeDtypeStruct((data.batch_size, *s.shape[1:]), s.dtype) for name, s in few.items()}
+
+
 def steps_of(data: Data, epochs: int | None, num_steps: int | None) -> int:
     """The training steps of data that are given either `epochs` or `num_steps`; `batch_size` is looked at, too."""
     kind = type(data).__name__

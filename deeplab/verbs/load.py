@@ -48,8 +48,12 @@ def load(
       CheckpointError: It holds no sound checkpoint.
 
     Example:
-      >>> run = load("runs/image_digits/3f9c2a10")  # doctest: +SKIP
-      >>> run.predict(images)["prediction"]  # doctest: +SKIP
+      >>> import tempfile
+      >>> import deeplab as dl
+      >>> from experiments.image_digits import experiment
+      >>> directory = dl.fit(experiment, run_dir=tempfile.mkdtemp() + "/run", smoke=True).directory
+      >>> load(directory).step
+      4
     """
     directory = Path(run_dir)
     manifest = read_manifest(directory)

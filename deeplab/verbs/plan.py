@@ -19,6 +19,7 @@ from deeplab import scale
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
 from deeplab.core.runtime import Runtime
+from deeplab.data.base import raw_spec
 from deeplab.experiment import Experiment
 from deeplab.scale.activations import with_examples
 from deeplab.scale.plan.accelerators import accelerator
@@ -170,16 +171,9 @@ def abstract_step(experiment: Experiment, mesh: Mesh, runtime: Runtime = Runtime
     """The step of an experiment, and what it is called with: abstract arrays with their places on a mesh."""
     shapes = jax.eval_shape(lambda key: init(experiment, key, runtime), jax.random.key(0))
     state = _placed(shapes, scale.state_shardings(shapes, experiment.sharding_rules, mesh))
-    batch = _raw_batch(experiment)
+    batch = raw_spec(experiment.data)
     batch = _placed(batch, jax.tree.map(lambda _: scale.batch_sharding(mesh), batch))
     return make_step(experiment, runtime), state, batch
-
-
-def _raw_batch(experiment: Experiment) -> Any:
-    """Shapes of what the host sends, from the data's synthetic twin: nothing is read."""
-    data, twin = experiment.data, experiment.data.synthetic()
-    few = jax.eval_shape(lambda: twin.fetch(twin.open("train"), twin.train_ids(0, 0)[0]))
-    return {name: jax.ShapeDtypeStruct((data.batch_size, *s.shape[1:]), s.dtype) for name, s in few.items()}
 
 
 def _placed(shapes: Any, shardings: Any) -> Any:

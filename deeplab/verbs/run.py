@@ -13,6 +13,7 @@ import numpy as np
 
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.printable import Printable
+from deeplab.data.base import raw_spec
 from deeplab.experiment import Experiment
 from deeplab.train.state import State
 from deeplab.train.step import make_predict
@@ -80,9 +81,13 @@ class Run(Printable):
         sizes = {name: len(value) for name, value in batch.items()}
         if not sizes or len(set(sizes.values())) > 1:
             raise UserError(f"predict was given fields of sizes {sizes}, expected one size, the number of examples")
-        known = data.spec()
-        if unknown := [name for name in batch if name not in known]:
-            raise UserError(f"predict was given a field {unknown[0]!r}; {nearest(unknown[0], known)}")
+        known = raw_spec(data)
+        for name, value in batch.items():
+            if name not in known:
+                raise UserError(f"predict was given a field {name!r}; {nearest(name, known)}")
+            if value.shape[1:] != known[name].shape[1:]:
+                expected = ", ".join(map(str, known[name].shape[1:]))
+                raise UserError(f"{name!r} is {list(value.shape)}, expected [N, {expected}]")
         size, total = min(data.batch_size, max(sizes.values())), max(sizes.values())
         function = jax.jit(make_predict(self.experiment, self.recipe.runtime))
         parts = [self._batch(batch, start, size, function) for start in range(0, total, size)]

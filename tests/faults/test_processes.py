@@ -11,9 +11,10 @@ import jax
 import pytest
 
 import deeplab as dl
-from deeplab.cli import train, verify
 from deeplab.core.errors import UserError
+from deeplab.runs import session
 from deeplab.train import loop
+from deeplab.verbs import verify as verify_module
 from tests import toys
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ def test_verify_reports_a_difference(tmp_path, monkeypatch):
         dl.main(toys.experiment, ["train", "--steps", "100", "--seed", "9", "--run-dir", str(directory)])
         return 0
 
-    monkeypatch.setattr(verify, "_train_with_kills", tampered)
+    monkeypatch.setattr(verify_module, "_train_with_kills", tampered)
     result = dl.main(toys.experiment, ["verify", "--kills", "1", "--steps", "100", "--run-dir", str(tmp_path)])
     assert result["exit_code"] == 3
     assert "params/head/kernel" in result["differing_leaves"]
@@ -74,7 +75,7 @@ def test_out_of_memory_is_explained(tmp_path, monkeypatch):
     def exhausted(*args, **kwargs):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1234 bytes")
 
-    monkeypatch.setattr(train.session, "train", exhausted)
+    monkeypatch.setattr(session, "train", exhausted)
     with pytest.raises(UserError, match=r"(?s)1234 bytes.*smaller --batch-size.*checkpoint is untouched"):
         dl.main(toys.experiment, ["train", "--run-dir", str(tmp_path / "run")])
 
