@@ -17,10 +17,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from deeplab.core.jaxpr import has_primitive, walk
 from deeplab.scale.mesh import AXES
 from deeplab.train.feed import Feed, device_memory
 
@@ -129,10 +129,11 @@ def choose(
       at_once: members in one program, at most; what fits when None.
     """
     jaxpr = jax.make_jaxpr(step)(*arguments)
-    convolution, devices = "conv_general_dilated" in str(jaxpr), feed.mesh.size
+    convolution, devices = has_primitive(jaxpr, "conv_general_dilated"), feed.mesh.size
     needed = math.ceil(members / devices)
     # State, its successor and the best one; and every value of a step, as if none was ever freed: an upper bound.
-    held = 3 * sum(_nbytes(leaf) for leaf in jax.tree.leaves(arguments[1])) + sum(map(_nbytes, _values(jaxpr.jaxpr)))
+    held = 3 * sum(map(_nbytes, jax.tree.leaves(arguments[1])))
+    held += sum(_nbytes(variable.aval) for visit in walk(jaxpr) for variable in visit.eqn.outvars)
     fit = max(1, int(_SHARE * device_memory(feed.mesh) / max(held, 1)))
     lanes, reason = _lanes(how, needed, fit, convolution, num_params)
     if at_once is not None and at_once < lanes * devices:
@@ -151,14 +152,6 @@ def _lanes(how: How, needed: int, fit: int, convolution: bool, num_params: int) 
     if fit < needed:
         return fit, f"memory holds {fit} of {needed} a device"
     return needed, "asked for" if how == "vmap" else "small models leave a device idle"
-
-
-def _values(jaxpr: Any) -> Iterator[Any]:
-    """What the equations of a program give, those of its inner programs included."""
-    for equation in jaxpr.eqns:
-        yield from (variable.aval for variable in equation.outvars)
-        for inner in jaxprs_in_params(equation.params):
-            yield from _values(inner)
 
 
 def _nbytes(value: Any) -> int:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.core.errors import UserError
+from deeplab.core.jaxpr import has_primitive
 from deeplab.core.precision import Scaled, cast
 from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
@@ -80,8 +81,8 @@ def make_value_fn(
 
 
 def slow_in_loops(function: Callable, *args: Any) -> bool:
-    """Whether a function has a convolution, and this is a CPU: inside a loop its backward pass is ten times slower."""
-    return jax.default_backend() == "cpu" and "conv_general_dilated" in str(jax.make_jaxpr(function)(*args))
+    """Whether a loop would slow a function down: a convolution's backward pass is ten times slower in a CPU's loop."""
+    return jax.default_backend() == "cpu" and has_primitive(jax.make_jaxpr(function)(*args), "conv_general_dilated")
 
 
 def _accumulated(runtime: Runtime, part: Callable, state: State, batch: Batch) -> tuple[Any, Loss]:

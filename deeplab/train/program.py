@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from deeplab.core.errors import UserError
+from deeplab.core.jaxpr import has_primitive
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Metrics
@@ -108,7 +109,9 @@ def compile_program(
         item = feed.read(ids[0]) if feed.resident is None else ids
         traced = trace(_single(step, feed), item)
     if jax.default_backend() == "cpu":
-        convolves, long = _holds(traced.jaxpr)
+        # In a loop on a CPU the backward pass of a convolution is ten times slower.
+        convolves = has_primitive(traced.jaxpr, "conv_general_dilated")
+        long = costs.flops(costs.operations(traced.jaxpr), products_only=True) > _LONG
         if steps_per_dispatch is None and (convolves or long):
             max_steps = 1
     if max_steps > 1:
@@ -117,13 +120,6 @@ def compile_program(
     compiled = compile_lowered(traced.lower(), CPU_CONVOLUTION_OPTIONS if convolves else {})
     cost = compiled.cost_analysis() or {}
     return Program(max_steps, cost.get("flops"), traced.out_info[1][0], compiled, feed, item)
-
-
-def _holds(jaxpr: Any) -> tuple[bool, bool]:
-    """Whether a step has a convolution, whose backward pass is ten times slower in a loop; and whether it is long."""
-    found = costs.operations(jaxpr)
-    convolves = any(operation.primitive == "conv_general_dilated" for operation in found)
-    return convolves, costs.flops(found, products=True) > _LONG
 
 
 def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:

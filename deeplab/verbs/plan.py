@@ -23,7 +23,7 @@ from deeplab.data.base import raw_spec
 from deeplab.experiment import Experiment
 from deeplab.scale.activations import with_examples
 from deeplab.scale.plan.accelerators import accelerator
-from deeplab.scale.plan.estimate import Plan, make_plan
+from deeplab.scale.plan.plan import Plan, make_plan
 from deeplab.train.bind import bind
 from deeplab.train.initialize import init
 from deeplab.train.state import State
@@ -48,10 +48,10 @@ class StepPlan(Printable):
         """A plan as plain values."""
         largest = {
             kind: max((c for c in plan.collectives if c.kind == kind), key=lambda c: c.nbytes * c.times)
-            for kind in plan.moved
+            for kind in plan.received_bytes
         }
-        names = ("num_params", "batch_size", "fits", "flops", "model_flops", "dtype", "moved", "compute_seconds")
-        names += ("network_seconds", "seconds", "mfu", "warnings")
+        names = ("num_params", "batch_size", "fits", "flops", "model_flops", "dtype", "received_bytes")
+        names += ("compute_seconds", "network_seconds", "seconds", "mfu", "warnings")
         return cls(
             {name: getattr(plan, name) for name in names}
             | {
@@ -60,8 +60,8 @@ class StepPlan(Printable):
                 "capacity": plan.accelerator.memory,
                 "memory": dataclasses.asdict(plan.memory)
                 | {"arguments": plan.memory.arguments, "total": plan.memory.total},
-                "largest": {kind: {"bytes": c.nbytes * c.times, "where": c.where} for kind, c in largest.items()},
-                "advice": [change._asdict() for change in plan.advice],
+                "largest": {kind: {"bytes": c.nbytes * c.times, "scope": c.scope} for kind, c in largest.items()},
+                "advice": [suggestion._asdict() for suggestion in plan.advice],
                 "notes": list(plan.notes),
             }
         )
@@ -81,15 +81,15 @@ class StepPlan(Printable):
             f"{v['num_params']:,} parameters, {v['batch_size']:,} examples a step, on "
             f"{math.prod(v['mesh'].values())} x {v['accelerator']} ({shape})",
             _memory_table(v),
-            *([_traffic_table(v)] if v["moved"] else ()),
+            *([_traffic_table(v)] if v["received_bytes"] else ()),
             f"{v['flops']:.4g} FLOPs a step, {v['model_flops']:.4g} of them the model's; products in {v['dtype']}",
             f"{v['compute_seconds']:.3g} s to compute + {v['network_seconds']:.3g} s to send = {v['seconds']:.3g} s a "
             f"step at best, MFU {v['mfu']:.1%}",
         ]
         parts += [Text.assemble(("warning:", "yellow"), f" {text}") for text in (*v["warnings"], *v["notes"])]
-        for i, change in enumerate(v["advice"]):
+        for i, suggestion in enumerate(v["advice"]):
             lead = Text.assemble(("does not fit.", "bold red"), " First") if i == 0 else Text("then")
-            parts.append(lead + f": {change['what']}: up to {size_of(change['saves'])} less")
+            parts.append(lead + f": {suggestion['change']}: up to {size_of(suggestion['saved_bytes'])} less")
         return Group(*parts)
 
 
@@ -100,7 +100,7 @@ def _memory_table(values: Mapping[str, Any]) -> Any:
     table.columns[1].justify = "right"
     memory = {name: size for name, size in values["memory"].items() if name not in ("arguments", "total")}
     for name, size in (memory | {"peak": values["memory"]["total"], "of": values["capacity"]}).items():
-        table.add_row(name, size_of(size))
+        table.add_row(name.replace("_", " "), size_of(size))
     return table
 
 
@@ -110,9 +110,9 @@ def _traffic_table(values: Mapping[str, Any]) -> Any:
 
     table = Table("a device receives, a step", "", "largest", "for", box=None, pad_edge=False)
     table.columns[1].justify = table.columns[2].justify = "right"
-    for kind, moved in sorted(values["moved"].items(), key=lambda item: -item[1]):
+    for kind, received in sorted(values["received_bytes"].items(), key=lambda item: -item[1]):
         largest = values["largest"][kind]
-        table.add_row(kind, size_of(moved), size_of(largest["bytes"]), Text(largest["where"]))
+        table.add_row(kind, size_of(received), size_of(largest["bytes"]), Text(largest["scope"]))
     return table
 
 

@@ -10,7 +10,7 @@ import pytest
 from deeplab import scale
 from deeplab.models.text.decoders import gpt, llama
 from deeplab.nn.attention.dot_product import CausalSelfAttention, attend_in_blocks
-from deeplab.scale.plan.collectives import collectives
+from deeplab.scale.plan.collectives import find_collectives
 
 SEGMENTS = jnp.array([[1] * 10 + [2] * 6, [1] * 3 + [2] * 12 + [0]])
 MODELS = {
@@ -60,7 +60,7 @@ def test_more_blocks_send_no_more():
         loss = jax.grad(lambda params: jnp.mean(model.apply({"params": params}, TOKENS) ** 2))
         with jax.set_mesh(scale.make_mesh("data=2,sequence=4")):
             program = jax.jit(loss).lower(params("gpt")).compile().as_text()
-        return sum(one.moved for one in collectives(program, 8)[0])
+        return sum(one.received_bytes for one in find_collectives(program, 8)[0])
 
     assert sent(4) > 0
     assert sent(1) == sent(4)

@@ -7,8 +7,8 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from deeplab import scale
-from deeplab.scale.plan.collectives import Collective, collectives
-from deeplab.scale.plan.hlo import group as group_of
+from deeplab.scale.plan.collectives import Collective, find_collectives
+from deeplab.scale.plan.hlo import replica_group as group_of
 
 D, H, L = 32, 64, 3  # width, hidden units, layers
 
@@ -31,7 +31,7 @@ def sent(mesh, spec):
 
     x = placed((16, D), P(("data", "fsdp")))
     text = jax.jit(step, out_shardings=where).lower(params, x).compile().as_text()
-    found, unknown = collectives(text, grid.size)
+    found, unknown = find_collectives(text, grid.size)
     assert not unknown
     return found
 
@@ -40,7 +40,7 @@ def test_data_parallel_reduces_the_gradients():
     found = sent("data=8", P())
     assert {c.kind for c in found} == {"all-reduce"}
     assert sum(c.nbytes for c in found) == 4 * 2 * D * H
-    assert sum(c.moved for c in found) == 2 * 7 / 8 * 4 * 2 * D * H
+    assert sum(c.received_bytes for c in found) == 2 * 7 / 8 * 4 * 2 * D * H
     assert all(c.group == tuple(range(8)) for c in found)
 
 
@@ -51,7 +51,7 @@ def test_in_a_loop_they_count_by_its_length():
     def sums(x):
         return jax.lax.scan(lambda c, row: (c + jnp.tanh(row - c[None]).sum(0), None), jnp.zeros(D), x)[0]
 
-    found, _ = collectives(jax.jit(sums).lower(x).compile().as_text(), grid.size)
+    found, _ = find_collectives(jax.jit(sums).lower(x).compile().as_text(), grid.size)
     assert [(c.kind, c.nbytes, c.times) for c in found] == [("all-reduce", 4 * D, L)]
 
 
@@ -62,7 +62,7 @@ def test_a_loop_of_unknown_length_is_said():
     def until(x):
         return jax.lax.while_loop(lambda c: jnp.sum(c) < 9, lambda c: c * 2, x)
 
-    found, unknown = collectives(jax.jit(until).lower(x).compile().as_text(), grid.size)
+    found, unknown = find_collectives(jax.jit(until).lower(x).compile().as_text(), grid.size)
     assert len(unknown) == 1
     assert {c.kind for c in found} == {"all-reduce"}
 
@@ -79,7 +79,7 @@ def test_sharded_parameters_are_gathered_and_their_gradients_scattered():
     w, x = (jax.ShapeDtypeStruct(shape, jnp.float32, sharding=rows) for shape in ((64, 96), (8 * 64, 64)))
     text = jax.jit(jax.grad(loss), out_shardings=rows).lower(w, x).compile().as_text()
     kinds = {}
-    for c in collectives(text, 8)[0]:
+    for c in find_collectives(text, 8)[0]:
         kinds[c.kind] = max(kinds.get(c.kind, 0), c.nbytes)
     assert kinds["all-gather"] == 4 * 64 * 96
     assert kinds["reduce-scatter"] == 4 * 64 * 96
@@ -95,7 +95,7 @@ def test_sixteen_bits_are_counted_where_a_cpu_sends_thirty_two():
 
     w, x = (jax.ShapeDtypeStruct(shape, jnp.float32, sharding=rows) for shape in ((64, 96), (8 * 64, 64)))
     text = jax.jit(jax.grad(loss), out_shardings=rows).lower(w, x).compile().as_text()
-    kinds = {c.kind: c.nbytes for c in collectives(text, 8)[0] if c.nbytes > 100}
+    kinds = {c.kind: c.nbytes for c in find_collectives(text, 8)[0] if c.nbytes > 100}
     assert kinds == {"all-gather": 2 * 64 * 96, "reduce-scatter": 2 * 64 * 96}
 
 
@@ -117,8 +117,8 @@ def test_groups_in_every_notation(text, group):
 
 def test_a_device_receives_what_a_ring_brings():
     four = (0, 1, 2, 3)
-    assert Collective("all-gather", 100, four, 1, "").moved == 75
-    assert Collective("reduce-scatter", 100, four, 2, "").moved == 150
-    assert Collective("all-reduce", 100, four, 1, "").moved == 150
-    assert Collective("collective-permute", 100, four, 1, "").moved == 100
-    assert Collective("all-reduce", 100, (0,), 1, "").moved == 0
+    assert Collective("all-gather", 100, four, 1, "").received_bytes == 75
+    assert Collective("reduce-scatter", 100, four, 2, "").received_bytes == 150
+    assert Collective("all-reduce", 100, four, 1, "").received_bytes == 150
+    assert Collective("collective-permute", 100, four, 1, "").received_bytes == 100
+    assert Collective("all-reduce", 100, (0,), 1, "").received_bytes == 0

@@ -14,8 +14,12 @@ from deeplab.models.vision.convolutional import resnet
 from deeplab.scale.plan import costs
 
 
+def operations(function, *arguments):
+    return costs.operations(jax.make_jaxpr(function)(*arguments))
+
+
 def count(function, *arguments, products=False):
-    return costs.flops(costs.operations(jax.make_jaxpr(function)(*arguments)), products)
+    return costs.flops(operations(function, *arguments), products)
 
 
 def array(*shape):
@@ -36,7 +40,7 @@ def test_products_by_hand():
 
 
 def test_convolutions_by_hand():
-    # Without padding, each of 6 x 6 places meets 3 x 3 inputs; with it, the borders meet fewer: 3 x 8 - 2 a side.
+    # Without padding, each of 6 x 6 positions meets 3 x 3 inputs; with it, the borders meet fewer: 3 x 8 - 2 a side.
     assert count(functools.partial(convolution, padding="VALID"), array(2, 8, 8, 4), array(3, 3, 4, 5)) == (
         2 * 2 * 5 * 4 * 6 * 6 * 3 * 3
     )
@@ -79,7 +83,7 @@ def test_loops_count_by_their_length():
     assert count(lambda x: lax.fori_loop(0, 6, lambda i, x: x @ x, x), array(4, 4), products=True) == 6 * one
 
 
-def test_branches_count_the_dearest_and_rematerialisation_counts_twice():
+def test_a_cond_is_charged_its_most_expensive_branch_and_rematerialization_counts_twice():
     def f(p, x):
         return lax.cond(p, lambda x: x @ x @ x, lambda x: x @ x, x)
 
@@ -90,6 +94,26 @@ def test_branches_count_the_dearest_and_rematerialisation_counts_twice():
 
     plain, again = (count(jax.grad(h), array(4, 4), products=True) for h in (g, jax.checkpoint(g)))
     assert again == plain + 2 * 4**3  # the last product is not needed
+
+
+def test_model_flops_are_a_part_of_the_flops():
+    """Layers of 5 x 7 and 7 x 3 on 4 examples: no gradient of the input, so 2 + 3 products, rematerialized or not."""
+    first, second = 2 * 4 * 5 * 7, 2 * 4 * 7 * 3
+
+    def loss(params, x):
+        return (jnp.tanh(x @ params[0]) @ params[1]).sum()
+
+    def step(loss, params, x):
+        grads = jax.grad(loss)(params, x @ jnp.ones((5, 5)))  # augmentation: a product that is not the model's
+        return [g @ jnp.ones((g.shape[1],) * 2) for g in grads]  # an optimizer that multiplies
+
+    for chosen in (loss, jax.checkpoint(loss)):
+        found = operations(functools.partial(step, chosen), [array(5, 7), array(7, 3)], array(4, 5))
+        assert costs.model_flops(found) == 2 * first + 3 * second
+        recomputed = 0 if chosen is loss else first  # the last product is not needed
+        assert costs.recomputed_flops(found) == recomputed
+        others = 2 * 4 * 5 * 5 + 2 * 5 * 7 * 7 + 2 * 7 * 3 * 3
+        assert costs.flops(found, products_only=True) == costs.model_flops(found) + recomputed + others
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""What a step needs of a mesh, without the devices."""
+"""Plans of training steps: memory, FLOPs, communication and time on a mesh, without its devices."""

@@ -1,9 +1,9 @@
-"""Accelerators by name, as their makers specify them: what a plan measures a program against.
+"""Specifications of accelerators, as their makers publish them.
 
 Sources: H100 and H200 SXM, https://www.nvidia.com/en-us/data-center/h100/ and .../h200/; A100 80 GB SXM,
 https://www.nvidia.com/en-us/data-center/a100/; L4, https://www.nvidia.com/en-us/data-center/l4/; DGX A100 and H100 for
 the network; https://cloud.google.com/compute/docs/gpus for that of the L4; TPUs, https://cloud.google.com/tpu/docs/v4,
-.../v5e, .../v5p and .../v6e. NVIDIA's figures for tensor cores are halved where they are those with sparsity.
+.../v5e, .../v5p and .../v6e. NVIDIA's figures for tensor cores are halved where they assume sparsity.
 """
 
 from __future__ import annotations
@@ -15,42 +15,49 @@ from deeplab.core.errors import UserError, nearest
 
 @dataclasses.dataclass(frozen=True)
 class Accelerator:
-    """One device and its neighbourhood; bytes, bytes a second and FLOPs a second.
+    """One device and its links to others. Memory is in bytes, bandwidths in bytes and peaks in FLOPs per second.
 
     Attributes:
-      name: as its maker says it.
-      memory: of the device.
-      bandwidth: between this memory and the device.
-      half: peak of products in bfloat16 or float16, dense.
-      single: peak of products in float32 at JAX's default precision: TF32 on NVIDIA's, bfloat16 passes on Google's.
-      link: what a device receives along a ring through its domain, in one direction of each link.
-      domain: devices joined by such links: the GPUs of a host, the chips of a pod.
-      network: a device's share of its host's network, between domains.
+      name: The maker's name.
+      memory: Memory of a device.
+      memory_bandwidth: Bandwidth between a device and its memory.
+      half_peak: Peak of dense products in bfloat16 or float16.
+      single_peak: Peak of products in float32 at JAX's default precision: TF32 on NVIDIA's devices, bfloat16 passes on
+        Google's.
+      link_bandwidth: Bandwidth at which a device receives along a ring through its domain.
+      devices_per_domain: Devices joined by such links: the GPUs of a host, the chips of a pod.
+      network_bandwidth: A device's share of its host's network, between domains.
     """
 
     name: str
     memory: float
-    bandwidth: float
-    half: float
-    single: float
-    link: float
-    domain: int
-    network: float
+    memory_bandwidth: float
+    half_peak: float
+    single_peak: float
+    link_bandwidth: float
+    devices_per_domain: int
+    network_bandwidth: float
 
-    def peak(self, dtype: str) -> float:
-        """FLOPs a second of products of this dtype."""
-        return self.half if dtype in ("bfloat16", "float16") else self.single
+    def peak_flops(self, dtype: str) -> float:
+        """Peak FLOPs per second of products of a dtype."""
+        return self.half_peak if dtype in ("bfloat16", "float16") else self.single_peak
 
-    def ring(self, devices_per_domain: int, domains: int) -> float:
-        """Bytes a second that each device of a ring receives.
+    def ring_bandwidth(self, devices_per_domain: int, num_domains: int) -> float:
+        """Bytes per second that each device of a ring receives.
 
-        Inside a domain: `link`. Across domains: the devices that share one use their parts of the network together.
+        Inside a domain that is `link_bandwidth`. Across domains, the ring's devices of one domain add up their shares
+        of the network.
+
+        Args:
+          devices_per_domain: Devices of the ring in each domain.
+          num_domains: Domains that the ring passes through.
         """
-        return self.link if domains == 1 else min(self.link, self.network * devices_per_domain)
+        network = self.network_bandwidth * devices_per_domain
+        return self.link_bandwidth if num_domains == 1 else min(self.link_bandwidth, network)
 
 
-# A TPU's ring through one axis of its torus receives from both sides, over two of its ports: v4 and v5e 50 GB/s a port
-# and direction, v5p and v6e 100. The network of v4 is not published: that of v5p (50 Gbit/s a chip).
+# A ring through one axis of a TPU's torus receives from both sides, over two ports of 50 GB/s per direction (v4, v5e)
+# or 100 GB/s (v5p, v6e). The network of v4 is not published; the value is that of v5p (50 Gbit/s a chip).
 ACCELERATORS = {
     "h100": Accelerator("H100 SXM", 80e9, 3.35e12, 989.5e12, 494.7e12, 450e9, 8, 50e9),
     "h200": Accelerator("H200 SXM", 141e9, 4.8e12, 989.5e12, 494.7e12, 450e9, 8, 50e9),
@@ -64,10 +71,10 @@ ACCELERATORS = {
 
 
 def accelerator(name: str) -> Accelerator:
-    """A row of `ACCELERATORS`.
+    """A row of `ACCELERATORS` by its name.
 
     Raises:
-      UserError: no row has this name.
+      UserError: No row has this name.
 
     Example:
       >>> accelerator("h100").memory
@@ -75,5 +82,5 @@ def accelerator(name: str) -> Accelerator:
     """
     if name not in ACCELERATORS:
         hint = nearest(name, ACCELERATORS)
-        raise UserError(f"--accelerator {name} is none that is known; {hint} All: {', '.join(ACCELERATORS)}")
+        raise UserError(f"unknown --accelerator {name}; {hint} Known: {', '.join(ACCELERATORS)}")
     return ACCELERATORS[name]

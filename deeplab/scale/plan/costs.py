@@ -1,7 +1,8 @@
-"""What a program computes and reads, from its jaxpr: nothing is compiled and nothing runs.
+"""FLOPs and memory traffic of a program, from its jaxpr: nothing is compiled, and nothing runs.
 
-A product or a convolution counts two FLOPs for each multiplication, elementwise functions and reductions one for each
-element. The body of a loop counts as often as it runs; of the branches of a condition the dearest counts.
+A product or convolution counts two FLOPs per multiplication, an elementwise function one per output element, a
+reduction one per input element. The body of a loop counts as often as it runs. A `cond` is charged its most expensive
+branch.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-# What makes its result in memory; everything else joins, elementwise, the loops of its neighbours. A reduction reads
-# memory, and its small result is written.
+from deeplab.core.jaxpr import Visit, visits
+
+# What reads its operands from memory and writes its results there. Everything else is elementwise, and fused into the
+# loops of its neighbors.
 _PRODUCTS = ("dot_general", "conv_general_dilated", "ragged_dot_general")
 _IN_MEMORY = (
     *_PRODUCTS, "gather", "scatter", "scatter-add", "scatter_add", "scatter_mul", "sort", "top_k", "cumsum", "cumprod",
     "cummax", "cumlogsumexp", "reduce", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin",
     "reduce_window_sum", "reduce_window_max", "reduce_window", "select_and_scatter_add", "concatenate", "fft",
 )  # fmt: skip
-# Moves, not arithmetic.
+# Data movement: no arithmetic.
 _MOVES = (
     "broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "dynamic_slice", "dynamic_update_slice", "gather",
     "scatter", "concatenate", "pad", "rev", "iota", "copy", "copy_p", "convert_element_type", "split", "select_n",
@@ -36,36 +39,49 @@ _MOVES = (
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """One equation of a jaxpr, and how often it runs.
+    """One equation of a program that runs no other jaxpr, and its cost.
 
     Attributes:
-      primitive: its name.
-      dtype: of its operands.
-      flops: of all its runs, on all devices.
-      split: bytes of operands and results whose shape depends on the batch, of one run; 0 where it joins a neighbour.
-      whole: bytes of the others.
-      times: how often it runs.
+      primitive: Name of the primitive.
+      dtype: Dtype of the first operand.
+      flops: FLOPs of all runs, on all devices.
+      batch_bytes: Bytes per run of the operands and results whose shape depends on the batch; 0 if it is fused.
+      fixed_bytes: Bytes per run of the other operands and results; 0 if it is fused.
+      times: Number of runs.
+      scope: Name stack of the equation.
     """
 
     primitive: str
     dtype: str
     flops: float
-    split: int
-    whole: int
+    batch_bytes: int
+    fixed_bytes: int
     times: int
+    scope: str = ""
 
     @property
-    def product(self) -> bool:
-        """Whether a matrix unit does it."""
+    def is_product(self) -> bool:
+        """Whether a matrix unit computes it."""
         return self.primitive in _PRODUCTS
 
+    @property
+    def is_recomputed(self) -> bool:
+        """Whether `jax.checkpoint` computes it a second time, for the backward pass."""
+        return "rematted_computation" in self.scope.split("/")
 
-def operations(jaxpr: Any, wider: Any = None) -> list[Operation]:
-    """The equations of a program, those inside loops and calls included.
+    @property
+    def is_of_gradient(self) -> bool:
+        """Whether it is part of a differentiated function or of its backward pass."""
+        return "jvp(" in self.scope
+
+
+def operations(jaxpr: core.ClosedJaxpr, doubled: core.ClosedJaxpr | None = None) -> list[Operation]:
+    """The operations of a program, those inside loops and calls included.
 
     Args:
-      jaxpr: from `jax.make_jaxpr`.
-      wider: the same program for twice the batch, to tell what grows with it; without it everything counts as whole.
+      jaxpr: A program, from `jax.make_jaxpr`.
+      doubled: The same program for twice the batch, which tells `batch_bytes` from `fixed_bytes`. Without it all bytes
+        are fixed.
 
     Example (a scan of 5 products of 2 x 3 by 3 x 3):
       >>> def f(x, ws):
@@ -74,88 +90,57 @@ def operations(jaxpr: Any, wider: Any = None) -> list[Operation]:
       >>> [(op.primitive, op.flops, op.times) for op in ops]
       [('dot_general', 180.0, 5)]
     """
-    return list(_walk(jaxpr.jaxpr, (wider or jaxpr).jaxpr, 1))
+    return list(_operations(visits(jaxpr), visits(doubled or jaxpr)))
 
 
-def flops(operations: Sequence[Operation], products: bool = False) -> float:
-    """Their FLOPs, or those of products and convolutions alone."""
-    return sum(op.flops for op in operations if op.product or not products)
+def flops(operations: Sequence[Operation], products_only: bool = False) -> float:
+    """Total FLOPs of operations, or of the products and convolutions among them."""
+    return sum(op.flops for op in operations if op.is_product or not products_only)
 
 
-def _walk(jaxpr: Any, wider: Any, times: int) -> Iterator[Operation]:
-    for eqn, wide in zip(jaxpr.eqns, wider.eqns, strict=True):
-        inner, others = (inner_jaxprs(e) for e in (eqn, wide))
-        if not inner:
-            yield _operation(eqn, wide, times)
-            continue
-        times_here = times * _trips(eqn)
-        bodies = [list(_walk(a, b, times_here)) for a, b in zip(inner, others, strict=True)]
-        if eqn.primitive.name == "cond":
+def model_flops(operations: Sequence[Operation]) -> float:
+    """FLOPs of the products that a loss and its gradient need, once each: the numerator of MFU.
+
+    That is three times the products of the forward pass, less what no gradient needs: the product for the gradient of
+    the first layer's input, and both for whatever depends on no parameter. Neither recomputation, nor augmentation, nor
+    the optimizer counts.
+
+    Source: Chowdhery et al. 2022 (PaLM), https://arxiv.org/abs/2204.02311, appendix B.
+    """
+    return flops([op for op in operations if op.is_of_gradient and not op.is_recomputed], products_only=True)
+
+
+def recomputed_flops(operations: Sequence[Operation]) -> float:
+    """FLOPs of the products that `jax.checkpoint` computes a second time."""
+    return flops([op for op in operations if op.is_recomputed], products_only=True)
+
+
+def _operations(found: Sequence[Visit], doubled: Sequence[Visit]) -> Iterator[Operation]:
+    for visit, twin in zip(found, doubled, strict=True):
+        bodies = [list(_operations(*pair)) for pair in zip(visit.bodies, twin.bodies, strict=True)]
+        if visit.eqn.primitive.name == "cond":
             yield from max(bodies, key=flops)
-        else:
+        elif bodies:
             yield from itertools.chain(*bodies)
+        else:
+            yield _operation(visit, twin)
 
 
-def inner_jaxprs(eqn: Any) -> list[Any]:
-    """The jaxprs that an equation runs."""
-    found = []
-    for name, value in eqn.params.items():
-        # The rules of a custom derivative are no jaxprs that run; a scatter's or a reduction's combine single elements.
-        if name in ("update_jaxpr", "jvp_jaxpr_fun", "fwd_jaxpr_thunk", "bwd"):
-            continue
-        for leaf in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(leaf, core.ClosedJaxpr):
-                found.append(leaf.jaxpr)
-            elif isinstance(leaf, core.Jaxpr):
-                found.append(leaf)
-    return [] if eqn.primitive.name in _IN_MEMORY else found
-
-
-def _trips(eqn: Any) -> int:
-    if eqn.primitive.name == "scan":
-        return eqn.params["length"]
-    if eqn.primitive.name == "while":
-        return _while_trips(eqn) or 1
-    if eqn.primitive.name == "shard_map":  # its body is what one device does
-        mesh, manual = eqn.params["mesh"], eqn.params["manual_axes"]
-        return math.prod(mesh.shape[axis] for axis in manual)
-    return 1
-
-
-def _while_trips(eqn: Any) -> int | None:
-    """Trips of `while i < n` with constant ends and a step of one, such as a `fori_loop`'s; None if unknown."""
-    cond, body = eqn.params["cond_jaxpr"].jaxpr, eqn.params["body_jaxpr"].jaxpr
-    carried = eqn.invars[eqn.params["cond_nconsts"] + eqn.params["body_nconsts"] :]
-    if len(cond.eqns) != 1 or cond.eqns[0].primitive.name != "lt" or eqn.params["cond_nconsts"]:
-        return None
-    counter, end = cond.eqns[0].invars
-    if isinstance(counter, core.Literal) or not isinstance(end, core.Literal):
-        return None
-    place = cond.invars.index(counter)
-    before, after = body.invars[eqn.params["body_nconsts"] + place], body.outvars[place]
-    step = next((e for e in body.eqns if after in e.outvars), None)
-    if step is None or step.primitive.name != "add" or step.invars[0] is not before:
-        return None
-    if not isinstance(step.invars[1], core.Literal) or step.invars[1].val != 1:
-        return None
-    start = carried[place]
-    return max(0, int(end.val) - int(start.val)) if isinstance(start, core.Literal) else None
-
-
-def _operation(eqn: Any, wide: Any, times: int) -> Operation:
-    name, arrays = eqn.primitive.name, [v.aval for v in eqn.invars] + [v.aval for v in eqn.outvars]
-    split = whole = 0
+def _operation(visit: Visit, twin: Visit) -> Operation:
+    eqn, name = visit.eqn, visit.eqn.primitive.name
+    arrays = [v.aval for v in (*eqn.invars, *eqn.outvars)]
+    batch_bytes = fixed_bytes = 0
     if name in _IN_MEMORY:
-        wider = [v.aval for v in wide.invars] + [v.aval for v in wide.outvars]
-        grows = [a.shape != b.shape for a, b in zip(arrays, wider, strict=True)]
-        split = sum(nbytes(a) for a, g in zip(arrays, grows, strict=True) if g)
-        whole = sum(nbytes(a) for a, g in zip(arrays, grows, strict=True) if not g)
+        for array, other in zip(arrays, (v.aval for v in (*twin.eqn.invars, *twin.eqn.outvars)), strict=True):
+            depends_on_batch = array.shape != other.shape
+            batch_bytes += nbytes(array) * depends_on_batch
+            fixed_bytes += nbytes(array) * (not depends_on_batch)
     dtype = str(arrays[0].dtype) if arrays and hasattr(arrays[0], "dtype") else ""
-    return Operation(name, dtype, float(times * _flops(eqn)), split, whole, times)
+    return Operation(name, dtype, float(visit.times * _flops(eqn)), batch_bytes, fixed_bytes, visit.times, visit.scope)
 
 
 def nbytes(array: Any) -> int:
-    """Bytes of an abstract array; 0 of what is no array, such as an effect's token."""
+    """Bytes of an abstract array; 0 for anything else, such as the token of an effect."""
     if not hasattr(array, "shape"):
         return 0
     size = math.prod(array.shape)
@@ -163,24 +148,24 @@ def nbytes(array: Any) -> int:
 
 
 def _flops(eqn: Any) -> int:
-    """Of one run."""
+    """FLOPs of one run."""
     name = eqn.primitive.name
     out: Any = eqn.outvars[0].aval if eqn.outvars else None
     if name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
         return 2 * math.prod(out.shape) * math.prod(eqn.invars[0].aval.shape[i] for i in contracted)
     if name == "conv_general_dilated":
-        return _convolution(eqn)
+        return _convolution_flops(eqn)
     if name in _MOVES or out is None or not hasattr(out, "dtype") or not jnp.issubdtype(out.dtype, jnp.inexact):
         return 0
     if name.startswith("scatter"):
-        return math.prod(eqn.invars[2].aval.shape)  # what is added, not what it is added to
-    # A reduction adds what it reads, an elementwise function makes what it writes.
+        return math.prod(eqn.invars[2].aval.shape)  # the updates, not the array that they are added to
+    # A reduction adds what it reads, an elementwise function computes what it writes.
     return max(math.prod(v.aval.shape) for v in (*eqn.invars, *eqn.outvars) if hasattr(v.aval, "shape"))
 
 
-def _convolution(eqn: Any) -> int:
-    """2 x batch x output channels x input channels of a group x (output place, kernel place) pairs that meet an input.
+def _convolution_flops(eqn: Any) -> int:
+    """2 x batch x output channels x input channels of a group x (output, kernel) position pairs that meet an input.
 
     Padding and the zeros that a dilation inserts are not counted: the backward pass of a strided convolution then costs
     what its forward pass does.
@@ -189,13 +174,13 @@ def _convolution(eqn: Any) -> int:
     x, kernel, out = eqn.invars[0].aval.shape, eqn.invars[1].aval.shape, eqn.outvars[0].aval.shape
     numbers, pairs = p["dimension_numbers"], 1
     for i, padding in enumerate(p["padding"]):
-        size, width, places = (
+        size, width, num_positions = (
             shape[spec[i + 2]]
             for shape, spec in ((x, numbers.lhs_spec), (kernel, numbers.rhs_spec), (out, numbers.out_spec))
         )
         dilation = p["lhs_dilation"][i]
-        place = np.arange(places)[:, None] * p["window_strides"][i] - padding[0]
-        place = place + np.arange(width)[None, :] * p["rhs_dilation"][i]
-        pairs *= int(((place >= 0) & (place <= (size - 1) * dilation) & (place % dilation == 0)).sum())
+        position = np.arange(num_positions)[:, None] * p["window_strides"][i] - padding[0]
+        position = position + np.arange(width)[None, :] * p["rhs_dilation"][i]
+        pairs *= int(((position >= 0) & (position <= (size - 1) * dilation) & (position % dilation == 0)).sum())
     batch, channels = out[numbers.out_spec[0]], out[numbers.out_spec[1]]
     return 2 * batch * channels * kernel[numbers.rhs_spec[1]] * pairs

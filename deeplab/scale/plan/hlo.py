@@ -1,4 +1,4 @@
-"""The text of a compiled program (XLA's HLO) as values: instructions, what they call, which devices they join."""
+"""A parser of compiled programs (XLA's HLO text): instructions, the computations they call, their device groups."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BITS = {"pred": 8, "s4": 4, "u4": 4, "f8e4m3fn": 8, "f8e5m2": 8, "c64": 64, "c1
 
 
 class Instruction(NamedTuple):
-    """`%name = shape opcode(%operands), attributes`; `rest` is what follows the opcode, as it is written."""
+    """`%name = shape opcode(%operands), attributes`; `rest` is the text after the opcode."""
 
     name: str
     shape: str
@@ -29,7 +29,7 @@ class Instruction(NamedTuple):
 
 
 def parse(text: str) -> tuple[dict[str, list[Instruction]], str]:
-    """The instructions of each computation, by its name, and the name of the one where the program begins."""
+    """The instructions of each computation, by its name, and the name of the entry computation."""
     computations: dict[str, list[Instruction]] = {}
     entry, current = "", []
     for line in text.splitlines():
@@ -43,7 +43,7 @@ def parse(text: str) -> tuple[dict[str, list[Instruction]], str]:
 
 
 def _inside(rest: str) -> str:
-    """The operands: up to the bracket that closes them."""
+    """The operands: the text up to the closing bracket."""
     depth = 1
     for i, letter in enumerate(rest):
         depth += (letter == "(") - (letter == ")")
@@ -52,8 +52,8 @@ def _inside(rest: str) -> str:
     return rest
 
 
-def called(instruction: Instruction) -> list[str]:
-    """Computations that an instruction runs, a reduction's function apart."""
+def called_computations(instruction: Instruction) -> list[str]:
+    """Names of the computations that an instruction runs, except the function of a reduction."""
     names = {"while": "(?:body|condition)", "call": "to_apply", "fusion": "calls", "async-start": "calls"}
     if instruction.opcode == "conditional":
         branches = re.search(r"branch_computations=\{([^}]*)\}", instruction.rest)
@@ -75,28 +75,28 @@ def arrays(shape: str) -> list[tuple[str, str]]:
 
 
 def elements(array: tuple[str, str]) -> int:
-    """Of one of `arrays`."""
+    """Number of elements of an array, one of `arrays`."""
     return math.prod(int(d) for d in array[1].split(",") if d)
 
 
 def nbytes(array: tuple[str, str]) -> int:
-    """Of one of `arrays`."""
+    """Bytes of an array, one of `arrays`."""
     bits = _BITS.get(array[0]) or int(re.sub(r"\D", "", array[0]) or 0)
     return elements(array) * bits // 8
 
 
-def where(rest: str) -> str:
-    """The layer of the model, out of an operation's name; of several that were joined, the first."""
+def scope(rest: str) -> str:
+    """The layer and primitive in an instruction's `op_name`, without transformations; the first of fused ones."""
     found = re.search(r'op_name="([^":]*)', rest)
     parts = [part.lstrip("(") for part in found.group(1).split("/")] if found else []
     return "/".join(part for part in parts if part and not _NOISE.fullmatch(part))
 
 
-def group(rest: str, num_devices: int) -> tuple[int, ...]:
-    """The devices of the first group, in any of the notations that XLA prints.
+def replica_group(rest: str, num_devices: int) -> tuple[int, ...]:
+    """The devices of the first replica group, in any of XLA's notations; all devices where none is given.
 
-    `{{0,1},{2,3}}`; `[2,2]<=[4]` and `[2,2]<=[2,2]T(1,0)`, groups by rows; `mesh['a'=2,'b'=2] {'b'}`, and so with
-    `device_ids=([2,2]T(1,0))`, groups along axes.
+    The notations are `{{0,1},{2,3}}`; `[2,2]<=[4]` and `[2,2]<=[2,2]T(1,0)`, whose rows are groups; and
+    `mesh['a'=2,'b'=2] {'b'}`, with or without `device_ids=([2,2]T(1,0))`, whose groups run along the axes.
     """
     if found := re.search(r"(?:replica_groups|source_target_pairs)=\{\{([\d,]+)\}", rest):
         return tuple(int(i) for i in found.group(1).split(","))

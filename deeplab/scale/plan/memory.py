@@ -1,4 +1,4 @@
-"""The memory of one device, by what it is for."""
+"""The memory of one device during a training step, by use."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class Memory:
     """Bytes of one device.
 
     Attributes:
-      params: parameters.
-      moments: the optimizer's state.
-      variables: the rest of the state: batch statistics, step, key.
-      batch: the examples of a step.
-      gradients: as large as the parameters.
-      residuals: what the forward pass keeps for the backward pass.
-      temporaries: operands and results of the largest operation, or of a block that is computed again.
-      buffers: the largest array that is gathered from other devices or reduced with them.
+      params: Parameters.
+      optimizer_state: State of the optimizer.
+      variables: The rest of the training state: batch statistics, step, key.
+      batch: Examples of one step.
+      gradients: Gradients, as large as the parameters; twice that with gradient accumulation.
+      residuals: Arrays that the forward pass keeps for the backward pass.
+      temporaries: Operands and results of the largest operation, or those of the largest recomputed block.
+      buffers: The largest array that is gathered from other devices, or reduced over them.
     """
 
     params: int
-    moments: int
+    optimizer_state: int
     variables: int
     batch: int
     gradients: int
@@ -36,22 +36,22 @@ class Memory:
 
     @property
     def arguments(self) -> int:
-        """Of a step's program: the state and the batch."""
-        return self.params + self.moments + self.variables + self.batch
+        """Bytes of the arguments of the compiled step: the state and the batch."""
+        return self.params + self.optimizer_state + self.variables + self.batch
 
     @property
     def total(self) -> int:
-        """The peak."""
+        """Bytes of all parts together, which is the peak."""
         return self.arguments + self.gradients + self.residuals + self.temporaries + self.buffers
 
 
-def part(tree: Any) -> int:
-    """Bytes that one device holds of a tree of abstract arrays with shardings.
+def device_nbytes(tree: Any) -> int:
+    """Bytes of one device's shards of a tree of abstract arrays with shardings.
 
     Example:
       >>> from deeplab import scale
-      >>> where = scale.batch_sharding(scale.make_mesh("data=1"))
-      >>> part({"x": jax.ShapeDtypeStruct((4, 2), jax.numpy.float32, sharding=where)})
+      >>> sharding = scale.batch_sharding(scale.make_mesh("data=1"))
+      >>> device_nbytes({"x": jax.ShapeDtypeStruct((4, 2), jax.numpy.float32, sharding=sharding)})
       32
     """
     return sum(nbytes(jax.ShapeDtypeStruct(s.sharding.shard_shape(s.shape), s.dtype)) for s in jax.tree.leaves(tree))

@@ -1,28 +1,30 @@
-"""What the forward pass keeps for the backward pass, and what that computes again."""
+"""Residuals of the forward pass, and the memory of what the backward pass recomputes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
 from jax.sharding import NamedSharding
 
-from deeplab.scale.plan.costs import inner_jaxprs, nbytes
+from deeplab.core.interpret import Interpretation, interpret
+from deeplab.core.jaxpr import CALLS, inner_jaxprs, walk
+from deeplab.scale.plan.costs import nbytes
 
-UNOPTIMIZED: Any = {"xla_backend_optimization_level": 0}  # of programs that are read, and never run
-_CALLS = ("jit", "pjit", "closed_call", "checkpoint", "remat", "remat2")  # what runs a jaxpr once, on its operands
+UNOPTIMIZED: Any = {"xla_backend_optimization_level": 0}
+"""Compiler options for programs that are inspected and never run."""
 
 
 class Residual(NamedTuple):
-    """An array that waits for the backward pass.
+    """An array that the forward pass keeps for the backward pass.
 
     Attributes:
-      shape: of the whole array.
-      dtype: its dtype.
-      spec: over which axes of the mesh each dimension is split.
-      nbytes: of one device's part.
+      shape: Global shape.
+      dtype: Name of the dtype.
+      spec: Mesh axes over which each dimension is split; None if the compiler's sharding has no such form.
+      nbytes: Bytes on one device.
     """
 
     shape: tuple[int, ...]
@@ -32,16 +34,17 @@ class Residual(NamedTuple):
 
 
 def residuals(objective: Callable[..., Any], params: Any, *rest: Any) -> list[Residual]:
-    """What `jax.vjp` keeps of `objective(params, *rest) -> (scalar, auxiliary)`, and how it lies on the mesh.
+    """What `jax.vjp` keeps of `objective(params, *rest) -> (scalar, auxiliary)`, and how it is split over the mesh.
 
-    Left out: the arguments themselves, which are there anyway, and what depends on no argument (masks, positions),
-    which the compiler makes anew. What it recomputes besides, by fusing cheap functions of one residual, is counted: an
-    upper bound. How each is split is read off the compiled forward pass, in which XLA's partitioner has decided it.
+    Two kinds are left out: the arguments themselves, which are in memory anyway, and what depends on no argument
+    (masks, positions), which the compiler recomputes. The compiler also recomputes cheap functions of a residual by
+    fusion, which is not known here, so the list is an upper bound. The shardings are those of the compiled forward
+    pass.
 
     Args:
-      objective: whose gradient is taken, by its first argument.
-      params: abstract arrays with shardings.
-      rest: likewise.
+      objective: Function whose gradient with respect to its first argument is taken.
+      params: Abstract arrays with shardings.
+      rest: Abstract arrays with shardings.
 
     Example:
       >>> x = jax.ShapeDtypeStruct((4, 8), jax.numpy.float32)
@@ -53,18 +56,27 @@ def residuals(objective: Callable[..., Any], params: Any, *rest: Any) -> list[Re
         _, pullback, _ = jax.vjp(lambda p: objective(p, *rest), params, has_aux=True)
         return jax.tree.leaves(pullback)
 
-    jaxpr = jax.make_jaxpr(leaves)(params, *rest).jaxpr
-    kept, seen = [], set(jaxpr.invars)
-    depends = _depending(jaxpr, set(jaxpr.invars))
-    for i, var in enumerate(jaxpr.outvars):
-        if not isinstance(var, core.Literal) and var not in seen and var in depends:
+    program = jax.make_jaxpr(leaves)(params, *rest)
+    depends = interpret(program, [True] * len(program.jaxpr.invars), _DEPENDS_ON_ARGUMENTS)
+    kept, seen = [], set(program.jaxpr.invars)
+    for i, (var, depends_on_arguments) in enumerate(zip(program.jaxpr.outvars, depends, strict=True)):
+        if depends_on_arguments and var not in seen:
             kept.append(i)
             seen.add(var)
     if not kept:
         return []
     forward = jax.jit(lambda *arguments: [leaves(*arguments)[i] for i in kept]).lower(params, *rest)
     compiled = forward.compile(compiler_options=UNOPTIMIZED)
-    return [_residual(s, where) for s, where in zip(forward.out_info, compiled.output_shardings, strict=True)]
+    return [_residual(s, sharding) for s, sharding in zip(forward.out_info, compiled.output_shardings, strict=True)]
+
+
+def _any_input(eqn: core.JaxprEqn, inputs: list[bool], scope: str) -> Any:
+    # Of a loop all outputs depend on all inputs: an upper bound.
+    return NotImplemented if eqn.primitive.name in CALLS else [any(inputs)] * len(eqn.outvars)
+
+
+# Values are flags: whether a variable depends on an argument of the program. Constants and literals do not.
+_DEPENDS_ON_ARGUMENTS = Interpretation(_any_input, lift=lambda constant: False)
 
 
 def _residual(array: Any, sharding: Any) -> Residual:
@@ -73,56 +85,33 @@ def _residual(array: Any, sharding: Any) -> Residual:
     return Residual(array.shape, str(array.dtype), spec, part.size * part.dtype.itemsize)
 
 
-def _depending(jaxpr: Any, known: set[Any]) -> set[Any]:
-    """The variables of a jaxpr that depend on `known` ones."""
-    depends = set(known)
-    for eqn in jaxpr.eqns:
-        given = [not isinstance(v, core.Literal) and v in depends for v in eqn.invars]
-        inner = eqn.params.get("jaxpr") if eqn.primitive.name in _CALLS else None
-        if inner is None:
-            depends |= set(eqn.outvars) if any(given) else set()
-            continue
-        inner = getattr(inner, "jaxpr", inner)
-        found = _depending(inner, {v for v, g in zip(inner.invars, given, strict=True) if g})
-        depends |= {
-            out
-            for out, var in zip(eqn.outvars, inner.outvars, strict=True)
-            if not isinstance(var, core.Literal) and var in found
-        }
-    return depends
+def recomputed_nbytes(jaxpr: core.ClosedJaxpr, doubled: core.ClosedJaxpr) -> int:
+    """Peak bytes, over all devices, of the backward pass of the largest rematerialized block (`jax.checkpoint`).
 
-
-def recomputed(jaxpr: Any, wider: Any) -> int:
-    """Bytes, on all devices together, that the backward pass of the largest rematerialised block needs at once.
-
-    Only what grows with the batch; 0 where nothing is computed again (`jax.checkpoint`).
+    Only arrays that grow with the batch count; 0 where nothing is recomputed.
 
     Args:
-      jaxpr: of a step, from `jax.make_jaxpr`.
-      wider: the same step for twice the batch.
+      jaxpr: A training step, from `jax.make_jaxpr`.
+      doubled: The same step for twice the batch.
     """
-    return max(_blocks(jaxpr.jaxpr, wider.jaxpr), default=0)
+    pairs = zip(walk(jaxpr), walk(doubled), strict=True)
+    return max((_inner_peak(a.eqn, b.eqn) for a, b in pairs if a.eqn.params.get("differentiated")), default=0)
 
 
-def _blocks(jaxpr: Any, wider: Any) -> Iterator[int]:
-    for eqn, wide in zip(jaxpr.eqns, wider.eqns, strict=True):
-        bodies = zip(inner_jaxprs(eqn), inner_jaxprs(wide), strict=True)
-        for body, other in bodies:
-            yield from [_peak(body, other)] if eqn.params.get("differentiated") else _blocks(body, other)
+def _inner_peak(eqn: core.JaxprEqn, twin: core.JaxprEqn) -> int:
+    bodies = zip(inner_jaxprs(eqn), inner_jaxprs(twin), strict=True)
+    return max((_peak(a.jaxpr, b.jaxpr) for a, b in bodies), default=0)
 
 
-def _peak(jaxpr: Any, wider: Any) -> int:
-    """The most bytes of a jaxpr's own variables that are alive at once, each until its last use."""
-    end = len(jaxpr.eqns)
+def _peak(jaxpr: core.Jaxpr, doubled: core.Jaxpr) -> int:
+    """Most bytes of a jaxpr's own variables that are alive at once, each until its last use."""
     last = {v: i for i, eqn in enumerate(jaxpr.eqns) for v in eqn.invars if not isinstance(v, core.Literal)}
-    last |= {v: end for v in jaxpr.outvars if not isinstance(v, core.Literal)}
+    last |= {v: len(jaxpr.eqns) for v in jaxpr.outvars if not isinstance(v, core.Literal)}
     alive: dict[Any, int] = {}
     peak = 0
-    for i, (eqn, wide) in enumerate(zip(jaxpr.eqns, wider.eqns, strict=True)):
-        bodies = zip(inner_jaxprs(eqn), inner_jaxprs(wide), strict=True)
-        inside = max((_peak(a, b) for a, b in bodies), default=0)
-        peak = max(peak, sum(alive.values()) + inside)
-        for v, w in zip(eqn.outvars, wide.outvars, strict=True):
+    for i, (eqn, twin) in enumerate(zip(jaxpr.eqns, doubled.eqns, strict=True)):
+        peak = max(peak, sum(alive.values()) + _inner_peak(eqn, twin))
+        for v, w in zip(eqn.outvars, twin.outvars, strict=True):
             alive[v] = nbytes(v.aval) if v.aval.shape != w.aval.shape else 0
         peak = max(peak, sum(alive.values()))
         alive = {v: size for v, size in alive.items() if last.get(v, -1) > i}

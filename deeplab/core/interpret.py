@@ -1,0 +1,168 @@
+"""An interpreter of programs, with exchangeable meanings of their values and equations.
+
+A program is traced once, by JAX, and evaluated as often as there are questions to it: with arrays that remember where
+they stopped being finite, with flags that say what depends on an input, with intervals, with pairs of an input and a
+reference. The functions themselves stay as they are written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.extend import core
+
+from deeplab.core.jaxpr import CALLS, CONTROL_FLOW, inner_jaxprs, join_scope
+
+
+@dataclasses.dataclass(frozen=True)
+class Interpretation:
+    """What the values of a program are, and what its equations do to them.
+
+    Values may be anything: arrays, arrays with a note, intervals, pairs of an input and a reference, nodes of a tape.
+
+    Attributes:
+      rule: `(eqn, inputs, scope) -> outputs`, asked for every equation, calls and control flow included, so that it may
+        take a named `jit` or a `scan` as a whole. `NotImplemented` leaves the equation to `interpret`.
+      lift: Value of a constant or literal. None where values are arrays; only then can `interpret` bind a primitive.
+      lower: Concrete array of a value: it chooses the branch of a `cond` and ends a `while`.
+    """
+
+    rule: Callable[[core.JaxprEqn, list[Any], str], Any]
+    lift: Callable[[Any], Any] | None = None
+    lower: Callable[[Any], Any] = lambda value: value
+
+
+CONCRETE = Interpretation(lambda eqn, inputs, scope: NotImplemented)
+"""Arrays, and what JAX does to them."""
+
+
+def interpret(
+    jaxpr: core.ClosedJaxpr, args: Sequence[Any], meaning: Interpretation = CONCRETE, scope: str = ""
+) -> list[Any]:
+    """Evaluates a program equation by equation, under a meaning of one's own.
+
+    What `meaning.rule` leaves is done so: a call is entered, which drops its custom derivative; a `scan` runs iteration
+    by iteration, a `while` as long as its condition holds, of a `cond` the chosen branch; and a primitive is bound.
+    The rows of a scan are taken and stacked by primitives (`slice`, `squeeze`, `broadcast_in_dim`, `concatenate`) that
+    are interpreted too, so that a table of rules for primitives needs none for control flow. A value is let go after
+    its last use.
+
+    Under a trace loops are unrolled, and `while` and `cond` need a rule: their conditions are not known. A rule that
+    keeps a loop calls `interpret` on its body.
+
+    Args:
+      jaxpr: A program, from `jax.make_jaxpr`.
+      args: A value for each of its flat inputs.
+      meaning: What to do at each equation.
+      scope: Name stack around the program.
+
+    Returns:
+      A value for each of its flat outputs.
+
+    Raises:
+      NotImplementedError: Values are no arrays, and a primitive has no rule.
+
+    Example (tanh has a linear stand-in):
+      >>> def rule(eqn, inputs, scope):
+      ...     return inputs if eqn.primitive.name == "tanh" else NotImplemented
+      >>> jaxpr = jax.make_jaxpr(jax.jit(lambda x: 2 * jax.numpy.tanh(x)))(3.0)
+      >>> float(interpret(jaxpr, [3.0], Interpretation(rule))[0])
+      6.0
+    """
+    program, lift = jaxpr.jaxpr, meaning.lift or (lambda array: array)
+    values = dict(zip(program.constvars, map(lift, jaxpr.consts), strict=True))
+    values.update(zip(program.invars, args, strict=True))
+    last = {v: i for i, eqn in enumerate(program.eqns) for v in _variables(eqn.invars)}
+    last.update(dict.fromkeys(_variables(program.outvars), len(program.eqns)))
+
+    def read(atom: Any) -> Any:
+        return lift(atom.val) if isinstance(atom, core.Literal) else values[atom]
+
+    for i, eqn in enumerate(program.eqns):
+        outputs = _equation(eqn, [read(atom) for atom in eqn.invars], meaning, join_scope(scope, eqn))
+        values.update(zip(eqn.outvars, outputs, strict=True))
+        for variable in {*_variables(eqn.invars), *eqn.outvars}:
+            if last.get(variable, -1) <= i:
+                del values[variable]
+    return [read(atom) for atom in program.outvars]
+
+
+def bind(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
+    """What an equation as a whole gives for these arrays."""
+    params = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = params if isinstance(params, tuple) else ((), params)  # a pair before JAX 0.8
+    out = eqn.primitive.bind(*functions, *inputs, **params)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def _variables(atoms: Sequence[Any]) -> Iterator[Any]:
+    return (atom for atom in atoms if not isinstance(atom, core.Literal))
+
+
+def _equation(eqn: core.JaxprEqn, inputs: list[Any], meaning: Interpretation, scope: str) -> Sequence[Any]:
+    outputs, name = meaning.rule(eqn, inputs, scope), eqn.primitive.name
+    if outputs is not NotImplemented:
+        return outputs
+    if name in CALLS:
+        return interpret(inner_jaxprs(eqn)[0], inputs, meaning, scope)
+    if name in CONTROL_FLOW:
+        return {"scan": _scan, "while": _while, "cond": _cond}[name](eqn, inputs, meaning, scope)
+    if meaning.lift is None:
+        return bind(eqn, inputs)
+    raise NotImplementedError(f"no rule for the primitive `{name}` in {scope or 'the program'}; give the rules one")
+
+
+def _cond(eqn: core.JaxprEqn, inputs: list[Any], meaning: Interpretation, scope: str) -> list[Any]:
+    branches = eqn.params["branches"]
+    index = np.clip(int(meaning.lower(inputs[0])), 0, len(branches) - 1)
+    return interpret(branches[index], inputs[1:], meaning, scope)
+
+
+def _while(eqn: core.JaxprEqn, inputs: list[Any], meaning: Interpretation, scope: str) -> list[Any]:
+    p = eqn.params
+    end = p["cond_nconsts"] + p["body_nconsts"]
+    of_cond, of_body, carry = inputs[: p["cond_nconsts"]], inputs[p["cond_nconsts"] : end], inputs[end:]
+    while bool(meaning.lower(interpret(p["cond_jaxpr"], [*of_cond, *carry], meaning, scope)[0])):
+        carry = interpret(p["body_jaxpr"], [*of_body, *carry], meaning, scope)
+    return carry
+
+
+def _scan(eqn: core.JaxprEqn, inputs: list[Any], meaning: Interpretation, scope: str) -> list[Any]:
+    p, length = eqn.params, eqn.params["length"]
+    start, end = p["num_consts"], p["num_consts"] + p["num_carry"]
+    consts, carry, xs = inputs[:start], inputs[start:end], inputs[end:]
+    columns = [_primitives(_rows, [x], [v.aval], meaning, scope) for x, v in zip(xs, eqn.invars[end:], strict=True)]
+    ys: list[list[Any]] = [[] for _ in eqn.outvars[p["num_carry"] :]]
+    for i in reversed(range(length)) if p["reverse"] else range(length):
+        out = interpret(p["jaxpr"], [*consts, *carry, *(column[i] for column in columns)], meaning, scope)
+        carry = out[: p["num_carry"]]
+        for column, y in zip(ys, out[p["num_carry"] :], strict=True):
+            column.append(y)
+    stacked = []
+    for column, aval in zip(ys, p["jaxpr"].out_avals[p["num_carry"] :], strict=True):
+        column = column[::-1] if p["reverse"] else column
+        stacked += _primitives(lambda *rows, aval=aval: [_stack(rows, aval)], column, [aval] * length, meaning, scope)
+    return [*carry, *stacked]
+
+
+def _primitives(
+    function: Callable[..., list[Any]], args: Sequence[Any], avals: Sequence[Any], meaning: Interpretation, scope: str
+) -> list[Any]:
+    """Applies a function of arrays to values."""
+    shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
+    return interpret(jax.make_jaxpr(function)(*shapes), args, meaning, scope)
+
+
+def _rows(x: jax.Array) -> list[jax.Array]:
+    return [lax.index_in_dim(x, i, keepdims=False) for i in range(x.shape[0])]
+
+
+def _stack(rows: Sequence[jax.Array], aval: Any) -> jax.Array:
+    if not rows:
+        return lax.empty((0, *aval.shape), aval.dtype)
+    return lax.concatenate([lax.expand_dims(row, (0,)) for row in rows], 0)
