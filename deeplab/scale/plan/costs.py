@@ -116,7 +116,7 @@ def recomputed_flops(operations: Sequence[Operation]) -> float:
 
 
 def _operations(found: Sequence[Visit], doubled: Sequence[Visit]) -> Iterator[Operation]:
-    for visit, twin in zip(found, doubled, strict=True):
+    for visit, twin in pairs(found, doubled):
         bodies = [list(_operations(*pair)) for pair in zip(visit.bodies, twin.bodies, strict=True)]
         if visit.eqn.primitive.name == "cond":
             yield from max(bodies, key=flops)
@@ -124,6 +124,19 @@ def _operations(found: Sequence[Visit], doubled: Sequence[Visit]) -> Iterator[Op
             yield from itertools.chain(*bodies)
         else:
             yield _operation(visit, twin)
+
+
+def pairs(equations: Sequence[Any], doubled: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """The equations (or visits) of a program beside those of the same program for twice the batch.
+
+    Sharding constraints are left out. They cost nothing, and one program may have more of them: activations are known
+    by their leading axis, and a position embedding of 16 positions looks like one where the batch has 16 examples.
+    """
+
+    def kept(side: Sequence[Any]) -> list[Any]:
+        return [e for e in side if getattr(e, "eqn", e).primitive.name != "sharding_constraint"]
+
+    return zip(kept(equations), kept(doubled), strict=True)
 
 
 def _operation(visit: Visit, twin: Visit) -> Operation:

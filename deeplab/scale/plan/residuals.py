@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 
 from deeplab.core.interpret import Interpretation, interpret
 from deeplab.core.jaxpr import CALLS, inner_jaxprs, walk
-from deeplab.scale.plan.costs import nbytes
+from deeplab.scale.plan.costs import nbytes, pairs
 
 UNOPTIMIZED: Any = {"xla_backend_optimization_level": 0}
 """Compiler options for programs that are inspected and never run."""
@@ -94,8 +94,8 @@ def recomputed_nbytes(jaxpr: core.ClosedJaxpr, doubled: core.ClosedJaxpr) -> int
       jaxpr: A training step, from `jax.make_jaxpr`.
       doubled: The same step for twice the batch.
     """
-    pairs = zip(walk(jaxpr), walk(doubled), strict=True)
-    return max((_inner_peak(a.eqn, b.eqn) for a, b in pairs if a.eqn.params.get("differentiated")), default=0)
+    found = pairs(list(walk(jaxpr)), list(walk(doubled)))
+    return max((_inner_peak(a.eqn, b.eqn) for a, b in found if a.eqn.params.get("differentiated")), default=0)
 
 
 def _inner_peak(eqn: core.JaxprEqn, twin: core.JaxprEqn) -> int:
@@ -105,14 +105,19 @@ def _inner_peak(eqn: core.JaxprEqn, twin: core.JaxprEqn) -> int:
 
 def _peak(jaxpr: core.Jaxpr, doubled: core.Jaxpr) -> int:
     """Most bytes of a jaxpr's own variables that are alive at once, each until its last use."""
+    twins = {id(eqn): twin for eqn, twin in pairs(jaxpr.eqns, doubled.eqns)}
+    grows = {v: v.aval.shape != w.aval.shape for v, w in zip(jaxpr.invars, doubled.invars, strict=True)}
     last = {v: i for i, eqn in enumerate(jaxpr.eqns) for v in eqn.invars if not isinstance(v, core.Literal)}
     last |= {v: len(jaxpr.eqns) for v in jaxpr.outvars if not isinstance(v, core.Literal)}
     alive: dict[Any, int] = {}
     peak = 0
-    for i, (eqn, twin) in enumerate(zip(jaxpr.eqns, doubled.eqns, strict=True)):
-        peak = max(peak, sum(alive.values()) + _inner_peak(eqn, twin))
-        for v, w in zip(eqn.outvars, twin.outvars, strict=True):
-            alive[v] = nbytes(v.aval) if v.aval.shape != w.aval.shape else 0
+    for i, eqn in enumerate(jaxpr.eqns):
+        if twin := twins.get(id(eqn)):
+            peak = max(peak, sum(alive.values()) + _inner_peak(eqn, twin))
+            grows |= {v: v.aval.shape != w.aval.shape for v, w in zip(eqn.outvars, twin.outvars, strict=True)}
+        else:  # a sharding constraint
+            grows[eqn.outvars[0]] = grows.get(eqn.invars[0], False)
+        alive |= {v: nbytes(v.aval) if grows[v] else 0 for v in eqn.outvars}
         peak = max(peak, sum(alive.values()))
         alive = {v: size for v, size in alive.items() if last.get(v, -1) > i}
     return peak
