@@ -141,10 +141,11 @@ def pairs(equations: Sequence[Any], doubled: Sequence[Any]) -> Iterator[tuple[An
 
 def _operation(visit: Visit, twin: Visit) -> Operation:
     eqn, name = visit.eqn, visit.eqn.primitive.name
-    arrays = [v.aval for v in (*eqn.invars, *eqn.outvars)]
+    arrays: list[Any] = [v.aval for v in (*eqn.invars, *eqn.outvars)]
+    others: list[Any] = [v.aval for v in (*twin.eqn.invars, *twin.eqn.outvars)]
     batch_bytes = fixed_bytes = 0
     if name in _IN_MEMORY:
-        for array, other in zip(arrays, (v.aval for v in (*twin.eqn.invars, *twin.eqn.outvars)), strict=True):
+        for array, other in zip(arrays, others, strict=True):
             depends_on_batch = array.shape != other.shape
             batch_bytes += nbytes(array) * depends_on_batch
             fixed_bytes += nbytes(array) * (not depends_on_batch)

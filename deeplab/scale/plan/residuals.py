@@ -103,7 +103,7 @@ def _inner_peak(eqn: core.JaxprEqn, twin: core.JaxprEqn) -> int:
     return max((_peak(a.jaxpr, b.jaxpr) for a, b in bodies), default=0)
 
 
-def _peak(jaxpr: core.Jaxpr, doubled: core.Jaxpr) -> int:
+def _peak(jaxpr: Any, doubled: Any) -> int:
     """Most bytes of a jaxpr's own variables that are alive at once, each until its last use."""
     twins = {id(eqn): twin for eqn, twin in pairs(jaxpr.eqns, doubled.eqns)}
     grows = {v: v.aval.shape != w.aval.shape for v, w in zip(jaxpr.invars, doubled.invars, strict=True)}
