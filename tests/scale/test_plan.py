@@ -101,12 +101,17 @@ def test_what_does_not_fit_comes_with_advice():
     assert "data=1,fsdp=8" in " ".join(suggestion.change for suggestion in tight.advice)
 
 
-@pytest.mark.parametrize("name", FIVE)
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "accumulate"),
+    [("recsys_ratings", 1), ("series_ett", 1), ("series_ett", 2), ("text_shakespeare", 1)],
+)
 def test_the_models_flops_are_a_part_of_the_whole(name, accumulate):
-    """Small models are mostly a first layer, whose input needs no gradient: a third of three times its products."""
+    """Small models are mostly a first layer, whose input needs no gradient: a third of three times its products.
+
+    One of them has a batch as large as its context.
+    """
     experiment = importlib.import_module(f"experiments.{name}").experiment(**FIVE[name])
-    made = plan_experiment(dataclasses.replace(experiment, accumulate=accumulate), "data=2", "h100")
+    made = plan_experiment(experiment, Runtime("data=2", accumulate=accumulate), "h100")
     assert 0 < made.model_flops <= made.flops
 
 
