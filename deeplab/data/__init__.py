@@ -8,14 +8,14 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.data import augment, features, order, pairs, prepare, records, sets
-    from deeplab.data.base import Batch, Data, Source, Spec
-    from deeplab.data.examples import Examples, Mix, Prepare
-    from deeplab.data.images import Augment, Images
+    from deeplab.data.augment.base import Augment
+    from deeplab.data.base import Batch, Data, Example, Mix, Prepare, Source, Spec
+    from deeplab.data.examples import Examples
+    from deeplab.data.images import Images
     from deeplab.data.mixture import Mixture
+    from deeplab.data.normalize import Normalize, Standardize
     from deeplab.data.packing import Packed
-    from deeplab.data.prepare.arrayrecord import write
-    from deeplab.data.prepare.tfds import PreparedTfds as tfds
-    from deeplab.data.prepare.tfds_text import PreparedTfdsText as tfds_text
+    from deeplab.data.sets.arrayrecord import write
     from deeplab.data.sets.held_out import HeldOut as held_out
     from deeplab.data.sets.image.folder import ImageFolder as image_folder
     from deeplab.data.sets.memory import Arrays as arrays
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from deeplab.data.sets.text.lines import TextLines as text_lines
     from deeplab.data.sets.text.multi30k import Multi30k as multi30k
     from deeplab.data.sets.text.sentences import Sentences as sentences
+    from deeplab.data.sets.tfds import PreparedTfds as tfds
+    from deeplab.data.sets.tfds_text import PreparedTfdsText as tfds_text
     from deeplab.data.text import Text
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -30,32 +32,35 @@ __getattr__, __dir__, __all__ = lazy.attach(
     {
         "arrays": "sets.memory:Arrays",
         "augment": "augment",
-        "Augment": "images:Augment",
+        "Augment": "augment.base:Augment",
         "Batch": "base:Batch",
         "Data": "base:Data",
+        "Example": "base:Example",
         "Examples": "examples:Examples",
         "features": "features",
         "held_out": "sets.held_out:HeldOut",
         "image_folder": "sets.image.folder:ImageFolder",
         "Images": "images:Images",
-        "Mix": "examples:Mix",
+        "Mix": "base:Mix",
         "Mixture": "mixture:Mixture",
         "movielens_ratings": "sets.recsys.movielens_ratings:MovieLensRatings",
         "multi30k": "sets.text.multi30k:Multi30k",
+        "Normalize": "normalize:Normalize",
         "order": "order",
         "Packed": "packing:Packed",
         "pairs": "pairs",
         "prepare": "prepare",
-        "Prepare": "examples:Prepare",
+        "Prepare": "base:Prepare",
         "records": "records",
         "sentences": "sets.text.sentences:Sentences",
         "sets": "sets",
         "Source": "base:Source",
         "Spec": "base:Spec",
+        "Standardize": "normalize:Standardize",
         "Text": "text:Text",
         "text_lines": "sets.text.lines:TextLines",
-        "tfds": "prepare.tfds:PreparedTfds",
-        "tfds_text": "prepare.tfds_text:PreparedTfdsText",
-        "write": "prepare.arrayrecord:write",
+        "tfds": "sets.tfds:PreparedTfds",
+        "tfds_text": "sets.tfds_text:PreparedTfdsText",
+        "write": "sets.arrayrecord:write",
     },
 )

@@ -1,8 +1,12 @@
 """The contract of data: batch *i* is a pure function of (seed, *i*).
 
-A `Data` value describes batches without touching a disk. `open` is its only effect; it gives a `Source`,
-whose examples are then named by number. `fetch` assembles the batch of given examples, on the host or on the
-device alike, and `transform` (scaling, augmentation) runs inside the jitted step.
+A `Data` value describes batches without touching a disk. A batch comes into being in four stages, each pure but the
+first:
+
+1. `open` prepares a split if need be, and gives a `Source`, whose examples are numbered;
+2. `fetch` cuts the raw batch of given examples from it, on the host or on the device alike;
+3. `transform` runs inside the jitted step: features, augmentation, mixing. A batch then holds images in [0, 1];
+4. `normalize`, a value, is applied to the model's first input by whoever calls the model.
 """
 
 from __future__ import annotations
@@ -19,11 +23,22 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data import order
+from deeplab.data.normalize import Normalize
 
 Batch = dict[str, Any]
 """Arrays with a leading batch axis; always `weight` (0 for padding, float32) and `id` (the example's number, int32)."""
 
 Spec = dict[str, jax.ShapeDtypeStruct]
+"""Shape and dtype of each array of a batch."""
+
+Example = dict[str, Any]
+"""One example: arrays without the batch axis, `id` and `weight` among them."""
+
+Prepare = Callable[[Example, jax.Array | None], Example]
+"""`(example, key) -> example`, pure: from what is stored to what the model reads. The key is None in an evaluation."""
+
+Mix = Callable[[jax.Array, Batch], Batch]
+"""`(key, batch) -> batch`, pure: what needs more than one example, such as mixup."""
 
 NO_EXAMPLE = np.uint32(2**32 - 1)
 """The number that no example has: `fold_in(key, NO_EXAMPLE)` is a key for the whole batch."""
@@ -34,10 +49,10 @@ class Source:
     """An opened split.
 
     Attributes:
-      size: number of examples.
-      arrays: what examples are cut from; memory-mapped, and moved to the device when they fit there. Empty for
-        sets of records (`Data.fetch` then reads them by number, on the host).
-      records: a random-access reader of records, for sets that are not arrays.
+      size: Number of examples.
+      arrays: Arrays that examples are cut from; memory-mapped, and moved to the device when they fit there. Empty for
+        sets of records, which `Data.fetch` reads by number on the host.
+      records: Random-access reader of records, for sets that are not arrays.
     """
 
     size: int
@@ -50,19 +65,24 @@ class Source:
 
 
 class Data(abc.ABC):
-    """What is learnt from. Subclasses are frozen records, and final."""
+    """Batches of training and evaluation examples. Subclasses are frozen records, and final.
+
+    Attributes:
+      batch_size: Examples of a training or evaluation batch.
+      num_steps: Number of training steps.
+      eval_split: Split to evaluate on.
+      train_fraction: Fraction of the training examples that are used: the first ones of a shuffle by the run's seed.
+      normalize: Function applied to the model's first input, after `transform` and before the cast to the compute
+        dtype; None leaves it as it is.
+    """
 
     batch_size: int
+    num_steps: int
     eval_split: str
     normalize: Callable[[Any], Any] | None = None
     """Normalization of the model's first input, applied by `Apply`: a task's batch holds what comes before it."""
     train_fraction: float = 1.0
-    """Of the training examples, those that are learnt from: the first ones of a shuffle by the run's seed."""
-
-    @property
-    @abc.abstractmethod
-    def num_steps(self) -> int:
-        """Training steps."""
+    normalize: Normalize | None = None
 
     @abc.abstractmethod
     def num_examples(self, split: str) -> int:
@@ -70,15 +90,15 @@ class Data(abc.ABC):
 
     @abc.abstractmethod
     def spec(self) -> Spec:
-        """Shapes and dtypes of a batch after `transform`."""
+        """Shapes and dtypes of an evaluation batch after `transform`."""
 
     @abc.abstractmethod
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
-        """Opens a split, preparing it first if need be: the only effect of this class.
+        """Opens a split, preparing it first if need be: the only side effect of this class.
 
         Args:
-          split: e.g. "train", "test".
-          data_dir: folder with the original files; from the network (checksums verified) when None.
+          split: Name of the split, such as "train" or "test".
+          data_dir: Folder with the original files; downloaded (checksums verified) when None.
         """
 
     @abc.abstractmethod
@@ -87,43 +107,39 @@ class Data(abc.ABC):
 
     @abc.abstractmethod
     def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
-        """Raw batch to model batch, inside the step; augments when given a key, each example by its own `id`."""
+        """Raw batch to task batch, inside the step; augments when given a key, each example by its own `id`."""
 
     @abc.abstractmethod
     def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
-        """A twin with batches of the same shapes (but for the batch axis), made up on the spot: for smoke runs."""
+        """A twin with batches of the same shapes (except the batch axis), made up on the spot: for smoke runs."""
 
-    def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, Batch]]:
-        """Raw examples (without the batch axis) of a user's own file, each with a name: for `predict`.
+    def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, Example]]:
+        """Raw examples of a user's own file, each with a name: for `predict`.
 
         Fields that only training needs, such as the label, may be absent.
 
         Raises:
-          UserError: the file is not what can be read, or no files are read for this kind of data.
+          UserError: the file cannot be read, or no files are read for this kind of data.
         """
-        raise UserError(f"{path}: predict reads no files of one's own for {type(self).__name__}")
+        raise UserError(f"{path}: predict reads no files of your own for {type(self).__name__}")
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """What is told of one example's predictions, in the user's terms."""
+        """One example's predictions in the user's terms: by default, its scalars."""
         return {name: np.asarray(value).item() for name, value in prediction.items() if np.ndim(value) == 0}
 
     @property
     def num_train(self) -> int:
-        """Training examples that are learnt from."""
+        """Number of training examples that are used."""
         return max(1, round(self.train_fraction * self.num_examples("train")))
 
     @property
     def steps_per_epoch(self) -> int:
         return max(1, self.num_train // self.batch_size)
 
-    def num_batches(self, split: str) -> int:
-        """Batches in one pass over a split, the last one padded."""
-        return math.ceil(self.num_examples(split) / self.batch_size)
-
     def train_ids(self, step: int, seed: int, count: int = 1) -> np.ndarray:
         """Examples of training steps `step` to `step + count`, [count, B] int32.
 
-        Those of a smaller `train_fraction` are among those of a larger one, whatever the order they come in.
+        Those of a smaller `train_fraction` are among those of a larger one, whatever their order.
         """
         positions = np.arange(step * self.batch_size, (step + count) * self.batch_size, dtype=np.int64)
         return self.examples_at(positions, seed).reshape(count, self.batch_size).astype(np.int32)
@@ -136,9 +152,10 @@ class Data(abc.ABC):
 
     def eval_ids(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """One pass in order: ids [N, B] int32 and weights [N, B] float32, 0 where the last batch is padded."""
-        shape = (self.num_batches(split), self.batch_size)
+        size = self.num_examples(split)
+        shape = (math.ceil(size / self.batch_size), self.batch_size)
         ids = np.arange(math.prod(shape), dtype=np.int32)
-        inside = ids < self.num_examples(split)
+        inside = ids < size
         return np.where(inside, ids, 0).reshape(shape), inside.astype(np.float32).reshape(shape)
 
     def batches(
@@ -170,16 +187,15 @@ def raw_spec(data: Data) -> Spec:
 
 
 def steps_of(data: Data, epochs: int | None, num_steps: int | None) -> int:
-    """The training steps of data that are given either `epochs` or `num_steps`; `batch_size` is looked at, too."""
-    kind = type(data).__name__
+    """Training steps of data that are given either `epochs` or `num_steps`; checks `batch_size`, too."""
     if data.batch_size < 1:
         raise UserError(f"batch_size is {data.batch_size}, expected at least 1")
     if (epochs is None) == (num_steps is None):
         raise UserError(
-            f"{kind} was given epochs={epochs} and num_steps={num_steps}, expected exactly one of them (the other None)"
+            f"data have epochs={epochs} and num_steps={num_steps}, expected exactly one of them (the other None)"
         )
     steps = num_steps if epochs is None else epochs * data.steps_per_epoch
     assert steps is not None
     if steps < 1:
-        raise UserError(f"{kind} is to train for {steps} steps, expected at least 1")
+        raise UserError(f"data have {steps} training steps, expected at least 1")
     return steps

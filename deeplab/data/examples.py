@@ -1,9 +1,9 @@
-"""Examples of any kind as batches."""
+"""Examples made of named arrays, as batches."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,19 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core.errors import UserError
 from deeplab.data import sets
-from deeplab.data.base import NO_EXAMPLE, Batch, Data, Source, Spec, steps_of
-from deeplab.data.sets.base import check_split
-from deeplab.data.sets.examples import ExampleSet
-
-Example = dict[str, Any]
-"""One example: arrays without the batch axis; `id` and `weight` among them."""
-
-Prepare = Callable[[Example, jax.Array | None], Example]
-"""`(example, key) -> example`, pure: what the model reads, from what is kept. The key is None in an evaluation."""
-
-Mix = Callable[[jax.Array, Batch], Batch]
-"""`(key, batch) -> batch`, pure: what needs more than one example, such as mixup."""
+from deeplab.data.base import NO_EXAMPLE, Batch, Data, Example, Mix, Prepare, Source, Spec, steps_of
+from deeplab.data.normalize import Normalize
+from deeplab.data.sets.base import ExampleSet, check_split
+from deeplab.data.sets.memory import Arrays
+from deeplab.data.sets.synthetic import SyntheticExamples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,50 +25,72 @@ class Examples(Data):
     """Batches of the fields of an `ExampleSet`, [B, ...] each, prepared inside the step.
 
     Args:
-      dataset: the name of a set, or a value.
-      batch_size: of training and evaluation.
-      epochs: passes over the training split; or else
-      num_steps: training steps. Of an `Examples` it is always the number; to `dataclasses.replace` one that was given
-        epochs, pass `num_steps=None` along.
-      prepare: from an example as it is kept to what the model reads: scaling, features, and with a key (in training:
-        `fold_in(key, id)`, so that it depends neither on the batch nor on the devices) augmentation.
-      mix: applied to a training batch after `prepare`.
-      eval_split: the split to evaluate on.
+      dataset: Name of a set, an `ExampleSet`, or arrays in memory: `{"train": {"x": x, "y": y}, "test": {...}}`.
+      batch_size: Examples of a training or evaluation batch.
+      epochs: Passes over the training split; give either this or `num_steps`.
+      num_steps: Number of training steps; always set afterwards. In `dataclasses.replace`, pass `num_steps=None` too
+        for data that were given epochs.
+      prepare: Pure function of one example as it is stored, `(example, key) -> example`: scaling, features and, where
+        there is a key, augmentation. The key is `fold_in(key, id)` in training, so that an example depends neither on
+        its batch nor on the devices, and None in an evaluation.
+      mix: Pure function of a training batch after `prepare`, `(key, batch) -> batch`.
+      eval_split: Split to evaluate on.
+      train_fraction: Fraction of the training examples that are used, in (0, 1]. The run's seed chooses them; those of
+        a smaller fraction are among those of a larger one.
+      normalize: Function applied to the model's first input, after `prepare` and `mix`.
 
     Raises:
-      UserError: unknown set, or not exactly one of `epochs` and `num_steps`.
+      UserError: an unknown set, a fraction outside (0, 1], or not exactly one of `epochs` and `num_steps`.
 
     Example:
-      >>> from deeplab.data.sets.examples import Field, SyntheticExamples
-      >>> noise = SyntheticExamples({"x": Field((3,)), "label": Field((), "int32", 0, 2)}, (("train", 8), ("test", 4)))
-      >>> data = Examples(noise, batch_size=4, epochs=2)
-      >>> data.num_steps, next(data.batches("train"))["x"].shape
-      (4, (4, 3))
+      >>> x, y = np.zeros((8, 3), np.float32), np.arange(8) % 2
+      >>> data = Examples({"train": {"x": x, "label": y}, "test": {"x": x, "label": y}}, batch_size=4, epochs=2)
+      >>> data.num_steps, data.num_classes, next(data.batches("train"))["x"].shape
+      (4, 2, (4, 3))
     """
 
-    dataset: str | ExampleSet
+    dataset: str | ExampleSet | Mapping[str, Any]
     batch_size: int = 128
     epochs: int | None = None
     num_steps: int = None  # pyright: ignore[reportAssignmentType]  (None stands for "from epochs", until __post_init__)
     prepare: Prepare | None = None
     mix: Mix | None = None
     eval_split: str = "test"
+    train_fraction: float = 1.0
+    normalize: Normalize | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.dataset, Mapping):
+            object.__setattr__(self, "dataset", Arrays(self.dataset))
+        if not 0 < self.train_fraction <= 1:
+            raise UserError(f"train_fraction is {self.train_fraction}, expected above 0 and up to 1")
         object.__setattr__(self, "num_steps", steps_of(self, self.epochs, self.num_steps))
 
     @property
     def builder(self) -> ExampleSet:
-        """The data set itself: its citation, its files."""
-        return sets.example_set(self.dataset) if isinstance(self.dataset, str) else self.dataset
+        """The data set itself: its fields, citation, version and files."""
+        return sets.example_set(self.dataset)  # pyright: ignore[reportArgumentType]  (a mapping was wrapped)
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """Name of each class of `label`, in order; empty for sets without classes."""
         return self.builder.class_names
 
     @property
     def num_classes(self) -> int:
+        """Number of classes.
+
+        Raises:
+          UserError: the set has none.
+        """
+        if not self.class_names:
+            raise UserError(f"{self.builder.name} has no classes; give the model its number of outputs yourself")
         return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, C) of the field `image`."""
+        return self.spec()["image"].shape[1:]
 
     def num_examples(self, split: str) -> int:
         check_split(self.builder, split)
@@ -92,7 +108,8 @@ class Examples(Data):
         return self.builder.open(split, data_dir)
 
     def fetch(self, source: Source, ids: Any) -> Batch:
-        return self.builder.fetch(source, ids) | {"weight": np.ones(len(ids), np.float32), "id": ids.astype(np.int32)}
+        weight = np.ones(len(ids), np.float32)
+        return {"weight": weight, **self.builder.fetch(source, ids), "id": ids.astype(np.int32)}
 
     def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         batch = {name: jnp.asarray(array) for name, array in batch.items()}
@@ -104,8 +121,10 @@ class Examples(Data):
         return batch if self.mix is None else self.mix(jax.random.fold_in(key, NO_EXAMPLE), batch)
 
     def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
+        builder = self.builder
         # One batch and a half to evaluate on, so that a padded batch is part of every smoke run.
-        dataset = self.builder.synthetic({"train": 2 * batch_size, self.eval_split: batch_size + batch_size // 2})
+        sizes = dict.fromkeys(builder.splits, batch_size + batch_size // 2) | {"train": 2 * batch_size}
+        dataset = SyntheticExamples(dict(builder.fields), tuple(sizes.items()), builder.class_names, like=builder)
         return dataclasses.replace(self, dataset=dataset, batch_size=batch_size, epochs=None, num_steps=num_steps)
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, Example]]:

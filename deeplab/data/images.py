@@ -1,157 +1,112 @@
-"""Labelled images as batches."""
+"""Images as batches: `Examples` whose field `image` is scaled to [0, 1], augmented, and seen in several views."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data import sets
-from deeplab.data.base import NO_EXAMPLE, Batch, Data, Source, Spec, steps_of
-from deeplab.data.examples import Mix
-from deeplab.data.sets.base import ImageSet, check_split
-from deeplab.data.sets.examples import describe
-from deeplab.data.sets.image.folder import load
-from deeplab.data.sets.memory import SyntheticImages
-
-Augment = Callable[[jax.Array, jax.Array], jax.Array]
-"""`(key, image) -> image`, pure: one example, [H, W, C] floats in [0, 1]."""
+from deeplab.data.augment.base import Augment
+from deeplab.data.base import NO_EXAMPLE, Example, Mix
+from deeplab.data.examples import Examples
+from deeplab.data.normalize import Normalize
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.memory import Arrays
 
 
 @dataclasses.dataclass(frozen=True)
-class Images(Data):
-    """Batches of `image` [B, H, W, C] and `label` [B] int32.
-
-    `fetch` gives the images as they are kept (uint8). `transform` scales them to [0, 1], augments them there, so that
-    0 stays black whatever the set, and standardises: (x - mean) / std.
+class PrepareImage:
+    """The `prepare` of `Images`: scales `image` to [0, 1], augments it, and adds a field for each view.
 
     Args:
-      dataset: the name of a set ("digits", "mnist", "fashion_mnist") or a value such as
-        `dl.data.image_folder("photos", size=64)`, `dl.data.tfds("path/to/prepared")` or `dl.data.arrays(...)`.
-      batch_size: of training and evaluation.
-      epochs: passes over the training split; or else
-      num_steps: training steps. Of an `Images` it is always the number; to `dataclasses.replace` one that was given
-        epochs, pass `num_steps=None` along.
-      augment: applied to each training example with a key of its own, `fold_in(key, id)`: what an example becomes
-        depends neither on the batch it is in nor on the devices.
-      mix: applied to a training batch after all else, such as `dl.data.augment.mix.mixup(0.2)`.
-      eval_split: the split to evaluate on.
-      train_fraction: of the training images, those that are learnt from, in (0, 1]; the run's seed says which, and
-        those of a smaller part are among those of a larger one.
+      augment: Augmentation of `image` in training.
+      views: Name and augmentation of each further field; see `Images`.
 
     Raises:
-      UserError: unknown set, a fraction outside (0, 1], or not exactly one of `epochs` and `num_steps`.
-
-    Example:
-      >>> data = Images("digits", batch_size=128, epochs=2)
-      >>> data.num_steps, data.image_shape, data.num_classes
-      (22, (8, 8, 1), 10)
+      UserError: an example has no `image`, or one that is neither uint8 nor floats.
     """
 
-    dataset: str | ImageSet
-    batch_size: int = 128
-    epochs: int | None = None
-    num_steps: int = None  # pyright: ignore[reportAssignmentType]  (None stands for "from epochs", until __post_init__)
     augment: Augment | None = None
-    mix: Mix | None = None
-    eval_split: str = "test"
-    train_fraction: float = 1.0
+    views: tuple[tuple[str, Augment], ...] = ()
 
-    def __post_init__(self) -> None:
-        if not 0 < self.train_fraction <= 1:
-            raise UserError(f"train_fraction is {self.train_fraction}, expected above 0 and up to 1")
-        object.__setattr__(self, "num_steps", steps_of(self, self.epochs, self.num_steps))
-
-    @property
-    def builder(self) -> ImageSet:
-        """The data set itself: its citation, its files."""
-        return sets.image_set(self.dataset) if isinstance(self.dataset, str) else self.dataset
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return self.builder.image_shape
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.builder.class_names
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Per channel, or one for all, of the training images in [0, 1]."""
-        return self.builder.mean
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Likewise."""
-        return self.builder.std
-
-    def num_examples(self, split: str) -> int:
-        check_split(self.builder, split)
-        return self.builder.splits[split]
-
-    def spec(self) -> Spec:
-        size = (self.batch_size,)
-        return {
-            "image": jax.ShapeDtypeStruct(size + self.image_shape, jnp.float32),
-            "label": jax.ShapeDtypeStruct(size, jnp.int32),
-            "weight": jax.ShapeDtypeStruct(size, jnp.float32),
-            "id": jax.ShapeDtypeStruct(size, jnp.int32),
-        }
-
-    def open(self, split: str, data_dir: str | Path | None = None) -> Source:
-        return self.builder.open(split, data_dir)
-
-    def fetch(self, source: Source, ids: Any) -> Batch:
-        if source.records is not None:
-            batch = source.records.batch(ids)
-        else:
-            batch = {"image": source.arrays["image"][ids], "label": source.arrays["label"][ids]}
-        return {
-            "image": batch["image"],
-            "label": batch["label"].astype(np.int32),
-            "weight": batch.get("weight", np.ones(len(ids), np.float32)),
-            "id": ids.astype(np.int32),
-        }
-
-    def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
-        image = jnp.asarray(batch["image"])
+    def __call__(self, example: Example, key: jax.Array | None) -> Example:
+        if "image" not in example:
+            raise UserError(f"the examples hold {sorted(example)}, and no field 'image'; use dl.data.Examples")
+        image = example["image"]
+        if image.dtype != jnp.uint8 and not jnp.issubdtype(image.dtype, jnp.floating):
+            raise UserError(f"images are {image.dtype}, expected uint8, or floats in [0, 1]; convert them")
         image = image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
+        views = {name: _view(view, number, image, key) for number, (name, view) in enumerate(self.views)}
         if key is not None and self.augment is not None:
-            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["id"])
-            image = jax.vmap(self.augment)(keys, image)
-        mean, std = (np.asarray(v, np.float32).reshape(1, 1, 1, -1) for v in (self.mean, self.std))  # to [1, 1, 1, C]
-        batch = batch | {"image": (image - mean) / std}
-        if key is not None and self.mix is not None:
-            batch = self.mix(jax.random.fold_in(key, NO_EXAMPLE), batch)
-        return batch
+            image = self.augment(key, image)
+        return example | {"image": image} | views
 
-    def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
-        dataset = SyntheticImages(
-            image_shape=self.image_shape,
-            class_names=self.class_names,
-            mean=self.mean,
-            std=self.std,
-            # One batch and a half to evaluate on, so that a padded batch is part of every smoke run.
-            sizes=(
-                ("train", 2 * batch_size),
-                *((s, batch_size + batch_size // 2) for s in self.builder.splits if s != "train"),
-            ),
-        )
-        return dataclasses.replace(self, dataset=dataset, batch_size=batch_size, epochs=None, num_steps=num_steps)
 
-    def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, Batch]]:
-        """One image of any size and mode: scaled to fit, and cropped at the centre."""
-        yield path.name, {"image": load(path, self.image_shape)}
+def _view(augment: Augment, number: int, image: jax.Array, key: jax.Array | None) -> jax.Array:
+    """One view by a key of its own; without a key the plain image, resized to the view's size."""
+    if key is not None:
+        # No augmentation folds NO_EXAMPLE into its key, so that a view draws other numbers than `augment` does.
+        return augment(jax.random.fold_in(jax.random.fold_in(key, NO_EXAMPLE), number), image)
+    shape = jax.eval_shape(augment, jax.random.key(0), image).shape
+    return image if shape == image.shape else jax.image.resize(image, shape, "linear")
 
-    def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        return describe(prediction, self.class_names)
+
+def Images(
+    dataset: str | ExampleSet | Mapping[str, Any],
+    batch_size: int = 128,
+    epochs: int | None = None,
+    num_steps: int | None = None,
+    augment: Augment | None = None,
+    mix: Mix | None = None,
+    eval_split: str = "test",
+    train_fraction: float = 1.0,
+    normalize: Normalize | Literal["dataset"] | None = "dataset",
+    views: Mapping[str, Augment] | None = None,
+) -> Examples:
+    """`Examples` with `image` [B, H, W, C], float32 in [0, 1], augmented in training, and `label` [B] if there is one.
+
+    `fetch` gives the images as they are stored (uint8). `transform` scales, augments and mixes them in [0, 1], where 0
+    is black whatever the set. `normalize` is a value beside it, applied to the model's first input alone.
+
+    Args:
+      dataset: Name of a set ("digits", "mnist", "fashion_mnist", "cifar10"), or a value such as
+        `dl.data.image_folder("photos", size=64)`, `dl.data.tfds("path/to/prepared")` or `dl.data.arrays(...)`.
+      batch_size: Examples of a training or evaluation batch.
+      epochs: Passes over the training split; give either this or `num_steps`.
+      num_steps: Number of training steps.
+      augment: Augmentation `(key, image) -> image` of each training example, with the key `fold_in(key, id)`.
+      mix: Function of a training batch after `augment`, such as `dl.data.augment.mix.mixup(0.2, 10)`.
+      eval_split: Split to evaluate on.
+      train_fraction: Fraction of the training images that are used, in (0, 1]; see `Examples`.
+      normalize: Normalization of the model's input, such as `dl.data.Standardize(mean, std)`; the set's own by default,
+        none when None.
+      views: Augmentation of each further field by its name. `{"view_a": f, "view_b": f}` adds two fields, augmented
+        independently from the unaugmented image; their sizes may differ from the image's. In an evaluation a view is
+        the plain image, resized to the view's size.
+
+    Raises:
+      UserError: an unknown set, a fraction outside (0, 1], or not exactly one of `epochs` and `num_steps`.
+
+    Example:
+      >>> from deeplab.data import augment
+      >>> data = Images("digits", batch_size=128, epochs=2, views={"small": augment.resized_crop(4, 4)})
+      >>> data.num_steps, data.num_classes, data.spec()["image"].shape, data.spec()["small"].shape
+      (22, 10, (128, 8, 8, 1), (128, 4, 4, 1))
+    """
+    given = Arrays(dataset) if isinstance(dataset, Mapping) else sets.example_set(dataset)
+    return Examples(
+        dataset if isinstance(dataset, str) else given,
+        batch_size,
+        epochs,
+        num_steps,  # pyright: ignore[reportArgumentType]  (None stands for "from epochs")
+        PrepareImage(augment, tuple((views or {}).items())),
+        mix,
+        eval_split,
+        train_fraction,
+        given.normalize if normalize == "dataset" else normalize,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy as np
 from deeplab.core.errors import UserError
 from deeplab.data import order
 from deeplab.data.base import Batch, Data, Source, Spec, steps_of
+from deeplab.data.normalize import Normalize
 
 _BLOCK = 1000  # examples in which the proportions are exact: a weight counts to a thousandth
 
@@ -36,9 +37,10 @@ class Mixture(Data):
       batch_size: of training and evaluation.
       num_steps: training steps.
       eval_split: the split to evaluate on, which all sets have.
+      normalize: Function applied to the model's first input; the one of all sets by default.
 
     Raises:
-      UserError: no set, weights that do not fit, or sets whose batches differ.
+      UserError: no set, weights that do not fit, or sets whose batches or normalizations differ.
 
     Example:
       >>> import deeplab as dl
@@ -54,6 +56,7 @@ class Mixture(Data):
     batch_size: int = 128
     num_steps: int = 1000
     eval_split: str = "test"
+    normalize: Normalize | Literal["parts"] | None = "parts"  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_steps", steps_of(self, None, self.num_steps))
@@ -62,6 +65,14 @@ class Mixture(Data):
         weights = self.weights
         if weights is not None and (len(weights) != len(self.parts) or min(weights) <= 0):
             raise UserError(f"weights are {tuple(weights)}, expected {len(self.parts)} positive numbers, one a set")
+        if self.normalize == "parts":
+            first, *others = (part.normalize for part in self.parts)
+            if any(other != first for other in others):
+                raise UserError(
+                    f"the sets of a mixture are normalized by {first} and {next(o for o in others if o != first)}; a "
+                    "model has one normalization: give Mixture(normalize=...)"
+                )
+            object.__setattr__(self, "normalize", first)
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.core.errors import UserError
-from deeplab.data.base import Batch
-from deeplab.data.examples import Mix
+from deeplab.data.base import Batch, Mix
 
 _PAIR = ("source", "target")
 

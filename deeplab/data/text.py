@@ -19,7 +19,7 @@ from deeplab.data.base import Batch, Data, Source, Spec
 from deeplab.data.features.vocab import BPE, Bytes, Characters, Vocabulary
 from deeplab.data.prepare import cache, originals
 from deeplab.data.sets.base import TextSet, check_split
-from deeplab.data.sets.memory import SyntheticText
+from deeplab.data.sets.synthetic import SyntheticText
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Text(Data):
     @property
     def builder(self) -> TextSet:
         """The data set itself: its citation, its files."""
-        return sets.text_set(self.dataset) if isinstance(self.dataset, str) else self.dataset
+        return sets.text_set(self.dataset)
 
     @property
     def vocab_size(self) -> int:

@@ -90,7 +90,7 @@ class _Photos:
         return len(self.files)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
-        from deeplab.data.sets.image.folder import load
+        from deeplab.data.prepare.images import load
 
         image = load(self.files[i], (_SIDE, _SIDE, 3))
         return ((image.astype(np.float32) / 255 - 0.5) / 0.25).transpose(2, 0, 1), i % 2
@@ -116,7 +116,7 @@ def torch_reader(dataset: Any, *arguments: Any, batch: int, limit: int) -> Read:
 def photographs(folder: Path, workers: int) -> dict[str, Read]:
     """224 x 224 from JPEG files of 320 x 256, batches of 16."""
     import deeplab as dl
-    from deeplab.data.sets.image.folder import load
+    from deeplab.data.prepare.images import load
 
     files = make_photographs(folder / "photos")
     dataset = dl.data.image_folder(folder / "photos", size=_SIDE)

@@ -63,8 +63,9 @@ def experiment(name: str) -> Any:
     import optax
 
     import deeplab as dl
-    from deeplab.data.sets.examples import Field, SyntheticExamples
-    from deeplab.data.sets.memory import SyntheticText
+    from deeplab.data.sets.fields import Field
+from deeplab.data.sets.synthetic import SyntheticExamples
+    from deeplab.data.sets.synthetic import SyntheticText
     from deeplab.models.text.decoders import gpt
     from deeplab.nn.recurrent.layers import LSTM
 

@@ -7,13 +7,14 @@ import hashlib
 import numpy as np
 import pytest
 
-from deeplab.data.sets.base import File, ImageSet
+from deeplab.data.prepare.files import File
+from deeplab.data.sets.base import ExampleSet
 
 CONTENT = bytes(range(256)) * 4
 
 
 @dataclasses.dataclass(frozen=True)
-class OneFile(ImageSet):
+class OneFile(ExampleSet):
     """Sixteen images of 8 x 8 in one file of raw bytes."""
 
     files: tuple[File, ...]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deeplab.data.prepare import originals
-from deeplab.data.sets.base import Archive
+from deeplab.data.prepare.files import Archive
 from deeplab.data.sets.recsys import movielens
 from deeplab.data.sets.recsys.movielens_ratings import _TEST_USERS
 

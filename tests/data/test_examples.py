@@ -11,7 +11,9 @@ import pytest
 
 from deeplab.core.errors import UserError
 from deeplab.data import Examples, sets
-from deeplab.data.sets.examples import ExampleSet, Field, SyntheticExamples
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field
+from deeplab.data.sets.synthetic import SyntheticExamples
 
 FIELDS = {"x": Field((3,)), "label": Field((), "int32", below=4), "tokens": Field((5,), "int16", low=1, below=9)}
 

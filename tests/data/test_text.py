@@ -13,7 +13,7 @@ from deeplab.core.errors import UserError
 from deeplab.data import Text, text_lines
 from deeplab.data.features import vocab
 from deeplab.data.prepare import cache
-from deeplab.data.sets.memory import SyntheticText
+from deeplab.data.sets.synthetic import SyntheticText
 
 
 def random_text(train: int = 500, validation: int = 130, characters: str | None = None) -> SyntheticText:

@@ -7,15 +7,13 @@ its neighbour in the batch, which the shuffled order has chosen, and in a propor
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from deeplab.data.base import Batch
+from deeplab.data.base import Batch, Mix
 
-Mix = Callable[[jax.Array, Batch], Batch]
 Float = float | jax.Array
 
 

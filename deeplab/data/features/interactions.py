@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from deeplab.data.examples import Example, Prepare
+from deeplab.data.base import Example, Prepare
 
 Scalar = float | jax.Array
 

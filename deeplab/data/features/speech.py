@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deeplab.data.augment.audio import OfFeatures, OfWaveform
-from deeplab.data.examples import Prepare
+from deeplab.data.base import Prepare
 from deeplab.data.features import audio
 
 

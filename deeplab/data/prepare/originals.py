@@ -14,13 +14,11 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deeplab.core.errors import UserError
 from deeplab.data.prepare import archives, cache
-
-if TYPE_CHECKING:
-    from deeplab.data.sets.base import Archive, File, Original
+from deeplab.data.prepare.files import Archive, File, Original
 
 _TIMEOUT = 4.0  # seconds to the first answer; tfds' own downloader retries for 205 s when there is no network
 _STALL = 30.0  # seconds without a byte, once there was an answer
@@ -100,8 +98,8 @@ def _wanted(name: str, files: Sequence[Original]) -> str:
 
 
 def _described(file: Original) -> str:
-    if (members := getattr(file, "pattern", None)) is not None:
-        return f"an archive, of which {file.size:,} bytes in members like {members} are read"
+    if isinstance(file, Archive):
+        return f"an archive, of which up to {file.size:,} bytes in members like {file.pattern} are read"
     return f"{file.size:,} bytes uncompressed, sha256 {file.sha256}"
 
 
@@ -189,7 +187,7 @@ def _download(name: str, file: Original, read: Callable[[Path, Any], Any]) -> Pa
 def _most(file: Original) -> int:
     """Bytes that a download may have: of a compressed file no more than its content, bar the wrapper; of an archive
     that holds other members too, twice what is read of it, and 64 MB."""
-    return 2 * file.size + 2**26 if getattr(file, "pattern", None) is not None else file.size + 2**16
+    return 2 * file.size + 2**26 if isinstance(file, Archive) else file.size + 2**16
 
 
 def _open_url(url: str) -> Any:

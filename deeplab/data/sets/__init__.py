@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
 
 from deeplab.core.errors import UserError, nearest
-from deeplab.data.sets.base import Archive, File, ImageSet, TextSet
-from deeplab.data.sets.examples import ExampleSet
+from deeplab.data.prepare.files import Archive, File
+from deeplab.data.sets.base import ExampleSet, TextSet
+from deeplab.data.sets.fields import Field, image_fields
 from deeplab.data.sets.health.breast_cancer import BREAST_CANCER
 from deeplab.data.sets.health.membrane import MEMBRANE
 from deeplab.data.sets.health.mitbih import MITBIH_BEATS
@@ -25,47 +25,53 @@ from deeplab.data.sets.text.tiny_shakespeare import TINY_SHAKESPEARE
 from deeplab.data.sets.text.wikitext import WikiText2
 
 __all__ = [
-    "EXAMPLE_SETS",
-    "IMAGE_SETS",
-    "TEXT_SETS",
+    "SETS",
     "Archive",
     "ExampleSet",
+    "Field",
     "File",
-    "ImageSet",
     "TextSet",
     "example_set",
-    "image_set",
+    "image_fields",
+    "named",
     "text_set",
 ]
 
-IMAGE_SETS: Mapping[str, ImageSet] = {s.name: s for s in (DIGITS, MNIST, FASHION_MNIST, CIFAR10)}
-TEXT_SETS: Mapping[str, TextSet] = {s.name: s for s in (TINY_SHAKESPEARE, PYTHON_STDLIB, WikiText2())}
-EXAMPLE_SETS: Mapping[str, ExampleSet] = {
+SETS: Mapping[str, ExampleSet | TextSet] = {
     s.name: s
     for s in (
-        BREAST_CANCER, MITBIH_BEATS, CAMVID, MEMBRANE, ETT_H1, MOVIELENS_SEQUENCES, FSDD(), DigitStrings(), Multi30k(),
+        DIGITS, MNIST, FASHION_MNIST, CIFAR10, CAMVID, MEMBRANE, BREAST_CANCER, MITBIH_BEATS, ETT_H1,
+        MOVIELENS_SEQUENCES, FSDD(), DigitStrings(), Multi30k(), TINY_SHAKESPEARE, PYTHON_STDLIB, WikiText2(),
     )
 }  # fmt: skip
 
-_Set = TypeVar("_Set")
+
+def example_set(dataset: str | ExampleSet) -> ExampleSet:
+    """The set of that name; a set is returned as it is.
+
+    Raises:
+      UserError: there is no such set (the message names the nearest), or it is running text.
+    """
+    found = named(dataset) if isinstance(dataset, str) else dataset
+    if isinstance(found, TextSet):
+        raise UserError(f"{found.name} is running text, which has no examples; use dl.data.Text")
+    return found
 
 
-def image_set(name: str) -> ImageSet:
-    """The set of that name; UserError names the nearest ones otherwise."""
-    return _named(name, IMAGE_SETS, "image")
+def text_set(dataset: str | TextSet) -> TextSet:
+    """The running text of that name; a set is returned as it is.
+
+    Raises:
+      UserError: there is no such set (the message names the nearest), or it is no running text.
+    """
+    found = named(dataset) if isinstance(dataset, str) else dataset
+    if isinstance(found, ExampleSet):
+        raise UserError(f"{found.name} is no running text; use dl.data.Examples or dl.data.Images")
+    return found
 
 
-def text_set(name: str) -> TextSet:
-    """Likewise."""
-    return _named(name, TEXT_SETS, "text")
-
-
-def example_set(name: str) -> ExampleSet:
-    """Likewise."""
-    return _named(name, EXAMPLE_SETS, "example")
-
-
-def _named(name: str, sets: Mapping[str, _Set], kind: str) -> _Set:
-    if name not in sets:
-        raise UserError(f"there is no {kind} data set {name!r}; {nearest(name, sets)}")
-    return sets[name]
+def named(name: str) -> ExampleSet | TextSet:
+    """The set of that name, of either kind; UserError names the nearest otherwise."""
+    if name not in SETS:
+        raise UserError(f"there is no data set {name!r}; {nearest(name, SETS)}")
+    return SETS[name]

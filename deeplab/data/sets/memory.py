@@ -1,108 +1,172 @@
-"""Sets that are on no disk: arrays of one's own, and stand-ins of the right shape for smoke runs."""
+"""Arrays in memory as a data set."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from deeplab.core.errors import UserError
+from deeplab.data.base import Source
+from deeplab.data.normalize import CENTERED, Normalize
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import ImageSet, TextSet
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field, check_values
+
+_DTYPES = {"float64": "float32", "int64": "int32", "uint64": "uint32", "complex128": "complex64"}
+_KINDS = "biufc"  # of dtypes that a device has: no strings, objects or times
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Arrays(ImageSet):
-    """Images and labels that are in memory already.
+class Arrays(ExampleSet):
+    """Examples that are in memory already. The arrays are wrapped, and not copied.
+
+    A batch has JAX's default dtypes: float64 and int64 become float32 and int32 when it is cut.
 
     Args:
-      arrays: by split, (images, labels): [N, H, W, C] uint8, or floats in [0, 1], and [N] integers.
-      class_names: one per label; "0", "1", ... up to the largest label when empty.
-      mean: per channel, or one for all, of images in [0, 1].
-      std: likewise.
+      arrays: For each split its arrays by name, [N, ...] each, all of one length. A pair stands for (`image`, `label`):
+        [N, H, W, C] uint8 or floats in [0, 1], and integers [N].
+      class_names: Names of the classes of `label`; "0", "1", ... up to the largest label when empty. A field `label`
+        that is not one integer an example has no classes.
+      normalize: Normalization of `image`, where the data are read by `Images`.
+      name: Name of the set, for messages.
+
+    Raises:
+      UserError: arrays of unequal lengths, of a dtype that no device has, or that differ between splits; on opening a
+        split, values that are not finite, or labels that have no name.
 
     Example:
       >>> import deeplab as dl
-      >>> rng = np.random.default_rng(0)
-      >>> split = rng.integers(0, 256, (32, 4, 4, 1), np.uint8), np.arange(32) % 2
-      >>> dl.data.Images(dl.data.arrays({"train": split, "test": split}), batch_size=8, epochs=1).num_classes
-      2
+      >>> x, y = np.zeros((100, 8), np.float32), np.zeros(100, np.float32)
+      >>> table = dl.data.Examples({"train": {"x": x, "y": y}, "test": {"x": x, "y": y}}, batch_size=20, epochs=2)
+      >>> table.num_steps, table.spec()["y"].shape
+      (10, (20,))
     """
 
-    arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    arrays: Mapping[str, Mapping[str, np.ndarray] | tuple[np.ndarray, np.ndarray]]
     class_names: tuple[str, ...] = ()
-    mean: tuple[float, ...] = (0.5,)
-    std: tuple[float, ...] = (0.25,)
+    normalize: Normalize | None = CENTERED
     name: str = "arrays"
-    version: str = "1.0.0"
     citation: str = ""
     cached: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        largest = max((int(labels.max()) for _, labels in self.arrays.values() if len(labels)), default=0)
-        names = self.class_names or tuple(str(label) for label in range(largest + 1))
-        object.__setattr__(self, "class_names", names)
+        if not self.arrays:
+            raise UserError('arrays are empty, expected {"train": {name: array, ...}, "test": {...}}')
+        named = {split: _named(f"split {split!r} of {self.name}", given) for split, given in self.arrays.items()}
+        object.__setattr__(self, "arrays", named)
+        fields = {split: {k: (a.shape[1:], a.dtype) for k, a in arrays.items()} for split, arrays in named.items()}
+        (first, expected), *others = fields.items()
+        for split, given in others:
+            if given != expected:
+                raise UserError(
+                    f"split {split!r} of {self.name} holds {_described(given)}, and split {first!r} "
+                    f"{_described(expected)}; all splits need the same fields, shapes and dtypes"
+                )
+        if not self.class_names and expected.get("label", ((0,), None))[0] == ():
+            object.__setattr__(self, "class_names", _numbers([arrays["label"] for arrays in named.values()]))
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        shape = next(iter(self.arrays.values()))[0].shape
-        if len(shape) != 4:
-            raise UserError(f"images have shape {shape}, expected [N, H, W, C], with C = 1 for grey ones")
-        return shape[1], shape[2], shape[3]
+    def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  (frozen: nobody sets it)
+        return self.digest[:16]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 over the names, dtypes, shapes and contents of all arrays; computed once, on demand."""
+        total = hashlib.sha256(repr(self.class_names).encode())
+        for split, arrays in sorted(self._named.items()):
+            for name, array in sorted(arrays.items()):
+                total.update(repr((split, name, array.dtype.str, array.shape)).encode())
+                total.update(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+        return total.hexdigest()
+
+    @property
+    def _named(self) -> Mapping[str, Mapping[str, np.ndarray]]:
+        return self.arrays  # pyright: ignore[reportReturnType]  (pairs are named in __post_init__)
 
     @property
     def splits(self) -> Mapping[str, int]:
-        return {split: len(images) for split, (images, _) in self.arrays.items()}
+        return {split: len(next(iter(arrays.values()))) for split, arrays in self._named.items()}
+
+    @functools.cached_property
+    def fields(self) -> Mapping[str, Field]:
+        """Derived from the arrays: shapes, dtypes, and the ranges of integers."""
+        found = {}
+        for name, array in next(iter(self._named.values())).items():
+            low, below = _range([arrays[name] for arrays in self._named.values()])
+            if name == "label" and self.class_names:
+                low, below = 0, len(self.class_names)
+            elif name == "image" and array.dtype.kind == "f":
+                low, below = 0, 1
+            found[name] = Field(array.shape[1:], _DTYPES.get(array.dtype.name, array.dtype.name), low, below)
+        return found
 
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
-        image, label = self.arrays[split]
-        return {"image": image, "label": label}
+        return dict(self._named[split])
+
+    def check(self, split: str, arrays: Mapping[str, np.ndarray]) -> None:
+        where = f"split {split!r} of {self.name}"
+        for name, field in self.fields.items():
+            array = arrays[name]
+            check_values(name, field, array, where)
+            if array.dtype.kind in "iu" and array.size:
+                bounds = np.iinfo(field.dtype)
+                if array.min() < bounds.min or array.max() > bounds.max:
+                    raise UserError(f"{name!r} of {where} has values that {field.dtype} cannot hold; renumber them")
+
+    def fetch(self, source: Source, ids: Any) -> dict[str, Any]:
+        return {name: rows.astype(self.fields[name].dtype) for name, rows in super().fetch(source, ids).items()}
 
 
-@dataclasses.dataclass(frozen=True)
-class SyntheticImages(ImageSet):
-    """Noise in the shape of another set; the label is the example's number modulo the number of classes."""
+def _named(where: str, given: Mapping[str, np.ndarray] | tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+    """A split's arrays by name, of one length and of dtypes that a device has."""
+    if not isinstance(given, Mapping):
+        image, label = map(np.asarray, given)
+        if image.ndim != 4:
+            raise UserError(f"images of {where} have shape {image.shape}, expected [N, H, W, C], with C = 1 for gray")
+        if image.dtype != np.uint8 and image.dtype.kind != "f":
+            raise UserError(f"images of {where} are {image.dtype}, expected uint8, or floats in [0, 1]")
+        if label.ndim != 1 or label.dtype.kind not in "iu":
+            raise UserError(
+                f"labels of {where} are {label.dtype}{list(label.shape)}, expected integers [N]; name other targets, "
+                'as in {"image": ..., "target": ...}'
+            )
+        given = {"image": image, "label": label}
+    arrays = {name: np.asarray(array) for name, array in given.items()}
+    if not arrays or {"id", "weight"} & arrays.keys():
+        raise UserError(f"{where} holds {sorted(arrays)}, expected one or more names other than 'id' and 'weight'")
+    for name, array in arrays.items():
+        if array.dtype.kind not in _KINDS:
+            hint = "rows of unequal length are padded to one" if array.dtype.kind == "O" else "encode it as numbers"
+            raise UserError(f"{name!r} of {where} has dtype {array.dtype}, expected numbers or booleans; {hint}")
+        if not array.ndim:
+            raise UserError(f"{name!r} of {where} is a scalar, expected an array [N, ...]")
+    if len({len(array) for array in arrays.values()}) > 1:
+        lengths = ", ".join(f"{name!r} {len(array):,}" for name, array in arrays.items())
+        raise UserError(f"the arrays of {where} differ in length: {lengths}; give each a row for every example")
+    return arrays
 
-    image_shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    sizes: tuple[tuple[str, int], ...]
-    name: str = "synthetic"
-    version: str = "1.0.0"
-    citation: str = ""
-    cached: ClassVar[bool] = False
 
-    @property
-    def splits(self) -> Mapping[str, int]:
-        return dict(self.sizes)
-
-    def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
-        size = self.splits[split]
-        image = np.random.default_rng(size).integers(0, 256, (size, *self.image_shape), np.uint8)
-        return {"image": image, "label": (np.arange(size) % len(self.class_names)).astype(np.int32)}
+def _described(fields: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> str:
+    return ", ".join(f"{name} {dtype}{list(shape)}" for name, (shape, dtype) in sorted(fields.items()))
 
 
-@dataclasses.dataclass(frozen=True)
-class SyntheticText(TextSet):
-    """Random characters, as many as `sizes` says.
+def _numbers(labels: list[np.ndarray]) -> tuple[str, ...]:
+    """Class names for integer labels, "0" up to the largest; none for labels of another kind."""
+    if any(label.dtype.kind not in "iu" for label in labels):
+        return ()
+    return tuple(map(str, range(1 + max((int(label.max()) for label in labels if len(label)), default=0))))
 
-    Where `characters` goes beyond ASCII there are more bytes than that; `Text` then counts the characters itself.
-    """
 
-    sizes: tuple[tuple[str, int], ...]
-    characters: str | None = None
-    name: str = "synthetic"
-    version: str = "1.0.0"
-    citation: str = ""
-    cached: ClassVar[bool] = False
-
-    @property
-    def splits(self) -> Mapping[str, int]:
-        return dict(self.sizes)
-
-    def read(self, split: str, content: Content) -> bytes:
-        alphabet = np.array(list(self.characters or "abcdefghijklmnopqrstuvwxyz ."))
-        return "".join(np.random.default_rng(0).choice(alphabet, self.splits[split])).encode()
+def _range(arrays: list[np.ndarray]) -> tuple[int, int | None]:
+    """The least integer (or 0) and the exclusive upper bound of one field in all splits; (0, None) for other dtypes."""
+    if arrays[0].dtype == np.uint8:
+        return 0, 256
+    given = [array for array in arrays if array.size]
+    if arrays[0].dtype.kind not in "iu" or not given:
+        return 0, None
+    return min(0, *(int(array.min()) for array in given)), 1 + max(int(array.max()) for array in given)

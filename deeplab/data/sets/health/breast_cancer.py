@@ -12,7 +12,8 @@ import numpy as np
 from deeplab.core.errors import UserError
 from deeplab.data.prepare import tables
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.examples import ExampleSet, Field
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field
 
 NUM_FOLDS = 5
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from deeplab.core.errors import UserError
+from deeplab.data.prepare.files import Archive
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import Archive
-from deeplab.data.sets.examples import ExampleSet, Field
-from deeplab.data.sets.image.folder import load
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field
 from deeplab.data.sets.image.masks import coloured, decode_mask
 
 _SIZE = 512
@@ -63,10 +62,6 @@ class Membrane(ExampleSet):
         names = [f"train/label/{n}.png" for n in _BLOCKS[split]]
         masks = [decode_mask(members[name], {255: 0, 0: 1}, name) for name in names]
         return {"image": np.stack(images)[..., None], "mask": np.stack(masks)}
-
-    def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        """One image of any size and mode: made grey, scaled to fit, and cropped at the centre."""
-        yield path.name, {"image": load(path, (_SIZE, _SIZE, 1))}
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """The mask as a picture, and the share of the pixels that are membrane."""

@@ -14,9 +14,10 @@ import numpy as np
 from deeplab.core.errors import UserError
 from deeplab.data.features import ecg
 from deeplab.data.prepare import tables, wfdb
+from deeplab.data.prepare.files import Archive, File
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import Archive, File
-from deeplab.data.sets.examples import ExampleSet, Field
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field
 
 # Beats of each record that are in one of the four classes: DS1 and DS2 of de Chazal et al. 2004. Records 102, 104, 107
 # and 217 are those of pacemakers, left out as the AAMI's recommendation asks.

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data.prepare import originals
+from deeplab.data.prepare.files import Archive
+from deeplab.data.prepare.images import fit
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import Archive
-from deeplab.data.sets.examples import ExampleSet, Field
-from deeplab.data.sets.image.folder import fit, load
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field
 from deeplab.data.sets.image.masks import coloured, decode_mask
 
 _PREFIX = {"train": "train", "validation": "val", "test": "test"}
@@ -77,10 +77,6 @@ class CamVid(ExampleSet):
             "image": np.stack([_image(members[name], name) for name in names]),
             "mask": np.stack([decode_mask(members[name], known, name) for name in masks]),
         }
-
-    def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        """One image of any size and mode: scaled to fit, and cropped at the centre."""
-        yield path.name, {"image": load(path, (180, 240, 3))}
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """The mask as a picture, and the shares of the classes that are seen."""

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from deeplab.core.errors import UserError
+from deeplab.data.normalize import Normalize, Standardize
+from deeplab.data.prepare.files import Archive
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import Archive, ImageSet
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field, image_fields
 
 _RECORD = 1 + 3 * 32 * 32  # bytes: a label, and the red, green and blue planes
 
+_NORMALIZE = Standardize(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
 _ARCHIVE = Archive(
     "cifar-10-binary.tar.gz",
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
@@ -23,8 +27,8 @@ _ARCHIVE = Archive(
 
 
 @dataclasses.dataclass(frozen=True)
-class Cifar10(ImageSet):
-    """60,000 photographs of 32 x 32 pixels in ten classes, 6,000 each; the split is the authors'."""
+class Cifar10(ExampleSet):
+    """60,000 photographs of 32 x 32 pixels in ten classes, 6,000 each, in the authors' split."""
 
     name: str = "cifar10"
     version: str = "1.0.0"
@@ -34,7 +38,6 @@ class Cifar10(ImageSet):
     )
     files: tuple[Archive, ...] = (_ARCHIVE,)
     sizes: tuple[int, int] = (50_000, 10_000)
-    image_shape: tuple[int, int, int] = (32, 32, 3)
     class_names: tuple[str, ...] = (
         "airplane",
         "automobile",
@@ -47,12 +50,15 @@ class Cifar10(ImageSet):
         "ship",
         "truck",
     )
-    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
-    std: tuple[float, ...] = (0.2470, 0.2435, 0.2616)
+    normalize: Normalize | None = _NORMALIZE
 
     @property
     def splits(self) -> Mapping[str, int]:
         return dict(zip(("train", "test"), self.sizes, strict=True))
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        return image_fields((32, 32, 3), num_classes=10)
 
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         prefix = {"train": "data", "test": "test"}[split]

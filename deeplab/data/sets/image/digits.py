@@ -7,17 +7,21 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from deeplab.data.normalize import Normalize, Standardize
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import ImageSet
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field, image_fields
+
+_NORMALIZE = Standardize(mean=(0.3058,), std=(0.3761,))
 
 
 @dataclasses.dataclass(frozen=True)
-class Digits(ImageSet):
+class Digits(ExampleSet):
     """1,797 digits by 13 writers: the test part of UCI's "Optical recognition of handwritten digits".
 
-    The set comes without a split, in the order in which people wrote. Ours is fixed: of the examples sorted by class
-    (and within a class as they come) every fifth is a test example, from the first one on. So each class gives a
-    fifth of its images, and all writers are in both parts; no random number is involved.
+    The set comes without a split, in the order of writing. Ours is fixed: the examples are sorted by class (stably),
+    and every fifth, from the first one on, is a test example. So a fifth of each class is in the test part, all writers
+    are in both parts, and no random number is involved.
     """
 
     name: str = "digits"
@@ -26,14 +30,16 @@ class Digits(ImageSet):
         "Alpaydin, Kaynak: Optical recognition of handwritten digits. UCI Machine Learning Repository, 1998. "
         "https://doi.org/10.24432/C50P49"
     )
-    image_shape: tuple[int, int, int] = (8, 8, 1)
     class_names: tuple[str, ...] = tuple("0123456789")
-    mean: tuple[float, ...] = (0.3058,)
-    std: tuple[float, ...] = (0.3761,)
+    normalize: Normalize | None = _NORMALIZE
 
     @property
     def splits(self) -> Mapping[str, int]:
         return {"train": 1437, "test": 360}
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        return image_fields((8, 8, 1), num_classes=10)
 
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         from sklearn.datasets import load_digits  # takes a second to import, and is needed once
@@ -42,7 +48,7 @@ class Digits(ImageSet):
         test = np.zeros(len(label), bool)
         test[np.argsort(label, kind="stable")[::5]] = True
         chosen = test if split == "test" else ~test
-        image = np.round(counts * (255 / 16)).astype(np.uint8)  # counts from 0 to 16 -> grey values
+        image = np.round(counts * (255 / 16)).astype(np.uint8)  # counts from 0 to 16 -> gray values
         image = image.reshape(-1, 8, 8, 1)  # [N, 64] -> [N, H, W, C]
         return {"image": image[chosen], "label": label[chosen].astype(np.int32)}
 

@@ -8,29 +8,34 @@ from collections.abc import Mapping
 import numpy as np
 
 from deeplab.core.errors import UserError
+from deeplab.data.normalize import Normalize, Standardize
+from deeplab.data.prepare.files import File
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import File, ImageSet
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field, image_fields
 
 _PREFIX = {"train": "train", "test": "t10k"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Idx(ImageSet):
-    """A set of grey images in four IDX files, named as MNIST's are."""
+class Idx(ExampleSet):
+    """A set of gray images in four IDX files, named as MNIST's are."""
 
     name: str
     citation: str
     files: tuple[File, ...]
     class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalize: Normalize | None
     version: str = "1.0.0"
-    image_shape: tuple[int, int, int] = (28, 28, 1)
     sizes: tuple[int, int] = (60_000, 10_000)
 
     @property
     def splits(self) -> Mapping[str, int]:
         return dict(zip(_PREFIX, self.sizes, strict=True))
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        return image_fields((28, 28, 1), len(self.class_names))
 
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         image = parse(content(f"{_PREFIX[split]}-images-idx3-ubyte"))
@@ -75,8 +80,7 @@ MNIST = Idx(
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
     class_names=tuple("0123456789"),
-    mean=(0.1307,),
-    std=(0.3081,),
+    normalize=Standardize(mean=(0.1307,), std=(0.3081,)),
 )
 
 FASHION_MNIST = Idx(
@@ -102,6 +106,5 @@ FASHION_MNIST = Idx(
         "Bag",
         "Ankle boot",
     ),
-    mean=(0.2860,),
-    std=(0.3530,),
+    normalize=Standardize(mean=(0.2860,), std=(0.3530,)),
 )

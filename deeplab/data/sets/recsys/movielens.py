@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from deeplab.data.sets.base import Archive
-from deeplab.data.sets.examples import Field
+from deeplab.data.prepare.files import Archive
+from deeplab.data.sets.fields import Field
 
 CITATION = (
     "Harper and Konstan: The MovieLens datasets: history and context. ACM TiiS 5(4), 2015. "

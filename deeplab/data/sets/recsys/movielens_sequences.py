@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from deeplab.data.prepare.files import Original
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import Original
-from deeplab.data.sets.examples import ExampleSet, Field
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field
 from deeplab.data.sets.recsys import movielens, movielens_files
 from deeplab.data.sets.recsys.movielens_ratings import told_from
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data.base import Source
+from deeplab.data.prepare.files import File
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import File
-from deeplab.data.sets.examples import ExampleSet, Field
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field
 
 _SPLITS = ("train", "validation", "test")
 

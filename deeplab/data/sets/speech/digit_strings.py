@@ -15,8 +15,8 @@ import numpy as np
 from deeplab.core.errors import UserError
 from deeplab.data.base import Source
 from deeplab.data.prepare import wav
-from deeplab.data.sets.base import check_split
-from deeplab.data.sets.examples import ExampleSet, Field
+from deeplab.data.sets.base import ExampleSet, check_split
+from deeplab.data.sets.fields import Field
 from deeplab.data.sets.speech.fsdd import DIGITS, FSDD, RATE
 
 SIZE = 5 * RATE

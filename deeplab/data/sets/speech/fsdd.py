@@ -11,9 +11,10 @@ from typing import Literal
 import numpy as np
 
 from deeplab.data.prepare import wav
+from deeplab.data.prepare.files import Archive
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import Archive
-from deeplab.data.sets.examples import ExampleSet, Field
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field
 
 Speaker = Literal["", "george", "jackson", "lucas", "nicolas", "theo", "yweweler"]
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")

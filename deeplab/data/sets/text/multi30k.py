@@ -13,9 +13,10 @@ import numpy as np
 from deeplab.core.errors import UserError
 from deeplab.data.features.vocab import BPE
 from deeplab.data.prepare import cache, originals
+from deeplab.data.prepare.files import File
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import File
-from deeplab.data.sets.examples import ExampleSet, Field
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field
 
 Language = Literal["en", "de"]
 PADDING, BEGIN, END = 0, 1, 2

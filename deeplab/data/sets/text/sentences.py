@@ -12,9 +12,10 @@ import numpy as np
 from deeplab.core.errors import UserError
 from deeplab.data.features.words import Lexicon, split_words
 from deeplab.data.prepare import cache, originals
+from deeplab.data.prepare.files import Archive, Original
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import Archive, Original
-from deeplab.data.sets.examples import ExampleSet, Field
+from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import Field
 
 NUM_FOLDS = 10
 _TEXT = 240  # characters of a sentence that are kept to be shown

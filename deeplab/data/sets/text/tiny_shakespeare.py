@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from deeplab.data.prepare.files import File
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import File, TextSet
+from deeplab.data.sets.base import TextSet
 
 _TRAIN = 1_003_854  # the first 90 %, rounded down
 

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
+from deeplab.data.prepare.files import Archive, File, Original
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import Archive, File, Original, TextSet
+from deeplab.data.sets.base import TextSet
 
 _ARCHIVE = Archive(
     name="wikitext-2-v1.zip",

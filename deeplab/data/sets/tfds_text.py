@@ -12,8 +12,8 @@ import numpy as np
 
 from deeplab.data.prepare import cache
 from deeplab.data.prepare.originals import Content
-from deeplab.data.prepare.tfds import fingerprint, read_only_builder
 from deeplab.data.sets.base import TextSet
+from deeplab.data.sets.tfds import fingerprint, read_only_builder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +21,8 @@ class PreparedTfdsText(TextSet):
     """The texts of a TFDS directory, record after record, each ended by a line break.
 
     Args:
-      path: as for `dl.data.tfds`.
-      text: the field of the texts.
+      path: The directory, as for `dl.data.tfds`.
+      text: Feature that holds the texts.
     """
 
     path: str | Path

@@ -15,31 +15,36 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data.base import Source
+from deeplab.data.normalize import CENTERED, Normalize
+from deeplab.data.prepare.images import fit_array
 from deeplab.data.prepare.originals import Content
 from deeplab.data.records import Records
-from deeplab.data.sets.base import ImageSet, check_split
+from deeplab.data.sets.base import ExampleSet, check_split
+from deeplab.data.sets.fields import Field, image_fields
 
 _CHUNK = 256  # records read at a time
 _LARGE = 4 * 2**30  # bytes; decoded arrays beyond are not made unless asked for
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparedTfds(ImageSet):
-    """Labelled images of a TFDS directory (the one with `dataset_info.json`), or of a set prepared below TFDS' own.
+class PreparedTfds(ExampleSet):
+    """Images of a TFDS directory (the one with `dataset_info.json`), with or without a target.
 
     Decoded once into arrays, a set gives batches a hundred times faster than its records can be parsed (0.3 ms each).
-    Larger ones are read by number from the files as they are.
+    Larger sets are read by number from the files as they are.
 
     Args:
-      path: the directory, one above it, or a name such as "cifar10" under `$TFDS_DATA_DIR` (`~/tensorflow_datasets`).
-      size: scale the shorter side to this many pixels and crop the centre; needed where sizes vary.
-      keep: "arrays" for a decoded copy in the cache, "records" for the files as they are. When None, arrays up to 4 GB.
-      rename: splits by other names, or parts of them: `{"train": "train[:90%]", "validation": "train[90%:]"}`.
-      image: the field of the images.
-      label: the field of the labels.
-      mean: per channel, or one for all, of images in [0, 1].
-      std: likewise.
-      skip_corrupted: leave corrupted records, where they are read as they are, out with a warning instead of stopping.
+      path: The directory, one above it, or a name such as "cifar10" under `$TFDS_DATA_DIR` (`~/tensorflow_datasets`).
+      size: Pixels to which the shorter side is scaled before the center is cropped; needed where sizes vary.
+      keep: "arrays" for a decoded copy in the cache, "records" for the files as they are. None takes arrays up to 4 GB.
+      rename: Splits by other names, or parts of them: `{"train": "train[:90%]", "validation": "train[90%:]"}`.
+      image: Feature that holds the images.
+      label: Feature that holds the target: class labels, or numbers of a fixed shape. None reads images alone.
+      normalize: Normalization of the images in [0, 1].
+      skip_corrupted: Whether corrupted records are left out with a warning, where records are read as they are.
+
+    Raises:
+      UserError: no such directory, another file format than ArrayRecord, or no such feature.
     """
 
     path: str | Path
@@ -47,42 +52,49 @@ class PreparedTfds(ImageSet):
     keep: Literal["arrays", "records"] | None = None
     rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
     image: str = "image"
-    label: str = "label"
-    mean: tuple[float, ...] = (0.5,)
-    std: tuple[float, ...] = (0.25,)
+    label: str | None = "label"
+    normalize: Normalize | None = CENTERED
     skip_corrupted: bool = False
 
     @functools.cached_property
     def _tfds(self) -> Any:
-        return read_only_builder(self.path, (self.image, self.label))
+        return read_only_builder(self.path, (self.image,) if self.label is None else (self.image, self.label))
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  (frozen: nobody sets it)
         return self._tfds.info.name
 
     @property
-    def citation(self) -> str:
+    def citation(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._tfds.info.citation
 
     @functools.cached_property
-    def version(self) -> str:
+    def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return fingerprint(self._tfds, self.size, sorted(self.rename.items()), self.image, self.label)
 
     @functools.cached_property
-    def image_shape(self) -> tuple[int, int, int]:
-        height, width, channels = self._tfds.info.features[self.image].shape
+    def fields(self) -> Mapping[str, Field]:
+        feature = self._tfds.info.features[self.image]
+        height, width, channels = feature.shape
         if self.size is not None:
             height = width = self.size
         if height is None or width is None:
             raise UserError(f"images of {self.path} vary in size; give dl.data.tfds(..., size=PIXELS)")
-        return height, width, channels or 3
+        dtype = np.dtype(feature.np_dtype).name
+        fields = image_fields((height, width, channels or 3), len(self.class_names), dtype)
+        if self.label is not None and not self.class_names:
+            fields["label"] = self._target(self._tfds.info.features[self.label])
+        return fields
+
+    def _target(self, feature: Any) -> Field:
+        dtype = np.dtype(feature.np_dtype)
+        if None in feature.shape or dtype.kind not in "biuf":
+            raise UserError(f"feature {self.label!r} of {self.path} is {feature!r}, expected classes or numbers")
+        return Field(tuple(feature.shape), "float32" if dtype.kind == "f" else "int32" if dtype.kind != "b" else "bool")
 
     @functools.cached_property
-    def class_names(self) -> tuple[str, ...]:
-        label = self._tfds.info.features[self.label]
-        if not hasattr(label, "names"):
-            raise UserError(f"field {self.label!r} of {self.path} is {label!r}, expected class labels")
-        return tuple(label.names)
+    def class_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return () if self.label is None else tuple(getattr(self._tfds.info.features[self.label], "names", None) or ())
 
     @functools.cached_property
     def splits(self) -> Mapping[str, int]:
@@ -91,52 +103,41 @@ class PreparedTfds(ImageSet):
 
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         records, size = self._records(split), self.splits[split]
-        image, label = np.empty((size, *self.image_shape), self._dtype), np.empty(size, np.int32)
+        arrays = {name: np.empty((size, *field.shape), field.dtype) for name, field in self.fields.items()}
         for start in range(0, size, _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, size))
             batch = records.batch(rows)
-            image[rows], label[rows] = batch["image"], batch["label"]
-        return {"image": image, "label": label}
+            for name, array in arrays.items():
+                array[rows] = batch[name]
+        return arrays
 
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
         check_split(self, split)
-        nbytes = self.splits[split] * math.prod(self.image_shape) * self._dtype.itemsize
+        image = self.fields["image"]
+        nbytes = self.splits[split] * math.prod(image.shape) * np.dtype(image.dtype).itemsize
         if self.keep == "arrays" or (self.keep is None and nbytes <= _LARGE):
             return super().open(split, data_dir)
         return Source(self.splits[split], records=self._records(split))
 
-    @property
-    def _dtype(self) -> np.dtype:
-        return np.dtype(self._tfds.info.features[self.image].np_dtype)
-
     def _records(self, split: str) -> Records:
         part = self.rename.get(split, split)
-        shape, num_classes = self.image_shape, len(self.class_names)
+        fields, num_classes = self.fields, len(self.class_names)
 
         def parse(example: Mapping[str, Any]) -> dict[str, np.ndarray]:
-            image, label = np.asarray(example[self.image]), int(example[self.label])
-            if not 0 <= label < num_classes:
-                raise ValueError(f"label {label} is outside 0 to {num_classes - 1}")
-            return {"image": _fit(image, shape), "label": np.asarray(label, np.int32)}
+            parsed = {"image": fit_array(np.asarray(example[self.image]), fields["image"].shape)}
+            if self.label is not None:
+                parsed["label"] = np.asarray(example[self.label], fields["label"].dtype)
+            if num_classes and not 0 <= parsed["label"] < num_classes:
+                raise ValueError(f"label {parsed['label']} is outside 0 to {num_classes - 1}")
+            return parsed
 
         instructions = self._tfds.info.splits[part].file_instructions
         files = [(i.filename, i.skip, i.examples_in_shard if i.take == -1 else i.take) for i in instructions]
         return Records(self._tfds.as_data_source(part), files, parse, self.skip_corrupted)
 
 
-def _fit(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Scales and crops an image to [H, W, C] where it is not of that shape."""
-    if image.shape == shape:
-        return image
-    from PIL import Image
-
-    from deeplab.data.sets.image.folder import fit
-
-    return fit(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), shape)
-
-
 def read_only_builder(path: str | Path, fields: Sequence[str]) -> Any:
-    """TFDS' own builder of a directory that is prepared as ArrayRecord and has these fields."""
+    """TFDS' own builder of a directory that is prepared as ArrayRecord and has these features."""
     import tensorflow_datasets as tfds
 
     directory = _find(path)
@@ -150,7 +151,7 @@ def read_only_builder(path: str | Path, fields: Sequence[str]) -> Any:
         )
     for field in fields:
         if field not in features:
-            raise UserError(f"{directory} has no field {field!r}, only {', '.join(features)}")
+            raise UserError(f"{directory} has no feature {field!r}, only {', '.join(features)}")
     return builder
 
 
