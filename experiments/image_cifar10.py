@@ -54,8 +54,8 @@ def experiment(
       alpha: of the distribution of the proportions in which images are mixed.
       image_folder: a folder or archive of the images, train/CLASS/* and test/CLASS/*, in place of the original.
     """
-    original = dl.data.sets.image_set("cifar10")
-    folder = functools.partial(dl.data.image_folder, size=32, mean=original.mean, std=original.std)
+    original = dl.data.sets.example_set("cifar10")
+    folder = functools.partial(dl.data.image_folder, size=32, normalize=original.normalize)
     dataset = folder(image_folder) if image_folder else original
     random = (augment.rand_augment(operations, magnitude),) if operations else ()
     mixed = {"mixup": mix.mixup(alpha, 10), "cutmix": mix.cutmix(alpha, 10)}

@@ -43,8 +43,14 @@ def small(steps: int = 20) -> dict[str, Read]:
     data = dl.data.Images(dataset, batch_size=_BATCH, num_steps=10**6, augment=recipe)
     source, key = data.open("train"), jax.random.key(0)
     resident = dl.make_feed(data, source, dl.scale.make_mesh("data=1"))
-    on_device = jax.jit(lambda arrays, ids: data.transform(resident.fetch(arrays, ids), key))
-    from_host = jax.jit(lambda batch: data.transform(batch, key))
+
+    def ready(batch: Any) -> Any:
+        batch = data.transform(batch, key)
+        assert data.normalize is not None
+        return batch | {"image": data.normalize(batch["image"])}
+
+    on_device = jax.jit(lambda arrays, ids: ready(resident.fetch(arrays, ids)))
+    from_host = jax.jit(ready)
     at = [0]
 
     def read(one: Callable[[np.ndarray], Any]) -> int:
@@ -126,7 +132,7 @@ def photographs(folder: Path, workers: int) -> dict[str, Read]:
     kept = dl.data.Images(dl.data.tfds(path, keep="records"), batch_size=16, num_steps=10**6)
     opened, at = kept.open("train"), [0]
 
-    def read(of: dl.data.Images, source: dl.data.Source, steps: int) -> int:
+    def read(of: dl.data.Examples, source: dl.data.Source, steps: int) -> int:
         for ids in of.train_ids(at[0], 0, steps):
             of.fetch(source, ids)
         at[0] += steps

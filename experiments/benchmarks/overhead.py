@@ -47,14 +47,15 @@ def resnet(steps: int) -> dl.Experiment:
 def bare(experiment: dl.Experiment) -> Callable[[], float]:
     """The loop one writes by hand: images on the device, a jitted step, the loss read every hundred steps."""
     data = experiment.data
-    assert isinstance(data, dl.data.Images)
+    assert isinstance(data, dl.data.Examples)
     source = data.open("train")
     images, labels = (jnp.asarray(source.arrays[name]) for name in ("image", "label"))
     apply, tx = experiment.model.apply, experiment.optimizer
-    mean, std = (jnp.array(x).reshape(1, 1, 1, -1) for x in (data.mean, data.std))
+    normalize = data.normalize
+    assert normalize is not None
 
     def step(params, variables, opt_state, ids):
-        x = (images[ids] / 255.0 - mean) / std
+        x = normalize(images[ids] / 255.0)
 
         def loss_fn(params):
             logits, updated = apply({"params": params, **variables}, x, train=True, mutable=list(variables))

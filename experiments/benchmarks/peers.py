@@ -64,8 +64,7 @@ def experiment(name: str) -> Any:
 
     import deeplab as dl
     from deeplab.data.sets.fields import Field
-from deeplab.data.sets.synthetic import SyntheticExamples
-    from deeplab.data.sets.synthetic import SyntheticText
+    from deeplab.data.sets.synthetic import SyntheticExamples, SyntheticText
     from deeplab.models.text.decoders import gpt
     from deeplab.nn.recurrent.layers import LSTM
 
@@ -129,6 +128,7 @@ def bare(name: str) -> Run:
     def step(params: Any, variables: Any, opt_state: Any, raw: Any) -> Any:
         batch = data.transform(raw)
         inputs, targets = (batch["tokens"], batch["targets"]) if "tokens" in batch else (batch["image"], batch["label"])
+        inputs = inputs if data.normalize is None else data.normalize(inputs)
 
         def objective(params: Any) -> Any:
             bound = {"params": params, **variables}

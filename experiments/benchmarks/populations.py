@@ -67,7 +67,7 @@ def agree(name: str, convolutions: int, steps: int) -> None:
 
     def short(learning_rate: float = 3e-3) -> dl.Experiment:
         whole = experiment(convolutions=convolutions, epochs=10, learning_rate=learning_rate)
-        assert isinstance(whole.data, dl.data.Images)
+        assert isinstance(whole.data, dl.data.Examples)
         data = dataclasses.replace(whole.data, epochs=None, num_steps=steps)
         return dataclasses.replace(whole, data=data, eval_every=1)
 

@@ -36,8 +36,8 @@ _PAUSE = 0.05  # seconds a dispatch, of four steps
 _MODULE = "experiments.benchmarks.process_faults"
 
 
-class Faulty(dl.data.Images):
-    """Images; a process asks for its next examples in vain when a fault was ordered for it.
+class Faulty(dl.data.Examples):
+    """Digits; a process asks for its next examples in vain when a fault was ordered for it.
 
     It waits each time, so that no machine is done before all faults.
     """
@@ -55,7 +55,8 @@ class Faulty(dl.data.Images):
 
 
 def experiment(width: int = 16, num_steps: int = 2000, learning_rate: float = 1e-3) -> dl.Experiment:
-    data = Faulty("digits", batch_size=32, num_steps=num_steps)
+    digits = dl.data.Images("digits", batch_size=32, num_steps=num_steps)
+    data = Faulty("digits", 32, num_steps=num_steps, prepare=digits.prepare, normalize=digits.normalize)
     model = dl.models.MLP(num_classes=10, features=(width,))
     return dl.Experiment(data, model, dl.tasks.Classification(), optax.adam(learning_rate), eval_every=num_steps)
 

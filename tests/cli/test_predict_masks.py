@@ -10,9 +10,9 @@ import optax
 from PIL import Image
 
 import deeplab as dl
+from deeplab.data.prepare.images import load
 from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field
-from deeplab.data.prepare.images import load
 from deeplab.data.sets.image.masks import coloured
 
 PALETTE = ((255, 255, 255), (200, 0, 0))

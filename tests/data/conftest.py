@@ -9,6 +9,7 @@ import pytest
 
 from deeplab.data.prepare.files import File
 from deeplab.data.sets.base import ExampleSet
+from deeplab.data.sets.fields import image_fields
 
 CONTENT = bytes(range(256)) * 4
 
@@ -21,14 +22,15 @@ class OneFile(ExampleSet):
     name: str = "one_file"
     version: str = "1.0.0"
     citation: str = ""
-    image_shape: tuple[int, int, int] = (8, 8, 1)
     class_names: tuple[str, ...] = ("a",)
-    mean: tuple[float, ...] = (0.5,)
-    std: tuple[float, ...] = (0.5,)
 
     @property
     def splits(self):
         return {"train": 16}
+
+    @property
+    def fields(self):
+        return image_fields((8, 8, 1), num_classes=1)
 
     def read(self, split, content):
         image = np.frombuffer(content("pixels"), np.uint8).reshape(16, 8, 8, 1)

@@ -107,8 +107,12 @@ def test_right_examples_are_not():
 
 
 def test_an_unknown_set_names_the_nearest():
-    with pytest.raises(UserError, match="no example data set 'nonsense'"):
+    with pytest.raises(UserError, match="no data set 'nonsense'"):
         sets.example_set("nonsense")
+    with pytest.raises(UserError, match=r"digits is no running text; use dl\.data\.Examples"):
+        sets.text_set("digits")
+    with pytest.raises(UserError, match=r"tiny_shakespeare is running text, .* use dl\.data\.Text"):
+        Examples("tiny_shakespeare", epochs=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ def test_metadata_opens_nothing(name, monkeypatch):
     data = Images(name, batch_size=10, epochs=2)
     assert data.num_classes == len(data.class_names) == 10
     assert data.num_steps == 2 * (data.num_examples("train") // 10)
-    assert len(data.mean) == len(data.std) == data.image_shape[-1] == 1
+    assert len(data.normalize.mean) == len(data.normalize.std) == data.image_shape[-1] == 1
     assert data.spec()["image"].shape == (10, *data.image_shape)
 
 
@@ -40,10 +40,12 @@ def test_digits_are_split_as_documented():
 
 def test_declared_moments_are_those_of_the_training_images():
     image = np.asarray(digits().open("train").arrays["image"]) / 255
-    np.testing.assert_allclose(image.mean((0, 1, 2)), digits().mean, atol=1e-4)
-    np.testing.assert_allclose(image.std((0, 1, 2)), digits().std, atol=1e-4)
-    standardised = digits().transform({"image": np.asarray(digits().open("train").arrays["image"])})["image"]
-    np.testing.assert_allclose([standardised.mean(), standardised.std()], [0, 1], atol=1e-3)
+    normalize = digits().normalize
+    np.testing.assert_allclose(image.mean((0, 1, 2)), normalize.mean, atol=1e-4)
+    np.testing.assert_allclose(image.std((0, 1, 2)), normalize.std, atol=1e-4)
+    batch = digits().transform({"image": np.asarray(digits().open("train").arrays["image"])})
+    normalized = normalize(batch["image"])
+    np.testing.assert_allclose([normalized.mean(), normalized.std()], [0, 1], atol=1e-3)
 
 
 @settings(max_examples=10, deadline=None)
@@ -106,9 +108,7 @@ def test_a_float_of_an_augmentation_may_be_traced():
     batch = data.fetch(data.open("train"), np.arange(8))
 
     def augmented(degrees):
-        return dataclasses.replace(data, augment=augment.rotate(degrees), num_steps=None).transform(
-            batch, jax.random.key(0)
-        )
+        return digits(augment=augment.rotate(degrees)).transform(batch, jax.random.key(0))
 
     degrees = jnp.array([0.0, 30.0])
     together = jax.jit(jax.vmap(lambda d: augmented(d)["image"]))(degrees)
@@ -126,7 +126,7 @@ def test_the_synthetic_twin_has_the_same_batches_but_for_their_size(monkeypatch)
     for name, spec in data.spec().items():
         assert (batches[0][name].shape[1:], batches[0][name].dtype) == (spec.shape[1:], spec.dtype)
     assert sum(float(b["weight"].sum()) for b in twin.batches(twin.eval_split)) == twin.num_examples("test") == 12
-    assert (twin.class_names, twin.mean) == (data.class_names, data.mean)
+    assert (twin.class_names, twin.normalize) == (data.class_names, data.normalize)
 
 
 @pytest.mark.parametrize("given", [{}, {"epochs": 1, "num_steps": 1}])

@@ -8,7 +8,7 @@ tracers; whole numbers shape the program. Where an image has a mask, `fields` mo
 from deeplab.data.augment.base import Augment, chain
 from deeplab.data.augment.color import brightness, contrast, erase
 from deeplab.data.augment.fields import anywhere, elastic, pose, quarter_turns, together
-from deeplab.data.augment.geometry import affine, crop, flip, grid, resample, rotate, shift, warp, zoom
+from deeplab.data.augment.geometry import affine, crop, flip, grid, resample, resized_crop, rotate, shift, warp, zoom
 from deeplab.data.augment.randaugment import rand_augment
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "quarter_turns",
     "rand_augment",
     "resample",
+    "resized_crop",
     "rotate",
     "shift",
     "together",

@@ -39,6 +39,45 @@ def crop(padding: int = 4, pad: Pad = "zero") -> Augment:
     return shift(padding, pad)
 
 
+def resized_crop(
+    height: int,
+    width: int,
+    area: tuple[Float, Float] = (0.08, 1.0),
+    ratio: tuple[Float, Float] = (3 / 4, 4 / 3),
+) -> Augment:
+    """A random part of the image, scaled to [height, width, C]; linear, with antialiasing.
+
+    The part's share of the area is uniform, its ratio of width to height log-uniform, and its position uniform where it
+    fits. A side longer than the image's is shortened to it.
+
+    Args:
+      height: Height of the result, in pixels.
+      width: Width of the result, in pixels.
+      area: Smallest and largest share of the area, in (0, 1].
+      ratio: Smallest and largest ratio of width to height.
+
+    Example:
+      >>> resized_crop(4, 6)(jax.random.key(0), jnp.ones((8, 8, 3))).shape
+      (4, 6, 3)
+
+    Source: Szegedy et al. 2015, https://arxiv.org/abs/1409.4842, section 6; with several sizes Caron et al. 2020,
+      https://arxiv.org/abs/2006.09882, section 3.4.
+    """
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        area_key, ratio_key, place_key = jax.random.split(key, 3)
+        size = jnp.array(image.shape[:2], jnp.float32)
+        pixels = jnp.prod(size) * jax.random.uniform(area_key, minval=area[0], maxval=area[1])
+        shape = jnp.exp(jax.random.uniform(ratio_key, minval=jnp.log(ratio[0]), maxval=jnp.log(ratio[1])) / 2)
+        part = jnp.minimum(jnp.sqrt(pixels) * jnp.stack([1 / shape, shape]), size)  # height and width
+        corner = jax.random.uniform(place_key, (2,)) * (size - part)
+        scale = jnp.array([height, width]) / part
+        out = (height, width, image.shape[2])
+        return jax.image.scale_and_translate(image, out, (0, 1), scale, -corner * scale, "linear")
+
+    return augment
+
+
 def flip(probability: Float = 0.5) -> Augment:
     """Mirrors left and right, with a probability."""
 

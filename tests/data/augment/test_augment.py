@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from deeplab.data import augment
@@ -53,6 +54,24 @@ def test_shift_moves_by_every_offset(pad, mode):
     padded = np.pad(IMAGE, ((1, 1), (1, 1), (0, 0)), mode=mode)
     expected = {padded[y : y + 9, x : x + 12].tobytes() for y in range(3) for x in range(3)}
     assert {out.tobytes() for out in np.asarray(many(augment.shift(1, pad)))} == expected
+
+
+def test_a_crop_of_the_whole_image_is_pillows_resized_one():
+    whole = augment.resized_crop(5, 7, area=(1.0, 1.0), ratio=(12 / 9, 12 / 9))
+    resized = [Image.fromarray(np.asarray(IMAGE[..., c])).resize((7, 5), Image.Resampling.BILINEAR) for c in range(3)]
+    np.testing.assert_allclose(many(whole)[0], np.stack(resized, axis=-1), atol=1e-5)
+
+
+def test_a_crop_is_a_part_of_the_image_in_the_shares_asked_for():
+    """Of an image that tells its rows and columns, the crop's span is its size, and its middle its position."""
+    rows, columns = jnp.mgrid[:64, :64] / 63.0
+    crops = np.asarray(many(augment.resized_crop(32, 32, (0.1, 0.5), (0.5, 2.0)), jnp.stack([rows, columns], axis=-1)))
+    height, width = (np.ptp(crops[..., axis], axis=(1, 2)) for axis in (0, 1))
+    assert np.all((height * width > 0.08) & (height * width < 0.52))
+    assert np.all((width / height > 0.45) & (width / height < 2.2))
+    assert np.ptp(crops[..., 0].mean(axis=(1, 2))) > 0.2
+    assert crops.min() > -1e-5
+    assert crops.max() < 1 + 1e-5
 
 
 def test_flip_mirrors_half_of_the_time():
