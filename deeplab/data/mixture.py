@@ -1,4 +1,4 @@
-"""Several sets as one, in given proportions."""
+"""Several data sets mixed in given proportions."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from deeplab.data import order
 from deeplab.data.base import Batch, Data, Source, Spec, steps_of
 from deeplab.data.normalize import Normalize
 
-_BLOCK = 1000  # examples in which the proportions are exact: a weight counts to a thousandth
+_BLOCK = 1000  # examples in which the proportions are exact; weights are rounded to a thousandth
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixture(Data):
     """Batches whose examples come from several sets, those of set k with the share w_k / sum_j w_j.
 
-    Of each thousand examples of the training stream, set k gives its share exactly (to a thousandth), at places that
-    the seed chooses. It is gone through in its own shuffled order, epoch after epoch: a small set of a large weight
-    comes round more often. All of it is a function of (seed, position); nothing is counted, and nothing saved.
+    In each thousand examples of the training stream set k has exactly its share (rounded to a thousandth), at positions
+    that the seed chooses. Each set is visited in its own shuffled order, epoch after epoch, so that a small set with a
+    large weight is repeated more often. All this is a function of (seed, position), without any saved state.
 
-    Batches have a field more than those of the sets: `set` [B] int32, the set's number. Examples are numbered through
-    all sets. An evaluation reads one set after another, each example once, whatever the weights are.
+    Batches have one more field, `set` [B] int32, the number of the example's set. Examples are numbered across all
+    sets. An evaluation reads one set after another, each example once, whatever the weights.
 
     Args:
-      parts: the sets, with batches of the same fields and shapes. Their own batch sizes and steps do not matter; each
-        example is transformed as its own set does it.
-      weights: one positive number a set; in proportion to their sizes when None.
-      batch_size: of training and evaluation.
-      num_steps: training steps.
-      eval_split: the split to evaluate on, which all sets have.
-      normalize: Function applied to the model's first input; the one of all sets by default.
+      parts: Data sets with batches of the same fields and shapes. Their own batch sizes and steps do not matter; each
+        example is transformed by its own set.
+      weights: Positive weight of each set; their sizes when None.
+      batch_size: Examples of a training or evaluation batch.
+      num_steps: Number of training steps.
+      eval_split: Split to evaluate on, which all sets have.
+      normalize: Function applied to the model's first input; by default that of the sets, which must be the same.
 
     Raises:
-      UserError: no set, weights that do not fit, or sets whose batches or normalizations differ.
+      UserError: no set, wrong weights, or sets whose batches or normalizations differ.
 
     Example:
       >>> import deeplab as dl
@@ -61,10 +61,12 @@ class Mixture(Data):
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_steps", steps_of(self, None, self.num_steps))
         if not self.parts:
-            raise UserError("a mixture of no sets; give it at least one")
+            raise UserError("a mixture of no sets, expected at least one")
         weights = self.weights
         if weights is not None and (len(weights) != len(self.parts) or min(weights) <= 0):
-            raise UserError(f"weights are {tuple(weights)}, expected {len(self.parts)} positive numbers, one a set")
+            raise UserError(
+                f"weights are {tuple(weights)}, expected {len(self.parts)} positive numbers, one for each set"
+            )
         if self.normalize == "parts":
             first, *others = (part.normalize for part in self.parts)
             if any(other != first for other in others):
@@ -76,25 +78,25 @@ class Mixture(Data):
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Those of the first set, where it has classes."""
+        """Class names of the first set, where it has classes."""
         return getattr(self.parts[0], "class_names", None)
 
     @property
     def shares(self) -> np.ndarray:
-        """Examples of each set in a thousand, [K]: the largest remainders are rounded up."""
+        """Examples of each set in a thousand, [K]; the largest remainders are rounded up."""
         weights = [part.num_train for part in self.parts] if self.weights is None else self.weights
         exact = np.asarray(weights, np.float64) / np.sum(weights) * _BLOCK
         shares = np.floor(exact).astype(np.int64)
         shares[np.argsort(shares - exact, kind="stable")[: _BLOCK - shares.sum()]] += 1
         if not shares.all():
             raise UserError(
-                f"weights are {tuple(weights)}: a share below a thousandth is never drawn; leave that set out"
+                f"weights are {tuple(weights)}; a share below a thousandth is never drawn: leave that set out"
             )
         return shares
 
     def examples_at(self, positions: np.ndarray, seed: int) -> np.ndarray:
         block, slot = np.divmod(positions, _BLOCK)
-        # A slot of a block stands for one set and one rank within its share; their order is the block's own.
+        # A slot of a block is one set and one rank within its share; each block has an order of its own.
         slot = order.permute(slot, _BLOCK, seed, block)
         shares, firsts = self.shares, self._firsts([part.num_examples("train") for part in self.parts])
         ends = np.cumsum(shares)
@@ -158,13 +160,13 @@ class Mixture(Data):
                 if (array.dtype, array.shape[1:]) != (value.dtype, value.shape[1:]):
                     raise UserError(
                         f"{name!r} of set {k} of a mixture is {value.dtype}{list(value.shape[1:])}, and of another set "
-                        f"{array.dtype}{list(array.shape[1:])}; mixed sets are kept alike"
+                        f"{array.dtype}{list(array.shape[1:])}; mixed sets are stored in one shape and dtype"
                     )
                 array[rows] = value
         return batch
 
     def _all_of_each(self, sources: Sequence[Source], firsts: np.ndarray, which: Any, ids: Any) -> Batch:
-        """Reads an example from every set, and keeps that of its own: the shapes do not depend on the draw."""
+        """Reads an example from every set, and keeps its own: shapes must not depend on the draw inside a program."""
         last = [one.size - 1 for one in sources]
         batches = [
             part.fetch(one, jnp.clip(ids - first, 0, end).astype(np.int32))
@@ -191,7 +193,7 @@ class Mixture(Data):
 
 
 def _chosen(which: Any, batches: Sequence[Batch]) -> Batch:
-    """Of each example the arrays of its own set."""
+    """For each example the arrays of its own set."""
     out = batches[0]
     for k, batch in enumerate(batches[1:], start=1):
 

@@ -1,7 +1,7 @@
 """The order of the examples: a permutation that needs no memory.
 
-The example at position p of epoch e is a function of (seed, e, p) alone. Nothing is saved for a restart,
-nothing is fast-forwarded, and every host computes just the positions it needs.
+The example at position p of epoch e is a function of (seed, e, p) alone. A restart needs no saved state and no
+fast-forwarding, and every host computes only the positions that it needs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 SUBSET = 2**32 - 1
-"""The epoch that no run comes to: its order says which examples a part of the set has."""
+"""An epoch that no run reaches: its order decides which examples a fraction of the set has."""
 
 _ROUNDS = 4  # each mixes both halves; two are enough for a strong hash (Luby and Rackoff 1988), and ours is a cheap one
 
@@ -19,7 +19,7 @@ _ROUNDS = 4  # each mixes both halves; two are enough for a strong hash (Luby an
 def _hash(x: np.ndarray, key: np.ndarray, below: int) -> np.ndarray:
     """Hashes 32-bit integers to [0, below): two rounds of multiplication and shift, then the high bits.
 
-    The constants are MurmurHash3's (Appleby 2011); a range is cut by multiplication, without the division of `%`
+    The constants are MurmurHash3's (Appleby 2011). Multiplication reduces to the range, without the division of `%`
     (Lemire 2019, https://doi.org/10.1145/3230636).
     """
     x = (x ^ key) * np.uint32(0x85EBCA6B)
@@ -30,18 +30,18 @@ def _hash(x: np.ndarray, key: np.ndarray, below: int) -> np.ndarray:
 def permute(positions: np.ndarray, size: int, seed: int, epoch: int | np.ndarray) -> np.ndarray:
     """Maps positions in [0, size) to examples in [0, size), one to one.
 
-    A generalised Feistel network (Black and Rogaway 2002, https://doi.org/10.1007/3-540-45760-7_9): a position is a
-    pair (l, r) with 0 <= l < a and 0 <= r < b, where a b is just above `size`, and each round adds a hash of the one to
-    the other, modulo a or b. The few results outside walk on along their cycle until they fall inside.
+    A generalized Feistel network (Black and Rogaway 2002, https://doi.org/10.1007/3-540-45760-7_9): a position is a
+    pair (l, r) with 0 <= l < a and 0 <= r < b, where a b is just above `size`, and each round adds a hash of one half
+    to the other, modulo a or b. The few results outside the range are mapped again until they fall inside.
 
     Args:
-      positions: integers in [0, size), one axis.
-      size: number of examples, at most 2**32.
-      seed: of the order.
-      epoch: each epoch has an order of its own; one for all positions, or one each, ascending.
+      positions: Integers in [0, size), [N].
+      size: Number of examples, at most 2**32.
+      seed: Seed of the order.
+      epoch: Epoch of all positions, or of each of them in ascending order. Each epoch has an order of its own.
 
     Returns:
-      Example numbers as int64, in the shape of `positions`.
+      Example numbers, [N] int64.
 
     Example:
       >>> sorted(permute(np.arange(5), 5, seed=0, epoch=3).tolist())
@@ -76,8 +76,8 @@ def _add(x: np.ndarray, y: np.ndarray, modulus: int) -> np.ndarray:
 def stream(start: int, count: int, size: int, seed: int) -> np.ndarray:
     """Examples at `count` positions of the endless training stream, from position `start`.
 
-    The stream is one permutation after another: every epoch visits each example once, and a batch may reach over
-    the border of two epochs, so that none is dropped and none is short.
+    The stream is one permutation after another. Every epoch visits each example once, and a batch may span two epochs,
+    so that no example is dropped and no batch is short.
     """
     return at(np.arange(start, start + count, dtype=np.int64), size, seed)
 

@@ -1,4 +1,4 @@
-"""Documents of any length in rows of one length, several to a row."""
+"""Documents of any length packed into rows of one length."""
 
 from __future__ import annotations
 
@@ -20,24 +20,27 @@ from deeplab.data.prepare import cache, originals
 from deeplab.data.sets.base import check_split
 from deeplab.data.text import Text
 
-_REACH = 1024  # rows that a document is tried in: a million documents then take seconds
+_REACH = 1024  # rows that a document may go to: a million documents then take seconds
 
 
 @dataclasses.dataclass(frozen=True)
 class Packed(Data):
-    """Batches of `tokens`, `targets` and `segments`, [B, T] int32, and `mask` [B, T] float32: documents, packed.
+    """Batches of packed documents: `tokens`, `targets` and `segments`, [B, T] int32, and `mask` [B, T] float32.
 
-    The documents of a row have the segments 1, 2, ...; padding has segment 0 and mask 0. A model that reads the
-    segments (`dl.models.GPT`) attends within them and counts places from the beginning of each, so that the loss of a
-    packed document is that of the document alone. One of L tokens has L - 1 targets, each counted once; where that is
-    more than T, it is cut into pieces.
+    The documents of a row have the segments 1, 2, ...; padding has segment 0 and mask 0. A model that reads segments
+    (`dl.models.GPT`) attends within them and counts positions from the beginning of each, so that the loss of a packed
+    document equals that of the document alone. A document of L tokens has L - 1 targets, each counted once; one with
+    more than T targets is cut into pieces.
 
-    An example is a row. Which documents share one depends on their lengths alone (`first_fit`), and the order of the
+    An example is a row. Which documents share a row depends on their lengths alone (`first_fit`), and the order of the
     rows on (seed, step).
 
     Args:
-      text: the text, its vocabulary, T, batch size and steps.
-      separator: what ends a document; it is its last token or tokens.
+      text: Text with its vocabulary, context length T, batch size and number of steps.
+      separator: String that ends a document; it becomes the document's last token or tokens.
+
+    Raises:
+      UserError: the separator is empty.
 
     Example:
       >>> text = Text("tiny_shakespeare", context=64, num_steps=100)
@@ -54,7 +57,7 @@ class Packed(Data):
         object.__setattr__(self, "batch_size", self.text.batch_size)
         object.__setattr__(self, "eval_split", self.text.eval_split)
         if not self.separator:
-            raise UserError("separator is empty, expected what ends a document, such as a line break")
+            raise UserError("separator is empty, expected the string that ends a document, such as a line break")
 
     @property
     def num_steps(self) -> int:
@@ -62,15 +65,15 @@ class Packed(Data):
 
     @property
     def vocab_size(self) -> int:
-        """Known without opening the set."""
+        """Size of the vocabulary, known without opening the set."""
         return self.text.vocab_size
 
     def open_vocabulary(self, data_dir: str | Path | None = None) -> Vocabulary:
-        """As `Text.open_vocabulary`."""
+        """The vocabulary as a value; see `Text.open_vocabulary`."""
         return self.text.open_vocabulary(data_dir)
 
     def num_examples(self, split: str) -> int:
-        """Rows of a split. The set must have been opened once (by anyone) for their number to be known."""
+        """Number of rows of a split, known once the set has been prepared."""
         check_split(self.text.builder, split)
         return len(self._known_rows[f"{split}_tokens"])
 
@@ -116,12 +119,12 @@ class Packed(Data):
         return {name: jnp.asarray(array) for name, array in batch.items()}
 
     def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
-        # Its words are the documents: a blank ends one.
+        # The twin's documents are its words, each ended by a blank.
         return dataclasses.replace(self, text=self.text.synthetic(batch_size, num_steps), separator=" ")
 
 
 def _documents(text: bytes, separator: str) -> list[bytes]:
-    """The documents, each with the separator that ends it; what lies between two separators in a row is none."""
+    """The documents, each with the separator that ends it; two separators in a row enclose no document."""
     end = separator.encode()
     *whole, last = text.split(end)
     return [document + end for document in whole if document] + ([last] if last else [])
@@ -151,9 +154,9 @@ def pack(documents: Sequence[np.ndarray], context: int) -> dict[str, np.ndarray]
 
 
 def first_fit(lengths: Sequence[int], capacity: int, reach: int = _REACH) -> tuple[np.ndarray, np.ndarray]:
-    """The row and the place in it of each piece: the first of the last `reach` rows with room, or else a new one.
+    """Row and start of each piece: the first of the last `reach` rows that has room, or else a new row.
 
-    At most 1.7 times the rows of the best packing, for a reach that does not end (Johnson et al. 1974,
+    With an unlimited reach, at most 1.7 times the rows of the best packing (Johnson et al. 1974,
     https://doi.org/10.1137/0203025).
 
     Example:

@@ -1,7 +1,7 @@
-"""Several pairs of sequences in one row, so that little of a batch is padding.
+"""Several pairs of sequences packed into one row, so that little of a batch is padding.
 
-A sequence `x` [L] of a pair goes with `x_segment` [L], the number of the pair that each token is of: 0 where there is
-none. A model that looks at segments keeps the pairs of a row apart, so that each is read as if it were alone.
+A sequence `x` [L] of a pair comes with `x_segment` [L], the number of the pair that each token belongs to, and 0 for
+padding. A model that reads segments keeps the pairs of a row apart, so that each is read as if it were alone.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ def segments(example: dict[str, Any], key: jax.Array | None = None) -> dict[str,
 def pack(per_row: int, width: int) -> Mix:
     """A `mix`: B pairs, each [L], become B / `per_row` rows of `width` tokens on either side.
 
-    Sorted by their lengths and cut into `per_row` parts, the k-th shortest of each part but the last go with the k-th
-    longest of that: so the sums are nearly the same. A pair that does not fit, in its turn, or has no weight, is left
-    out. With one a row, pairs that are longer than `width` are left out, and that is all.
+    The pairs are sorted by length and cut into `per_row` parts. Row k gets the k-th shortest pair of each part but the
+    last, and the k-th longest of the last, so that rows have nearly equal sums. A pair that does not fit into its row,
+    or has weight 0, is left out. With `per_row=1`, only pairs longer than `width` are.
 
-    Only `source`, `target`, their segments, `weight` and `id` go on; a row's id is that of its first pair.
+    The rows hold `source`, `target`, their segments, `weight` and `id`; a row's id is that of its first pair.
 
     Args:
-      per_row: divides the batch.
-      width: of a row, on either side.
+      per_row: Pairs that share a row; divides the batch.
+      width: Tokens of a row, on either side.
 
     Raises:
-      UserError: a batch that is no multiple of `per_row`.
+      UserError: the batch is not a multiple of `per_row`.
 
     Example:
       >>> one = jnp.array([[1, 1, 0], [1, 1, 1]])
@@ -71,9 +71,9 @@ def pack(per_row: int, width: int) -> Mix:
         number = jnp.arange(1, per_row + 1)[None, :, None]  # [1, K, 1]
         for name in _PAIR:
             tokens, length = batch[name][members], lengths[name][members]  # [R, K, L], [R, K]
-            place = jnp.arange(tokens.shape[2])[None, None]
-            inside = (place < length[..., None]) & fits[..., None]
-            where = jnp.where(inside, (ends[name] - length)[..., None] + place, width)  # beyond the row: dropped
+            offset = jnp.arange(tokens.shape[2])[None, None]
+            inside = (offset < length[..., None]) & fits[..., None]
+            where = jnp.where(inside, (ends[name] - length)[..., None] + offset, width)  # beyond the row: dropped
             rows = jnp.arange(len(members))[:, None, None]
             empty = jnp.zeros((len(members), width), jnp.int32)
             packed[name] = empty.at[rows, where].set(tokens.astype(jnp.int32), mode="drop")

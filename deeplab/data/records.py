@@ -1,4 +1,4 @@
-"""Sets that are too large for memory, or whose examples vary in size: read record by record, by number."""
+"""Random access to sets of records, which are too large for memory or vary in size."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ class Records:
     """Random access to a split in ArrayRecord files.
 
     Args:
-      source: with `__len__`, `__getitem__` and the batched `__getitems__` (8 times as fast as one at a time), such as
-        TFDS' data sources.
-      files: (name, first record, records) of each file or part of a file, in the order of `source`; for errors.
-      parse: a record to an example's arrays.
-      skip: whether a corrupted record is left out (zeros of weight 0, with a warning) instead of stopping the run.
+      source: Sequence with `__len__`, `__getitem__` and the batched `__getitems__` (8 times as fast as one record at a
+        time), such as TFDS' data sources.
+      files: (name, first record, number of records) of each file or part of a file, in the order of `source`; for
+        errors.
+      parse: Function from a record to an example's arrays.
+      skip: Whether a corrupted record is replaced by zeros of weight 0, with a warning, instead of stopping the run.
     """
 
     source: Any
@@ -51,14 +52,12 @@ class Records:
             examples = [self.parse(record) for record in self.source.__getitems__(numbers)]
         except UserError:
             raise
-        except (
-            Exception
-        ):  # readers raise RuntimeError, parsers anything: the same is raised again below, for one record
+        except Exception:  # readers raise RuntimeError, parsers anything; raised again below, for the record at fault
             return self._one_by_one(numbers)
         return _stacked(examples)
 
     def _one_by_one(self, numbers: Sequence[int]) -> dict[str, np.ndarray]:
-        """A batch that holds a corrupted record."""
+        """A batch that holds a corrupted record, read record by record."""
         examples: list[Mapping[str, np.ndarray] | None] = []
         for number in numbers:
             try:
@@ -98,16 +97,16 @@ def _stacked(examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarr
 
 
 def pipeline(data: Data, source: Source, seed: int = 0, rows: Any = slice(None)) -> grain.MapDataset:
-    """The training batches as a Grain data set: element i is the batch of step i, whichever are asked for, by whom.
+    """The training batches as a Grain data set, whose element i is the batch of step i.
 
-    `.to_iter_dataset(grain.ReadOptions(num_threads=...))` reads ahead. Grain's own default of 16 threads was ten
-    times slower than none on two cores: parsing holds the interpreter's lock, so begin with 0 and measure.
+    `.to_iter_dataset(grain.ReadOptions(num_threads=...))` reads ahead. Grain's default of 16 threads was ten times
+    slower than none on two cores, because parsing holds the interpreter's lock: begin with 0 and measure.
 
     Args:
-      data: what to read.
-      source: its opened training split.
-      seed: of the order.
-      rows: of each batch, those that are read: of several hosts each reads its own.
+      data: Data to read.
+      source: Opened training split of the data.
+      seed: Seed of the order.
+      rows: Rows of each batch that are read; each of several hosts reads its own.
 
     Example:
       >>> import deeplab as dl
@@ -127,28 +126,28 @@ def pipeline(data: Data, source: Source, seed: int = 0, rows: Any = slice(None))
 def in_processes(
     data: Data, source: Source, seed: int, start: int, end: int, workers: int, rows: Any = slice(None)
 ) -> Iterator[Iterator[Batch]]:
-    """The batches of training steps `start` to `end`, in order, read by so many processes.
+    """The batches of training steps `start` to `end`, in order, read by worker processes.
 
-    Process w reads the steps start + w, start + w + workers, ...; so each batch stays what it is, whoever reads it.
-    Each process imports what the data need, for some seconds, and holds two batches ready.
+    Process w reads the steps start + w, start + w + workers, ..., so the batches do not depend on `workers`. Each
+    process takes some seconds to import what the data need, and keeps two batches ready.
 
     Args:
-      data: what to read; pickled, with its source, for the processes.
-      source: its opened training split.
-      seed: of the order.
-      start: the first step.
-      end: the step after the last.
-      workers: processes.
-      rows: as of `pipeline`.
+      data: Data to read; pickled, with its source, for the processes.
+      source: Opened training split of the data.
+      seed: Seed of the order.
+      start: First step.
+      end: Step after the last.
+      workers: Number of processes.
+      rows: Rows of each batch that are read, as for `pipeline`.
     """
     import grain
     from absl import flags
 
     if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # Grain's own, at their defaults: no absl.app has read a command line
+        flags.FLAGS.mark_as_parsed()  # Grain's flags keep their defaults: no absl.app has read a command line
     steps = pipeline(data, source, seed, rows)[start:end]
     options = grain.multiprocessing.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-    # One thread reads, the process's own; see `pipeline`.
+    # The process's own thread reads; see `pipeline`.
     batches = iter(steps.to_iter_dataset(grain.ReadOptions(0, 0)).mp_prefetch(options))
     try:
         yield batches

@@ -24,23 +24,24 @@ from deeplab.data.sets.synthetic import SyntheticText
 
 @dataclasses.dataclass(frozen=True)
 class Text(Data):
-    """Batches of `tokens` and `targets` (the tokens one place on), [B, T] int32, and `mask` [B, T] float32.
+    """Batches of `tokens` and `targets` (the tokens one position later), [B, T] int32, and `mask` [B, T] float32.
 
-    Of N tokens, training draws windows at every one of the N - T places where a window and its last target fit; an
-    example's id is its place. An evaluation reads window after window, its id their number; the last one is moved
-    back to end with the text, and `mask` is 0 where another has counted. So each of the N - 1 targets counts once. Its
-    batches also hold `words` and `bytes`, [B, T] float32: how many begin, or are, in each target, so that a loss can be
-    told per word or per byte of the text, whatever its tokens. Blanks part words, and the end of a line is one.
+    Training draws windows of a text of N tokens from all N - T positions where a window and its last target fit; an
+    example's id is its position. An evaluation reads consecutive windows, and the id is the window's number. The last
+    window is moved back to end with the text, and `mask` is 0 where the one before has counted already, so that each of
+    the N - 1 targets counts once. Evaluation batches also hold `words` and `bytes`, [B, T] float32: the number of words
+    that begin, and of bytes, in each target, so that a loss can be reported per word or per byte, whatever the tokens.
+    Words are separated by blanks, and the end of a line counts as a word.
 
     Args:
-      dataset: the name of a set ("tiny_shakespeare", "python_stdlib") or a value such as
+      dataset: Name of a set ("tiny_shakespeare", "python_stdlib", "wikitext2") or a value such as
         `dl.data.text_lines("novel.txt")`.
-      vocabulary: "byte", "char", "bpe:SIZE" (trained on the training split) or a value of `features.vocab`. When None:
-        characters where the set declares them (tiny_shakespeare), else bytes.
-      context: T, in tokens.
-      batch_size: of training and evaluation.
-      num_steps: training steps.
-      eval_split: the split to evaluate on.
+      vocabulary: "byte", "char", "bpe:SIZE" (trained on the training split) or a value of `features.vocab`. None takes
+        characters where the set declares them (tiny_shakespeare), and else bytes.
+      context: Length T of a window, in tokens.
+      batch_size: Windows of a training or evaluation batch.
+      num_steps: Number of training steps.
+      eval_split: Split to evaluate on.
 
     Raises:
       UserError: unknown set or vocabulary.
@@ -70,26 +71,26 @@ class Text(Data):
 
     @property
     def builder(self) -> TextSet:
-        """The data set itself: its citation, its files."""
+        """The data set itself: its citation, version and files."""
         return sets.text_set(self.dataset)
 
     @property
     def vocab_size(self) -> int:
-        """Known without opening the set."""
+        """Size of the vocabulary, known without opening the set."""
         return _bpe_size(self.vocabulary) or self.open_vocabulary().size
 
     def open_vocabulary(self, data_dir: str | Path | None = None) -> Vocabulary:
-        """The vocabulary as a value, to encode prompts and decode samples; "bpe:SIZE" is trained if need be."""
+        """The vocabulary as a value, to encode prompts and decode samples; "bpe:SIZE" is trained on first use."""
         return _vocabulary(self.builder, self.vocabulary, data_dir)
 
     def num_examples(self, split: str) -> int:
-        """Windows of a split. A "bpe:SIZE" text must have been opened once (by anyone) for its length to be known."""
+        """Number of windows of a split. The length of a "bpe:SIZE" text is known once it has been prepared."""
         check_split(self.builder, split)
         return self._num_windows(split, self._lengths[split])
 
     @functools.cached_property
     def _lengths(self) -> Mapping[str, int]:
-        """Tokens of each split."""
+        """Number of tokens of each split."""
         vocabulary = self.open_vocabulary()
         if isinstance(vocabulary, Bytes) or (isinstance(vocabulary, Characters) and vocabulary.characters.isascii()):
             return self.builder.splits
@@ -137,9 +138,9 @@ class Text(Data):
 
     def fetch(self, source: Source, ids: Any) -> Batch:
         tokens, ids = source.arrays["tokens"], ids.astype(np.int32)
-        place = np.arange(self.context + 1, dtype=np.int32)[None]  # [1, T + 1]
+        offset = np.arange(self.context + 1, dtype=np.int32)[None]  # [1, T + 1]
         start = source.arrays["start"][ids] if "start" in source.arrays else ids
-        window = tokens[start[:, None] + place].astype(np.int32)  # [B, T + 1]
+        window = tokens[start[:, None] + offset].astype(np.int32)  # [B, T + 1]
         batch = {
             "tokens": window[:, :-1],
             "targets": window[:, 1:],
@@ -148,9 +149,9 @@ class Text(Data):
             "id": ids,
         }
         if "start" in source.arrays:
-            # Window k counts from its own k T on; what comes before, the last one shares with those before it.
-            batch["mask"] = (start[:, None] + place[:, :-1] >= ids[:, None] * self.context).astype(np.float32)
-            targets = start[:, None] + place[:, 1:]
+            # Window k counts from position k T on; what lies before, the last window shares with the one before it.
+            batch["mask"] = (start[:, None] + offset[:, :-1] >= ids[:, None] * self.context).astype(np.float32)
+            targets = start[:, None] + offset[:, 1:]
             batch |= {name: source.arrays[name][targets].astype(np.float32) for name in ("words", "bytes")}
         return batch
 
@@ -171,11 +172,11 @@ class Text(Data):
 
 
 def counts(tokens: np.ndarray, pieces: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """The words that begin in each token, the end of a line among them, and its bytes; [N] uint16 each.
+    """Number of words that begin in each token (the end of a line is a word), and of its bytes; [N] uint16 each.
 
     Args:
-      tokens: of a text, [N].
-      pieces: the bytes of each token, by number.
+      tokens: Tokens of a text, [N].
+      pieces: Bytes that each token stands for, by its number.
 
     Example:
       >>> [x.tolist() for x in counts(np.array([0, 1, 2, 1]), [b"a ca", b"t", b"s\\n"])]

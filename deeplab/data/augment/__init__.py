@@ -1,8 +1,8 @@
 """Augmentations: pure functions `(key, image) -> image` of one example.
 
-An image is [H, W, C] floats in [0, 1], before standardisation; what comes in from outside is 0 unless said
-otherwise. `Images.transform` maps them over the batch with a key for each example. Strengths are floats that may be
-tracers; whole numbers shape the program. Where an image has a mask, `fields` move both alike.
+An image is [H, W, C] floats in [0, 1], before normalization. Pixels from outside the image are 0 unless stated
+otherwise. `dl.data.Images` maps an augmentation over the batch with a key for each example. Strengths are floats that
+may be tracers; integers shape the program. `fields` moves an image and its mask alike.
 """
 
 from deeplab.data.augment.base import Augment, chain

@@ -1,8 +1,7 @@
-"""Augmentations of sound: pure functions of one example, keyed, for use in `prepare`.
+"""Augmentations of audio: pure, keyed functions of one example, for use in `prepare`.
 
-Of waveforms, `(key, x, length) -> (x, length)`: x is [T] floats, 0 from `length` on. Of features,
-`(key, x, frames) -> x`: x is [F, M], standardised, so that 0 is what one expects. Strengths are floats that may be
-tracers.
+On waveforms, `(key, x, length) -> (x, length)`: x is [T] floats, 0 from `length` on. On features,
+`(key, x, frames) -> x`: x is [F, M], standardized, so that 0 is its mean. Strengths are floats that may be tracers.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ OfFeatures = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def chain(*augments: OfWaveform) -> OfWaveform:
-    """One after another, each with a key of its own.
+    """Applies augmentations one after another, each with a key of its own.
 
     Example:
       >>> x, length = chain(speed(0.1), noise(10.0, 30.0))(jax.random.key(0), jnp.ones(80), jnp.int32(60))
@@ -35,7 +34,7 @@ def chain(*augments: OfWaveform) -> OfWaveform:
 
 
 def gain(decibels: Float) -> OfWaveform:
-    """Louder or softer by u dB, u uniform in [-decibels, decibels]: x 10^(u / 20)."""
+    """Changes the volume by u dB, u uniform in [-decibels, decibels]: x 10^(u / 20)."""
 
     def augment(key: jax.Array, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         return x * 10 ** (decibels * jax.random.uniform(key, minval=-1.0) / 20), length
@@ -44,21 +43,21 @@ def gain(decibels: Float) -> OfWaveform:
 
 
 def shift(share: Float = 1.0) -> OfWaveform:
-    """Begins later, by a uniform share of the room that is left, at most `share`; silence before, `length` after."""
+    """Delays the sound by a uniform share, at most `share`, of the silence after it; `length` grows by the delay."""
 
     def augment(key: jax.Array, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         room = x.shape[0] - length
         start = jnp.round(share * room * jax.random.uniform(key)).astype(jnp.int32)
-        place = jnp.arange(x.shape[0]) - start
-        return jnp.where(place >= 0, x[jnp.maximum(place, 0)], 0), length + start
+        position = jnp.arange(x.shape[0]) - start
+        return jnp.where(position >= 0, x[jnp.maximum(position, 0)], 0), length + start
 
     return augment
 
 
 def speed(strength: Float) -> OfWaveform:
-    """Faster by a factor exp(u), u uniform in [-strength, strength], with its pitch; linear interpolation.
+    """Changes speed and pitch by a factor exp(u), u uniform in [-strength, strength]; linear interpolation.
 
-    y(t) = x(t exp(u)), of `length` exp(-u); what then reaches beyond T is lost.
+    y(t) = x(t exp(u)), with a new length of `length` exp(-u), cut at T.
 
     Source: Ko et al. 2015, https://www.isca-archive.org/interspeech_2015/ko15_interspeech.html.
     """
@@ -74,9 +73,9 @@ def speed(strength: Float) -> OfWaveform:
 
 
 def noise(low: Float, high: Float) -> OfWaveform:
-    """Adds white noise within `length`, at a ratio of signal to noise that is uniform in [low, high] dB.
+    """Adds white noise within `length`, at a signal-to-noise ratio uniform in [low, high] dB.
 
-    It is uniform, and not normal, noise: the spectrum is the same, and the inverse error function is not needed.
+    The noise is uniform, not normal: its spectrum is the same, and it needs no inverse error function.
     """
 
     def augment(key: jax.Array, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -89,10 +88,10 @@ def noise(low: Float, high: Float) -> OfWaveform:
     return augment
 
 
-def interpolate(x: jax.Array, place: jax.Array) -> jax.Array:
-    """x [T, ...] at places [P] that need not be whole, linearly; the last value is kept beyond the end."""
-    low = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, x.shape[0] - 1)
-    part = (place - low).reshape(-1, *[1] * (x.ndim - 1))
+def interpolate(x: jax.Array, position: jax.Array) -> jax.Array:
+    """x [T, ...] at fractional positions [P], linearly; the last value continues beyond the end."""
+    low = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, x.shape[0] - 1)
+    part = (position - low).reshape(-1, *[1] * (x.ndim - 1))
     return x[low] * (1 - jnp.clip(part, 0, 1)) + x[jnp.minimum(low + 1, x.shape[0] - 1)] * jnp.clip(part, 0, 1)
 
 
@@ -105,17 +104,17 @@ def spec_augment(
     share: Float = 0.2,
     warp: Float = 0.0,
 ) -> OfFeatures:
-    """SpecAugment: warps time, and sets stretches of bands and of time to 0.
+    """SpecAugment: warps time, and masks stretches of bands and of frames with 0.
 
-    The width of a stretch is uniform in [0, width], its place uniform where it fits.
+    The width of a mask is uniform in [0, width], its position uniform where it fits.
 
     Args:
-      bands: the widest stretch of bands, F in the paper.
-      time: the widest stretch of frames, T in the paper.
-      num_bands: stretches of bands.
-      num_times: stretches of time.
-      share: no stretch of time is longer than this share of the frames, p in the paper.
-      warp: a place in time is moved by up to so many frames, W in the paper; the paper finds that it matters least.
+      bands: Largest width of a mask of bands, F in the paper.
+      time: Largest width of a mask of frames, T in the paper.
+      num_bands: Number of masks of bands.
+      num_times: Number of masks of frames.
+      share: Largest share of the frames that one mask covers, p in the paper.
+      warp: Largest displacement of a point in time, in frames, W in the paper, which finds that it matters least.
 
     Source: Park et al. 2019, https://arxiv.org/abs/1904.08779; its table 1 has, for 80 bands, bands 27, time 100,
       num_bands and num_times 2, share 1 ("LD").
@@ -134,22 +133,22 @@ def spec_augment(
     return augment
 
 
-def _stretch(key: jax.Array, place: jax.Array, widest: Float, size: Float | int) -> jax.Array:
-    """True in a stretch of whole places, its width in 0 to `widest`, within 0 to `size`."""
-    width_share, place_share = jax.random.uniform(key, (2,))
+def _stretch(key: jax.Array, index: jax.Array, widest: Float, size: Float | int) -> jax.Array:
+    """True at the indices of a random stretch of up to `widest`, within [0, size)."""
+    width_share, start_share = jax.random.uniform(key, (2,))
     width = jnp.floor(width_share * (jnp.minimum(widest, size) + 1))
-    start = jnp.floor(place_share * (size - width + 1))
-    return (place >= start) & (place < start + width)
+    start = jnp.floor(start_share * (size - width + 1))
+    return (index >= start) & (index < start + width)
 
 
 def warp_time(key: jax.Array, x: jax.Array, frames: jax.Array, most: Float) -> jax.Array:
-    """Moves one place in time by up to `most` frames, and stretches linearly what is on either side of it."""
-    place_share, move_share = jax.random.uniform(key, (2,))
+    """Moves one point in time by up to `most` frames, and stretches both sides linearly."""
+    center_share, move_share = jax.random.uniform(key, (2,))
     most = jnp.minimum(most, (frames - 1) / 4)
-    centre = most + (frames - 1 - 2 * most) * place_share
-    target = centre + most * (2 * move_share - 1)
+    center = most + (frames - 1 - 2 * most) * center_share
+    target = center + most * (2 * move_share - 1)
     frame, end = jnp.arange(x.shape[0]), frames - 1
-    before = frame * (centre / jnp.maximum(target, 1e-3))
-    after = end - (end - frame) * ((end - centre) / jnp.maximum(end - target, 1e-3))
+    before = frame * (center / jnp.maximum(target, 1e-3))
+    after = end - (end - frame) * ((end - center) / jnp.maximum(end - target, 1e-3))
     warped = interpolate(x, jnp.where(frame < target, before, after))
     return jnp.where((frame < frames)[:, None], warped, 0)

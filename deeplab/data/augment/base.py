@@ -1,4 +1,4 @@
-"""What an augmentation is, and one after another."""
+"""The type of an augmentation, and their composition."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Augment = Callable[[jax.Array, jax.Array], jax.Array]
 """`(key, image) -> image`, pure: one example, [H, W, C] floats in [0, 1]."""
 
 Float = float | jax.Array
-"""A strength: a Python float, or a tracer in its place."""
+"""A strength: a Python float, or a tracer."""
 
 
 def chain(*augments: Augment) -> Augment:
-    """One after another, each with a key of its own.
+    """Applies augmentations one after another, each with a key of its own.
 
     Example:
       >>> from deeplab.data.augment import flip, shift

@@ -1,4 +1,4 @@
-"""What pixels become, where they stay: brightness, contrast, erased rectangles."""
+"""Changes of pixel values: brightness, contrast, erased rectangles."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def erase(area: Float = 0.1, probability: Float = 0.5, fill: Literal["zero", "no
     """Covers a rectangle (Zhong et al. 2020, https://arxiv.org/abs/1708.04896), clipped at the borders.
 
     Args:
-      area: of the rectangle, as a fraction of the image's; its ratio of sides is between 1/2 and 2.
-      probability: that it happens.
-      fill: black, or noise that is uniform in [0, 1] for each pixel and channel.
+      area: Area of the rectangle, as a fraction of the image's; its ratio of sides is between 1/2 and 2.
+      probability: Probability that a rectangle is covered.
+      fill: "zero" for black, or "noise", uniform in [0, 1] for each pixel and channel.
     """
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -44,9 +44,9 @@ def erase(area: Float = 0.1, probability: Float = 0.5, fill: Literal["zero", "no
         keys = jax.random.split(key, 3)
         ratio = jnp.exp(jax.random.uniform(keys[0], minval=-jnp.log(2.0), maxval=jnp.log(2.0)) / 2)
         side = jnp.sqrt(area * jax.random.bernoulli(keys[1], probability))
-        centre = jax.random.uniform(keys[2], (2,))
-        rows = jnp.abs((jnp.arange(height) + 0.5) / height - centre[0]) < side * ratio / 2
-        columns = jnp.abs((jnp.arange(width) + 0.5) / width - centre[1]) < side / ratio / 2
+        center = jax.random.uniform(keys[2], (2,))
+        rows = jnp.abs((jnp.arange(height) + 0.5) / height - center[0]) < side * ratio / 2
+        columns = jnp.abs((jnp.arange(width) + 0.5) / width - center[1]) < side / ratio / 2
         new = jax.random.uniform(jax.random.fold_in(key, 3), image.shape) if fill == "noise" else jnp.zeros_like(image)
         return jnp.where((rows[:, None] & columns[None, :])[..., None], new, image)
 

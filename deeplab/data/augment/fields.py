@@ -1,7 +1,8 @@
-"""Fields: where each pixel comes from, so that an image and its mask are moved alike, and resampled once.
+"""Coordinate fields: they move an image and its mask alike, and resample each once.
 
-A field is a pure function `(key, places) -> places` of rows and columns [2, h, w], in pixels from the image's centre.
-`chain` joins several: what comes first is nearest to the result.
+A field is a pure function `(key, coordinates) -> coordinates`: for each pixel of the result, the row and column that it
+comes from, [2, h, w], in pixels from the image's center. `chain` composes several; the first one acts on the result's
+own coordinates.
 
 Example:
   >>> from deeplab.data.augment import chain
@@ -23,50 +24,60 @@ from deeplab.data.augment.base import Float
 from deeplab.data.augment.geometry import grid, resample
 
 Field = Callable[[jax.Array, jax.Array], jax.Array]
+"""`(key, coordinates) -> coordinates`, [2, h, w] each."""
 
 
 def elastic(pixels: Float, smoothness: Float) -> Field:
-    """Moves each place by smooth noise (Simard et al. 2003, https://doi.org/10.1109/ICDAR.2003.1227801).
+    """Displaces each pixel by smooth noise (Simard et al. 2003, https://doi.org/10.1109/ICDAR.2003.1227801).
 
-    White noise is smoothed by a Gaussian of s.d. `smoothness`, in pixels, and scaled so that each displacement has a
-    s.d. of `pixels` along each axis, at the borders too.
+    White noise is smoothed by a Gaussian and scaled, so that displacements have the same spread at the borders.
+
+    Args:
+      pixels: Standard deviation of a displacement along each axis, in pixels.
+      smoothness: Standard deviation of the Gaussian, in pixels.
     """
 
-    def field(key: jax.Array, places: jax.Array) -> jax.Array:
-        _, height, width = places.shape
-        noise = jax.random.normal(key, places.shape)
+    def field(key: jax.Array, coordinates: jax.Array) -> jax.Array:
+        _, height, width = coordinates.shape
+        noise = jax.random.normal(key, coordinates.shape)
         down, right = _smoother(height, smoothness), _smoother(width, smoothness)
-        return places + pixels * jnp.einsum("ih,chw,jw->cij", down, noise, right)
+        return coordinates + pixels * jnp.einsum("ih,chw,jw->cij", down, noise, right)
 
     return field
 
 
 def _smoother(size: int, smoothness: Float) -> jax.Array:
-    """A Gaussian filter as a matrix whose rows have the norm 1: white noise keeps its variance."""
+    """A Gaussian filter as a matrix whose rows have norm 1, so that white noise keeps its variance."""
     distance = (jnp.arange(size)[:, None] - jnp.arange(size)[None, :]) / jnp.maximum(smoothness, 0.1)
     rows = jnp.exp(-(distance**2) / 2)
     return rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def quarter_turns() -> Field:
-    """One of the eight turns and mirror images of a square, each as likely."""
+    """One of the eight rotations and reflections of a square, with equal probability."""
 
-    def field(key: jax.Array, places: jax.Array) -> jax.Array:
+    def field(key: jax.Array, coordinates: jax.Array) -> jax.Array:
         turn, *mirror = jax.random.bernoulli(key, shape=(3,))
         sign = jnp.where(jnp.stack(mirror), -1.0, 1.0)[:, None, None]
-        return sign * jnp.where(turn, places[::-1], places)
+        return sign * jnp.where(turn, coordinates[::-1], coordinates)
 
     return field
 
 
 def pose(degrees: Float = 0.0, zoom: Float = 0.0, mirror: Float = 0.0) -> Field:
-    """Turns by up to `degrees`, scales by exp(u), |u| up to `zoom`, and mirrors left and right with a probability."""
+    """Rotates, scales and flips.
 
-    def field(key: jax.Array, places: jax.Array) -> jax.Array:
+    Args:
+      degrees: Largest angle.
+      zoom: Largest logarithm of the scale, positive or negative.
+      mirror: Probability of a horizontal flip.
+    """
+
+    def field(key: jax.Array, coordinates: jax.Array) -> jax.Array:
         turn, size, side = jax.random.uniform(key, (3,), minval=-1.0)
         angle, factor = jnp.deg2rad(degrees) * turn, jnp.exp(-zoom * size)
         cos, sin = factor * jnp.cos(angle), factor * jnp.sin(angle)
-        y, x = places
+        y, x = coordinates
         x = jnp.where((side + 1) / 2 < mirror, -x, x)
         return jnp.stack([cos * y - sin * x, sin * y + cos * x])
 
@@ -74,12 +85,12 @@ def pose(degrees: Float = 0.0, zoom: Float = 0.0, mirror: Float = 0.0) -> Field:
 
 
 def anywhere(rows: int, columns: int) -> Field:
-    """Moves the window to any place: by whole pixels, over as many rows and columns as the image exceeds it."""
+    """Moves a window by whole pixels to any position; the image exceeds it by so many rows and columns."""
 
-    def field(key: jax.Array, places: jax.Array) -> jax.Array:
+    def field(key: jax.Array, coordinates: jax.Array) -> jax.Array:
         room = jnp.array([rows, columns])
         offset = jax.random.randint(key, (2,), 0, room + 1) - room / 2
-        return places + offset[:, None, None]
+        return coordinates + offset[:, None, None]
 
     return field
 
@@ -87,16 +98,16 @@ def anywhere(rows: int, columns: int) -> Field:
 def together(
     field: Field, height: int, width: int, *, outside: Literal["fill", "mirror"] = "fill", void: int = 0
 ) -> Callable[[jax.Array, dict[str, Any]], dict[str, Any]]:
-    """Moves `image` [H, W, C] bilinearly and `mask` [H', W'] by the nearest pixel, to [height, width] each.
+    """Resamples `image` [H, W, C] bilinearly and `mask` [H', W'] by nearest neighbor, to [height, width] each.
 
-    The mask may be of another size, over the same scene: places are scaled.
+    The mask may have another size over the same scene; its coordinates are scaled.
 
     Args:
-      field: from places of the result to places of the image.
-      height: of the result.
-      width: likewise.
-      outside: the mirror image, or black with the class `void`.
-      void: that class.
+      field: Map from coordinates of the result to coordinates of the image.
+      height: Height of the result, in pixels.
+      width: Width of the result, in pixels.
+      outside: "mirror" for the mirror image, or "fill" for black with the class `void`.
+      void: Class of the mask's pixels outside the image.
 
     Returns:
       `(key, example) -> example`.
@@ -104,9 +115,9 @@ def together(
 
     def move(key: jax.Array, example: dict[str, Any]) -> dict[str, Any]:
         image, mask = example["image"], example["mask"]
-        places = field(key, grid(height, width))
+        coordinates = field(key, grid(height, width))
         scale = jnp.array([mask.shape[0] / image.shape[0], mask.shape[1] / image.shape[1]])[:, None, None]
-        moved = resample(mask[..., None], scale * places, nearest=True, outside=outside, fill=void)[..., 0]
-        return example | {"image": resample(image, places, outside=outside), "mask": moved}
+        moved = resample(mask[..., None], scale * coordinates, nearest=True, outside=outside, fill=void)[..., 0]
+        return example | {"image": resample(image, coordinates, outside=outside), "mask": moved}
 
     return move

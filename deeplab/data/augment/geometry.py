@@ -1,6 +1,6 @@
-"""Where pixels go: moves, mirrors, turns and other warps, by gathers.
+"""Geometric augmentations: shifts, flips, rotations and other warps, by gathers.
 
-On two CPU cores a turn of a 28 x 28 image costs 5 us that way, and 50 us as three shears by matrix products.
+On two CPU cores a rotation of a 28 x 28 image takes 5 us as a gather, and 50 us as three shears by matrix products.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Pad = Literal["zero", "edge", "reflect"]
 
 
 def shift(pixels: int, pad: Pad = "zero") -> Augment:
-    """Moves by up to `pixels` along each axis, every offset alike.
+    """Moves by up to `pixels` along each axis, each offset with equal probability.
 
     Args:
-      pixels: the most it moves.
-      pad: what comes in: black, the pixel at the edge, or the mirror image.
+      pixels: Largest offset.
+      pad: Padding outside the image: "zero", the pixel at the "edge", or the mirror image, "reflect".
     """
     mode = {"zero": "constant", "edge": "edge", "reflect": "reflect"}[pad]
 
@@ -35,7 +35,7 @@ def shift(pixels: int, pad: Pad = "zero") -> Augment:
 
 
 def crop(padding: int = 4, pad: Pad = "zero") -> Augment:
-    """A crop of the original size from the padded image (He et al. 2016, sec. 4.2): another name of `shift`."""
+    """A crop of the original size from the padded image (He et al. 2016, sec. 4.2): another name for `shift`."""
     return shift(padding, pad)
 
 
@@ -79,7 +79,7 @@ def resized_crop(
 
 
 def flip(probability: Float = 0.5) -> Augment:
-    """Mirrors left and right, with a probability."""
+    """Flips horizontally, with a probability."""
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         return jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
@@ -88,7 +88,7 @@ def flip(probability: Float = 0.5) -> Augment:
 
 
 def rotate(degrees: Float) -> Augment:
-    """Turns about the centre by an angle that is uniform in [-degrees, degrees]; bilinear."""
+    """Rotates about the center by an angle uniform in [-degrees, degrees]; bilinear."""
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         angle = jnp.deg2rad(degrees) * jax.random.uniform(key, minval=-1.0)
@@ -99,7 +99,7 @@ def rotate(degrees: Float) -> Augment:
 
 
 def zoom(strength: Float) -> Augment:
-    """Scales about the centre by exp(u), u uniform in [-strength, strength]; bilinear."""
+    """Scales about the center by exp(u), u uniform in [-strength, strength]; bilinear."""
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         factor = jnp.exp(-strength * jax.random.uniform(key, minval=-1.0))
@@ -109,12 +109,12 @@ def zoom(strength: Float) -> Augment:
 
 
 def warp(degrees: Float, strength: Float, pixels: Float) -> Augment:
-    """Turns, zooms and moves by parts of a pixel, all in one resampling: a small image is blurred once, not thrice.
+    """Rotates, zooms and shifts by fractions of a pixel in one resampling, which blurs a small image once, not thrice.
 
     Args:
-      degrees: as of `rotate`.
-      strength: as of `zoom`.
-      pixels: the most it moves along each axis; offsets are uniform in [-pixels, pixels].
+      degrees: Largest angle, as for `rotate`.
+      strength: Largest logarithm of the scale, as for `zoom`.
+      pixels: Largest offset along each axis; offsets are uniform in [-pixels, pixels].
     """
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -127,12 +127,12 @@ def warp(degrees: Float, strength: Float, pixels: Float) -> Augment:
 
 
 def affine(image: Floats[Array, "H W C"], matrix: Floats[Array, "2 2"], offset: jax.Array | None = None) -> jax.Array:
-    """Resamples an image: the pixel at p, from the centre, comes from matrix @ p + offset, bilinearly; 0 from outside.
+    """Resamples an image: the pixel at p, from the center, comes from matrix @ p + offset, bilinearly; 0 from outside.
 
     Args:
-      image: [H, W, C].
-      matrix: over (row, column).
-      offset: [2], in pixels; zeros when None.
+      image: Image to resample.
+      matrix: Matrix over (row, column).
+      offset: Offset [2] in pixels; zeros when None.
     """
     down, right = jnp.zeros(2) if offset is None else offset
     y, x = grid(*image.shape[:2])
@@ -142,32 +142,32 @@ def affine(image: Floats[Array, "H W C"], matrix: Floats[Array, "2 2"], offset: 
 
 
 def grid(height: int, width: int) -> Floats[Array, "2 H W"]:
-    """Rows and columns of pixels, from the centre of the image.
+    """Rows and columns of pixels, from the center of the image.
 
     Example:
       >>> grid(1, 2).tolist()
       [[[0.0, 0.0]], [[-0.5, 0.5]]]
     """
-    centre = jnp.array([(height - 1) / 2, (width - 1) / 2])
-    return jnp.mgrid[:height, :width] - centre[:, None, None]
+    center = jnp.array([(height - 1) / 2, (width - 1) / 2])
+    return jnp.mgrid[:height, :width] - center[:, None, None]
 
 
 def resample(
     image: Num[Array, "H W C"],
-    places: Floats[Array, "2 h w"],
+    coordinates: Floats[Array, "2 h w"],
     *,
     nearest: bool = False,
     outside: Literal["fill", "mirror"] = "fill",
     fill: int = 0,
 ) -> Num[Array, "h w C"]:
-    """An image read at given places, bilinearly.
+    """An image sampled at given coordinates, bilinearly.
 
     Args:
-      image: of any dtype where `nearest`, else of floats.
-      places: rows and columns, in pixels from the image's centre; see `grid`.
-      nearest: takes the nearest pixel, as classes must be.
-      outside: what lies there, `fill` or the mirror image.
-      fill: the value.
+      image: Image of floats; of any dtype with `nearest`.
+      coordinates: Rows and columns, in pixels from the image's center; see `grid`.
+      nearest: Whether the nearest pixel is taken, as for masks of classes.
+      outside: Value outside the image: `fill`, or the mirror image.
+      fill: Value of pixels outside the image.
 
     Example:
       >>> image = jnp.arange(4.0).reshape(2, 2, 1)
@@ -175,14 +175,14 @@ def resample(
       [[1.5, 1.0], [1.25, 0.75]]
     """
     height, width, channels = image.shape
-    row, column = places[0] + (height - 1) / 2, places[1] + (width - 1) / 2
+    row, column = coordinates[0] + (height - 1) / 2, coordinates[1] + (width - 1) / 2
     if outside == "mirror":
         row, column = _mirrored(row, height), _mirrored(column, width)
     if nearest:
         row, column = jnp.floor(row + 0.5), jnp.floor(column + 0.5)
     top, left = jnp.floor(row), jnp.floor(column)
     down, right = (row - top)[..., None], (column - left)[..., None]  # [h, w, 1], in [0, 1)
-    # In a border of two pixels, all that is farther out finds two neighbours outside, too.
+    # With a border of two pixels, all coordinates farther out have both neighbors outside, too.
     pixels = jnp.pad(image, ((2, 2), (2, 2), (0, 0)), constant_values=fill).reshape(-1, channels)
     top = jnp.clip(top.astype(jnp.int32) + 2, 0, height + 2)
     left = jnp.clip(left.astype(jnp.int32) + 2, 0, width + 2)
@@ -198,8 +198,8 @@ def resample(
     return upper * (1 - down) + lower * down
 
 
-def _mirrored(place: jax.Array, size: int) -> jax.Array:
-    """Places folded into [0, size - 1]; the pixels at the edges are not doubled."""
+def _mirrored(coordinate: jax.Array, size: int) -> jax.Array:
+    """Coordinates folded into [0, size - 1]; the pixels at the edges are not doubled."""
     period = max(2 * (size - 1), 1)
-    folded = jnp.mod(place, period)
+    folded = jnp.mod(coordinate, period)
     return jnp.minimum(folded, period - folded)

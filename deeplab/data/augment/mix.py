@@ -1,8 +1,8 @@
 """Mixing: pure functions `(key, batch) -> batch` of a training batch, for the argument `mix` of data.
 
-`image` is [B, H, W, C], `label` [B] int32 or, mixed before, [B, K] float32; it becomes [B, K]. Example b is mixed with
-its neighbour in the batch, which the shuffled order has chosen, and in a proportion that is drawn by its own
-`fold_in(key, id)`. Its id and weight stay its own. Strengths are floats that may be tracers.
+`image` is [B, H, W, C] in [0, 1]. `label` is [B] int32, or [B, K] float32 if it was mixed before, and becomes [B, K].
+Example b is mixed with its neighbor in the batch, which the shuffled order chose, in a proportion drawn with its own
+`fold_in(key, id)`. It keeps its id and weight. Strengths are floats that may be tracers.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def mixup(alpha: Float, num_classes: int) -> Mix:
     x <- l x_b + (1 - l) x_(b-1), y likewise, with l from Beta(alpha, alpha).
 
     Args:
-      alpha: of the distribution; at 0 nothing is mixed.
-      num_classes: K.
+      alpha: Parameter of the Beta distribution; at 0 nothing is mixed.
+      num_classes: Number of classes K.
 
     Example:
       >>> batch = {"image": jnp.ones((4, 8, 8, 3)), "label": jnp.arange(4), "id": jnp.arange(4)}
@@ -45,12 +45,12 @@ def mixup(alpha: Float, num_classes: int) -> Mix:
 def cutmix(alpha: Float, num_classes: int) -> Mix:
     """A rectangle of one image on another, labels by area (Yun et al. 2019, https://arxiv.org/abs/1905.04899).
 
-    The rectangle has the image's proportions and a part 1 - l of its area, l from Beta(alpha, alpha); its centre is
-    uniform, and what lies outside is cut off. Labels are mixed by the pixels that were really replaced.
+    The rectangle has the image's proportions and a share 1 - l of its area, with l from Beta(alpha, alpha). Its center
+    is uniform, and it is clipped to the image. Labels are mixed by the share of pixels that were replaced.
 
     Args:
-      alpha: of the distribution; at 0 nothing is mixed.
-      num_classes: K.
+      alpha: Parameter of the Beta distribution; at 0 nothing is mixed.
+      num_classes: Number of classes K.
 
     Example:
       >>> batch = {"image": jnp.ones((4, 8, 8, 3)), "label": jnp.arange(4), "id": jnp.arange(4)}
@@ -61,10 +61,10 @@ def cutmix(alpha: Float, num_classes: int) -> Mix:
     def mix(key: jax.Array, batch: Batch) -> Batch:
         keys = _keys(key, batch)
         side = jnp.sqrt(1 - _beta(keys, alpha))  # [B], as a fraction
-        centre = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (2,)))(keys)  # [B, 2]
+        center = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (2,)))(keys)  # [B, 2]
         height, width = batch["image"].shape[1:3]
         rows, columns = (
-            jnp.abs((jnp.arange(size) + 0.5)[None, :] / size - centre[:, axis, None]) < side[:, None] / 2
+            jnp.abs((jnp.arange(size) + 0.5)[None, :] / size - center[:, axis, None]) < side[:, None] / 2
             for axis, size in enumerate((height, width))
         )
         own = 1.0 - (rows[:, :, None] & columns[:, None, :])  # [B, H, W]
@@ -77,7 +77,7 @@ def cutmix(alpha: Float, num_classes: int) -> Mix:
 
 
 def either(first: Mix, second: Mix, probability: Float = 0.5) -> Mix:
-    """Each example by `first` with the probability, and else by `second`.
+    """Mixes each example by `first` with a probability, and otherwise by `second`.
 
     Example:
       >>> mix = either(mixup(0.8, 10), cutmix(1.0, 10))

@@ -1,4 +1,4 @@
-"""RandAugment: operations at random, all of one strength.
+"""RandAugment: random operations of one common strength.
 
 Cubuk et al. 2020, https://arxiv.org/abs/1909.13719, with the ranges of torchvision's `RandAugment` and the arithmetic
 of Pillow, on floats.
@@ -17,16 +17,16 @@ from deeplab.data.augment.geometry import affine
 Image = Floats[Array, "H W C"]
 
 NUM_OPERATIONS = 14
-"""Nothing, two shears, two moves, a turn, brightness, colour, contrast, sharpness, posterise, solarise, autocontrast,
-equalise: numbered in this order."""
+"""Identity, two shears, two translations, rotation, brightness, color, contrast, sharpness, posterize, solarize,
+autocontrast, equalize: numbered in this order."""
 
 
 def rand_augment(num_operations: int = 2, magnitude: Float = 9.0) -> Augment:
-    """`num_operations` of fourteen, drawn with replacement; each with a random sign, where it has one.
+    """Applies operations drawn with replacement from fourteen; signed ones get a random sign.
 
     Args:
-      num_operations: N of the paper.
-      magnitude: M of the paper, from 0 to 10; at 0 nothing changes.
+      num_operations: Number of operations, N in the paper.
+      magnitude: Strength of all operations from 0 to 10, M in the paper; at 0 nothing changes.
 
     Example:
       >>> rand_augment(2, 9.0)(jax.random.key(0), jnp.ones((32, 32, 3))).shape
@@ -45,37 +45,39 @@ def rand_augment(num_operations: int = 2, magnitude: Float = 9.0) -> Augment:
 
 
 def operation(image: Image, number: jax.Array, level: jax.Array, signed: jax.Array) -> Image:
-    """One operation; all are computed, as every example of a batch draws its own.
+    """One operation. All are computed, because every example of a batch draws its own.
 
     Args:
-      image: in [0, 1].
-      number: below `NUM_OPERATIONS`.
-      level: in [0, 1].
-      signed: `level`, or its negative.
+      image: Image in [0, 1].
+      number: Number of the operation, below `NUM_OPERATIONS`.
+      level: Strength in [0, 1].
+      signed: `level` or its negative.
     """
     image = _move(image, number, signed)
-    grey = _grey(image)
-    colours = [
+    gray = _gray(image)
+    colors = [
         image,
         image * (1 + 0.9 * signed),
-        _blend(grey, image, 0.9 * signed),
-        _blend(jnp.mean(grey), image, 0.9 * signed),
+        _blend(gray, image, 0.9 * signed),
+        _blend(jnp.mean(gray), image, 0.9 * signed),
         _blend(_smooth(image), image, 0.9 * signed),
         posterize(image, jnp.round(4 * level)),
         solarize(image, 1 - level),
-        jnp.where(level > 0, autocontrast(image), image),  # these two have no strength; 0 is to mean nothing
+        jnp.where(level > 0, autocontrast(image), image),  # these two have no strength; 0 must change nothing
         jnp.where(level > 0, equalize(image), image),
     ]
-    chosen = jnp.maximum(number - (NUM_OPERATIONS - len(colours)), 0)  # the moved, and the unchanged, are the first
-    return jnp.clip(jnp.stack(colours)[chosen], 0.0, 1.0)
+    chosen = jnp.maximum(
+        number - (NUM_OPERATIONS - len(colors)), 0
+    )  # the first operations are geometric, or change nothing
+    return jnp.clip(jnp.stack(colors)[chosen], 0.0, 1.0)
 
 
 def _move(image: Image, number: jax.Array, signed: jax.Array) -> Image:
-    """Shears by up to 0.3, moves by up to 0.45 of the side, turns by up to 30 degrees: numbers 1 to 5."""
+    """Shears by up to 0.3, translates by up to 0.45 of the side, rotates by up to 30 degrees: numbers 1 to 5."""
     shear, move, angle = 0.3 * signed, 0.45 * signed, jnp.deg2rad(30.0) * signed
     height, width, _ = image.shape
     zero, one = jnp.zeros_like(signed), jnp.ones_like(signed)
-    rows = [  # of the matrix over (row, column), and the offset
+    rows = [  # entries of the matrix over (row, column), and of the offset
         (one, zero, zero, one, zero, zero),
         (one, zero, shear, one, zero, zero),
         (one, shear, zero, one, zero, zero),
@@ -88,20 +90,20 @@ def _move(image: Image, number: jax.Array, signed: jax.Array) -> Image:
 
 
 def _blend(other: jax.Array, image: Image, strength: jax.Array) -> Image:
-    """Away from `other`, or towards it where the strength is negative."""
+    """Extrapolates away from `other`, or interpolates toward it where the strength is negative."""
     return other + (1 + strength) * (image - other)
 
 
-def _grey(image: Image) -> Floats[Array, "H W 1"]:
+def _gray(image: Image) -> Floats[Array, "H W 1"]:
     weights = jnp.array([0.299, 0.587, 0.114]) if image.shape[-1] == 3 else jnp.full(image.shape[-1], 1.0)
     return jnp.sum(image * (weights / jnp.sum(weights))[None, None, :], axis=-1, keepdims=True)
 
 
 def _smooth(image: Image) -> Image:
-    """The 3 x 3 mean whose centre counts five times; the border stays."""
+    """The 3 x 3 mean with a fivefold center; the border is unchanged."""
     height, width, _ = image.shape
-    near = sum(image[i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3))
-    return image.at[1:-1, 1:-1].set((near + 4 * image[1:-1, 1:-1]) / 13)
+    around = sum(image[i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3))
+    return image.at[1:-1, 1:-1].set((around + 4 * image[1:-1, 1:-1]) / 13)
 
 
 def posterize(image: Image, bits: jax.Array) -> Image:

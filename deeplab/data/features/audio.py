@@ -1,8 +1,8 @@
-"""Sound as features: short-time Fourier transform, mel filters, log-mel spectrogram.
+"""Audio features: short-time Fourier transform, mel filters, log-mel spectrogram.
 
-A waveform is [..., T] floats; a spectrogram [..., F, K], time first. All are pure and run inside the step. On a CPU
-`rfft` is faster than a product with the DFT matrix: 64 seconds of 8 kHz sound, hop 80, window 256, take 4 ms of two
-cores' time, and 12 ms as a product.
+A waveform is [..., T] floats; a spectrogram [..., F, K], time first. All functions are pure and run inside the step. On
+a CPU `rfft` is faster than a product with the DFT matrix: for 64 seconds at 8 kHz, hop 80 and window 256 it takes 4 ms
+on two cores, and the product 12 ms.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Scale = Literal["slaney", "htk"]
 
 
 def hann(size: int, fft_size: int | None = None) -> np.ndarray:
-    """The periodic Hann window, sin^2(pi n / size), in the middle of `fft_size` places.
+    """The periodic Hann window, sin^2(pi n / size), centered in `fft_size` samples.
 
     Example:
       >>> hann(4).tolist()
@@ -34,14 +34,14 @@ def hann(size: int, fft_size: int | None = None) -> np.ndarray:
 
 
 def stft(x: Float[Array, "... T"], window: np.ndarray, hop: int) -> Complex[Array, "... F K"]:
-    """The short-time Fourier transform, frame f centred on sample f hop; zeros come in from outside.
+    """The short-time Fourier transform, frame f centered on sample f hop; samples outside are 0.
 
     X[f, k] = sum over n < N of window[n] x[f hop + n - N // 2] exp(-2 pi i k n / N), F = 1 + T // hop, K = 1 + N // 2.
 
     Args:
-      x: the waveform.
-      window: [N]; see `hann`.
-      hop: samples between frames.
+      x: Waveform.
+      window: Window [N]; see `hann`.
+      hop: Samples between frames.
 
     Example:
       >>> stft(jnp.ones(8000), hann(256), hop=80).shape
@@ -59,8 +59,8 @@ def stft(x: Float[Array, "... T"], window: np.ndarray, hop: int) -> Complex[Arra
 def to_mel(hertz: np.ndarray, scale: Scale) -> np.ndarray:
     """Hertz to mel.
 
-    "htk": 2595 log10(1 + f / 700) (O'Shaughnessy 1987). "slaney": 3 f / 200 up to 1,000 Hz, from there 27 steps for
-    each factor of 6.4 (Slaney's Auditory Toolbox, 1998).
+    "htk": 2595 log10(1 + f / 700) (O'Shaughnessy 1987). "slaney": 3 f / 200 up to 1,000 Hz, and above 27 steps for each
+    factor of 6.4 (Slaney's Auditory Toolbox, 1998).
 
     Example:
       >>> to_mel(np.array([1000.0, 6400.0]), "slaney").tolist()
@@ -88,16 +88,16 @@ def mel_filters(
     scale: Scale = "slaney",
     unit_area: bool = True,
 ) -> np.ndarray:
-    """Triangles over the bins of a Fourier transform, [K, M] float32; their corners are evenly spaced in mel.
+    """Triangular filters over the bins of a Fourier transform, [K, M] float32, with corners evenly spaced in mel.
 
     Args:
-      rate: samples per second.
-      fft_size: N; K = 1 + N // 2.
-      num_mels: M.
-      low: the first corner, in Hz.
-      high: the last; half the rate when None.
-      scale: which mel, see `to_mel`.
-      unit_area: each triangle has an area of 1 Hz, and else a height of 1.
+      rate: Samples per second.
+      fft_size: Size N of the transform; K = 1 + N // 2.
+      num_mels: Number of filters M.
+      low: First corner, in Hz.
+      high: Last corner, in Hz; half the rate when None.
+      scale: Definition of the mel; see `to_mel`.
+      unit_area: Whether each triangle has an area of 1 Hz; otherwise it has a height of 1.
 
     Raises:
       UserError: a triangle falls between two bins.
@@ -112,27 +112,27 @@ def mel_filters(
     if empty := np.flatnonzero(filters.max(axis=0) == 0).tolist():
         raise UserError(
             f"{num_mels} mels are too many for {fft_size} samples at {rate:,} Hz: filters {empty} lie between two bins "
-            "of the transform; take fewer mels, or more samples"
+            "of the transform; use fewer mels, or more samples"
         )
     return (filters * (2 / (right - left) if unit_area else 1)).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class LogMel:
-    """A waveform as the logarithm of its power in mel bands: log(floor + |stft(x)|^2 filters).
+    """Log-mel spectrogram of a waveform: log(floor + |stft(x)|^2 filters).
 
-    There are T // hop frames: the last one of `stft`, which is centred on the end of the waveform, is left out.
+    There are T // hop frames: the last one of `stft`, which is centered on the end of the waveform, is left out.
 
     Args:
-      rate: samples per second.
-      window: samples of the Hann window.
-      hop: samples between frames.
-      fft_size: of the transform; the next power of two above `window` when None.
-      num_mels: M.
-      low: the lowest frequency, in Hz.
-      high: the highest; half the rate when None.
-      scale: which mel, see `to_mel`.
-      floor: added to the power.
+      rate: Samples per second.
+      window: Samples of the Hann window.
+      hop: Samples between frames.
+      fft_size: Size of the transform; the next power of two from `window` on when None.
+      num_mels: Number of bands M.
+      low: Lowest frequency, in Hz.
+      high: Highest frequency, in Hz; half the rate when None.
+      scale: Definition of the mel; see `to_mel`.
+      floor: Constant added to the power.
 
     Example:
       >>> LogMel(rate=8000)(jnp.ones((2, 8000))).shape
@@ -157,24 +157,24 @@ class LogMel:
         return jnp.log(self.floor + power @ filters)
 
     def num_frames(self, length: Int[Array, " ..."]) -> Int[Array, " ..."]:
-        """Frames that begin within `length` samples."""
+        """Number of frames that begin within `length` samples."""
         return -(-length // self.hop)
 
 
 def standardize(x: Float[Array, "F M"], frames: Int[Array, ""], epsilon: float = 1e-2) -> Float[Array, "F M"]:
     """(x - mean) / (epsilon + s.d.) over all bands of the first `frames` frames; 0 after them.
 
-    One mean for all bands: the loudness goes, and the shape of the spectrum stays, which tells vowels apart. The mean
-    of each band by itself would be, in a short word, mostly that shape: a linear model of single digits (FSDD) gets
-    93 % this way and 84 % that way.
+    One mean for all bands removes the loudness and keeps the shape of the spectrum, which distinguishes vowels. In a
+    short word the means of single bands are mostly that shape: a linear model of single digits (FSDD) reaches 93 % with
+    one mean, and 84 % with a mean for each band.
     """
     inside = (jnp.arange(x.shape[0]) < frames)[:, None]
     count = jnp.maximum(frames, 1) * x.shape[1]
-    centred = jnp.where(inside, x - jnp.sum(x, where=inside) / count, 0)
-    return centred / (epsilon + jnp.sqrt(jnp.sum(centred**2) / count))
+    centered = jnp.where(inside, x - jnp.sum(x, where=inside) / count, 0)
+    return centered / (epsilon + jnp.sqrt(jnp.sum(centered**2) / count))
 
 
 def unit_power(x: Float[Array, " T"], length: Int[Array, ""]) -> Float[Array, " T"]:
-    """The waveform with a mean square of 1 over its first `length` samples, and silence after them."""
+    """The waveform scaled to a mean square of 1 over its first `length` samples, with silence after them."""
     x = jnp.where(jnp.arange(x.shape[0]) < length, x, 0)
     return x * jax.lax.rsqrt(1e-12 + jnp.sum(x**2) / jnp.maximum(length, 1))

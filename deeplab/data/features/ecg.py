@@ -1,7 +1,7 @@
-"""Heartbeats: cut from a lead, with the rhythm around them, and as numbers that compare a beat with its own record.
+"""Heartbeats: cut from an ECG lead, with the rhythm around them, and features that compare a beat with its record.
 
-An ectopic beat comes early for this heart and looks unlike this heart's usual beat: both are told by comparing it with
-its own record, which needs no label, and carries over to other patients where the wave itself does not.
+An ectopic beat comes early and looks unlike the usual beat of the same heart. Comparing a beat with its own record
+shows both, needs no label, and generalizes to other patients, which the waveform alone does not.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from numpy import ndarray
 
 RATE = 360
 BEFORE, AFTER = 90, 90
-"""Samples of a beat before its R peak, and from it on: a quarter of a second each."""
+"""Samples of a beat before its R peak and from it on: a quarter of a second each."""
 
-# ms from the R peak: before the P wave and P, P to QRS, QRS, QRS with its feet, ST, T.
+# ms from the R peak: before and in the P wave, P to QRS, QRS, QRS with its onset and end, ST, T.
 _SEGMENTS = ((-194, -117), (-117, -33), (-33, 39), (-56, 56), (39, 111), (111, 250))
-_AROUND = 20  # beats on either side, of which the rhythm around a beat is made
-_LEAST_DEVIATION = 0.02  # of log intervals: 2 %, about the resolution of a P wave's place
+_AROUND = 20  # beats on either side that make the rhythm around a beat
+_LEAST_DEVIATION = 0.02  # of log intervals: 2 %, about the resolution of a P wave's position
 _LIMIT = 5.0
-_SHORTEST = 0.1  # s: no heart beats again sooner
+_SHORTEST = 0.1  # s; no interval between heartbeats is shorter
 
 
 def windows(
     signal: Float[ndarray, " S"], peaks: Int[ndarray, " N"]
 ) -> tuple[Float[ndarray, "M T"], Bool[ndarray, " N"]]:
-    """The samples around each peak, and which peaks have all of theirs inside the signal.
+    """The samples around each peak, and whether all of a peak's samples lie inside the signal.
 
     Example:
       >>> waves, inside = windows(np.arange(1000.0), np.array([10, 500]))
@@ -40,7 +40,7 @@ def windows(
 
 
 def intervals_of(peaks: Int[ndarray, " N"]) -> tuple[Int[ndarray, " N"], Int[ndarray, " N"]]:
-    """Samples to the peak before and to the one after, -1 where there is none.
+    """Samples to the previous and to the next peak, -1 where there is none.
 
     Example:
       >>> [x.tolist() for x in intervals_of(np.array([100, 400, 650]))]
@@ -53,26 +53,26 @@ def intervals_of(peaks: Int[ndarray, " N"]) -> tuple[Int[ndarray, " N"], Int[nda
 def with_context(
     waves: Float[ndarray, "N T"], before: Int[ndarray, " N"], after: Int[ndarray, " N"]
 ) -> dict[str, Float[ndarray, "N ..."]]:
-    """The successive beats of one record, each with what tells it from them; all float32.
+    """The successive beats of one record with their context; all float32.
 
     Args:
-      waves: in mV.
-      before: samples to the beat before; less than 0 at the beginning, where the record's mean stands for it.
-      after: likewise, to the beat after.
+      waves: Beats in mV.
+      before: Samples to the previous beat; negative at the beginning, where the record's mean is used.
+      after: Samples to the next beat; negative at the end.
 
     Returns:
-      beat: [N, T], the waves less their medians, which baseline wander moves.
-      average: [N, T], the median beat.
-      intervals: [N, 2] in seconds, the one that ends at the beat and the one that begins there.
-      usual: [N, 4], of the record's intervals the mean in seconds and the median deviation of their logarithms, then
-        both of the 41 intervals around the beat.
+      beat: [N, T], the waves minus their medians, which removes baseline wander.
+      average: [N, T], the record's median beat.
+      intervals: [N, 2] in seconds, the interval that ends at the beat and the one that begins there.
+      usual: [N, 4], the mean in seconds and the median deviation of the logarithms of the record's intervals, then both
+        of the 41 intervals around the beat.
     """
     sequence = np.append(before, after[-1:]) / RATE  # [N + 1]: number i ends at beat i
     known = sequence > 0
     sequence = np.where(known, sequence, sequence[known].mean() if known.any() else 1.0)
     size = len(waves)
-    places = np.arange(size)[:, None] + np.arange(-_AROUND, _AROUND + 1)[None, :]
-    around = sequence[np.clip(places, 0, size)]  # [N, 41]
+    indices = np.arange(size)[:, None] + np.arange(-_AROUND, _AROUND + 1)[None, :]
+    around = sequence[np.clip(indices, 0, size)]  # [N, 41]
     beat = waves - np.median(waves, axis=1, keepdims=True)
     fields = {
         "beat": beat,
@@ -84,26 +84,25 @@ def with_context(
 
 
 def _usual(intervals: Float[ndarray, "N W"]) -> Float[ndarray, "N 2"]:
-    """Of each row the mean, and the median distance of the logarithms from their median."""
+    """The mean of each row, and the median distance of its logarithms from their median."""
     log = np.log(intervals)
     deviation = np.median(np.abs(log - np.median(log, axis=1, keepdims=True)), axis=1)
     return np.stack([intervals.mean(axis=1), deviation], axis=1)
 
 
 def features(example: dict[str, Any]) -> Float[Array, " F"]:
-    """A beat as 31 numbers: `rhythm`, then `shape`, each clipped to [-5, 5]."""
+    """31 features of a beat: `rhythm`, then `shape`, clipped to [-5, 5]."""
     numbers = [rhythm(example["intervals"], example["usual"]), shape(example["beat"], example["average"])]
     return jnp.clip(jnp.concatenate(numbers), -_LIMIT, _LIMIT)
 
 
 def rhythm(intervals: Float[Array, " 2"], usual: Float[Array, " 4"]) -> Float[Array, " 6"]:
-    """How early a beat comes, and the next, for this moment and for this heart.
+    """Prematurity of a beat and of the next, relative to the rhythm around it and to the whole record.
 
-    log(interval / mean) / deviation, of the interval before the beat and of the one after it, against the 41 intervals
-    around and against the whole record; and the logarithms of the two deviations: where the rhythm is irregular, early
-    means little. Means, not medians, are the measure: where most beats are ectopic and early, as in a heart that pauses
-    between runs of them, they are the median. The intervals are those of de Chazal et al. 2004,
-    https://doi.org/10.1109/TBME.2004.827359.
+    log(interval / mean) / deviation for the intervals before and after the beat, with the mean and deviation of the 41
+    intervals around it and of the record; and the logarithms of the two deviations, because prematurity means little in
+    an irregular rhythm. The reference is the mean, not the median: where most beats are ectopic, as in long runs, their
+    interval is the median. The intervals are those of de Chazal et al. 2004, https://doi.org/10.1109/TBME.2004.827359.
 
     Example:
       >>> [round(float(x), 1) for x in rhythm(jnp.array([0.6, 1.0]), jnp.array([1.0, 0.08, 1.0, 0.08]))]
@@ -111,23 +110,23 @@ def rhythm(intervals: Float[Array, " 2"], usual: Float[Array, " 4"]) -> Float[Ar
     """
     mean, deviation, mean_around, deviation_around = usual
     numbers = []
-    for centre, spread in ((mean_around, deviation_around), (mean, deviation)):
+    for center, spread in ((mean_around, deviation_around), (mean, deviation)):
         spread = jnp.maximum(spread, 0) + _LEAST_DEVIATION
-        early = jnp.log(jnp.maximum(intervals, _SHORTEST) / jnp.maximum(centre, _SHORTEST))
+        early = jnp.log(jnp.maximum(intervals, _SHORTEST) / jnp.maximum(center, _SHORTEST))
         numbers += [*(early / spread), jnp.log(spread)]
     return jnp.stack(numbers)
 
 
 def shape(beat: Float[Array, " T"], average: Float[Array, " T"]) -> Float[Array, " 25"]:
-    """How unlike its record's average beat it looks, in units of the average's height.
+    """Difference of a beat from its record's average beat, in units of the average's height.
 
-    In each of six segments the correlation, the logarithm of the ratio of energies, and that of the energy of the
-    difference; of the QRS how much wider (in 10 ms), higher, deeper and steeper it is; the average's width, the
-    logarithm of the ratio of heights, and that of the average's height.
+    For each of six segments: the correlation, the log ratio of energies, and the log energy of the difference. For the
+    QRS complex: how much wider (in 10 ms), higher, deeper and steeper it is. Then the average's width, the log ratio of
+    heights, and the log height of the average.
 
     Example:
       >>> wave = jnp.sin(jnp.arange(180) / 5.0)
-      >>> [round(float(x), 2) for x in shape(wave, wave)][:2]  # the same: correlation 1, ratio 1
+      >>> [round(float(x), 2) for x in shape(wave, wave)][:2]  # equal beats: correlation 1, ratio 1
       [1.0, 0.0]
     """
     height = jnp.ptp(average) + 1e-3

@@ -1,4 +1,4 @@
-"""From what users did to questions about it: for `Examples(prepare=...)`."""
+"""From user histories to prediction targets: functions for `Examples(prepare=...)`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Scalar = float | jax.Array
 
 
 def hide_ratings(most: Scalar = 0.4, forget_user: Scalar = 0.0) -> Prepare:
-    """In training, hides a part of a user's ratings and asks for these: `known` and `rating`, [V] each, share none.
+    """In training, hides part of a user's ratings as the target: `known` and `rating`, [V] each, share no item.
 
-    Each rating is hidden with a probability that is drawn anew, for each user and step, from 0 to `most`. So what is
-    asked for is never among what is known, as in an evaluation, which this leaves as it is.
+    Each rating is hidden with a probability drawn for each user and step, uniform from 0 to `most`. Evaluation
+    examples, whose targets are not among the known ratings either, are left as they are.
 
     Args:
-      most: may be a tracer.
-      forget_user: the probability that a user is taken for user 0, of whom nothing but their ratings is known: those
-        who are not of the training set are judged so.
+      most: Largest probability of hiding a rating; may be a tracer.
+      forget_user: Probability of replacing the user by user 0, who has no profile, as users outside the training set
+        are; may be a tracer.
 
     Source: Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders",
       https://doi.org/10.1145/1390156.1390294.
@@ -38,18 +38,18 @@ def hide_ratings(most: Scalar = 0.4, forget_user: Scalar = 0.0) -> Prepare:
 
 
 def next_items(length: int, num_places: int | None = None, forget_user: Scalar = 0.0) -> Prepare:
-    """Asks what came next: a window of a user's sequence, and places within it.
+    """Next-item prediction: a window of a user's sequence, and the positions in it whose next item is the target.
 
-    Reads `sequence` [S] (oldest first, then zeros) and `target` (what came next). Adds `history` [T], a window of the
-    sequence, then zeros; `places` [P], at each of which the items up to it are known; and `targets` [P], the items
-    that followed, 0 where none did. In training the window is one of the user's at random, `target` at its end; in an
-    evaluation it is the last, and asked is the last place alone, P = 1. `seen` [V] are the items of the sequence, and
-    number 0: those that no list offers.
+    Reads `sequence` [S] (oldest first, then zeros) and `target`, the item after it. Adds `history` [T], a window of the
+    sequence, then zeros; `places` [P], positions in the window, up to which items are known; and `targets` [P], the
+    items that followed, 0 where none did. In training the window is a random one of the sequence and its target; in an
+    evaluation it is the last window, and only its last position is a question, P = 1. `seen` [V] marks number 0 and the
+    items of the sequence, which are not recommended.
 
     Args:
-      length: T.
-      num_places: P in training, drawn without repetition; every place of the window when None.
-      forget_user: the probability that a user is taken for user 0.
+      length: Length T of the window.
+      num_places: Number of positions P in training, drawn without repetition; all of the window when None.
+      forget_user: Probability of replacing the user by user 0, who has no profile.
 
     Example (after the films 5 and 6 came 7):
       >>> example = {"sequence": jnp.array([5, 6, 0]), "target": jnp.array(7), "count": jnp.zeros(9)}
@@ -66,14 +66,14 @@ def next_items(length: int, num_places: int | None = None, forget_user: Scalar =
             history = _window(sequence, jnp.maximum(size - length, 0), length)
             asked = {"history": history, "places": jnp.maximum(jnp.minimum(size, length) - 1, 0)[None]}
             return example | {"seen": seen} | asked | {f"{k}s": example[k][None] for k in ("target",) if k in example}
-        window_key, place_key, forget_key = jax.random.split(key, 3)
+        window_key, position_key, forget_key = jax.random.split(key, 3)
         start = jax.random.randint(window_key, (), 0, jnp.maximum(size - length, 0) + 1)
         whole = jnp.pad(sequence, (0, 1)).at[size].set(example["target"])  # [S + 1]
         follow = _window(whole, start + 1, length)
         history = jnp.where(follow > 0, _window(whole, start, length), 0)
         places = jnp.arange(length)
         if num_places is not None:
-            order = jnp.where(follow > 0, jax.random.uniform(place_key, (length,)), -1.0)
+            order = jnp.where(follow > 0, jax.random.uniform(position_key, (length,)), -1.0)
             places = jax.lax.top_k(order, num_places)[1]
         asked = {"history": history, "places": places, "targets": follow[places], "seen": seen}
         return example | asked | _forget(example, forget_key, forget_user)
@@ -86,6 +86,6 @@ def _window(sequence: jax.Array, start: jax.Array, length: int) -> jax.Array:
 
 
 def _forget(example: Example, key: jax.Array, probability: Scalar) -> Example:
-    """User 0 instead of the example's, with this probability."""
+    """The fields of user 0 instead of the example's, with this probability."""
     forgotten = jax.random.uniform(key) < probability
     return {name: jnp.where(forgotten, 0, example[name]) for name in ("user", "profile") if name in example}

@@ -1,4 +1,4 @@
-"""From a waveform to what a recogniser reads, and to a picture of it."""
+"""From a waveform to the features that a recognizer reads, and to a picture of them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def log_mels(
 ) -> Prepare:
     """A `prepare` for `Examples`: `audio` [T] and `length` become `features` [F, M] and `frames`.
 
-    The waveform is brought to unit power, so that the floor of `mel` is relative to it, and the spectrogram is
-    standardised over the example's own frames.
+    The waveform is scaled to unit power, so that the floor of `mel` is relative to it, and the spectrogram is
+    standardized over the example's own frames.
 
     Args:
-      mel: makes the spectrogram.
-      of_waveform: augments the waveform, in training.
-      of_features: augments the standardised spectrogram, in training; see `deeplab.data.augment.audio`.
+      mel: Spectrogram to compute.
+      of_waveform: Augmentation of the waveform in training; see `deeplab.data.augment.audio`.
+      of_features: Augmentation of the standardized spectrogram in training.
 
     Example:
       >>> prepare = log_mels(audio.LogMel(rate=8000))
@@ -49,7 +49,7 @@ def log_mels(
 
 
 def image(mel: audio.LogMel, x: np.ndarray, length: int) -> np.ndarray:
-    """The spectrogram of a waveform as a picture, [2 M, 2 F] uint8: time to the right, frequency upwards, loud is dark.
+    """The spectrogram of a waveform as a picture, [2 M, 2 F] uint8: time to the right, frequency up, loud is dark.
 
     Example:
       >>> image(audio.LogMel(rate=8000), np.ones(8000, np.int16), 4000).shape
@@ -57,5 +57,5 @@ def image(mel: audio.LogMel, x: np.ndarray, length: int) -> np.ndarray:
     """
     out = log_mels(mel)({"audio": jnp.asarray(x), "length": jnp.int32(length)}, None)
     loudness = np.asarray(out["features"])[: int(out["frames"])].T[::-1]  # F M -> M F, low frequencies at the bottom
-    grey = np.clip(150 - 60 * loudness, 0, 255).astype(np.uint8)
-    return np.repeat(np.repeat(grey, 2, axis=0), 2, axis=1)
+    gray = np.clip(150 - 60 * loudness, 0, 255).astype(np.uint8)
+    return np.repeat(np.repeat(gray, 2, axis=0), 2, axis=1)

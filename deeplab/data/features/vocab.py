@@ -1,4 +1,4 @@
-"""Vocabularies: text to numbers and back, without loss."""
+"""Vocabularies: lossless maps between text and token numbers."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 
-_LINES = 10_000  # encoded at a time: the library keeps 100 bytes or more a token
+_LINES = 10_000  # lines encoded at a time: the library keeps 100 bytes or more for each token
 
 
 class Vocabulary(Protocol):
-    """What a text's tokens stand for. Implementations are frozen records."""
+    """A map between text and tokens. Implementations are frozen records."""
 
     @property
     def size(self) -> int:
-        """Tokens are 0 to `size` - 1."""
+        """Number of tokens; they are 0 to `size` - 1."""
         ...
 
     @property
     def key(self) -> str:
-        """Tells vocabularies apart; the name of a prepared text's folder."""
+        """Identity of the vocabulary; the name of a prepared text's folder."""
         ...
 
     def encode(self, text: str | bytes) -> np.ndarray:
-        """Tokens, [N], in the smallest integer type that holds them. Bytes are taken for UTF-8."""
+        """Tokens, [N], in the smallest integer type that holds them. Bytes are decoded as UTF-8."""
         ...
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
-        """The text; what is no text (half a character) becomes U+FFFD."""
+        """The text; an incomplete character becomes U+FFFD."""
         ...
 
     def pieces(self) -> list[bytes]:
-        """The UTF-8 bytes that each token stands for, by number: those of a text's tokens, joined, are the text's."""
+        """The UTF-8 bytes of each token, by number; joined over a text's tokens they give the text."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Bytes:
-    """UTF-8 bytes: any text, in any language, without loss.
+    """One token for each UTF-8 byte: any text in any language.
 
     Example:
       >>> Bytes().decode(Bytes().encode("naïve"))
@@ -69,7 +69,7 @@ class Characters:
     """One token for each character of an alphabet.
 
     Args:
-      characters: the alphabet; token k is its k-th character.
+      characters: Alphabet; token k is its k-th character.
 
     Example:
       >>> Characters("abc").encode("cab")
@@ -80,7 +80,7 @@ class Characters:
 
     @classmethod
     def of(cls, text: str | bytes) -> Characters:
-        """All characters that occur, sorted."""
+        """The vocabulary of all characters that occur, sorted."""
         return cls("".join(sorted(set(_text(text)))))
 
     @property
@@ -117,8 +117,8 @@ class BPE:
     """Byte-pair encoding over bytes, as GPT-2's (Sennrich et al. 2016, https://arxiv.org/abs/1508.07909).
 
     Args:
-      definition: a tokenizer of the `tokenizers` library, as JSON.
-      size: tokens, at least as many as the tokenizer has; more when the text had too few pairs to merge.
+      definition: Tokenizer of the `tokenizers` library, as JSON.
+      size: Number of tokens; more than the tokenizer has when the text had too few pairs to merge.
     """
 
     definition: str = dataclasses.field(repr=False)
@@ -126,7 +126,7 @@ class BPE:
 
     @classmethod
     def train(cls, text: str | bytes, size: int) -> BPE:
-        """Merges the most frequent pairs of `text` until there are `size` tokens."""
+        """Trains on `text`: merges the most frequent pairs until there are `size` tokens."""
         import tokenizers
         from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -143,7 +143,7 @@ class BPE:
 
     @classmethod
     def load(cls, path: str | Path) -> BPE:
-        """A tokenizer that was saved as JSON."""
+        """A tokenizer saved as JSON."""
         definition = Path(path).read_text(encoding="utf-8")
         return cls(definition, cls(definition, 0)._tokenizer.get_vocab_size())
 
@@ -165,7 +165,7 @@ class BPE:
         return np.concatenate([np.zeros(0, _smallest(self.size)), *lines])
 
     def encode_lines(self, lines: Sequence[str]) -> list[np.ndarray]:
-        """The tokens of each line by itself, [N] each."""
+        """The tokens of each line, [N] each."""
         tokens: list[np.ndarray] = []
         for start in range(0, len(lines), _LINES):
             encodings = self._tokenizer.encode_batch(lines[start : start + _LINES])
@@ -176,7 +176,7 @@ class BPE:
         return self._tokenizer.decode(np.asarray(tokens).tolist(), skip_special_tokens=False)
 
     def pieces(self) -> list[bytes]:
-        """Those of numbers that the tokenizer does not use are empty."""
+        """The bytes of each token; empty for numbers that the tokenizer does not use."""
         pieces = [b""] * self.size
         for symbols, number in self._tokenizer.get_vocab().items():
             pieces[number] = bytes(map(_byte, symbols))
@@ -187,9 +187,9 @@ _UNSEEN = [*range(33), *range(127, 161), 173]  # bytes without a glyph of their 
 
 
 def _byte(symbol: str) -> int:
-    """The byte that a symbol of a byte-level tokenizer stands for: itself in Latin-1, or the n-th without a glyph.
+    """The byte of a symbol of a byte-level tokenizer: itself in Latin-1, or the n-th byte without a glyph.
 
-    As GPT-2 has it, https://github.com/openai/gpt-2/blob/master/src/encoder.py.
+    Source: GPT-2, https://github.com/openai/gpt-2/blob/master/src/encoder.py.
     """
     return ord(symbol) if ord(symbol) < 256 else _UNSEEN[ord(symbol) - 256]
 

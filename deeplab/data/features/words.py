@@ -1,4 +1,4 @@
-"""Sentences as words, and words as bags of features: the word itself, and the character n-grams that it holds."""
+"""Sentences as words, and words as bags of features: the word itself and its character n-grams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 from deeplab.core.errors import UserError
 
 PADDING, UNKNOWN, _FIRST = 0, 1, 2
-"""The feature of no word, that of a word which is not in the vocabulary, and that of the vocabulary's first."""
+"""Feature of the padding, of a word outside the vocabulary, and of the vocabulary's first word."""
 
 _NGRAMS = (3, 4, 5)
 _CLITIC = re.compile(r"(n't|'(?:s|m|d|ll|re|ve))\b")
@@ -25,7 +25,7 @@ _WORD = re.compile(r"n't|'(?:s|m|d|ll|re|ve)\b|\w+|[^\w\s]")
 
 
 def split_words(text: str) -> list[str]:
-    """Lower-case words and punctuation marks; contractions are cut as in the Penn Treebank.
+    """Lower-case words and punctuation marks; contractions are split as in the Penn Treebank.
 
     Example:
       >>> split_words("It's well-made, but isn't funny.")
@@ -36,16 +36,16 @@ def split_words(text: str) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Lexicon:
-    """Numbers the features of words: a word's own, then its character n-grams, n = 3 to 5, by a hash.
+    """Numbers the features of words: the word's own, then its hashed character n-grams, n = 3 to 5.
 
-    The n-grams are those of "<word>". A word that the vocabulary lacks has the feature `UNKNOWN`, and still its
-    n-grams: "unwatchable" has much of "watchable".
+    The n-grams are those of "<word>". A word outside the vocabulary has the feature `UNKNOWN`, and still its n-grams:
+    "unwatchable" shares many with "watchable".
 
     Args:
-      words: the vocabulary; word k has the feature 2 + k.
-      num_words: features that are kept for words, `PADDING` and `UNKNOWN` among them; at least 2 + len(words).
-      num_buckets: features that n-grams are hashed to, from `num_words` on.
-      num_features: F, of one word at most; n-grams beyond, the longest first, are left out.
+      words: Vocabulary; word k has the feature 2 + k.
+      num_words: Features reserved for words, `PADDING` and `UNKNOWN` among them; at least 2 + len(words).
+      num_buckets: Features that n-grams are hashed to, from `num_words` on.
+      num_features: Largest number of features F of one word; n-grams beyond, the longest first, are left out.
 
     Example:
       >>> lexicon = Lexicon(("a", "cat"), num_words=8, num_buckets=100, num_features=4)
@@ -72,7 +72,7 @@ class Lexicon:
         return {word: number for number, word in enumerate(self.words, start=_FIRST)}
 
     def knows(self, word: str) -> bool:
-        """Whether the vocabulary has the word."""
+        """Whether the vocabulary holds the word."""
         return word in self._number
 
     def features(self, word: str) -> list[int]:
@@ -83,15 +83,15 @@ class Lexicon:
         return [self._number.get(word, UNKNOWN), *hashed]
 
     def encode(self, sentences: Sequence[Sequence[str]], length: int) -> np.ndarray:
-        """Features [N, T, F] uint16 of the first T = `length` words of each sentence, padded by zeros.
+        """Features [N, T, F] uint16 of the first T = `length` words of each sentence, padded with zeros.
 
         Raises:
-          UserError: the features have no room in 16 bits.
+          UserError: there are more features than 16 bits can number.
         """
         if self.num_words + self.num_buckets > 2**16:
             raise UserError(
                 f"{self.num_words} words and {self.num_buckets} buckets of n-grams are more than the 65536 features "
-                "that 16 bits tell apart; lower one of them"
+                "that 16 bits can number; lower one of them"
             )
         known: dict[str, np.ndarray] = {}
         out = np.full((len(sentences), length, self.num_features), PADDING, np.uint16)
@@ -106,14 +106,15 @@ class Lexicon:
 def forget_words(rate: float | jax.Array) -> Callable[[dict[str, Any], jax.Array | None], dict[str, Any]]:
     """A `prepare`: in training, each word of `tokens` [T, F] becomes `UNKNOWN` with probability `rate`.
 
-    It keeps its n-grams, so that a model learns what to make of words that it has never seen; `rate` may be a tracer.
+    The word keeps its n-grams, so that a model learns to use those of words outside the vocabulary. `rate` may be a
+    tracer.
 
     Example:
       >>> forgotten = forget_words(1.0)({"tokens": jnp.array([[7, 9], [0, 0]])}, jax.random.key(0))
       >>> forgotten["tokens"].tolist()
       [[1, 9], [0, 0]]
 
-    Source: Iyyer et al. 2015, https://aclanthology.org/P15-1162, section 3.2 (there the words are left out).
+    Source: Iyyer et al. 2015, https://aclanthology.org/P15-1162, section 3.2 (where the words are dropped).
     """
 
     def prepare(example: dict[str, Any], key: jax.Array | None) -> dict[str, Any]:

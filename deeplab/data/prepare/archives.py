@@ -1,4 +1,4 @@
-"""Archives from elsewhere: unpacked below one folder and within a limit, or refused."""
+"""Archives from untrusted sources: unpacked below one folder and within a size limit, or refused."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from deeplab.core.errors import UserError
 from deeplab.data.prepare import cache
 
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError)
-"""What reading a damaged archive raises."""
+"""Exceptions that reading a damaged archive raises."""
 
-_BY_HAND = "unpack it yourself if you trust it"
-_LIMIT = 64 * 2**30  # bytes; the unpacked ImageNet validation set is a tenth of it
+_BY_HAND = "unpack it by hand if you trust it"
+_LIMIT = 64 * 2**30  # bytes, ten times the unpacked ImageNet validation set
 
 
 def unpacked(archive: Path, limit: int = _LIMIT) -> Path:
-    """The folder of the cache into which `archive` (.tar, .tar.gz, .tar.xz, .zip) was unpacked, now or earlier."""
+    """The folder of the cache with the content of `archive` (.tar, .tar.gz, .tar.xz, .zip), unpacked on first use."""
     stat = archive.stat()
     folder = cache.cache_dir() / "unpacked" / f"{archive.name}-{stat.st_size}-{stat.st_mtime_ns}"
     return cache.publish(folder, lambda partial: extract(archive, partial, limit))
@@ -31,8 +31,8 @@ def extract(archive: Path, folder: Path, limit: int = _LIMIT) -> None:
     """Unpacks an archive into a new folder.
 
     Raises:
-      UserError: it is damaged, a member would land outside `folder` (an absolute path, ".."), is a link or a device,
-        or more than `limit` bytes would come out.
+      UserError: the archive is damaged or holds more than `limit` bytes, or a member is a link, a device, or would land
+        outside `folder` (an absolute path, "..").
     """
     folder.mkdir(parents=True)
     try:
@@ -45,7 +45,7 @@ def extract(archive: Path, folder: Path, limit: int = _LIMIT) -> None:
 
 
 def members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
-    """(path, size, how to read it) of each file in an archive, in its order; to be read at once, or not at all."""
+    """(path, size, function that reads it) of each file in an archive, in order; call it before the next file, or not."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zip_file:
             for info in zip_file.infolist():
@@ -59,7 +59,7 @@ def members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
 
 
 def _extract_tar(archive: Path, folder: Path, limit: int) -> None:
-    """Member by member, with no help of `TarFile.extract`: the first releases of Python 3.11 follow any path."""
+    """Member by member, without `TarFile.extract`: the first releases of Python 3.11 follow any path."""
     total = 0
     with tarfile.open(archive) as tar:
         for member in tar:  # a member cannot hold more than its header says: the rest would be the next header
@@ -80,7 +80,7 @@ def _extract_zip(archive: Path, folder: Path, limit: int) -> None:
 
 
 def _write(path: PurePosixPath, source: IO[bytes] | None, archive: Path, folder: Path) -> None:
-    """A file below the folder, from its bytes; nothing for a folder, which is made for its first file."""
+    """Writes a file below the folder; a member that is a folder is created with its first file."""
     if path.is_absolute() or ".." in path.parts:
         raise UserError(f"{archive} is refused: '{path}' would be extracted outside {folder}")
     if source is None:

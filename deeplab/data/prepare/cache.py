@@ -1,6 +1,6 @@
-"""The cache: what has been downloaded, unpacked or decoded once, whole or not there at all.
+"""The cache of downloaded, unpacked and decoded files, each complete or absent.
 
-Everything is written beside its place and renamed into it, so that a kill at any moment leaves nothing half-made
+Everything is written to a neighboring path and then renamed, so that a kill at any moment leaves nothing incomplete
 under the final name. Arrays carry SHA-256 digests, which are verified when they are first opened.
 """
 
@@ -23,7 +23,7 @@ from deeplab.core.errors import UserError
 
 _ELSEWHERE = "set DEEPLAB_CACHE to a folder that can be written"
 _INDEX = "arrays.json"
-_BLOCK = 2**22  # bytes a digest: small enough to name the damaged examples, large enough to hash at full speed
+_BLOCK = 2**22  # bytes per digest: small enough to name damaged examples, large enough to hash at full speed
 
 
 def cache_dir() -> Path:
@@ -32,10 +32,10 @@ def cache_dir() -> Path:
 
 
 def publish(path: Path, write: Callable[[Path], None]) -> Path:
-    """Makes `path`, a file or a folder, unless it is there: `write(partial)` fills a neighbour that is then renamed.
+    """Makes `path`, a file or a folder, unless it exists: `write(partial)` fills a neighbor that is then renamed.
 
-    Of several processes one writes and the others wait. The lock ends with its process, so whoever holds it may
-    remove what an earlier, killed one left behind.
+    Of several processes one writes and the others wait. The lock ends with its process, so the process that holds it
+    may remove what a killed one left behind.
     """
     if path.exists():
         return path
@@ -75,10 +75,10 @@ def _remove(path: Path) -> None:
 
 
 def arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The memory-mapped arrays of `folder`, made first if it is not there.
+    """The memory-mapped arrays of `folder`, made first if it does not exist.
 
     Raises:
-      UserError: an array is not what was written; the message names the file and the examples.
+      UserError: an array differs from what was written; the message names the file and the examples.
     """
 
     def write(partial: Path) -> None:
@@ -100,7 +100,7 @@ def arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[s
 
 @functools.cache
 def _open(path: Path, mtime: int) -> np.ndarray:
-    """Maps one array and verifies it, once per process (`mtime`: or again once the file was written anew)."""
+    """Maps one array and verifies it, once per process; again when `mtime` says that the file was rewritten."""
     expected = json.loads((path.parent / _INDEX).read_text())[path.stem]
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if [list(array.shape), array.dtype.name] != [expected["shape"], expected["dtype"]]:
@@ -120,7 +120,7 @@ def _damaged(path: Path, what: str) -> UserError:
 
 
 def _rows(array: np.ndarray) -> int:
-    """Rows that one digest covers."""
+    """Number of rows that one digest covers."""
     return max(1, _BLOCK // max(1, array.nbytes // max(1, len(array))))
 
 

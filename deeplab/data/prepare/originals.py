@@ -1,4 +1,4 @@
-"""Original files: found on the disk or downloaded, and used only if their content is the one that was published."""
+"""Original files: found on the disk or downloaded, and verified against the published checksums."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from deeplab.core.errors import UserError
 from deeplab.data.prepare import archives, cache
 from deeplab.data.prepare.files import Archive, File, Original
 
-_TIMEOUT = 4.0  # seconds to the first answer; tfds' own downloader retries for 205 s when there is no network
-_STALL = 30.0  # seconds without a byte, once there was an answer
+_TIMEOUT = 4.0  # seconds to the first answer; TFDS' downloader retries for 205 s when there is no network
+_STALL = 30.0  # seconds without a byte, after the first answer
 
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """How to get at the original files of a data set; made by `contents`.
+    """Access to the verified original files of a data set; made by `contents`.
 
     Args:
-      name: of the data set.
-      files: what is wanted.
-      data_dir: the folder that holds them, or None for the network.
+      name: Name of the data set.
+      files: Original files of the data set.
+      data_dir: Folder that holds them; downloaded when None.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Content:
         return self._get(archive_name, read_members)
 
     def instead(self, file: File) -> bytes | None:
-        """The verified content of a file that may lie in the folder in place of the originals; None where none does."""
+        """The verified content of a file that may replace the originals in the folder; None where it is not there."""
         path = None if self.data_dir is None else _find(file, self.name, self.data_dir)
         return None if path is None else read(path, file)
 
@@ -62,16 +62,16 @@ class Content:
 
 
 def contents(name: str, files: Sequence[Original], data_dir: str | Path | None = None) -> Content:
-    """How to get at the original files of a data set: a function from a file's name to its verified content.
+    """Access to the original files of a data set, as a function from a file's name to its verified content.
 
     Args:
-      name: of the data set.
-      files: what is wanted.
-      data_dir: the folder that holds them, or one with a subfolder of the set's name; plain files or ".gz". When
-        None they are downloaded, once, into the cache.
+      name: Name of the data set.
+      files: Original files of the data set.
+      data_dir: Folder that holds them, or one with a subfolder of the set's name; plain files or ".gz". When None they
+        are downloaded, once, into the cache.
 
     Raises:
-      UserError: at the call of the result; a file is missing or is not the published one, or there is no network.
+      UserError: when the result is called: a file is missing or not the published one, or there is no network.
     """
     return Content(name, files, None if data_dir is None else Path(data_dir).expanduser())
 
@@ -89,7 +89,7 @@ def _look_for(file: Original, name: str, files: Sequence[Original], data_dir: Pa
 
 
 def _wanted(name: str, files: Sequence[Original]) -> str:
-    """What to do about missing files."""
+    """Instructions for getting missing files."""
     lines = [f"  {f.url}\n    {f.name}: {_described(f)}\n" for f in files]
     return (
         f"{name} is made from these files (plain or .gz):\n{''.join(lines)}"
@@ -104,12 +104,12 @@ def _described(file: Original) -> str:
 
 
 def read(path: Path, file: File) -> bytes:
-    """The content of an original file, unpacked up to the size it must have and no further.
+    """The content of an original file, unpacked up to its published size and no further.
 
     Raises:
-      UserError: truncated, too long, or not the content that was published.
+      UserError: the file is truncated, too long, or not the published content.
     """
-    again = f"delete it, and get it again from {file.url}"
+    again = f"delete it, and download it again from {file.url}"
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             content = stream.read(file.size + 1)
@@ -125,14 +125,14 @@ def read(path: Path, file: File) -> bytes:
 
 
 def read_members(path: Path, archive: Archive) -> dict[str, bytes]:
-    """The members of an archive that its pattern matches, up to the size they must have and no further.
+    """The members of an archive that its pattern matches, up to their published size and no further.
 
-    Nothing is written: a member's path is a name and no more.
+    Nothing is written: a member's path is only a name.
 
     Raises:
-      UserError: damaged, too large, or not the members that were published.
+      UserError: the archive is damaged or too large, or its members are not the published ones.
     """
-    again = f"delete it, and get it again from {archive.url}"
+    again = f"delete it, and download it again from {archive.url}"
     if archive.archive_sha256:
         with path.open("rb") as stream:
             given = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -159,7 +159,7 @@ def read_members(path: Path, archive: Archive) -> dict[str, bytes]:
 
 
 def digest(members: Mapping[str, bytes]) -> str:
-    """SHA-256 of the lines "SHA256  NAME" of an archive's members, sorted by name: whatever wrapper they came in.
+    """SHA-256 of the lines "SHA256  NAME" of an archive's members, sorted by name; independent of the archive format.
 
     Example:
       >>> digest({"b": b"2", "a": b"1"}) == digest({"a": b"1", "b": b"2"})
@@ -185,19 +185,19 @@ def _download(name: str, file: Original, read: Callable[[Path, Any], Any]) -> Pa
 
 
 def _most(file: Original) -> int:
-    """Bytes that a download may have: of a compressed file no more than its content, bar the wrapper; of an archive
-    that holds other members too, twice what is read of it, and 64 MB."""
+    """Upper bound on a download in bytes: a file's content and 64 KiB; for an archive, which may hold other members,
+    twice what is read of it and 64 MiB."""
     return 2 * file.size + 2**26 if isinstance(file, Archive) else file.size + 2**16
 
 
 def _open_url(url: str) -> Any:
-    """Opens a URL within `_TIMEOUT`, the look-up of its name included (which a socket's own timeout leaves out)."""
+    """Opens a URL within `_TIMEOUT`, including the name look-up, which a socket's own timeout does not cover."""
     answers: queue.Queue[Any] = queue.Queue()
 
     def ask() -> None:
         try:
             answers.put(urllib.request.urlopen(url, timeout=_STALL))
-        except Exception as error:  # handed over, whatever it is, and raised by whoever asked
+        except Exception as error:  # of any kind: raised again in the thread that waits
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
             answers.put(error)

@@ -1,4 +1,4 @@
-"""A user's own table: numbers in named columns of a CSV file, or an error that names the row and the column."""
+"""Numbers in named columns of a user's CSV file; errors name the row and the column."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from deeplab.core.errors import UserError, nearest
 
 
 def read(path: Path, columns: Sequence[str]) -> dict[str, Float[ndarray, " N"]]:
-    """The columns asked for, of a CSV file whose first row names them, in any order; others are passed over.
+    """The given columns of a CSV file whose first row holds the names, in any order; other columns are ignored.
 
     Raises:
-      UserError: no text, no rows, a column that is missing or twice there, a row too short, or a cell that is no finite
-        number; rows are counted as an editor does, the names being row 1.
+      UserError: the file is no UTF-8 text or has no rows, a column is missing or duplicated, a row is too short, or a
+        cell is no finite number. Rows are counted as in an editor: the names are row 1.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -35,12 +35,12 @@ def read(path: Path, columns: Sequence[str]) -> dict[str, Float[ndarray, " N"]]:
         if column not in names:
             raise UserError(f"{path} has no column {column!r}; {nearest(column, names)} ({expected})")
         if names.count(column) > 1:
-            raise UserError(f"{path} has {column!r} twice; {expected}")
-    places = [names.index(column) for column in columns]
+            raise UserError(f"{path} has the column {column!r} twice; {expected}")
+    indices = [names.index(column) for column in columns]
     values = np.empty((len(rows) - 1, len(columns)))
     for i, (line, row) in enumerate(rows[1:]):
-        for j, (column, place) in enumerate(zip(columns, places, strict=True)):
-            values[i, j] = _number(row[place] if place < len(row) else "", f"{path}, row {line}, column {column!r}")
+        for j, (column, index) in enumerate(zip(columns, indices, strict=True)):
+            values[i, j] = _number(row[index] if index < len(row) else "", f"{path}, row {line}, column {column!r}")
     return dict(zip(columns, values.T, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Sound files: decoded, mixed down and resampled, or refused."""
+"""Audio files: decoded, mixed down and resampled, or refused."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _SILENCE = 1e-4  # of full scale, -80 dB: three steps of 16 bits
 
 
 def read(path: Path, rate: int) -> np.ndarray:
-    """A sound file (WAV, FLAC, Ogg, ...) as [T] float32 in [-1, 1] at `rate` samples per second.
+    """An audio file (WAV, FLAC, Ogg, ...) as [T] float32 in [-1, 1] at `rate` samples per second.
 
-    Another rate is resampled, and more channels than one are averaged; each is said in a warning.
+    Another rate is resampled, and several channels are averaged, each with a warning.
 
     Raises:
-      UserError: it is no sound file, it is cut off, or there is nothing in it but silence.
+      UserError: the file is no audio file, is truncated, or holds nothing but silence.
     """
     content = path.read_bytes()
     x, given = decode(content, str(path))
     declared = 8 + int.from_bytes(content[4:8], "little") if content[:4] == b"RIFF" else 0
-    if len(content) < declared < 2**32 - 2**12:  # what writes to a pipe cannot know the size, and says the largest
-        raise UserError(f"{path} is cut off: it holds {len(content):,} of {declared:,} bytes; get it again")
+    if len(content) < declared < 2**32 - 2**12:  # a writer to a pipe cannot know the size, and declares the largest
+        raise UserError(f"{path} is cut off: it holds {len(content):,} of {declared:,} bytes; copy it again")
     if not np.isfinite(x).all() or not len(x) or np.abs(x).max() < _SILENCE:
         what = "samples that are not finite" if not np.isfinite(x).all() else "nothing but silence"
         raise UserError(f"{path} holds {what} ({len(x) / given:.2f} s); record it again")
@@ -47,11 +47,11 @@ def decode(content: bytes, name: str, dtype: Literal["float32", "int16"] = "floa
     """The samples of an encoded file, [T, channels], and their rate.
 
     Raises:
-      UserError: it is not encoded sound.
+      UserError: the content is not an audio file.
     """
     import soundfile
 
     try:
         return soundfile.read(io.BytesIO(content), dtype=dtype, always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise UserError(f"{name} is not a sound file that can be read ({error}); mend or remove it") from error
+        raise UserError(f"{name} is not a sound file that can be read ({error}); repair or remove it") from error

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from deeplab.core.errors import UserError
 
-# Codes of the annotation format for beats, and what they are shown as; all other codes are no beats.
+# Codes of the annotation format for beats, and their symbols; all other codes are no beats.
 BEATS = {
     1: "N", 2: "L", 3: "R", 4: "a", 5: "V", 6: "F", 7: "J", 8: "A", 9: "S", 10: "E", 11: "j", 12: "/", 13: "Q",
     25: "B", 30: "?", 34: "e", 35: "n", 38: "f", 41: "r",
@@ -24,7 +24,7 @@ _SKIP, _NUM, _SUB, _CHN, _AUX = 59, 60, 61, 62, 63
 
 
 class Signal(NamedTuple):
-    """One line of a header: the file that holds a signal, its format, and what it is."""
+    """One signal of a header: its file, format and description."""
 
     file: str
     format: str
@@ -32,7 +32,7 @@ class Signal(NamedTuple):
 
 
 class Header(NamedTuple):
-    """Of a record: sampling rate in Hz, samples a signal, and its signals."""
+    """Header of a record: sampling rate in Hz, samples per signal, and signals."""
 
     rate: float
     length: int
@@ -43,7 +43,7 @@ def header(content: bytes) -> Header:
     """Reads a `.hea` file.
 
     Raises:
-      UserError: it is none; the caller names the record.
+      UserError: the content is no header; the caller names the record.
 
     Example:
       >>> header(b"100 1 360 650000\\n100.dat 212 200 11 1024 995 -22131 0 MLII\\n").signals[0]
@@ -66,33 +66,33 @@ def _signal(line: str) -> Signal:
 
 
 def signals_212(content: bytes, num_signals: int) -> Int[ndarray, "T S"]:
-    """Samples of interleaved signals: two of 12 bits in three bytes, their high bits in the middle one.
+    """Samples of interleaved signals: two samples of 12 bits in three bytes, with their high bits in the middle one.
 
     Raises:
-      UserError: the bytes are no whole number of samples of each signal.
+      UserError: the bytes are not a whole number of samples of each signal.
 
     Example:
       >>> signals_212(bytes([0xE3, 0x33, 0xF3]), 2).tolist()
       [[995, 1011]]
     """
     if len(content) % 3 or len(content) // 3 * 2 % num_signals:
-        raise UserError(f"{len(content):,} bytes are no whole number of samples of {num_signals} signals of 12 bits")
+        raise UserError(f"{len(content):,} bytes are not a whole number of samples of {num_signals} signals of 12 bits")
     low, middle, high = np.frombuffer(content, np.uint8).reshape(-1, 3).astype(np.int16).T
     pairs = np.stack([low | (middle & 0x0F) << 8, high | (middle & 0xF0) << 4], axis=1)
     return np.where(pairs >= 2048, pairs - 4096, pairs).reshape(-1, num_signals).astype(np.int16)
 
 
 def marks(content: bytes) -> tuple[Int[ndarray, " N"], Int[ndarray, " N"]]:
-    """Sample and code of each annotation of a `.atr` file, in time's order.
+    """Sample and code of each annotation of a `.atr` file, in the order of time.
 
-    Each is a word of 16 bits, 6 of them the code and 10 the time since the one before. A SKIP is followed by a longer
-    time, its high half first; NUM, SUB, CHN and AUX say more of the annotation before, and are passed over.
+    Each is a word of 16 bits: 6 for the code and 10 for the time since the previous one. A SKIP is followed by a longer
+    time, its high half first. NUM, SUB, CHN and AUX add to the previous annotation, and are skipped.
 
     Raises:
-      UserError: the file ends before its end mark, which is a word of 0.
+      UserError: the file ends before its end mark, a word of 0.
 
     Example:
-      >>> sample, code = marks(bytes([18, 28 << 2, 77 - 18, 1 << 2, 0, 0]))  # a rhythm's mark, a normal beat
+      >>> sample, code = marks(bytes([18, 28 << 2, 77 - 18, 1 << 2, 0, 0]))  # a rhythm annotation, a normal beat
       >>> sample.tolist(), code.tolist()
       ([18, 77], [28, 1])
     """
@@ -122,10 +122,10 @@ def beats(content: bytes) -> tuple[Int[ndarray, " N"], list[str]]:
 
 
 def lead(head: bytes, content: bytes, name: str, kind: str = "212") -> Int[ndarray, " T"]:
-    """The samples of the signal that the header calls `name`, in units of the converter.
+    """The samples of the signal with the description `name`, in units of the converter.
 
     Raises:
-      UserError: there is no such signal, another format, or another number of samples than the header tells.
+      UserError: there is no such signal, or its format or number of samples differs from the header's.
     """
     about = header(head)
     names = [signal.description for signal in about.signals]
@@ -135,5 +135,5 @@ def lead(head: bytes, content: bytes, name: str, kind: str = "212") -> Int[ndarr
         raise UserError(f"its signals are in format {about.signals[0].format}, expected {kind}")
     samples = signals_212(content, len(about.signals))
     if len(samples) != about.length:
-        raise UserError(f"it has {len(samples):,} samples of each lead, its header tells of {about.length:,}")
+        raise UserError(f"it has {len(samples):,} samples of each lead, its header declares {about.length:,}")
     return samples[:, names.index(name)]
