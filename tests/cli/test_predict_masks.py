@@ -13,7 +13,7 @@ import deeplab as dl
 from deeplab.data.prepare.images import load
 from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field
-from deeplab.data.sets.image.masks import coloured
+from deeplab.data.sets.image.masks import colored
 
 PALETTE = ((255, 255, 255), (200, 0, 0))
 
@@ -44,7 +44,7 @@ class Halves(ExampleSet):
         yield path.name, {"image": load(path, (16, 16, 1))}
 
     def describe(self, prediction):
-        return {"mask": coloured(prediction["prediction"], PALETTE)}
+        return {"mask": colored(prediction["prediction"], PALETTE)}
 
 
 def experiment(learning_rate: float = 0.03) -> dl.Experiment:

@@ -45,7 +45,7 @@ def extract(archive: Path, folder: Path, limit: int = _LIMIT) -> None:
 
 
 def members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
-    """(path, size, function that reads it) of each file in an archive, in order; call it before the next file, or not."""
+    """(path, size, function that reads it) of each file in an archive, in order; to be called before the next file."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zip_file:
             for info in zip_file.infolist():

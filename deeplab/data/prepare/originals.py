@@ -109,7 +109,7 @@ def read(path: Path, file: File) -> bytes:
     Raises:
       UserError: the file is truncated, too long, or not the published content.
     """
-    again = f"delete it, and download it again from {file.url}"
+    again = f"delete it, and get it again from {file.url}"
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             content = stream.read(file.size + 1)
@@ -132,7 +132,7 @@ def read_members(path: Path, archive: Archive) -> dict[str, bytes]:
     Raises:
       UserError: the archive is damaged or too large, or its members are not the published ones.
     """
-    again = f"delete it, and download it again from {archive.url}"
+    again = f"delete it, and get it again from {archive.url}"
     if archive.archive_sha256:
         with path.open("rb") as stream:
             given = hashlib.file_digest(stream, "sha256").hexdigest()

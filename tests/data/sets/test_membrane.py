@@ -11,7 +11,7 @@ from PIL import Image
 from deeplab.core.errors import UserError
 from deeplab.data.prepare import originals
 from deeplab.data.sets.health.membrane import MEMBRANE
-from deeplab.data.sets.image.masks import coloured, decode_mask
+from deeplab.data.sets.image.masks import colored, decode_mask
 
 
 def png(array: np.ndarray) -> bytes:
@@ -83,7 +83,7 @@ def test_files_of_ones_own_are_fitted_and_told_as_pictures(tmp_path):
     assert (name, example["image"].shape) == ("mine.jpg", (512, 512, 1))
     told = MEMBRANE.describe({"prediction": np.eye(4, dtype=np.uint8)})
     assert told["membrane"] == 0.25
-    np.testing.assert_array_equal(told["mask"], coloured(np.eye(4, dtype=int), [(255,) * 3, (0,) * 3]))
+    np.testing.assert_array_equal(told["mask"], colored(np.eye(4, dtype=int), [(255,) * 3, (0,) * 3]))
     (tmp_path / "no.png").write_text("no image")
     with pytest.raises(UserError, match=r"no\.png is not an image"):
         list(MEMBRANE.read_file(tmp_path / "no.png"))

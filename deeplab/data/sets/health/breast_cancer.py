@@ -26,21 +26,24 @@ COLUMNS = (
     *(f"{name} error" for name in _NUCLEUS),
     *(f"worst {name}" for name in _NUCLEUS),
 )
-"""Of ten measures of the cells' nuclei in an image, the mean, its standard error, and the mean of the three largest."""
+"""Mean, standard error, and mean of the three largest values, for ten measures of the cell nuclei in an image."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BreastCancer(ExampleSet):
-    """569 women, a needle biopsy of each: 357 benign, 212 malignant.
+    """Needle biopsies of 569 women: 357 benign, 212 malignant.
 
-    The set comes without a split. Ours is five folds, stratified: of the examples sorted by class (and within a class
-    as they come) number i is in fold i modulo 5. No random number is involved, and as each woman is one example, no
-    patient is in two folds.
+    The set comes without a split. Ours has five stratified folds: the examples are sorted by class (stably), and number
+    i is in fold i modulo 5. No random number is involved, and since each woman is one example, no patient is in two
+    folds.
 
-    `x` are the 30 measures, less their mean over the training part and divided by their standard deviation there.
+    `x` holds the 30 measures, standardized by their mean and standard deviation over the training part.
 
     Args:
-      fold: the one that is "test", 0 to 4; the others are "train".
+      fold: Fold that is "test", 0 to 4; the others are "train".
+
+    Raises:
+      UserError: there is no such fold.
     """
 
     fold: int = 0
@@ -72,13 +75,13 @@ class BreastCancer(ExampleSet):
         return {"x": self.scaled(table[chosen]), "label": malignant[chosen].astype(np.int32)}
 
     def scaled(self, rows: np.ndarray) -> np.ndarray:
-        """Rows of measures, [N, 30], as the model reads them."""
+        """Rows of measures, [N, 30], standardized as in training."""
         table, _, test = self._table()
         train = table[~test]
         return ((rows - train.mean(axis=0)) / train.std(axis=0)).astype(np.float32)
 
     def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All measures [569, 30], who is ill [569], and who is in the test part [569]."""
+        """All measures [569, 30], the malignant examples [569], and the test examples [569]."""
         from sklearn.datasets import load_breast_cancer  # takes a second to import
 
         table, benign = map(np.asarray, load_breast_cancer(return_X_y=True))
@@ -88,7 +91,7 @@ class BreastCancer(ExampleSet):
         return table, malignant, test
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each row of a CSV file with the 30 `COLUMNS`, called after its number in the file."""
+        """Each row of a CSV file with the 30 `COLUMNS`, named by its number in the file."""
         columns = tables.read(path, COLUMNS)
         rows = self.scaled(np.stack([columns[name] for name in COLUMNS], axis=1))  # [N, 30]
         for i, row in enumerate(rows):

@@ -14,7 +14,7 @@ from deeplab.data.prepare.files import Archive
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field
-from deeplab.data.sets.image.masks import coloured, decode_mask
+from deeplab.data.sets.image.masks import colored, decode_mask
 
 _SIZE = 512
 _ARCHIVE = Archive(
@@ -28,10 +28,10 @@ _ARCHIVE = Archive(
 
 @dataclasses.dataclass(frozen=True)
 class Membrane(ExampleSet):
-    """30 consecutive slices of 512 x 512 pixels, 4 x 4 nm each and 50 nm apart, with their labels.
+    """30 consecutive slices of 512 x 512 pixels of 4 x 4 nm, 50 nm apart, with their labels.
 
-    The challenge's test labels are not public. Neighbours resemble each other, so that the split is by blocks: slices
-    0 to 19 to learn from, 20 to 24 for validation, 25 to 29 for the test.
+    The challenge's test labels are not public. Neighboring slices resemble each other, so the split is by blocks:
+    slices 0 to 19 for training, 20 to 24 for validation, 25 to 29 for the test.
     """
 
     name: str = "membrane"
@@ -43,7 +43,7 @@ class Membrane(ExampleSet):
     )
     files: tuple[Archive, ...] = (_ARCHIVE,)
     class_names: tuple[str, ...] = ("cell", "membrane")
-    palette: tuple[tuple[int, int, int], ...] = ((255, 255, 255), (0, 0, 0))  # as in the labels
+    palette: tuple[tuple[int, int, int], ...] = ((255, 255, 255), (0, 0, 0))  # those of the label files
 
     @property
     def splits(self) -> Mapping[str, int]:
@@ -64,9 +64,9 @@ class Membrane(ExampleSet):
         return {"image": np.stack(images)[..., None], "mask": np.stack(masks)}
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """The mask as a picture, and the share of the pixels that are membrane."""
+        """The mask as a picture, and the share of membrane pixels."""
         mask = prediction["prediction"]
-        return {"membrane": float(np.mean(mask == 1)), "mask": coloured(mask, self.palette)}
+        return {"membrane": float(np.mean(mask == 1)), "mask": colored(mask, self.palette)}
 
 
 _BLOCKS = {"train": range(20), "validation": range(20, 25), "test": range(25, 30)}

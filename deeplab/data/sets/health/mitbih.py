@@ -19,8 +19,8 @@ from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field
 
-# Beats of each record that are in one of the four classes: DS1 and DS2 of de Chazal et al. 2004. Records 102, 104, 107
-# and 217 are those of pacemakers, left out as the AAMI's recommendation asks.
+# Number of beats of each record in the four classes: DS1 and DS2 of de Chazal et al. 2004. Records 102, 104, 107 and
+# 217 are of pacemakers, and left out as the AAMI recommends.
 DS1 = {
     101: 1862, 106: 2027, 108: 1762, 109: 2531, 112: 2539, 114: 1879, 115: 1952, 116: 2411, 118: 2277,
     119: 1987, 122: 2476, 124: 1619, 201: 1963, 203: 2976, 205: 2656, 207: 1859, 208: 2951, 209: 3005,
@@ -37,13 +37,13 @@ FOLDS = (
     (109, 119, 124, 203, 207),
     (108, 114, 116, 215, 220, 223),
 )
-"""DS1 in four parts, dealt out so that each has supraventricular and ventricular beats of more than one patient."""
+"""DS1 in four parts, chosen so that each has supraventricular and ventricular beats of more than one patient."""
 
 CLASSES = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F"}
-"""The AAMI's classes, and the annotations that belong to each."""
+"""The AAMI's classes, and the annotations of each."""
 
 FREQUENCIES = (45856, 944, 3788, 414)
-"""Beats of each class in DS1."""
+"""Number of beats of each class in DS1."""
 
 ZIP = Archive(
     name="mit-bih-arrhythmia-database-1.0.0.zip",
@@ -51,7 +51,7 @@ ZIP = Archive(
     size=90_000_000,
     pattern=r"\b(?!102|104|107|217)[12]\d\d\.(hea|dat|atr)$",
 )
-# Beats cut from the same records and packed for NumPy, with the waves as differences: an alternative to the originals.
+# The same beats, cut out and packed for NumPy with the waves as differences: an alternative to the original records.
 PACKED = File(
     name="mitbih_beats.npz",
     url="https://physionet.org/content/mitdb/1.0.0/",
@@ -63,7 +63,7 @@ DIGEST = "ef4dec33437d53428bb4e4220b78f9441ee879404166f0a4ccbba3c4ed31f59b"
 
 class Beats(NamedTuple):
     """Annotated beats of a record: waves [N, T] in units of the converter, symbols [N], R peaks [N], and the intervals
-    to the beats before and after [N], all in samples; -1 at the record's ends."""
+    to the previous and next beat [N]; times are in samples, and -1 at the record's ends."""
 
     waves: np.ndarray
     symbols: np.ndarray
@@ -76,17 +76,20 @@ class Beats(NamedTuple):
 class MitBihBeats(ExampleSet):
     """Beats of 44 half-hour records in four classes: N, supraventricular S, ventricular V, and F, a fusion of V and N.
 
-    Train and test are DS1 and DS2 of de Chazal, O'Dwyer and Reilly 2004, https://doi.org/10.1109/TBME.2004.827359: no
+    Train and test are DS1 and DS2 of de Chazal, O'Dwyer and Reilly 2004, https://doi.org/10.1109/TBME.2004.827359; no
     record is in both. (Records 201 and 202, one in each, are of the same man: a known flaw of the split.) A beat is
-    half a second of the lead MLII around the annotated R peak; beside it are the median beat of its record and the
-    intervals between the beats around it, which need no labels. Left out of the examples, but not of the rhythm, are
-    the 15 beats that nobody could tell (class Q), and 25 too near to a record's ends.
+    half a second of lead MLII around the annotated R peak. With it come the median beat of its record and the intervals
+    around it, which need no labels. Not among the examples, but part of the rhythm, are the 15 unclassifiable beats
+    (class Q), and 25 too close to a record's ends.
 
-    Read are PhysioNet's records as they are distributed, in one zip; or, where the folder that is given holds it,
-    `mitbih_beats.npz`, the same beats cut out and packed for NumPy.
+    The originals are PhysioNet's records in one zip; or, where the data folder holds it, `mitbih_beats.npz`, the same
+    beats cut out and packed for NumPy.
 
     Args:
-      fold: 0 learns from all of DS1. 1 to 4 take a part of DS1's records out of "train", and make them "validation".
+      fold: 0 trains on all of DS1; 1 to 4 make one part of DS1's records the split "validation".
+
+    Raises:
+      UserError: there is no such fold.
     """
 
     fold: int = 0
@@ -125,7 +128,7 @@ class MitBihBeats(ExampleSet):
         }
 
     def records(self, split: str) -> Sequence[int]:
-        """The records, that is to say patients, of a split."""
+        """The records, which are patients, of a split."""
         held_out = FOLDS[self.fold - 1] if self.fold else ()
         by_split = {"train": [r for r in DS1 if r not in held_out], "validation": held_out, "test": list(DS2)}
         return by_split[split]
@@ -138,7 +141,7 @@ class MitBihBeats(ExampleSet):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Beats of a CSV file of one lead at 360 Hz: columns `mv`, and `beat`, which is 1 at an R peak and else 0."""
+        """Beats of a CSV file of one lead at 360 Hz, with the columns `mv` and `beat` (1 at an R peak, and else 0)."""
         columns = tables.read(path, ("mv", "beat"))
         peaks = np.flatnonzero(columns["beat"] > 0)
         waves, inside = ecg.windows(columns["mv"], peaks)
@@ -183,7 +186,7 @@ def _from_packed(content: bytes) -> dict[int, Beats]:
 
 
 def _check(beats: Mapping[int, Beats]) -> None:
-    """Both ways give the same beats, bit by bit, or the files are not the published ones."""
+    """Raises UserError unless the beats are the published ones, bit by bit, whichever file they come from."""
     total = hashlib.sha256()
     for record in sorted(beats):
         waves, symbols, *times = beats[record]
@@ -197,7 +200,7 @@ def _check(beats: Mapping[int, Beats]) -> None:
 
 
 def _examples(record: int, beats: Beats) -> dict[str, np.ndarray]:
-    """The beats of the four classes; the others are part of the rhythm, and of the median beat."""
+    """The beats of the four classes; the other beats are part of the rhythm and of the median beat."""
     fields = ecg.with_context((beats.waves - np.float32(1024)) / 200, beats.before, beats.after)
     label = np.array([next((k for k, s in enumerate(CLASSES.values()) if symbol in s), -1) for symbol in beats.symbols])
     size = len(label)

@@ -1,4 +1,4 @@
-"""Driving scenes with a class for each pixel (CamVid, eleven classes)."""
+"""CamVid: driving scenes with one of eleven classes for each pixel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deeplab.data.prepare.images import fit
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field
-from deeplab.data.sets.image.masks import coloured, decode_mask
+from deeplab.data.sets.image.masks import colored, decode_mask
 
 _PREFIX = {"train": "train", "validation": "val", "test": "test"}
 _LABELS = "061ef95bd31d1b55d2f02fc9f10b3fd3b18a69d4018eea41ab065ec066020261"
@@ -30,9 +30,9 @@ _ARCHIVE = Archive(
 
 @dataclasses.dataclass(frozen=True)
 class CamVid(ExampleSet):
-    """701 frames from a car, in SegNet's split and classes: images at half size, labels at their full 360 x 480.
+    """701 frames from a car, in SegNet's split and classes: images at half size, labels at full size, 360 x 480.
 
-    Images of any size are taken, and scaled; their labels, which decide what is measured, must be the published ones.
+    Images of any size are accepted, and scaled; the labels, which the metrics depend on, must be the published ones.
     """
 
     name: str = "camvid"
@@ -48,7 +48,7 @@ class CamVid(ExampleSet):
         "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "cyclist",
     )  # fmt: skip
     void: int = 11
-    # Of the pixels of the training labels, void left out.
+    # Shares of the pixels of the training labels, without void.
     shares: tuple[float, ...] = (0.168, 0.233, 0.010, 0.317, 0.045, 0.097, 0.012, 0.011, 0.059, 0.006, 0.003)
     palette: tuple[tuple[int, int, int], ...] = (
         (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0),
@@ -79,15 +79,15 @@ class CamVid(ExampleSet):
         }
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """The mask as a picture, and the shares of the classes that are seen."""
+        """The mask as a picture, and the shares of the classes in it."""
         mask = prediction["prediction"]
         shares = np.bincount(mask.reshape(-1), minlength=len(self.class_names)) / mask.size
         seen = {name: float(x) for name, x in zip(self.class_names, shares, strict=True) if x > 0}
-        return seen | {"mask": coloured(mask, self.palette)}
+        return seen | {"mask": colored(mask, self.palette)}
 
 
 def _image(content: bytes, name: str) -> np.ndarray:
-    """At [180, 240, 3]: each pixel the mean of those it stands for."""
+    """An image at [180, 240, 3], each pixel the mean of those that it replaces."""
     from PIL import Image
 
     try:

@@ -1,4 +1,4 @@
-"""Images with a class for each pixel: what sets of them share."""
+"""Masks with a class for each pixel: decoding and display."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from deeplab.core.errors import UserError
 
 
 def decode_mask(content: bytes, classes: Mapping[int, int], where: str) -> np.ndarray:
-    """A mask from the bytes of an image file, [H, W] uint8: each value of a pixel as its class.
+    """A mask of classes from the bytes of an image file, [H, W] uint8.
 
     Args:
-      content: of the file; an image of one channel, or with a palette (whose numbers are the values).
-      classes: from values to classes.
-      where: the file's name, for the message.
+      content: Bytes of the file: an image of one channel, or with a palette, whose indices are the values.
+      classes: Map from pixel values to classes.
+      where: Name of the file, for messages.
 
     Raises:
-      UserError: it cannot be read, has more channels, or holds a value that is no class.
+      UserError: the file cannot be read, has several channels, or holds a value that is no class.
     """
     from PIL import Image
 
@@ -29,7 +29,7 @@ def decode_mask(content: bytes, classes: Mapping[int, int], where: str) -> np.nd
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{where} is not an image that can be read ({error})") from error
     if values.ndim != 2:
-        raise UserError(f"{where} is a mask of shape {values.shape}, expected one value a pixel, [H, W]")
+        raise UserError(f"{where} is a mask of shape {values.shape}, expected one value per pixel, [H, W]")
     table = np.full(256, 255, np.uint8)
     table[list(classes)] = list(classes.values())
     found, counts = np.unique(values, return_counts=True)
@@ -41,11 +41,11 @@ def decode_mask(content: bytes, classes: Mapping[int, int], where: str) -> np.nd
     return table[values]
 
 
-def coloured(mask: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
+def colored(mask: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
     """A mask as a picture, [H, W] -> [H, W, 3] uint8.
 
     Example:
-      >>> coloured(np.array([[0, 1]]), [(0, 0, 0), (255, 0, 0)]).tolist()
+      >>> colored(np.array([[0, 1]]), [(0, 0, 0), (255, 0, 0)]).tolist()
       [[[0, 0, 0], [255, 0, 0]]]
     """
     return np.asarray(palette, np.uint8)[mask]

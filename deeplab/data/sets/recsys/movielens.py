@@ -1,7 +1,6 @@
-"""MovieLens 100K: its files, its users and its films, for the sets that are made of them.
+"""MovieLens 100K: its files, users and films, for the sets that are made of them.
 
-Users and films keep their numbers, which begin at 1; number 0 is none: a user who is not one of them, a place that
-holds no film.
+Users and films keep their numbers, which begin at 1. Number 0 is a user outside the set, or the padding of films.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ ARCHIVE = Archive(
 )
 NUM_USERS, NUM_FILMS = 944, 1683  # with number 0
 
-AGES = (18, 25, 35, 45, 50, 56)  # where an age group begins: those of MovieLens 1M
+AGES = (18, 25, 35, 45, 50, 56)  # first year of each age group, as in MovieLens 1M
 OCCUPATIONS = (
     *("administrator", "artist", "doctor", "educator", "engineer", "entertainment", "executive", "healthcare"),
     *("homemaker", "lawyer", "librarian", "marketing", "none", "other", "programmer", "retired", "salesman"),
     *("scientist", "student", "technician", "writer"),
 )
-YEARS = (1940, 1960, 1970, 1980, 1988, 1992, 1994, 1996, 1997)  # where a group of release years begins
+YEARS = (1940, 1960, 1970, 1980, 1988, 1992, 1994, 1996, 1997)  # first year of each group of release years
 _NUM_GENRES = 19
-_TITLE = 81  # bytes of the longest
+_TITLE = 81  # bytes of the longest title
 
 PROFILE = len(AGES) + 1 + 2 + len(OCCUPATIONS)
 FEATURES = _NUM_GENRES + len(YEARS) + 1
@@ -46,8 +45,8 @@ FIELDS: Mapping[str, Field] = {
     "films": Field((NUM_FILMS, FEATURES), "int8", below=2, per="catalogue"),
     "title": Field((NUM_FILMS, _TITLE), "uint8", per="catalogue"),
 }
-"""What all sets have: `profile` is one of each of age group, gender and occupation; `films` has the genres and the
-release years of all films, `title` their names in Latin-1."""
+"""Fields of all MovieLens sets: `profile` encodes age group, gender and occupation as one-hot vectors; `films` the
+genres and release years of all films; `title` their names in Latin-1."""
 
 
 def tables(members: Mapping[str, bytes], users: np.ndarray) -> dict[str, np.ndarray]:
@@ -68,7 +67,7 @@ def ratings(content: bytes) -> np.ndarray:
 
 
 def decode(title: np.ndarray) -> list[str]:
-    """The names of the films, from [V, bytes] uint8.
+    """The titles of the films, from [V, bytes] uint8.
 
     Example:
       >>> decode(np.array([[0, 0, 0], [70, 228, 0]], np.uint8))
@@ -78,7 +77,7 @@ def decode(title: np.ndarray) -> list[str]:
 
 
 def match(wanted: str, titles: Sequence[str]) -> int:
-    """The number of a film by its title, with or without the year, whatever the case; 0 where there is none of it.
+    """The number of a film by its title, with or without the year, ignoring case; 0 where there is no such film.
 
     Example:
       >>> match("toy story", ["", "GoldenEye (1995)", "Toy Story (1995)"])
@@ -86,7 +85,7 @@ def match(wanted: str, titles: Sequence[str]) -> int:
     """
     wanted = wanted.strip().casefold()
     for names in (titles, [re.sub(r" \(\d{4}\)$", "", title) for title in titles]):
-        # Of the 18 titles that stand for two numbers, the first.
+        # 18 titles have two numbers; the first is taken.
         found = next((i for i, name in enumerate(names) if i and name.casefold() == wanted), 0)
         if found:
             return found
@@ -99,7 +98,7 @@ def _films(content: bytes) -> tuple[np.ndarray, np.ndarray]:
         number, name, released, _, _, *genres = line.split("|")
         row, encoded = int(number), name.strip().encode("latin-1")
         films[row, :_NUM_GENRES] = [int(g) for g in genres]
-        if released:  # of one film, "unknown", nothing is known
+        if released:  # nothing is known of one film, "unknown"
             films[row, _NUM_GENRES + np.searchsorted(YEARS, int(released[-4:]), side="right")] = 1
         title[row, : len(encoded)] = np.frombuffer(encoded, np.uint8)
     return films, title

@@ -1,4 +1,4 @@
-"""A user's own films, as a CSV file, for the sets of MovieLens."""
+"""A user's own films as a CSV file, for the sets of MovieLens."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _WANTED = 'expected a CSV file with a column "film" (titles such as "Toy Story (
 
 
 def read(path: Path, titles: Sequence[str], rated: bool) -> list[tuple[int, float]]:
-    """(film, rating) of each line of a CSV file, in its order; the rating is 0 where none is asked for.
+    """(film, rating) of each line of a CSV file, in its order; the rating is 0 where `rated` is False.
 
-    A film that is not one of the 1,682 says nothing of the user: a warning names it and its nearest, and it is left
-    out. A file without a line is a user of whom nothing is known.
+    A film that is not one of the 1,682 is left out, with a warning that names it and the nearest one. A file without
+    lines is a user without history.
 
     Args:
-      path: of the file, in UTF-8, with a line of column names.
-      titles: of the films by number.
-      rated: whether a column "rating", with numbers from 1 to 5, is wanted.
+      path: CSV file in UTF-8 with a line of column names.
+      titles: Titles of the films by number.
+      rated: Whether a column "rating", with numbers from 1 to 5, is required.
 
     Raises:
-      UserError: no CSV, a column is missing, a line has a cell too many, or a rating is no number from 1 to 5.
+      UserError: the file is no CSV, a column is missing, a line has too many cells, or a rating is not from 1 to 5.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -1,4 +1,4 @@
-"""MovieLens 100K as a matrix of ratings, a user a row."""
+"""MovieLens 100K as a matrix of ratings with a row for each user."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _VALIDATION_USERS = 471
 class MovieLensRatings(ExampleSet):
     """100,000 ratings of 1,682 films by 943 users, in one of GroupLens' five divisions into 80,000 and 20,000.
 
-    An example is a user: `known` is what they have rated, `rating` what is to be told from it, [1683] each, 1 to 5 by
-    the film's number and 0 where there is none. In training both are the user's ratings of the base part; what of them
-    is hidden is for `prepare` to choose. In the test part `rating` holds what the base part does not.
+    An example is a user: `known` are the given ratings and `rating` the ratings to predict, [1683] each, 1 to 5 by the
+    film's number and 0 where there is none. In training both are the user's ratings in the base part, and `prepare`
+    chooses which to hide. In the test part `rating` holds the ratings that the base part lacks.
 
-    The division has a part of its own to choose recipes on, cut from the base part as the tests are (a part of the
-    users, and much of what they rated): of each user of even number, two of five ratings, in the order of the films.
+    A validation part for choosing recipes is cut from the base part as the tests are (a part of the users, and many of
+    their ratings): two of five ratings of each user with an even number, in the order of the films.
 
     Args:
-      fold: 1 to 5: u1.base and u1.test, ...
-      part: what is evaluated on, a split of that name; with "validation" the training part is the smaller by it.
+      fold: Division, 1 to 5: u1.base and u1.test, ...
+      part: Part to evaluate on, a split of that name; "validation" is excluded from the training part.
 
     Raises:
       UserError: there is no such fold.
@@ -74,18 +74,18 @@ class MovieLensRatings(ExampleSet):
         return movielens.tables(members, users) | rows
 
     def _divide(self, members: Mapping[str, bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """What is learnt from, and what is evaluated on: lines of [N, 4]."""
+        """Training and evaluation ratings: lines of [N, 4]."""
         base = movielens.ratings(members[f"u{self.fold}.base"])
         if self.part == "test":
             return base, movielens.ratings(members[f"u{self.fold}.test"])
         base = base[np.lexsort((base[:, 1], base[:, 0]))]
         users, first = np.unique(base[:, 0], return_index=True)
-        place = np.arange(len(base)) - first[np.searchsorted(users, base[:, 0])]  # among the user's own
-        held = (base[:, 0] % 2 == 0) & (place % 5 < 2)
+        rank = np.arange(len(base)) - first[np.searchsorted(users, base[:, 0])]  # within the user's ratings
+        held = (base[:, 0] % 2 == 0) & (rank % 5 < 2)
         return base[~held], base[held]
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        """A CSV file of films and ratings as a user who is none of the 943: number 0, without a profile."""
+        """A CSV file of films and ratings as a user outside the set: number 0, without a profile."""
         arrays = self.open(self.part, data_dir).arrays
         example = {name: np.zeros(field.shape, field.dtype) for name, field in self.fields.items() if name != "rating"}
         example |= {"films": arrays["films"][0], "title": arrays["title"][0]}
@@ -94,7 +94,7 @@ class MovieLensRatings(ExampleSet):
         yield path.name, example
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """The films that the user would rate highest, and from how much that is told."""
+        """The films with the highest predicted ratings, and the number of ratings that they are predicted from."""
         titles = movielens.decode(self.open(self.part).arrays["title"][0])  # in the cache since `read_file`
         told = zip(prediction["top"], prediction["top_rating"], strict=True)
         return {
@@ -104,7 +104,7 @@ class MovieLensRatings(ExampleSet):
 
 
 def told_from(count: int, what: str) -> str:
-    """What is known of a user who is not one of the set's.
+    """How much a prediction for a user outside the set is based on.
 
     Example:
       >>> told_from(0, "films")

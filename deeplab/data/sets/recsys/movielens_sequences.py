@@ -1,4 +1,4 @@
-"""MovieLens 100K as what each user saw, one film after another."""
+"""MovieLens 100K as the sequence of films that each user rated."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _AHEAD = {"train": 2, "validation": 1, "test": 0}  # films at the end of a user'
 
 @dataclasses.dataclass(frozen=True)
 class MovieLensSequences(ExampleSet):
-    """The films of 943 users in the order of time, rated well or not: the last to test on, the one before to validate.
+    """The films of 943 users in the order of time: the last for the test, the second last for validation.
 
-    An example is a user: `sequence` [736] is what they had seen, oldest first, then zeros; `target` what came next.
-    In training that is the third of their films from the end, in "validation" the second, in "test" the last.
-    `count` [1683] tells how many users saw each film within the training part.
+    An example is a user: `sequence` [736] are the films so far, oldest first, then zeros; `target` is the next one. In
+    training the target is the user's third film from the end, in "validation" the second, in "test" the last. `count`
+    [1683] is the number of users of each film within the training part.
 
-    Half of the films have the very second of the one before. Among such the order is that of u.data, which is random;
-    their numbers would be a pattern that a model of sequences learns, and no user has.
+    Half of the films have the same time, in seconds, as the one before. Such films are in the order of u.data, which is
+    random; ordered by number they would show a pattern that a sequence model learns, and that no user has.
     """
 
     name: str = "movielens_100k_sequences"
@@ -66,7 +66,7 @@ class MovieLensSequences(ExampleSet):
         return movielens.tables(members, users) | more
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        """A CSV file of films, oldest first, as a user who is none of the 943: number 0, without a profile."""
+        """A CSV file of films, oldest first, as a user outside the set: number 0, without a profile."""
         arrays = self.open("test", data_dir).arrays
         films = [film for film, _ in movielens_files.read(path, movielens.decode(arrays["title"][0]), rated=False)]
         example = {name: np.zeros(field.shape, field.dtype) for name, field in self.fields.items() if name != "target"}
@@ -76,7 +76,7 @@ class MovieLensSequences(ExampleSet):
         yield path.name, example
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """The films that rank highest, and from how much that is told."""
+        """The films that rank highest, and the number of films that the ranking is based on."""
         titles = movielens.decode(self.open("test").arrays["title"][0])  # in the cache since `read_file`
         return {
             "recommended": [titles[int(film)] for film in prediction["top"]],

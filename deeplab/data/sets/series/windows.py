@@ -1,4 +1,4 @@
-"""Time series of several channels, as windows: a past and the future after it."""
+"""Time series of several channels as windows: a past and the future after it."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ class Series(ExampleSet):
     """Every window of a table with a row for each time and a column for each channel.
 
     The rows are split in the order of time. The windows of a split are those whose future lies in it; their past may
-    reach back over its border. What is kept of a split ends where the split ends, so that no window can hold a value
-    of a later one. Windows are cut when a batch is fetched, and not copied. Values are (x - mean) / std.
+    reach back into the previous split. The stored rows of a split end where the split ends, so no window can hold a
+    value of a later one. Windows are cut when a batch is fetched, and not stored. Values are (x - mean) / std.
 
     Args:
-      name: of the set.
-      version: raised whenever the same file would be prepared differently.
-      citation: whom to cite.
-      files: one, CSV with a header.
-      columns: the channels, C.
-      mean: of each channel, over the training rows.
-      std: likewise.
-      lengths: rows of the splits "train", "validation" and "test", one after another from the first row on.
-      context: L, times in the past.
-      horizon: H, times in the future.
+      name: Name of the set.
+      version: Identity of the prepared copy.
+      citation: Reference and address.
+      files: One CSV file with a header.
+      columns: Names of the C channels.
+      mean: Mean of each channel over the training rows.
+      std: Standard deviation of each channel over the training rows.
+      lengths: Number of rows of the splits "train", "validation" and "test", consecutive from the first row on.
+      context: Length L of the past.
+      horizon: Length H of the future.
 
     Raises:
-      UserError: a split too short for a window.
+      UserError: a split is too short for a window.
 
-    Example (of the last split, one window for each of its first 2880 - 24 + 1 hours):
+    Example (the last split has one window for each of its first 2880 - 24 + 1 hours):
       >>> dict(dataclasses.replace(ETT_H1, context=336, horizon=24).splits)
       {'train': 8281, 'validation': 2857, 'test': 2857}
     """
@@ -102,15 +102,15 @@ class Series(ExampleSet):
             raise UserError(f"split {split!r} of {self.name} was read as {given} values, expected {expected}")
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        """The last `context` rows of a user's CSV: what comes after them is forecast."""
+        """The last `context` rows of a user's CSV file, after which the forecast begins."""
         del data_dir
         table = read_table(path.read_bytes(), self.columns, str(path))
         if len(table) < self.context:
-            raise UserError(f"{path} has {len(table):,} rows, expected at least {self.context:,}, the model's past")
+            raise UserError(f"{path} has {len(table):,} rows, expected at least {self.context:,}, the model's context")
         yield path.name, {"history": self.scaled(table[-self.context :])}
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """The forecast of each column, in its own unit, [H]; with quantiles the lowest and the highest too."""
+        """The forecast of each column in its own unit, [H]; with quantiles, their lowest and highest, too."""
         told = {"": prediction["forecast"]}
         if "quantiles" in prediction:
             told |= {" (low)": prediction["quantiles"][..., 0], " (high)": prediction["quantiles"][..., -1]}
@@ -125,7 +125,7 @@ class Series(ExampleSet):
         return ((values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
 
     def unscaled(self, values: np.ndarray) -> np.ndarray:
-        """The other way round, float64."""
+        """The inverse of `scaled`, float64."""
         return np.asarray(values, np.float64) * np.array(self.std) + np.array(self.mean)
 
     def _end(self, split: str) -> int:
@@ -133,15 +133,15 @@ class Series(ExampleSet):
 
 
 def read_table(content: bytes, columns: tuple[str, ...], where: str) -> np.ndarray:
-    """The named columns of a CSV file with a header, [T, C] float64, in that order; others are left out.
+    """The named columns of a CSV file with a header, [T, C] float64, in that order; other columns are ignored.
 
     Args:
-      content: of the file.
-      columns: their names.
-      where: the file's name, for errors.
+      content: Bytes of the file.
+      columns: Names of the columns.
+      where: Name of the file, for messages.
 
     Raises:
-      UserError: not a table; a column is missing; a value is missing, or is no finite number.
+      UserError: the file is no table, a column is missing, or a value is missing or no finite number.
 
     Example:
       >>> read_table(b"date,b,a\\n2016-07-01,1,2\\n", ("a", "b"), "file.csv").tolist()
@@ -157,12 +157,12 @@ def read_table(content: bytes, columns: tuple[str, ...], where: str) -> np.ndarr
             f"{where} has no column {', '.join(missing)}; expected a header with {', '.join(columns)}, "
             f"given {', '.join(header)[:200] or 'an empty file'}"
         )
-    places = [header.index(name) for name in columns]
+    indices = [header.index(name) for name in columns]
     table = np.empty((len(lines) - 1, len(columns)))
     for number, line in enumerate(lines[1:]):
-        for c, place in enumerate(places):
+        for c, index in enumerate(indices):
             table[number, c] = _number(
-                line[place] if place < len(line) else "", f"{where}, line {number + 2}", columns[c]
+                line[index] if index < len(line) else "", f"{where}, line {number + 2}", columns[c]
             )
     return table
 
@@ -173,11 +173,13 @@ def _number(text: str, where: str, column: str) -> float:
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
-        raise UserError(f"{where}: {column} is {text.strip()!r}, expected a finite number; fill gaps, or cut them out")
+        raise UserError(
+            f"{where}: {column} is {text.strip()!r}, expected a finite number; fill gaps, or remove the rows"
+        )
     return value
 
 
-# Means and standard deviations of the first 8,640 rows: 12 months of 30 days.
+# Means and standard deviations over the first 8,640 rows: 12 months of 30 days.
 ETT_H1 = Series(
     name="ett_h1",
     version="1.0.0",

@@ -1,4 +1,4 @@
-"""Strings of spoken digits, composed of the recordings of FSDD as they are asked for."""
+"""Strings of spoken digits, composed of FSDD's recordings when a batch is fetched."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from deeplab.data.sets.fields import Field
 from deeplab.data.sets.speech.fsdd import DIGITS, FSDD, RATE
 
 SIZE = 5 * RATE
-"""Samples of a string; one that would be longer has shorter silences, and ends before the digit that does not fit."""
+"""Samples of a string. A longer string gets shorter silences, and ends before the digit that does not fit."""
 
 _FEWEST, _MOST = 3, 7
 
 
 @dataclasses.dataclass(frozen=True)
 class DigitStrings(ExampleSet):
-    """Three to seven digits in one voice, silences between them, noise over all.
+    """Three to seven digits in one voice with silences between them, and noise over all.
 
     A string is a pure function of its split and number: the voice, the digits and the takes are drawn uniformly from
-    the recordings of that split, the silences before, between and after them uniformly up to `silence`. White noise is
-    added at a ratio that is uniform within `noise`. No string is kept: the recordings are, on the device, and a batch
-    of strings is gathered from them inside the step. The training split has a million, so that a run hardly meets one
-    twice, and the others are small and fixed.
+    the recordings of that split, and the silences before, between and after them uniformly up to `silence`. White noise
+    is added at a signal-to-noise ratio uniform within `noise`. Strings are not stored: the recordings are on the
+    device, and a batch of strings is gathered from them inside the step. The training split has a million strings, so a
+    run hardly repeats one; the other splits are small and fixed.
 
-    A label is [7] tokens, digit d as d + 1; 0 is the padding.
+    A label is [7] tokens, d + 1 for digit d and 0 for padding.
 
     Args:
-      recordings: where the splits come from.
-      silence: the longest, in seconds.
-      noise: ratios of signal to noise, in dB.
-      sizes: strings of the training split, and of the others.
+      recordings: Recordings, with their splits.
+      silence: Longest silence, in seconds.
+      noise: Smallest and largest signal-to-noise ratio, in dB.
+      sizes: Number of strings of the training split, and of each other split.
     """
 
     recordings: FSDD = dataclasses.field(default_factory=FSDD)
@@ -75,7 +75,7 @@ class DigitStrings(ExampleSet):
         check_split(self, split)
         arrays = self.recordings.open(split, data_dir).arrays
         speakers, takes = self.recordings.grid(split)
-        # The split is in the seed, so that strings of the same number differ in more than their takes.
+        # The split is part of the seed, so that strings of one number differ in more than their takes.
         grid = np.array([len(speakers), len(takes), list(self.splits).index(split)], np.int32)
         return Source(self.splits[split], {"audio": arrays["audio"], "length": arrays["length"], "grid": grid})
 
@@ -87,7 +87,7 @@ class DigitStrings(ExampleSet):
         return jax.vmap(self._string, in_axes=(None, None, None, 0))(audio, lengths, grid, numbers)
 
     def _string(self, audio: Any, lengths: Any, grid: Any, number: Any) -> dict[str, jax.Array]:
-        """One string, of recordings [N, S] and their lengths [N]."""
+        """One string, from recordings [N, S] and their lengths [N]."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), grid[2]), number)
         keys = jax.random.split(key, 6)
         count = jax.random.randint(keys[0], (), _FEWEST, _MOST + 1)
@@ -99,7 +99,7 @@ class DigitStrings(ExampleSet):
         sizes = jnp.asarray(lengths)[rows]
         count = jnp.minimum(count, jnp.sum(jnp.cumsum(sizes) <= SIZE))
         used = jnp.arange(_MOST) < count
-        starts, end = _place(jnp.where(used, sizes, 0), jnp.where(jnp.arange(_MOST + 1) <= count, silences, 0))
+        starts, end = _layout(jnp.where(used, sizes, 0), jnp.where(jnp.arange(_MOST + 1) <= count, silences, 0))
         voice = _gather(jnp.asarray(audio), rows, starts, jnp.where(used, sizes, 0)) / 2.0**15
         return {
             "audio": self._noisy(keys[5], voice, end),
@@ -109,7 +109,7 @@ class DigitStrings(ExampleSet):
         }
 
     def _noisy(self, key: jax.Array, x: jax.Array, length: jax.Array) -> jax.Array:
-        """With white noise within `length`; of a uniform distribution, which sounds the same and is faster to draw."""
+        """Adds white noise within `length`; uniform noise sounds the same as normal noise and is faster to draw."""
         ratio_key, noise_key = jax.random.split(key)
         low, high = self.noise
         decibels = jax.random.uniform(ratio_key, minval=low, maxval=high)
@@ -118,7 +118,7 @@ class DigitStrings(ExampleSet):
         return jnp.where(jnp.arange(SIZE) < length, x + white, 0)
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        """One sound file of up to 5 s; see `deeplab.data.prepare.wav.read` for what is resampled and what refused."""
+        """One audio file of up to 5 s; see `deeplab.data.prepare.wav.read` for what is resampled or refused."""
         x = wav.read(path, RATE)
         if len(x) > SIZE:
             raise UserError(f"{path} is {len(x) / RATE:.1f} s long, expected at most {SIZE / RATE:.0f} s; cut it")
@@ -132,11 +132,11 @@ class DigitStrings(ExampleSet):
         }
 
 
-def _place(sizes: jax.Array, silences: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Where recordings begin, and where the last silence ends; silences shrink where all would not fit.
+def _layout(sizes: jax.Array, silences: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Start of each recording, and end of the last silence; silences shrink where not all would fit.
 
     Example:
-      >>> starts, end = _place(jnp.array([10, 20]), jnp.array([1, 2, 3]))
+      >>> starts, end = _layout(jnp.array([10, 20]), jnp.array([1, 2, 3]))
       >>> starts.tolist(), int(end)
       ([1, 13], 36)
     """
@@ -147,9 +147,9 @@ def _place(sizes: jax.Array, silences: jax.Array) -> tuple[jax.Array, jax.Array]
 
 
 def _gather(audio: jax.Array, rows: jax.Array, starts: jax.Array, sizes: jax.Array) -> jax.Array:
-    """Recordings `rows` of `audio` [N, S], of `sizes`, laid at ascending `starts` into silence."""
+    """Recordings `rows` of `audio` [N, S], of `sizes`, placed at ascending `starts` in silence."""
     time = jnp.arange(SIZE)
-    which = jnp.sum(time[:, None] >= starts[None, 1:], axis=1)  # [T]: the recording that began last
+    which = jnp.sum(time[:, None] >= starts[None, 1:], axis=1)  # [T]: the recording that started last
     since = time - starts[which]
     inside = (since >= 0) & (since < sizes[which])
     # One flat index is faster than two.

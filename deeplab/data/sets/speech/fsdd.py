@@ -21,7 +21,7 @@ SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 RATE = 8000
 SIZE = 8000
-"""Samples of an example: 1 s. 20 of the 3,000 recordings are longer, and keep 99.2 % or more of their power."""
+"""Samples of an example: 1 s. 20 of the 3,000 recordings are longer; they keep at least 99.2 % of their power."""
 
 _ARCHIVE = Archive(
     "free-spoken-digit-dataset.tar.gz",
@@ -35,14 +35,14 @@ _TAKES, _TEST_TAKES, _VALIDATION_TAKES = range(50), range(5), range(5, 10)
 
 @dataclasses.dataclass(frozen=True)
 class FSDD(ExampleSet):
-    """Ten digits, spoken 50 times each by six people; 8 kHz, and cut or padded with silence to 1 s.
+    """Ten digits, spoken 50 times each by six people; 8 kHz, cut or padded with silence to 1 s.
 
-    The official split: takes 0 to 4 are the test set, 5 to 49 are learnt from. Recipes are chosen with `validation`.
-    Recordings are ordered by speaker, digit and take, so that number (s * 10 + d) * takes + t is take t of digit d.
+    The official split: takes 0 to 4 are the test set, 5 to 49 the training set. Use `validation` to choose recipes.
+    Recordings are ordered by speaker, digit and take: number (s * 10 + d) * takes + t is take t of digit d.
 
     Args:
-      held_out: a speaker who is not learnt from, and whose 500 recordings are the test set.
-      validation: takes 5 to 9 become a split of their own, "validation", and are not learnt from.
+      held_out: Speaker excluded from training, whose 500 recordings are the test set.
+      validation: Whether takes 5 to 9 are a split "validation" instead of training examples.
     """
 
     held_out: Speaker = ""
@@ -98,7 +98,7 @@ class FSDD(ExampleSet):
         }
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        """One sound file, its loudest second; see `prepare.wav.read` for what is resampled and what refused."""
+        """The loudest second of one audio file; see `prepare.wav.read` for what is resampled or refused."""
         x = wav.read(path, RATE)
         power = np.concatenate([[0.0], np.cumsum(x.astype(np.float64) ** 2)])
         start = int(np.argmax(power[SIZE:] - power[:-SIZE])) if len(x) > SIZE else 0

@@ -17,14 +17,17 @@ _SPLITS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True)
 class TextLines(TextSet):
-    """Plain text: one file, or all `*.txt` files of a folder, one after another in the order of their names.
+    """Plain text: one file, or all `*.txt` files of a folder, concatenated in the order of their names.
 
-    A folder with `train.txt` and `validation.txt` (and `test.txt`) is split so. Otherwise the last lines are for
-    validation: the split is at the first line break after `1 - validation` of the bytes.
+    A folder with `train.txt` and `validation.txt` (and `test.txt`) is split accordingly. Otherwise the last lines are
+    the validation split, from the first line break after `1 - validation` of the bytes.
 
     Args:
-      path: of a file or a folder.
-      validation: fraction of the bytes.
+      path: File or folder.
+      validation: Fraction of the bytes for validation.
+
+    Raises:
+      UserError: there is no such file, and no folder with such files.
     """
 
     path: str | Path
@@ -34,7 +37,7 @@ class TextLines(TextSet):
 
     @property
     def version(self) -> str:
-        """Tells one state of the files from another, so that a changed file is prepared anew."""
+        """Digest of the files' names, sizes and times, so that a changed file is prepared anew."""
         listing = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in self._files]
         return hashlib.sha256(repr((listing, self.validation)).encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Captions of photographs, translated: Multi30k, task 1, English and German."""
+"""Multi30k, task 1: captions of photographs in English and German."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from deeplab.data.sets.fields import Field
 
 Language = Literal["en", "de"]
 PADDING, BEGIN, END = 0, 1, 2
-_FIRST = 3  # the number of the vocabulary's first token
-_BYTES = 256  # the vocabulary's first tokens are bytes, of which any text is made
-_TEXT = 320  # bytes of a caption that are kept; the longest has 261
+_FIRST = 3  # number of the vocabulary's first token
+_BYTES = 256  # the vocabulary's first tokens are the bytes
+_TEXT = 320  # bytes stored of a caption; the longest has 261
 _VERSION = "1.0.0"
 _URL = "https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw"
 _STEMS = {
@@ -49,20 +49,20 @@ _FILES = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Multi30k(ExampleSet):
-    """29,000 captions to learn from, 1,014 for validation, and two tests of 1,000.
+    """29,000 captions for training, 1,014 for validation, and two tests of 1,000.
 
-    An example holds the tokens of both sides, `END` after the last, padded by 0, and their lengths; and both texts as
-    UTF-8, padded by zeros. Tokens are lower-case: merges of bytes that are frequent in the training part of both
-    languages together, so that any text has tokens, and tokens give back the text.
+    An example holds the tokens of both sides, with `END` after the last and padded with 0, and their lengths; and both
+    texts as UTF-8, padded with zeros. Tokens are lower-case byte-pair merges, trained on the training part of both
+    languages together, so that any text has tokens.
 
     Args:
-      source: language that is read.
-      target: language that is written.
-      vocab_size: V, with `PADDING`, `BEGIN` and `END`.
-      length: L, tokens of a caption with `END`; a longer one is cut (at 6,144 tokens none is).
+      source: Language to translate from.
+      target: Language to translate to.
+      vocab_size: Size of the vocabulary, with `PADDING`, `BEGIN` and `END`.
+      length: Tokens L of a caption with `END`; a longer caption is cut (none is with 6,144 tokens).
 
     Raises:
-      UserError: the same language twice.
+      UserError: source and target are the same language.
 
     Example:
       >>> captions = Multi30k()
@@ -114,10 +114,10 @@ class Multi30k(ExampleSet):
         return arrays
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        """Each line that is not blank, of UTF-8 text, as FILE:LINE; the name says what is odd about it.
+        """Each non-blank line of a UTF-8 text, named FILE:LINE, with a remark on lines that cannot be translated well.
 
-        A line in which no letters were ever merged, such as one in another script, is spelled byte by byte: it has no
-        known token, and what comes of it is worth nothing. A line of more than L - 1 tokens is cut.
+        A line without any merged token, such as one in another script, is spelled byte by byte, and its translation is
+        meaningless. A line of more than L - 1 tokens is cut.
         """
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -140,7 +140,7 @@ class Multi30k(ExampleSet):
         return {"translation": self.text(prediction["prediction"]), "log_prob": float(prediction["log_prob"])}
 
     def text(self, tokens: Sequence[int] | np.ndarray) -> str:
-        """Tokens as lower-case text, up to the first `END`; as numbers while no vocabulary was made (a smoke run)."""
+        """Tokens as lower-case text, up to the first `END`; as numbers where no vocabulary exists (a smoke run)."""
         tokens = np.asarray(tokens)
         tokens = tokens[: np.append(np.flatnonzero(tokens == END), len(tokens))[0]]
         tokens = tokens[tokens >= _FIRST] - _FIRST
@@ -164,7 +164,7 @@ class Multi30k(ExampleSet):
         return cache.cache_dir() / self.name / f"{_VERSION}-bpe-{self.vocab_size}.json"
 
     def _vocabulary(self, content: Content | None = None) -> BPE:
-        """From the cache; made first, of the training part of both languages, if it is not there."""
+        """The vocabulary from the cache; trained first, on the training part of both languages, if it is not there."""
 
         def write(partial: Path) -> None:
             given = content or originals.contents(self.name, self.files)
@@ -177,7 +177,7 @@ class Multi30k(ExampleSet):
 
 @functools.cache
 def _load(path: Path, mtime: int, size: int) -> BPE:
-    """A vocabulary that was kept, read once per process (`mtime`: or again once it was written anew)."""
+    """A stored vocabulary, read once per process, and again when `mtime` says that it was rewritten."""
     return BPE(path.read_text(encoding="utf-8"), size)
 
 
@@ -186,5 +186,5 @@ def _lines(content: bytes) -> list[str]:
 
 
 def _plain(line: str) -> str:
-    """Lower-case, a space before the first word as before the others: a word has the same tokens everywhere."""
+    """Lower-case text with a space before every word, the first too, so that a word has the same tokens everywhere."""
     return " " + " ".join(line.lower().split())

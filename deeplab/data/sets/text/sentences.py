@@ -1,4 +1,4 @@
-"""Labelled sentences: movie reviews (MR, SST-2), kinds of questions (TREC), opinion or fact (Subj)."""
+"""Labeled sentences: movie reviews (MR, SST-2), types of questions (TREC), subjectivity (Subj)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field
 
 NUM_FOLDS = 10
-_TEXT = 240  # characters of a sentence that are kept to be shown
+_TEXT = 240  # characters of a sentence stored for display
 _COMMIT = "d61ded09c99c0199d8c5bca946cd65864de2b296"
 _ARCHIVE = Archive(
     name="sentence_classification.tar.gz",
@@ -30,16 +30,16 @@ _ARCHIVE = Archive(
 
 
 class Corpus(NamedTuple):
-    """One of the four.
+    """One of the four corpora.
 
     Attributes:
-      class_names: of the labels 0, 1, ...
-      length: words of a sentence that are kept; the longest sentence's, but for `subj` (120, 0.2 % are longer).
-      train: file that is learnt from; the whole corpus where there is no `test`.
-      counts: its sentences of each class.
-      validation: file that recipes are chosen on, and its sentences; a fold of `train` when None.
-      test: likewise; a fold of `train` when None.
-      citation: of the corpus.
+      class_names: Names of the labels 0, 1, ...
+      length: Words stored of a sentence: those of the longest one, except for `subj` (120, 0.2 % are longer).
+      train: Training file; the whole corpus where there is no `test`.
+      counts: Number of sentences of each class in `train`.
+      validation: Validation file and its number of sentences; a fold of `train` when None.
+      test: Test file and its number of sentences; a fold of `train` when None.
+      citation: Reference and address.
     """
 
     class_names: tuple[str, ...]
@@ -76,23 +76,23 @@ CORPORA: Mapping[str, Corpus] = {
 
 @dataclasses.dataclass(frozen=True)
 class Sentences(ExampleSet):
-    """A corpus of labelled sentences, each padded to a fixed number of words, each word a bag of features.
+    """A corpus of labeled sentences, each padded to a fixed number of words, and each word a bag of features.
 
-    A corpus without a test part is cut into ten folds, for cross-validation: the k-th sentence of its class, from 0 on,
+    A corpus without a test part is cut into ten folds for cross-validation: the k-th sentence of its class, from 0 on,
     is in fold k mod 10, so that folds are stratified and no random number is involved. The test part is fold `fold`,
-    the validation part the fold after it. The vocabulary is made of the training part alone.
+    the validation part the next one. The vocabulary is made from the training part alone.
 
     Args:
       corpus: "mr", "sst2", "trec" or "subj".
-      fold: of the test part (of the validation part for TREC, which has a test part).
-      part: what is evaluated on. With "validation" that part is not learnt from, and the test part is not read; with
-        "test" there is no validation part, and TREC, MR and Subj have so much more to learn from.
-      num_words: features for words; see `Lexicon`.
-      num_buckets: features for n-grams of characters.
-      num_features: F, features of a word at most; 1 leaves the n-grams out.
+      fold: Fold of the test part (of the validation part for TREC, which has a test part).
+      part: Part to evaluate on. With "validation" that part is excluded from training, and the test part is not read;
+        with "test" there is no validation part, and TREC, MR and Subj have more training examples.
+      num_words: Number of features for words; see `Lexicon`.
+      num_buckets: Number of features for character n-grams.
+      num_features: Largest number of features F of a word; 1 leaves the n-grams out.
 
     Raises:
-      UserError: a fold that is not there.
+      UserError: there is no such fold.
 
     Example:
       >>> sentences = Sentences("trec", part="validation")
@@ -130,7 +130,7 @@ class Sentences(ExampleSet):
 
     @property
     def table_size(self) -> int:
-        """Features that there are: rows of a model's table."""
+        """Total number of features: rows of a model's embedding table."""
         return self.num_words + self.num_buckets
 
     @property
@@ -142,7 +142,7 @@ class Sentences(ExampleSet):
     @property
     def fields(self) -> Mapping[str, Field]:
         tokens = Field((self._corpus.length, self.num_features), "uint16", 0, self.table_size)
-        text = Field((_TEXT,), "uint8", ord(" "))  # Latin-1, as the files are; padded by blanks
+        text = Field((_TEXT,), "uint8", ord(" "))  # Latin-1, as the files are; padded with blanks
         return {"tokens": tokens, "label": Field((), "int32", 0, len(self.class_names)), "text": text}
 
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
@@ -155,9 +155,9 @@ class Sentences(ExampleSet):
         }
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        """Each line that is not blank, of UTF-8 text, as FILE:LINE.
+        """Each non-blank line of a UTF-8 text, named FILE:LINE.
 
-        A line without any word of the vocabulary is told by its n-grams of characters alone, and its name says so.
+        A line without any word of the vocabulary is classified by its character n-grams alone, and its name says so.
         """
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -177,7 +177,7 @@ class Sentences(ExampleSet):
 
     @property
     def _given(self) -> tuple[str, int] | None:
-        """The file that is evaluated on, where the part has one."""
+        """The file of the part to evaluate on, where it has one."""
         return self._corpus.test if self.part == "test" else self._corpus.validation
 
     @property
@@ -187,7 +187,7 @@ class Sentences(ExampleSet):
 
     @property
     def _left_out(self) -> Sequence[int]:
-        """Folds of the training file that are not learnt from."""
+        """Folds of the training file that are excluded from training."""
         test = [] if self._corpus.test else [self._folds["test"]]
         validation = [self._folds["validation"]] if self.part == "validation" and not self._corpus.validation else []
         return test + validation
@@ -210,7 +210,7 @@ class Sentences(ExampleSet):
         return Lexicon.of(sentences, self.num_words, self.num_buckets, self.num_features)
 
     def _kept_lexicon(self, data_dir: str | Path | None) -> Lexicon:
-        """From the cache; made first if it is not there."""
+        """The lexicon from the cache; made first if it is not there."""
 
         def write(partial: Path) -> None:
             words = self._lexicon(originals.contents(self.name, self.files, data_dir)).words

@@ -1,4 +1,4 @@
-"""The source of Python's standard library: text that is on every machine."""
+"""The source code of Python's standard library: text that every machine has."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _LIMIT = 4_000_000  # bytes
 
 @dataclasses.dataclass(frozen=True)
 class PythonStdlib(TextSet):
-    """The first 4 MB of the standard library's modules in alphabetical order of their paths.
+    """The first 4 MB of the standard library's modules, in alphabetical order of their paths.
 
-    The text depends on the version of Python, and so do its sizes: they are sums of file sizes, found in
-    milliseconds. The last tenth, in whole modules, is for validation.
+    The text and its size depend on the version of Python; the size is a sum of file sizes, found in milliseconds. The
+    last tenth, in whole modules, is the validation split.
     """
 
     name: str = "python_stdlib"
@@ -37,7 +37,7 @@ class PythonStdlib(TextSet):
 
     @property
     def version(self) -> str:
-        """Tells one library from another: a change of Python's release is a change of the text."""
+        """Digest of the files' names and sizes, and of Python's release."""
         listing = [sys.version, *((str(path), size) for path, size in _modules())]
         return hashlib.sha256(repr(listing).encode()).hexdigest()[:16]
 

@@ -14,7 +14,7 @@ _TRAIN = 1_003_854  # the first 90 %, rounded down
 
 @dataclasses.dataclass(frozen=True)
 class TinyShakespeare(TextSet):
-    """40,000 lines of plays: the first 90 % of the characters to train on, the last 10 % for validation."""
+    """40,000 lines of plays: the first 90 % of the characters for training, the last 10 % for validation."""
 
     name: str = "tiny_shakespeare"
     version: str = "1.0.0"

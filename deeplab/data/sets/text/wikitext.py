@@ -1,4 +1,4 @@
-"""Articles of Wikipedia, as words: WikiText-2."""
+"""WikiText-2: articles of Wikipedia as words."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ _STEMS = {"train": "train", "validation": "valid", "test": "test"}
 
 @dataclasses.dataclass(frozen=True)
 class WikiText2(TextSet):
-    """720 good or featured articles: words and marks between blanks, rare words as <unk>.
+    """720 good or featured articles: words and punctuation marks separated by blanks, rare words as <unk>.
 
-    Perplexity is told per word, and the end of a line is one: 217,646 in the validation part, 245,569 in the test.
+    Perplexity is reported per word, and the end of a line counts as a word: 217,646 in the validation split, 245,569 in
+    the test.
 
     Args:
-      learn_from: "train", as published, from the archive. With "validation" the validation part is learnt from, and
-        there is no other but the test: for whoever has the two small files and not the archive, such as the copy beside
-        PyTorch's examples. What comes of that compares with no published figure.
+      learn_from: Part used for training. "train" is the published one, from the archive. "validation" trains on the
+        validation part and has only the test split besides: for users who have the two small files without the archive,
+        such as the copy beside PyTorch's examples. Its results compare with no published figure.
 
     Example:
       >>> dict(WikiText2("validation").splits)
