@@ -6,7 +6,7 @@ first:
 1. `open` prepares a split if need be, and gives a `Source`, whose examples are numbered;
 2. `fetch` cuts the raw batch of given examples from it, on the host or on the device alike;
 3. `transform` runs inside the jitted step: features, augmentation, mixing. A batch then holds images in [0, 1];
-4. `normalize`, a value, is applied to the model's first input by whoever calls the model.
+4. `normalize`, a value, is applied to the model's first input by `Apply`, whoever calls the model.
 """
 
 from __future__ import annotations
@@ -79,8 +79,6 @@ class Data(abc.ABC):
     batch_size: int
     num_steps: int
     eval_split: str
-    normalize: Callable[[Any], Any] | None = None
-    """Normalization of the model's first input, applied by `Apply`: a task's batch holds what comes before it."""
     train_fraction: float = 1.0
     normalize: Normalize | None = None
 
