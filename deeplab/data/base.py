@@ -6,7 +6,7 @@ first:
 1. `open` prepares a split if need be, and gives a `Source`, whose examples are numbered;
 2. `fetch` cuts the raw batch of given examples from it, on the host or on the device alike;
 3. `transform` runs inside the jitted step: features, augmentation, mixing. A batch then holds images in [0, 1];
-4. `normalize`, a value, is applied to the model's first input by `Apply`, whoever calls the model.
+4. `normalize`, a value, is applied to the model's first input by the task's `Apply`.
 """
 
 from __future__ import annotations

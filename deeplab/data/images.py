@@ -90,7 +90,8 @@ def Images(
         the plain image, resized to the view's size.
 
     Raises:
-      UserError: an unknown set, a fraction outside (0, 1], or not exactly one of `epochs` and `num_steps`.
+      UserError: an unknown set, a fraction outside (0, 1], not exactly one of `epochs` and `num_steps`, or a view with
+        the name of another field.
 
     Example:
       >>> from deeplab.data import augment
@@ -99,6 +100,8 @@ def Images(
       (22, 10, (128, 8, 8, 1), (128, 4, 4, 1))
     """
     given = Arrays(dataset) if isinstance(dataset, Mapping) else sets.example_set(dataset)
+    if taken := {"image", "label", "id", "weight"} & (views or {}).keys():
+        raise UserError(f"a view is called {min(taken)!r}, which is a field of every batch; give it another name")
     return Examples(
         dataset if isinstance(dataset, str) else given,
         batch_size,

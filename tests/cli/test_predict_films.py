@@ -39,8 +39,8 @@ def test_ten_films(trained, tmp_path):
     assert all(len(each["recommended"]) == 10 == len(set(each["recommended"])) for each in told.values())
     assert not any("Film 1, The" in film or "Film 9, The" in film for film in told["mine.csv"]["recommended"])
     assert told["numbers.csv"] == told["mine.csv"]
-    assert told["mine.csv"]["told from"] == "2 ratings"
-    assert told["nothing.csv"]["told from"] == "no ratings of the set: what users like on average"
+    assert told["mine.csv"]["based on"] == "2 ratings"
+    assert told["nothing.csv"]["based on"] == "no ratings of the set: what users like on average"
     assert [path.rpartition("/")[2] for path in result["failed"]] == ["wrong.csv"]
     assert 'expected a CSV file with a column "film"' in result["failed"][str(tmp_path / "wrong.csv")]
 

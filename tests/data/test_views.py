@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from deeplab.core.errors import UserError
 from deeplab.data import Images, augment
 
 RECIPE = augment.chain(augment.shift(2), augment.flip(), augment.erase(0.3))  # moves pixels and computes none
@@ -52,6 +53,11 @@ def test_in_an_evaluation_a_view_is_the_plain_image_at_its_size(batch):
     np.testing.assert_allclose(evaluated["local"], expected, atol=1e-6)
     spec = data.spec()
     assert {name: array.shape for name, array in batch.items()} == {name: s.shape for name, s in spec.items()}
+
+
+def test_a_view_replaces_no_other_field():
+    with pytest.raises(UserError, match="a view is called 'label'"):
+        digits(views={"label": RECIPE})
 
 
 def test_data_with_views_are_hashable_and_equal_to_themselves():

@@ -23,7 +23,7 @@ class HeldOut(ExampleSet):
 
     Args:
       dataset: The set, or its name. Its examples are rows of arrays.
-      every: k, at least 2.
+      every: Spacing k of the held-out examples, at least 2.
 
     Raises:
       UserError: `every` is below 2, or the set has a validation split already.

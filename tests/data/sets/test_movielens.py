@@ -87,7 +87,7 @@ def test_films_of_ones_own_are_a_sequence(folder, tmp_path):
     }
     told = dataset.describe({"top": np.array([2, 1]), "num_known": np.array(0)})
     assert told["recommended"] == ["Film 2, The (1932)", "Film 1, The (1931)"]
-    assert told["told from"] == "no films of the set: what users like on average"
+    assert told["based on"] == "no films of the set: what users like on average"
 
 
 def test_there_are_five_folds():

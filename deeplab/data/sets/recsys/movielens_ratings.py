@@ -96,18 +96,18 @@ class MovieLensRatings(ExampleSet):
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """The films with the highest predicted ratings, and the number of ratings that they are predicted from."""
         titles = movielens.decode(self.open(self.part).arrays["title"][0])  # in the cache since `read_file`
-        told = zip(prediction["top"], prediction["top_rating"], strict=True)
+        ranked = zip(prediction["top"], prediction["top_rating"], strict=True)
         return {
-            "recommended": [f"{titles[int(film)]}: {float(rating):.2f}" for film, rating in told],
-            "told from": told_from(int(prediction["num_known"]), "ratings"),
+            "recommended": [f"{titles[int(film)]}: {float(rating):.2f}" for film, rating in ranked],
+            "based on": based_on(int(prediction["num_known"]), "ratings"),
         }
 
 
-def told_from(count: int, what: str) -> str:
+def based_on(count: int, what: str) -> str:
     """How much a prediction for a user outside the set is based on.
 
     Example:
-      >>> told_from(0, "films")
+      >>> based_on(0, "films")
       'no films of the set: what users like on average'
     """
     return f"{count} {what}" if count else f"no {what} of the set: what users like on average"

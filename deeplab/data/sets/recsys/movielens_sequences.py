@@ -14,7 +14,7 @@ from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field
 from deeplab.data.sets.recsys import movielens, movielens_files
-from deeplab.data.sets.recsys.movielens_ratings import told_from
+from deeplab.data.sets.recsys.movielens_ratings import based_on
 
 _LONGEST = 736  # films before a user's last
 _AHEAD = {"train": 2, "validation": 1, "test": 0}  # films at the end of a user's that a split does not see
@@ -80,7 +80,7 @@ class MovieLensSequences(ExampleSet):
         titles = movielens.decode(self.open("test").arrays["title"][0])  # in the cache since `read_file`
         return {
             "recommended": [titles[int(film)] for film in prediction["top"]],
-            "told from": told_from(int(prediction["num_known"]), "films"),
+            "based on": based_on(int(prediction["num_known"]), "films"),
         }
 
 

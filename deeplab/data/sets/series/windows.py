@@ -111,13 +111,13 @@ class Series(ExampleSet):
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """The forecast of each column in its own unit, [H]; with quantiles, their lowest and highest, too."""
-        told = {"": prediction["forecast"]}
+        named = {"": prediction["forecast"]}
         if "quantiles" in prediction:
-            told |= {" (low)": prediction["quantiles"][..., 0], " (high)": prediction["quantiles"][..., -1]}
+            named |= {" (low)": prediction["quantiles"][..., 0], " (high)": prediction["quantiles"][..., -1]}
         return {
             f"{column}{which}": self.unscaled(values)[:, c].round(4).tolist()
             for c, column in enumerate(self.columns)
-            for which, values in told.items()
+            for which, values in named.items()
         }
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
