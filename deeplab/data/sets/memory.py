@@ -81,7 +81,7 @@ class Arrays(ExampleSet):
         for split, arrays in sorted(self._named.items()):
             for name, array in sorted(arrays.items()):
                 total.update(repr((split, name, array.dtype.str, array.shape)).encode())
-                total.update(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+                total.update(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data))
         return total.hexdigest()
 
     @property
