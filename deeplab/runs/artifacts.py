@@ -1,4 +1,4 @@
-"""What a report shows beside numbers: predictions, mistakes as pictures, examples as cards, samples of text."""
+"""Artifacts of a finished run, for its report: predictions, examples as cards, and the task's own blocks."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from deeplab.core.runtime import Runtime
-from deeplab.data import Packed, Text
-from deeplab.decode.generate import generate
 from deeplab.experiment import Experiment, Show
 from deeplab.scale import processes
+from deeplab.tasks.base import Trained
+from deeplab.train.bind import bind
 from deeplab.train.evaluate import predict
 from deeplab.train.feed import Feed
 from deeplab.train.state import State, eval_state
 
 _WORST, _SPREAD = 24, 12
-_SAMPLES, _PROMPT_TOKENS, _SAMPLE_TOKENS = 3, 32, 400
-_TEMPERATURE = 0.8
+
+
+@runtime_checkable
+class HasVocabulary(Protocol):
+    """Data of tokens, with the vocabulary that turns them back into text."""
+
+    def open_vocabulary(self, data_dir: Path | None = None) -> Any: ...
 
 
 def predictions(
@@ -38,11 +44,15 @@ def write(
     state: State,
     feed: Feed,
     made: Mapping[str, np.ndarray],
+    runtime: Runtime = Runtime(),
     *,
     seed: int,
     data_dir: Path | None = None,
 ) -> None:
     """Writes the artifacts of a finished run into its directory; one that fails is a warning, and the others go on.
+
+    These are the predictions (`predictions.npz`), the cards of `Experiment.show` (`cards.json`), and the task's own
+    blocks (`artifacts/NAME.json`). Several processes work together, and the first writes.
 
     Args:
       directory: Run directory.
@@ -50,37 +60,62 @@ def write(
       state: State after the last step.
       feed: Split of the evaluation.
       made: Predictions for that split.
-      seed: Seeds the samples.
+      runtime: Precision of the model.
+      seed: Seeds the randomness of the artifacts.
       data_dir: Folder with the original files, from which a vocabulary may be made.
     """
+    local = eval_state(processes.local(state))
 
-    def worst() -> None:
-        arrays = dict(made)
-        if "image" in experiment.data.spec() and "label" in made:
-            arrays |= _worst(arrays, feed)
-        if processes.is_primary():
-            temporary = directory / "predictions.tmp.npz"
-            np.savez_compressed(temporary, **arrays)  # pyright: ignore[reportArgumentType]  # names are not keywords of savez
-            temporary.replace(directory / "predictions.npz")
+    def trained() -> Trained:
+        data = experiment.data
+        vocabulary = data.open_vocabulary(data_dir) if isinstance(data, HasVocabulary) else None
+        return Trained(
+            apply=lambda size: bind(experiment, local, {"id": jnp.arange(size)}, runtime),
+            predictions=made,
+            raw=lambda ids: _raw(feed, ids),
+            split=data.eval_split,
+            class_names=tuple(getattr(data, "class_names", None) or ()),
+            decode=vocabulary and vocabulary.decode,
+            num_steps=experiment.num_steps,
+            key=jax.random.key(seed),
+        )
 
-    jobs: dict[str, Callable[[], None]] = {"predictions.npz": worst} if made else {}
+    def own() -> None:
+        for name, value in experiment.task.artifacts(trained()).items():
+            if processes.is_primary():
+                (directory / "artifacts").mkdir(exist_ok=True)
+            _save(directory / "artifacts" / f"{name}.json", list(value))
+
+    jobs: dict[str, Callable[[], None]] = {"the task's artifacts": own}
+    if made:
+        jobs["predictions.npz"] = lambda: _save_arrays(
+            directory / "predictions.npz", _with_worst(made, experiment, feed)
+        )
     if experiment.show is not None:
         show = experiment.show
         jobs["cards.json"] = lambda: _save(directory / "cards.json", _cards(show, made, feed))
-    if isinstance(experiment.data, (Text, Packed)):
-        jobs["samples.json"] = lambda: _save(
-            directory / "samples.json", _samples(experiment, state, feed, seed, data_dir)
-        )
     for name, job in jobs.items():
         try:
             job()
         except Exception as error:  # whatever a user's function raises: the run itself is finished
-            warnings.warn(f"the artifact {name} could not be made: {type(error).__name__}: {error}", stacklevel=2)
+            warnings.warn(f"{name} could not be made: {type(error).__name__}: {error}", stacklevel=2)
 
 
 def _save(path: Path, value: Any) -> None:
     if processes.is_primary():
         path.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    if processes.is_primary():
+        temporary = path.with_suffix(".tmp.npz")
+        np.savez_compressed(temporary, **arrays)  # pyright: ignore[reportArgumentType]  # names are not keywords of savez
+        temporary.replace(path)
+
+
+def _raw(feed: Feed, ids: np.ndarray) -> dict[str, np.ndarray]:
+    batch = feed.data.fetch(feed.source, np.asarray(ids, np.int32))
+    return {name: np.asarray(array) for name, array in batch.items()}
 
 
 def _cards(show: Show, predictions: Mapping[str, np.ndarray], feed: Feed) -> list[dict[str, Any]]:
@@ -92,36 +127,15 @@ def _cards(show: Show, predictions: Mapping[str, np.ndarray], feed: Feed) -> lis
         groups = {"Highest losses": np.argsort(-predictions["loss"], kind="stable")[:_SPREAD]} | groups
     made = []
     for heading, rows in groups.items():
-        batch = feed.data.fetch(feed.source, predictions["id"][rows].astype(np.int32))
         chosen = {name: array[rows] for name, array in predictions.items() if len(array) == size}
-        cards = show({name: np.asarray(array) for name, array in batch.items()}, chosen)
-        made.append({"heading": heading, "cards": list(cards)})
+        made.append({"heading": heading, "cards": list(show(_raw(feed, predictions["id"][rows]), chosen))})
     return made
 
 
-def _worst(predictions: dict[str, np.ndarray], feed: Feed) -> dict[str, np.ndarray]:
-    """The wrong predictions of the largest loss, as raw images."""
-    wrong = np.flatnonzero(predictions["label"] != predictions["prediction"])
-    worst = wrong[np.argsort(-predictions["loss"][wrong])][:_WORST]
-    ids = predictions["id"][worst]
-    images = np.asarray(feed.data.fetch(feed.source, ids.astype(np.int32))["image"])
-    return {"worst_id": ids, "worst_image": images}
-
-
-def _samples(
-    experiment: Experiment, state: State, feed: Feed, seed: int, data_dir: Path | None
-) -> list[dict[str, str]]:
-    """What the model makes of the beginnings of a few windows of the evaluation."""
-    data = experiment.data
-    assert isinstance(data, (Text, Packed))
-    state = eval_state(processes.local(state))
-    vocabulary = data.open_vocabulary(data_dir)
-    places = np.linspace(0, data.num_examples(data.eval_split) - 1, _SAMPLES).astype(np.int32)
-    prompts = np.asarray(data.fetch(feed.source, places)["tokens"])[:, :_PROMPT_TOKENS]
-    variables = {"params": state.params, **state.variables}
-    length = min(_SAMPLE_TOKENS, 10 * experiment.num_steps)  # a run of a few steps, such as a smoke run, writes noise
-    tokens = generate(experiment.model, variables, prompts, length, jax.random.key(seed), temperature=_TEMPERATURE)
-    return [
-        {"prompt": vocabulary.decode(prompt.tolist()), "text": vocabulary.decode(text)}
-        for prompt, text in zip(prompts, np.asarray(tokens).tolist(), strict=True)
-    ]
+def _with_worst(made: Mapping[str, np.ndarray], experiment: Experiment, feed: Feed) -> dict[str, np.ndarray]:
+    """Predictions, and where they are classes of images, the wrong ones of the largest loss as raw images."""
+    if "image" not in experiment.data.spec() or not {"label", "prediction", "loss"} <= made.keys():
+        return dict(made)
+    wrong = np.flatnonzero(made["label"] != made["prediction"])
+    ids = made["id"][wrong[np.argsort(-made["loss"][wrong])][:_WORST]]
+    return {**made, "worst_id": ids, "worst_image": _raw(feed, ids)["image"]}

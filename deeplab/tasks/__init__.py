@@ -1,7 +1,7 @@
 """Tasks: loss, metrics and predictions per kind of problem."""
 
 from deeplab.tasks import views
-from deeplab.tasks.base import Apply, Loss, Task
+from deeplab.tasks.base import Apply, Loss, Task, Trained
 from deeplab.tasks.classification import Classification
 from deeplab.tasks.clinical import Clinical
 from deeplab.tasks.ctc import CTC
@@ -31,6 +31,7 @@ __all__ = [
     "Segmentation",
     "Softmax",
     "Task",
+    "Trained",
     "Translation",
     "views",
 ]

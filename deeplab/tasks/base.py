@@ -20,10 +20,14 @@ class Apply(Protocol):
     """A model with its parameters bound: `outputs, variables = apply(*inputs, train=True, key=key)`.
 
     Attributes:
+      module: The model.
       params: Parameters of the model; those of the task are in `task_params`.
       task_params: Parameters that `Task.init_params` made.
       task_state: State that `Task.init_state` made, as the steps so far have left it.
     """
+
+    @property
+    def module(self) -> nn.Module: ...
 
     @property
     def params(self) -> Any: ...
@@ -84,6 +88,30 @@ class Loss(NamedTuple):
     metrics: Metrics
     variables: Any
     state: Any = None
+
+
+class Trained(NamedTuple):
+    """What a task makes its artifacts of, after training.
+
+    Attributes:
+      apply: Function from a number of examples to the model with its evaluation weights.
+      predictions: Arrays of `Task.predict` for the evaluation split, [N, ...] by name, and `id`.
+      raw: Function from `id`s [M] to the examples' fields as the data set keeps them, [M, ...].
+      split: Name of the evaluation split.
+      class_names: Names of the classes, where the data have any.
+      decode: Function from tokens to text, where the data have a vocabulary.
+      num_steps: Length of the training run, in steps.
+      key: Key of all randomness of the artifacts.
+    """
+
+    apply: Callable[[int], Apply]
+    predictions: Mapping[str, np.ndarray]
+    raw: Callable[[np.ndarray], Mapping[str, np.ndarray]]
+    split: str
+    class_names: tuple[str, ...]
+    decode: Callable[[Sequence[int]], str] | None
+    num_steps: int
+    key: jax.Array
 
 
 class Task(abc.ABC):
@@ -151,4 +179,14 @@ class Task(abc.ABC):
 
     def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Metrics of a whole split that do not merge, such as areas under curves, from the arrays of `predict`."""
+        return {}
+
+    def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """What a report shows of this task beside curves and metrics: blocks of `deeplab.core.blocks`, by file name.
+
+        Made after the run is finished; one that fails is a warning.
+
+        Args:
+          trained: The trained model, its predictions and the data.
+        """
         return {}

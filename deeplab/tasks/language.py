@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
+from deeplab.core.blocks import Block, loss_by_position, samples
+from deeplab.decode.generate import generate
 from deeplab.metrics.base import Mean, Metrics, Perplexity
-from deeplab.tasks.base import Apply, Batch, Loss, Task
+from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
+
+_SAMPLES, _PROMPT_TOKENS, _SAMPLE_TOKENS = 3, 32, 400
+_TEMPERATURE = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +65,27 @@ class LanguageModelling(Task):
             "token_loss": losses,
             "loss": jnp.sum(losses, axis=-1) / jnp.maximum(jnp.sum(mask, axis=-1), 1.0),
         }
+
+    def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
+        """What the model writes after the beginnings of a few windows, and the loss by the context it has read."""
+        made = loss_by_position(trained.predictions["token_loss"], trained.split)
+        if trained.decode is not None:
+            made = [self._samples(trained, trained.decode), *made]
+        return {"language": made}
+
+    def _samples(self, trained: Trained, decode: Callable[[Sequence[int]], str]) -> Block:
+        ids = trained.predictions["id"]
+        chosen = ids[np.linspace(0, len(ids) - 1, _SAMPLES).astype(int)]
+        prompts = np.asarray(trained.raw(chosen)["tokens"], np.int32)[:, :_PROMPT_TOKENS]
+        length = min(_SAMPLE_TOKENS, 10 * trained.num_steps)  # a run of a few steps, such as a smoke run, writes noise
+        apply = trained.apply(len(prompts))
+
+        @jax.jit
+        def write(prompts: jax.Array, key: jax.Array) -> jax.Array:
+            return generate(apply.module, apply, prompts, length, key, temperature=_TEMPERATURE)
+
+        texts = np.asarray(write(prompts, trained.key)).tolist()
+        return samples([decode(prompt) for prompt in prompts.tolist()], [decode(text) for text in texts])
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
         """The log-likelihood of each sequence's counted targets, or of the tokens `target` [B, T] in their place."""

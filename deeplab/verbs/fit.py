@@ -216,6 +216,7 @@ def _finished(
                 last.state,
                 ready.eval_feed,
                 made,
+                recipe.runtime,
                 seed=recipe.seed,
                 data_dir=recipe.data_dir,
             )

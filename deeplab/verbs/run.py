@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ from deeplab.data.base import raw_spec
 from deeplab.experiment import Experiment
 from deeplab.train.state import State
 from deeplab.train.step import make_predict
+from deeplab.verbs.export import OF_LABELS, export
 from deeplab.verbs.recipe import Recipe
-
-_OF_LABELS = ("id", "label", "loss")  # predictions about a label, which data of one's own need not have
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,13 +101,43 @@ class Run(Printable):
         batch |= {"weight": (np.arange(size) < count).astype(np.float32), "id": np.arange(size, dtype=np.int32)}
         labeled = "label" in fields
         out = jax.device_get(function(self.state, batch))
-        return {name: value for name, value in out.items() if labeled or name not in _OF_LABELS}
+        return {name: value for name, value in out.items() if labeled or name not in OF_LABELS}
 
     def describe(self, predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
         """The scalars of each example's predictions in the user's terms: classes by their names."""
         size = len(next(iter(predictions.values()))) if predictions else 0
         one = ({name: value[i] for name, value in predictions.items()} for i in range(size))
         return [self.experiment.data.describe(prediction) for prediction in one]
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        fields: Sequence[str] = (),
+        batch_size: int | None = None,
+        platforms: Sequence[str] = (),
+    ) -> Path:
+        """Writes the prediction, with its weights, as StableHLO: a program that loads without deeplab.
+
+        Args:
+          path: File to write, such as "digits.stablehlo".
+          fields: Names of the raw fields that the program reads; those that the model reads when empty.
+          batch_size: Number of examples that the program takes at once; that of training when None.
+          platforms: Platforms that the program runs on, such as ("cpu", "cuda"); this process's own when empty.
+
+        Example:
+          >>> import tempfile
+          >>> import deeplab as dl
+          >>> from experiments.image_digits import experiment
+          >>> run = dl.fit(experiment, smoke=True)
+          >>> file = run.export(tempfile.mkdtemp() + "/digits.stablehlo", batch_size=2)
+          >>> program = jax.export.deserialize(bytearray(file.read_bytes()))
+          >>> program.call({"image": np.zeros((2, 8, 8, 1), np.uint8)})["prediction"].shape
+          (2,)
+        """
+        size = batch_size or self.experiment.data.batch_size
+        names = tuple(fields) or self.experiment.task.fields
+        return export(self.recipe, self.experiment, self.state, Path(path), names, size, platforms)
 
     @property
     def curves(self) -> Any:

@@ -1,0 +1,61 @@
+"""`Run.export`: the prediction of a run as a program that loads without deeplab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from deeplab.core.errors import UserError
+from deeplab.data.base import raw_spec
+from deeplab.experiment import Experiment
+from deeplab.train.state import State
+from deeplab.train.step import make_predict
+from deeplab.verbs.recipe import Recipe
+
+OF_LABELS = ("id", "label", "loss")
+"""Predictions about a label, which data of one's own need not have."""
+
+
+def export(
+    recipe: Recipe,
+    experiment: Experiment,
+    state: State,
+    path: Path,
+    fields: Sequence[str],
+    batch_size: int,
+    platforms: Sequence[str],
+) -> Path:
+    """Writes the prediction, with its weights, as serialized StableHLO.
+
+    Args:
+      recipe: Recipe of the run, for its precision.
+      experiment: Experiment of the run.
+      state: State whose weights are written.
+      path: File to write.
+      fields: Names of the raw fields that the program reads.
+      batch_size: Number of examples that the program takes at once.
+      platforms: Platforms that the program runs on, of "cpu", "cuda", "rocm" and "tpu"; this process's own when empty.
+
+    Raises:
+      UserError: A field is none of the data's.
+    """
+    known = raw_spec(experiment.data)
+    if missing := [name for name in fields if name not in known]:
+        raise UserError(f"export was given a field {missing[0]!r}; the data have {', '.join(known)}")
+    predict = make_predict(experiment, recipe.runtime)
+    weight, ids = jnp.ones(batch_size), jnp.arange(batch_size, dtype=jnp.int32)
+
+    def program(inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        made = predict(state, {**inputs, "weight": weight, "id": ids})
+        return {name: value for name, value in made.items() if name not in OF_LABELS}
+
+    inputs: dict[str, Any] = {
+        name: jax.ShapeDtypeStruct((batch_size, *known[name].shape[1:]), known[name].dtype) for name in fields
+    }
+    exported = jax.export.export(jax.jit(program), platforms=tuple(platforms) or None)(inputs)
+    path.write_bytes(exported.serialize())
+    return path

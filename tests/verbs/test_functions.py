@@ -1,0 +1,121 @@
+"""The functions of a notebook: fit, load, evaluate, predict, export, plan, summary; equal to what the command line gives."""
+
+import functools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import deeplab as dl
+from deeplab.core.errors import UserError
+from tests import toys
+
+POINTS = np.random.default_rng(0).normal(size=(37, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return dl.fit(toys.experiment, run_dir=tmp_path_factory.mktemp("fit") / "run", seed=3)
+
+
+def test_a_run_in_memory_is_the_run_on_disk(trained):
+    """The same bits, metrics and rows, but for the clock's."""
+    memory = dl.fit(toys.experiment, seed=3)
+    assert toys.same(memory.state, trained.state)
+    assert memory.metrics == trained.metrics
+    assert memory.directory is None
+    clock = ("seconds", "steps_per_second", "stalled")
+    rows = [[{k: v for k, v in row.items() if k not in clock} for row in run.rows] for run in (memory, trained)]
+    assert rows[0] == rows[1]
+
+
+def test_a_function_is_the_command_line(trained, tmp_path):
+    result = dl.main(toys.experiment, ["train", "--seed", "3", "--run-dir", str(tmp_path / "run")])
+    assert result["metrics"] == trained.metrics
+    command = json.loads((tmp_path / "run/run.json").read_text())["command"]
+    assert command.replace(str(tmp_path / "run"), "DIR") == trained.recipe.command("train", run_dir="DIR")
+
+
+def test_a_loaded_run_is_the_trained_one(trained):
+    loaded = dl.load(trained.directory)
+    assert toys.same(loaded.state, trained.state)
+    assert loaded.metrics == trained.metrics
+    assert [dict(row) for row in loaded.rows] == [dict(row) for row in trained.rows]
+    assert dl.evaluate(trained.directory).metrics == trained.metrics["test"]
+    ours, theirs = loaded.predict(POINTS), trained.predict({"image": POINTS})
+    assert sorted(ours) == ["prediction", "probability"]
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+    assert loaded.describe(ours)[0].keys() == {"prediction", "probability"}
+    assert "accuracy" in str(loaded)
+    assert loaded._repr_html_().startswith("<pre>")
+
+
+def test_any_number_of_examples_is_predicted_as_one_by_one(trained):
+    whole = trained.predict(POINTS)["probability"]
+    for i in (0, 15, 36):
+        np.testing.assert_allclose(trained.predict(POINTS[i : i + 1])["probability"], whole[i : i + 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        ({"imag": POINTS}, "no field|a field 'imag'; did you mean 'image'"),
+        (POINTS[:, :1], r"'image' is \[37, 1\], expected \[N, 2\]"),
+        ({"image": POINTS, "label": np.zeros(3, np.int32)}, "expected one size"),
+    ],
+)
+def test_wrong_examples_are_refused(trained, inputs, text):
+    with pytest.raises(UserError, match=text):
+        trained.predict(inputs)
+
+
+def test_what_is_no_experiment_is_refused(tmp_path):
+    with pytest.raises(UserError, match="3 is no experiment; give a dl.Experiment"):
+        dl.fit(3)
+    with pytest.raises(UserError, match="no argument 'learnin_rate'; did you mean 'learning_rate'"):
+        dl.fit(functools.partial(toys.experiment, learnin_rate=1.0))
+    with pytest.raises(UserError, match="is no run directory"):
+        dl.load(tmp_path)
+
+
+def test_an_exported_prediction_loads_without_deeplab(trained, tmp_path):
+    file = trained.export(tmp_path / "toy.stablehlo", batch_size=37)
+    np.save(tmp_path / "points.npy", POINTS)
+    code = f"""
+import sys, numpy as np
+from jax import export
+program = export.deserialize(bytearray(open({str(file)!r}, "rb").read()))
+out = program.call({{"image": np.load({str(tmp_path / "points.npy")!r})}})
+np.savez({str(tmp_path / "out.npz")!r}, **out)
+assert not [name for name in sys.modules if name.startswith(("deeplab", "flax", "optax"))]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    theirs = np.load(tmp_path / "out.npz")
+    for name, ours in trained.predict(POINTS).items():
+        np.testing.assert_allclose(theirs[name], ours, rtol=1e-6)
+
+
+def test_values_print_as_tables(trained):
+    summary, plan = dl.summary(toys.experiment), dl.plan(toys.experiment)
+    assert summary.num_params == plan.num_params == 76
+    assert "76 parameters" in str(summary)
+    assert "hidden" in summary._repr_html_()
+    assert "a device holds" in str(plan)
+    assert plan.flops >= plan.model_flops > 0
+
+
+def test_an_experiment_that_returns_something_else():
+    def wrong(width: int = 1):
+        return None
+
+    with pytest.raises(UserError, match=r"returned NoneType; an experiment returns a dl\.Experiment"):
+        dl.fit(wrong)
+
+
+def test_curves_are_a_data_frame(trained):
+    curves = trained.curves
+    assert set(curves.columns) >= {"step", "split", "loss", "accuracy"}
+    assert curves[curves.split == "test"].accuracy.iloc[-1] == trained.metrics["test"]["accuracy"]
