@@ -7,6 +7,7 @@ an experiment (training, resuming, evaluating, sweeping, reporting) is a functio
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -118,6 +119,9 @@ def traced_arguments(function: Callable[..., Experiment]) -> dict[str, float]:
       >>> traced_arguments(experiment)
       {'learning_rate': 0.1}
     """
-    hints = typing.get_type_hints(function, include_extras=True)
+    inner: Any = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    hints = typing.get_type_hints(inner, include_extras=True)
     defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
     return {name: default for name, default in defaults.items() if hints.get(name) is float}
