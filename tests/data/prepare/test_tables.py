@@ -17,7 +17,7 @@ def test_columns_in_any_order(tmp_path):
     ("content", "message"),
     [
         (b"a,bb\n1,2\n", "has no column 'b'; did you mean 'bb'"),
-        (b"a,b,a\n1,2,3\n", "has 'a' twice"),
+        (b"a,b,a\n1,2,3\n", "has the column 'a' twice"),
         (b"a,b\n1,2\n1,nan\n", "row 3, column 'b': nan, expected a finite number"),
         (b"a,b\n1,2\n\n,2\n", "row 4, column 'a': empty, expected a number"),
         (b"a,b\n1\n", "row 2, column 'b': empty"),

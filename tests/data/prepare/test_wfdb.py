@@ -72,7 +72,7 @@ def test_a_lead_is_found_by_its_name():
     [
         (head(10, ("V5", "V2")), bytes(30), "no lead MLII, only V5, V2"),
         (head(11), bytes(30), "10 samples of each lead, its header declares 11"),
-        (head(10), bytes(31), "31 bytes are no whole number"),
+        (head(10), bytes(31), "31 bytes are not a whole number"),
         (head(10, kind="16"), bytes(30), "format 16, expected 212"),
         (b"900 2 360 10\n900.dat 212 200\n", bytes(30), "not one of WFDB"),
         (b"", bytes(30), "not one of WFDB"),
