@@ -76,7 +76,7 @@ def test_others_are_refused(content, changes, message, tmp_path):
 
 
 def test_a_missing_archive_is_described(tmp_path):
-    with pytest.raises(UserError, match=r"(?s)an archive, of which 6 bytes in members like a/.*--data-dir DIR"):
+    with pytest.raises(UserError, match=r"(?s)an archive, of which up to 6 bytes in members like a/.*--data-dir DIR"):
         originals.contents("sounds", [archive()], tmp_path).members("sounds.tar.gz")
 
 

@@ -111,7 +111,7 @@ def test_through_examples(tmp_path):
         ("a,b\nx,2\n", "line 2: a is 'x'"),
         ("a,b\ninf,2\n", "line 2: a is 'inf'"),
         (b"\xff\xfe\x00", "is not a CSV file"),
-        ("a,b\n1,2\n", "has 1 rows, expected at least 5, the model's past"),
+        ("a,b\n1,2\n", "has 1 rows, expected at least 5, the model's context"),
     ],
 )
 def test_a_bad_file_is_refused(text, message, tmp_path):
