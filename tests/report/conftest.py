@@ -1,4 +1,4 @@
-"""Run directories made up on the spot: `make_run(name, ...)` writes what `train` would have left."""
+"""Synthetic run directories: `make_run(name, ...)` writes the files of a training run."""
 
 import json
 from pathlib import Path

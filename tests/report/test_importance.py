@@ -1,4 +1,4 @@
-"""Shares of variance, where they are known; and the page of a sweep, from made-up rows."""
+"""Shares of variance of known functions, and the page of a sweep from synthetic rows."""
 
 import numpy as np
 import pytest

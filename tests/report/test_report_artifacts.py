@@ -1,4 +1,4 @@
-"""Artifacts: blocks that a run describes itself with, read without knowledge of its task."""
+"""Artifacts: the blocks of a run, drawn without knowledge of its task."""
 
 import json
 

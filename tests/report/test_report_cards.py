@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from deeplab import report
 from deeplab.report import cards, masks
@@ -29,10 +30,17 @@ def test_every_part_is_on_the_page(make_run):
         assert expected in page
 
 
-def test_a_damaged_file_is_said(make_run):
+@pytest.mark.parametrize("damaged", ['[{"heading": 1}]', '[{"heading": "a", "cards": 3}]', "[" * 5000, "{"])
+def test_a_damaged_file_gives_a_notice(make_run, damaged):
     run = make_run()
-    (run / "cards.json").write_text('[{"heading": 1}]')
+    (run / "cards.json").write_text(damaged)
     assert "cards.json is damaged" in report.write(run).read_text()
+
+
+def test_a_group_without_cards_has_no_heading(make_run):
+    run = make_run()
+    (run / "cards.json").write_text('[{"heading": "Nothing here", "cards": []}]')
+    assert "Nothing here" not in report.write(run).read_text()
 
 
 def test_no_address_is_loaded(make_run):

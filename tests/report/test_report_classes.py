@@ -33,11 +33,12 @@ def test_the_error_is_the_expected_calibration_error():
 
 
 def test_metrics_of_a_class():
-    (section,) = blocks.per_class(PREDICTIONS["label"], PREDICTIONS["prediction"], ("healthy", "ill"))
+    label, prediction = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 1, 1, 1])
+    (section,) = blocks.per_class(label, prediction, ("healthy", "ill"))
     (table,) = section["blocks"]
     assert table["body"] == [
-        ["healthy", "3", "66.67 %", "50.00 %", "66.67 %", "66.67 %"],
-        ["ill", "2", "50.00 %", "66.67 %", "50.00 %", "50.00 %"],
+        ["healthy", "4", "50.00 %", "100.00 %", "100.00 %", "66.67 %"],
+        ["ill", "1", "100.00 %", "50.00 %", "33.33 %", "50.00 %"],
     ]
 
 
@@ -64,3 +65,4 @@ def test_other_predictions_give_no_block(missing):
 def test_without_probabilities_there_is_no_diagram():
     assert headings(PREDICTIONS)[1:] == ["Per-class metrics", "Reliability"]
     assert headings({k: v for k, v in PREDICTIONS.items() if k != "probability"})[1:] == ["Per-class metrics"]
+    assert headings(PREDICTIONS | {"probability": np.full((5, 2), 0.5)})[1:] == ["Per-class metrics"]

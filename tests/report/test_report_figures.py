@@ -1,4 +1,4 @@
-"""Curves: what is drawn of many points, where labels stand, what may be given."""
+"""Line charts: thinning of many points, positions of labels, and unusual values."""
 
 import re
 

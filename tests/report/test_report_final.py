@@ -1,4 +1,4 @@
-"""The table of metrics: beside one another while they fit, below one another where they are many."""
+"""The table of metrics: few metrics are its columns, many its rows."""
 
 import html
 import json

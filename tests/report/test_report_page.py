@@ -1,4 +1,4 @@
-"""The page of one run: self-contained, escaped, right in its numbers, and there whatever is missing."""
+"""The page of one run: self-contained, escaped, with the numbers of the files, and complete without any of them."""
 
 import base64
 import html
@@ -226,7 +226,7 @@ def test_faint_pictures_are_stretched_to_be_seen(make_run):
     assert max(np.asarray(Image.open(io.BytesIO(base64.b64decode(p)))).max() for p in pictures) == 255
 
 
-def test_damaged_predictions_are_said_and_not_fatal(make_run):
+def test_damaged_predictions_give_a_notice(make_run):
     directory = make_run()
     (directory / "predictions.npz").write_bytes(b"PK")
     assert "predictions.npz cannot be read" in parse(report.write(directory)).text

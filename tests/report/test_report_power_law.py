@@ -1,4 +1,4 @@
-"""A law is found again from its own points, and its band holds it."""
+"""A power law is recovered from its own points, and lies in its band."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Reading a run directory, whatever is left of it."""
+"""Reading run directories, complete, partial and damaged ones."""
 
 import json
 import math

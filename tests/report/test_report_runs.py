@@ -1,4 +1,4 @@
-"""The list of runs: all of them, whatever state they are in."""
+"""The list of runs, finished, unfinished and broken ones."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The section on time: shown where the time is known, left out where it is not, whatever the files hold."""
+"""The section on time: its parts, and its absence where nothing is known."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from deeplab.report.record import read
 
 
 def _with_rows(directory, shares):
-    """The run with rows of training that say how long the device waited: one of each ten seconds."""
+    """The run with a row every ten seconds: the share of the time in which the device waited for input."""
     rows = [
         {"step": 10 * i, "split": "train", "loss": 1.0, "seconds": 10.0 * i, "stalled": share}
         for i, share in enumerate(shares, start=1)

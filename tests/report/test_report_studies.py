@@ -1,4 +1,4 @@
-"""What studies say of their rows, and how it is drawn: from rows that are made up."""
+"""Summaries and pages of the studies, from synthetic rows."""
 
 import functools
 import re

@@ -1,4 +1,4 @@
-"""Escaping by construction, and numbers as they are read."""
+"""Escaping of given text, and formats of numbers."""
 
 import html
 import math
