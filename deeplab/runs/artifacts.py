@@ -64,14 +64,14 @@ def write(
       seed: Seeds the randomness of the artifacts.
       data_dir: Folder with the original files, from which a vocabulary may be made.
     """
-    local = eval_state(processes.local(state))
+    local, shown = eval_state(processes.local(state)), _with_worst(made, experiment, feed)
 
     def trained() -> Trained:
         data = experiment.data
         vocabulary = data.open_vocabulary(data_dir) if isinstance(data, HasVocabulary) else None
         return Trained(
             apply=lambda size: bind(experiment, local, {"id": jnp.arange(size)}, runtime),
-            predictions=made,
+            predictions=shown,
             raw=lambda ids: _raw(feed, ids),
             split=data.eval_split,
             class_names=tuple(getattr(data, "class_names", None) or ()),
@@ -88,9 +88,7 @@ def write(
 
     jobs: dict[str, Callable[[], None]] = {"the task's artifacts": own}
     if made:
-        jobs["predictions.npz"] = lambda: _save_arrays(
-            directory / "predictions.npz", _with_worst(made, experiment, feed)
-        )
+        jobs["predictions.npz"] = lambda: _save_arrays(directory / "predictions.npz", shown)
     if experiment.show is not None:
         show = experiment.show
         jobs["cards.json"] = lambda: _save(directory / "cards.json", _cards(show, made, feed))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from deeplab.core.blocks import Block, classification
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Apply, Batch, Loss, Task
+from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Classification(Task):
         input as it is (Krizhevsky et al. 2012); none when empty.
     """
 
+    headline: ClassVar[tuple[str, ...]] = ("accuracy",)
     label_smoothing: float | jax.Array = 0.0
     fields: tuple[str, ...] = ("image",)
     views: Sequence[Callable[[jax.Array], jax.Array]] = ()
@@ -58,6 +60,10 @@ class Classification(Task):
         x, *others = self.inputs(batch)
         each = [jax.nn.log_softmax(apply(view(x), *others)[0]) for view in (lambda x: x, *self.views)]
         return jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each)) if self.views else each[0]
+
+    def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
+        """The confusion matrix, the reliability of the probabilities, and the worst mistakes."""
+        return {"classification": classification(trained.predictions, trained.class_names, trained.split)}
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
         """The logit of each example's label, or of the classes `target`, [B] or a number."""

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core.blocks import Block, classification
 from deeplab.metrics import roc
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.metrics.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
-from deeplab.tasks.base import Apply, Batch, Loss, Task
+from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
 
 Summary = Callable[[np.ndarray, np.ndarray, np.ndarray | None], dict[str, float]]
 """`(logits [N, K], label [N], group [N] or None) -> metrics by name`, such as `deeplab.robust.calibration.summary`."""
@@ -82,6 +83,10 @@ class Clinical(Task):
             "log_probs": log_probs,
             "loss": _of_label(-log_probs, batch["label"]),
         }
+
+    def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
+        """The confusion matrix, the reliability of the probabilities, and the worst mistakes."""
+        return {"classification": classification(trained.predictions, trained.class_names, trained.split)}
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
         """The logit of each example's label, or of the classes `target`, [B] or a number."""

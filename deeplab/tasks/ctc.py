@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ class CTC(Task):
     Source: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891.
     """
 
+    headline: ClassVar[tuple[str, ...]] = ("wer",)
     vocabulary: Sequence[str]
     beam: int = 8
     separator: str = " "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,8 @@ class LanguageModelling(Task):
     holds `words` and `bytes`, [B, T], how many each target has, there are `perplexity_word` and `perplexity_byte` too:
     the same nats over all targets, per word and per byte of the text.
     """
+
+    headline: ClassVar[tuple[str, ...]] = ("loss",)
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         return (batch["tokens"], batch["segments"]) if "segments" in batch else (batch["tokens"],)

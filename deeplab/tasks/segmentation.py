@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -67,6 +67,7 @@ class Segmentation(Task):
         0.5, 0.75 and 1, and the maximum); the time of an evaluation grows by the sum of their squares.
     """
 
+    headline: ClassVar[tuple[str, ...]] = ("miou",)
     class_names: Sequence[str]
     class_weights: Sequence[float] = ()
     dice: float | jax.Array = 0.0

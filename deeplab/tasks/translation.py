@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,7 @@ class Translation(Task):
       https://arxiv.org/abs/1706.03762, section 5.4.
     """
 
+    headline: ClassVar[tuple[str, ...]] = ("bleu",)
     text: Callable[[np.ndarray], str]
     label_smoothing: float = 0.1
     beam: int = 5

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeplab import optim
-from deeplab.train.state import init
+from deeplab.train.initialize import init
 from deeplab.train.step import make_step
 from tests import toys
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
+from deeplab.train.initialize import init
 from deeplab.train.nonfinite import Origin, find_origin
-from deeplab.train.state import init
 from tests import toys
 
 

@@ -12,7 +12,7 @@ import pytest
 from deeplab import optim
 from deeplab.core.precision import PRECISIONS
 from deeplab.runs.checkpoint import Checkpoints
-from deeplab.train.state import init
+from deeplab.train.initialize import init
 from deeplab.train.step import make_eval, make_guarded_step, make_step
 from tests import toys
 

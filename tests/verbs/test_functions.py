@@ -1,4 +1,4 @@
-"""The functions of a notebook: fit, load, evaluate, predict, export, plan, summary; equal to what the command line gives."""
+"""The functions of a notebook, each equal to what the command line gives."""
 
 import functools
 import json
@@ -73,7 +73,7 @@ def test_wrong_examples_are_refused(trained, inputs, text):
 
 
 def test_what_is_no_experiment_is_refused(tmp_path):
-    with pytest.raises(UserError, match="3 is no experiment; give a dl.Experiment"):
+    with pytest.raises(UserError, match=r"3 is no experiment; give a dl\.Experiment"):
         dl.fit(3)
     with pytest.raises(UserError, match="no argument 'learnin_rate'; did you mean 'learning_rate'"):
         dl.fit(functools.partial(toys.experiment, learnin_rate=1.0))
