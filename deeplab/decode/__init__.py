@@ -1,1 +1,1 @@
-"""Decoding: sampling, beam search, CTC."""
+"""Decoding: sampling and beam search over one protocol, and the search for CTC transcripts."""

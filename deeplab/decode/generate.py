@@ -2,49 +2,52 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from deeplab.decode import logits as chain
+from deeplab.decode.protocol import Apply, Decoder, cached, cut, has_cache, plain, windowed
 
 
-class Decoder(Protocol):
-    """A Linen module from tokens [B, T] to logits [B, T, V] that caches keys and values when given a `position`."""
-
-    @property
-    def context(self) -> int: ...
-
-    def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any: ...
-
-
-@functools.partial(jax.jit, static_argnames=("model", "num_tokens", "top_k"))
 def generate(
-    model: Decoder,
-    variables: Mapping[str, Any],
-    prompt: Int[Array, "B T"],
+    model: Any,
+    apply: Apply | Mapping[str, Any],
+    prompt: Int[Array, "B T"] | Int[np.ndarray, "B T"],
     num_tokens: int,
     key: jax.Array,
     *,
+    lengths: Int[Array, " B"] | None = None,
     temperature: float | jax.Array = 1.0,
     top_k: int | None = None,
+    top_p: float | jax.Array | None = None,
+    min_p: float | jax.Array | None = None,
+    repetition_penalty: float | jax.Array | None = None,
 ) -> Int[Array, "B N"]:
-    """`num_tokens` tokens that continue each prompt.
+    """Draws `num_tokens` tokens that continue each prompt.
 
-    Each is drawn from softmax(logits / temperature) over the `top_k` likeliest; at temperature 0 it is the likeliest.
-    Up to the model's context, keys and values are cached; beyond it the window of the last `context` tokens slides,
-    and is read anew for every token, because its positions are learnt from its start.
+    A token is drawn from softmax(logits / temperature) over those that `top_k`, `top_p` and `min_p` all keep; see
+    `deeplab.decode.logits`. A model with the methods of `deeplab.decode.protocol` caches what it has read, up to its
+    `context`. Beyond it, and for a model without these methods, the last `context` tokens are read again for every
+    token; all of them where the model names no `context`.
 
     Args:
-      model: a decoder such as `GPT`.
-      variables: its collections: {"params": ...}.
-      prompt: at least one token each; of a longer one than the context, the end is read.
+      model: Module from tokens [B, T] to logits [B, T, V], asked for its methods and its `context` alone.
+      apply: Model with its parameters bound, such as a task is given (call `generate` under `jax.jit` then); or the
+        variables of a Linen module, {"params": ...}, in whose dtype it computes.
+      prompt: At least one token each; of a prompt longer than the context, the last `context` tokens are read.
       num_tokens: N.
-      key: of the draws; the one at place n of row b depends on (key, n, b) alone.
-      temperature: at least 0; may be a tracer.
-      top_k: all tokens when None.
+      key: Key of the draws; token n of row b depends on (key, n, b) alone.
+      lengths: Number of tokens of each prompt, at least 1, where they differ; prompts are padded at the end.
+      temperature: Divisor of the logits; 0 takes the most likely token. May be a tracer.
+      top_k: Number of most likely tokens to draw from.
+      top_p: Probability that the tokens to draw from have together; may be a tracer.
+      min_p: Smallest probability of a token divided by that of the most likely one; may be a tracer.
+      repetition_penalty: Factor by which tokens that the text holds become less likely; may be a tracer.
 
     Example:
       >>> from deeplab.models.text.decoders.gpt import GPT, VARIANTS
@@ -53,48 +56,126 @@ def generate(
       >>> generate(model, variables, jnp.array([[1, 2, 3]]), 20, jax.random.key(1)).shape
       (1, 20)
     """
-    length, context = prompt.shape[1], model.context
-    draw = functools.partial(_draw, key=key, temperature=temperature, top_k=top_k)
-    num_cached = max(0, min(num_tokens, context + 1 - length))  # the last token drawn is never read
-    drawn = _cached(model, variables, prompt, num_cached, draw) if num_cached else prompt[:, :0]
+    settings = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty}
+    compute = _generate if callable(apply) else _generate_compiled
+    return compute(model, apply, jnp.asarray(prompt), num_tokens, key, lengths, top_k, settings)
+
+
+def _generate(
+    model: Any,
+    apply: Any,
+    prompt: Int[Array, "B T"],
+    num_tokens: int,
+    key: jax.Array,
+    lengths: Int[Array, " B"] | None,
+    top_k: int | None,
+    settings: Mapping[str, Any],
+) -> Int[Array, "B N"]:
+    apply = apply if callable(apply) else plain(model, apply)
+    draw = _Draw(key, top_k, **settings)
+    context = getattr(model, "context", None)
+    if context is not None and prompt.shape[1] > context:
+        prompt, lengths = _last(prompt, lengths, context)
+    B, T = prompt.shape
+    # The last token drawn is never read, so that a cache of `context` serves one token more.
+    num_cached = num_tokens if context is None else min(num_tokens, context + 1 - T)
+    if not has_cache(model) or (lengths is not None and num_cached < num_tokens):
+        num_cached = 0  # prompts of several lengths reach the context at several tokens: one way for all of them
+    drawn = prompt[:, :0]
+    if num_cached:
+        decoder = cached(apply, B, length=T + num_cached - 1)
+        drawn = _continue(decoder, prompt, lengths, num_cached, draw)
     if num_cached == num_tokens:
         return drawn
-
-    def slide(window: jax.Array, place: jax.Array) -> tuple[jax.Array, jax.Array]:
-        token = draw(model.apply(variables, window)[:, -1], place)
-        return jnp.concatenate([window[:, 1:], token[:, None]], axis=1), token
-
-    window = jnp.concatenate([prompt, drawn], axis=1)[:, -context:]
-    _, tokens = jax.lax.scan(slide, window, jnp.arange(num_cached, num_tokens))
-    return jnp.concatenate([drawn, tokens.T], axis=1)  # N B -> B N
+    text = jnp.concatenate([prompt, drawn], axis=1)
+    window = text if context is None else text[:, -context:]
+    decoder = windowed(apply, B, length=window.shape[1] + num_tokens - num_cached - 1, context=context)
+    rest = _continue(decoder, window, lengths, num_tokens - num_cached, draw, drawn=num_cached, text=text)
+    return jnp.concatenate([drawn, rest], axis=1)
 
 
-def _cached(model: Decoder, variables: Any, prompt: jax.Array, num_tokens: int, draw: Any) -> Int[Array, "B N"]:
-    """Reads the prompt at once, then each token as it is drawn."""
-
-    def read(tokens: jax.Array, cache: Any, position: Any) -> tuple[jax.Array, Any]:
-        logits, cache = model.apply({**variables, **cache}, tokens, position=position, mutable=["cache"])
-        return logits[:, -1], cache
-
-    def step(carry: tuple[jax.Array, Any], place: jax.Array) -> tuple[tuple[jax.Array, Any], jax.Array]:
-        token, cache = carry
-        logits, cache = read(token[:, None], cache, prompt.shape[1] + place - 1)
-        token = draw(logits, place)
-        return (token, cache), token
-
-    logits, cache = read(prompt, {}, 0)
-    first = draw(logits, jnp.int32(0))
-    _, rest = jax.lax.scan(step, (first, cache), jnp.arange(1, num_tokens))
-    return jnp.concatenate([first[:, None], rest.T], axis=1)
+_generate_compiled = jax.jit(_generate, static_argnames=("model", "num_tokens", "top_k"))
 
 
-def _draw(
-    logits: Float[Array, "B V"], place: jax.Array, *, key: jax.Array, temperature: Any, top_k: int | None
-) -> Int[Array, " B"]:
-    logits = logits.astype(jnp.float32)
-    if top_k is not None and top_k < logits.shape[-1]:
-        least = jax.lax.top_k(logits, top_k)[0][:, -1:]  # [B, 1]
-        logits = jnp.where(logits < least, -jnp.inf, logits)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, place), jnp.arange(len(logits)))
-    warm = jax.vmap(jax.random.categorical)(keys, logits / jnp.where(temperature > 0, temperature, 1.0))
-    return jnp.where(temperature > 0, warm, jnp.argmax(logits, axis=-1)).astype(jnp.int32)
+def _last(
+    prompt: Int[Array, "B T"], lengths: Int[Array, " B"] | None, context: int
+) -> tuple[Int[Array, "B C"], Int[Array, " B"] | None]:
+    """The last `context` tokens of each prompt, and how many there are."""
+    if lengths is None:
+        return prompt[:, -context:], None
+    return cut(prompt, jnp.maximum(lengths - context, 0), context), jnp.minimum(lengths, context)
+
+
+class _Draw(NamedTuple):
+    """How the next token is drawn; see `generate`."""
+
+    key: jax.Array
+    top_k: int | None
+    temperature: Any
+    top_p: Any
+    min_p: Any
+    repetition_penalty: Any
+
+    def __call__(
+        self, logits: Float[Array, "B V"], seen: Bool[Array, "B V"] | None, number: int | jax.Array
+    ) -> Int[Array, " B"]:
+        """The token of that number, from logits and the set of tokens that each text holds."""
+        logits = logits.astype(jnp.float32)
+        if seen is not None:
+            logits = chain.penalize(logits, seen, self.repetition_penalty)
+        if self.top_k is not None:
+            logits = chain.top_k(logits, self.top_k)
+        warm = chain.scale(logits, self.temperature)
+        if self.top_p is not None:
+            warm = chain.top_p(warm, self.top_p)
+        if self.min_p is not None:
+            warm = chain.min_p(warm, self.min_p)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(self.key, number), jnp.arange(len(logits)))
+        drawn = jax.vmap(jax.random.categorical)(keys, warm)
+        return jnp.where(self.temperature > 0, drawn, jnp.argmax(logits, axis=-1)).astype(jnp.int32)
+
+
+def _continue(
+    decoder: Decoder,
+    prompt: Int[Array, "B T"],
+    lengths: Int[Array, " B"] | None,
+    num_tokens: int,
+    draw: _Draw,
+    *,
+    drawn: int = 0,
+    text: Int[Array, "B L"] | None = None,
+) -> Int[Array, "B N"]:
+    """Reads the prompts at once, then each token as it is drawn.
+
+    Args:
+      decoder: Decoder whose cache is empty.
+      prompt: Tokens to read.
+      lengths: Number of tokens of each prompt; all of them when None.
+      num_tokens: N.
+      draw: Draw of a token.
+      drawn: Number of tokens drawn before.
+      text: All tokens so far, where the prompt is but the last of them.
+    """
+    B, T = prompt.shape
+    logits, cache = decoder.step(prompt, decoder.cache, 0)
+    logits = logits[:, -1] if lengths is None else cut(logits, lengths - 1, 1)[:, 0]
+    seen = None
+    if draw.repetition_penalty is not None:
+        seen = _seen(prompt if text is None else text, lengths, logits.shape[-1])
+    first = draw(logits, seen, drawn)
+
+    def step(carry: tuple[Any, ...], n: jax.Array) -> tuple[tuple[Any, ...], jax.Array]:
+        token, cache, seen = carry
+        seen = None if seen is None else seen.at[jnp.arange(B), token].set(True)
+        logits, cache = decoder.step(token[:, None], cache, (T if lengths is None else lengths) + n - 1)
+        token = draw(logits[:, -1], seen, drawn + n)
+        return (token, cache, seen), token
+
+    _, rest = jax.lax.scan(step, (first, cache, seen), jnp.arange(1, num_tokens))
+    return jnp.concatenate([first[:, None], rest.T], axis=1)  # N B -> B N
+
+
+def _seen(text: Int[Array, "B T"], lengths: Int[Array, " B"] | None, vocab_size: int) -> Bool[Array, "B V"]:
+    """Which tokens each text holds."""
+    real = jnp.ones(text.shape, bool) if lengths is None else jnp.arange(text.shape[1])[None] < lengths[:, None]
+    return jnp.zeros((len(text), vocab_size), bool).at[jnp.arange(len(text))[:, None], text].max(real)

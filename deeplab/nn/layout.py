@@ -1,7 +1,7 @@
-"""What a layer does where the mesh of `jax.set_mesh` splits what it works on; on a single device, nothing.
+"""How layers lay out their arrays on the mesh of `jax.set_mesh`; on a single device, every function is the identity.
 
-Where time is split, over the axis "sequence", queries stay where their places are, and every device is sent all keys
-and values. Where features are split, over "model", those that a recurrence cuts into gates are made whole first.
+Where time is split, over the axis "sequence", queries stay on the device of their positions, and each device receives
+all keys and values. Where features are split, over "model", those that a recurrence cuts into gates are gathered first.
 """
 
 from __future__ import annotations
@@ -16,31 +16,35 @@ _ANY = P.UNCONSTRAINED
 
 
 def parts_of_time(length: int) -> int:
-    """Into how many parts the mesh at hand splits sequences of this length; those that do not divide stay whole."""
+    """Number of parts into which the current mesh splits sequences of this length; 1 where it does not divide it."""
     size = jax.sharding.get_abstract_mesh().shape.get("sequence", 1)
     return 1 if length % size else size
 
 
 def check_block(length: int, block: int) -> None:
-    """Raises `ValueError` unless blocks divide a device's part of sequences of this length; it names those that do."""
+    """Checks that blocks divide a device's part of sequences of this length.
+
+    Raises:
+      ValueError: They do not; the message names the nearest smaller block that does.
+    """
     each = length // parts_of_time(length)
     if block < 1 or each % block:
         nearest = next(size for size in range(max(block, 1), 0, -1) if each % size == 0)
-        raise ValueError(f"blocks of {block} do not divide the {each} places of a device; blocks of {nearest} do")
+        raise ValueError(f"blocks of {block} do not divide the {each} positions of a device; blocks of {nearest} do")
 
 
 def divides_time(length: int) -> bool:
-    """Whether the mesh at hand splits sequences of this length."""
+    """Whether the current mesh splits sequences of this length."""
     return parts_of_time(length) > 1
 
 
 def rows(x: jax.Array) -> jax.Array:
-    """[B, T, D] as [(B T), D]; as it is where time is split, since one axis of both would gather it."""
+    """[B, T, D] as [(B T), D]; unchanged where time is split, since one axis of both would gather it."""
     return x if divides_time(x.shape[1]) else x.reshape(-1, x.shape[-1])
 
 
 def split_queries(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """[B, H, T, d], [B, H, S, d] twice: the queries split over time, keys and values whole."""
+    """Queries [B, H, T, d] split over time, keys and values [B, H, S, d] whole."""
     if not divides_time(query.shape[2]):
         return query, key, value
     whole = P(_ANY, _ANY, None, _ANY)
@@ -52,7 +56,7 @@ def split_queries(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[j
 
 
 def for_each_part(x: jax.Array, parts: int) -> jax.Array:
-    """[B, H, S, d] as [n, B, H, S, d]: all places for each of the `parts_of_time`, on the devices of that part."""
+    """[B, H, S, d] as [n, B, H, S, d]: all positions for each of the n `parts_of_time`, on the devices of that part."""
     copies = jnp.broadcast_to(x[None], (parts, *x.shape))
     if parts == 1:
         return copies
@@ -60,11 +64,15 @@ def for_each_part(x: jax.Array, parts: int) -> jax.Array:
 
 
 def whole(x: jax.Array, dims: int = 1) -> jax.Array:
-    """The last dimensions whole on each device, and the others as they are: for what a recurrence cuts into gates.
+    """`x` with its last dimensions whole on each device, as a recurrence needs that cuts them into gates.
 
     XLA's partitioner (jax 0.10) silently gives wrong gradients to a scan's parts of a split dimension where the batch
-    is split over two more axes: on data=2,fsdp=2,model=2 four fifths of a tensor's largest. Gates outside of a scan
+    is split over two more axes: on data=2,fsdp=2,model=2 by four fifths of a tensor's largest. Gates outside of a scan
     (a gated linear unit) are right.
+
+    Args:
+      x: Array of any rank.
+      dims: Number of last dimensions that are gathered; the others stay as they are.
     """
     if math.prod(jax.sharding.get_abstract_mesh().shape.values()) == 1:
         return x

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from deeplab.decode.beam import beam_search, repeat
+from deeplab.decode.beam import beam_search
+from deeplab.decode.protocol import cached
 from deeplab.metrics.base import Mean, Metrics, Perplexity
 from deeplab.metrics.bleu import bleu, sacre_bleu
 from deeplab.tasks.base import Apply, Batch, Loss, Task
@@ -25,8 +26,8 @@ class Translation(Task):
     A batch holds `source` [B, S] and `target` [B, T], whose last token is `end`, and `source_segment`,
     `target_segment`: the number of the pair of its row that a token is of, 0 for padding. In an evaluation a row holds
     one pair, and `target_text`, [B, N] UTF-8 bytes padded by zeros. The model gives logits [B, T, V] of those four
-    (the target moved by one place, `begin` first), and has the methods `start`, `decode` and `attention` of
-    `deeplab.models.Transformer`.
+    (the target moved by one place, `begin` first), and has the methods `start` and `step` of `deeplab.decode.protocol`,
+    and `attention`, the weights of each target position over the source, [B, T, S].
 
     Metrics: `loss` in nats a token, without smoothing; `perplexity`; `accuracy`, given the right tokens before. Of the
     whole split, by beam search: `bleu`, lower-cased and tokenised, and `sacrebleu`, of the texts themselves.
@@ -74,15 +75,8 @@ class Translation(Task):
         """The best sequence found, `prediction` [B, T], its log probability, and where its tokens look, [B, T, S]."""
         source, source_segments, target, segments = self.inputs(batch)
         length = target.shape[1]
-        (memory, cache), _ = apply(source, source_segments, length, method="start")
-        memory = repeat(memory, self.beam)
-
-        def step(token: jax.Array, position: jax.Array, cache: Any) -> tuple[jax.Array, Any]:
-            return apply(token, position, memory, cache, method="decode")[0]
-
         found, _, log_probs = beam_search(
-            step,
-            cache,
+            cached(apply, source, source_segments, length=length, sequences=self.beam),
             beam=self.beam,
             length=length,
             begin=self.begin,
@@ -91,8 +85,8 @@ class Translation(Task):
         )
         best = found[:, 0]  # [B, T]
         written = (best > 0).astype(segments.dtype)
-        given = (source, source_segments, _before(best, written, self.begin), written)
-        attention, _ = apply(*given, method="attention")
+        inputs = source, source_segments, _before(best, written, self.begin), written
+        attention, _ = apply(*inputs, method="attention")
         return {
             "prediction": best,
             "log_prob": log_probs[:, 0],

@@ -10,16 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeplab.decode.beam import beam_search
+from deeplab.decode.protocol import Decoder
 
 V, T, BEGIN, END = 4, 3, 1, 2  # sequences: 1 + 3 + 9 that end, 27 that are cut
 
 
-def step(token, position, cache):
-    """Each token depends on the last one, on its place and, through the cache, on all that were before."""
-    table, total = cache
+def step(tokens, cache, position):
+    """Each token depends on the last one, on its position and, through the cache, on all that were before."""
+    (table, total), token = cache, tokens[:, 0]
     total = total + token
     rows = jnp.arange(len(token))
-    return table[rows, position, token] + jnp.sin(total)[:, None] * jnp.arange(V)[None], (table, total)
+    logits = table[rows, position, token] + jnp.sin(total)[:, None] * jnp.arange(V)[None]
+    return logits[:, None], (table, total)
 
 
 def start(seed: int, examples: int = 2):
@@ -29,9 +31,9 @@ def start(seed: int, examples: int = 2):
 def log_prob(table: np.ndarray, sequence: tuple[int, ...]) -> float:
     """By hand, of one example."""
     total, last, log = 0.0, BEGIN, 0.0
-    for place, token in enumerate(sequence):
+    for position, token in enumerate(sequence):
         total += last
-        logits = np.asarray(table)[place, last] + np.sin(total) * np.arange(V)
+        logits = np.asarray(table)[position, last] + np.sin(total) * np.arange(V)
         log += logits[token] - np.log(np.exp(logits).sum())
         last = token
     return log
@@ -47,7 +49,7 @@ def every_sequence() -> list[tuple[int, ...]]:
 def search():
     @jax.jit
     def wide(cache, length_penalty):
-        return beam_search(step, cache, beam=40, length=T, begin=BEGIN, end=END, length_penalty=length_penalty)
+        return beam_search(Decoder(step, cache), beam=40, length=T, begin=BEGIN, end=END, length_penalty=length_penalty)
 
     return wide
 
@@ -68,7 +70,7 @@ def test_with_room_for_every_sequence_it_is_exact(search, seed, length_penalty):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_beam_of_one_is_greedy(seed):
     cache = start(seed)
-    tokens, _, log_probs = beam_search(step, cache, beam=1, length=T, begin=BEGIN, end=END, length_penalty=1.0)
+    tokens, _, log_probs = beam_search(Decoder(step, cache), beam=1, length=T, begin=BEGIN, end=END, length_penalty=1.0)
     for i in range(2):
         greedy: list[int] = []
         while len(greedy) < T and END not in greedy:
@@ -79,7 +81,7 @@ def test_a_beam_of_one_is_greedy(seed):
 
 
 def test_all_that_is_kept_differs_and_is_in_order():
-    tokens, scores, _ = beam_search(step, start(3), beam=6, length=T, begin=BEGIN, end=END, length_penalty=0.6)
+    tokens, scores, _ = beam_search(Decoder(step, start(3)), beam=6, length=T, begin=BEGIN, end=END, length_penalty=0.6)
     for i in range(2):
         assert len({tuple(row) for row in tokens[i].tolist()}) == 6
         assert (np.diff(scores[i]) <= 0).all()
@@ -87,7 +89,7 @@ def test_all_that_is_kept_differs_and_is_in_order():
 
 def test_what_cannot_be_there_scores_nothing():
     """A beam wider than the number of sequences of one token."""
-    _, scores, _ = beam_search(step, start(0), beam=6, length=1, begin=BEGIN, end=END)
+    _, scores, _ = beam_search(Decoder(step, start(0)), beam=6, length=1, begin=BEGIN, end=END)
     assert np.isfinite(scores).sum(axis=1).tolist() == [V, V]
 
 
@@ -95,13 +97,13 @@ def test_a_length_penalty_prefers_longer_ones():
     """The same probabilities: 0.5 for ending now, 0.5 x 0.9 x 0.9 for going on twice."""
     table = jnp.log(jnp.array([[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.5, 0.5], [1.0, 0, 0, 0], [0.0, 0.0, 0.1, 0.9]]))
 
-    def chain(token, position, cache):
-        return table[token], cache
+    def chain(tokens, cache, position):
+        return table[tokens], cache
 
     def best(length_penalty):
-        return beam_search(chain, jnp.zeros(1), beam=3, length=4, begin=BEGIN, end=END, length_penalty=length_penalty)[
-            0
-        ][0, 0].tolist()
+        decoder = Decoder(chain, jnp.zeros(1))
+        tokens, _, _ = beam_search(decoder, beam=3, length=4, begin=BEGIN, end=END, length_penalty=length_penalty)
+        return tokens[0, 0].tolist()
 
     assert best(0.0) == [2, 0, 0, 0]
     assert best(2.0) == [3, 3, 3, 3]
@@ -111,9 +113,11 @@ def test_it_stops_when_nothing_can_become_better():
     """A step beyond the need would be at a position that gives NaN."""
     table = jnp.log(jnp.array([0.02, 0.02, 0.95, 0.01]))
 
-    def ends(token, position, cache):
-        return jnp.where(position < 2, jnp.broadcast_to(table[None], (len(token), V)), jnp.nan), cache
+    def ends(tokens, cache, position):
+        return jnp.where(position < 2, jnp.broadcast_to(table[None, None], (len(tokens), 1, V)), jnp.nan), cache
 
-    tokens, scores, _ = beam_search(ends, jnp.zeros(1), beam=2, length=50, begin=BEGIN, end=END, length_penalty=0.0)
+    tokens, scores, _ = beam_search(
+        Decoder(ends, jnp.zeros(1)), beam=2, length=50, begin=BEGIN, end=END, length_penalty=0.0
+    )
     assert tokens[0, 0, :3].tolist() == [2, 0, 0]
     np.testing.assert_allclose(scores[0, 0], np.log(0.95), rtol=1e-5)

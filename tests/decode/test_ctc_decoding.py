@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeplab.decode.ctc import beam_search, best_path
+from deeplab.decode.ctc import beam_search, best_path, start, step
 
 T, K = 4, 3
 EVERY = 32  # more than the 31 sequences of up to 4 of 2 tokens
@@ -25,7 +25,7 @@ def log_probs(values: list[float]) -> np.ndarray:
 
 
 def read(path: tuple[int, ...]) -> tuple[int, ...]:
-    """Joins equal neighbours, and drops blanks."""
+    """Joins equal neighbors, and drops blanks."""
     return tuple(token for token, _ in itertools.groupby(path) if token)
 
 
@@ -90,3 +90,16 @@ def test_beam_search_adds_up_what_the_best_path_does_not():
     tokens, lengths, scores = jax.jit(lambda y: beam_search(y, jnp.int32(2), 2, 4))(y)
     assert (tokens[0].tolist(), int(lengths[0])) == ([1, 0], 1)
     np.testing.assert_allclose(jnp.exp(scores[0]), 0.64, rtol=1e-4)
+
+
+def test_frames_can_be_searched_as_they_arrive():
+    """A state and a step for one frame are all that a stream needs."""
+    y = jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (T, K)))
+    state, one_step = start(8, T), jax.jit(step)
+    for count in range(T):
+        state = one_step(state, y[count])
+        tokens, lengths, scores = jax.jit(lambda y, n: beam_search(y, n, T, 8))(y, count + 1)
+        best = int(jnp.argmax(jnp.logaddexp(state.blank, state.token)))
+        np.testing.assert_array_equal(state.tokens[best], tokens[0])
+        assert int(state.lengths[best]) == int(lengths[0])
+        np.testing.assert_allclose(jnp.logaddexp(state.blank, state.token)[best], scores[0], rtol=1e-5)

@@ -1,4 +1,4 @@
-"""GPT-2: published sizes, causality, tied weights, cached decoding, its gradient against finite differences."""
+"""GPT-2: published sizes, causality, tied weights, its gradient against finite differences."""
 
 from __future__ import annotations
 
@@ -22,11 +22,6 @@ def _init(model, tokens):
 @functools.partial(jax.jit, static_argnums=0)
 def _logits(model, variables, tokens):
     return model.apply(variables, tokens)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _decode(model, variables, tokens, position):
-    return model.apply(variables, tokens, position=position, mutable=["cache"])
 
 
 @pytest.fixture(scope="module")
@@ -60,25 +55,13 @@ def test_logits_depend_on_the_past_only(trained):
     def logits(offset):
         """Offsets enter where token embeddings do: through those of the positions."""
         params = variables["params"]
-        places = {"embedding": params["position_embedding"]["embedding"] + offset}
-        return model.apply({"params": params | {"position_embedding": places}}, tokens[:1])[0].sum(-1)
+        moved = {"embedding": params["position_embedding"]["embedding"] + offset}
+        return model.apply({"params": params | {"position_embedding": moved}}, tokens[:1])[0].sum(-1)
 
     influence = jnp.abs(jax.jit(jax.jacobian(logits))(jnp.zeros_like(embedding))).max(-1)  # [T, T]
     past = jnp.tril(jnp.ones((16, 16), bool))
     assert (influence[~past] == 0).all()
     assert (influence[past] > 0).all()
-
-
-@pytest.mark.parametrize("pieces", [(1,) * 16, (5, 1, 10)])
-def test_decoding_with_a_cache_is_the_whole_forward_pass(trained, pieces):
-    model, variables, tokens = trained
-    cache, outs, position = {}, [], 0
-    for size in pieces:
-        part = tokens[:, position : position + size]
-        out, cache = _decode(model, {**variables, **cache}, part, position)
-        outs.append(out)
-        position += size
-    np.testing.assert_allclose(jnp.concatenate(outs, axis=1), _logits(model, variables, tokens), atol=1e-4)
 
 
 def _norm(x, p):
@@ -91,7 +74,7 @@ def _dense(x, p):
 
 
 def _by_hand(params, tokens):
-    """One sequence, head by head and place by place, in float64."""
+    """One sequence, head by head and position by position, in float64."""
     x = params["token_embedding"]["embedding"][tokens] + params["position_embedding"]["embedding"]
     for name in ("block1", "block2"):
         p = params[name]

@@ -1,4 +1,4 @@
-"""Llama: published sizes, causality by decoding, shared keys, rematerialised layers, taps."""
+"""Llama: published sizes, shared keys, rematerialized layers, taps."""
 
 import functools
 
@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.decode.generate import generate
 from deeplab.models.text.decoders.llama import VARIANTS, Llama
 from deeplab.nn.remat import POLICIES
 
@@ -39,28 +38,6 @@ def test_parameters_are_as_many_as_published(variant, vocab_size, published):
     model = Llama(vocab_size, **VARIANTS[variant])
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == published
-
-
-@pytest.mark.parametrize("pieces", [(1,) * 16, (5, 1, 10)])
-def test_decoding_with_a_cache_is_the_whole_forward_pass(variables, tokens, pieces):
-    """So logits depend on the past alone, and on where they stand in it."""
-    decode = jax.jit(lambda v, x, position: MODEL.apply(v, x, position=position, mutable=["cache"]))
-    cache, outs, position = {}, [], 0
-    for size in pieces:
-        out, cache = decode({**variables, **cache}, tokens[:, position : position + size], position)
-        outs.append(out)
-        position += size
-    np.testing.assert_allclose(jnp.concatenate(outs, axis=1), logits(MODEL, variables, tokens), atol=1e-4)
-
-
-def test_it_can_be_sampled_from(variables):
-    drawn = generate(MODEL, variables, jnp.array([[1, 2, 3]]), 4, jax.random.key(0), temperature=0.0)
-    text = jnp.array([[1, 2, 3]])
-    for _ in range(4):
-        padded = jnp.pad(text, ((0, 0), (0, 16 - text.shape[1])))
-        likeliest = logits(MODEL, variables, padded)[:, text.shape[1] - 1].argmax(-1)
-        text = jnp.concatenate([text, likeliest[:, None]], axis=1)
-    np.testing.assert_array_equal(drawn, text[:, 3:])
 
 
 def test_shared_keys_are_copies_of_them(variables, tokens):

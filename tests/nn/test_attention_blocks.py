@@ -9,7 +9,8 @@ import pytest
 
 from deeplab import scale
 from deeplab.models.text.decoders import gpt, llama
-from deeplab.nn.attention.dot_product import CausalSelfAttention, attend_in_blocks
+from deeplab.nn.attention.dot_product import attend_in_blocks
+from deeplab.nn.attention.self_attention import SelfAttention
 from deeplab.scale.plan.collectives import find_collectives
 
 SEGMENTS = jnp.array([[1] * 10 + [2] * 6, [1] * 3 + [2] * 12 + [0]])
@@ -39,7 +40,7 @@ def assert_near(ours, theirs):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), ours, theirs)
 
 
-@pytest.mark.parametrize(("name", "more"), [("gpt", {}), ("gpt", {"segments": SEGMENTS}), ("llama", {})])
+@pytest.mark.parametrize(("name", "more"), [("gpt", {}), ("gpt", {"segment_ids": SEGMENTS}), ("llama", {})])
 @pytest.mark.parametrize("block", [4, 16])
 def test_blocks_are_the_whole(name, block, more):
     assert_near(gradient(name, block, **more), gradient(name, None, **more))
@@ -67,11 +68,11 @@ def test_more_blocks_send_no_more():
 
 
 def test_less_memory_is_needed():
-    """1,024 places by 64 at a time: the scores of all pairs, 4 MiB a head, are never there."""
+    """1,024 positions by 64 at a time: the scores of all pairs, 4 MiB a head, are never there."""
     x = jax.ShapeDtypeStruct((1, 1024, 32), jnp.float32)
 
     def needed(block):
-        layer = CausalSelfAttention(num_heads=2, context=1024, block=block)
+        layer = SelfAttention(num_heads=2, causal=True, block=block)
         params = jax.eval_shape(layer.init, jax.random.key(0), x)
         loss = jax.grad(lambda params, x: jnp.sum(layer.apply(params, x)))
         return jax.jit(loss).lower(params, x).compile().memory_analysis().temp_size_in_bytes
@@ -83,10 +84,12 @@ def test_less_memory_is_needed():
 @pytest.mark.parametrize(("block", "nearest"), [(4, 3), (0, 1), (-2, 1), (7, 6)])
 def test_blocks_that_do_not_divide(block, nearest):
     q = jnp.ones((1, 1, 6, 2))
-    with pytest.raises(ValueError, match=f"blocks of {block} do not divide the 6 places of a device; .* {nearest} do"):
-        attend_in_blocks(q, q, q, lambda places: jnp.arange(6)[None] <= places[:, None], block)
+    with pytest.raises(
+        ValueError, match=f"blocks of {block} do not divide the 6 positions of a device; .* {nearest} do"
+    ):
+        attend_in_blocks(q, q, q, lambda positions: jnp.arange(6)[None] <= positions[:, None], block)
 
 
-def test_places_are_counted_and_not_the_queries_of_a_group():
-    with pytest.raises(ValueError, match="blocks of 5 do not divide the 16 places of a device; blocks of 4 do"):
+def test_positions_are_counted_and_not_the_queries_of_a_group():
+    with pytest.raises(ValueError, match="blocks of 5 do not divide the 16 positions of a device; blocks of 4 do"):
         gradient("llama", 5)

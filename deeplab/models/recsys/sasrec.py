@@ -12,7 +12,7 @@ import flax.linen as nn
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
-from deeplab.nn.attention.dot_product import CausalSelfAttention
+from deeplab.nn.attention.self_attention import SelfAttention
 from deeplab.nn.remat import remat
 from deeplab.nn.retrieval import Candidates, at_places, dot_scores
 from deeplab.nn.tables import Embedding
@@ -36,26 +36,27 @@ RULES = (
 class SASRec(nn.Module):
     """score = x_t . e_i, where x_t is what a causal transformer makes of the items e_1, ..., e_t of a user.
 
-    Items and positions are embedded, and the items' vectors serve as the output layer too. Sequences begin at place 0
-    and are followed by item 0, so that the causal mask hides all padding from the places that count.
+    Items and positions are embedded, and the items' vectors serve as the output layer too. Sequences begin at position
+    0 and are padded by item 0, so that the causal mask hides all padding from the positions that count.
 
     Args:
       num_items: V, with item 0.
-      num_layers: blocks.
-      num_heads: attention heads of each.
+      num_layers: Number of blocks.
+      num_heads: Attention heads of each block.
       width: D.
-      context: the longest sequence.
-      dropout: in training, after the embeddings, on attention probabilities and on each branch; may be a tracer.
-      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
+      context: Longest sequence, in items.
+      dropout: Dropout probability in training: after the embeddings, on attention probabilities and on each branch; may
+        be a tracer.
+      remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
 
     Raises:
-      ValueError: a sequence longer than `context`.
+      ValueError: A sequence longer than `context`.
 
     Example:
       >>> import jax, jax.numpy as jnp
       >>> model = SASRec(num_items=7, **VARIANTS["test"])
-      >>> history, places, everything = jnp.array([[3, 1, 0, 0, 0, 0]]), jnp.array([[1]]), jnp.arange(7)
-      >>> (scores,), _ = jax.jit(model.init_with_output)(jax.random.key(0), history, places, everything)
+      >>> history, positions, candidates = jnp.array([[3, 1, 0, 0, 0, 0]]), jnp.array([[1]]), jnp.arange(7)
+      >>> (scores,), _ = jax.jit(model.init_with_output)(jax.random.key(0), history, positions, candidates)
       >>> scores.shape
       (1, 1, 7)
     """
@@ -74,7 +75,7 @@ class SASRec(nn.Module):
     def __call__(
         self, history: Int[Array, "B T"], places: Int[Array, "B P"], *candidates: Candidates, train: bool = False
     ) -> tuple[Float[Array, "B P C"], ...]:
-        """For each set of candidates, their scores at the `places` of the histories."""
+        """For each set of candidates, their scores at the positions `places` of the histories."""
         T = history.shape[1]
         if self.context < T:
             raise ValueError(f"sequences have {T} items, the model's context is {self.context}")
@@ -83,7 +84,7 @@ class SASRec(nn.Module):
         x = items(history) * self.width**0.5 + positions[None, :T]
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         for i in range(self.num_layers):
-            attention = CausalSelfAttention(self.num_heads, self.context, self.dropout, parent=None)
+            attention = SelfAttention(self.num_heads, self.dropout, causal=True, parent=None)
             block = remat(Block, self.remat)
             x = block(attention, FeedForward(parent=None), self.dropout, name=f"block{i + 1}")(x, train)
         query = at_places(nn.LayerNorm(epsilon=1e-5, name="norm")(x), places)

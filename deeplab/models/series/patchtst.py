@@ -38,10 +38,10 @@ class Block(nn.Module):
     Channels stand beside heads, so that the batch stays the leading axis, by whose examples dropout is drawn.
 
     Args:
-      num_heads: H; divides the width.
-      hidden: units of the feed-forward layer.
-      dropout: of the attention's probabilities and of both branches.
-      norm: makes a normalisation layer; see `deeplab.nn.norm`.
+      num_heads: H, which divides the width.
+      hidden: Units of the feed-forward layer.
+      dropout: Dropout probability in training, of attention probabilities and of both branches.
+      norm: Constructor of a normalization layer; see `deeplab.nn.norm`.
     """
 
     num_heads: int
@@ -69,23 +69,23 @@ class Block(nn.Module):
 
 
 class PatchTST(nn.Module):
-    """Overlapping patches of each channel's past as tokens, through attention; all of them together give its future.
+    """Overlapping patches of each channel's past are tokens of a transformer; all of them together give its future.
 
     The last value is repeated `stride` times at the end, so that N = (L - patch) // stride + 2.
 
     Args:
-      horizon: H, times ahead.
-      outputs: Q, numbers for each time.
-      num_layers: blocks.
-      num_heads: attention heads of each.
+      horizon: H, number of time steps ahead.
+      outputs: Q, numbers for each time step.
+      num_layers: Number of blocks.
+      num_heads: Attention heads of each block.
       width: D, of a token.
-      hidden: units of the feed-forward layers.
-      patch: times in a token.
-      stride: times from one token to the next.
-      dropout: in training, of tokens, of attention probabilities and of branches; may be a tracer.
-      norm: makes a normalisation layer; over the batch, as in the paper, when not given.
-      normalise: of the past, undone in the forecast; see `deeplab.nn.series`.
-      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
+      hidden: Units of the feed-forward layers.
+      patch: Time steps in a token.
+      stride: Time steps from one token to the next.
+      dropout: Dropout probability in training: of tokens, attention probabilities and branches; may be a tracer.
+      norm: Constructor of a normalization layer; batch normalization by default, as in the paper.
+      normalise: Normalization of the past, undone in the forecast; see `deeplab.nn.series`.
+      remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
 
     Example:
       >>> import jax

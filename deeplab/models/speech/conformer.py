@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from deeplab.nn.attention.masking import inside, zero_outside
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.remat import remat
+from deeplab.nn.transformer import sinusoids
 
 RULES = (
     (r"subsampling/conv\d/kernel", P(None, None, None, "model")),  # [time, frequency, in, out]
@@ -98,9 +99,7 @@ class RelativeSelfAttention(nn.Module):
 
 def distances(length: int, width: int) -> np.ndarray:
     """Sines and cosines of the distances T - 1 down to 1 - T, [2 T - 1, D] (Vaswani et al. 2017, section 3.5)."""
-    rates = 10_000.0 ** (-np.arange(0, width, 2) / width)
-    angles = np.arange(length - 1, -length, -1)[:, None] * rates[None]
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)[:, :width].astype(np.float32)
+    return np.asarray(sinusoids(np.arange(length - 1, -length, -1), width), np.float32)
 
 
 def aligned(scores: Float[Array, "B H T R"]) -> Float[Array, "B H T T"]:

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, and the self-attention of encoders and decoders.
+"""Scaled dot-product attention: one function, which chooses its kernel.
 
 Vaswani et al. 2017, "Attention is all you need", https://arxiv.org/abs/1706.03762.
 """
@@ -6,50 +6,188 @@ Vaswani et al. 2017, "Attention is all you need", https://arxiv.org/abs/1706.037
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.extend.backend import get_backend
 from jaxtyping import Array, Bool, Float, Int
 
-from deeplab.nn.attention.masking import together
-from deeplab.nn.layout import check_block, for_each_part, parts_of_time, rows, split_queries
+from deeplab.nn.attention.cache import Index
+from deeplab.nn.attention.masking import same_segment_mask
+from deeplab.nn.layout import check_block, for_each_part, parts_of_time, split_queries
 
-Initializer = jax.nn.initializers.Initializer
-See = Callable[[Int[Array, " C"]], Bool[Array, "C S"] | Bool[Array, "#B #H C S"]]
-"""What the queries of these places may see: the rows of a mask."""
+Kernel = Literal["product", "blocks", "cudnn"]
+Mask = Bool[Array, "T S"] | Bool[Array, "#B #H #T S"]
+MaskFn = Callable[[Int[Array, " C"]], Bool[Array, "C S"] | Bool[Array, "#B #H #C S"] | None]
+"""From the positions of C queries to their rows of a mask."""
 
 
 def attend(
-    query: Float[Array, "B H T D"],
-    key: Float[Array, "B H S D"],
-    value: Float[Array, "B H S D"],
-    mask: Bool[Array, "T S"] | Bool[Array, "#B #H #T S"] | None = None,
-    dropout: nn.Module | None = None,
-) -> Float[Array, "B H T D"]:
-    """softmax(q k^T / sqrt(D)) v, the softmax in float32 whatever the inputs are.
+    query: Float[Array, "B H T d"],
+    key: Float[Array, "B K S d"],
+    value: Float[Array, "B K S d"],
+    mask: Mask | None = None,
+    *,
+    causal: bool = False,
+    segment_ids: Int[Array, "B T"] | None = None,
+    window: int | None = None,
+    offset: Index = 0,
+    block: int | None = None,
+    dropout: Callable[[jax.Array], jax.Array] | None = None,
+    kernel: Kernel | None = None,
+) -> Float[Array, "B H T d"]:
+    """softmax(q k^T / sqrt(d)) v, with the softmax in float32 whatever the inputs are.
 
     Heads come before time, so that both products are plain batches of matrices: on a CPU, 2 to 3 times faster than
-    the layout [B, T, H, D] (12 x 4 heads of 64 x 32: 0.13 and 0.15 ms instead of 0.30 and 0.40).
+    the layout [B, T, H, d] (12 x 4 heads of 64 x 32: 0.13 and 0.15 ms instead of 0.30 and 0.40). A query may attend to
+    the keys that every one of `mask`, `causal`, `segment_ids` and `window` allows. A query that may attend to no key
+    gets the mean of all values.
 
     Args:
-      query: what asks, at T places.
-      key: what is compared, at S places.
-      value: what is returned.
-      mask: True where place t may see place s, for all examples, or with axes of examples and heads; all of them when
-        None. A row that sees no place gets the mean of all values.
-      dropout: applied to the probabilities, [B, H, T, S].
+      query: Queries of H heads at T positions.
+      key: Keys of K heads at S positions; K divides H, and each head of keys serves H / K adjacent heads of queries.
+      value: Values, likewise.
+      mask: True where query t may attend to key s: for all examples, or with axes of examples and heads.
+      causal: Whether a query attends only to its own position and those before it.
+      segment_ids: Segment of each token where several sequences share a row; a token attends within its own segment.
+      window: Number of positions that a query attends to, its own the last; all of them when None.
+      offset: Position of the first query among the keys: the `cache_index` of a decoder, or one for each example.
+      block: Number of queries processed at a time; see `attend_in_blocks`. No probability is dropped then.
+      dropout: Function applied to the probabilities.
+      kernel: Kernel to use instead of that of `kernel_of`.
+
+    Raises:
+      ValueError: K does not divide H, or segment ids were given for keys that are not those of the queries.
 
     Example:
       >>> q = k = v = jnp.ones((1, 2, 3, 4))
-      >>> attend(q, k, v, causal_mask(3, 3)).shape
+      >>> attend(q, k, v, causal=True).shape
       (1, 2, 3, 4)
     """
-    return _attended(*split_queries(query, key, value), mask, dropout)
+    (B, H, T, d), (K, S) = query.shape, key.shape[1:3]
+    if H % K:
+        raise ValueError(f"num_heads {H} is not a multiple of num_kv_heads {K}")
+    if segment_ids is not None and T != S:
+        raise ValueError(f"segment_ids need keys at the positions of the queries, got {T} queries and {S} keys")
+    constraints = {"causal": causal, "segment_ids": segment_ids, "window": window, "offset": offset}
+    kernel = kernel or kernel_of(query, key, mask, block=block, dropout=dropout, **constraints)
+    if kernel == "cudnn":
+        return _cudnn(query, key, value, causal, window)
+    # The queries of a group stand side by side, as if they were more positions: K plain products, and no copies of
+    # keys. Time comes first, so that it can be split over devices.
+    G = H // K
+    if G > 1:
+        query = query.reshape(B, K, G, T, d).swapaxes(2, 3).reshape(B, K, T * G, d)  # B (K G) T d -> B K (T G) d
+    mask_fn = _mask_fn(mask, S, G, **constraints)
+    if kernel == "blocks":
+        check_block(T, block or T)
+        out = attend_in_blocks(query, key, value, mask_fn, (block or T) * G)
+    else:
+        out = _product(*split_queries(query, key, value), mask_fn(jnp.arange(T * G)), dropout)
+    if G > 1:
+        out = out.reshape(B, K, T, G, d).swapaxes(2, 3).reshape(B, H, T, d)  # B K (T G) d -> B (K G) T d
+    return out
 
 
-def _attended(query: jax.Array, key: jax.Array, value: jax.Array, mask: Any, dropout: Any = None) -> jax.Array:
+def kernel_of(
+    query: jax.Array | jax.ShapeDtypeStruct,
+    key: jax.Array | jax.ShapeDtypeStruct,
+    mask: Any = None,
+    *,
+    causal: bool = False,
+    segment_ids: Any = None,
+    window: int | None = None,
+    offset: Index = 0,
+    block: int | None = None,
+    dropout: Any = None,
+    platform: str | None = None,
+) -> Kernel:
+    """The kernel that `attend` uses for these arguments; arrays or their shapes.
+
+    "cudnn" (FlashAttention in cuDNN, https://arxiv.org/abs/2307.08691) on an NVIDIA GPU, for 16-bit numbers, heads of
+    at most 128 in steps of 8, no dropout, and a mask that it computes itself: none, causal, or a causal window. Else
+    "blocks" where a block is given, and "product" where none is.
+
+    Args:
+      query: Queries [B, H, T, d].
+      key: Keys [B, K, S, d].
+      mask: As in `attend`.
+      causal: As in `attend`.
+      segment_ids: As in `attend`.
+      window: As in `attend`.
+      offset: As in `attend`.
+      block: As in `attend`.
+      dropout: As in `attend`; a deterministic `nn.Dropout`, or one of rate 0, counts as none.
+      platform: "cuda", "cpu", ...; that of JAX's default backend when None.
+
+    Example:
+      >>> heads = jax.ShapeDtypeStruct((1, 8, 128, 64), jnp.bfloat16)
+      >>> [kernel_of(heads, heads, causal=True, platform=platform) for platform in ("cuda", "cpu")]
+      ['cudnn', 'product']
+    """
+    (T, d), S = query.shape[2:], key.shape[2]
+    holds_mask = mask is None and segment_ids is None and (causal or window is None) and not (causal and T != S)
+    starts_at_zero = isinstance(offset, int) and offset == 0
+    holds_shape = query.dtype in (jnp.bfloat16, jnp.float16) and d % 8 == 0 and d <= 128 and parts_of_time(T) == 1
+    if holds_mask and starts_at_zero and holds_shape and not _drops(dropout) and (platform or _platform()) == "cuda":
+        return "cudnn"
+    return "product" if block is None else "blocks"
+
+
+def _platform() -> str:
+    """As JAX names it, but for GPUs, which it calls "gpu" whoever made them."""
+    backend = get_backend()
+    return "cuda" if "cuda" in backend.platform_version else backend.platform
+
+
+def _drops(dropout: Any) -> bool:
+    rate = getattr(dropout, "rate", None)
+    never = getattr(dropout, "deterministic", False) or (isinstance(rate, int | float) and rate == 0)
+    return dropout is not None and not never
+
+
+def _cudnn(query: jax.Array, key: jax.Array, value: jax.Array, causal: bool, window: int | None) -> jax.Array:
+    query, key, value = (x.swapaxes(1, 2) for x in (query, key, value))  # B H T d -> B T H d
+    left = None if window is None else (window - 1, 0)
+    out = jax.nn.dot_product_attention(
+        query, key, value, is_causal=causal, local_window_size=left, implementation="cudnn"
+    )
+    return out.swapaxes(1, 2)
+
+
+def _mask_fn(
+    mask: Any, num_keys: int, group: int, *, causal: bool, segment_ids: Any, window: int | None, offset: Index
+) -> MaskFn:
+    """The rows of all constraints together; a position has `group` adjacent queries."""
+    keys = jnp.arange(num_keys)[None, None, None, :]
+
+    def mask_fn(queries: Int[Array, " C"]) -> jax.Array | None:
+        positions = queries // group if group > 1 else queries
+        at = jnp.add.outer(jnp.atleast_1d(jnp.asarray(offset)), positions)[:, None, :, None]  # [1 | B, 1, C, 1]
+        rows = []
+        if mask is not None:
+            full = mask if mask.ndim == 4 else mask[None, None]
+            rows.append(full if full.shape[2] in (1, len(positions)) else full[:, :, positions])
+        if causal:
+            rows.append(keys <= at)
+        if window is not None:
+            rows.append(keys > at - window)
+        if segment_ids is not None:
+            rows.append(same_segment_mask(segment_ids[:, positions], segment_ids))
+        return None if not rows else _all(rows)
+
+    return mask_fn
+
+
+def _all(masks: list[jax.Array]) -> jax.Array:
+    first, *others = masks
+    for mask in others:
+        first = first & mask
+    return first
+
+
+def _product(query: jax.Array, key: jax.Array, value: jax.Array, mask: Any, dropout: Any = None) -> jax.Array:
     probabilities = attention_weights(query, key, mask).astype(value.dtype)
     if dropout is not None:
         probabilities = dropout(probabilities)
@@ -57,11 +195,9 @@ def _attended(query: jax.Array, key: jax.Array, value: jax.Array, mask: Any, dro
 
 
 def attention_weights(
-    query: Float[Array, "B H T D"],
-    key: Float[Array, "B H S D"],
-    mask: Bool[Array, "T S"] | Bool[Array, "#B #H #T S"] | None = None,
+    query: Float[Array, "B H T d"], key: Float[Array, "B H S d"], mask: Mask | None = None
 ) -> Float[Array, "B H T S"]:
-    """softmax(q k^T / sqrt(D)), of which `attend` makes its means; float32."""
+    """softmax(q k^T / sqrt(d)) in float32, the weights of the values in `attend`."""
     scores = jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key).astype(jnp.float32)
     if mask is not None:
         scores = jnp.where(mask if mask.ndim == 4 else mask[None, None], scores, jnp.finfo(jnp.float32).min)
@@ -69,179 +205,47 @@ def attention_weights(
 
 
 def attend_in_blocks(
-    query: Float[Array, "B H T D"],
-    key: Float[Array, "B H S D"],
-    value: Float[Array, "B H S D"],
-    see: See,
+    query: Float[Array, "B H T d"],
+    key: Float[Array, "B H S d"],
+    value: Float[Array, "B H S d"],
+    mask_fn: MaskFn,
     block: int,
-) -> Float[Array, "B H T D"]:
-    """`attend`, for some queries at a time: memory grows with C S instead of T S, also in the backward pass.
+) -> Float[Array, "B H T d"]:
+    """`attend` for one block of queries at a time: memory grows with C S instead of T S, also in the backward pass.
 
-    That computes the probabilities of a block again. Where a mesh splits time, each device works through its own part.
+    The backward pass computes the probabilities of each block again. Where a mesh splits time, each device works
+    through its own part.
 
     Args:
-      query: what asks, at T places.
-      key: what is compared, at S places.
-      value: what is returned.
-      see: which places those of a block may see.
-      block: C, queries at a time; divides T, or a device's part of it (else: ValueError).
+      query: Queries at T positions.
+      key: Keys at S positions.
+      value: Values, likewise.
+      mask_fn: Function from the positions of C queries to their rows of the mask.
+      block: C, queries at a time; it divides T, or a device's part of T.
+
+    Raises:
+      ValueError: The block does not divide T.
 
     Example:
       >>> q = k = v = jnp.ones((1, 2, 8, 4))
-      >>> attend_in_blocks(q, k, v, lambda places: jnp.arange(8)[None] <= places[:, None], block=2).shape
+      >>> attend_in_blocks(q, k, v, lambda positions: jnp.arange(8)[None] <= positions[:, None], block=2).shape
       (1, 2, 8, 4)
 
-    Source: Rabe and Staats 2021, https://arxiv.org/abs/2112.05682; of their two loops the outer one.
+    Source: Rabe and Staats 2021, https://arxiv.org/abs/2112.05682; the outer one of their two loops.
     """
     B, H, T, D = query.shape
     check_block(T, block)
     parts = parts_of_time(T)
     blocks = query.reshape(B, H, parts, -1, block, D).transpose(3, 2, 0, 1, 4, 5)  # B H (n c C) D -> c n B H C D
-    places = jnp.arange(T).reshape(parts, -1, block).swapaxes(0, 1)  # (n c C) -> c n C
-    # A copy for each device, which gathers it once and sums up its own gradient, before those of all are added up.
+    positions = jnp.arange(T).reshape(parts, -1, block).swapaxes(0, 1)  # (n c C) -> c n C
+    # A copy for each device, which gathers it once and sums its own gradient before those of all are added up.
     keys, values = for_each_part(key, parts), for_each_part(value, parts)  # n B H S D
 
     @jax.checkpoint
-    def one(given: tuple[jax.Array, jax.Array]) -> jax.Array:
-        queries, places = given
-        return jax.vmap(lambda q, k, v, at: _attended(q, k, v, see(at)))(queries, keys, values, places)
+    def one_block(block_of_queries: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return jax.vmap(lambda q, k, v, at: _product(q, k, v, mask_fn(at)))(
+            block_of_queries[0], keys, values, block_of_queries[1]
+        )
 
-    out = jax.lax.map(one, (blocks, places))
+    out = jax.lax.map(one_block, (blocks, positions))
     return out.transpose(2, 3, 1, 0, 4, 5).reshape(B, H, T, D)
-
-
-def causal_mask(num_queries: int, num_keys: int, start: int | jax.Array = 0) -> Bool[Array, "T S"]:
-    """True where query t, at place start + t, may see key s: s <= start + t.
-
-    Example:
-      >>> causal_mask(2, 3, start=1).astype(int).tolist()
-      [[1, 1, 0], [1, 1, 1]]
-    """
-    return jnp.arange(num_keys)[None, :] <= start + jnp.arange(num_queries)[:, None]
-
-
-class SelfAttention(nn.Module):
-    """Each place attends to all places that the mask shows, in H heads of width D / H.
-
-    Args:
-      num_heads: H; divides the width of the input.
-      dropout: probability that an attention probability is dropped in training; may be a tracer.
-      kernel_init: of the kernel that makes queries, keys and values.
-      out_init: of the kernel that leads back to the residual stream.
-
-    Example:
-      >>> layer, mask = SelfAttention(num_heads=2), jnp.array([[True, True, False]])
-      >>> jax.jit(layer.init_with_output)(jax.random.key(0), jnp.ones((1, 3, 16)), mask=mask)[0].shape
-      (1, 3, 16)
-    """
-
-    num_heads: int
-    dropout: float = 0.0
-    kernel_init: Initializer = nn.linear.default_kernel_init
-    out_init: Initializer = nn.linear.default_kernel_init
-
-    @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        train: bool = False,
-        mask: Bool[Array, "B T"] | Bool[Array, "#B #H #T T"] | None = None,
-    ) -> Float[Array, "B T D"]:
-        """`mask` says of each place whether it is seen, or of each pair of places whether the one sees the other."""
-        B, T, D = x.shape
-        mask = mask if mask is None or mask.ndim == 4 else mask[:, None, None, :]
-        qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(rows(x)).reshape(B, T, 3 * D)
-        query, key, value = split_heads(qkv, self.num_heads, 3)
-        dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
-        out = attend(query, key, value, mask, dropout)
-        return nn.Dense(D, kernel_init=self.out_init, name="out")(rows(join_heads(out))).reshape(B, T, D)
-
-
-def split_heads(x: Float[Array, "B T E"], num_heads: int, roles: int) -> Float[Array, "R B H T d"]:
-    """Columns, ordered by head and then by role (query, key, value), as one array for each role.
-
-    Raises:
-      ValueError: the columns of a role are not a multiple of the heads.
-
-    Example:
-      >>> split_heads(jnp.ones((1, 3, 16)), num_heads=4, roles=2).shape
-      (2, 1, 4, 3, 2)
-    """
-    B, T, E = x.shape
-    if E // roles % num_heads:
-        raise ValueError(f"width {E // roles} is not a multiple of num_heads {num_heads}")
-    return x.reshape(B, T, num_heads, roles, -1).transpose(3, 0, 2, 1, 4)  # B T (H R d) -> R B H T d
-
-
-def join_heads(x: Float[Array, "B H T d"]) -> Float[Array, "B T D"]:
-    """The heads side by side: the inverse of `split_heads` for one role."""
-    B, _, T, _ = x.shape
-    return x.transpose(0, 2, 1, 3).reshape(B, T, -1)  # B H T d -> B T (H d)
-
-
-class CausalSelfAttention(nn.Module):
-    """Each place attends to itself and to those before it, in H heads of width D / H.
-
-    One product makes queries, keys and values. Its columns are ordered by head, then by role, so that a split of the
-    kernel over devices gives each of them whole heads.
-
-    Args:
-      num_heads: H; divides the width of the input.
-      context: the longest sequence; the size of the cache when decoding.
-      dropout: probability that an attention probability is dropped in training; may be a tracer.
-      kernel_init: of the kernel that makes queries, keys and values.
-      out_init: of the kernel that leads back to the residual stream.
-      block: queries at a time, for long sequences, of which no probability is dropped then; all of them when None.
-
-    Example:
-      >>> layer = CausalSelfAttention(num_heads=2, context=8)
-      >>> out, _ = jax.jit(layer.init_with_output)(jax.random.key(0), jnp.ones((1, 8, 16)))
-      >>> out.shape
-      (1, 8, 16)
-    """
-
-    num_heads: int
-    context: int
-    dropout: float = 0.0
-    kernel_init: Initializer = nn.linear.default_kernel_init
-    out_init: Initializer = nn.linear.default_kernel_init
-    block: int | None = None
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "B T D"], train: bool = False, given: int | jax.Array | None = None
-    ) -> Float[Array, "B T D"]:
-        """Attends within `x`.
-
-        Args:
-          x: the sequences.
-          train: whether to drop.
-          given: an array [B, T]: the segments of packed documents, each of which attends within itself. A number: the
-            position of the first token, which attends to what the collection "cache" holds, too; keys and values are
-            then written to it, and `apply(..., mutable=["cache"])` returns it (and makes it, when it isn't there yet).
-        """
-        B, T, D = x.shape
-        qkv = nn.Dense(3 * D, kernel_init=self.kernel_init, name="qkv")(rows(x)).reshape(B, T, 3 * D)
-        query, key, value = split_heads(qkv, self.num_heads, 3)
-        segments = None if given is None or jnp.ndim(given) != 2 else jnp.asarray(given)
-        position = given if segments is None else None
-        if position is not None:
-            key, value = self._cached("key", key, position), self._cached("value", value, position)
-        start, S = 0 if position is None else position, key.shape[2]
-
-        def see(places: Int[Array, " C"]) -> Bool[Array, "C S"] | Bool[Array, "B 1 C S"]:
-            earlier = jnp.arange(S)[None, :] <= start + places[:, None]
-            return earlier if segments is None else earlier[None, None] & together(segments[:, places], segments)
-
-        if self.block is None or position is not None:
-            dropout = nn.Dropout(self.dropout, deterministic=not train, name="dropout")
-            out = attend(query, key, value, see(jnp.arange(T)), dropout)
-        else:
-            out = attend_in_blocks(query, key, value, see, self.block)
-        return nn.Dense(D, kernel_init=self.out_init, name="out")(rows(join_heads(out))).reshape(B, T, D)
-
-    def _cached(self, name: str, new: Float[Array, "B H T d"], position: int | jax.Array) -> Float[Array, "B H S d"]:
-        B, H, _, d = new.shape
-        cache = self.variable("cache", name, jnp.zeros, (B, H, self.context, d), new.dtype)
-        cache.value = jax.lax.dynamic_update_slice(cache.value, new, (0, 0, position, 0))
-        return cache.value

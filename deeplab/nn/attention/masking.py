@@ -1,4 +1,4 @@
-"""Sequences of several lengths in one array."""
+"""Masks for sequences of different lengths in one array."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Int
 
 
 def inside(x: jax.Array, lengths: jax.Array) -> jax.Array:
-    """True within an example's length; [B, T, 1, ...], of as many axes as x.
+    """True at the positions within each example's length: [B, T, 1, ...], with the rank of `x`.
 
     Example:
       >>> inside(jnp.ones((2, 3, 1)), jnp.array([3, 1]))[..., 0].tolist()
@@ -19,30 +19,40 @@ def inside(x: jax.Array, lengths: jax.Array) -> jax.Array:
 
 
 def zero_outside(x: jax.Array, lengths: jax.Array) -> jax.Array:
-    """x [B, T, ...], 0 from each example's length on."""
+    """`x` [B, T, ...] with zeros at the positions beyond each example's length."""
     return jnp.where(inside(x, lengths), x, 0)
 
 
-def places(segments: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    """The place of each token within its own sequence, from 0 on, where several share a row.
+def segment_positions(segment_ids: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """The position of each token within its own segment, counted from 0.
 
     Args:
-      segments: the number of the sequence that a token is of, 1, 2, ...; 0 where there is none.
+      segment_ids: Segment of each token, 1, 2, ...; 0 for padding. The tokens of a segment are adjacent.
 
     Example:
-      >>> places(jnp.array([[1, 1, 2, 2, 2, 0]])).tolist()
+      >>> segment_positions(jnp.array([[1, 1, 2, 2, 2, 0]])).tolist()
       [[0, 1, 0, 1, 2, 0]]
     """
-    place = jnp.arange(segments.shape[1])[None]
-    begins = jnp.concatenate([jnp.ones_like(segments[:, :1]), segments[:, 1:] - segments[:, :-1]], axis=1) != 0
-    return place - jax.lax.cummax(jnp.where(begins, place, 0), axis=1)
+    position = jnp.arange(segment_ids.shape[1])[None]
+    begins = jnp.concatenate([jnp.ones_like(segment_ids[:, :1]), segment_ids[:, 1:] - segment_ids[:, :-1]], axis=1) != 0
+    return position - jax.lax.cummax(jnp.where(begins, position, 0), axis=1)
 
 
-def together(a: Int[Array, "B T"], b: Int[Array, "B S"]) -> Bool[Array, "B 1 T S"]:
-    """True where two tokens are of the same sequence: the mask with which sequences that share a row do not meet.
+def same_segment_mask(query_ids: Int[Array, "B T"], key_ids: Int[Array, "B S"]) -> Bool[Array, "B 1 T S"]:
+    """True where a query and a key are of the same segment, so that sequences that share a row stay separate.
 
     Example:
-      >>> together(jnp.array([[1, 2]]), jnp.array([[1, 1, 2]])).astype(int).tolist()
+      >>> same_segment_mask(jnp.array([[1, 2]]), jnp.array([[1, 1, 2]])).astype(int).tolist()
       [[[[1, 1, 0], [0, 0, 1]]]]
     """
-    return a[:, None, :, None] == b[:, None, None, :]
+    return query_ids[:, None, :, None] == key_ids[:, None, None, :]
+
+
+def causal_mask(num_queries: int, num_keys: int, start: int | jax.Array = 0) -> Bool[Array, "T S"]:
+    """True where the query at position start + t may attend to key s: s <= start + t.
+
+    Example:
+      >>> causal_mask(2, 3, start=1).astype(int).tolist()
+      [[1, 1, 0], [1, 1, 1]]
+    """
+    return jnp.arange(num_keys)[None, :] <= start + jnp.arange(num_queries)[:, None]

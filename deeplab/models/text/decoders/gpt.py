@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
-from deeplab.nn.attention.dot_product import CausalSelfAttention
-from deeplab.nn.attention.masking import places
+from deeplab.nn.attention.cache import Index, KVCache, read_positions
+from deeplab.nn.attention.masking import segment_positions
+from deeplab.nn.attention.self_attention import SelfAttention
 from deeplab.nn.layout import rows
 from deeplab.nn.remat import remat
 from deeplab.nn.transformer import INIT, Block, FeedForward
@@ -36,21 +36,25 @@ class GPT(nn.Module):
     output layer. All weights start as N(0, 0.02^2); those that lead back to the residual stream are smaller by
     sqrt(2 num_layers), the number of branches it sums.
 
+    Besides `__call__` there are the two methods of `deeplab.decode.protocol`: `start` and `step`.
+
     Args:
       vocab_size: V.
-      num_layers: blocks.
-      num_heads: attention heads of each.
+      num_layers: Number of blocks.
+      num_heads: Attention heads of each block.
       width: D, of the residual stream.
-      context: the longest sequence, in tokens.
-      dropout: in training, after the embeddings, on attention probabilities and on each branch; may be a tracer.
-      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
-      attention_block: queries that attend at a time, for long contexts, of which no probability is dropped then; see
-        `attend_in_blocks`.
+      context: Longest sequence, in tokens.
+      dropout: Dropout probability in training: after the embeddings, on attention probabilities and on each branch; may
+        be a tracer.
+      remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
+      attention_block: Number of queries processed at a time for long contexts, without dropout of probabilities; see
+        `deeplab.nn.attention.dot_product.attend`.
 
     Raises:
-      ValueError: a sequence longer than `context`.
+      ValueError: A sequence longer than `context`.
 
     Example:
+      >>> import jax
       >>> model = GPT(vocab_size=65, **VARIANTS["test"])
       >>> logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), jnp.zeros((2, 16), jnp.int32))
       >>> logits.shape
@@ -72,40 +76,68 @@ class GPT(nn.Module):
     def __call__(
         self,
         tokens: Int[Array, "B T"],
-        segments: Int[Array, "B T"] | None = None,
+        segment_ids: Int[Array, "B T"] | None = None,
         train: bool = False,
-        position: int | jax.Array | None = None,
-    ) -> Float[Array, "B T V"]:
-        """The whole sequence at once; or, with `position`, its part from there on, by way of the collection "cache".
+        cache: tuple[KVCache, ...] | None = None,
+        cache_index: Index = 0,
+    ) -> Any:
+        """Logits [B, T, V]; with a cache, of the tokens from `cache_index` on, and the new cache: see `step`.
 
-        With `segments` (see `dl.data.Packed`) a row holds several documents: each is read as if it were alone.
-
-        Example (the third token, after two):
-          >>> model = GPT(vocab_size=65, **VARIANTS["test"])
-          >>> params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
-          >>> apply = jax.jit(model.apply, static_argnames="mutable")
-          >>> _, cache = apply({"params": params}, jnp.array([[7, 8]]), position=0, mutable="cache")
-          >>> logits, cache = apply({"params": params} | cache, jnp.array([[9]]), position=2, mutable="cache")
+        With `segment_ids` (see `dl.data.Packed`) a row holds several documents: each is read as if it were alone.
         """
         B, T = tokens.shape
         if self.context < T:
             raise ValueError(f"sequences have {T} tokens, the model's context is {self.context}")
         embedding = nn.Embed(self.vocab_size, self.width, embedding_init=INIT, name="token_embedding")
-        positions = nn.Embed(self.context, self.width, embedding_init=INIT, name="position_embedding")
-        if segments is None:
-            x = embedding(tokens) + positions((0 if position is None else position) + jnp.arange(T))[None]
+        position_embedding = nn.Embed(self.context, self.width, embedding_init=INIT, name="position_embedding")
+        if segment_ids is None:
+            at = position_embedding(jnp.arange(T) if cache is None else read_positions(cache_index, T))
+            x = embedding(tokens) + (at if at.ndim == 3 else at[None])
         else:
-            x = embedding(tokens) + positions(places(segments))
+            x = embedding(tokens) + position_embedding(segment_positions(segment_ids))
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
+        new_cache = []
         for i in range(self.num_layers):
-            x = self._block(i)(x, train, position if segments is None else segments)
+            if cache is None:
+                x = self._block(i)(x, train, segment_ids)
+            else:
+                x, layer_cache = self._block(i)(x, train, segment_ids, cache[i], cache_index)
+                new_cache.append(layer_cache)
         x = nn.LayerNorm(epsilon=1e-5, name="norm")(rows(x))  # (B T) D, as in the blocks
-        return embedding.attend(x).reshape(B, T, self.vocab_size)
+        logits = embedding.attend(x).reshape(B, T, self.vocab_size)
+        return logits if cache is None else (logits, tuple(new_cache))
+
+    def start(self, batch_size: int, length: int, train: bool = False) -> tuple[tuple[KVCache, ...], None]:
+        """An empty cache for `length` tokens of each example, and no memory."""
+        dtype = self.get_variable("params", "token_embedding")["embedding"].dtype
+        empty = KVCache.empty(batch_size, self.num_heads, length, self.width // self.num_heads, dtype=dtype)
+        return (empty,) * self.num_layers, None
+
+    def step(
+        self,
+        tokens: Int[Array, "B T"],
+        cache: tuple[KVCache, ...],
+        cache_index: Index,
+        memory: None = None,
+        train: bool = False,
+    ) -> tuple[Float[Array, "B T V"], tuple[KVCache, ...]]:
+        """Logits of the token after each of the T tokens from position `cache_index` on, and the new cache.
+
+        Example (the third token, after two):
+          >>> import functools, jax
+          >>> model = GPT(vocab_size=65, **VARIANTS["test"])
+          >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+          >>> step = jax.jit(functools.partial(model.apply, method="step"))
+          >>> cache, _ = model.apply(variables, 1, 16, method="start")
+          >>> _, cache = step(variables, jnp.array([[7, 8]]), cache, 0)
+          >>> logits, cache = step(variables, jnp.array([[9]]), cache, 2)
+        """
+        return self(tokens, train=train, cache=cache, cache_index=cache_index)
 
     def _block(self, i: int) -> nn.Module:
         out_init = nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5)
-        attention = CausalSelfAttention(
-            self.num_heads, self.context, self.dropout, INIT, out_init, self.attention_block, parent=None
+        attention = SelfAttention(
+            self.num_heads, self.dropout, INIT, out_init, causal=True, block=self.attention_block, parent=None
         )
         feed_forward = FeedForward(out_init=out_init, parent=None)
         return remat(Block, self.remat)(attention, feed_forward, self.dropout, name=f"block{i + 1}")

@@ -11,11 +11,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
-from deeplab.nn.attention.rotary import GroupedQueryAttention, rotation
+from deeplab.nn.attention.cache import Index, KVCache, read_positions
+from deeplab.nn.attention.rotary import GroupedQueryAttention, rotary_angles
 from deeplab.nn.remat import remat
 from deeplab.nn.transformer import INIT
 
@@ -54,8 +54,8 @@ class LlamaBlock(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x)); the body of a scan over layers.
 
     Args:
-      attention: called as `attention(x, turn, position)`.
-      feed_forward: position by position.
+      attention: Module called as `GroupedQueryAttention` is.
+      feed_forward: Module applied to each position by itself.
     """
 
     attention: nn.Module
@@ -63,11 +63,14 @@ class LlamaBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B T D"], train: bool, turn: Any, position: Any
-    ) -> tuple[Float[Array, "B T D"], None]:
-        del train  # nothing differs: there is no dropout
-        x = x + self.attention(nn.RMSNorm(epsilon=1e-5, name="norm1")(x), turn, position)
-        return x + self.feed_forward(nn.RMSNorm(epsilon=1e-5, name="norm2")(x)), None
+        self, x: Float[Array, "B T D"], train: bool, angles: Any, cache_index: Any, cache: KVCache | None
+    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
+        del train  # there is no dropout, so nothing differs
+        y: Any = self.attention(nn.RMSNorm(epsilon=1e-5, name="norm1")(x), angles, cache, cache_index)
+        if cache is not None:
+            y, cache = y
+        x = x + y
+        return x + self.feed_forward(nn.RMSNorm(epsilon=1e-5, name="norm2")(x)), cache
 
 
 class Llama(nn.Module):
@@ -78,22 +81,26 @@ class Llama(nn.Module):
     The layers are one block under `nn.scan`, their parameters stacked [L, ...]: 32 compile as fast as one. All weights
     start as N(0, 0.02^2), those that lead back to the residual stream smaller by sqrt(2 L), as GPT-2's.
 
+    Besides `__call__` there are the two methods of `deeplab.decode.protocol`: `start` and `step`.
+
     Args:
       vocab_size: V.
-      num_layers: L, blocks.
-      num_heads: attention heads of each.
-      num_kv_heads: heads of keys and values; each serves `num_heads / num_kv_heads` heads of queries.
+      num_layers: L, number of blocks.
+      num_heads: Attention heads of each block.
+      num_kv_heads: Heads of keys and values; each serves `num_heads / num_kv_heads` heads of queries.
       width: D, of the residual stream.
-      hidden: units of the feed-forward layers.
-      context: the longest sequence, in tokens.
-      rotary_base: the slowest rotation turns by about 1 / rotary_base a token.
-      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
-      attention_block: queries that attend at a time, for long contexts; see `attend_in_blocks`.
+      hidden: Units of the feed-forward layers.
+      context: Longest sequence, in tokens.
+      rotary_base: Base of the rotations' wavelengths; see `deeplab.nn.attention.rotary.rotary_angles`.
+      remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
+      attention_block: Number of positions processed at a time for long contexts; see
+        `deeplab.nn.attention.dot_product.attend`.
 
     Raises:
-      ValueError: a sequence longer than `context`.
+      ValueError: A sequence longer than `context`.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> model = Llama(vocab_size=65, **VARIANTS["test"])
       >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.zeros((2, 16), jnp.int32))
       >>> logits.shape
@@ -115,30 +122,52 @@ class Llama(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: Int[Array, "B T"], train: bool = False, position: int | jax.Array | None = None
-    ) -> Float[Array, "B T V"]:
-        """The whole sequence at once; or, with `position`, its part from there on, by way of the collection "cache"."""
+        self,
+        tokens: Int[Array, "B T"],
+        train: bool = False,
+        cache: KVCache | None = None,
+        cache_index: Index = 0,
+    ) -> Any:
+        """Logits [B, T, V]; with a cache, of the tokens from `cache_index` on, and the new cache: see `step`."""
         T = tokens.shape[1]
         if self.context < T:
             raise ValueError(f"sequences have {T} tokens, the model's context is {self.context}")
-        places = (0 if position is None else position) + jnp.arange(T)
-        turn = rotation(places, self.width // self.num_heads, self.rotary_base)
+        angles = rotary_angles(read_positions(cache_index, T), self.width // self.num_heads, self.rotary_base)
         x = nn.Embed(self.vocab_size, self.width, embedding_init=INIT, name="token_embedding")(tokens)
-        x, _ = self._blocks()(x, train, turn, position)
+        x, new_cache = self._blocks()(x, train, angles, cache_index, cache)
         x = nn.RMSNorm(epsilon=1e-5, name="norm")(x)
-        return nn.Dense(self.vocab_size, use_bias=False, kernel_init=INIT, name="head")(x)
+        logits = nn.Dense(self.vocab_size, use_bias=False, kernel_init=INIT, name="head")(x)
+        return logits if cache is None else (logits, new_cache)
+
+    def start(self, batch_size: int, length: int, train: bool = False) -> tuple[KVCache, None]:
+        """An empty cache for `length` tokens of each example, [B, L, K, S, d], and no memory."""
+        dtype = self.get_variable("params", "token_embedding")["embedding"].dtype
+        sizes = batch_size, self.num_kv_heads, length, self.width // self.num_heads
+        return KVCache.empty(*sizes, dtype=dtype, layers=(self.num_layers,)), None
+
+    def step(
+        self,
+        tokens: Int[Array, "B T"],
+        cache: KVCache,
+        cache_index: Index,
+        memory: None = None,
+        train: bool = False,
+    ) -> tuple[Float[Array, "B T V"], KVCache]:
+        """Logits of the token after each of the T tokens from position `cache_index` on, and the new cache."""
+        return self(tokens, train=train, cache=cache, cache_index=cache_index)
 
     def _blocks(self) -> nn.Module:
         out_init = nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5)
         attention = GroupedQueryAttention(
-            self.num_heads, self.num_kv_heads, self.context, INIT, out_init, self.attention_block, parent=None
+            self.num_heads, self.num_kv_heads, INIT, out_init, self.attention_block, parent=None
         )
-        the_same: Any = (nn.broadcast,) * 3  # Linen's annotation knows axes alone
+        in_axes: Any = (nn.broadcast, nn.broadcast, nn.broadcast, 1)  # Linen's annotation knows axes alone
         stacked = nn.scan(
             remat(LlamaBlock, self.remat),
-            variable_axes={"params": 0, "cache": 0, "intermediates": 0, "perturbations": 0},
+            variable_axes={"params": 0, "intermediates": 0, "perturbations": 0},
             split_rngs={"params": True},
-            in_axes=the_same,
+            in_axes=in_axes,
+            out_axes=1,  # of the cache: the batch stays its first axis, the layers are its second
             length=self.num_layers,
         )
         return stacked(attention, SwiGLU(self.hidden, out_init=out_init, parent=None), name="blocks")

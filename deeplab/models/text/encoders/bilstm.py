@@ -32,16 +32,16 @@ RULES = (
 class BiLSTM(nn.Module):
     """An LSTM in each direction, the largest value of each of their outputs over the sentence, and a linear layer.
 
-    Padding changes nothing: either direction begins and ends with the sentence, and it is not pooled.
+    Padding changes nothing: both directions begin and end with the sentence, and padding is not pooled.
 
     Args:
       num_classes: K.
-      num_features: rows of the table of embeddings; see `deeplab.nn.embedding.BagEmbedding`.
+      num_features: Rows of the table of embeddings; see `deeplab.nn.embedding.BagEmbedding`.
       width: D, of the embeddings.
-      hidden: units of each direction.
-      dropout: probability that a pooled value is dropped in training; may be a tracer.
-      embedding_dropout: probability that a component of the embeddings is dropped in training, from the whole sentence;
-        may be a tracer.
+      hidden: Units of each direction.
+      dropout: Probability of dropping a pooled value in training; may be a tracer.
+      embedding_dropout: Probability of dropping a component of the embeddings, for the whole sentence, in training; may
+        be a tracer.
 
     Example:
       >>> import jax

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Integer
 
-from deeplab.nn.attention.dot_product import SelfAttention
+from deeplab.nn.attention.self_attention import SelfAttention
 from deeplab.nn.embedding import BagEmbedding
 from deeplab.nn.pooling import masked_max
 from deeplab.nn.remat import remat
@@ -40,14 +41,15 @@ class Encoder(nn.Module):
 
     Args:
       num_classes: K.
-      num_features: rows of the table of embeddings; see `deeplab.nn.embedding.BagEmbedding`.
-      num_layers: blocks.
-      num_heads: attention heads of each.
+      num_features: Rows of the table of embeddings; see `deeplab.nn.embedding.BagEmbedding`.
+      num_layers: Number of blocks.
+      num_heads: Attention heads of each block.
       width: D, of the residual stream.
-      dropout: in training, of the pooled values, on attention probabilities and on each branch; may be a tracer.
-      embedding_dropout: probability that a component of the embeddings is dropped in training, from the whole sentence;
-        may be a tracer.
-      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
+      dropout: Dropout probability in training: of the pooled values, on attention probabilities and on each branch; may
+        be a tracer.
+      embedding_dropout: Probability of dropping a component of the embeddings, for the whole sentence, in training; may
+        be a tracer.
+      remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
 
     Example:
       >>> import jax
@@ -72,8 +74,8 @@ class Encoder(nn.Module):
     def __call__(self, tokens: Integer[Array, "B T F"], train: bool = False) -> Float[Array, "B K"]:
         x, mask = BagEmbedding(self.num_features, self.width, name="words")(tokens)
         x = nn.Dropout(self.embedding_dropout, (1,), deterministic=not train, name="embedding_dropout")(x)
-        # The waves' mean square is 1/2: scaled to that of the words, neither drowns the other.
-        x = x + (0.05 * sinusoids(tokens.shape[1], self.width)[None]).astype(x.dtype)
+        # The mean square of the sinusoids is 1/2, much larger than that of the words: they are scaled to it.
+        x = x + (0.05 * sinusoids(jnp.arange(tokens.shape[1]), self.width)[None]).astype(x.dtype)
         out_init = nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5)
         for i in range(self.num_layers):
             attention = SelfAttention(self.num_heads, self.dropout, INIT, out_init, parent=None)

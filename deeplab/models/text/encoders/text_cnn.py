@@ -36,20 +36,20 @@ class TextCNN(nn.Module):
     """Filters over windows of words, the largest value of each over the sentence, and a linear layer.
 
     h_w,t = relu(V_w [e_t-l, ..., e_t-l+w-1] + b_w) with l = (w - 1) // 2, zeros outside of the sentence;
-    logits = W dropout(max_t h) + c. Where it is wide, + sum_t u_t / sqrt(T) over the T words, u_t [K] looked up as e_t
-    is, in a table of its own: what each word says wherever it stands. Padding changes nothing: windows see zeros there
-    as they do at the edges.
+    logits = W dropout(max_t h) + c. A wide model adds sum_t u_t / sqrt(T) over the T words, with u_t [K] from a table
+    of its own, looked up as e_t is: the evidence of each word, whatever its position. Padding changes nothing: windows
+    read zeros there, as they do at the edges.
 
     Args:
       num_classes: K.
-      num_features: rows of the table of embeddings; see `deeplab.nn.embedding.BagEmbedding`.
+      num_features: Rows of the table of embeddings; see `deeplab.nn.embedding.BagEmbedding`.
       width: D, of the embeddings.
-      windows: words that a filter sees.
-      filters: of each window.
-      dropout: probability that a pooled value is dropped in training; may be a tracer.
-      embedding_dropout: probability that a component of the embeddings is dropped in training, from the whole sentence
-        (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287); may be a tracer.
-      wide: whether there is the linear model beside.
+      windows: Number of words that a filter reads, for each set of filters.
+      filters: Number of filters for each window.
+      dropout: Probability of dropping a pooled value in training; may be a tracer.
+      embedding_dropout: Probability of dropping a component of the embeddings, for the whole sentence, in training (Gal
+        and Ghahramani 2016, https://arxiv.org/abs/1512.05287); may be a tracer.
+      wide: Whether the linear model is added.
 
     Example:
       >>> import jax
@@ -91,7 +91,7 @@ class TextCNN(nn.Module):
 
 
 def unfold(x: Float[Array, "B T D"], window: int) -> Float[Array, "B T WD"]:
-    """Each place with its neighbours: [x_t-l, ..., x_t-l+w-1] with l = (w - 1) // 2, zeros outside.
+    """Each position with its neighbors: [x_t-l, ..., x_t-l+w-1] with l = (w - 1) // 2, zeros outside.
 
     Example:
       >>> unfold(jnp.array([[[1.0], [2.0], [3.0]]]), 3)[0].tolist()

@@ -27,21 +27,22 @@ RULES = (
 
 
 class AttentionRNN(nn.Module):
-    """A source, and the tokens of a target so far, to the logits of the target's next token at each place.
+    """A source and the tokens of a target so far, to the logits of the target's next token at each position.
 
     A bidirectional LSTM h_1 ... h_S reads the source, s_t = LSTM(s_(t-1), E[y_t]) with s_0 of tanh(W h_1) writes. With
     a_t = softmax over the source of (A s_t) . h_j / sqrt(D), and c_t = sum_j a_tj h_j, the logits are
     E tanh(C [c_t; s_t]): one table E [V, E] serves both sides and the output.
 
-    A row holds one source and one target; padding changes nothing. The parts are those of
-    `deeplab.models.Transformer`: `start`, `decode` and `attention`.
+    A row holds one source and one target; padding changes nothing. The methods are those of
+    `deeplab.models.Transformer`: `start` and `step` of `deeplab.decode.protocol`, and `attention`.
 
     Args:
       vocab_size: V, of both languages.
       width: D, units of the decoder, and of the encoder's two directions together.
-      embedding: E, of the tokens.
-      num_layers: of the encoder, and of the decoder.
-      dropout: in training, of the embeddings, between layers and before the output; may be a tracer.
+      embedding: E, width of the embedded tokens.
+      num_layers: Number of layers of the encoder, and of the decoder.
+      dropout: Dropout probability in training, of the embeddings, between layers and before the output; may be a
+        tracer.
 
     Example:
       >>> model = AttentionRNN(vocab_size=11, **VARIANTS["test"])
@@ -79,42 +80,42 @@ class AttentionRNN(nn.Module):
         target_segments: Int[Array, "B T"],
         train: bool = False,
     ) -> Float[Array, "B T V"]:
-        """`target` is what has been written before each place; segments are 1 where there is a token, 0 for padding."""
-        memory, states = self._read(source, source_segments, train)
+        """Logits at each position of `target`, which holds the token before it; segments are 1, or 0 for padding."""
+        states, memory = self._read(source, source_segments, train)
         outputs, _ = self._write(target, states, train)
         return self._logits(outputs, memory, train)[0]
 
     def attention(
         self, source: Any, source_segments: Any, target: Any, target_segments: Any, train: bool = False
     ) -> Float[Array, "B T S"]:
-        """Where the model looks in the source before it writes each token."""
-        memory, states = self._read(source, source_segments, train)
+        """Weights of the attention to the source at each target position."""
+        states, memory = self._read(source, source_segments, train)
         return self._logits(self._write(target, states, train)[0], memory, train)[1]
 
     def start(
         self, source: Int[Array, "B S"], source_segments: Int[Array, "B S"], length: int, train: bool = False
     ) -> tuple[Any, Any]:
-        """What `decode` needs of the source: the memory, and the state before the first token, whatever the length."""
+        """The recurrent state before the first token, whatever the length, and the memory of the sources."""
         return self._read(source, source_segments, train)
 
-    def decode(
-        self, token: Int[Array, " B"], position: jax.Array, memory: Any, cache: Any, train: bool = False
-    ) -> tuple[Float[Array, "B V"], Any]:
-        """Logits of the token after `token`, and the state with it read."""
-        outputs, states = self._write(token[:, None], cache, train)
-        return self._logits(outputs, memory, train)[0][:, 0], states
+    def step(
+        self, tokens: Int[Array, "B T"], cache: Any, cache_index: Any, memory: Any, train: bool = False
+    ) -> tuple[Float[Array, "B T V"], Any]:
+        """Logits of the token after each of the T tokens, and the recurrent state after the last of them."""
+        outputs, states = self._write(tokens, cache, train)
+        return self._logits(outputs, memory, train)[0], states
 
     def _embedded(self, tokens: jax.Array, train: bool) -> jax.Array:
         return self.drop(self.embedding**0.5 * self.tokens(tokens), deterministic=not train)
 
     def _read(self, source: jax.Array, segments: jax.Array, train: bool) -> tuple[Any, Any]:
-        """The memory, h and which of it counts; and each decoder layer's first state."""
+        """The first state of each decoder layer; and the memory, h and the mask of its padding."""
         x, lengths = self._embedded(source, train), jnp.sum(segments > 0, axis=1)
         for i, layer in enumerate(self.encoder):
             x = layer(x if i == 0 else self.drop(x, deterministic=not train), lengths)
         first = jnp.tanh(self.begin(x[:, 0]))  # the backward direction has read it all by then
         halves = jnp.split(first, 2 * self.num_layers, axis=-1)
-        return (x, segments > 0), list(zip(halves[::2], halves[1::2], strict=True))
+        return list(zip(halves[::2], halves[1::2], strict=True)), (x, segments > 0)
 
     def _write(self, target: jax.Array, states: Any, train: bool) -> tuple[jax.Array, Any]:
         x, after = self._embedded(target, train), []

@@ -14,15 +14,10 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
-from deeplab.nn.attention.dot_product import (
-    SelfAttention,
-    attend,
-    attention_weights,
-    causal_mask,
-    join_heads,
-    split_heads,
-)
-from deeplab.nn.attention.masking import places, together
+from deeplab.nn.attention.cache import Index, KVCache, read_positions
+from deeplab.nn.attention.dot_product import attend, attention_weights
+from deeplab.nn.attention.masking import same_segment_mask, segment_positions
+from deeplab.nn.attention.self_attention import SelfAttention, join_heads, split_heads
 from deeplab.nn.layout import rows
 from deeplab.nn.remat import remat
 from deeplab.nn.transformer import Block, FeedForward, sinusoids
@@ -34,9 +29,6 @@ RULES = (
     (r"(out|down)/kernel", P("model", None)),
 )
 
-KeyValue = tuple[Float[Array, "B H T d"], Float[Array, "B H T d"]]
-"""Of one layer's attention, ready to be compared with."""
-
 _KERNEL = nn.initializers.xavier_uniform()
 
 
@@ -47,9 +39,9 @@ class DecoderBlock(nn.Module):
 
     Args:
       width: D.
-      num_heads: H, of either attention.
-      expansion: of the feed-forward layer.
-      dropout: probability that a branch's output is dropped in training; may be a tracer.
+      num_heads: H, heads of either attention.
+      expansion: Hidden units of the feed-forward layer, divided by D.
+      dropout: Probability of dropping a component of a branch's output in training; may be a tracer.
     """
 
     width: int
@@ -68,66 +60,68 @@ class DecoderBlock(nn.Module):
         self.feed_forward = FeedForward(self.expansion, _KERNEL)
         self.drop = nn.Dropout(self.dropout)
 
-    def read(self, memory: Float[Array, "B S D"]) -> KeyValue:
-        """Keys and values of what the encoder made: the same for all steps of decoding."""
-        key, value = split_heads(self.key_value(memory), self.num_heads, 2)
-        return key, value
+    def read(self, encoded: Float[Array, "B S D"]) -> KVCache:
+        """Keys and values of the encoder's output, the same for all steps of decoding."""
+        key, value = split_heads(self.key_value(encoded), self.num_heads, 2)
+        return KVCache(key, value)
 
     def __call__(
         self,
         x: Float[Array, "B T D"],
-        memory: KeyValue,
-        masks: tuple[Bool[Array, "#B 1 T T"], Bool[Array, "B 1 #T S"]],
+        memory: KVCache,
+        memory_mask: Bool[Array, "B 1 #T S"],
         train: bool = False,
-        cache: KeyValue | None = None,
-        position: int | jax.Array = 0,
-    ) -> tuple[Float[Array, "B T D"], KeyValue, Float[Array, "B H T S"]]:
-        """The new residual stream, the keys and values that this layer has seen, and where it has looked.
+        segment_ids: Int[Array, "B T"] | None = None,
+        cache: KVCache | None = None,
+        cache_index: Index = 0,
+    ) -> tuple[Float[Array, "B T D"], KVCache | None, Float[Array, "B H T S"]]:
+        """The new residual stream, the new cache, and the weights of the attention to the memory.
 
         Args:
-          x: the residual stream.
-          memory: of `read`.
-          masks: what each place sees of its own sequence, and what of the memory.
-          train: drops.
-          cache: keys and values of the places before, which those of `x` are written to.
-          position: of the first place of `x` in the cache.
+          x: Residual stream.
+          memory: Keys and values from `read`.
+          memory_mask: True where a token may attend to a position of the memory.
+          train: Whether to drop.
+          segment_ids: Segment of each token, which attends within its own.
+          cache: Keys and values of the tokens before `x`, to which those of `x` are added.
+          cache_index: Position of the first token of `x`.
         """
         shape = x.shape
         x = rows(x)  # B T D -> (B T) D
         query, key, value = split_heads(self.qkv(self.norm1(x).reshape(shape)), self.num_heads, 3)
         if cache is not None:
-            key, value = (
-                jax.lax.dynamic_update_slice(old, new, (0, 0, position, 0))
-                for old, new in zip(cache, (key, value), strict=True)
-            )
-        y = self.self_out(join_heads(attend(query, key, value, masks[0])))
+            cache = cache.update(key, value, cache_index)
+            key, value = cache.key.astype(key.dtype), cache.value.astype(value.dtype)
+        offset = 0 if cache is None else cache_index
+        y = attend(query, key, value, causal=True, segment_ids=segment_ids, offset=offset)
+        y = self.self_out(join_heads(y))
         x = x + self.drop(y, deterministic=not train).reshape(x.shape)
         (query,) = split_heads(self.query(self.norm2(x).reshape(shape)), self.num_heads, 1)
-        weights = attention_weights(query, memory[0], masks[1])
-        y = self.memory_out(join_heads(jnp.einsum("bhts,bhsd->bhtd", weights.astype(x.dtype), memory[1])))
+        weights = attention_weights(query, memory.key, memory_mask)
+        y = self.memory_out(join_heads(jnp.einsum("bhts,bhsd->bhtd", weights.astype(x.dtype), memory.value)))
         x = x + self.drop(y, deterministic=not train).reshape(x.shape)
         y = self.feed_forward(self.norm3(x).reshape(shape))
         x = x + self.drop(y, deterministic=not train).reshape(x.shape)
-        return x.reshape(shape), (key, value), weights
+        return x.reshape(shape), cache, weights
 
 
 class Transformer(nn.Module):
-    """A source, and the tokens of a target so far, to the logits of the target's next token at each place.
+    """A source and the tokens of a target so far, to the logits of the target's next token at each position.
 
     An encoder and a decoder of `num_layers` blocks each. One table E [V, D] of N(0, 1 / D) serves both sides and the
-    output: x = sqrt(D) E[token] + sinusoids(place), logits = norm(x) E^T. Sequences that share a row, as
-    `deeplab.data.pairs` puts them, do not see one another, and padding changes nothing.
+    output: x = sqrt(D) E[token] + sinusoids(position), logits = norm(x) E^T. Sequences that share a row, as
+    `deeplab.data.pairs` packs them, do not attend to one another, and padding changes nothing.
 
-    Besides `__call__` there are its parts, of which decoding is made: `start` and `decode`; and `attention`.
+    Besides `__call__` there are the two methods of `deeplab.decode.protocol`, `start` and `step`; and `attention`.
 
     Args:
       vocab_size: V, of both languages.
-      num_layers: blocks of the encoder, and of the decoder.
-      num_heads: attention heads of each.
+      num_layers: Number of blocks of the encoder, and of the decoder.
+      num_heads: Attention heads of each block.
       width: D, of the residual stream.
-      expansion: hidden units of the feed-forward layers, times D.
-      dropout: in training, after the embeddings and on each branch; may be a tracer.
-      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
+      expansion: Hidden units of the feed-forward layers, divided by D.
+      dropout: Dropout probability in training, after the embeddings and on each branch; may be a tracer.
+      remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
 
     Example:
       >>> model = Transformer(vocab_size=11, **VARIANTS["test"])
@@ -173,47 +167,48 @@ class Transformer(nn.Module):
         target_segments: Int[Array, "B T"],
         train: bool = False,
     ) -> Float[Array, "B T V"]:
-        """`target` is what has been written before each place; segments number the sequences of a row, 0 is padding."""
+        """Logits at each position of `target`, which holds the token before it; segment 0 is padding."""
         x, _ = self._decoded(source, source_segments, target, target_segments, train)
         return self._logits(x)
 
     def attention(
         self, source: Any, source_segments: Any, target: Any, target_segments: Any, train: bool = False
     ) -> Float[Array, "B T S"]:
-        """Where the last block looks in the source before it writes each token: the mean over its heads."""
+        """Weights of the last block's attention to the source at each target position, averaged over its heads."""
         return jnp.mean(self._decoded(source, source_segments, target, target_segments, train)[1], axis=1)
 
     def start(
         self, source: Int[Array, "B S"], source_segments: Int[Array, "B S"], length: int, train: bool = False
     ) -> tuple[Any, Any]:
-        """What `decode` needs of one source a row: the memory, and an empty cache for `length` tokens; axis B first."""
-        memory = [block.read(self._encoded(source, source_segments, train)) for block in self.decoder]
-        shape = (len(source), self.num_heads, length, self.width // self.num_heads)
-        empty = jnp.zeros(shape, memory[0][0].dtype)
-        return (memory, source_segments), [(empty, empty)] * self.num_layers
+        """An empty cache for `length` tokens, and the memory of the sources, one a row."""
+        memory = tuple(block.read(self._encoded(source, source_segments, train)) for block in self.decoder)
+        sizes = len(source), self.num_heads, length, self.width // self.num_heads
+        empty = KVCache.empty(*sizes, dtype=memory[0].key.dtype)
+        return (empty,) * self.num_layers, (memory, source_segments)
 
-    def decode(
-        self, token: Int[Array, " B"], position: jax.Array, memory: Any, cache: Any, train: bool = False
-    ) -> tuple[Float[Array, "B V"], Any]:
-        """Logits of the token after `token`, which stands at place `position`; and the cache with it in."""
-        (keys, source_segments), kept = memory, []
-        x, waves = self.width**0.5 * self.tokens(token[:, None]), sinusoids(cache[0][0].shape[2], self.width)
-        x = x + jax.lax.dynamic_slice_in_dim(waves, position, 1)[None].astype(x.dtype)
-        masks = causal_mask(1, cache[0][0].shape[2], position)[None, None], (source_segments > 0)[:, None, None, :]
-        for block, key_value, past in zip(self.decoder, keys, cache, strict=True):
-            x, past, _ = block(x, key_value, masks, train, past, position)
-            kept.append(past)
-        return self._logits(x)[:, 0], kept
+    def step(
+        self, tokens: Int[Array, "B T"], cache: Any, cache_index: Index, memory: Any, train: bool = False
+    ) -> tuple[Float[Array, "B T V"], Any]:
+        """Logits of the token after each of the T tokens from position `cache_index` on, and the new cache."""
+        (key_values, source_segments), new_cache = memory, []
+        x = self.width**0.5 * self.tokens(tokens)
+        waves = sinusoids(read_positions(cache_index, tokens.shape[1]), self.width).astype(x.dtype)
+        x = x + (waves if waves.ndim == 3 else waves[None])
+        memory_mask = (source_segments > 0)[:, None, None, :]
+        for block, key_value, layer_cache in zip(self.decoder, key_values, cache, strict=True):
+            x, layer_cache, _ = block(x, key_value, memory_mask, train, None, layer_cache, cache_index)
+            new_cache.append(layer_cache)
+        return self._logits(x), tuple(new_cache)
 
     def _embedded(self, tokens: jax.Array, segments: jax.Array, train: bool) -> jax.Array:
         x = self.width**0.5 * self.tokens(tokens)
-        waves = sinusoids(tokens.shape[1], self.width)[places(segments)]  # [B, T, D]
+        waves = sinusoids(jnp.arange(tokens.shape[1]), self.width)[segment_positions(segments)]  # [B, T, D]
         return self.drop(x + waves.astype(x.dtype), deterministic=not train)
 
     def _encoded(self, source: jax.Array, segments: jax.Array, train: bool) -> jax.Array:
-        x, mask = self._embedded(source, segments, train), together(segments, segments)
+        x = self._embedded(source, segments, train)
         for block in self.encoder:
-            x = block(x, train, mask)
+            x = block(x, train, segments)
         return self.encoder_norm(x)
 
     def _decoded(
@@ -221,10 +216,9 @@ class Transformer(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         memory = self._encoded(source, source_segments, train)
         x, weights = self._embedded(target, target_segments, train), jnp.zeros(())
-        T = target.shape[1]
-        own = together(target_segments, target_segments) & causal_mask(T, T)[None, None]
+        memory_mask = same_segment_mask(target_segments, source_segments)
         for block in self.decoder:
-            x, _, weights = block(x, block.read(memory), (own, together(target_segments, source_segments)), train)
+            x, _, weights = block(x, block.read(memory), memory_mask, train, target_segments)
         return x, weights
 
     def _logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:

@@ -1,0 +1,129 @@
+"""The protocol of decoding: a step from tokens to the logits of the next ones, and a cache.
+
+A model may have two methods for it, with axis B first in every leaf of cache and memory:
+
+- `start(*inputs, length) -> (cache, memory)`: an empty cache for `length` tokens. A decoder takes `batch_size` as its
+  input, and has no memory (None). An encoder-decoder takes what its encoder reads; its memory is what the steps need
+  of it, and does not change.
+- `step(tokens, cache, cache_index, memory) -> (logits, cache)`: reads tokens [N, T] that stand at the positions from
+  `cache_index` on (a number, or one for each row), and gives the logits [N, T, V] of the token after each.
+
+A language model without them is decoded by `windowed`, which applies it to all tokens again for every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+Apply = Callable[..., tuple[Any, Any]]
+"""A model with its parameters bound: `outputs, variables = apply(*inputs, method="step")`, as tasks are given it."""
+
+Step = Callable[[Int[Array, "N T"], Any, Any], tuple[Float[Array, "N T V"], Any]]
+"""`(tokens, cache, cache_index) -> (logits, cache)`."""
+
+
+class Decoder(NamedTuple):
+    """What `generate` and `beam_search` read and write tokens with.
+
+    Attributes:
+      step: Function from tokens, a cache and the position of the first of the tokens to logits and the new cache.
+      cache: Cache before the first token; every leaf has the batch axis first.
+    """
+
+    step: Step
+    cache: Any
+
+
+def plain(model: Any, variables: Mapping[str, Any]) -> Apply:
+    """A Linen module as an `Apply`, in the dtype of its variables; an experiment's own also sets its precision."""
+
+    def apply(*inputs: Any, method: str | None = None) -> tuple[Any, Any]:
+        return model.apply(variables, *inputs, method=method), variables
+
+    return apply
+
+
+def has_cache(model: Any) -> bool:
+    """Whether a model has the methods `start` and `step`."""
+    return hasattr(model, "start") and hasattr(model, "step")
+
+
+def cached(apply: Apply, *inputs: Any, length: int, sequences: int = 1) -> Decoder:
+    """The decoder of a model that has a cache.
+
+    Args:
+      apply: Model with its parameters bound.
+      *inputs: Inputs of the model's `start`: the batch size for a decoder, the source for an encoder-decoder.
+      length: Largest number of tokens of a sequence.
+      sequences: Number of sequences that the step reads for each example, as in a beam search.
+
+    Example:
+      >>> from deeplab.models.text.decoders.gpt import GPT, VARIANTS
+      >>> model = GPT(vocab_size=65, **VARIANTS["test"])
+      >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+      >>> decoder = cached(plain(model, variables), 2, length=16)
+      >>> logits, cache = decoder.step(jnp.ones((2, 3), jnp.int32), decoder.cache, 0)
+      >>> logits.shape
+      (2, 3, 65)
+    """
+    (cache, memory), _ = apply(*inputs, length, method="start")
+    memory = repeat(memory, sequences)
+
+    def step(tokens: jax.Array, cache: Any, cache_index: Any) -> tuple[jax.Array, Any]:
+        return apply(tokens, cache, cache_index, memory, method="step")[0]
+
+    return Decoder(step, cache)
+
+
+def windowed(apply: Apply, batch_size: int, *, length: int, context: int | None = None) -> Decoder:
+    """The decoder of a model without a cache: its cache is the text, of which a window is read again for each step.
+
+    The model reads tokens [B, T] and gives logits [B, T, V], each of which depends on the tokens up to its own alone.
+    The window holds the last `context` tokens, so that the text may be longer than the model's context.
+
+    Args:
+      apply: Model with its parameters bound.
+      batch_size: B.
+      length: Largest number of tokens of a sequence.
+      context: Largest number of tokens that the model reads; all of them when None.
+
+    Example:
+      >>> table = jnp.eye(5)  # each token is followed by itself
+      >>> decoder = windowed(lambda tokens: (table[tokens], {}), 1, length=4)
+      >>> logits, text = decoder.step(jnp.array([[3, 2]]), decoder.cache, 0)
+      >>> text.tolist(), jnp.argmax(logits, axis=-1).tolist()
+      ([[3, 2, 0, 0]], [[3, 2]])
+    """
+    width = min(context or length, length)
+
+    def step(tokens: jax.Array, text: jax.Array, cache_index: Any) -> tuple[jax.Array, jax.Array]:
+        N, T = tokens.shape
+        index = jnp.broadcast_to(jnp.asarray(cache_index), (N,))
+        text = jax.vmap(lambda row, new, at: jax.lax.dynamic_update_slice_in_dim(row, new, at, axis=0))(
+            text, tokens, index
+        )
+        start = jnp.clip(index + T - width, 0, length - width)
+        logits, _ = apply(cut(text, start, width))
+        return cut(logits, index - start, T), text
+
+    return Decoder(step, jnp.zeros((batch_size, length), jnp.int32))
+
+
+def repeat(tree: Any, times: int) -> Any:
+    """Each example's arrays, [B, ...], once for each of its sequences: [B W, ...]."""
+    return tree if times == 1 else jax.tree.map(lambda x: jnp.repeat(x, times, axis=0), tree)
+
+
+def cut(x: Float[Array, "B T ..."], start: Int[Array, " B"], size: int) -> Float[Array, "B S ..."]:
+    """`size` positions of each example from its own start on.
+
+    Example:
+      >>> cut(jnp.array([[1, 2, 3], [4, 5, 6]]), jnp.array([0, 1]), 2).tolist()
+      [[1, 2], [5, 6]]
+    """
+    return jax.vmap(lambda row, at: jax.lax.dynamic_slice_in_dim(row, at, size))(x, start)
