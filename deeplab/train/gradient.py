@@ -61,7 +61,6 @@ def make_value_fn(
     Its value at the state's parameters is the loss whose gradient `gradient` computes: the same examples, microbatches,
     dropout and batch statistics, without the loss scale.
     """
-    parts = _microbatches(batch, runtime.accumulate) if runtime.accumulate > 1 else None
 
     def value_fn(params: Any) -> jax.Array:
         def part(carry: tuple[Any, Any], batch: Batch) -> tuple[tuple[Any, Any], Any]:
@@ -70,9 +69,10 @@ def make_value_fn(
             variables = {name: out.variables[name] for name in state.variables}
             return (variables, now.task if out.state is None else out.state), out.loss
 
-        if parts is None:
+        if runtime.accumulate == 1:
             loss = part((state.variables, state.task), batch)[1]
         else:  # only the forward pass of one microbatch is kept for a gradient
+            parts = _microbatches(batch, runtime.accumulate)
             losses = jax.lax.scan(jax.checkpoint(part), (state.variables, state.task), parts)[1]
             loss = jax.tree.map(lambda x: x.sum(0), losses)
         return loss.total / loss.count

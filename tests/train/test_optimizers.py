@@ -11,6 +11,7 @@ import pytest
 
 from deeplab import optim
 from deeplab.core.precision import PRECISIONS
+from deeplab.core.runtime import Runtime
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.train.initialize import init
 from deeplab.train.step import make_eval, make_guarded_step, make_step
@@ -114,18 +115,17 @@ def recorder():
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_the_loss_function_is_that_of_the_step(accumulate, precision):
     """The same examples, augmentation, dropout and batch statistics; the loss without its scale."""
-    exp = dataclasses.replace(
-        toys.experiment(), optimizer=recorder(), accumulate=accumulate, precision=PRECISIONS[precision]
-    )
-    start, batch = init(exp, jax.random.key(0)), batches(exp)[0]
+    exp = dataclasses.replace(toys.experiment(), optimizer=recorder())
+    runtime = Runtime(accumulate=accumulate, precision=PRECISIONS[precision])
+    step, start, batch = jax.jit(make_step(exp, runtime)), init(exp, jax.random.key(0), runtime), batches(exp)[0]
     moved = dataclasses.replace(start, params=jax.tree.map(lambda p: p + 0.1, start.params))
-    after, metrics = jax.jit(make_step(exp))(start, batch)
+    after, metrics = step(start, batch)
     given = after.opt_state if precision == "f32" else after.opt_state.inner
     tolerance = 1e-5 if precision == "f32" else 4e-3  # ten bits
     np.testing.assert_allclose(given["loss"], metrics["loss"].compute(), rtol=tolerance)
     a, b = given["grad"]
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=tolerance), a, b)
-    elsewhere = jax.jit(make_step(exp))(moved, batch)[1]["loss"].compute()
+    elsewhere = step(moved, batch)[1]["loss"].compute()
     np.testing.assert_allclose(given["elsewhere"], elsewhere, rtol=tolerance)
     assert abs(float(given["elsewhere"]) - float(given["loss"][0])) > 0.01
 
