@@ -34,7 +34,7 @@ def experiment(
     dropout: float = 0.2,
     average_decay: float = 0.99,
 ) -> dl.Experiment:
-    """Every hour of four months, forecast from the hours before it; learnt from the twelve months before those.
+    """Every hour of four months, forecast from the hours before it; learned from the twelve months before those.
 
     Args:
       model: decomposition and one matrix; a day at a time through an LSTM; dilated convolutions; patches and attention.
@@ -53,7 +53,7 @@ def experiment(
     task = dl.tasks.Forecasting(QUANTILES if quantiles else ())
     size = horizon, task.outputs
     network = {
-        "linear": dl.models.DLinear(*size, normalise=as_is),
+        "linear": dl.models.DLinear(*size, normalize=as_is),
         "lstm": dl.models.LSTMForecaster(*size, width=64, dropout=dropout),
         "tcn": dl.models.TCN(*size, dropout=dropout),
         "transformer": dl.models.PatchTST(*size, patch=24, stride=24, dropout=dropout),

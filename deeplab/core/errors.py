@@ -29,7 +29,7 @@ class Diverged(UserError):
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: its nearest neighbours, or the first names there are.
+    """The end of an error about an unknown name: its nearest neighbors, or the first names there are.
 
     Example:
       >>> nearest("minst", ["mnist", "digits"])

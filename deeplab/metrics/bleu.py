@@ -8,18 +8,18 @@ from collections.abc import Sequence
 _TOKEN = re.compile(r"\w+(?:[-'.,]\w+)*|[^\w\s]")
 
 
-def tokenised(text: str) -> str:
+def tokenized(text: str) -> str:
     """Lower-case words and punctuation marks, separated by spaces; what is joined within a word stays whole.
 
     Example:
-      >>> tokenised('Ein Mann im T-Shirt, 3,5 m "hoch".')
+      >>> tokenized('Ein Mann im T-Shirt, 3,5 m "hoch".')
       'ein mann im t-shirt , 3,5 m " hoch " .'
     """
     return " ".join(_TOKEN.findall(text.lower()))
 
 
 def bleu(translations: Sequence[str], references: Sequence[str]) -> float:
-    """Percent, of lower-cased, tokenised text: what papers on small corpora report, as Moses' multi-bleu.perl gives it.
+    """Percent, of lower-cased, tokenized text: what papers on small corpora report, as Moses' multi-bleu.perl gives it.
 
     Example:
       >>> round(bleu(["Ein Hund läuft über den Hof."], ["ein Hund läuft über das Gras ."]), 1)
@@ -29,7 +29,7 @@ def bleu(translations: Sequence[str], references: Sequence[str]) -> float:
     """
     import sacrebleu
 
-    pairs = [tokenised(text) for text in translations], [[tokenised(text) for text in references]]
+    pairs = [tokenized(text) for text in translations], [[tokenized(text) for text in references]]
     return sacrebleu.corpus_bleu(*pairs, smooth_method="none", tokenize="none", force=True).score
 
 

@@ -44,7 +44,7 @@ class MLP(nn.Module):
       features: widths of the hidden layers.
       activation: elementwise, or one that makes one feature of two; see `deeplab.nn.activations`.
       kernel_init: of the hidden layers.
-      norm: makes a normalisation layer; see `deeplab.nn.norm`.
+      norm: makes a normalization layer; see `deeplab.nn.norm`.
       dropout: probability that a hidden unit is dropped in training; may be a tracer.
 
     Example:

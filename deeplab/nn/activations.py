@@ -1,4 +1,4 @@
-"""Activation functions: every one of the field in a table, with its range and its matching initialisation.
+"""Activation functions: every one of the field in a table, with its range and its matching initialization.
 
 With z ~ N(0, 1), weights of variance gain^2 / fan_in and no bias, pre-activations of variance 1 keep that variance
 from layer to layer when
@@ -44,7 +44,7 @@ class Activation(NamedTuple):
       formula: in x; in the halves a and b of the features where `inputs` is 2.
       low: the infimum of its values.
       high: their supremum.
-      gain: 1 / sqrt(E f(z)^2), z ~ N(0, 1); `kernel_init` makes an initialisation of it.
+      gain: 1 / sqrt(E f(z)^2), z ~ N(0, 1); `kernel_init` makes an initialization of it.
       source: authors, year, link.
       monotone: whether it never falls.
       inputs: features that it makes one of.
@@ -143,7 +143,7 @@ KRIZHEVSKY = "Krizhevsky 2010, https://www.cs.toronto.edu/~kriz/conv-cifar10-aug
 LECUN = "LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-98b.pdf"
 MAAS = "Maas et al. 2013, https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf"
 MISRA = "Misra 2020, https://arxiv.org/abs/1908.08681"
-NAIR = "Nair and Hinton 2010, https://icml.cc/Conferences/2010/papers/432.pdf; initialisation: He et al. 2015"
+NAIR = "Nair and Hinton 2010, https://icml.cc/Conferences/2010/papers/432.pdf; initialization: He et al. 2015"
 RAMASINGHE = "Ramasinghe and Lucey 2022, https://arxiv.org/abs/2111.15135"
 RUMELHART = "Rumelhart et al. 1986, https://doi.org/10.1038/323533a0"
 SHAZEER = "Shazeer 2020, https://arxiv.org/abs/2002.05202"
@@ -156,7 +156,7 @@ ACTIVATIONS: dict[Name, Activation] = {
     "identity": Activation(jax.nn.identity, "x", -INF, INF, 1.0, LECUN),
     "relu": Activation(jax.nn.relu, "max(x, 0)", 0, INF, 1.4142, NAIR),
     "leaky_relu": Activation(jax.nn.leaky_relu, "max(x, 0.01 x)", -INF, INF, 1.4141, MAAS),
-    "prelu": Activation(prelu, "max(x, 0) + a min(x, 0), a = 0.25 or learnt", -INF, INF, 1.372, HE),
+    "prelu": Activation(prelu, "max(x, 0) + a min(x, 0), a = 0.25 or learned", -INF, INF, 1.372, HE),
     "relu6": Activation(jax.nn.relu6, "min(max(x, 0), 6)", 0, 6, 1.4142, KRIZHEVSKY),
     "squared_relu": Activation(squared_relu, "max(x, 0)^2", 0, INF, 0.8165, SO),
     "star_relu": Activation(star_relu, "0.8944 max(x, 0)^2 - 0.4472", -0.4472, INF, 1.0, YU),
@@ -212,7 +212,7 @@ def moments(activation: Activation) -> tuple[float, float]:
 
 
 def gradient_factor(activation: Activation) -> float:
-    """chi: what the matching initialisation multiplies the squared gradient by, a layer.
+    """chi: what the matching initialization multiplies the squared gradient by, a layer.
 
     Example:
       >>> round(gradient_factor(ACTIVATIONS["relu"]), 2), round(gradient_factor(ACTIVATIONS["sigmoid"]), 2)
@@ -222,7 +222,7 @@ def gradient_factor(activation: Activation) -> float:
 
 
 def kernel_init(activation: Activation, scale: float | jax.Array = 1.0) -> nn.initializers.Initializer:
-    """The matching initialisation: a truncated normal distribution of variance (scale gain)^2 / fan_in.
+    """The matching initialization: a truncated normal distribution of variance (scale gain)^2 / fan_in.
 
     Args:
       activation: what follows the layer.

@@ -1,4 +1,4 @@
-"""Normalisation as an argument: a `Norm` makes the layer, told whether it is training.
+"""Normalization as an argument: a `Norm` makes the layer, told whether it is training.
 
 Batch statistics differ between training and evaluation and group statistics do not, but a block should not know which
 it was given. So a model takes a function `(train, name) -> layer`.
@@ -17,7 +17,7 @@ import jax
 
 
 class Norm(Protocol):
-    """Makes a normalisation layer.
+    """Makes a normalization layer.
 
     Args:
       train: whether the call is one of training.
@@ -29,7 +29,7 @@ class Norm(Protocol):
 
 
 def batch_norm(train: bool, name: str, *, momentum: float = 0.9, **init: Any) -> nn.Module:
-    """Normalises each channel over the batch and space (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167).
+    """Normalizes each channel over the batch and space (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167).
 
     In training by the batch's mean and variance, in evaluation by running ones: r <- m r + (1 - m) batch with the
     momentum m, kept in the collection `batch_stats`. On a mesh the batch is the whole one, over all devices.
@@ -38,7 +38,7 @@ def batch_norm(train: bool, name: str, *, momentum: float = 0.9, **init: Any) ->
 
 
 def group_norm(train: bool, name: str, **init: Any) -> nn.Module:
-    """Normalises groups of 8 channels over space, each example by itself (Wu and He 2018, https://arxiv.org/abs/1803.08494)."""
+    """Normalizes groups of 8 channels over space, each example by itself (Wu and He 2018, https://arxiv.org/abs/1803.08494)."""
     del train
     return nn.GroupNorm(num_groups=None, group_size=8, epsilon=1e-5, name=name, **init)
 
@@ -52,6 +52,6 @@ class Identity(nn.Module):
 
 
 def no_norm(train: bool, name: str, **init: Any) -> nn.Module:
-    """No normalisation."""
+    """No normalization."""
     del train, init
     return Identity(name=name)

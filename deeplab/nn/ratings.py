@@ -46,7 +46,7 @@ class History(nn.Module):
 
 
 class UserVector(nn.Module):
-    """p_u + P f_u: a vector of the user's own, none for user 0 (one of whom nothing was learnt), and of their features.
+    """p_u + P f_u: a vector of the user's own, none for user 0 (one of whom nothing was learned), and of their features.
 
     Args:
       num_users: with user 0.

@@ -1,4 +1,4 @@
-"""What forecasters of time series share: ways to normalise a window that are undone in its forecast."""
+"""What forecasters of time series share: ways to normalize a window that are undone in its forecast."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 Restore = Callable[[Float[Array, "B H C Q"]], Float[Array, "B H C Q"]]
-"""Undoes a normalisation, in a forecast of H times and Q outputs each."""
+"""Undoes a normalization, in a forecast of H times and Q outputs each."""
 
-Normalise = Callable[[Float[Array, "B L C"]], tuple[Float[Array, "B L C"], Restore]]
-"""`history -> (normalised history, restore)`, each channel of each example by itself."""
+Normalize = Callable[[Float[Array, "B L C"]], tuple[Float[Array, "B L C"], Restore]]
+"""`history -> (normalized history, restore)`, each channel of each example by itself."""
 
 
 def as_is(history: Float[Array, "B L C"]) -> tuple[Float[Array, "B L C"], Restore]:
-    """No normalisation."""
+    """No normalization."""
     return history, lambda forecast: forecast
 
 
@@ -36,7 +36,7 @@ def from_last(history: Float[Array, "B L C"]) -> tuple[Float[Array, "B L C"], Re
 def by_instance(history: Float[Array, "B L C"]) -> tuple[Float[Array, "B L C"], Restore]:
     """(x - mean x) / sqrt(var x + 1e-5) (Kim et al. 2022, https://openreview.net/forum?id=cGDAkQo1C0p).
 
-    Reversible instance normalisation, without its learnt scale and shift.
+    Reversible instance normalization, without its learned scale and shift.
 
     Example:
       >>> x, restore = by_instance(jnp.array([1.0, 3.0])[None, :, None])

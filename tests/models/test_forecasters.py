@@ -32,7 +32,7 @@ def test_a_channels_forecast_depends_on_that_channel_alone(name):
 
 
 def test_the_linear_model_is_its_decomposition():
-    model = DLinear(horizon=2, window=5, normalise=as_is)
+    model = DLinear(horizon=2, window=5, normalize=as_is)
     variables, history = made(model)
     keys = jax.random.split(jax.random.key(2), 3)
     params = {
@@ -46,7 +46,7 @@ def test_the_linear_model_is_its_decomposition():
 
 
 def test_the_first_linear_forecast_is_the_mean_of_the_past():
-    model = DLinear(horizon=2, normalise=as_is)
+    model = DLinear(horizon=2, normalize=as_is)
     variables, history = made(model)
     out = model.apply(variables, history)
     np.testing.assert_allclose(out[:, 0, :, 0], history.mean(1), atol=1e-5)
@@ -54,7 +54,7 @@ def test_the_first_linear_forecast_is_the_mean_of_the_past():
 
 def test_the_tcn_sees_as_far_back_as_it_says():
     """1 + 2 (K - 1) (2^n - 1) = 13 times with K = 3 and n = 2."""
-    model = TCN(horizon=2, width=8, num_blocks=2, normalise=as_is)
+    model = TCN(horizon=2, width=8, num_blocks=2, normalize=as_is)
     variables, history = made(model, length=20)
     gradient = jax.jit(jax.grad(lambda x: model.apply(variables, x).sum()))(history)[0]
     seen = np.flatnonzero(np.abs(gradient).max(-1))

@@ -37,7 +37,7 @@ def convolve(x, kernel, stride, pad):
     return np.stack([np.stack(row, 1) for row in patches], 1)
 
 
-def normalise(x, params):
+def normalize(x, params):
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
     return (x - mean) / np.sqrt(var + 1e-5) * np.asarray(params["scale"]) + np.asarray(params["bias"])
 
@@ -51,9 +51,9 @@ def test_basic_block_is_its_equation(stride):
     noise = np.random.default_rng(2)
     variables = jax.tree.map(lambda a: a + 0.3 * noise.standard_normal(a.shape).astype("float32"), variables)
     p = jax.tree.map(np.asarray, variables["params"])
-    y = np.maximum(normalise(convolve(x, p["conv1"]["kernel"], stride, 1), p["norm1"]), 0)
-    y = normalise(convolve(y, p["conv2"]["kernel"], 1, 1), p["norm2"])
-    shortcut = normalise(convolve(x, p["projection"]["kernel"], stride, 0), p["projection_norm"])
+    y = np.maximum(normalize(convolve(x, p["conv1"]["kernel"], stride, 1), p["norm1"]), 0)
+    y = normalize(convolve(y, p["conv2"]["kernel"], 1, 1), p["norm2"])
+    shortcut = normalize(convolve(x, p["projection"]["kernel"], stride, 0), p["projection_norm"])
     ours, _ = jax.jit(lambda v: block.apply(v, x, train=True, mutable=["batch_stats"]))(variables)
     np.testing.assert_allclose(ours, np.maximum(y + shortcut, 0), rtol=1e-4, atol=1e-4)
 

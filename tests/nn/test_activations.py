@@ -47,7 +47,7 @@ def test_any_value_is_in_the_range(name, x):
 
 @each
 def test_gradients_are_finite_everywhere(name):
-    """At 0, at kinks, and far out; at infinity's neighbourhood exponentials would overflow."""
+    """At 0, at kinks, and far out; at infinity's neighborhood exponentials would overflow."""
     activation = ACTIVATIONS[name]
     x = np.array([0.0, -0.0, 1, -1, 3, -3, 6, 0.5, -0.5, 1e-30, 88, -88, 104, -104, 1e4, -1e4], np.float32)
     gradient = jax.jit(jax.grad(lambda x: activation.function(x).sum()))
@@ -113,7 +113,7 @@ def test_pre_activations_keep_their_variance_through_layers(name):
         assert float(jnp.mean(z**2)) == pytest.approx(1, abs=0.2)
 
 
-def test_the_scale_of_an_initialisation_may_be_traced():
+def test_the_scale_of_an_initialization_may_be_traced():
     relu = ACTIVATIONS["relu"]
 
     def deviation(scale):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.metrics.bleu import bleu, sacre_bleu, tokenised
+from deeplab.metrics.bleu import bleu, sacre_bleu, tokenized
 from deeplab.tasks.language import token_losses
 
 TRANSLATIONS = ["ein Mann, der im T-Shirt läuft.", "zwei Hunde spielen im Schnee", "Eine Frau liest"]
@@ -19,9 +19,9 @@ def test_bleu_is_sacrebleu_s():
     assert str(metric.get_signature()).startswith("nrefs:1|case:lc|eff:no|tok:13a|smooth:exp")
 
 
-def test_tokenised_bleu_is_its_definition():
+def test_tokenized_bleu_is_its_definition():
     """The second pair alone: all n-grams are right, and a mark is missing, which costs exp(1 - 6 / 5)."""
-    assert tokenised(REFERENCES[1]) == tokenised(TRANSLATIONS[1]) + " ."
+    assert tokenized(REFERENCES[1]) == tokenized(TRANSLATIONS[1]) + " ."
     np.testing.assert_allclose(bleu(TRANSLATIONS[1:2], REFERENCES[1:2]), 100 * np.exp(1 - 6 / 5), rtol=1e-6)
     # Right are 6 + 5 + 3 words of 8 + 5 + 3, 4 + 4 + 2 pairs, 2 + 3 + 1 triples, 1 + 2 + 0 quadruples; the references
     # have 6 + 6 + 9 words.

@@ -37,7 +37,7 @@ class Factorization(nn.Module):
     """r_ui = m + b_u + b_i + c . h_u + (q_i + F f_i) . h_u, with h_u = p_u + P f_u + what the user's ratings say.
 
     Here q_i and p_u are vectors of an item's and a user's own, f_i and f_u their features (genres, occupation, ...).
-    User 0, who is none of those that were learnt, has neither b_u nor p_u: their ratings and features speak for them.
+    User 0, who is none of those that were learned, has neither b_u nor p_u: their ratings and features speak for them.
 
     Args:
       num_users: with user 0.

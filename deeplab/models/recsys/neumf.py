@@ -1,7 +1,7 @@
 """Neural collaborative filtering: users and items by their numbers alone.
 
 He et al. 2017, https://arxiv.org/abs/1708.05031. Rendle et al. 2020, "Neural collaborative filtering vs. matrix
-factorization revisited", https://arxiv.org/abs/2005.09683, find that a well-regularised product does as well.
+factorization revisited", https://arxiv.org/abs/2005.09683, find that a well-regularized product does as well.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RULES = (
 
 
 class NeuMF(nn.Module):
-    """score = w . [p_u * q_i ; MLP([p'_u ; q'_i])]: a generalised product beside a network.
+    """score = w . [p_u * q_i ; MLP([p'_u ; q'_i])]: a generalized product beside a network.
 
     The network's layers halve: 2^(L-1) F units down to F. Row 0 of the users is whoever is not known; it learns from
     the users that `next_items(forget_user=...)` makes unknown, and is the average of them.

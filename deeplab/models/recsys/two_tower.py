@@ -2,7 +2,7 @@
 
 Covington, Adams and Sargin 2016, "Deep neural networks for YouTube recommendations",
 https://doi.org/10.1145/2959100.2959190 (the user by what they watched); Yi et al. 2019, "Sampling-bias-corrected neural
-modeling for large corpus item recommendations", https://doi.org/10.1145/3298689.3346996 (both towers, normalised).
+modeling for large corpus item recommendations", https://doi.org/10.1145/3298689.3346996 (both towers, normalized).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Linear forecasts of time series.
 
 Zeng, Chen, Zhang and Xu 2022, "Are transformers effective for time series forecasting?",
-https://arxiv.org/abs/2205.13504; with reversible instance normalisation: Li, Qi, Li and Xu 2023, "Revisiting
+https://arxiv.org/abs/2205.13504; with reversible instance normalization: Li, Qi, Li and Xu 2023, "Revisiting
 long-term time series forecasting: an investigation on linear mapping", https://arxiv.org/abs/2305.10721.
 """
 
@@ -14,16 +14,16 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from deeplab.nn.series import Normalise, as_is, by_channel, by_instance, from_last, moving_average
+from deeplab.nn.series import Normalize, as_is, by_channel, by_instance, from_last, moving_average
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"window": 3},
     # Zeng et al. 2022, section 4; the window of the moving average is the default of their code.
-    "linear": {"window": 1, "normalise": as_is},
-    "nlinear": {"window": 1, "normalise": from_last},
-    "dlinear": {"window": 25, "normalise": as_is},
+    "linear": {"window": 1, "normalize": as_is},
+    "nlinear": {"window": 1, "normalize": from_last},
+    "dlinear": {"window": 25, "normalize": as_is},
     # Li et al. 2023, section 3.
-    "rlinear": {"window": 1, "normalise": by_instance},
+    "rlinear": {"window": 1, "normalize": by_instance},
 }
 
 RULES = ((r"(trend|seasonal)$", P(None, "model")),)  # [L, H Q]
@@ -33,14 +33,14 @@ class DLinear(nn.Module):
     """Each channel's future as a linear function of its past, the same for all channels.
 
     With the moving average A x, the trend, and the rest, the season, the forecast is A x W_t + (x - A x) W_s + b. This
-    is one product with W_s + A (W_t - W_s): the decomposition changes how the weights are learnt, not what they can
+    is one product with W_s + A (W_t - W_s): the decomposition changes how the weights are learned, not what they can
     say. Both start as 1 / L, so that the first forecast is the mean of the past.
 
     Args:
       horizon: H, times ahead.
       outputs: Q, numbers for each time: 1, or as many as quantiles.
       window: of the moving average, odd; 1 is no decomposition.
-      normalise: of the past, undone in the forecast; see `deeplab.nn.series`.
+      normalize: of the past, undone in the forecast; see `deeplab.nn.series`.
 
     Example:
       >>> import jax
@@ -54,13 +54,13 @@ class DLinear(nn.Module):
     horizon: int
     outputs: int = 1
     window: int = 25
-    normalise: Normalise = by_instance
+    normalize: Normalize = by_instance
 
     @nn.compact
     def __call__(self, history: Float[Array, "B L C"], train: bool = False) -> Float[Array, "B H C Q"]:
         del train
         length, size = history.shape[1], self.horizon * self.outputs
-        x, restore = self.normalise(history)
+        x, restore = self.normalize(history)
         mean = nn.initializers.constant(1 / length)
         kernel = self.param("seasonal", mean, (length, size))
         if self.window > 1:

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from deeplab.nn.recurrent.layers import LSTM
-from deeplab.nn.series import Normalise, by_channel, by_instance
+from deeplab.nn.series import Normalize, by_channel, by_instance
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"width": 8, "segment": 4, "num_layers": 2},
@@ -42,7 +42,7 @@ class LSTMForecaster(nn.Module):
       segment: times in a step; 1 is the plain recurrence.
       num_layers: LSTM layers.
       dropout: probability that a unit of the last output is dropped in training; may be a tracer.
-      normalise: of the past, undone in the forecast; see `deeplab.nn.series`.
+      normalize: of the past, undone in the forecast; see `deeplab.nn.series`.
 
     Raises:
       ValueError: less history than a segment.
@@ -63,7 +63,7 @@ class LSTMForecaster(nn.Module):
     segment: int = 24
     num_layers: int = 1
     dropout: float = 0.0
-    normalise: Normalise = by_instance
+    normalize: Normalize = by_instance
 
     @nn.compact
     def __call__(self, history: Float[Array, "B L C"], train: bool = False) -> Float[Array, "B H C Q"]:
@@ -71,7 +71,7 @@ class LSTMForecaster(nn.Module):
         steps = L // self.segment
         if not steps:
             raise ValueError(f"a history of {L} times is shorter than a segment of {self.segment}")
-        x, restore = self.normalise(history)
+        x, restore = self.normalize(history)
         x = (
             x[:, L - steps * self.segment :].transpose(0, 2, 1).reshape(B * C, steps, self.segment)
         )  # B T C -> (B C) T S

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from deeplab.nn.attention.dot_product import attend
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.remat import remat
-from deeplab.nn.series import Normalise, by_channel, by_instance
+from deeplab.nn.series import Normalize, by_channel, by_instance
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"num_layers": 2, "num_heads": 2, "width": 8, "hidden": 16, "patch": 4, "stride": 2},
@@ -84,7 +84,7 @@ class PatchTST(nn.Module):
       stride: Time steps from one token to the next.
       dropout: Dropout probability in training: of tokens, attention probabilities and branches; may be a tracer.
       norm: Constructor of a normalization layer; batch normalization by default, as in the paper.
-      normalise: Normalization of the past, undone in the forecast; see `deeplab.nn.series`.
+      normalize: Normalization of the past, undone in the forecast; see `deeplab.nn.series`.
       remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
 
     Example:
@@ -107,12 +107,12 @@ class PatchTST(nn.Module):
     stride: int = 8
     dropout: float = 0.0
     norm: Norm = batch_norm
-    normalise: Normalise = by_instance
+    normalize: Normalize = by_instance
     remat: str = "none"
 
     @nn.compact
     def __call__(self, history: Float[Array, "B L C"], train: bool = False) -> Float[Array, "B H C Q"]:
-        x, restore = self.normalise(history)
+        x, restore = self.normalize(history)
         x = jnp.pad(x.transpose(0, 2, 1), ((0, 0), (0, 0), (0, self.stride)), mode="edge")  # B L C -> B C L'
         starts = jnp.arange(0, x.shape[-1] - self.patch + 1, self.stride)
         x = x[..., starts[:, None] + jnp.arange(self.patch)[None]]  # B C L' -> B C N P

@@ -1,7 +1,7 @@
 """Temporal convolutional network, as a forecaster.
 
 Bai, Kolter and Koltun 2018, "An empirical evaluation of generic convolutional and recurrent networks for sequence
-modeling", https://arxiv.org/abs/1803.01271; layer normalisation in the place of their weight normalisation.
+modeling", https://arxiv.org/abs/1803.01271; layer normalization in the place of their weight normalization.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import flax.linen as nn
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from deeplab.nn.series import Normalise, by_instance
+from deeplab.nn.series import Normalize, by_instance
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"width": 8, "num_blocks": 2},
@@ -61,7 +61,7 @@ class TCN(nn.Module):
       num_blocks: n.
       kernel_size: K.
       dropout: probability that a unit is dropped in training; may be a tracer.
-      normalise: of the past, undone in the forecast; see `deeplab.nn.series`.
+      normalize: of the past, undone in the forecast; see `deeplab.nn.series`.
 
     Example:
       >>> import jax
@@ -79,12 +79,12 @@ class TCN(nn.Module):
     num_blocks: int = 6
     kernel_size: int = 3
     dropout: float = 0.0
-    normalise: Normalise = by_instance
+    normalize: Normalize = by_instance
 
     @nn.compact
     def __call__(self, history: Float[Array, "B L C"], train: bool = False) -> Float[Array, "B H C Q"]:
         B, _, C = history.shape
-        x, restore = self.normalise(history)
+        x, restore = self.normalize(history)
         for i in range(self.num_blocks):
             x = Block(self.width, self.kernel_size, 2**i, self.dropout, name=f"block{i + 1}")(x, train)
         forecast = nn.Dense(self.horizon * C * self.outputs, name="head")(x[:, -1])

@@ -3,7 +3,7 @@
 Gulati et al. 2020, "Conformer: convolution-augmented transformer for speech recognition",
 https://arxiv.org/abs/2005.08100. Here the encoder and a linear layer, for connectionist temporal classification.
 Padding changes nothing: frames behind an example's own are neither attended to, nor convolved, nor counted by the
-normalisation.
+normalization.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Amodei et al. 2016, "Deep Speech 2: end-to-end speech recognition in English and Mandarin",
 https://arxiv.org/abs/1512.02595. Padding changes nothing: what lies behind an example's own frames is 0 before each
-layer, and is not counted by the normalisation.
+layer, and is not counted by the normalization.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class DeepSpeech2(nn.Module):
       convolutions: from the spectrogram on.
       num_layers: bidirectional layers.
       width: of each direction.
-      norm: makes a normalisation layer; see `deeplab.nn.norm`.
+      norm: makes a normalization layer; see `deeplab.nn.norm`.
       dropout: probability in training that an input of a recurrent or of the last layer is dropped; may be a tracer.
 
     Example:

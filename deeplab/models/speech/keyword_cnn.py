@@ -1,7 +1,7 @@
 """Convolutional networks for single words: a spectrogram is an image, and where in time the word lies is nothing to it.
 
 After Sainath and Parada 2015, "Convolutional neural networks for small-footprint keyword spotting",
-https://www.isca-archive.org/interspeech_2015/sainath15b_interspeech.html, with small kernels, batch normalisation, and
+https://www.isca-archive.org/interspeech_2015/sainath15b_interspeech.html, with small kernels, batch normalization, and
 the mean and the maximum over time (Lin et al. 2014, https://arxiv.org/abs/1312.4400) in place of a fixed window.
 """
 
@@ -42,7 +42,7 @@ class KeywordCNN(nn.Module):
       num_classes: K.
       widths: channels of the convolutions.
       hidden: units of the hidden layer.
-      norm: makes a normalisation layer; see `deeplab.nn.norm`.
+      norm: makes a normalization layer; see `deeplab.nn.norm`.
       dropout: probability that a hidden unit is dropped in training; may be a tracer.
 
     Example:

@@ -44,7 +44,7 @@ def _run(
 
 
 def _by_gate(init: Initializer, num_gates: int) -> Initializer:
-    """A kernel of which each gate's columns are initialised by themselves."""
+    """A kernel of which each gate's columns are initialized by themselves."""
 
     def make(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
         gate = (shape[0], shape[1] // num_gates)

@@ -48,8 +48,8 @@ class CifarNet(nn.Module):
     Args:
       num_classes: K.
       widths: channels of the stages; each halves the side (rounded down).
-      norm: makes a normalisation layer; see `deeplab.nn.norm`. The gains are of no use before a convolution that is
-        normalised itself, and airbench has none: `functools.partial(batch_norm, use_scale=False)`.
+      norm: makes a normalization layer; see `deeplab.nn.norm`. The gains are of no use before a convolution that is
+        normalized itself, and airbench has none: `functools.partial(batch_norm, use_scale=False)`.
       activation: elementwise.
 
     Example:

@@ -43,7 +43,7 @@ class CNN(nn.Module):
       widths: channels of the convolutions; the side is halved (rounded down) after each.
       hidden: units of the hidden layer.
       activation: elementwise.
-      norm: makes a normalisation layer; see `deeplab.nn.norm`.
+      norm: makes a normalization layer; see `deeplab.nn.norm`.
       dropout: probability that a hidden unit is dropped in training; may be a tracer.
 
     Example:

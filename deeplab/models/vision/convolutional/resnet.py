@@ -151,7 +151,7 @@ class ResNet(nn.Module):
       width: channels of the first stage.
       block: `BasicBlock`, `BottleneckBlock` or another with the same arguments.
       stem: `CifarStem`, `StridedStem`, `ImageNetStem` or another with the same arguments.
-      norm: makes a normalisation layer; see `deeplab.nn.norm`.
+      norm: makes a normalization layer; see `deeplab.nn.norm`.
       activation: elementwise.
       dropout: probability that a pooled feature is dropped in training; may be a tracer.
 

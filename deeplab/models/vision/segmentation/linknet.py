@@ -47,7 +47,7 @@ class LinkNet(nn.Module):
       num_classes: K.
       stage_sizes: blocks in each of the n stages.
       width: channels of the stem and the first stage.
-      norm: makes a normalisation layer; see `deeplab.nn.norm`.
+      norm: makes a normalization layer; see `deeplab.nn.norm`.
       activation: elementwise.
 
     Example:

@@ -47,7 +47,7 @@ class UNet(nn.Module):
       num_classes: K.
       width: channels at full resolution.
       depth: n, halvings of the side.
-      norm: makes a normalisation layer; see `deeplab.nn.norm`.
+      norm: makes a normalization layer; see `deeplab.nn.norm`.
       activation: elementwise.
       dropout: probability that a value at the lowest resolution is dropped in training (section 3.1 of the paper); may
         be a tracer.

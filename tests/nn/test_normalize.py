@@ -1,4 +1,4 @@
-"""Normalisations are undone exactly; the moving average is its definition."""
+"""Normalizations are undone exactly; the moving average is its definition."""
 
 import jax
 import numpy as np
@@ -7,18 +7,18 @@ import pytest
 from deeplab.nn.series import as_is, by_channel, by_instance, from_last, moving_average
 
 
-@pytest.mark.parametrize("normalise", [as_is, from_last, by_instance])
-def test_restoring_gives_back_what_was_normalised(normalise):
+@pytest.mark.parametrize("normalize", [as_is, from_last, by_instance])
+def test_restoring_gives_back_what_was_normalised(normalize):
     history = 5 + 3 * jax.random.normal(jax.random.key(0), (2, 9, 3))
-    x, restore = normalise(history)
+    x, restore = normalize(history)
     np.testing.assert_allclose(restore(x[..., None])[..., 0], history, atol=1e-5)
 
 
-@pytest.mark.parametrize("normalise", [from_last, by_instance])
-def test_a_shifted_past_is_the_same_past(normalise):
+@pytest.mark.parametrize("normalize", [from_last, by_instance])
+def test_a_shifted_past_is_the_same_past(normalize):
     history = jax.random.normal(jax.random.key(0), (2, 9, 3))
-    np.testing.assert_allclose(normalise(history + 7)[0], normalise(history)[0], atol=1e-4)
-    assert np.isfinite(normalise(history * 0 + 7)[0]).all()  # a channel that stands still
+    np.testing.assert_allclose(normalize(history + 7)[0], normalize(history)[0], atol=1e-4)
+    assert np.isfinite(normalize(history * 0 + 7)[0]).all()  # a channel that stands still
 
 
 def test_moving_average():
