@@ -1,7 +1,7 @@
-"""What a user can mend: each message says what was given, what was expected and what to do.
+"""Errors that a user can fix. Each message says what was given, what was expected and what to do.
 
-The exit codes are the command line's: 2 for a user's error, 3 for unusable checkpoints, 4 for a run that
-diverged, 75 ("restart me") for what may pass by itself, 130 and 143 after a signal.
+Exit codes of the command line: 2 for a user's error, 3 for unusable checkpoints, 4 for a diverged run, 75 for a
+temporary failure (restart the command), 130 and 143 after a signal.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something given is not what is expected; printed without a traceback."""
+    """An argument, a file or a setting is not what is expected; printed without a traceback."""
 
     exit_code = 2
 
 
 class CheckpointError(UserError):
-    """No checkpoint can be used, or the one asked for is damaged."""
+    """No checkpoint is usable, or the requested one is damaged."""
 
     exit_code = 3
 
@@ -29,7 +29,7 @@ class Diverged(UserError):
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: its nearest neighbors, or the first names there are.
+    """The end of a message about an unknown name: the most similar known names, or the first ones.
 
     Example:
       >>> nearest("minst", ["mnist", "digits"])

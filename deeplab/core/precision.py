@@ -1,4 +1,4 @@
-"""Of what precision numbers are: a policy beside the model, which knows nothing of it.
+"""Mixed-precision policy: parameter, compute and output dtypes.
 
 Micikevicius et al. 2018, "Mixed precision training", https://arxiv.org/abs/1710.03740.
 """
@@ -13,24 +13,24 @@ import jax.numpy as jnp
 
 from deeplab.core.errors import UserError, nearest
 
-_GROWTH_STEPS = 2000  # finite steps after which the scale is doubled, as in NVIDIA's Apex and in PyTorch
+_GROWTH_STEPS = 2000  # finite steps until the scale is doubled, as in NVIDIA's Apex and PyTorch
 _LARGEST_SCALE = 2.0**24
 
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
-    """The dtypes of a step.
+    """Dtypes of a step.
 
-    The model is given parameters and inputs cast to `computation`, and so computes in it; its outputs are cast to
-    `reductions`, and with them losses, metrics and sums of gradients. Within the model the layers of `deeplab.nn` keep
-    norms, softmaxes and states of recurrences in float32 whatever they are given; running statistics stay float32.
+    Parameters and inputs of the model are cast to `computation`, so the model computes in it. Outputs of the model are
+    cast to `reductions`, and so are losses, metrics and sums of gradients. The layers of `deeplab.nn` compute norms,
+    softmaxes and recurrent states in float32 in any case; running statistics are float32.
 
     Args:
-      parameters: of the parameters that are kept, and so of the optimizer's moments.
-      computation: of products and activations.
-      reductions: of sums over examples.
-      loss_scale: the first factor of the loss in its gradient, for the narrow range of float16; None for no factor. It
-        is halved by a step whose gradient overflows, which is skipped, and doubled after 2,000 that do not.
+      parameters: Dtype of the stored parameters and of the optimizer state.
+      computation: Dtype of products and activations.
+      reductions: Dtype of sums over examples.
+      loss_scale: Initial loss scale, for the narrow range of float16; None for no scaling. A step whose gradient
+        overflows is skipped and halves the scale. After 2,000 finite steps the scale is doubled.
 
     Example:
       >>> PRECISIONS["bf16"].computation, PRECISIONS["bf16"].parameters
@@ -46,17 +46,17 @@ class Precision:
 PRECISIONS = {
     "f32": Precision(),
     "bf16": Precision(computation="bfloat16"),
-    # Half the memory of parameters and moments; an update below 1/256 of a parameter is lost.
+    # Halves the memory of parameters and optimizer state. Updates below 1/256 of a parameter are lost.
     "bf16_params": Precision(parameters="bfloat16", computation="bfloat16"),
     "f16": Precision(computation="float16", loss_scale=2.0**15),
 }
 
 
 def named(name: str) -> Precision:
-    """A row of `PRECISIONS`.
+    """The row of `PRECISIONS` with this name.
 
     Raises:
-      UserError: no row has this name.
+      UserError: There is no such row.
     """
     if name not in PRECISIONS:
         raise UserError(f"--precision {name}: {nearest(name, PRECISIONS)}")
@@ -64,7 +64,7 @@ def named(name: str) -> Precision:
 
 
 def cast(tree: Any, dtype: str) -> Any:
-    """The tree with its floating-point arrays in `dtype`, and all else as it is.
+    """Casts the floating-point arrays of a tree to `dtype`.
 
     Example:
       >>> {name: str(x.dtype) for name, x in cast({"a": jnp.ones(1), "b": jnp.arange(2)}, "bfloat16").items()}
@@ -78,12 +78,12 @@ def cast(tree: Any, dtype: str) -> Any:
 
 
 class Scaled(NamedTuple):
-    """An optimizer's state beside the factor of the loss: part of `State.opt_state`, so it is saved and resumed.
+    """Optimizer state with a loss scale. It is `State.opt_state`, so it is saved and resumed.
 
     Attributes:
-      scale: the factor, float32; a power of two, so that it rounds nothing.
-      finite_steps: since it was changed.
-      inner: the optimizer's own state.
+      scale: Loss scale, float32. It is a power of two, so that scaling is exact.
+      finite_steps: Number of finite steps since the scale changed.
+      inner: State of the optimizer.
     """
 
     scale: jax.Array
@@ -92,14 +92,14 @@ class Scaled(NamedTuple):
 
 
 def scaled(opt_state: Any, precision: Precision) -> Any:
-    """The first state of an optimizer, with the factor of the loss where the policy has one."""
+    """Adds the initial loss scale to an optimizer's state, if the policy has one."""
     if precision.loss_scale is None:
         return opt_state
     return Scaled(jnp.float32(precision.loss_scale), jnp.zeros((), jnp.int32), opt_state)
 
 
 def rescaled(state: Scaled, finite: jax.Array) -> Scaled:
-    """The factor after a step: halved where its gradient was not finite, down to 1; doubled after many that were.
+    """Loss scale after a step: halved (down to 1) if the gradient was not finite, doubled after 2,000 finite steps.
 
     Example:
       >>> state = scaled((), PRECISIONS["f16"])

@@ -1,4 +1,4 @@
-"""Metrics: those that merge by addition, and those of a whole split."""
+"""Metrics that merge by addition, and metrics of a whole split."""
 
 from deeplab.metrics import bleu, confusion, edits, ranks, roc
 from deeplab.metrics.base import Mean, Metrics, Perplexity

@@ -1,4 +1,4 @@
-"""Metrics that merge by addition: exact over shards, hosts, microbatches and the last, partial batch."""
+"""Metrics that merge by addition."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ import numpy as np
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Mean:
-    """A weighted mean as (total, count): exact over shards, hosts, microbatches and the last, partial batch.
+    """Weighted mean as (total, count), exact over shards, hosts, microbatches and the last, partial batch.
+
+    Attributes:
+      total: Weighted sum.
+      count: Sum of the weights.
 
     Example:
       >>> (Mean.of(jnp.ones(3)) + Mean.of(jnp.zeros(1))).compute()
@@ -25,7 +29,7 @@ class Mean:
 
     @classmethod
     def of(cls, values: jax.Array, weight: jax.Array | None = None) -> Mean:
-        """Of `values`, weighted: same shapes. A value whose weight is 0 does not count, whatever it is (NaN too)."""
+        """Mean of `values` with weights of the same shape. Values of weight 0 are ignored, even if they are NaN."""
         if weight is None:
             weight = jnp.ones(values.shape, jnp.float32)
         return cls(jnp.sum(jnp.where(weight > 0, values * weight, 0)), jnp.sum(weight))
@@ -34,14 +38,19 @@ class Mean:
         return type(self)(self.total + other.total, self.count + other.count)
 
     def compute(self) -> float:
-        """The value; NaN when nothing was counted."""
+        """The mean, or NaN if the count is 0."""
         return float(self.total) / float(self.count) if float(self.count) else float("nan")
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Perplexity:
-    """exp of a weighted mean of negative log-likelihoods, in nats per token."""
+    """exp of a weighted mean of negative log-likelihoods, in nats per token.
+
+    Attributes:
+      total: Weighted sum of negative log-likelihoods.
+      count: Sum of the weights.
+    """
 
     total: Any
     count: Any
@@ -50,11 +59,11 @@ class Perplexity:
         return type(self)(self.total + other.total, self.count + other.count)
 
     def compute(self) -> float:
-        """The value; inf where the exponential overflows."""
+        """The perplexity, or inf if the exponential overflows."""
         mean = Mean(self.total, self.count).compute()
         with np.errstate(over="ignore"):
             return float(np.exp(np.float64(mean)))
 
 
 Metrics = dict[str, Any]
-"""Name to metric: a pytree with `+` that merges and `compute()` that gives a float."""
+"""Metrics by name. A metric is a pytree with `+`, which merges, and `compute()`, which returns a float."""

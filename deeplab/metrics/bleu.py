@@ -1,4 +1,4 @@
-"""BLEU of a corpus, by `sacrebleu`, on the host."""
+"""Corpus BLEU by `sacrebleu`, on the host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TOKEN = re.compile(r"\w+(?:[-'.,]\w+)*|[^\w\s]")
 
 
 def tokenized(text: str) -> str:
-    """Lower-case words and punctuation marks, separated by spaces; what is joined within a word stays whole.
+    """Lowercase words and punctuation marks, separated by spaces. Marks within a word do not split it.
 
     Example:
       >>> tokenized('Ein Mann im T-Shirt, 3,5 m "hoch".')
@@ -19,7 +19,7 @@ def tokenized(text: str) -> str:
 
 
 def bleu(translations: Sequence[str], references: Sequence[str]) -> float:
-    """Percent, of lower-cased, tokenized text: what papers on small corpora report, as Moses' multi-bleu.perl gives it.
+    """BLEU in percent of lowercased, tokenized text, equal to that of Moses' multi-bleu.perl.
 
     Example:
       >>> round(bleu(["Ein Hund läuft über den Hof."], ["ein Hund läuft über das Gras ."]), 1)
@@ -34,7 +34,7 @@ def bleu(translations: Sequence[str], references: Sequence[str]) -> float:
 
 
 def sacre_bleu(translations: Sequence[str], references: Sequence[str]) -> float:
-    """Percent, of texts as they are, cased alike: signature nrefs:1|case:lc|eff:no|tok:13a|smooth:exp.
+    """BLEU in percent of untokenized text, with the signature nrefs:1|case:lc|eff:no|tok:13a|smooth:exp.
 
     Example:
       >>> round(sacre_bleu(["Ein Hund läuft über den Hof."], ["Ein Hund läuft über den Hof."]), 1)

@@ -1,4 +1,4 @@
-"""The confusion matrix as a metric that merges, and what is read off it."""
+"""Confusion matrix as a metric that merges, and its statistics."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ Matrix = Float[np.ndarray, "K K"]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Confusion:
-    """Summed weight by label (rows) and prediction (columns), [K, K], and what `compute` reads off it.
+    """Confusion matrix, and the statistic of it that `compute` returns.
 
-    Exact over shards, microbatches and the last, padded batch: counts add, shares do not.
+    Exact over shards, microbatches and the last, padded batch, because counts add where ratios do not.
+
+    Attributes:
+      counts: Summed weights by label (rows) and prediction (columns), [K, K].
+      statistic: Function of the matrix.
 
     Example:
       >>> label, prediction = jnp.array([0, 0, 1]), jnp.array([0, 1, 1])
@@ -40,7 +44,7 @@ class Confusion:
         statistic: Callable[[Matrix], float],
         weight: Float[Array, " B"] | None = None,
     ) -> Confusion:
-        """Of a batch; an example whose weight is 0 does not count."""
+        """Matrix of a batch. Examples of weight 0 are ignored."""
         weight = jnp.ones(label.shape, jnp.float32) if weight is None else weight
         rows = jax.nn.one_hot(label, num_classes) * weight[:, None]  # [B, K]
         return cls(jnp.einsum("bk,bj->kj", rows, jax.nn.one_hot(prediction, num_classes)), statistic)
@@ -49,13 +53,13 @@ class Confusion:
         return Confusion(self.counts + other.counts, self.statistic)
 
     def compute(self) -> float:
-        """The statistic of all that was counted."""
+        """The statistic of the counts."""
         return float(self.statistic(np.asarray(self.counts, np.float64)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Sensitivity:
-    """The share of the examples of class k that are found: recall, Se; 0 where there is none.
+    """Sensitivity (recall, Se) of class k: the fraction of its examples that are predicted as k; 0 if there are none.
 
     Example:
       >>> Sensitivity(1)(np.array([[8.0, 2.0], [1.0, 3.0]]))
@@ -65,12 +69,12 @@ class Sensitivity:
     k: int
 
     def __call__(self, counts: Matrix) -> float:
-        return float(_share(counts[self.k, self.k], counts[self.k].sum()))
+        return float(_ratio(counts[self.k, self.k], counts[self.k].sum()))
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictiveValue:
-    """The share of right ones among those taken for class k: precision, positive predictive value, +P; 0 where none is.
+    """Positive predictive value (precision, +P) of class k: the fraction of correct predictions; 0 if there are none.
 
     Example:
       >>> PredictiveValue(1)(np.array([[8.0, 2.0], [1.0, 3.0]]))
@@ -80,18 +84,18 @@ class PredictiveValue:
     k: int
 
     def __call__(self, counts: Matrix) -> float:
-        return float(_share(counts[self.k, self.k], counts[:, self.k].sum()))
+        return float(_ratio(counts[self.k, self.k], counts[:, self.k].sum()))
 
 
 def macro_f1(counts: Matrix) -> float:
-    """The mean over classes of 2 TP / (2 TP + FP + FN), each class counting alike; a class that never occurs gives 0.
+    """Unweighted mean over classes of F1 = 2 TP / (2 TP + FP + FN). The F1 of a class without any counts is 0.
 
     Example:
       >>> round(macro_f1(np.array([[8.0, 2.0], [1.0, 3.0]])), 4)
       0.7544
     """
-    return float(np.mean(_share(2 * np.diag(counts), counts.sum(axis=0) + counts.sum(axis=1))))
+    return float(np.mean(_ratio(2 * np.diag(counts), counts.sum(axis=0) + counts.sum(axis=1))))
 
 
-def _share(part: Any, whole: Any) -> Any:
+def _ratio(part: Any, whole: Any) -> Any:
     return np.divide(part, whole, out=np.zeros_like(np.asarray(part, np.float64)), where=np.asarray(whole) > 0)

@@ -1,7 +1,6 @@
-"""What a score is worth at every threshold: areas under curves, sensitivity at a specificity, and their intervals.
+"""Areas under ROC and precision-recall curves, sensitivity at a specificity, and bootstrap intervals, on the host.
 
-All on the host, of N scores and whether each example is positive. An example may have a weight: a resample of the
-bootstrap is nothing but other weights, so that the scores are sorted once for all resamples.
+Examples have weights. A bootstrap resample only changes the weights, so the scores are sorted once for all resamples.
 """
 
 from __future__ import annotations
@@ -15,18 +14,23 @@ from numpy import ndarray
 
 
 class Curve(NamedTuple):
-    """Summed weight of the positives and of the negatives at or above each threshold, highest first, from 0 on."""
+    """Summed weights at or above each threshold, from the highest threshold on, with a leading 0.
+
+    Attributes:
+      true: Summed weights of the positives.
+      false: Summed weights of the negatives.
+    """
 
     true: Float[ndarray, " M"]
     false: Float[ndarray, " M"]
 
 
 class Scores:
-    """Scores, sorted once; each distinct one is a threshold.
+    """Sorted scores, of which each distinct one is a threshold.
 
     Args:
-      score: higher means more likely positive.
-      positive: whether it is.
+      score: Scores; higher means more likely positive.
+      positive: Whether each example is positive.
 
     Example:
       >>> scores = Scores(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
@@ -37,21 +41,22 @@ class Scores:
     def __init__(self, score: Float[ndarray, " N"], positive: Bool[ndarray, " N"]) -> None:
         self.order = np.argsort(-score, kind="stable")
         ranked = score[self.order]
-        self.last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # of the examples that share a score
+        self.last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # last of each distinct score
         self.positive = positive[self.order]
 
     def curve(self, weight: Float[ndarray, " N"] | None = None) -> Curve:
-        """The curve of the examples; each counts once when `weight` is None."""
+        """The curve of the weighted examples. None means weights of 1."""
         weight = np.ones(len(self.order)) if weight is None else weight[self.order]
         true, false = np.cumsum(weight * self.positive), np.cumsum(weight * ~self.positive)
         return Curve(np.append(0.0, true[self.last]), np.append(0.0, false[self.last]))
 
 
 def auroc(curve: Curve) -> float:
-    """The probability that a positive scores higher than a negative, ties counting half; NaN without both.
+    """Area under the ROC curve, by the trapezoidal rule; NaN without positives or without negatives.
 
-    The area under sensitivity over 1 - specificity, by trapezoids (Hanley and McNeil 1982,
-    https://doi.org/10.1148/radiology.143.1.7063747).
+    It is the probability that a positive scores higher than a negative, ties counting half.
+
+    Source: Hanley and McNeil 1982, https://doi.org/10.1148/radiology.143.1.7063747.
     """
     total = curve.true[-1] * curve.false[-1]
     area = np.sum(np.diff(curve.false) * (curve.true[1:] + curve.true[:-1]) / 2)
@@ -59,9 +64,9 @@ def auroc(curve: Curve) -> float:
 
 
 def average_precision(curve: Curve) -> float:
-    """sum_m (R_m - R_(m-1)) P_m: the area under precision over recall, without interpolation; NaN without positives.
+    """Average precision sum_m (R_m - R_(m-1)) P_m, with recall R and precision P; NaN without positives.
 
-    Trapezoids would flatter (Davis and Goadrich 2006, https://doi.org/10.1145/1143844.1143874).
+    The trapezoidal rule would be too optimistic (Davis and Goadrich 2006, https://doi.org/10.1145/1143844.1143874).
     """
     if not curve.true[-1]:
         return float("nan")
@@ -71,7 +76,7 @@ def average_precision(curve: Curve) -> float:
 
 
 def sensitivity_at(curve: Curve, specificity: float) -> float:
-    """The highest sensitivity of a threshold at which the specificity is at least what is asked; NaN without both."""
+    """The highest sensitivity at a specificity of at least `specificity`; NaN without positives or negatives."""
     if not (curve.true[-1] and curve.false[-1]):
         return float("nan")
     allowed = curve.false <= (1 - specificity) * curve.false[-1] * (1 + 1e-12)
@@ -86,22 +91,21 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The percentile interval of a statistic over resamples of groups with replacement.
+    """Percentile bootstrap interval of a statistic, over resamples of groups with replacement.
 
-    Beats of one patient are alike: intervals over beats would be far too narrow, those over patients are honest (Field
-    and Welsh 2007, https://doi.org/10.1111/j.1467-9868.2007.00593.x). Resamples of which the statistic is NaN are left
-    out.
+    Examples of one group (beats of one patient) are correlated, so that intervals over examples would be too narrow
+    (Field and Welsh 2007, https://doi.org/10.1111/j.1467-9868.2007.00593.x). Resamples with a NaN are ignored.
 
     Args:
-      scores: the sorted scores.
-      statistic: of a curve.
-      group: the patient of each example; each is its own when None.
-      resamples: how many.
-      level: of confidence.
-      seed: of the resamples.
+      scores: Sorted scores.
+      statistic: Function of a curve.
+      group: Group of each example. None means that each example is a group.
+      resamples: Number of resamples.
+      level: Confidence level.
+      seed: Seed of the resamples.
 
     Returns:
-      The lower and the upper bound; NaN where no resample has a value.
+      The lower and the upper bound, or NaN if the statistic is NaN for all resamples.
 
     Source: Efron 1979, https://doi.org/10.1214/aos/1176344552.
     """

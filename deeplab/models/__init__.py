@@ -1,4 +1,4 @@
-"""Architectures, one family per file: the module, its VARIANTS (sizes, after the paper), its RULES (sharding)."""
+"""Models, one family per file: the module, its VARIANTS (sizes from the paper) and its RULES (sharding)."""
 
 from __future__ import annotations
 

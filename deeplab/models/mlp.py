@@ -34,18 +34,18 @@ RULES = (
 
 
 class MLP(nn.Module):
-    """Dense layers on flattened inputs.
+    """Multilayer perceptron on flattened inputs.
 
     h_0 = x, h_i = dropout(activation(norm(W_i h_{i-1} + b_i))), logits = W h_n + b. The taps "activation1", ... are the
     h_i before dropout.
 
     Args:
-      num_classes: K.
-      features: widths of the hidden layers.
-      activation: elementwise, or one that makes one feature of two; see `deeplab.nn.activations`.
-      kernel_init: of the hidden layers.
-      norm: makes a normalization layer; see `deeplab.nn.norm`.
-      dropout: probability that a hidden unit is dropped in training; may be a tracer.
+      num_classes: Number of classes K.
+      features: Widths of the hidden layers.
+      activation: Activation, elementwise or gated; see `deeplab.nn.activations`.
+      kernel_init: Initializer of the hidden layers' kernels.
+      norm: Constructor of the normalization layers; see `deeplab.nn.norm`.
+      dropout: Dropout rate of hidden units; may be a tracer.
 
     Example:
       >>> import jax

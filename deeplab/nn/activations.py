@@ -1,13 +1,14 @@
-"""Activation functions: every one of the field in a table, with its range and its matching initialization.
+"""Activation functions, in a table with their ranges and matching initializations.
 
 With z ~ N(0, 1), weights of variance gain^2 / fan_in and no bias, pre-activations of variance 1 keep that variance
 from layer to layer when
 
   gain = 1 / sqrt(E f(z)^2),
 
-and the squared gradient then changes by chi = gain^2 E |f'(z)|^2 a layer on its way back: a network is hard to train at
-a depth D where chi^D is far from 1. For the ReLU the gain is He's sqrt(2), for the SELU LeCun's 1. It is not asked that
-E f(gain z)^2 = 1: for the homogeneous functions that is the same, and for bounded ones such as tanh it has no solution.
+and the squared gradient is multiplied by chi = gain^2 E |f'(z)|^2 per layer in the backward pass. A network of depth D
+is hard to train when chi^D is far from 1. The gain of the ReLU is He's sqrt(2), that of the SELU LeCun's 1. The
+condition is not E f(gain z)^2 = 1: that is the same for homogeneous functions, and has no solution for some bounded
+ones such as tanh.
 
 Source: He et al. 2015, https://arxiv.org/abs/1502.01852; Poole et al. 2016, https://arxiv.org/abs/1606.05340;
   Schoenholz et al. 2017, https://arxiv.org/abs/1611.01232.
@@ -31,7 +32,7 @@ Name = Literal[
     "hard_tanh", "softsign", "soft_shrink", "snake", "sine", "gaussian", "glu", "bilinear", "reglu", "geglu", "swiglu",
     "maxout",
 ]  # fmt: skip
-"""The names of the table, as a type: a command line shows them as choices."""
+"""The names of the table as a type, which a command line shows as choices."""
 
 Function = Callable[[jax.Array], jax.Array]
 
@@ -40,14 +41,14 @@ class Activation(NamedTuple):
     """A row of the table.
 
     Attributes:
-      function: elementwise; or from [..., 2 C] to [..., C] where `inputs` is 2.
-      formula: in x; in the halves a and b of the features where `inputs` is 2.
-      low: the infimum of its values.
-      high: their supremum.
-      gain: 1 / sqrt(E f(z)^2), z ~ N(0, 1); `kernel_init` makes an initialization of it.
-      source: authors, year, link.
-      monotone: whether it never falls.
-      inputs: features that it makes one of.
+      function: Elementwise function, or one from [..., 2 C] to [..., C] if `inputs` is 2.
+      formula: Formula in x, or in the halves a and b of the features if `inputs` is 2.
+      low: Infimum of the values.
+      high: Supremum of the values.
+      gain: 1 / sqrt(E f(z)^2) for z ~ N(0, 1). `kernel_init` makes an initialization of it.
+      source: Authors, year and link.
+      monotone: Whether the function is nondecreasing.
+      inputs: Number of input features per output feature.
     """
 
     function: Function
@@ -61,7 +62,7 @@ class Activation(NamedTuple):
 
 
 def prelu(x: jax.Array) -> jax.Array:
-    """max(x, 0) + min(x, 0) / 4: PReLU at its first slope. `flax.linen.PReLU` is the module that learns it."""
+    """max(x, 0) + min(x, 0) / 4: PReLU at its initial slope. `flax.linen.PReLU` learns the slope."""
     return jax.nn.leaky_relu(x, 0.25)
 
 
@@ -71,22 +72,22 @@ def squared_relu(x: jax.Array) -> jax.Array:
 
 
 def star_relu(x: jax.Array) -> jax.Array:
-    """0.8944 max(x, 0)^2 - 0.4472: of mean 0 and variance 1 where x is N(0, 1)."""
+    """0.8944 max(x, 0)^2 - 0.4472, which has mean 0 and variance 1 for x ~ N(0, 1)."""
     return 0.8944 * squared_relu(x) - 0.4472
 
 
 def celu(x: jax.Array) -> jax.Array:
-    """max(x, 0) + min(0, 2 (exp(x / 2) - 1)): alpha 2, for with alpha 1 it is the ELU."""
+    """max(x, 0) + min(0, 2 (exp(x / 2) - 1)): alpha is 2, because alpha 1 gives the ELU."""
     return jax.nn.celu(x, 2.0)
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """x Phi(x), with the normal distribution function itself."""
+    """x Phi(x), with the exact normal distribution function."""
     return jax.nn.gelu(x, approximate=False)
 
 
 def lecun_tanh(x: jax.Array) -> jax.Array:
-    """1.7159 tanh(2 x / 3): f(1) = 1, and its curvature is largest there."""
+    """1.7159 tanh(2 x / 3): f(1) = 1, where the curvature is largest."""
     return 1.7159 * jnp.tanh(x * (2 / 3))
 
 
@@ -106,7 +107,7 @@ def gaussian(x: jax.Array) -> jax.Array:
 
 
 def gated(gate: Function) -> Function:
-    """a gate(b), of the halves a and b of the last axis: [..., 2 C] -> [..., C].
+    """Gated linear unit a gate(b), with a and b the halves of the last axis.
 
     Example:
       >>> gated(jnp.square)(jnp.array([2.0, 3.0, 5.0, -1.0])).tolist()
@@ -121,7 +122,7 @@ def gated(gate: Function) -> Function:
 
 
 def maxout(x: Float[Array, "... 2*C"]) -> Float[Array, "... C"]:
-    """max(a, b), of the halves a and b of the last axis."""
+    """max(a, b), with a and b the halves of the last axis."""
     return jnp.maximum(*jnp.split(x, 2, axis=-1))
 
 
@@ -196,13 +197,13 @@ ACTIVATIONS: dict[Name, Activation] = {
 
 
 def moments(activation: Activation) -> tuple[float, float]:
-    """E f(z)^2 and E |f'(z)|^2 for z ~ N(0, 1), by the trapezoid rule on [-8, 8].
+    """E f(z)^2 and E |f'(z)|^2 for z ~ N(0, 1), by the trapezoidal rule on [-8, 8].
 
     Example:
       >>> [round(moment, 3) for moment in moments(ACTIVATIONS["relu"])]
       [0.5, 0.5]
     """
-    # An even number of points, and another one on the second axis: none is at the kinks in 0 and where a = b.
+    # Even numbers of points that differ between the axes: none lies at a kink (0, or a = b).
     axes = [np.linspace(-8, 8, n) for n in ((16_000,) if activation.inputs == 1 else (800, 802))]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, activation.inputs)
     mass = np.exp(-np.square(points).sum(axis=-1) / 2)
@@ -212,7 +213,7 @@ def moments(activation: Activation) -> tuple[float, float]:
 
 
 def gradient_factor(activation: Activation) -> float:
-    """chi: what the matching initialization multiplies the squared gradient by, a layer.
+    """chi: factor of the squared gradient per layer, with the matching initialization.
 
     Example:
       >>> round(gradient_factor(ACTIVATIONS["relu"]), 2), round(gradient_factor(ACTIVATIONS["sigmoid"]), 2)
@@ -222,10 +223,10 @@ def gradient_factor(activation: Activation) -> float:
 
 
 def kernel_init(activation: Activation, scale: float | jax.Array = 1.0) -> nn.initializers.Initializer:
-    """The matching initialization: a truncated normal distribution of variance (scale gain)^2 / fan_in.
+    """Matching initialization: a truncated normal distribution of variance (scale gain)^2 / fan_in.
 
     Args:
-      activation: what follows the layer.
-      scale: of the deviation; may be a tracer.
+      activation: Activation that follows the layer.
+      scale: Factor of the standard deviation; may be a tracer.
     """
     return nn.initializers.variance_scaling((scale * activation.gain) ** 2, "fan_in", "truncated_normal")

@@ -1,27 +1,72 @@
-"""Tokens that are bags of features, as vectors."""
+"""Embedding tables."""
 
 from __future__ import annotations
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+MULTIPLE = 64
+"""`Embedding` pads its number of rows to a multiple of this, so that a rule such as
+(r"embedding$", PartitionSpec("model", None)) divides the table over 2, 4, ... 64 devices. An array that a mesh axis
+does not divide is replicated."""
+
+
+def padded_size(size: int) -> int:
+    """The next multiple of `MULTIPLE`.
+
+    Example:
+      >>> padded_size(1683), padded_size(64)
+      (1728, 64)
+    """
+    return -(-size // MULTIPLE) * MULTIPLE
+
+
+class Embedding(nn.Module):
+    """V embeddings of dimension D, in a table of `padded_size(V)` rows. The last rows are never read.
+
+    Args:
+      size: Number of embeddings V.
+      width: Embedding dimension D.
+      embedding_init: Initializer of the table.
+
+    Example:
+      >>> layer = Embedding(size=5, width=3)
+      >>> vectors, variables = layer.init_with_output(jax.random.key(0), jnp.array([4, 0]))
+      >>> vectors.shape, variables["params"]["embedding"].shape
+      ((2, 3), (64, 3))
+    """
+
+    size: int
+    width: int
+    embedding_init: nn.initializers.Initializer = nn.initializers.normal(0.05)
+
+    def setup(self) -> None:
+        self.embedding = self.param("embedding", self.embedding_init, (padded_size(self.size), self.width))
+
+    def __call__(self, ids: Int[Array, "*B"]) -> Float[Array, "*B D"]:
+        """Embeddings of ids in 0 to V - 1."""
+        return self.embedding[ids]
+
+    def vectors(self) -> Float[Array, "V D"]:
+        """All embeddings."""
+        return self.embedding[: self.size]
 
 
 class BagEmbedding(nn.Module):
-    """The mean of the vectors of a token's features: e_t = sum_f E[x_tf] / n_t over the n_t features that are not 0.
+    """Mean embedding of a token's features: e_t = sum_f E[x_tf] / n_t over its n_t nonzero features.
 
-    Feature 0 pads. A token whose first feature is 0 is no token: its vector is 0, and the mask says so.
+    Feature 0 is padding. A token whose first feature is 0 is padding too: its embedding is 0 and its mask False.
 
     Args:
-      num_features: rows of the table E.
-      width: D.
-      scale: standard deviation of the table at the start.
+      num_features: Number of rows of the table E.
+      width: Embedding dimension D.
+      scale: Standard deviation of the initial table.
 
     Returns:
-      The vectors, and True where there is a token.
+      Embeddings, and a mask that is True at tokens.
 
     Example:
-      >>> import jax
       >>> tokens = jnp.array([[[3, 1, 4], [2, 0, 0], [0, 0, 0]]])
       >>> (vectors, mask), _ = BagEmbedding(num_features=5, width=8).init_with_output(jax.random.key(0), tokens)
       >>> vectors.shape, mask.tolist()

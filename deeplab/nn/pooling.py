@@ -1,4 +1,4 @@
-"""Pooling over space and over time: with gradients that are fast on a CPU, and without what only pads."""
+"""Pooling over space and time, with fast gradients on a CPU and with masks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Padding = Sequence[tuple[int, int]]
 
 
 def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: Padding = ((0, 0), (0, 0))) -> jax.Array:
-    """The largest value in each square window, per channel.
+    """Maximum over square windows, per channel.
 
     y[b, i, j, c] = max over 0 <= u, v < window of x[b, i * stride + u, j * stride + v, c].
 
-    Windows that tile the input are pooled by a reshape: the gradient is then a comparison, where that of
-    `nn.max_pool` is a select-and-scatter. Two convolutions with pooling, 128 images of 28 x 28, forward and backward:
-    71 instead of 146 ms of CPU time. Of several equal maxima the first in the window's rows takes the gradient.
+    Windows that tile the input are pooled by a reshape. The gradient is then a comparison; that of `nn.max_pool` is a
+    select-and-scatter. Two convolutions with pooling, on 128 images of 28 x 28, take 71 instead of 146 ms of CPU time
+    forward and backward. Of equal maxima, the first in row-major order gets the gradient.
 
     Args:
-      x: images, [B, H, W, C].
-      window: side of the window.
-      stride: distance between windows; `window` when None.
-      padding: (low, high) of -inf for H and for W.
+      x: Images [B, H, W, C].
+      window: Side of the window.
+      stride: Distance between windows. None means `window`.
+      padding: Padding by -inf, (low, high) of H and of W.
 
     Returns:
       [B, H', W', C], H' = (H + low + high - window) // stride + 1.
@@ -39,20 +39,21 @@ def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: Padd
     batch, height, width, channels = x.shape
     padded = any(side for pair in padding for side in pair)
     if stride != window or padded or height < window or width < window:
-        # Flax's annotation knows only the names of paddings; its docstring and code take pairs, too.
+        # Flax's annotation has only the names of paddings; its docstring and code also take pairs.
         return nn.max_pool(x, (window, window), (stride, stride), padding)  # pyright: ignore[reportArgumentType]
     rows, columns = height // window, width // window
-    x = x[:, : rows * window, : columns * window]  # a border narrower than a window is left out, as by "VALID"
+    x = x[:, : rows * window, : columns * window]  # drop a border narrower than a window, as "VALID" does
     x = x.reshape(batch, rows, window, columns, window, channels)  # [B, H', window, W', window, C]
     return _largest(_largest(x, 4), 2)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _largest(x: jax.Array, axis: int) -> jax.Array:
-    """The maximum over an axis, whose gradient goes to the first place that holds it.
+    """Maximum over an axis, whose gradient goes to the first position that holds it.
 
-    JAX's own goes where x equals the maximum. XLA may compute x anew for that comparison, and round it otherwise (a
-    fused multiply-add): none is equal then, and the gradient is 0 / 0. A place is one whatever the rounding.
+    The gradient of `jnp.max` goes to the entries equal to the maximum. XLA may recompute x for that comparison with
+    another rounding (a fused multiply-add). Then no entry is equal, and the gradient is 0 / 0. An index does not depend
+    on the rounding.
     """
     return jnp.max(x, axis=axis)
 
@@ -60,23 +61,25 @@ def _largest(x: jax.Array, axis: int) -> jax.Array:
 @_largest.defjvp
 def _largest_jvp(axis: int, primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
     (x,), (dx,) = primals, tangents
-    place = jnp.argmax(x, axis=axis, keepdims=True)
-    held = jax.lax.broadcasted_iota(place.dtype, x.shape, axis) == place
-    return _largest(x, axis), jnp.sum(jnp.where(held, dx, 0), axis=axis)
+    position = jnp.argmax(x, axis=axis, keepdims=True)
+    is_maximum = jax.lax.broadcasted_iota(position.dtype, x.shape, axis) == position
+    return _largest(x, axis), jnp.sum(jnp.where(is_maximum, dx, 0), axis=axis)
 
 
 def global_mean(x: jax.Array) -> jax.Array:
-    """The mean over space, [B, H, W, C] -> [B, C] (Lin et al. 2014, https://arxiv.org/abs/1312.4400).
+    """Mean over space, [B, H, W, C] -> [B, C].
 
     Example:
       >>> global_mean(jnp.ones((2, 4, 4, 3))).shape
       (2, 3)
+
+    Source: Lin et al. 2014, https://arxiv.org/abs/1312.4400.
     """
     return jnp.mean(x, axis=(1, 2))
 
 
 def masked_max(x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Array, "B D"]:
-    """The largest value over time of what the mask shows; 0 where it shows nothing.
+    """Maximum over the positions where the mask is True; 0 if there is none.
 
     Example:
       >>> masked_max(jnp.array([[[-2.0], [-1.0], [7.0]]]), jnp.array([[True, True, False]])).tolist()
@@ -87,7 +90,7 @@ def masked_max(x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Arra
 
 
 def masked_mean(x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Array, "B D"]:
-    """The mean over time of what the mask shows; 0 where it shows nothing.
+    """Mean over the positions where the mask is True; 0 if there is none.
 
     Example:
       >>> masked_mean(jnp.array([[[1.0], [2.0], [9.0]]]), jnp.array([[True, True, False]])).tolist()

@@ -1,4 +1,4 @@
-"""What users are known by, as vectors, and the ratings that vectors tell."""
+"""Layers of rating models: encoders of a user, and the decoder to the ratings of all items."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Real
 
-from deeplab.nn.tables import Embedding, padded
+from deeplab.nn.embedding import Embedding, padded_size
 
-MIDDLE, HALF = 3.0, 2.0  # of the scale from 1 to 5, so that what layers read is in [-1, 1]
+CENTER, HALF_RANGE = 3.0, 2.0  # of ratings from 1 to 5, so that inputs of layers are in [-1, 1]
 
 
 class History(nn.Module):
-    """What a user has rated, as a vector.
+    """Encoder of a user's ratings: |R|^(-1/2) sum over j in R of y_j + (r_j - 3) / 2 x_j.
 
-    |R|^(-1/2) sum over j in R of y_j + (r_j - 3) / 2 x_j, where R are the items that the user has rated: y tells of
-    what they chose, x of how they liked it. The sums are products of the batch's rows with two tables, [B, V] and
-    [V, D]: on a CPU far faster than to gather the vectors of lists as long as the longest.
+    R are the items that the user has rated. The embedding y_j stands for the implicit feedback (the item was chosen),
+    x_j for the explicit one (its rating). The sums are products [B, V] x [V, D], which on a CPU are much faster than a
+    gather of padded lists of items.
 
     Args:
-      num_items: V.
-      width: D.
+      num_items: Number of items V.
+      width: Dimension D of the code.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -36,21 +36,21 @@ class History(nn.Module):
 
     @nn.compact
     def __call__(self, known: Real[Array, "B V"]) -> Float[Array, "B D"]:
-        """From ratings 1 to 5, and 0 where there is none."""
+        """Code of the ratings `known`: 1 to 5, and 0 for items without a rating."""
         chosen = Embedding(self.num_items, self.width, name="chosen").vectors()
         rated = (known > 0).astype(chosen.dtype)
-        liked = (rated * (known - MIDDLE) / HALF).astype(chosen.dtype)
+        liked = (rated * (known - CENTER) / HALF_RANGE).astype(chosen.dtype)
         count = jnp.maximum(jnp.sum(known > 0, axis=-1, keepdims=True), 1).astype(chosen.dtype)
         judged = Embedding(self.num_items, self.width, name="judged").vectors()
         return (rated @ chosen + liked @ judged) / jnp.sqrt(count)
 
 
 class UserVector(nn.Module):
-    """p_u + P f_u: a vector of the user's own, none for user 0 (one of whom nothing was learned), and of their features.
+    """User embedding and projected features: p_u + P f_u. User 0, an unknown user, has p_u = 0.
 
     Args:
-      num_users: with user 0.
-      width: D.
+      num_users: Number of users, including user 0.
+      width: Dimension D.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -70,12 +70,13 @@ class UserVector(nn.Module):
 
 
 class ItemRatings(nn.Module):
-    """A vector h to the ratings of all items: m + b_i + c . h + (q_i + F f_i) . h, with features f_i of the items.
+    """Decoder of a user's code h to the ratings of all items: m + b_i + c . h + (q_i + F f_i) . h.
 
-    An item that nobody has rated keeps b_i = 0 and a q_i near 0: it is judged by its features alone.
+    f_i are the features of item i. An item without ratings keeps b_i = 0 and a q_i near 0, so that its prediction
+    depends on its features alone.
 
     Args:
-      num_items: V.
+      num_items: Number of items V.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -92,6 +93,6 @@ class ItemRatings(nn.Module):
         small = nn.initializers.normal(0.05)
         own = Embedding(self.num_items, width, name="item").vectors()
         shared = nn.Dense(width, use_bias=False, kernel_init=small, name="feature")(features)
-        bias = self.param("item_bias", nn.initializers.zeros, (padded(self.num_items),))[: self.num_items]
-        level = nn.Dense(1, kernel_init=small, bias_init=nn.initializers.constant(MIDDLE), name="level")(h)
+        bias = self.param("item_bias", nn.initializers.zeros, (padded_size(self.num_items),))[: self.num_items]
+        level = nn.Dense(1, kernel_init=small, bias_init=nn.initializers.constant(CENTER), name="level")(h)
         return level + bias[None] + h @ (own + shared).T

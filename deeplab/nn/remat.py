@@ -1,4 +1,4 @@
-"""Activations that are computed again in the backward pass, instead of being kept for it.
+"""Rematerialization: activations are recomputed in the backward pass instead of being stored.
 
 Chen, Xu, Zhang and Guestrin 2016, "Training deep nets with sublinear memory cost", https://arxiv.org/abs/1604.06174.
 """
@@ -14,25 +14,25 @@ import jax
 
 _saved = jax.checkpoint_policies
 POLICIES: Mapping[str, Callable[..., Any] | None] = {
-    "none": None,  # everything is kept
-    "full": _saved.nothing_saveable,  # a block's inputs alone
-    "dots": _saved.dots_saveable,  # also what matrix products give
-    "dots_no_batch": _saved.dots_with_no_batch_dims_saveable,  # not those of attention, which grow with T^2
-    "offload": _saved.offload_dot_with_no_batch_dims("device", "pinned_host"),  # these, kept in the host's memory
+    "none": None,  # stores all activations
+    "full": _saved.nothing_saveable,  # stores the inputs of a block only
+    "dots": _saved.dots_saveable,  # also stores the results of matrix products
+    "dots_no_batch": _saved.dots_with_no_batch_dims_saveable,  # but not those of attention, which grow with T^2
+    "offload": _saved.offload_dot_with_no_batch_dims("device", "pinned_host"),  # as before, in the host's memory
 }
 
 Block = TypeVar("Block", bound=type[nn.Module])
 
 
 def remat(block: Block, policy: str) -> Block:
-    """A kind of block with the same parameters and values, which keeps less for its gradient.
+    """A block with the same parameters and values that stores fewer activations for its gradient.
 
     Args:
-      block: a kind of module; its parameter `train` is Python's, and is given by position.
-      policy: a row of `POLICIES`.
+      block: Class of a module. Its argument `train` is a Python bool, passed by position.
+      policy: Name of a row of `POLICIES`.
 
     Raises:
-      ValueError: no such policy.
+      ValueError: There is no such policy.
 
     Example:
       >>> from deeplab.models.vision.convolutional.resnet import BasicBlock, ResNet
@@ -43,5 +43,5 @@ def remat(block: Block, policy: str) -> Block:
     if policy == "none":
         return block
     names = list(inspect.signature(block.__call__).parameters)
-    # Python's own `train` decides what is traced; Linen counts it with `self` as 0.
+    # `train` is static; Linen counts `self` as argument 0.
     return nn.remat(block, policy=POLICIES[policy], static_argnums=(names.index("train"),))

@@ -1,4 +1,4 @@
-"""How well items answer a query: products of vectors."""
+"""Dot-product scores of candidate items."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 Candidates = Int[Array, " C"] | Int[Array, "B C"] | Int[Array, "B P C"]
-"""Numbers of items: the same for all examples, of each example, or of each of its places."""
+"""Item ids: shared by all examples, per example, or per position of each example."""
 
 
 def dot_scores(query: Float[Array, "B P D"], items: Float[Array, "*axes C D"]) -> Float[Array, "B P C"]:
-    """Products of each query with the candidates: those of all examples [C, D], of its example, or of its place.
+    """Dot products of queries and candidates, which are shared [C, D], per example or per position.
 
     Example:
       >>> query = jnp.ones((2, 3, 4))
@@ -21,6 +21,6 @@ def dot_scores(query: Float[Array, "B P D"], items: Float[Array, "*axes C D"]) -
     return jnp.einsum(f"bpd,{letters}->bpc", query, items)
 
 
-def at_places(x: Float[Array, "B T D"], places: Int[Array, "B P"]) -> Float[Array, "B P D"]:
-    """The vectors of some places of each sequence."""
-    return jnp.take_along_axis(x, places[..., None], axis=1)
+def gather_positions(x: Float[Array, "B T D"], positions: Int[Array, "B P"]) -> Float[Array, "B P D"]:
+    """The vectors at the given positions of each sequence."""
+    return jnp.take_along_axis(x, positions[..., None], axis=1)

@@ -1,4 +1,4 @@
-"""Larger images from smaller ones."""
+"""Upsampling of images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from jaxtyping import Array, Float
 
 
 class Upsampling(nn.Module):
-    """A transposed convolution of kernel 2 and stride 2: each pixel makes a square of four, by one product.
+    """Transposed convolution with kernel 2 and stride 2, as a linear layer and a reshape.
 
-    As the squares do not overlap it is a linear layer and a reshape; XLA's CPU compiler runs `nn.ConvTranspose` as a
-    convolution over zeros.
+    The 2 x 2 squares do not overlap. XLA's CPU compiler runs `nn.ConvTranspose` as a convolution over zeros.
 
     Args:
-      width: channels made.
+      width: Number of output channels D.
 
     Example:
       >>> import jax

@@ -1,4 +1,4 @@
-"""How far a prediction may be trusted: calibration."""
+"""Reliability of predictions: calibration."""
 
 from deeplab.robust import calibration
 

@@ -1,7 +1,7 @@
-"""Calibration: whether a probability of 0.9 is right nine times in ten, and what to do where it is not.
+"""Calibration errors and temperature scaling, on the host, of all predictions of a split.
 
 Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks", https://arxiv.org/abs/1706.04599.
-All on the host, of a whole split's predictions: N examples, K classes, M bins.
+N examples, K classes, M bins.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from numpy import ndarray
 
 
 class Reliability(NamedTuple):
-    """Bins of equal width over confidence, those that hold an example: how many, how sure, and how often right."""
+    """Reliability diagram: nonempty bins of equal width over confidence.
+
+    Attributes:
+      count: Number of examples.
+      confidence: Mean confidence.
+      accuracy: Fraction of correct predictions.
+    """
 
     count: Int[ndarray, " M"]
     confidence: Float[ndarray, " M"]
@@ -22,16 +28,16 @@ class Reliability(NamedTuple):
 
 
 def reliability(confidence: Float[ndarray, " N"], correct: Bool[ndarray, " N"], num_bins: int = 15) -> Reliability:
-    """Mean confidence and accuracy in each of `num_bins` bins (m / M, (m + 1) / M], empty ones left out.
+    """Reliability diagram over the bins (m / M, (m + 1) / M], m = 0, ..., M - 1, without empty bins.
 
     Example:
       >>> bins = reliability(np.array([0.55, 0.85, 0.95]), np.array([False, True, True]), num_bins=5)
       >>> bins.count.tolist(), bins.confidence.round(2).tolist(), bins.accuracy.tolist()
       ([1, 2], [0.55, 0.9], [0.0, 1.0])
     """
-    place = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
-    count = np.bincount(place, minlength=num_bins)
-    sums = [np.bincount(place, weights=x, minlength=num_bins)[count > 0] for x in (confidence, correct)]
+    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+    count = np.bincount(bins, minlength=num_bins)
+    sums = [np.bincount(bins, weights=x, minlength=num_bins)[count > 0] for x in (confidence, correct)]
     count = count[count > 0]
     return Reliability(count, sums[0] / count, sums[1] / count)
 
@@ -39,9 +45,9 @@ def reliability(confidence: Float[ndarray, " N"], correct: Bool[ndarray, " N"], 
 def expected_calibration_error(
     confidence: Float[ndarray, " N"], correct: Bool[ndarray, " N"], num_bins: int = 15
 ) -> float:
-    """ECE = sum_m n_m / N |accuracy_m - confidence_m| (equation 3).
+    """ECE = sum_m n_m / N |accuracy_m - confidence_m| (equation 3 of the paper).
 
-    Where N is small it is biased upwards: each bin adds its sampling error, whatever the sign.
+    It is biased upward for small N, because the sampling error of each bin adds to it.
 
     Example:
       >>> round(expected_calibration_error(np.array([0.6, 0.8]), np.array([True, True]), num_bins=5), 2)
@@ -52,20 +58,21 @@ def expected_calibration_error(
 
 
 def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> float:
-    """The T in [0.01, 100] that makes softmax(logits / T) likeliest: no class changes places, only how sure one is.
+    """The temperature T in [0.01, 100] that maximizes the likelihood of softmax(logits / T).
 
-    The negative log-likelihood, mean_n (log sum_k exp(b z_nk) - b z_ny), is convex in b = 1 / T, so that a search along
-    one line finds it. Classes that are told apart without a mistake have their best T at 0: they get one near 0.01.
+    It changes the confidence, and not the order of the classes. The negative log-likelihood,
+    mean_n (log sum_k exp(b z_nk) - b z_ny), is convex in b = 1 / T, so that a line search finds its minimum. If all
+    predictions are correct the optimum is T = 0, and the result is near 0.01.
 
     Example:
-      >>> wavering = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
-      >>> round(temperature(wavering, np.array([0, 0, 0, 0])), 2)  # 1 / T = log(3 / 1) / 2
+      >>> logits = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
+      >>> round(temperature(logits, np.array([0, 0, 0, 0])), 2)  # 1 / T = log(3 / 1) / 2
       1.82
     """
     from scipy.optimize import minimize_scalar  # takes half a second to import
 
     z = np.asarray(logits, np.float64)
-    z = z - np.take_along_axis(z, np.asarray(label, np.int64)[:, None], axis=1)  # the label's is 0
+    z = z - np.take_along_axis(z, np.asarray(label, np.int64)[:, None], axis=1)  # the label's logit is 0
     highest = z.max(axis=1)
 
     def loss(log_b: float) -> float:
@@ -82,16 +89,17 @@ def cross_fitted(
     group: Int[ndarray, " N"] | None = None,
     folds: int = 5,
 ) -> Float[ndarray, "N K"]:
-    """logits / T, each example's T fitted on the other folds: a calibration that has not seen what it is judged by.
+    """Logits / T by cross-fitting: the T of each example is fitted on the other folds.
 
     Args:
-      logits: of a held-out split.
-      label: likewise.
-      group: examples of one group (a patient) are in one fold; each example is its own group when None.
-      folds: groups are dealt out to so many folds in the order of their first example; fewer where there are fewer.
+      logits: Logits of a held-out split.
+      label: Labels of the split.
+      group: Group of each example, such as its patient, which is within one fold. None means that each example is a
+        group.
+      folds: Number of folds, to which groups are assigned in turn, in the order of their first examples.
 
     Returns:
-      The scaled logits; unchanged where a single group leaves nothing to fit on.
+      The scaled logits. With a single group they are unchanged.
     """
     _, first, member = np.unique(
         np.arange(len(label)) if group is None else group, return_index=True, return_inverse=True
@@ -109,9 +117,9 @@ def cross_fitted(
 def summary(
     logits: Float[ndarray, "N K"], label: Int[ndarray, " N"], group: Int[ndarray, " N"] | None = None
 ) -> dict[str, float]:
-    """`ece` as the model is; `ece_scaled` after cross-fitted temperature scaling; `temperature`, of the whole split.
+    """`ece` of the logits, `ece_scaled` after cross-fitted temperature scaling, and `temperature` of the whole split.
 
-    Confidence is the largest probability, and right is whether its class is the label.
+    Confidence is the largest probability; a prediction is correct if its class is the label.
     """
 
     def error(z: np.ndarray) -> float:
@@ -123,7 +131,7 @@ def summary(
 
 
 def softmax(logits: Float[ndarray, "N K"]) -> Float[ndarray, "N K"]:
-    """Probabilities, in float64.
+    """Softmax over the last axis, in float64.
 
     Example:
       >>> softmax(np.zeros((1, 2))).tolist()

@@ -7,14 +7,14 @@ import pytest
 
 from deeplab import scale
 from deeplab.models.recsys import factorization
+from deeplab.nn.embedding import MULTIPLE, Embedding, padded_size
 from deeplab.nn.ratings import History, ItemRatings, UserVector
-from deeplab.nn.tables import MULTIPLE, Embedding, padded
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 1683])
 def test_rows_are_padded_to_the_next_multiple(size):
-    assert padded(size) % MULTIPLE == 0
-    assert 0 <= padded(size) - size < MULTIPLE
+    assert padded_size(size) % MULTIPLE == 0
+    assert 0 <= padded_size(size) - size < MULTIPLE
 
 
 def test_a_table_is_sharded_by_rule_and_gives_the_same():

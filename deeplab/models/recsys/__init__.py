@@ -1,1 +1,1 @@
-"""Models of recommendation."""
+"""Recommender systems."""

@@ -1,4 +1,4 @@
-"""Autoencoders of ratings: from what a user has rated to what they would.
+"""Autoencoder of a user's ratings.
 
 Sedhain, Menon, Sanner and Xie 2015, "AutoRec: autoencoders meet collaborative filtering",
 https://doi.org/10.1145/2740908.2742726; deep and with dropout: Kuchaiev and Ginsburg 2017, "Training deep autoencoders
@@ -34,17 +34,17 @@ RULES = (
 
 
 class AutoRec(nn.Module):
-    """r_u = decode(h + MLP(h)), h = |R|^(-1/2) sum over what the user rated of vectors, + p_u + P f_u.
+    """r_u = decode(h + MLP(h)), with h the encoding of the user's ratings, id and features.
 
-    Encoder and decoder are those of `Factorization`; what is between them is not linear. The layers end in a residual:
-    from it the network has to learn only what a linear one cannot tell.
+    Encoder and decoder are those of `Factorization`. The layers between are a residual branch, so that the network only
+    has to learn what the linear model cannot.
 
     Args:
-      num_users: with user 0, who has no vector of their own.
-      num_items: V.
-      width: D, of the code.
-      hidden: units of the layers between.
-      dropout: probability that a hidden unit or a unit of the code is dropped in training; may be a tracer.
+      num_users: Number of users, including user 0, who has no embedding.
+      num_items: Number of items V.
+      width: Dimension D of the code.
+      hidden: Numbers of units of the layers between encoder and decoder.
+      dropout: Dropout rate of hidden units and of the code; may be a tracer.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -72,7 +72,7 @@ class AutoRec(nn.Module):
         features: Real[Array, "B V F"],
         train: bool = False,
     ) -> Float[Array, "B V"]:
-        """Ratings of all items; of `features`, which all examples share, the first's are read."""
+        """Ratings of all items. All examples share `features`; those of the first are read."""
 
         def drop(x: jax.Array, name: str) -> jax.Array:
             return nn.Dropout(self.dropout, deterministic=not train, name=name)(x)

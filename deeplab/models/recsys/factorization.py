@@ -1,4 +1,4 @@
-"""Matrix factorization: a rating is a product of two vectors, and biases.
+"""Matrix factorization: a rating is a dot product of embeddings, plus biases.
 
 Koren, Bell and Volinsky 2009, "Matrix factorization techniques for recommender systems",
 https://doi.org/10.1109/MC.2009.263; Koren 2008, "Factorization meets the neighborhood",
@@ -34,17 +34,17 @@ RULES = (
 
 
 class Factorization(nn.Module):
-    """r_ui = m + b_u + b_i + c . h_u + (q_i + F f_i) . h_u, with h_u = p_u + P f_u + what the user's ratings say.
+    """r_ui = m + b_u + b_i + c . h_u + (q_i + F f_i) . h_u, with h_u = p_u + P f_u + history(ratings of u).
 
-    Here q_i and p_u are vectors of an item's and a user's own, f_i and f_u their features (genres, occupation, ...).
-    User 0, who is none of those that were learned, has neither b_u nor p_u: their ratings and features speak for them.
+    q_i and p_u are the embeddings of item and user, f_i and f_u their features (genres, occupation, ...). User 0 is an
+    unknown user and has neither b_u nor p_u: the prediction depends on their ratings and features alone.
 
     Args:
-      num_users: with user 0.
-      num_items: V.
-      width: D, the factors.
-      history: makes the layer from a user's ratings to a vector, as in SVD++; None leaves it out.
-      dropout: probability that a factor of h is dropped in training; may be a tracer.
+      num_users: Number of users, including user 0.
+      num_items: Number of items V.
+      width: Number of factors D.
+      history: Constructor of the encoder of a user's ratings, as in SVD++. None means no encoder.
+      dropout: Dropout rate of the factors of h; may be a tracer.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -72,7 +72,7 @@ class Factorization(nn.Module):
         features: Real[Array, "B V F"],
         train: bool = False,
     ) -> Float[Array, "B V"]:
-        """Ratings of all items; of `features`, which all examples share, the first's are read."""
+        """Ratings of all items. All examples share `features`; those of the first are read."""
         h = UserVector(self.num_users, self.width, name="user")(user, profile)
         if self.history is not None:
             h = h + self.history(self.num_items, self.width, name="history")(known)

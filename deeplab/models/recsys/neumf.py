@@ -1,7 +1,7 @@
-"""Neural collaborative filtering: users and items by their numbers alone.
+"""Neural collaborative filtering, from the ids of users and items alone.
 
 He et al. 2017, https://arxiv.org/abs/1708.05031. Rendle et al. 2020, "Neural collaborative filtering vs. matrix
-factorization revisited", https://arxiv.org/abs/2005.09683, find that a well-regularized product does as well.
+factorization revisited", https://arxiv.org/abs/2005.09683, find that a well-regularized dot product is as good.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.nn.embedding import Embedding
 from deeplab.nn.retrieval import Candidates
-from deeplab.nn.tables import Embedding
 
 # He et al. 2017, sections 4.3 and 4.4: 8 to 64 predictive factors, three hidden layers that halve the width each.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -30,17 +30,17 @@ RULES = (
 
 
 class NeuMF(nn.Module):
-    """score = w . [p_u * q_i ; MLP([p'_u ; q'_i])]: a generalized product beside a network.
+    """score = w . [p_u * q_i ; MLP([p'_u ; q'_i])]: a generalized dot product beside a multilayer perceptron.
 
-    The network's layers halve: 2^(L-1) F units down to F. Row 0 of the users is whoever is not known; it learns from
-    the users that `next_items(forget_user=...)` makes unknown, and is the average of them.
+    The layers have 2^(L-1) F, ..., 2 F, F units. User 0 is an unknown user, whose embedding is learned from the users
+    that `next_items(forget_user=...)` replaces by it.
 
     Args:
-      num_users: with user 0.
-      num_items: V, with item 0.
-      factors: F.
-      num_layers: L, of the network.
-      dropout: probability that a factor or a hidden unit is dropped in training; may be a tracer.
+      num_users: Number of users, including user 0.
+      num_items: Number of items V, including item 0.
+      factors: Number of factors F.
+      num_layers: Number of hidden layers L.
+      dropout: Dropout rate of factors and hidden units; may be a tracer.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -65,11 +65,11 @@ class NeuMF(nn.Module):
         Float[Array, "B Q C"],
         ...,
     ]:
-        """For each set of candidates, their scores; P is 1 unless the candidates are those of places."""
+        """Scores of each set of candidates. Q is P for candidates per position, else 1."""
         F, widest = self.factors, self.factors * 2 ** (self.num_layers - 1)
         p = Embedding(self.num_users, F, name="product_user")(user)[:, None, None]  # [B, 1, 1, F]
         network_user = Embedding(self.num_users, widest, name="network_user")(user)
-        # W [p' ; q'] = W_p p' + W_q q': the first layer's sum is made for each pair, and not its two products.
+        # W [p' ; q'] = W_p p' + W_q q': only the sum is computed for each pair of a user and an item.
         of_user = nn.Dense(widest, name="hidden1")(network_user)[:, None, None]
         of_item = nn.Dense(widest, use_bias=False, name="hidden1_item")
         product_item = Embedding(self.num_items, F, name="product_item")

@@ -1,6 +1,6 @@
 """Self-attentive sequential recommendation.
 
-Kang and McAuley 2018, https://arxiv.org/abs/1808.09781; its blocks are those of `text.decoders.gpt`, with the norms
+Kang and McAuley 2018, https://arxiv.org/abs/1808.09781. Its blocks are those of `text.decoders.gpt`, with the norms
 before both branches.
 """
 
@@ -13,9 +13,9 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from deeplab.nn.attention.self_attention import SelfAttention
+from deeplab.nn.embedding import Embedding
 from deeplab.nn.remat import remat
-from deeplab.nn.retrieval import Candidates, at_places, dot_scores
-from deeplab.nn.tables import Embedding
+from deeplab.nn.retrieval import Candidates, dot_scores, gather_positions
 from deeplab.nn.transformer import INIT, Block, FeedForward
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -34,7 +34,7 @@ RULES = (
 
 
 class SASRec(nn.Module):
-    """score = x_t . e_i, where x_t is what a causal transformer makes of the items e_1, ..., e_t of a user.
+    """score = x_t . e_i, with x_t the output of a causal transformer for the items e_1, ..., e_t of a user.
 
     Items and positions are embedded, and the items' vectors serve as the output layer too. Sequences begin at position
     0 and are padded by item 0, so that the causal mask hides all padding from the positions that count.
@@ -73,19 +73,19 @@ class SASRec(nn.Module):
 
     @nn.compact
     def __call__(
-        self, history: Int[Array, "B T"], places: Int[Array, "B P"], *candidates: Candidates, train: bool = False
+        self, history: Int[Array, "B T"], positions: Int[Array, "B P"], *candidates: Candidates, train: bool = False
     ) -> tuple[Float[Array, "B P C"], ...]:
         """For each set of candidates, their scores at the positions `places` of the histories."""
         T = history.shape[1]
         if self.context < T:
             raise ValueError(f"sequences have {T} items, the model's context is {self.context}")
         items = Embedding(self.num_items, self.width, INIT, name="item")
-        positions = self.param("position", INIT, (self.context, self.width))
-        x = items(history) * self.width**0.5 + positions[None, :T]
+        position_embedding = self.param("position", INIT, (self.context, self.width))
+        x = items(history) * self.width**0.5 + position_embedding[None, :T]
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         for i in range(self.num_layers):
             attention = SelfAttention(self.num_heads, self.dropout, causal=True, parent=None)
             block = remat(Block, self.remat)
             x = block(attention, FeedForward(parent=None), self.dropout, name=f"block{i + 1}")(x, train)
-        query = at_places(nn.LayerNorm(epsilon=1e-5, name="norm")(x), places)
+        query = gather_positions(nn.LayerNorm(epsilon=1e-5, name="norm")(x), positions)
         return tuple(dot_scores(query, items(chosen)) for chosen in candidates)

@@ -1,7 +1,7 @@
-"""Two towers: a user and an item each become a vector, and their product is the score.
+"""Two-tower model: a score is the dot product of a user's and an item's encoding.
 
 Covington, Adams and Sargin 2016, "Deep neural networks for YouTube recommendations",
-https://doi.org/10.1145/2959100.2959190 (the user by what they watched); Yi et al. 2019, "Sampling-bias-corrected neural
+https://doi.org/10.1145/2959100.2959190 (the user's watch history); Yi et al. 2019, "Sampling-bias-corrected neural
 modeling for large corpus item recommendations", https://doi.org/10.1145/3298689.3346996 (both towers, normalized).
 """
 
@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Real
 
-from deeplab.nn.retrieval import Candidates, at_places, dot_scores
-from deeplab.nn.tables import Embedding
+from deeplab.nn.embedding import Embedding
+from deeplab.nn.retrieval import Candidates, dot_scores, gather_positions
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"width": 8, "hidden": (8,)},
@@ -37,7 +37,7 @@ RULES = (
 
 
 class Tower(nn.Module):
-    """Rectified layers, then a vector of length 1."""
+    """Layers with ReLU, then a vector normalized to length 1."""
 
     width: int
     hidden: Sequence[int]
@@ -54,24 +54,24 @@ class Tower(nn.Module):
 
 
 class TwoTower(nn.Module):
-    """score = u . v / temperature, with u the user tower's vector and v the item tower's, both of length 1.
+    """score = u . v / temperature, with u and v the outputs of the user tower and the item tower, of length 1.
 
-    The user's tower reads the mean of the vectors of the items so far, that of the last, and the user's features; the
-    item's tower reads an item's vector and its features. No user has a vector of their own: who is new is judged like
-    all others.
+    The user tower's input is the mean embedding of the items so far, the embedding of the last item, and the user's
+    features. The item tower's input is the item's embedding and features. There are no user embeddings, so new users
+    are scored like all others.
 
     Args:
-      num_items: V, with item 0.
-      width: D, of vectors and towers.
-      hidden: units of each tower's hidden layers.
-      temperature: the smaller, the sharper; may be a tracer.
-      dropout: probability that a hidden unit of the user's tower is dropped in training; may be a tracer.
+      num_items: Number of items V, including item 0.
+      width: Dimension D of embeddings and of the towers' outputs.
+      hidden: Numbers of units of each tower's hidden layers.
+      temperature: Divisor of the scores; may be a tracer.
+      dropout: Dropout rate of the user tower's hidden units; may be a tracer.
 
     Example:
       >>> model = TwoTower(num_items=7, **VARIANTS["test"])
-      >>> history, places, profile = jnp.array([[3, 1, 0]]), jnp.array([[1]]), jnp.zeros((1, 2))
-      >>> given = history, places, profile, jnp.zeros((1, 7, 3)), jnp.arange(7)
-      >>> (scores,), _ = jax.jit(model.init_with_output)(jax.random.key(0), *given)
+      >>> history, positions, profile = jnp.array([[3, 1, 0]]), jnp.array([[1]]), jnp.zeros((1, 2))
+      >>> inputs = history, positions, profile, jnp.zeros((1, 7, 3)), jnp.arange(7)
+      >>> (scores,), _ = jax.jit(model.init_with_output)(jax.random.key(0), *inputs)
       >>> scores.shape
       (1, 1, 7)
     """
@@ -88,19 +88,19 @@ class TwoTower(nn.Module):
     def __call__(
         self,
         history: Int[Array, "B T"],
-        places: Int[Array, "B P"],
+        positions: Int[Array, "B P"],
         profile: Real[Array, "B U"],
         features: Real[Array, "B V F"],
         *candidates: Candidates,
         train: bool = False,
     ) -> tuple[Float[Array, "B P C"], ...]:
-        """For each set of candidates, their scores; of `features`, which all examples share, the first's are read."""
+        """Scores of each set of candidates. All examples share `features`; those of the first are read."""
         watched = Embedding(self.num_items, self.width, name="watched")(history)  # [B, T, D]
         watched = watched * (history > 0)[..., None]
         mean = jnp.cumsum(watched, axis=1, dtype=jnp.float32) / (1 + jnp.arange(history.shape[1]))[None, :, None]
         mean = mean.astype(watched.dtype)
-        facts = jnp.broadcast_to(profile[:, None].astype(mean.dtype), (*places.shape, profile.shape[-1]))
-        user = jnp.concatenate([at_places(mean, places), at_places(watched, places), facts], axis=-1)
+        profile = jnp.broadcast_to(profile[:, None].astype(mean.dtype), (*positions.shape, profile.shape[-1]))
+        user = jnp.concatenate([gather_positions(x, positions) for x in (mean, watched)] + [profile], axis=-1)
         user = Tower(self.width, self.hidden, self.dropout, name="user_tower")(user, train)
         own = Embedding(self.num_items, self.width, name="item").vectors()
         item = jnp.concatenate([own, features[0].astype(own.dtype)], axis=-1)  # [V, D + F]

@@ -1,1 +1,1 @@
-"""Forecasters of time series."""
+"""Time-series forecasting."""

@@ -30,17 +30,18 @@ RULES = ((r"(trend|seasonal)$", P(None, "model")),)  # [L, H Q]
 
 
 class DLinear(nn.Module):
-    """Each channel's future as a linear function of its past, the same for all channels.
+    """A channel's forecast as a linear function of its history, shared by all channels.
 
-    With the moving average A x, the trend, and the rest, the season, the forecast is A x W_t + (x - A x) W_s + b. This
-    is one product with W_s + A (W_t - W_s): the decomposition changes how the weights are learned, not what they can
-    say. Both start as 1 / L, so that the first forecast is the mean of the past.
+    With the moving average A x (trend) and the remainder x - A x (seasonal), the forecast is
+    A x W_t + (x - A x) W_s + b. This equals one product with W_s + A (W_t - W_s): the decomposition changes how the
+    weights are learned, not which functions they represent. Both kernels start as 1 / L, so that the first forecast is
+    the mean of the history.
 
     Args:
-      horizon: H, times ahead.
-      outputs: Q, numbers for each time: 1, or as many as quantiles.
-      window: of the moving average, odd; 1 is no decomposition.
-      normalize: of the past, undone in the forecast; see `deeplab.nn.series`.
+      horizon: Forecast horizon H.
+      outputs: Number of outputs Q per time: 1, or the number of quantiles.
+      window: Window of the moving average, an odd number. 1 means no decomposition.
+      normalize: Normalization of the history, inverted in the forecast; see `deeplab.nn.series`.
 
     Example:
       >>> import jax

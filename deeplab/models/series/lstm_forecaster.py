@@ -1,7 +1,7 @@
-"""A recurrent network over segments of a time series.
+"""Recurrent network over segments of a time series.
 
-Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735; segments instead of single times, channel
-by channel: Lin et al. 2023, "SegRNN", https://arxiv.org/abs/2308.11200.
+Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735; segments instead of single times, and
+separately for each channel: Lin et al. 2023, "SegRNN", https://arxiv.org/abs/2308.11200.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ RULES = (
 
 
 class LSTMForecaster(nn.Module):
-    """Each channel by itself: segments of its past, embedded, through LSTM layers; the last output gives the future.
+    """Embedded segments of each channel's history through LSTM layers, and a linear layer on the last output.
 
-    A segment as a step, instead of a single time, makes the recurrence short: 512 hours are 21 days, and the first 8
-    hours are not read.
+    Steps of a segment make the recurrence short: a history of 512 hours has 21 steps of 24 hours. The first 8 hours,
+    less than a segment, are dropped.
 
     Args:
-      horizon: H, times ahead.
-      outputs: Q, numbers for each time.
-      width: of the embedding and the layers.
-      segment: times in a step; 1 is the plain recurrence.
-      num_layers: LSTM layers.
-      dropout: probability that a unit of the last output is dropped in training; may be a tracer.
-      normalize: of the past, undone in the forecast; see `deeplab.nn.series`.
+      horizon: Forecast horizon H.
+      outputs: Number of outputs Q per time.
+      width: Number of units of the embedding and the LSTM layers.
+      segment: Length of a segment. 1 gives the plain recurrence.
+      num_layers: Number of LSTM layers.
+      dropout: Dropout rate of the last output; may be a tracer.
+      normalize: Normalization of the history, inverted in the forecast; see `deeplab.nn.series`.
 
     Raises:
-      ValueError: less history than a segment.
+      ValueError: The history is shorter than a segment.
 
     Example:
       >>> import jax

@@ -1,4 +1,4 @@
-"""A transformer over patches of a time series, channel by channel.
+"""Transformer over patches of a time series, separately for each channel.
 
 Nie, Nguyen, Sinthong and Kalagnanam 2023, "A time series is worth 64 words: long-term forecasting with transformers",
 https://arxiv.org/abs/2211.14730.
@@ -33,9 +33,9 @@ RULES = (
 
 
 class Block(nn.Module):
-    """norm(x + attention(x)), then norm(x + feed_forward(x)), over the patches of each channel by itself.
+    """norm(x + attention(x)), then norm(x + feed_forward(x)), over the patches of each channel.
 
-    Channels stand beside heads, so that the batch stays the leading axis, by whose examples dropout is drawn.
+    Channels are merged with heads, so that the leading axis is the batch, by whose examples dropout is drawn.
 
     Args:
       num_heads: H, which divides the width.
@@ -71,7 +71,7 @@ class Block(nn.Module):
 class PatchTST(nn.Module):
     """Overlapping patches of each channel's past are tokens of a transformer; all of them together give its future.
 
-    The last value is repeated `stride` times at the end, so that N = (L - patch) // stride + 2.
+    The last value is repeated `stride` times at the end, so the number of patches is N = (L - patch) // stride + 2.
 
     Args:
       horizon: H, number of time steps ahead.

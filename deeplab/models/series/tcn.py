@@ -1,7 +1,7 @@
-"""Temporal convolutional network, as a forecaster.
+"""Temporal convolutional network for forecasting.
 
 Bai, Kolter and Koltun 2018, "An empirical evaluation of generic convolutional and recurrent networks for sequence
-modeling", https://arxiv.org/abs/1803.01271; layer normalization in the place of their weight normalization.
+modeling", https://arxiv.org/abs/1803.01271; layer normalization replaces weight normalization.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deeplab.nn.series import Normalize, by_instance
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"width": 8, "num_blocks": 2},
     "week": {"width": 32, "num_blocks": 6, "kernel_size": 3},
-    # Bai et al. 2018, table 2, their rows for adding two numbers over T = 600, and for word-level PTB.
+    # Bai et al. 2018, table 2, rows for the adding problem with T = 600 and for word-level PTB.
     "adding": {"width": 24, "num_blocks": 8, "kernel_size": 8},
     "ptb": {"width": 600, "num_blocks": 4, "kernel_size": 3, "dropout": 0.5},
 }
@@ -29,7 +29,7 @@ RULES = (
 
 
 class Block(nn.Module):
-    """x + f(f(x)), f = dropout(relu(norm(causal convolution))), the width of x changed by a 1 x 1 where need be."""
+    """relu(x + f(f(x))) with f = dropout(relu(norm(causal convolution))); x is projected if the widths differ."""
 
     features: int
     kernel_size: int
@@ -50,18 +50,19 @@ class Block(nn.Module):
 
 
 class TCN(nn.Module):
-    """Residual blocks of causal convolutions, the dilation doubled from each to the next, read at the last time.
+    """Residual blocks of dilated causal convolutions, and a linear layer on the last time.
 
-    With n blocks and kernels of K the last time sees 1 + 2 (K - 1) (2^n - 1) times back. Channels are read together.
+    The dilation doubles from block to block, so the receptive field of n blocks with kernels of size K is
+    1 + 2 (K - 1) (2^n - 1). Channels are processed jointly.
 
     Args:
-      horizon: H, times ahead.
-      outputs: Q, numbers for each time.
-      width: features of each block.
-      num_blocks: n.
-      kernel_size: K.
-      dropout: probability that a unit is dropped in training; may be a tracer.
-      normalize: of the past, undone in the forecast; see `deeplab.nn.series`.
+      horizon: Forecast horizon H.
+      outputs: Number of outputs Q per time.
+      width: Number of features of each block.
+      num_blocks: Number of blocks n.
+      kernel_size: Kernel size K.
+      dropout: Dropout rate of hidden units; may be a tracer.
+      normalize: Normalization of the history, inverted in the forecast; see `deeplab.nn.series`.
 
     Example:
       >>> import jax

@@ -1,9 +1,8 @@
-"""Conformers: transformers with convolutions, for speech.
+"""Conformer: a transformer with convolutions, for speech recognition.
 
 Gulati et al. 2020, "Conformer: convolution-augmented transformer for speech recognition",
-https://arxiv.org/abs/2005.08100. Here the encoder and a linear layer, for connectionist temporal classification.
-Padding changes nothing: frames behind an example's own are neither attended to, nor convolved, nor counted by the
-normalization.
+https://arxiv.org/abs/2005.08100. This is the encoder with a linear layer, for connectionist temporal classification.
+Padding has no effect: attention, convolutions and normalization exclude the frames beyond an example's length.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def _norm(name: str) -> nn.LayerNorm:
 
 
 class Subsampling(nn.Module):
-    """Two 3 x 3 convolutions of stride 2, and a product to the width: a quarter of the frames (section 2)."""
+    """Two 3 x 3 convolutions of stride 2 and a linear layer, for a quarter of the frames (section 2)."""
 
     width: int
     channels: int
@@ -54,7 +53,7 @@ class Subsampling(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """D -> 4 D -> D with Swish between, after a norm (section 2.3)."""
+    """Norm, then D -> 4 D -> D with Swish (section 2.3)."""
 
     dropout: float = 0.0
 
@@ -67,10 +66,10 @@ class FeedForward(nn.Module):
 
 
 class RelativeSelfAttention(nn.Module):
-    """Self-attention that knows how far apart two frames are, after a norm (section 2.1).
+    """Norm, then self-attention with relative positions (section 2.1).
 
-    score(t, s) = ((q_t + u) k_s + (q_t + v) r_{t-s}) / sqrt(d), with r a product of the sines and cosines of the
-    distance (Dai et al. 2019, https://arxiv.org/abs/1901.02860).
+    score(t, s) = ((q_t + u) k_s + (q_t + v) r_{t-s}) / sqrt(d), with r a linear function of the sinusoids of t - s (Dai
+    et al. 2019, https://arxiv.org/abs/1901.02860).
     """
 
     num_heads: int
@@ -84,11 +83,11 @@ class RelativeSelfAttention(nn.Module):
         H, d = self.num_heads, D // self.num_heads
         qkv = nn.Dense(3 * D, name="qkv")(_norm("norm")(x)).reshape(B, T, H, 3, d)
         query, key, value = qkv.transpose(3, 0, 2, 1, 4)  # B T H 3 d -> 3 B H T d
-        place = nn.Dense(D, use_bias=False, name="place")(distances(T, D).astype(x.dtype))  # [2 T - 1, D]
-        place = place.reshape(-1, H, d).transpose(1, 0, 2)  # R (H d) -> H R d
+        position = nn.Dense(D, use_bias=False, name="place")(relative_sinusoids(T, D).astype(x.dtype))  # [2 T - 1, D]
+        position = position.reshape(-1, H, d).transpose(1, 0, 2)  # R (H d) -> H R d
         u, v = (self.param(name, nn.initializers.zeros, (H, 1, d))[None] for name in ("content_bias", "place_bias"))
         content = jnp.einsum("bhtd,bhsd->bhts", query + u, key)
-        scores = (content + aligned(jnp.einsum("bhtd,hrd->bhtr", query + v, place))) * d**-0.5
+        scores = (content + relative_to_absolute(jnp.einsum("bhtd,hrd->bhtr", query + v, position))) * d**-0.5
         scores = jnp.where(mask[:, None, :, 0][:, :, None], scores, jnp.finfo(jnp.float32).min)
         probabilities = jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(value.dtype)
         probabilities = nn.Dropout(self.dropout, deterministic=not train, name="attention_dropout")(probabilities)
@@ -102,13 +101,13 @@ def distances(length: int, width: int) -> np.ndarray:
     return np.asarray(sinusoids(np.arange(length - 1, -length, -1), width), np.float32)
 
 
-def aligned(scores: Float[Array, "B H T R"]) -> Float[Array, "B H T T"]:
-    """From scores by distance, T - 1 down to 1 - T, to those by place: out[t, s] = scores[t, T - 1 - t + s].
+def relative_to_absolute(scores: Float[Array, "B H T R"]) -> Float[Array, "B H T T"]:
+    """From scores by distance, T - 1 down to 1 - T, to scores by position: out[t, s] = scores[t, T - 1 - t + s].
 
-    Padded by one column and cut into rows of another length, each row moves by one more: no gather.
+    Padding by one column and reshaping shifts each row by one more than the row before, without a gather.
 
     Example:
-      >>> aligned(jnp.arange(6.0).reshape(1, 1, 2, 3))[0, 0].tolist()
+      >>> relative_to_absolute(jnp.arange(6.0).reshape(1, 1, 2, 3))[0, 0].tolist()
       [[1.0, 2.0], [3.0, 4.0]]
     """
     B, H, T, R = scores.shape
@@ -117,7 +116,7 @@ def aligned(scores: Float[Array, "B H T R"]) -> Float[Array, "B H T T"]:
 
 
 class ConvolutionModule(nn.Module):
-    """Gated linear unit, a convolution in time of each channel by itself, norm, Swish; after a norm (section 2.2)."""
+    """Norm, gated linear unit, depthwise convolution over time, norm, Swish and a linear layer (section 2.2)."""
 
     kernel: int
     norm: Norm = batch_norm
@@ -136,10 +135,10 @@ class ConvolutionModule(nn.Module):
 
 
 class Depthwise(nn.Module):
-    """y[t, c] = sum over k of w[k, c] x[t + k - K // 2, c] + b[c].
+    """Depthwise convolution over time: y[t, c] = sum over k of w[k, c] x[t + k - K // 2, c] + b[c].
 
-    As K shifted products: forward and backward, 15 taps over 32 x 125 x 96, 8 to 25 ms of a CPU's time instead of the
-    61 of a grouped convolution.
+    Computed as K shifted products. For K = 15 and inputs of 32 x 125 x 96, forward and backward take 8 to 25 ms of CPU
+    time, where a grouped convolution takes 61.
     """
 
     kernel: int
@@ -157,7 +156,7 @@ class Depthwise(nn.Module):
 
 
 class Block(nn.Module):
-    """x + feed_forward(x) / 2, + attention, + convolution, + feed_forward / 2, and a norm (section 2.4)."""
+    """Residual branches feed_forward / 2, attention, convolution and feed_forward / 2, then a norm (section 2.4)."""
 
     num_heads: int
     kernel: int
@@ -176,18 +175,18 @@ class Block(nn.Module):
 
 
 class Conformer(nn.Module):
-    """A spectrogram to the logits of tokens, one row for four frames.
+    """Spectrogram to logits of tokens, with one output for four frames.
 
     Args:
-      num_tokens: K, the blank among them.
-      num_layers: blocks.
-      width: D; a multiple of `num_heads`.
-      num_heads: attention heads of each block.
-      kernel: frames that a convolution sees.
-      channels: of the subsampling; `width` when None, as in the paper.
-      norm: of the convolutions; see `deeplab.nn.norm`.
-      dropout: probability in training, on each branch, within it and on attention; may be a tracer.
-      remat: what a block keeps for its gradient; see `deeplab.nn.remat`.
+      num_tokens: Number of tokens K, including the blank.
+      num_layers: Number of blocks.
+      width: Model dimension D, a multiple of `num_heads`.
+      num_heads: Number of attention heads.
+      kernel: Kernel size of the depthwise convolutions, in frames.
+      channels: Number of channels of the subsampling. None means `width`, as in the paper.
+      norm: Constructor of the convolution modules' normalization layers; see `deeplab.nn.norm`.
+      dropout: Dropout rate of branches, hidden units and attention probabilities; may be a tracer.
+      remat: Policy of the activations that a block stores for its gradient; see `deeplab.nn.remat`.
 
     Example:
       >>> model = Conformer(num_tokens=11, **VARIANTS["test"])

@@ -1,8 +1,8 @@
 """Deep Speech 2: convolutions over the spectrogram, then bidirectional recurrent layers.
 
 Amodei et al. 2016, "Deep Speech 2: end-to-end speech recognition in English and Mandarin",
-https://arxiv.org/abs/1512.02595. Padding changes nothing: what lies behind an example's own frames is 0 before each
-layer, and is not counted by the normalization.
+https://arxiv.org/abs/1512.02595. Padding has no effect: frames beyond an example's length are 0 before each layer, and
+the normalization excludes them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RULES = (
 
 
 class Convolution(NamedTuple):
-    """A convolution: channels, and over (time, frequency) the odd sides of its kernel and its strides."""
+    """A convolution: its number of channels, and its odd kernel sizes and strides over (time, frequency)."""
 
     width: int
     kernel: tuple[int, int]
@@ -34,17 +34,17 @@ class Convolution(NamedTuple):
 
 
 class DeepSpeech2(nn.Module):
-    """A spectrogram to the logits of tokens, one row for each stretch of frames that the strides make of it.
+    """Spectrogram to logits of tokens. The convolutions' strides give the number of frames per output.
 
-    h = relu(norm(W * h)) for each convolution, then h = [GRU(norm(h)), GRU backwards(norm(h))] for each layer.
+    h = relu(norm(W * h)) for each convolution, then h = [GRU(norm(h)), backward GRU(norm(h))] for each layer.
 
     Args:
-      num_tokens: K, the blank among them.
-      convolutions: from the spectrogram on.
-      num_layers: bidirectional layers.
-      width: of each direction.
-      norm: makes a normalization layer; see `deeplab.nn.norm`.
-      dropout: probability in training that an input of a recurrent or of the last layer is dropped; may be a tracer.
+      num_tokens: Number of tokens K, including the blank.
+      convolutions: Convolutions, in order.
+      num_layers: Number of bidirectional layers.
+      width: Number of hidden units of each direction.
+      norm: Constructor of the normalization layers; see `deeplab.nn.norm`.
+      dropout: Dropout rate of the inputs of the recurrent layers and of the last layer; may be a tracer.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -85,7 +85,7 @@ class DeepSpeech2(nn.Module):
         return nn.Dense(self.num_tokens, name="head")(x)
 
 
-# Sizes for two CPU cores; the paper's convolutions are 11 frames and 41 or 21 bands wide, of 32 and 96 channels.
+# Sizes for two CPU cores. The paper's kernels are 11 frames by 41 or 21 bands, with 32 and 96 channels.
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {
         "convolutions": (Convolution(4, (3, 3), (2, 2)), Convolution(4, (3, 3), (2, 2))),

@@ -1,4 +1,4 @@
-"""Convolutional networks for single words: a spectrogram is an image, and where in time the word lies is nothing to it.
+"""Convolutional network for keyword spotting, invariant to the position of the word in time.
 
 After Sainath and Parada 2015, "Convolutional neural networks for small-footprint keyword spotting",
 https://www.isca-archive.org/interspeech_2015/sainath15b_interspeech.html, with small kernels, batch normalization, and
@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.pooling import max_pool
 
-# Sizes of our own: 40 bands and 100 frames, 8 to 2 million multiplications an example.
+# Sizes of this project: 2 to 8 million multiplications per example of 100 frames and 40 bands.
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"widths": (4, 8), "hidden": 8},
     "small": {"widths": (24, 48, 64), "hidden": 128},
@@ -34,16 +34,16 @@ RULES = (
 
 
 class KeywordCNN(nn.Module):
-    """Convolutions, each halving time and frequency by max pooling; mean and maximum over time; one hidden layer.
+    """Convolutions with 2 x 2 max pooling, mean and maximum over time, one hidden layer.
 
     The first convolution is 5 x 5 with stride 2, the others are 3 x 3.
 
     Args:
-      num_classes: K.
-      widths: channels of the convolutions.
-      hidden: units of the hidden layer.
-      norm: makes a normalization layer; see `deeplab.nn.norm`.
-      dropout: probability that a hidden unit is dropped in training; may be a tracer.
+      num_classes: Number of classes K.
+      widths: Numbers of channels of the convolutions.
+      hidden: Number of units of the hidden layer.
+      norm: Constructor of the normalization layers; see `deeplab.nn.norm`.
+      dropout: Dropout rate of hidden units; may be a tracer.
 
     Example:
       >>> import jax
@@ -67,7 +67,7 @@ class KeywordCNN(nn.Module):
         for i, width in enumerate(self.widths, start=1):
             kernel, stride = ((5, 5), (2, 2)) if i == 1 else ((3, 3), (1, 1))
             x = nn.Conv(width, kernel, stride, use_bias=False, kernel_init=init, name=f"conv{i}")(x)
-            # max and a rising activation commute: pooled first, a quarter of the activations are left to compute.
+            # A nondecreasing activation commutes with the maximum, so pooling first leaves a quarter to compute.
             x = nn.relu(max_pool(self.norm(train, name=f"norm{i}")(x), 2))
         x = x.reshape(*x.shape[:2], -1)  # B F' M' C -> B F' (M' C)
         x = jnp.concatenate([jnp.mean(x, axis=1), jnp.max(x, axis=1)], axis=-1)

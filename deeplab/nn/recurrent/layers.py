@@ -1,4 +1,4 @@
-"""Recurrent layers at the speed of their matrix products; see `deeplab.nn.recurrent.scan` for how."""
+"""Recurrent layers, over the scan of `deeplab.nn.recurrent.scan`."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def _run(
     (B, T, D), H = x.shape, kernel.shape[0]
     if initial is None:
         initial = (jnp.zeros((B, H), x.dtype),) * cell.num_states
-    # One axis of rows, not two: the gradient of [T, B, D] times a kernel copies both factors first on a CPU.
+    # One axis of rows: on a CPU the gradient of a product with [T, B, D] copies both factors first.
     rows = x.transpose(1, 0, 2).reshape(T * B, D)  # B T D -> (T B) D
     projected = layout.whole((rows @ input_kernel).reshape(T, B, -1))
-    kernel = layout.whole(kernel, 2)  # read at every time: gathered once
+    kernel = layout.whole(kernel, 2)  # gathered once, because each time step reads it
     initial = tuple(map(layout.whole, scan.cast(initial, x.dtype)))
     mask = None if lengths is None else jnp.arange(T)[:, None, None] < lengths[None, :, None]  # [T, B, 1]
     outputs, final = scan.scan(cell, reverse, projected, kernel, biases, initial, mask)
@@ -44,7 +44,7 @@ def _run(
 
 
 def _by_gate(init: Initializer, num_gates: int) -> Initializer:
-    """A kernel of which each gate's columns are initialized by themselves."""
+    """Initializes the columns of each gate separately."""
 
     def make(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
         gate = (shape[0], shape[1] // num_gates)
@@ -54,7 +54,7 @@ def _by_gate(init: Initializer, num_gates: int) -> Initializer:
 
 
 def _remember(init: Initializer) -> Initializer:
-    """An LSTM's bias, one higher for the forget gate."""
+    """Adds 1 to the bias of an LSTM's forget gate."""
 
     def make(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
         forget = jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0], dtype), shape[0] // 4)
@@ -64,20 +64,20 @@ def _remember(init: Initializer) -> Initializer:
 
 
 class LSTM(nn.Module):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735).
+    """Long short-term memory.
 
     i, f, g, o = W x_t + U h_{t-1} + b; c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g), h_t = sigmoid(o) tanh(c_t).
 
-    The gates' columns are in the order of `torch.nn.LSTM`, whose two biases add up to this one. The forget gate's bias
-    starts at 1 (Jozefowicz et al. 2015, https://proceedings.mlr.press/v37/jozefowicz15.html). The state is carried in
-    float32 whatever the inputs are. Gradients of gradients work; forward mode (`jax.jvp`) only through a gradient.
+    Gates are ordered as in `torch.nn.LSTM`, whose two biases are here one, their sum. The forget gate's bias starts at
+    1 (Jozefowicz et al. 2015, https://proceedings.mlr.press/v37/jozefowicz15.html). The state is float32 whatever the
+    dtype of the inputs. Second derivatives work; forward mode (`jax.jvp`) works only through a gradient.
 
     Args:
-      features: H.
-      dtype: of the products and the outputs; that of inputs and parameters together when None.
-      kernel_init: of W.
-      recurrent_init: of U, each gate by itself.
-      bias_init: of b.
+      features: Number of hidden units H.
+      dtype: Dtype of products and outputs. None means the common dtype of inputs and parameters.
+      kernel_init: Initializer of W.
+      recurrent_init: Initializer of U, applied to each gate separately.
+      bias_init: Initializer of b.
 
     Example:
       >>> layer = LSTM(4)
@@ -85,6 +85,8 @@ class LSTM(nn.Module):
       >>> (outputs, (h, c)), _ = jax.jit(layer.init_with_output)(jax.random.key(0), *inputs)
       >>> outputs.shape, bool((h[1] == outputs[1, 1]).all()), float(outputs[1, 2:].sum())
       ((2, 5, 4), True, 0.0)
+
+    Source: Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735.
     """
 
     features: int
@@ -102,13 +104,13 @@ class LSTM(nn.Module):
         initial: tuple[Float[Array, "B H"], Float[Array, "B H"]] | None = None,
         reverse: bool = False,
     ) -> tuple[Float[Array, "B T H"], tuple[Float[Array, "B H"], Float[Array, "B H"]]]:
-        """Outputs, zero beyond an example's length; and (h, c) after its last time, or its first when `reverse`.
+        """Outputs, zero beyond an example's length, and the final state (h, c).
 
         Args:
-          x: inputs.
-          lengths: times of each example, at most T; T when None.
-          initial: (h, c) before the first time; zeros when None.
-          reverse: read each example from its own end to its beginning.
+          x: Inputs.
+          lengths: Length of each example, at most T. None means T.
+          initial: Initial state (h, c). None means zeros.
+          reverse: Whether each example is read from its own end to its beginning.
         """
         H = self.features
         input_kernel = self.param("input_kernel", self.kernel_init, (x.shape[-1], 4 * H))
@@ -122,24 +124,26 @@ class LSTM(nn.Module):
 
 
 class GRU(nn.Module):
-    """Gated recurrent unit (Cho et al. 2014, https://arxiv.org/abs/1406.1078), its reset after the recurrent product.
+    """Gated recurrent unit, with the reset gate after the recurrent product.
 
     r, z = sigmoid(W x_t + U h_{t-1} + b); n = tanh(W_n x_t + b_n + r (U_n h_{t-1} + v)), h_t = (1 - z) n + z h_{t-1}.
 
-    So a step is one product, as in cuDNN. The gates' columns are in the order of `torch.nn.GRU`; b holds its input
-    biases, with the recurrent ones of r and z added, and v is the recurrent one of n. For all else see `LSTM`.
+    A time step is then one product, as in cuDNN. Gates are ordered as in `torch.nn.GRU`. b is the sum of its input
+    biases and of the recurrent biases of r and z; v is the recurrent bias of n. For all else see `LSTM`.
 
     Args:
-      features: H.
-      dtype: of the products and the outputs; that of inputs and parameters together when None.
-      kernel_init: of W.
-      recurrent_init: of U, each gate by itself.
-      bias_init: of b and v.
+      features: Number of hidden units H.
+      dtype: Dtype of products and outputs. None means the common dtype of inputs and parameters.
+      kernel_init: Initializer of W.
+      recurrent_init: Initializer of U, applied to each gate separately.
+      bias_init: Initializer of b and v.
 
     Example:
       >>> (outputs, h), _ = jax.jit(GRU(4).init_with_output)(jax.random.key(0), jnp.ones((2, 5, 3)))
       >>> outputs.shape, bool((h == outputs[:, -1]).all())
       ((2, 5, 4), True)
+
+    Source: Cho et al. 2014, https://arxiv.org/abs/1406.1078.
     """
 
     features: int
@@ -157,13 +161,13 @@ class GRU(nn.Module):
         initial: Float[Array, "B H"] | None = None,
         reverse: bool = False,
     ) -> tuple[Float[Array, "B T H"], Float[Array, "B H"]]:
-        """Outputs, zero beyond an example's length; and h after its last time, or its first when `reverse`.
+        """Outputs, zero beyond an example's length, and the final state h.
 
         Args:
-          x: inputs.
-          lengths: times of each example, at most T; T when None.
-          initial: h before the first time; zeros when None.
-          reverse: read each example from its own end to its beginning.
+          x: Inputs.
+          lengths: Length of each example, at most T. None means T.
+          initial: Initial state h. None means zeros.
+          reverse: Whether each example is read from its own end to its beginning.
         """
         H = self.features
         input_kernel = self.param("input_kernel", self.kernel_init, (x.shape[-1], 3 * H))
@@ -180,17 +184,19 @@ class GRU(nn.Module):
 
 
 class Bidirectional(nn.Module):
-    """Two layers, one of which reads each example from its own end (Schuster and Paliwal 1997), side by side.
+    """Concatenates the outputs of two layers, of which one reads each example backward.
 
     Args:
-      forward: an `LSTM` or a `GRU`.
-      backward: another.
+      forward: An `LSTM` or a `GRU`.
+      backward: The layer of the other direction.
 
     Example:
       >>> layer = Bidirectional(GRU(4), GRU(4))
       >>> outputs, _ = jax.jit(layer.init_with_output)(jax.random.key(0), jnp.ones((2, 5, 3)), jnp.array([5, 2]))
       >>> outputs.shape
       (2, 5, 8)
+
+    Source: Schuster and Paliwal 1997, https://doi.org/10.1109/78.650093.
     """
 
     forward: nn.Module
@@ -198,7 +204,7 @@ class Bidirectional(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], lengths: Int[Array, " B"] | None = None) -> Float[Array, "B T H"]:
-        """Outputs of both, [B, T, 2 H], zero beyond an example's length."""
+        """Outputs of both directions, [B, T, 2 H], zero beyond an example's length."""
         ahead, _ = self.forward(x, lengths)
         back, _ = self.backward(x, lengths, reverse=True)
         return jnp.concatenate([ahead, back], axis=-1)

@@ -1,8 +1,8 @@
-"""A recurrence over time, as a scan with a derivative of its own.
+"""Recurrence over time, as a scan with a custom derivative.
 
-Three things make it fast, on a CPU by half of the time: the inputs of all times are projected by one product before
-it, the gates of a step are one product, and the gradient of the recurrent kernel is one product after the backward
-scan (automatic differentiation adds up a small product for each time).
+On a CPU it takes half of the time of a plain scan, for three reasons: the inputs of all time steps are projected by one
+product before the scan, the gates of a step are one product, and the gradient of the recurrent kernel is one product
+after the backward scan (automatic differentiation adds a small product per step).
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import jax
 import jax.numpy as jnp
 
 State = tuple[jax.Array, ...]
-"""What is carried from one time to the next, [B, H] each; the first is h, the output."""
+"""Carry of the scan, arrays [B, H]; the first is h, the output."""
 
 
 class Cell(NamedTuple):
-    """One time of a recurrence, and its derivative, as pure functions.
+    """One step of a recurrence and its derivative, as pure functions.
 
     Attributes:
-      num_gates: G.
-      num_states: arrays in the state.
-      forward: `(x, r, state) -> (new state, saved)`, from the projected input and h times the kernel, [B, G H] each.
-      backward: `(d new state, new state, state, saved) -> (dx, dr, d state)`, the last without what comes through r;
-        dx and dr are the same object where they are equal.
+      num_gates: Number of gates G.
+      num_states: Number of arrays in the state.
+      forward: `(x, r, state) -> (new state, saved)`, with x the projected input and r = h times the kernel, [B, G H].
+      backward: `(d new state, new state, state, saved) -> (dx, dr, d state)`; d state excludes the path through r.
+        Returns one object as dx and dr if they are equal.
     """
 
     num_gates: int
@@ -74,16 +74,16 @@ GRU = Cell(3, 1, _gru, _gru_backward)
 def _scan(
     cell: Cell, reverse: bool, x: jax.Array, kernel: jax.Array, biases: State, initial: State, mask: jax.Array | None
 ) -> tuple[jax.Array, State]:
-    """h of all times and the state after the last one; where the mask is False the state stays what it was.
+    """h at all steps, and the final state. The state does not change where the mask is False.
 
     Args:
-      cell: what is done at one time.
-      reverse: from the last time to the first.
-      x: projected inputs, [T, B, G H].
-      kernel: of h, [H, G H].
-      biases: of x and of h times the kernel, [G H] each.
-      initial: the state before, [B, H] each.
-      mask: [T, B, 1], or None for True.
+      cell: One step.
+      reverse: Whether the scan goes from the last step to the first.
+      x: Projected inputs [T, B, G H].
+      kernel: Recurrent kernel [H, G H].
+      biases: Biases of x and of h times the kernel, [G H] each.
+      initial: Initial state, arrays [B, H].
+      mask: Mask [T, B, 1]. None means True everywhere.
     """
     return _scan_forward(cell, reverse, x, kernel, biases, initial, mask)[0]
 
@@ -91,7 +91,7 @@ def _scan(
 def _scan_forward(
     cell: Cell, reverse: bool, x: jax.Array, kernel: jax.Array, biases: State, initial: State, mask: jax.Array | None
 ) -> tuple[Any, Any]:
-    wide = jnp.promote_types(x.dtype, jnp.float32)  # the state adds up over time: never in half precision
+    wide = jnp.promote_types(x.dtype, jnp.float32)  # the state accumulates over time, so it is never in half precision
 
     def step(state: State, at: tuple) -> tuple[State, Any]:
         x, mask = at

@@ -1,10 +1,10 @@
-"""A network that learns small photographs in few operations: airbench's.
+"""The network of airbench, for fast training on CIFAR-10.
 
 Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", https://arxiv.org/abs/2404.00498, after Page 2018,
 "How to train your ResNet", https://myrtle.ai/learn/how-to-train-your-resnet. The first layer is frozen and whitens
-patches of 2 x 2 pixels. There it is made from the training images; here it is a cosine transform, whose terms are
-nearly uncorrelated in photographs (Ahmed et al. 1974, https://doi.org/10.1109/T-C.1974.223784: on CIFAR-10 no
-correlation is above 0.4), and a norm scales them: no data are needed.
+patches of 2 x 2 pixels. In airbench it is computed from the training images. Here it is a cosine transform, which needs
+no data: its terms are nearly uncorrelated in photographs (Ahmed et al. 1974,
+https://doi.org/10.1109/T-C.1974.223784; on CIFAR-10 no correlation is above 0.4), and a norm scales them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Activation = Callable[[jax.Array], jax.Array]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"widths": (4, 8)},
-    # For a CPU: a third of the operations of airbench94, and rectifiers, which are a fifth of the time faster.
+    # For a CPU: a third of the operations of airbench94, and ReLU, which saves a fifth of the time.
     "small": {"widths": (32, 128, 256), "activation": nn.relu},
     # Jordan 2024, section 3 and appendix A.
     "airbench94": {"widths": (64, 256, 256)},
@@ -40,17 +40,17 @@ RULES = (
 
 
 class CifarNet(nn.Module):
-    """A frozen patch transform, stages of two convolutions, the maximum over space and a scaled linear layer.
+    """Frozen patch transform, stages of two convolutions, maximum over space and a scaled linear layer.
 
-    With p the transform of patches: h_0 = activation(norm([p, -p])); each stage is
+    With p the transform of the patches, h_0 = activation(norm([p, -p])). Each stage is
     activation(norm(W_2 * activation(norm(maxpool(W_1 * h))))); logits = V max(h_n) / 9.
 
     Args:
-      num_classes: K.
-      widths: channels of the stages; each halves the side (rounded down).
-      norm: makes a normalization layer; see `deeplab.nn.norm`. The gains are of no use before a convolution that is
-        normalized itself, and airbench has none: `functools.partial(batch_norm, use_scale=False)`.
-      activation: elementwise.
+      num_classes: Number of classes K.
+      widths: Numbers of channels of the stages. Each stage halves the side, rounding down.
+      norm: Constructor of the normalization layers; see `deeplab.nn.norm`. Gains have no effect before a normalized
+        convolution, and airbench has none: `functools.partial(batch_norm, use_scale=False)`.
+      activation: Elementwise activation.
 
     Example:
       >>> model = CifarNet(num_classes=10, widths=(8, 16))
@@ -72,12 +72,12 @@ class CifarNet(nn.Module):
         x = self.activation(jnp.concatenate([x, -x], axis=-1))
         for s, width in enumerate(self.widths, start=1):
             x = Stage(width, self.norm, self.activation, name=f"stage{s}")(x, train)
-        # A head of this scale starts near the uniform distribution, and learns at the rate of the convolutions.
+        # At this scale the head starts near the uniform distribution and learns as fast as the convolutions.
         return nn.Dense(self.num_classes, use_bias=False, name="head")(jnp.max(x, axis=(1, 2))) / 9
 
 
 class Stage(nn.Module):
-    """A 3 x 3 convolution, max pooling, and a second convolution.
+    """3 x 3 convolution, max pooling, and a second 3 x 3 convolution.
 
     Example:
       >>> jax.jit(Stage(8).init_with_output)(jax.random.key(0), jnp.ones((2, 9, 9, 4)))[0].shape
@@ -97,9 +97,9 @@ class Stage(nn.Module):
 
 
 def patch_cosines(x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 C4"]:
-    """The cosine transform of each 2 x 2 x C patch: sum, and differences down, right, across and between channels.
+    """Orthonormal cosine transform of each 2 x 2 x C patch.
 
-    Orthonormal. For C = 3 the terms between channels are brightness, red against blue, and green against both.
+    For C = 3 the terms over channels are brightness, red minus blue, and green minus both.
 
     Example:
       >>> patch_cosines(jnp.ones((1, 4, 4, 3))).shape
@@ -113,18 +113,18 @@ def patch_cosines(x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 C4"]:
 
 
 def _cosines(size: int) -> np.ndarray:
-    """The orthonormal DCT-II, [frequency, place]."""
+    """Orthonormal DCT-II, [frequency, position]."""
     rows = np.cos(np.pi * np.arange(size)[:, None] * (2 * np.arange(size)[None, :] + 1) / (2 * size))
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def partly_identity(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """An initial kernel [h, w, in, out] that hands its input on in the first channels; the others are random.
+    """Initial kernel [h, w, in, out] that is the identity in the first channels, and random in the others.
 
-    Section 3.3 of the paper; the random ones are uniform with variance 1 / (3 h w in), as PyTorch's are.
+    Section 3.3 of the paper. The random entries are uniform with variance 1 / (3 h w in), as PyTorch's.
     """
-    height, width, given, made = shape
+    height, width, inputs, outputs = shape
     kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")(key, tuple(shape), dtype)
-    same = min(given, made)
-    identity = jnp.zeros((height, width, given, same), dtype).at[height // 2, width // 2].set(jnp.eye(given, same))
+    same = min(inputs, outputs)
+    identity = jnp.zeros((height, width, inputs, same), dtype).at[height // 2, width // 2].set(jnp.eye(inputs, same))
     return kernel.at[..., :same].set(identity)

@@ -1,7 +1,7 @@
 """Small convolutional network.
 
 LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition",
-http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf, with rectifiers, max pooling and 3 x 3 kernels.
+http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf, with ReLU, max pooling and 3 x 3 kernels.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ RULES = (
 
 
 class CNN(nn.Module):
-    """3 x 3 convolutions, each followed by 2 x 2 max pooling, then one hidden layer.
+    """3 x 3 convolutions with 2 x 2 max pooling, then one hidden layer.
 
     h_0 = x, h_i = activation(maxpool(norm(W_i * h_{i-1}))), logits = W dropout(activation(V flatten(h_n) + b)) + c.
 
     Args:
-      num_classes: K.
-      widths: channels of the convolutions; the side is halved (rounded down) after each.
-      hidden: units of the hidden layer.
-      activation: elementwise.
-      norm: makes a normalization layer; see `deeplab.nn.norm`.
-      dropout: probability that a hidden unit is dropped in training; may be a tracer.
+      num_classes: Number of classes K.
+      widths: Numbers of channels of the convolutions. Each pooling halves the side, rounding down.
+      hidden: Number of units of the hidden layer.
+      activation: Elementwise activation.
+      norm: Constructor of the normalization layers; see `deeplab.nn.norm`.
+      dropout: Dropout rate of hidden units; may be a tracer.
 
     Example:
       >>> import jax
@@ -68,7 +68,7 @@ class CNN(nn.Module):
         init = nn.initializers.he_normal()
         for i, width in enumerate(self.widths, start=1):
             x = nn.Conv(width, (3, 3), kernel_init=init, name=f"conv{i}")(x)
-            # max and a rising activation commute: pooled first, a quarter of the activations are left to compute.
+            # A nondecreasing activation commutes with the maximum, so pooling first leaves a quarter to compute.
             x = self.activation(max_pool(self.norm(train, name=f"norm{i}")(x), 2))
         x = x.reshape(x.shape[0], -1)  # [B, H', W', C] -> [B, H'*W'*C]
         x = self.activation(nn.Dense(self.hidden, kernel_init=init, name="hidden")(x))

@@ -1,7 +1,7 @@
 """Residual networks.
 
 He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition", https://arxiv.org/abs/1512.03385.
-The bottleneck strides in its 3 x 3 convolution, as published weights do, and each branch starts as nothing
+The stride of a bottleneck is in its 3 x 3 convolution, as in published weights, and each branch starts at zero
 (Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 5.1).
 """
 
@@ -21,7 +21,7 @@ from deeplab.nn.pooling import global_mean, max_pool
 Activation = Callable[[jax.Array], jax.Array]
 
 Part = Callable[..., nn.Module]
-"""Makes a stem or a block: `(width, norm=..., activation=..., name=...)`; a block takes `stride` too."""
+"""Constructor of a stem or a block, `(width, norm=..., activation=..., name=...)`; a block also takes `stride`."""
 
 RULES = (
     (r"(conv\d*|projection)/kernel", P(None, None, None, "model")),  # [h, w, in, out]
@@ -30,7 +30,7 @@ RULES = (
 
 
 def conv(width: int, kernel: int, stride: int, name: str) -> nn.Conv:
-    """A convolution without bias (a norm follows), padded by kernel // 2 on every side: H -> ceil(H / stride)."""
+    """Convolution without bias (a norm follows), padded by kernel // 2 on every side: H -> ceil(H / stride)."""
     init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al. 2015, equation 14
     pad = (kernel // 2, kernel // 2)
     return nn.Conv(
@@ -97,7 +97,7 @@ class BottleneckBlock(nn.Module):
 
 
 class CifarStem(nn.Module):
-    """A 3 x 3 convolution at full resolution, for small images (section 4.2 of the paper)."""
+    """3 x 3 convolution at full resolution, for small images (section 4.2 of the paper)."""
 
     width: int
     norm: Norm = batch_norm
@@ -110,10 +110,10 @@ class CifarStem(nn.Module):
 
 
 class StridedStem(nn.Module):
-    """A 5 x 5 convolution of stride 2, for small images on small machines: half the side, a quarter of the work.
+    """5 x 5 convolution of stride 2, for small images on small machines: a quarter of the operations of `CifarStem`.
 
-    One block in each of three stages from 32 channels, 28 x 28, batch 128, on two CPU cores: 87 ms a step instead of
-    the 305 of `CifarStem`.
+    On two CPU cores, a step of three stages of one block, from 32 channels on 128 images of 28 x 28, takes 87 instead
+    of 305 ms.
     """
 
     width: int
@@ -127,7 +127,7 @@ class StridedStem(nn.Module):
 
 
 class ImageNetStem(nn.Module):
-    """A 7 x 7 convolution of stride 2 and 3 x 3 max pooling of stride 2 (table 1): a quarter of the side."""
+    """7 x 7 convolution of stride 2 and 3 x 3 max pooling of stride 2 (table 1 of the paper)."""
 
     width: int
     norm: Norm = batch_norm
@@ -141,19 +141,20 @@ class ImageNetStem(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A stem, stages of residual blocks, the mean over space and a linear layer.
+    """Stem, stages of residual blocks, mean over space and a linear layer.
 
-    Stage s has blocks of `width` 2^s channels; from the second stage on, its first block halves the side.
+    Stage s = 0, 1, ... has blocks of `width` 2^s channels. The first block of each stage after the first halves the
+    side.
 
     Args:
-      num_classes: K.
-      stage_sizes: blocks in each stage.
-      width: channels of the first stage.
-      block: `BasicBlock`, `BottleneckBlock` or another with the same arguments.
-      stem: `CifarStem`, `StridedStem`, `ImageNetStem` or another with the same arguments.
-      norm: makes a normalization layer; see `deeplab.nn.norm`.
-      activation: elementwise.
-      dropout: probability that a pooled feature is dropped in training; may be a tracer.
+      num_classes: Number of classes K.
+      stage_sizes: Numbers of blocks of the stages.
+      width: Number of channels of the first stage.
+      block: `BasicBlock`, `BottleneckBlock` or another module with the same arguments.
+      stem: `CifarStem`, `StridedStem`, `ImageNetStem` or another module with the same arguments.
+      norm: Constructor of the normalization layers; see `deeplab.nn.norm`.
+      activation: Elementwise activation.
+      dropout: Dropout rate of pooled features; may be a tracer.
 
     Example:
       >>> import jax

@@ -1,1 +1,1 @@
-"""Models that give each pixel a class."""
+"""Semantic segmentation."""

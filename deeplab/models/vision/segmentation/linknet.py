@@ -1,8 +1,8 @@
-"""LinkNet: a light encoder and decoder for each pixel's class.
+"""LinkNet: a light encoder and decoder for semantic segmentation.
 
 Chaurasia and Culurciello 2017, "LinkNet: exploiting encoder representations for efficient semantic segmentation",
-https://arxiv.org/abs/1707.03718. The decoder adds what the encoder saw, where U-Net concatenates it: its layers stay
-narrow. Upsampling is a product of non-overlapping squares in place of a 3 x 3 transposed convolution.
+https://arxiv.org/abs/1707.03718. The decoder adds the encoder's features instead of concatenating them as U-Net does,
+so its layers are narrow. Upsampling is a 2 x 2 transposed convolution instead of the paper's 3 x 3.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Activation = Callable[[jax.Array], jax.Array]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"stage_sizes": (1, 1), "width": 8},
-    # For a CPU: half the channels, and one block a stage.
+    # For a CPU: half the channels, and one block per stage.
     "small": {"stage_sizes": (1, 1, 1, 1), "width": 32},
     # Chaurasia and Culurciello 2017, section 3: ResNet-18 as the encoder.
     "18": {"stage_sizes": (2, 2, 2, 2), "width": 64},
@@ -37,18 +37,18 @@ RULES = (
 
 
 class LinkNet(nn.Module):
-    """A strided stem, stages of residual blocks, and a decoder that adds the stages' outputs on its way up.
+    """Strided stem, stages of residual blocks, and a decoder that adds the outputs of the stages.
 
     e_0 = stem(x) at half the side; e_s = blocks(e_{s-1}) with `width` 2^(s-1) channels, at half the side
     from s = 2 on; d_n = e_n, d_{s-1} = e_{s-1} + decode(d_s); logits = W up(d_0) + b.
-    Sides that are no multiples of 2^n are padded by their edge, and the logits cut.
+    Sides that are not multiples of 2^n are padded with their edge, and the logits are cropped.
 
     Args:
-      num_classes: K.
-      stage_sizes: blocks in each of the n stages.
-      width: channels of the stem and the first stage.
-      norm: makes a normalization layer; see `deeplab.nn.norm`.
-      activation: elementwise.
+      num_classes: Number of classes K.
+      stage_sizes: Numbers of blocks of the n stages.
+      width: Number of channels of the stem and the first stage.
+      norm: Constructor of the normalization layers; see `deeplab.nn.norm`.
+      activation: Elementwise activation.
 
     Example:
       >>> model = LinkNet(num_classes=3, stage_sizes=(1, 1), width=8)
@@ -91,7 +91,7 @@ class LinkNet(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Narrow to a quarter, enlarge, widen to the skip's channels: 1 x 1 convolutions around `Upsampling`.
+    """1 x 1 convolution to a quarter of the channels, `Upsampling`, 1 x 1 convolution to the skip's channels.
 
     Example:
       >>> jax.jit(Decoder(8, True).init_with_output)(jax.random.key(0), jnp.ones((1, 3, 4, 16)))[0].shape

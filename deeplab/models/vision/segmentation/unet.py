@@ -1,8 +1,8 @@
-"""U-Net: an encoder and a decoder of convolutions, joined at every scale.
+"""U-Net: a convolutional encoder and decoder with skip connections at every scale.
 
 Ronneberger, Fischer and Brox 2015, "U-Net: convolutional networks for biomedical image segmentation",
-https://arxiv.org/abs/1505.04597. Its convolutions are not padded, so that its output is smaller than its input; here
-they are, as is usual since, and a norm follows each.
+https://arxiv.org/abs/1505.04597. The paper's convolutions are not padded, so that its output is smaller than its input.
+Here they are padded, and a norm follows each.
 """
 
 from __future__ import annotations
@@ -37,20 +37,19 @@ RULES = (
 
 
 class UNet(nn.Module):
-    """A class for each pixel.
+    """Logits for each pixel.
 
     e_0 = convs(x), e_i = convs(maxpool(e_{i-1})) with `width` 2^i channels; d_n = e_n,
     d_i = convs([e_i, up(d_{i+1})]), up a transposed convolution of stride 2; logits = W d_0 + b.
-    Sides that are no multiples of 2^depth are padded by their edge, and the logits cut.
+    Sides that are not multiples of 2^depth are padded with their edge, and the logits are cropped.
 
     Args:
-      num_classes: K.
-      width: channels at full resolution.
-      depth: n, halvings of the side.
-      norm: makes a normalization layer; see `deeplab.nn.norm`.
-      activation: elementwise.
-      dropout: probability that a value at the lowest resolution is dropped in training (section 3.1 of the paper); may
-        be a tracer.
+      num_classes: Number of classes K.
+      width: Number of channels at full resolution.
+      depth: Number n of poolings.
+      norm: Constructor of the normalization layers; see `deeplab.nn.norm`.
+      activation: Elementwise activation.
+      dropout: Dropout rate at the lowest resolution (section 3.1 of the paper); may be a tracer.
 
     Example:
       >>> model = UNet(num_classes=2, width=4, depth=2)
@@ -89,7 +88,7 @@ class UNet(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """Two 3 x 3 convolutions, each with norm and activation.
+    """Two 3 x 3 convolutions, each followed by norm and activation.
 
     Example:
       >>> jax.jit(Convolutions(8).init_with_output)(jax.random.key(0), jnp.ones((1, 6, 6, 3)))[0].shape
@@ -110,7 +109,7 @@ class Convolutions(nn.Module):
 
 
 def pad_to_multiple(x: Float[Array, "B H W C"], multiple: int) -> Float[Array, "B H2 W2 C"]:
-    """Repeats the last row and column until both sides are multiples.
+    """Repeats the last row and column until both sides are multiples of `multiple`.
 
     Example:
       >>> pad_to_multiple(jnp.ones((1, 5, 8, 3)), 4).shape
