@@ -96,7 +96,7 @@ class RelativeSelfAttention(nn.Module):
         return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(out)
 
 
-def distances(length: int, width: int) -> np.ndarray:
+def relative_sinusoids(length: int, width: int) -> np.ndarray:
     """Sines and cosines of the distances T - 1 down to 1 - T, [2 T - 1, D] (Vaswani et al. 2017, section 3.5)."""
     return np.asarray(sinusoids(np.arange(length - 1, -length, -1), width), np.float32)
 
