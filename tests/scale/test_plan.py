@@ -82,6 +82,20 @@ def test_residuals_by_hand():
     assert kept[0].nbytes == 4 * 16 * 4 // 8
 
 
+def test_residuals_trace_the_objective_twice_however_many_they_are():
+    traced = []
+
+    def objective(w, x):
+        traced.append(w)
+        for _ in range(5):
+            x = jnp.sin(w * x)
+        return x.sum(), None
+
+    x = jax.ShapeDtypeStruct((4, 8), jnp.float32)
+    assert len(residuals(objective, x, x)) > 3
+    assert len(traced) == 2
+
+
 def test_a_residual_of_every_layer_is_stacked_by_a_scan():
     w, x = jax.ShapeDtypeStruct((3, 8, 8), jnp.float32), jax.ShapeDtypeStruct((2, 8), jnp.float32)
 

@@ -65,7 +65,12 @@ def residuals(objective: Callable[..., Any], params: Any, *rest: Any) -> list[Re
             seen.add(var)
     if not kept:
         return []
-    forward = jax.jit(lambda *arguments: [leaves(*arguments)[i] for i in kept]).lower(params, *rest)
+
+    def kept_leaves(*arguments: Any) -> list[jax.Array]:
+        found = leaves(*arguments)
+        return [found[i] for i in kept]
+
+    forward = jax.jit(kept_leaves).lower(params, *rest)
     compiled = forward.compile(compiler_options=UNOPTIMIZED)
     return [_residual(s, sharding) for s, sharding in zip(forward.out_info, compiled.output_shardings, strict=True)]
 
