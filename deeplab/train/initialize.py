@@ -55,7 +55,23 @@ def init(experiment: Experiment, key: jax.Array, runtime: Runtime = Runtime()) -
     first = experiment.task.init_state(bind(experiment, state, blank, runtime), blank, task_key)
     params = cast(state.params, runtime.precision.parameters)
     opt_state = scaled(experiment.optimizer.init(params), runtime.precision)
-    return dataclasses.replace(state, params=params, opt_state=opt_state, task=first)
+    return _unshared(dataclasses.replace(state, params=params, opt_state=opt_state, task=first))
+
+
+def _unshared(state: State) -> State:
+    """The state with each array in it once: a teacher, or an optimizer's state, may begin as the very parameters.
+
+    A buffer that occurs twice cannot be donated to a step.
+    """
+    seen: set[int] = set()
+
+    def once(leaf: Any) -> Any:
+        if id(leaf) in seen:
+            return jnp.copy(leaf)
+        seen.add(id(leaf))
+        return leaf
+
+    return jax.tree.map(once, state)
 
 
 def with_weights(state: State, weights: Weights | tuple[Weights, ...] | Any) -> State:

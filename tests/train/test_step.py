@@ -30,6 +30,15 @@ def test_init_is_the_same_under_jit_and_abstractly():
     assert jax.tree.map(lambda s: s.shape, shapes) == jax.tree.map(jnp.shape, state)
 
 
+def test_the_first_state_can_be_donated_where_the_optimizer_keeps_the_parameters():
+    """The state of L-BFGS begins as the very parameters."""
+    exp = dataclasses.replace(toys.experiment(), optimizer=optax.lbfgs())
+    state, batch = init(exp, jax.random.key(0)), next(exp.data.batches("train"))
+    leaves = [leaf for leaf in jax.tree.leaves(state) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
+    assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
+    assert int(jax.jit(make_step(exp), donate_argnums=0)(state, batch)[0].step) == 1
+
+
 def test_padding_changes_nothing():
     """A batch padded with examples of weight 0 gives the loss and the gradient of the batch without them."""
     exp = toys.experiment(norm=False)
