@@ -79,7 +79,7 @@ class BoundApply:
         if self.normalize is not None and method is None:
             inputs = (self.normalize(inputs[0]), *inputs[1:])
         inputs = cast(inputs, self.precision.computation)
-        rngs = {} if key is None else {"dropout": key, "params": jax.random.fold_in(key, _OTHER_STREAM)}
+        rngs = {} if key is None else {"dropout": key, "params": self._batch_key(key)}
         collections = [*(self.variables if train else ()), *mutable]
         with dropout.by_example(self.ids), activations.by_example(len(self.ids)), _edited(edits):
             out = self.module.apply(
@@ -93,6 +93,10 @@ class BoundApply:
             )
         outputs, updated = out if collections else (out, {})
         return cast(outputs, self.precision.reductions), {**self.variables, **updated}
+
+    def _batch_key(self, key: jax.Array) -> jax.Array:
+        """Key of what a model draws for a batch as a whole; the microbatches of a step share `key`, and no example."""
+        return jax.random.fold_in(jax.random.fold_in(key, _OTHER_STREAM), self.ids[0])
 
 
 def bind(

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from deeplab import models, tasks
 from deeplab.core.errors import UserError
 from deeplab.core.runtime import Runtime
+from deeplab.metrics.base import Mean
 from deeplab.train.gradient import gradient
 from deeplab.train.initialize import init
 from deeplab.train.step import make_step
@@ -100,6 +102,33 @@ def test_batch_norms_see_a_microbatch():
         part = {name: x[j::4] for name, x in batch.items()}
         moved, _ = jax.jit(make_step(experiment))(moved, part)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), new.variables, moved.variables)
+
+
+def test_microbatches_draw_other_numbers():
+    """From an RNG collection of the model's own, which draws for a batch as a whole."""
+
+    class Noise(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            noise = jax.random.normal(self.make_rng("noise"), (len(x), 4))
+            return nn.Dense(4)(x) + noise
+
+    @dataclasses.dataclass(frozen=True)
+    class FirstOutput(tasks.Task):
+        def loss(self, apply, batch, key):
+            outputs, variables = apply(batch["image"], train=True, key=key)
+            drawn = jax.lax.stop_gradient(outputs[0, 0])
+            return tasks.Loss(Mean.of(outputs[:, 0], batch["weight"]), {"square": Mean.of(drawn[None] ** 2)}, variables)
+
+    ids = jnp.arange(4)
+    batch = {"image": jnp.zeros((4, 2)), "id": ids, "weight": jnp.ones(4)}
+    experiment = dataclasses.replace(toys.experiment(), data=toys.Given(batch), model=Noise(), task=FirstOutput())
+    state, key = init(experiment, jax.random.key(0)), jax.random.key(1)
+    _, both = gradient(experiment, state, batch, key, Runtime(accumulate=2))
+    halves = [{name: x[i::2] for name, x in batch.items()} for i in range(2)]
+    squares = [gradient(experiment, state, half, key)[1].metrics["square"].total for half in halves]
+    assert squares[0] != squares[1]
+    np.testing.assert_allclose(both.metrics["square"].total, squares[0] + squares[1], rtol=1e-6)
 
 
 def test_microbatches_that_do_not_divide():
