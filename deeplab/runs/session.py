@@ -91,7 +91,8 @@ def prepare(
     make = functools.partial(init, experiment, runtime=runtime)
     shapes = _shapes(experiment, make, seed)
     shardings = state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
-    for misfit in unapplied_rules(shapes.params, experiment.sharding_rules, mesh):
+    given = experiment.rules is not None
+    for misfit in unapplied_rules(shapes.params, experiment.sharding_rules, mesh, given=given):
         warnings.warn(misfit, stacklevel=2)
     abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
     began = time.monotonic()

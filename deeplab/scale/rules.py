@@ -103,7 +103,7 @@ def to_device_memory(tree: Any) -> Any:
     return jax.tree.map(copy, tree)
 
 
-def unapplied_rules(params: Any, rules: Rules, mesh: Mesh | AbstractMesh) -> list[str]:
+def unapplied_rules(params: Any, rules: Rules, mesh: Mesh | AbstractMesh, *, given: bool = True) -> list[str]:
     """Rules that have no effect on a mesh, for a warning at the start of a run.
 
     Reported are rules that match no parameter, dimensions that are replicated because they are not divisible, and a
@@ -113,6 +113,7 @@ def unapplied_rules(params: Any, rules: Rules, mesh: Mesh | AbstractMesh) -> lis
       params: Pytree of arrays or `jax.ShapeDtypeStruct`s.
       rules: Pairs of a regular expression and a `PartitionSpec`.
       mesh: Mesh, from `make_mesh` or `abstract_mesh`.
+      given: Whether the rules were written for this model. Those of a family may match no parameter of one member.
 
     Returns:
       One sentence for each finding.
@@ -128,7 +129,7 @@ def unapplied_rules(params: Any, rules: Rules, mesh: Mesh | AbstractMesh) -> lis
     shapes = {_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     findings = [
         f"the rule {pattern!r} matches no parameter; {nearest(pattern, shapes)}"
-        for pattern, _ in rules
+        for pattern, _ in (rules if given else ())
         if not any(re.search(pattern, name) for name in shapes)
     ]
     replicated = [

@@ -162,9 +162,9 @@ def plan_experiment(experiment: Experiment, runtime: Runtime, name: str) -> Plan
         return out.loss.total / out.loss.count, (out.metrics, out.variables)
 
     plan = make_plan(step, objective, state, batch, grid, accelerator(name), runtime.accumulate)
-    return dataclasses.replace(
-        plan, notes=[*plan.notes, *scale.unapplied_rules(state.params, experiment.sharding_rules, grid)]
-    )
+    given = experiment.rules is not None
+    unapplied = scale.unapplied_rules(state.params, experiment.sharding_rules, grid, given=given)
+    return dataclasses.replace(plan, notes=[*plan.notes, *unapplied])
 
 
 def abstract_step(experiment: Experiment, mesh: Mesh, runtime: Runtime = Runtime()) -> tuple[Step, State, Any]:

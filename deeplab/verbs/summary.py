@@ -83,6 +83,7 @@ def summary(experiment: Any, *, runtime: Runtime | None = None) -> Summary:
 def _sharded(made: Summary, experiment: Experiment, state: Any, shape: str) -> Summary:
     mesh = scale.abstract_mesh(shape)
     table, held = sharding_table(state, scale.state_shardings(state, experiment.sharding_rules, mesh))
-    unapplied = scale.unapplied_rules(state.params, experiment.sharding_rules, mesh)
+    given = experiment.rules is not None
+    unapplied = scale.unapplied_rules(state.params, experiment.sharding_rules, mesh, given=given)
     notes = [sentence(mesh, held, state), *(f"warning: {text}" for text in unapplied)]
     return dataclasses.replace(made, sharding=table, bytes_per_device=held, notes=notes)

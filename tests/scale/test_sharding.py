@@ -61,6 +61,7 @@ def test_rules_without_effect_are_reported():
     findings = scale.unapplied_rules(params, rules, mesh)
     assert findings[0].startswith("the rule 'hiden/kernel' matches no parameter; did you mean 'hidden/kernel'")
     assert findings[1:] == ["replicated, since not divisible: hidden/kernel [2, 8] (2 over model=4)"]
+    assert scale.unapplied_rules(params, rules, mesh, given=False) == findings[1:]
     assert scale.unapplied_rules(params, rules, scale.make_mesh("data=1")) == []
     assert "its devices repeat the same work" in scale.unapplied_rules(params, (), mesh)[0]
     assert scale.unapplied_rules(params, [("hidden/kernel", P(None, "model"))], mesh) == []
