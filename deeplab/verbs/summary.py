@@ -71,7 +71,7 @@ def summary(experiment: Any, *, runtime: Runtime | None = None) -> Summary:
     state = jax.eval_shape(functools.partial(init, value, runtime=runtime), jax.random.key(0))
 
     def forward(state: Any) -> Any:
-        return bind(value, state, batch, runtime)(*value.task.inputs(batch))[0]
+        return bind(value, state, batch, runtime)(*value.task.inputs(batch), key=state.key)[0]
 
     costs = jax.jit(forward).lower(state).cost_analysis() or {}
     made = Summary(
