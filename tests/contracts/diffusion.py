@@ -50,11 +50,11 @@ def schedule(time):
     return jnp.cos(angle), jnp.sin(angle)
 
 
-def experiment(num_steps: int = 100, learning_rate: float = 3e-3) -> dl.Experiment:
+def experiment(num_steps: int = 400, learning_rate: float = 3e-3) -> dl.Experiment:
     return dl.Experiment(
         data=dl.data.Images("digits", batch_size=64, num_steps=num_steps, normalize=None),
         model=Denoiser(),
         task=Diffusion(),
         optimizer=optax.adam(learning_rate),
-        eval_every=20,
+        eval_every=100,
     )

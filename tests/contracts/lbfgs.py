@@ -16,8 +16,8 @@ from tests.contracts.regression import Regression, diabetes
 
 @dataclasses.dataclass(frozen=True)
 class Ridge(Task):
+    inner: Task
     penalty: float
-    inner: Task = Regression()
     fields: tuple[str, ...] = ("measurements",)
 
     def loss(self, apply, batch, key):
@@ -29,11 +29,11 @@ class Ridge(Task):
         return self.inner.metrics(apply, batch, key)
 
 
-def experiment(num_steps: int = 12, penalty: float = 1e-2) -> dl.Experiment:
+def experiment(num_steps: int = 20, penalty: float = 1e-2) -> dl.Experiment:
     return dl.Experiment(
         data=dl.data.Examples(diabetes(), batch_size=384, num_steps=num_steps),
         model=dl.models.MLP(1, features=()),
-        task=Ridge(penalty),
+        task=Ridge(Regression(), penalty),
         optimizer=optax.lbfgs(),
-        eval_every=4,
+        eval_every=5,
     )

@@ -6,7 +6,6 @@ Source: Efron et al. 2004, https://arxiv.org/abs/math/0406456
 import dataclasses
 import functools
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 from sklearn.datasets import load_diabetes

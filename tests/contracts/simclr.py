@@ -6,7 +6,6 @@ Source: Chen et al. 2020, https://arxiv.org/abs/2002.05709
 import dataclasses
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import optax
 
