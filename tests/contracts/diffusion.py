@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 import deeplab as dl
+from deeplab.core import blocks
 from deeplab.metrics import Mean
 from deeplab.tasks import Loss, Task
 from tests.contracts.networks import Denoiser
@@ -42,6 +43,10 @@ class Diffusion(Task):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["id"])
         noise = jax.vmap(lambda k, x: jax.random.normal(k, x.shape))(keys, batch["image"])
         return {"sample": (jax.lax.fori_loop(0, self.sample_steps, back, noise) + 1) / 2}
+
+    def artifacts(self, trained):
+        drawn = [blocks.card("", blocks.picture(image)) for image in trained.predictions["sample"][:24]]
+        return {"samples": [blocks.section("Samples", blocks.cards(drawn, compact=True))]}
 
 
 def schedule(time):

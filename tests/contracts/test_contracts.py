@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 
 import deeplab as dl
-from deeplab.cli.plan import plan_experiment
-from deeplab.core.runtime import Runtime
 from deeplab.runs import session
 from deeplab.runs.checkpoint import Checkpoints
 from tests import toys
@@ -48,6 +46,7 @@ class Member(NamedTuple):
       bound: What the metric becomes smaller than, or larger than where `larger`.
       larger: Whether larger is better.
       axis: Argument that a sweep varies.
+      artifact: Words that its report holds.
     """
 
     module: types.ModuleType
@@ -55,6 +54,7 @@ class Member(NamedTuple):
     bound: float
     larger: bool = False
     axis: str = "learning_rate"
+    artifact: str = ""
 
 
 MEMBERS = {
@@ -65,14 +65,14 @@ MEMBERS = {
         Member(vqvae, "error", 4.0),
         Member(gan, "mean_distance", 0.15),
         Member(distillation, "accuracy", 0.8, larger=True),
-        Member(diffusion, "loss", 0.4),
+        Member(diffusion, "loss", 0.4, artifact="Samples"),
         Member(adversarial, "attacked_accuracy", 0.5, larger=True),
         Member(regression, "loss", 0.63),
         Member(mixture_of_experts, "accuracy", 0.8, larger=True),
         Member(vae, "loss", 32.0),
         Member(lbfgs, "loss", 0.55, axis="penalty"),
         Member(linear_probe, "accuracy", 0.8, larger=True),
-        Member(bigram, "loss", 3.0),
+        Member(bigram, "loss", 3.0, artifact="Samples"),
     )
 }
 
@@ -162,20 +162,23 @@ def test_a_member_of_a_sweep_is_its_solo_run(name, straight):
 
 @every("vqvae", "lbfgs")
 def test_is_planned(name):
-    experiment = MEMBERS[name].module.experiment()
-    plan = plan_experiment(experiment, Runtime(mesh="data=2"), "h100")
-    state = jax.eval_shape(lambda: dl.init(experiment, jax.random.key(0)))
+    function = MEMBERS[name].module.experiment
+    plan = dl.plan(function, runtime=dl.Runtime(mesh="data=2"))
+    state = jax.eval_shape(lambda: dl.init(function(), jax.random.key(0)))
     assert plan.num_params == sum(leaf.size for leaf in jax.tree.leaves(state.params))
     assert plan.fits
     assert plan.flops > 0
-    assert plan.num_devices == 2
+    assert plan.mesh["data"] == 2
+    assert not plan.notes
 
 
 @every("diffusion", "bigram")
 def test_is_reported(name, tmp_path):
     result = dl.main(MEMBERS[name].module.experiment, ["train", "--run-dir", str(tmp_path / "run")])
     assert set(next(iter(result["metrics"].values()))) >= {MEMBERS[name].metric}
-    assert "--run-dir" in result["report"].read_text()
+    page = result["report"].read_text()
+    assert "--run-dir" in page
+    assert MEMBERS[name].artifact in page
 
 
 def test_the_teacher_of_byol_is_an_average_that_has_not_collapsed(straight):
