@@ -1,4 +1,4 @@
-"""Groups of a sweep as trials of Ray Tune, on this machine or on a cluster (`RAY_ADDRESS`)."""
+"""Groups of a sweep as trials of Ray Tune, on this machine or on those of a cluster (`RAY_ADDRESS`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplab.cli.arguments import CommonFlags, Invocation, as_json
-from deeplab.cli.members import Runner
+from deeplab.cli.members import FOLDER, Runner, Session
 from deeplab.core.backend import prepare_backend
 from deeplab.core.errors import UserError
 from deeplab.data.prepare.cache import cache_dir
@@ -19,36 +19,29 @@ from deeplab.search.groups import Group, Member
 from deeplab.search.runner import Row, Setup
 
 
-def runner(call: Invocation, setup: Setup, directory: Path) -> Runner:
-    """A runner that trains each group as a trial, with one GPU where there are any, and else with a whole machine.
+def runner(now: Session) -> Runner:
+    """Trains each group as a trial: with a GPU of its own where there are any, and else with a whole machine.
 
-    Every machine needs this environment, and the files of the experiment and of its data at the same paths.
-
-    Args:
-      call: Invocation of the sweep.
-      setup: Data folder and options of the groups.
-      directory: Folder of Ray's own record; on a cluster, on a file system that all machines share.
-
-    Raises:
-      UserError: Ray is not installed. The runner raises it where a group fails.
+    Every machine needs this environment, and the files of the experiment, of its data and of the run directory at the
+    same paths: that of a sweep on a cluster is a folder that all machines see.
     """
     try:
-        import ray  # pyright: ignore[reportMissingImports]  # The extra `sweep`.
+        import ray  # pyright: ignore[reportMissingImports]  # the extra `sweep`
         from ray import tune  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise UserError("--backend ray: Ray Tune is not installed; pip install 'deeplab[sweep]'") from error
+        raise UserError("--backend ray needs Ray Tune: pip install 'deeplab[sweep]'") from error
 
-    def run(groups: Sequence[Group], keep: Callable[[list[Row]], None]) -> None:
-        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # Rows are kept by `keep`.
+    def run(groups: Sequence[Group], known: Sequence[Row], keep: Callable[[list[Row]], None]) -> None:
+        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # rows are kept here
         ray.init(
             ignore_reinit_error=True, include_dashboard=False, log_to_driver=False,
             runtime_env={"env_vars": {"PYTHONPATH": os.getcwd()}},
         )  # fmt: skip
         try:
             trainable = tune.with_resources(_trial, _resources(ray))
-            specs = [_spec(call, group, setup) for group in groups]
+            specs = [_spec(now, group, known) for group in groups]
             config = tune.RunConfig(
-                name="sweep", storage_path=str(directory), verbose=0, callbacks=[_keeper(tune, keep)]
+                name="sweep", storage_path=str(now.directory / "ray"), verbose=0, callbacks=[_keeper(tune, keep)]
             )
             results = tune.Tuner(trainable, param_space={"spec": tune.grid_search(specs)}, run_config=config).fit()
             if results.errors:
@@ -59,17 +52,20 @@ def runner(call: Invocation, setup: Setup, directory: Path) -> Runner:
     return run
 
 
-def _spec(call: Invocation, group: Group, setup: Setup) -> str:
-    """A group as JSON, from which a worker process builds it."""
+def _spec(now: Session, group: Group, known: Sequence[Row]) -> str:
+    """A group as text: what a worker process makes it from."""
+    call, setup = now.call, now.setup
     members = [{"arguments": dict(member.arguments), "seed": member.seed} for member in group.members]
-    how = {"how": setup.how, "at_once": setup.at_once, "data_dir": setup.data_dir and str(setup.data_dir.resolve())}
-    flags = {name: getattr(call.flags, name) for name in ("precision", "accumulate", "smoke")}
+    done = [{"arguments": row["arguments"], "seed": row["seed"], "rungs": [], "curve": []} for row in known]
+    how = {"execution": setup.execution, "members_per_program": setup.members_per_program}
+    how |= {"directory": str(now.directory / FOLDER), "data_dir": setup.data_dir and str(setup.data_dir.resolve())}
+    flags = {name: getattr(call.flags, name) for name in ("precision", "accumulate", "offload", "smoke")}
     return as_json({"module": call.module, "function": call.function.__name__, "flags": flags,
-                    "members": members, **how})  # fmt: skip
+                    "members": members, "known": done, **how})  # fmt: skip
 
 
 def _trial(config: Mapping[str, Any]) -> None:
-    """Trains a group in a worker process and reports the rows of each chunk."""
+    """Runs in a worker process: trains a group, and reports the rows of each chunk."""
     from ray import tune  # pyright: ignore[reportMissingImports]
 
     prepare_backend(cache_dir() / "compiled")
@@ -78,25 +74,24 @@ def _trial(config: Mapping[str, Any]) -> None:
 
 
 def _rows(spec: Mapping[str, Any]) -> Any:
-    """The rows of a group, by chunks."""
+    """The rows of a group's members, chunk by chunk."""
     function = getattr(importlib.import_module(spec["module"]), spec["function"])
     call = Invocation(function, spec["module"], "sweep", {}, CommonFlags(**spec["flags"]))
     members = [Member(member["arguments"], member["seed"]) for member in spec["members"]]
     data_dir = None if spec["data_dir"] is None else Path(spec["data_dir"])
-    return sweep.run(
-        [Group(call.recipe.build, members, call.recipe.runtime)], Setup(data_dir, None, spec["how"], spec["at_once"])
-    )
+    setup = Setup(data_dir, None, spec["execution"], spec["members_per_program"], directory=Path(spec["directory"]))
+    return sweep.run([Group(call.recipe.build, members, call.recipe.runtime)], setup, known=spec["known"])
 
 
 def _keeper(tune: Any, keep: Callable[[list[Row]], None]) -> Any:
-    """A callback of Ray Tune that passes reported rows to `keep`, in the process of the sweep."""
+    """A callback that hands rows over as they are reported, in the process of the sweep."""
 
     class Keeper(tune.Callback):
         def __init__(self, keep: Callable[[list[Row]], None]):
             self._keep = keep
 
         def __getstate__(self) -> dict[str, Any]:
-            return {}  # Ray saves its callbacks to disk, and `keep` belongs to this process.
+            return {}  # Ray keeps a copy of its callbacks on the disk, and `keep` lives in this process
 
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
             if "rows" in result:

@@ -12,13 +12,13 @@ from typing import Any
 from rich.console import Console
 
 from deeplab.cli.arguments import Invocation, Verb
-from deeplab.cli.members import FILE, MembersFlags, complete, local, publish
+from deeplab.cli.members import MembersFlags, complete, local, publish, session
 from deeplab.core.errors import UserError
 from deeplab.report.text import Html
 from deeplab.runs import provenance, record
 from deeplab.search.groups import Member
-from deeplab.search.population import Probe
-from deeplab.search.runner import Row
+from deeplab.search.runner import Row, Stopped
+from deeplab.train.evaluate import Probe
 from deeplab.train.step import make_eval
 
 
@@ -56,10 +56,10 @@ def run(study: Study, call: Invocation, console: Console) -> dict[str, Any]:
     """Makes the runs that are missing, and writes `study.json` and `report.html`.
 
     Returns:
-      run_dir, members, trained (how many of them by this call), seconds (of all), report.
+      run_dir, members, trained (how many of them by this call), seconds (of all), report; of one that a signal has
+      stopped run_dir, stopped (its exit code) and report (None).
     """
     flags: MembersFlags = call.flags
-    setup = dataclasses.replace(flags.setup(), probe=study.probe, split=study.split)
     wanted, source = members(study, call), provenance.source_of(call.function)
     arguments = call.recipe.recorded | {"verb": call.verb}
     directory = flags.run_dir or record.default_directory("runs", call.name, arguments, source, flags.seed)
@@ -71,12 +71,18 @@ def run(study: Study, call: Invocation, console: Console) -> dict[str, Any]:
         "task": "study",
         "num_steps": len(wanted),
     }
-    with record.Run.open(directory, manifest, source, fresh=flags.fresh, allow_change=flags.allow_change) as held:
-        console.print(f"{call.name} {call.verb}: {held.directory}", highlight=False, soft_wrap=True)
-        rows, trained = complete(call, held.directory / FILE, wanted, console, local(setup))
-        summary = study.summarize(rows)
-        result = publish(held, "study", rows, summary, study.sections(summary), console)
-    return result | {"trained": trained}
+
+    def open_run() -> record.Run:
+        return record.Run.open(directory, manifest, source, fresh=flags.fresh, allow_change=flags.allow_change)
+
+    with session(call, console, open_run, probe=study.probe, split=study.split) as now:
+        try:
+            rows, trained = complete(now, wanted, local(now.setup))
+        except Stopped:
+            return now.stopped()
+        with now.setup.slow("the report"):
+            summary = study.summarize(rows)
+            return publish(now, "study", rows, summary, study.sections(summary)) | {"trained": trained}
 
 
 def members(study: Study, call: Invocation) -> list[Member]:

@@ -9,28 +9,19 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from deeplab.cli.arguments import CommonFlags, Invocation
+from deeplab.cli.arguments import Invocation
+from deeplab.cli.group import ProcessFlags, joined_group
 from deeplab.cli.progress import progress
-from deeplab.core.backend import explain_out_of_memory
 from deeplab.experiment import Experiment
-from deeplab.runs import provenance
 from deeplab.runs.metadata import throughput_unit
-from deeplab.scale import processes
-from deeplab.scale.processes.join import GroupOptions, joined
 from deeplab.scale.processes.signals import stop_on_signal
 from deeplab.train.loop import Hook
 from deeplab.verbs.fit import Surroundings, fit
 from deeplab.verbs.run import Run
 
-_OF_ONE_PROCESS = (
-    *("run_dir", "data_dir", "json", "wandb", "coordinator", "process_id", "num_processes", "connect_timeout"),
-    *("watchdog", "processes", "devices_per_process", "restarts"),
-)
-"""Flags that may differ between the processes of a run."""
-
 
 @dataclasses.dataclass(frozen=True)
-class TrainFlags(CommonFlags):
+class TrainFlags(ProcessFlags):
     """Flags of train.
 
     Args:
@@ -42,14 +33,6 @@ class TrainFlags(CommonFlags):
       keep: How many of the newest checkpoints are kept, besides the best.
       wandb: Log to Weights & Biases too, under this project.
       workers: Processes that read a set which does not fit the device; 0 is a thread, enough for arrays.
-      coordinator: HOST:PORT of process 0 of several; by SLURM, Open MPI, Kubernetes or a TPU when left out.
-      num_processes: How many processes there are; found like the coordinator.
-      process_id: Which of them this is, from 0; found like the coordinator.
-      connect_timeout: Seconds to wait for the other processes.
-      watchdog: Seconds after which a loop that has not moved is stuck; 60 with several processes, else never.
-      processes: Start so many processes on this machine, each with one of its GPUs, or with CPU devices of its own.
-      devices_per_process: How many CPU devices each of them has.
-      restarts: How often a process that died, or was ended for another one's sake, is started again.
     """
 
     fresh: bool = False
@@ -60,14 +43,6 @@ class TrainFlags(CommonFlags):
     keep: int = 2
     wandb: str | None = None
     workers: int = 0
-    coordinator: str | None = None
-    num_processes: int | None = None
-    process_id: int | None = None
-    connect_timeout: float = 300.0
-    watchdog: float | None = None
-    processes: int | None = None
-    devices_per_process: int | None = None
-    restarts: int = 0
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
@@ -76,14 +51,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     Returns:
       run_dir, metrics, seconds, steps, resumed_from, stopped (a signal's exit code, or None), report.
     """
-    flags: TrainFlags = call.flags
-    options = GroupOptions(**{field.name: getattr(flags, field.name) for field in dataclasses.fields(GroupOptions)})
-    with joined(options, console) as watchdog, explain_out_of_memory(), stop_on_signal(watchdog) as stop:
-        if jax.process_count() > 1:
-            shared = {name: str(value) for name, value in vars(flags).items() if name not in _OF_ONE_PROCESS}
-            processes.assert_same_across_processes(
-                provenance.identity(call.function, call.module, call.arguments, shared)
-            )
+    with joined_group(call, console) as watchdog, stop_on_signal(watchdog) as stop:
 
         def shown(experiment: Experiment, start: int) -> contextlib.AbstractContextManager[Hook]:
             unit, units = throughput_unit(experiment)
@@ -102,7 +70,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
             call.recipe,
             run_dir=call.directory,
             surroundings=surroundings,
-            **{name: getattr(flags, name) for name in given},
+            **{name: getattr(call.flags, name) for name in given},
         )
         _say(call, finished, console)
     names = ("metrics", "seconds", "resumed_from", "stopped", "report")

@@ -135,7 +135,8 @@ def _trip_count(eqn: core.JaxprEqn) -> int:
     if eqn.primitive.name == "while":
         return _while_trip_count(eqn) or 1
     if eqn.primitive.name == "shard_map":  # its jaxpr is the program of one device
-        mesh, manual = eqn.params["mesh"], eqn.params["manual_axes"]
+        mesh = eqn.params["mesh"]
+        manual = eqn.params["newly_manual_axes" if "newly_manual_axes" in eqn.params else "manual_axes"]
         return math.prod(mesh.shape[axis] for axis in manual)
     return 1
 

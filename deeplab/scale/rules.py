@@ -49,8 +49,9 @@ def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, accumulate: int = 1)
 
 
 def state_shardings(
-    state: Any, rules: Rules, mesh: Mesh | AbstractMesh, *, offload: bool = False, smallest: int = SMALLEST
-) -> Any:
+    state: Any, rules: Rules, mesh: Mesh | AbstractMesh, *, offload: bool = False, smallest: int = SMALLEST,
+    members: bool = False,
+) -> Any:  # fmt: skip
     """The sharding of every leaf of a state.
 
     Paths in the optimizer state end in the path of their parameter, so a rule on `kernel` applies to both. A dimension
@@ -64,6 +65,8 @@ def state_shardings(
       mesh: Mesh, from `make_mesh` or `abstract_mesh`.
       offload: Whether the optimizer state is kept in host memory.
       smallest: Elements of the smallest array that is split over `fsdp`.
+      members: Whether the leaves have a leading axis of members. The axis `member` of the mesh splits it, and no rule
+        applies.
 
     Returns:
       A pytree of `NamedSharding` in the structure of `state`.
@@ -83,7 +86,8 @@ def state_shardings(
     def shard(path: Any, leaf: Any) -> NamedSharding:
         name = _name(path)
         kind = HOST if offload and _is_offloaded(name, leaf) else None
-        return NamedSharding(mesh, _spec(name, leaf.shape, rules, mesh, smallest), memory_kind=kind)
+        spec = PartitionSpec("member") if members else _spec(name, leaf.shape, rules, mesh, smallest)
+        return NamedSharding(mesh, spec, memory_kind=kind)
 
     return jax.tree_util.tree_map_with_path(shard, state)
 

@@ -61,7 +61,7 @@ class Axis:
         flag = name.replace("_", "-")
         raise UserError(
             f"--{flag} {self.text}: a grid needs to know how many values, such as --{flag} {self.text}:8; or give "
-            "--how random, quasi or tpe, which take any value of the range"
+            "--search random, quasi or tpe, which take any value of the range"
         )
 
     def at(self, u: float) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment, traced_arguments
+from deeplab.train.members import MemberExecution, Members
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Group:
     function: Callable[..., Experiment]
     members: Sequence[Member]
     runtime: Runtime = Runtime()
+
+    def members_with(self, execution: MemberExecution) -> Members:
+        """What the engine trains; there are as many members as the execution has in one program."""
+        return Members(self.experiment, self.floats, self.seeds, execution)
 
     @property
     def floats(self) -> dict[str, np.ndarray]:

@@ -64,7 +64,7 @@ def _tpe(axes: Mapping[str, Axis], settings: int, seed: int, together: int) -> S
     try:
         import optuna  # pyright: ignore[reportMissingImports]  # the extra `sweep`
     except ImportError as error:
-        raise UserError("--how tpe needs Optuna: pip install 'deeplab[sweep]'") from error
+        raise UserError("--search tpe needs Optuna: pip install 'deeplab[sweep]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, settings // 2))
     study, spaces = optuna.create_study(direction="maximize", sampler=sampler), _spaces(axes)

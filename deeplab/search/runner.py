@@ -1,29 +1,53 @@
-"""A group under way: its data on the devices, its programs, and what is known of its members."""
+"""A group under way: its data on the devices, its programs, and its members in parts that run one after another."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+from deeplab.core.monitor import Monitor
 from deeplab.core.runtime import Runtime
-from deeplab.search import execution, halving, population
-from deeplab.search.execution import Way
-from deeplab.search.groups import Group, Member, chunks
-from deeplab.search.population import Evaluate, Init, Probe, Progress
-from deeplab.search.programs import Programs, choose_way, compile_programs
+from deeplab.runs.checkpoint import Checkpoints
+from deeplab.scale import processes
+from deeplab.search import execution
+from deeplab.search.execution import choose_execution
+from deeplab.search.groups import Group, chunks
+from deeplab.search.parts import (
+    MemberRun,
+    Part,
+    PartState,
+    better,
+    directory_of,
+    gathered,
+    initial,
+    key_of,
+    saved_curves,
+    setting_of,
+)
+from deeplab.train.evaluate import Probe, make_evaluator
 from deeplab.train.feed import Feed, make_feed
+from deeplab.train.loop import Progress, fit, on_log, on_state
+from deeplab.train.members import MemberExecution, Members, abstract_state, make_init, member_mesh
+from deeplab.train.program import Program, compile_program
+from deeplab.train.state import State
 
 Row = dict[str, Any]
-"""What is kept of one run, JSON: `arguments`, `seed`, `num_train` examples, `num_params`, `steps` taken, `curve` (a
+"""What is kept of one run, as JSON: `arguments`, `seed`, `num_train` examples, `num_params`, `steps` taken, `curve` (a
 list over the evaluations: `step`, `train`, `evaluation`), `diverged`, `rungs` (its scores where it was compared),
-`stopped` there, `way`, `seconds` (a chunk's are divided among its members), `compiled` (seconds of each compilation
-that it was the first to need), and what a probe measured: `first`, `last` and `best`."""
+`stopped` there, `execution`, `seconds` (those of a part are divided among its members), `compiled` (seconds of each
+compilation that it was the first to need), and what a probe measured: `first`, `last` and `best`."""
+
+
+class Stopped(Exception):
+    """`Setup.stop` returned True; the states are saved."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,166 +55,290 @@ class Setup:
     """What all members share.
 
     Args:
-      data_dir: folder with the original files.
-      devices: that members are spread over; one CPU device, or all accelerators, when None.
-      how: members run, see `ways`.
-      at_once: in one program, at most; what fits when None.
-      probe: what is measured before training, after it, and of the best state; nothing when None.
-      split: on which.
-      runtime: Precision and accumulation.
+      data_dir: Folder with the original files.
+      devices: Devices that members are spread over; one CPU device, or all accelerators, when None.
+      execution: How members share a program: "auto", "vmap" or "serial".
+      members_per_program: Largest number of members in one program; what fits when None.
+      probe: What is measured before training, after it, and of the best state; nothing when None.
+      split: Split that the probe measures on.
+      runtime: Precision, accumulation and offload of a group made by `sweep`.
+      directory: Folder where the members are saved at each evaluation; None saves nothing.
+      stop: Function that is asked between dispatches; training ends early when it returns True.
+      slow: Context around what takes longer than dispatches, given its name, for whoever watches the loop.
     """
 
     data_dir: Path | None = None
     devices: execution.Devices | None = None
-    how: execution.How = "auto"
-    at_once: int | None = None
+    execution: execution.How = "auto"
+    members_per_program: int | None = None
     probe: Probe | None = None
     split: str = "test"
     runtime: Runtime = Runtime()
-
-
-def setting_of(arguments: Mapping[str, Any]) -> str:
-    """The name of a setting: its members differ in their seed only."""
-    return repr(sorted(arguments.items()))
-
-
-@dataclasses.dataclass
-class _Run:
-    """What is known of one member so far."""
-
-    member: Member
-    curve: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    rungs: list[float] = dataclasses.field(default_factory=list)
-    seconds: float = 0.0
-    first: dict[str, float] | None = None
-
-
-@dataclasses.dataclass
-class _Part:
-    """A chunk under way; `runs` lacks the members that fill it up."""
-
-    chunk: Group
-    runs: list[_Run]
-    progress: Progress | None = None
+    directory: Path | None = None
+    stop: Callable[[], bool] = lambda: False
+    slow: Callable[[str], AbstractContextManager[Any]] = nullcontext
 
 
 class _Ready(NamedTuple):
-    """What chunks of one size share."""
+    """What parts of one size share."""
 
-    programs: Programs
-    init: Init
-    evaluate: Evaluate
-    measure: Evaluate | None
+    program: Program
+    init: Callable[[Members], State]
+    evaluate: Callable[..., Any]
+    measure: Callable[..., Any] | None
+    abstract: State
 
 
-class Bench:
-    """A group with its data on the devices, and the programs for as many of its members as go on."""
+class GroupRunner:
+    """Trains the members of a group, part by part, on the engine of a solo run.
 
-    def __init__(self, group: Group, setup: Setup):
+    Args:
+      group: Members of one program.
+      setup: What all members share.
+      known: Rows that are already kept, by `key_of`.
+    """
+
+    def __init__(self, group: Group, setup: Setup, known: Mapping[str, Row] | None = None):
         began = time.monotonic()
         self._setup, self._group, self.experiment = setup, group, group.experiment()
-        devices = setup.devices or (jax.local_devices()[:1] if jax.default_backend() == "cpu" else jax.local_devices())
-        mesh, data = execution.member_mesh(devices, len(group.members)), self.experiment.data
-
-        @functools.cache
-        def feed(split: str) -> Feed:
-            return make_feed(data, data.open(split, setup.data_dir), mesh)
-
-        self._feed = feed
-        self._compiled: list[float] = []  # that no row tells of yet
+        data, devices = self.experiment.data, setup.devices or default_devices()
+        mesh = member_mesh(devices, len(group.members))
+        self._feed = functools.cache(lambda split: make_feed(data, data.open(split, setup.data_dir), mesh))
+        self._train_feed: Feed = dataclasses.replace(self._feed("train"), axes=("member",))
         self._ready = functools.cache(self._compile)
-        self._way = choose_way(group, feed("train"), setup.how, setup.at_once)
-        self.parts = self._cut([_Run(member) for member in group.members])
+        self._compiled: list[float] = []  # seconds that no row tells of yet
+        self._monitor = self.experiment.monitor
+        self._execution = choose_execution(group, self._train_feed, setup.execution, setup.members_per_program)
+        self._level, self._rung = 0, 0
+        curves = saved_curves(setup.directory)
+        runs = [MemberRun(member, curve=curves.get(key_of(member), [])) for member in group.members]
+        for run in runs:
+            if row := (known or {}).get(key_of(run.member)):
+                run.done, run.rungs, run.curve = True, rungs_of(row), row["curve"]
+        self.parts = self._cut(runs)
         self._opening = time.monotonic() - began  # seconds that the first part is charged with
 
-    def advance(self, part: _Part, rung: float = 1.0) -> list[_Run]:
-        """Trains a part to a rung, and gives its runs."""
+    def run_to_rung(self, number: int, step: int) -> Iterator[MemberRun]:
+        """Trains all parts to a rung, the first one being number 0, and gives their runs with their scores there."""
+        self._rung = step
+        waiting = [part for part in self.parts if not all(run.done or run.at(step) for run in part.runs)]
+        if waiting:
+            self._settle(self.parts)
+        for part in self.parts:
+            if any(part is other for other in waiting):
+                self.advance(part, step)
+                self._park(part)
+            for run in part.runs:
+                if len(run.rungs) <= number:
+                    evaluation = run.at(step)
+                    assert evaluation is not None
+                    run.rungs.append(self._monitor.score(evaluation))
+                yield run
+
+    def prune(self, keep: set[str]) -> Iterator[list[Row]]:
+        """Gives the rows of the settings that are not kept, and goes on with the others."""
+        stay, positions, rows, offset = [], [], [], 0
+        for part in self.parts:
+            stopped = [run for run in part.runs if setting_of(run.member.arguments) not in keep and not run.done]
+            rows += self._rows(part, stopped, self._rung, stopped=True) if stopped else []
+            for i, run in enumerate(part.runs):
+                if setting_of(run.member.arguments) in keep:
+                    stay.append(run)
+                    positions.append(offset + i)
+            offset += len(part.group.members)
+        if rows:
+            yield rows
+        old, self._level = self.parts, self._level + 1
+        self._execution = self._execution.of(max(1, len(stay)))
+        self.parts = self._cut(stay, old, positions)
+        # Where no part was needed, as after a kill, the next one may be on the disk already.
+        if not self.parts or any(part.at is not None for part in old):
+            self._settle(self.parts, old)
+
+    def finish(self) -> Iterator[list[Row]]:
+        """Trains all parts to the end, and gives their rows part by part."""
+        if any(not run.done for part in self.parts for run in part.runs):
+            self._settle(self.parts)
+        for part in self.parts:
+            left = [run for run in part.runs if not run.done]
+            if left:
+                yield self._rows(part, left, self.experiment.num_steps)
+            part.discard()
+
+    def advance(self, part: Part, step: int) -> None:
+        """Trains a part to a step of an evaluation, from where it is or was saved."""
         began, self._opening = time.monotonic() - self._opening, 0.0
-        experiment = self.experiment
-        ready = self._ready(self._way)
-        begin = part.progress or population.start(part.chunk, ready.init)
-        if ready.measure and part.progress is None:
-            for one, first in zip(part.runs, ready.measure(part.chunk, begin.state), strict=False):
-                one.first = first
-        begin = dataclasses.replace(begin, state=self._way.place(begin.state), best=self._way.place(begin.best))
-        until = halving.step_of(rung, experiment.num_steps, experiment.cadence)
-        for begin in population.train(ready.programs, ready.evaluate, part.chunk, begin, until):  # noqa: B020 (it goes on)
-            for one, train, evaluation in zip(part.runs, begin.train, begin.evaluation, strict=False):
-                one.curve.append({"step": begin.step, "train": train, "evaluation": evaluation})
-        part.progress = begin
-        for one in part.runs:
-            one.seconds += (time.monotonic() - began) / len(part.runs)
-        return part.runs
+        with part.checkpoints() as checkpoints:
+            with self._setup.slow("the start of a part"):
+                ready = self._ready(part.execution)
+                if part.at is None and not part.restore(checkpoints, ready.abstract, best=ready.measure is not None):
+                    self._begin(part, ready)
+                assert part.at is not None
+                part.at = part.at.placed(ready.abstract)
+            effects = _Effects(part, ready, self._monitor, checkpoints, self._setup.slow, began)
+            if part.at.step >= step:
+                return effects.clock()
+            every = self.experiment.cadence
+            last = fit(
+                self.experiment,
+                part.at.state,
+                self._train_feed,
+                hooks=[on_log(effects.log), on_state(every, effects.evaluate)],
+                log_every=every,
+                num_steps=step,
+                metrics=part.at.metrics,
+                program=ready.program,
+                stop=self._setup.stop,
+                members=part.members,
+                start=part.at.step,
+            )
+            effects.end(last)
+            if last.step < step:
+                part.save(checkpoints)
+                raise Stopped(f"step {last.step}")
 
-    def climb(self, rung: float) -> Iterator[_Run]:
-        """Trains all parts to a rung, and gives their runs with the scores they have there."""
-        for part in self.parts:
-            runs = self.advance(part, rung)
-            assert part.progress is not None
-            if len(self.parts) > 1 and jax.default_backend() != "cpu":
-                host = jax.local_devices(backend="cpu")[0]
-                state, best = jax.device_put((part.progress.state, part.progress.best), host)
-                part.progress = dataclasses.replace(part.progress, state=state, best=best)
-            for one in runs:
-                one.rungs.append(self.experiment.monitor.score(one.curve[-1]["evaluation"]))
-                yield one
+    def _begin(self, part: Part, ready: _Ready) -> None:
+        state = ready.init(part.members)
+        for run in part.runs:
+            run.curve = []
+        if ready.measure:
+            for run, first in zip(part.runs, ready.measure(state, part.members), strict=False):
+                run.first = first
+        part.at = initial(state, best=ready.measure is not None)
 
-    def retain(self, keep: set[str]) -> list[Row]:
-        """Goes on with some settings, and gives the rows of the others."""
-        stay = {id(one) for part in self.parts for one in part.runs if setting_of(one.member.arguments) in keep}
-        rows, runs, places, offset = [], [], [], 0
-        for part in self.parts:
-            rows += self.rows(part, [one for one in part.runs if id(one) not in stay], stopped=True)
-            places += [offset + i for i, one in enumerate(part.runs) if id(one) in stay]
-            runs += [one for one in part.runs if id(one) in stay]
-            offset += len(part.chunk.members)
-        old, self._way = [part.progress for part in self.parts if part.progress], self._way.of(max(1, len(runs)))
-        self.parts = self._cut(runs)
-        for i, part in enumerate(self.parts):
-            size = len(part.chunk.members)
-            mine = places[i * size : (i + 1) * size]
-            part.progress = population.gather(old, mine + mine[-1:] * (size - len(mine)), self._way)
-        return rows
+    def _settle(self, parts: Sequence[Part], parents: Sequence[Part] = ()) -> None:
+        """Gives parts that a prune has made their members' states, and then discards the parts before.
 
-    def rows(self, part: _Part, runs: Sequence[_Run], stopped: bool = False) -> list[Row]:
-        """What is kept of these runs of a part, where it is now."""
-        began, progress, measure = time.monotonic(), part.progress, self._ready(self._way).measure
-        assert progress is not None
+        A kill in between finds either these on the disk, or those.
+        """
+        parents = next((part.parents for part in parts if part.parents), parents)
+        missing = [part for part in parts if part.parents and part.at is None and not part.is_saved()]
+        if missing:
+            self._settle(parents)
+            for parent in parents:
+                self.advance(parent, self._rung)
+        for part in missing:
+            part.at = gathered([p.at for p in parents if p.at], part, offload=self._group.runtime.offload)
+            with part.checkpoints() as checkpoints:
+                part.save(checkpoints)
+        for parent in parents:
+            parent.discard()
+        for part in parts:
+            part.parents = ()
+
+    def _park(self, part: Part) -> None:
+        """Keeps the states of one of several parts in the host's memory, while others run."""
+        if part.at is None or len(self.parts) == 1 or jax.default_backend() == "cpu" or jax.process_count() > 1:
+            return
+        host = jax.local_devices(backend="cpu")[0]
+        state, best = jax.device_put((part.at.state, part.at.best), host)
+        part.at = dataclasses.replace(part.at, state=state, best=best)
+
+    def _rows(self, part: Part, runs: Sequence[MemberRun], step: int, stopped: bool = False) -> list[Row]:
+        """What is kept of these runs of a part, at a step of an evaluation."""
+        self.advance(part, step)
+        began, at, measure = time.monotonic(), part.at, self._ready(part.execution).measure
+        assert at is not None
         shared = {
             "num_train": self.experiment.data.num_train,
-            "num_params": sum(leaf[0].size for leaf in jax.tree.leaves(progress.state.params)),
+            "num_params": sum(leaf[0].size for leaf in jax.tree.leaves(at.state.params)),
             "stopped": stopped,
-            "way": str(self._way),
+            "execution": str(part.execution),
         }
-        steps = progress.state.step.tolist()
-        ends = {"last": progress.state, "best": progress.best} if measure else {}
-        measured = {k: measure(part.chunk, state) for k, state in ends.items() if measure}
-        spent, rows = (time.monotonic() - began) / max(1, len(runs)), []
-        for m, one in enumerate(part.runs):
-            if not any(one is chosen for chosen in runs):
+        steps = np.asarray(processes.local(at.state.step)).tolist()
+        ends = {"last": at.state, "best": at.best} if measure else {}
+        measured = {name: measure(state, part.members) for name, state in ends.items() if measure}
+        spent, rows = (time.monotonic() - began) / len(runs), []
+        for m, run in enumerate(part.runs):
+            if not any(run is chosen for chosen in runs):
                 continue
-            probed = {"first": one.first} | {k: values[m] for k, values in measured.items()}
+            probed = {"first": run.first} | {name: values[m] for name, values in measured.items()}
             rows.append(
-                {"arguments": dict(one.member.arguments), "seed": one.member.seed, **shared, "steps": steps[m],
-                 "diverged": steps[m] < progress.step, "curve": one.curve, "rungs": one.rungs,
-                 "seconds": round(one.seconds + spent, 3), "compiled": self._compiled, **(probed if measured else {})}
+                {"arguments": dict(run.member.arguments), "seed": run.member.seed, **shared, "steps": steps[m],
+                 "diverged": steps[m] < at.step, "curve": run.curve, "rungs": run.rungs,
+                 "seconds": round(run.seconds + spent, 3), "compiled": self._compiled, **(probed if measured else {})}
             )  # fmt: skip
             self._compiled = []
         return rows
 
-    def _cut(self, runs: Sequence[_Run]) -> list[_Part]:
-        if not runs:
-            return []
-        parts = chunks(dataclasses.replace(self._group, members=[one.member for one in runs]), self._way.at_once)
-        size = self._way.at_once
-        return [_Part(part, list(runs[i * size : (i + 1) * size])) for i, part in enumerate(parts)]
+    def _cut(self, runs: list[MemberRun], parents: Sequence[Part] = (), positions: Sequence[int] = ()) -> list[Part]:
+        """Runs in parts of the size of a program."""
+        size, parts = self._execution.members_per_program, []
+        group = dataclasses.replace(self._group, members=[run.member for run in runs])
+        for i, chunk in enumerate(chunks(group, size)):
+            mine, where = runs[i * size : (i + 1) * size], list(positions[i * size : (i + 1) * size])
+            directory = directory_of(self._setup.directory, self._level, chunk, mine)
+            filled = where + where[-1:] * (len(chunk.members) - len(where)) if parents else ()
+            parts.append(Part(chunk, mine, self._execution, directory, parents, filled))
+        return parts
 
-    def _compile(self, way: Way) -> _Ready:
-        group, setup, eval_split = self._group, self._setup, self.experiment.data.eval_split
-        programs = compile_programs(group, way, self._feed("train"))
-        self._compiled.append(round(programs.compile_seconds, 2))
-        evaluate = population.make_evaluator(group, way, self._feed(eval_split), eval_split)
-        measure = setup.probe and population.make_evaluator(
-            group, way, self._feed(setup.split), setup.split, setup.probe
+    def _compile(self, way: MemberExecution) -> _Ready:
+        setup, experiment, split = self._setup, self.experiment, self.experiment.data.eval_split
+        members, runtime = chunks(self._group, way.members_per_program)[0].members_with(way), self._group.runtime
+        began, abstract = time.monotonic(), abstract_state(members, runtime)
+        program = compile_program(experiment, abstract, self._train_feed, 0, runtime, members)
+        self._compiled.append(round(time.monotonic() - began, 2))
+        evaluate = make_evaluator(experiment, self._feed(split), split, runtime, members=members)
+        measure = setup.probe and make_evaluator(
+            experiment, self._feed(setup.split), setup.split, runtime, probe=setup.probe, members=members
         )
-        return _Ready(programs, population.make_init(group, way), evaluate, measure)
+        return _Ready(program, make_init(members, runtime), evaluate, measure, abstract)
+
+
+class _Effects:
+    """What a part does besides stepping: curves, best states, checkpoints."""
+
+    def __init__(
+        self, part: Part, ready: _Ready, monitor: Monitor, checkpoints: Checkpoints | None,
+        slow: Callable[[str], AbstractContextManager[Any]], began: float,
+    ):  # fmt: skip
+        assert part.at is not None
+        self._part, self._ready, self._monitor = part, ready, monitor
+        self._checkpoints, self._slow = checkpoints, slow
+        self._began, self._train, self._members = began, [], part.members
+        self._best, self._scores = part.at.best, part.at.scores
+
+    def log(self, progress: Progress) -> None:
+        self._train = [*self._members.each(progress.metrics)]
+
+    def evaluate(self, progress: Progress) -> None:
+        with self._slow("an evaluation"):
+            self._evaluate(progress)
+
+    def _evaluate(self, progress: Progress) -> None:
+        assert progress.state is not None
+        evaluation = self._ready.evaluate(progress.state, self._members)
+        for run, train, one in zip(self._part.runs, self._train, evaluation, strict=False):
+            run.curve.append({"step": progress.step, "train": train, "evaluation": one})
+        if self._best is not None:
+            new = np.array([self._monitor.score(one) for one in evaluation])
+            self._best, self._scores = better(self._best, self._scores, progress.state, new)
+        self.clock()
+        self._part.at = PartState(progress.step, progress.state, self._best, self._scores)
+        self._part.save(self._checkpoints)
+
+    def end(self, last: Progress) -> None:
+        """Where the loop has ended; what was evaluated before has been donated."""
+        assert last.state is not None
+        metrics = [x.tolist() for x in jax.tree.leaves(last.metrics)]
+        self._part.at = PartState(last.step, last.state, self._best, self._scores, metrics)
+        self.clock()
+
+    def clock(self) -> None:
+        """Divides the seconds since it was last called among the members."""
+        now = time.monotonic()
+        for run in self._part.runs:
+            run.seconds += (now - self._began) / len(self._part.runs)
+        self._began = now
+
+
+def rungs_of(row: Row) -> list[float]:
+    """The scores of a row where it was compared; -inf is null in JSON."""
+    return [float("-inf") if value is None else value for value in row["rungs"]]
+
+
+def default_devices() -> execution.Devices:
+    """One CPU device of each process, or all accelerators."""
+    if jax.default_backend() != "cpu":
+        return jax.devices()
+    return [next(d for d in jax.devices() if d.process_index == i) for i in range(jax.process_count())]

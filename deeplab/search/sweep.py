@@ -1,4 +1,4 @@
-"""Many runs of one experiment: members to rows, one chunk of them after another."""
+"""Many runs of one experiment: from members to rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from deeplab.experiment import Experiment
 from deeplab.search import halving
 from deeplab.search.groups import Group, Member, groups
-from deeplab.search.runner import Bench, Row, Setup, setting_of
+from deeplab.search.parts import key_of, setting_of
+from deeplab.search.runner import GroupRunner, Row, Setup, rungs_of
 
 
 def sweep(
@@ -47,36 +48,38 @@ def run(
 ) -> Iterator[list[Row]]:
     """Trains groups, and gives the rows of members as they end.
 
-    Without `eta` each chunk ends before the next one begins. With it, all members come to a rung before any goes on,
-    and so all their states are held: on the devices, or on the host where a group has several chunks.
+    Without `eta` each part of a group ends before the next one begins. With it, all members come to a rung before any
+    goes on, and so all their states are held: on the devices, or on the host where a group has several parts. What
+    `setup.directory` holds of the same groups is gone on with.
 
     Args:
-      groups: of one experiment.
-      setup: what all share.
-      eta: of successive halving.
-      known: rows of members that ended before, and are compared with these.
+      groups: Groups of one experiment.
+      setup: What all members share.
+      eta: Factor of successive halving; all members run to the end when None.
+      known: Rows that are kept already. Their members are not trained, and are compared with the others.
     """
+    rows = {key_of(Member(row["arguments"], row["seed"])): row for row in known}
+    open_groups = [group for group in groups if not all(key_of(member) in rows for member in group.members)]
     if eta is None:
-        for group in groups:
-            bench = Bench(group, setup)
-            for part in bench.parts:
-                yield bench.rows(part, bench.advance(part))
+        for group in open_groups:
+            yield from GroupRunner(group, setup, rows).finish()
         return
-    settings = {setting_of(member.arguments) for group in groups for member in group.members}
+    ours = {key_of(member): member for group in open_groups for member in group.members}
+    settings = {setting_of(member.arguments) for member in ours.values()}
     rungs = halving.rungs(len(settings | {setting_of(row["arguments"]) for row in known}), eta)
-    benches = [Bench(group, setup) for group in groups]
+    runners = [GroupRunner(group, setup, rows) for group in open_groups]
+    others = [row for key, row in rows.items() if key not in ours]
     for k, rung in enumerate(rungs):
         scores: dict[str, list[float]] = {}
-        for row in (row for row in known if len(row["rungs"]) > k):
-            value = row["rungs"][k]  # -inf is null in JSON
-            scores.setdefault(setting_of(row["arguments"]), []).append(float("-inf") if value is None else value)
-        for bench in benches:
-            for one in bench.climb(rung):
-                scores.setdefault(setting_of(one.member.arguments), []).append(one.rungs[-1])
+        for row in others:
+            for score in rungs_of(row)[k : k + 1]:
+                scores.setdefault(setting_of(row["arguments"]), []).append(score)
+        for runner in runners:
+            experiment = runner.experiment
+            for one in runner.run_to_rung(k, halving.step_of(rung, experiment.num_steps, experiment.cadence)):
+                scores.setdefault(setting_of(one.member.arguments), []).append(one.rungs[k])
         keep = halving.best(scores, eta)
-        for bench in benches:
-            if stopped := bench.retain(keep):
-                yield stopped
-    for bench in benches:
-        for part in bench.parts:
-            yield bench.rows(part, bench.advance(part))
+        for runner in runners:
+            yield from runner.prune(keep)
+    for runner in runners:
+        yield from runner.finish()

@@ -12,34 +12,70 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from deeplab.core.runtime import Runtime
+from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Metrics
+from deeplab.scale import to_device_memory
 from deeplab.train.feed import Feed
+from deeplab.train.members import MEMBERS, Members
 from deeplab.train.state import State
 from deeplab.train.step import make_eval, make_predict
 
+Probe = Callable[[Experiment, Runtime], Callable[[State, Batch], Metrics]]
+"""What is measured of a state: `probe(experiment, runtime)(state, raw batch)` gives metrics, as `make_eval` does."""
+
 
 def make_evaluator(
-    experiment: Experiment, feed: Feed, split: str, runtime: Runtime = Runtime(), warm: State | None = None
-) -> Callable[[State], dict[str, float]]:
-    """A function from a state to the split's metrics.
+    experiment: Experiment,
+    feed: Feed,
+    split: str,
+    runtime: Runtime = Runtime(),
+    warm: State | None = None,
+    *,
+    probe: Probe = make_eval,
+    members: Members | None = None,
+) -> Callable[..., Any]:
+    """A function from a state to the metrics of a split.
 
     Batches are sent without waiting for one another, and merged in order on the host: exact also for the padded last
     batch, whose padding has weight 0.
 
     Args:
-      experiment: whose task is evaluated.
-      feed: the split, see `make_feed`.
-      split: its name.
+      experiment: Experiment whose task is evaluated; of members, that of the first one.
+      feed: Split, from `make_feed`.
+      split: Name of the split.
       runtime: Precision of the evaluation.
-      warm: a state to compile with at once; at the first call when None.
+      warm: State to compile with at once; at the first call when None.
+      probe: What is measured of a batch; the task's metrics by default.
+      members: Members that are evaluated together. None is a solo run.
+
+    Returns:
+      `evaluate(state)`, which gives numbers by name; with `members`, `evaluate(state, members)`, which gives such a
+      dict for each of them. The members of a call may be others, as many and of the same `build`.
     """
-    over = over_batches(make_eval(experiment, runtime), feed, split)
+    if members is not None:
+        return _evaluator_of_each(members, feed, split, runtime, probe)
+    over = over_batches(probe(experiment, runtime), feed, split)
     if warm is not None:
         over(warm, 1)
 
     def evaluate(state: State) -> dict[str, float]:
         return {name: metric.compute() for name, metric in merged(over(state)).items()}
+
+    return evaluate
+
+
+def _evaluator_of_each(members: Members, feed: Feed, split: str, runtime: Runtime, probe: Probe) -> Callable[..., Any]:
+    execution, whole = members.execution, PartitionSpec()
+
+    def one(floats: Any, state: State, batch: Batch) -> Metrics:
+        return probe(members.build(floats), runtime)(state, batch)
+
+    each = execution.spread(execution.over_members(one, (0, 0, None)), (MEMBERS, MEMBERS, whole))
+    over = over_batches(lambda carried, batch: each(carried[0], to_device_memory(carried[1]), batch), feed, split)
+
+    def evaluate(state: State, chunk: Members) -> list[dict[str, float]]:
+        return [*chunk.each(merged(over((chunk.placed(), state))))]
 
     return evaluate
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import queue
 import threading
@@ -22,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from deeplab.data import records
 from deeplab.data.base import Batch, Data, Source
-from deeplab.scale import batch_sharding
+from deeplab.scale.mesh import BATCH
 
 _SHARE = 0.25  # of a device's memory that a resident set may take
 
@@ -45,11 +46,12 @@ class Feed:
     """A split, made ready for a mesh.
 
     Attributes:
-      data: how batches are cut.
-      source: the opened split.
-      mesh: where the batches go.
-      resident: `source.arrays` on the device, or None where batches are assembled on the host.
-      workers: processes that assemble them; 0 is a thread of this one.
+      data: How batches are cut.
+      source: The opened split.
+      mesh: Devices that the batches go to.
+      resident: `source.arrays` on the devices, or None where batches are assembled on the host.
+      workers: Number of processes that assemble them; 0 is a thread of this one.
+      axes: Mesh axes that split the first axis of an item: its examples, or the members that read a batch each.
     """
 
     data: Data
@@ -57,6 +59,7 @@ class Feed:
     mesh: Mesh
     resident: dict[str, jax.Array] | None
     workers: int = 0
+    axes: tuple[str, ...] = BATCH
 
     def fetch(self, arrays: Any, item: Any) -> Batch:
         """The raw batch, inside the program: `item` is example numbers when resident, and else the batch itself."""
@@ -67,50 +70,76 @@ class Feed:
     def put(self, item: Any, axis: int = 0) -> Any:
         """Places a host batch (a dict, as `read` gives it), or an array such as example numbers, over the mesh.
 
-        `axis` is the batch's. An array is known whole to every process, of a batch each has its own rows.
+        Args:
+          item: Array that every process knows whole, or batch of which each process has its own rows.
+          axis: Axis of the item that the mesh splits.
         """
-        sharding = batch_sharding(self.mesh, axis)
+        sharding = self._sharding(axis)
         if jax.process_count() == 1 or not isinstance(item, dict):
-            return _place(item, sharding)
-        size = self.data.batch_size
+            return place(item, sharding)
+        shards = math.prod(self.mesh.shape[name] for name in self.axes)
+        here = len(self._rows(shards))
         with jax.transfer_guard_host_to_device("allow"):
             return {
-                name: jax.make_array_from_process_local_data(sharding, np.asarray(x), (size, *x.shape[1:]))
+                name: jax.make_array_from_process_local_data(
+                    sharding, np.asarray(x), (len(x) * shards // here, *x.shape[1:])
+                )
                 for name, x in item.items()
             }
 
     def replicate(self, item: Any) -> Any:
         """Places the same on every device."""
-        return _place(item, NamedSharding(self.mesh, PartitionSpec()))
+        return place(item, NamedSharding(self.mesh, PartitionSpec()))
+
+    def train_ids(self, step: int, seed: int | np.ndarray, count: int = 1) -> np.ndarray:
+        """Examples of training steps `step` to `step + count`: [count, B], or [count, M, B] for the seeds [M]."""
+        if np.ndim(seed) == 0:
+            return self.data.train_ids(step, int(seed), count)
+        seeds, member = np.unique(seed, return_inverse=True)  # members of one seed read the same
+        return np.stack([self.data.train_ids(step, int(s), count) for s in seeds], axis=1)[:, member]
 
     def read(self, ids: np.ndarray) -> Batch:
-        """The raw batch of the examples `ids`, [B], on the host; of several processes, this one's rows."""
-        return self.data.fetch(self.source, ids[self._rows(len(ids))])
+        """The raw batch of the examples `ids`, [B] or [M, B], on the host; of several processes, this one's rows."""
+        ids = ids[self._rows(len(ids))]
+        if ids.ndim == 1:
+            return self.data.fetch(self.source, ids)
+        different, member = np.unique(ids, axis=0, return_inverse=True)
+        batch = self.data.fetch(self.source, different.reshape(-1))
+        return {k: x.reshape(*different.shape, *x.shape[1:])[member.reshape(-1)] for k, x in batch.items()}
+
+    def _sharding(self, axis: int = 0) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, self.axes))
 
     def _rows(self, size: int) -> Any:
-        """The rows of a batch that this process' devices hold."""
+        """The rows of an item that this process' devices hold."""
         if jax.process_count() == 1:
             return slice(None)
-        indices = batch_sharding(self.mesh).addressable_devices_indices_map((size,)).values()
+        indices = self._sharding().addressable_devices_indices_map((size,)).values()
         return np.unique(np.concatenate([np.arange(size)[index] for index in indices]))
 
     @contextlib.contextmanager
-    def reader(self, start: int, seed: int, end: int) -> Iterator[Reader]:
-        """Reads steps `start` to `end`; from the host, the next batches are read and sent to the devices meanwhile."""
+    def reader(self, start: int, seed: int | np.ndarray, end: int) -> Iterator[Reader]:
+        """Reads steps `start` to `end`; from the host, the next batches are read and sent to the devices meanwhile.
+
+        Args:
+          start: First step.
+          seed: Seed of the data order; one for each member, [M], where members read a batch each.
+          end: Step after the last one.
+        """
         if self.resident is not None:
-            yield Reader(lambda step, n: self.data.train_ids(step, seed, n), lambda: True)
+            yield Reader(lambda step, n: self.train_ids(step, seed, n), lambda: True)
             return
         # Of several processes each has some rows only, whose shapes are compared before they are put together.
-        place = self.put if jax.process_count() == 1 else lambda batch: batch
+        put = self.put if jax.process_count() == 1 else lambda batch: batch
         with contextlib.ExitStack() as stack:
-            if self.workers:
+            if self.workers and np.ndim(seed) == 0:
                 rows = self._rows(self.data.batch_size)
                 batches = stack.enter_context(
-                    records.in_processes(self.data, self.source, seed, start, end, self.workers, rows)
+                    records.in_processes(self.data, self.source, int(seed), start, end, self.workers, rows)
                 )
-                ahead = _Ahead(lambda step: place(next(batches)), start, end)
+                ahead = _Ahead(lambda step: put(next(batches)), start, end)
             else:
-                ahead = _Ahead(lambda step: place(self.read(self.data.train_ids(step, seed)[0])), start, end)
+                ahead = _Ahead(lambda step: put(self.read(self.train_ids(step, seed)[0])), start, end)
             items = stack.enter_context(ahead)
             yield Reader(lambda step, n: next(items), ahead.ready)
 
@@ -128,10 +157,10 @@ def make_feed(data: Data, source: Source, mesh: Mesh, workers: int = 0) -> Feed:
     if not source.arrays or source.nbytes > _SHARE * device_memory(mesh):
         return Feed(data, source, mesh, None, workers)
     arrays = {name: np.asarray(a) for name, a in source.arrays.items()}
-    return Feed(data, source, mesh, _place(arrays, NamedSharding(mesh, PartitionSpec())))
+    return Feed(data, source, mesh, place(arrays, NamedSharding(mesh, PartitionSpec())))
 
 
-def _place(item: Any, sharding: NamedSharding) -> Any:
+def place(item: Any, sharding: NamedSharding) -> Any:
     """Host arrays on devices; of several processes each puts on its own devices what they hold.
 
     `device_put` would compare the arrays of all processes first, every time.

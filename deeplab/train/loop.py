@@ -22,6 +22,7 @@ from deeplab.experiment import Experiment
 from deeplab.metrics.base import Metrics
 from deeplab.scale import processes
 from deeplab.train.feed import Feed
+from deeplab.train.members import Members
 from deeplab.train.program import Program, compile_program
 from deeplab.train.state import State
 
@@ -31,14 +32,16 @@ _DISPATCH_SECONDS = 0.1  # long enough to hide the cost of a dispatch (0.2 ms), 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a hook is told.
+    """What a hook is given.
 
     Attributes:
-      step: steps taken.
-      num_steps: steps in all.
-      metrics: merged over the steps since the last multiple of `log_every`, on the host; {} where there are none.
-      state: after `step`, for the hooks of `on_state`; it lives until the hook returns.
-      stalled: seconds so far in which the device had nothing to do, for its next batch was not there.
+      step: Number of steps taken.
+      num_steps: Number of steps in all.
+      metrics: Metrics merged over the steps since the last multiple of `log_every`, on the host; {} where there are
+        none. Of members the leaves are [M, ...], over the steps that each has taken.
+      state: State after `step`, for the hooks of `on_state`; it lives until the hook returns. A member whose own
+        `state.step` is smaller has diverged.
+      stalled: Seconds so far in which the device had nothing to do because its next batch was not there.
     """
 
     step: int
@@ -98,36 +101,44 @@ def fit(
     program: Program | None = None,
     runtime: Runtime = Runtime(),
     stop: Callable[[], bool] = lambda: False,
+    members: Members | None = None,
+    start: int | None = None,
 ) -> Progress:
     """Trains from `state.step` to `num_steps`.
 
     Args:
-      experiment: what is trained, and how.
-      state: where to begin; it is donated, and must not be used again.
-      feed: the training split, see `make_feed`.
-      hooks: the effects; those of one moment are called in this order.
-      log_every: steps over which metrics are merged.
-      seed: of the order of the examples.
-      num_steps: the step to stop after; the experiment's own when None.
-      metrics: the leaves of `Progress.metrics` when the state was saved; so that logs go on bit by bit.
-      program: from `compile_program`; made when None.
+      experiment: Experiment that is trained; of members, that of the first one.
+      state: State to begin with; it is donated, and must not be used again.
+      feed: Training split, from `make_feed`.
+      hooks: Effects; those of one moment are called in this order.
+      log_every: Number of steps over which metrics are merged.
+      seed: Seed of the data order.
+      num_steps: Step to stop after; the experiment's own when None.
+      metrics: Leaves of `Progress.metrics` when the state was saved, so that logs go on bit by bit.
+      program: Program from `compile_program`; made when None.
       runtime: How its steps run, where `program` is None.
-      stop: asked between dispatches; the loop ends early when it says True.
+      stop: Function that is asked between dispatches; the loop ends early when it returns True.
+      members: Members that are trained together, each with its own seed. A member that diverges stays what it was
+        before that step, and the others go on. None is a solo run.
+      start: Step to begin with; `state.step` when None. Members need it, since those that have diverged lag behind.
 
     Returns:
       Where it ended, with the state.
 
     Raises:
-      NonFinite: a loss or a gradient was NaN or infinite.
-      UserError: the batch does not divide over the mesh, or a batch has another shape than the first.
+      NonFinite: A loss or a gradient of a solo run was NaN or infinite.
+      UserError: The batch does not divide over the mesh, or a batch has another shape than the first.
     """
     end = experiment.num_steps if num_steps is None else num_steps
-    step = start = int(state.step)
-    program = program or compile_program(experiment, state, feed, seed, runtime)
+    step = begin = int(state.step) if start is None else start
+    program = program or compile_program(experiment, state, feed, seed, runtime, members)
+    seeds, floats = (seed, None) if members is None else (members.seeds, members.placed())
     log = _Log(hooks, log_every, end, program.merged(metrics))
+    if members is not None:
+        log.going = np.asarray(processes.local(state.step)) == begin
     pace = _Pace(program.max_steps)
     pending: _Sent | None = None
-    with feed.reader(step, seed, end) as reader:
+    with feed.reader(step, seeds, end) as reader:
         while step < end and not stop():
             count = min(pace.steps, _next_boundary(step, end, hooks) - step)
             if not reader.ready():
@@ -136,10 +147,10 @@ def fit(
                 pending = None
             began = time.monotonic()
             item = reader.read(step, count)
-            if pending is None and step > start:  # nothing could have been read ahead of the first
+            if pending is None and step > begin:  # nothing could have been read ahead of the first
                 log.stalled += time.monotonic() - began
             with jax.transfer_guard("disallow"):
-                state, rows = program(state, item, step, count)
+                state, rows = program(state, item, step, count, floats)
             sent, pending = pending, _Sent(step, count, rows)
             step += count
             _read(sent, log, state, feed, seed)
@@ -169,6 +180,7 @@ class _Log:
     def __init__(self, hooks: Sequence[Hook], every: int, end: int, metrics: Metrics):
         self._hooks, self._every, self._end = hooks, every, end
         self.metrics, self.stalled = metrics, 0.0
+        self.going: np.ndarray | None = None  # of members, [M]: which of them have not diverged
 
     def add(self, start: int, count: int, rows: Metrics) -> None:
         """Rows of the steps `start + 1` to `start + count`."""
@@ -213,6 +225,10 @@ def _read(sent: _Sent | None, log: _Log, state: State, feed: Feed, seed: int) ->
     if sent is None:
         return
     metrics, finite = jax.device_get(sent.rows)
+    if log.going is not None:
+        taken = np.logical_and.accumulate(finite[: sent.count], axis=0) & log.going  # [steps, M]
+        log.going = taken[-1]
+        return log.add(sent.start, sent.count, _only(taken, _head(metrics, sent.count)))
     if finite[: sent.count].all():
         return log.add(sent.start, sent.count, metrics if len(finite) == sent.count else _head(metrics, sent.count))
     first = int(np.argmin(finite))
@@ -223,6 +239,11 @@ def _read(sent: _Sent | None, log: _Log, state: State, feed: Feed, seed: int) ->
 
 def _head(rows: Metrics, count: int) -> Metrics:
     return jax.tree.map(lambda x: x[:count], rows)
+
+
+def _only(taken: np.ndarray, rows: Metrics) -> Metrics:
+    """Rows [steps, M, ...], with 0 for the steps that a member has not taken."""
+    return jax.tree.map(lambda x: np.where(taken.reshape(taken.shape + (1,) * (x.ndim - 2)), x, 0), rows)
 
 
 class _Pace:

@@ -1,4 +1,4 @@
-"""A compiled program that takes one step, or several, for one dispatch."""
+"""A compiled program that takes one step, or several, in one dispatch: of a run, or of the members of a population."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from deeplab.core.jaxpr import has_primitive
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Metrics
-from deeplab.scale import check_batch, state_shardings
+from deeplab.scale import check_batch, state_shardings, to_device_memory
 from deeplab.scale.plan import costs
 from deeplab.train.feed import Feed
+from deeplab.train.members import MEMBERS, Members
 from deeplab.train.state import State
 from deeplab.train.step import make_guarded_step
 
@@ -37,10 +38,16 @@ CPU_CONVOLUTION_OPTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled program; `program(state, item, start, count)` takes `count` steps, at most `max_steps`.
+    """A compiled program: `program(state, item, start, count)` takes `count` steps, at most `max_steps`.
 
-    `metrics` has their structure. It gives the new state (the old one is donated), and rows of (metrics, finite), one
-    for each step. Steps after a non-finite one are not taken, in this dispatch or in the next.
+    It returns the new state (the old one is donated) and rows of (metrics, finite), one for each step: leaves
+    [max_steps, ...], of members [max_steps, M, ...]. Steps of a run after a non-finite one are not taken, in this
+    dispatch or in the next; the other members go on.
+
+    Attributes:
+      max_steps: Largest number of steps in one call.
+      flops: Floating-point operations of the program, as XLA counts them; None where the backend does not say.
+      metrics: Abstract metrics of the rows.
     """
 
     max_steps: int
@@ -56,67 +63,84 @@ class Program:
 
     @property
     def temporary(self) -> int:
-        """Bytes that it needs for itself while it runs, on each device; 0 where the backend does not tell."""
+        """Bytes of temporary buffers on each device; 0 where the backend does not say."""
         return getattr(self._call.memory_analysis(), "temp_size_in_bytes", 0)
 
     def text(self) -> str:
-        """The compiled program, instruction by instruction; each notes the layer that it came from."""
+        """The compiled program, instruction by instruction, each with the layer that it came from."""
         return self._call.as_text()
 
-    def __call__(self, state: State, item: Any, start: int, count: int) -> tuple[State, tuple[Metrics, jax.Array]]:
+    def __call__(
+        self, state: State, item: Any, start: int, count: int, floats: Any = None
+    ) -> tuple[State, tuple[Metrics, jax.Array]]:
         feed = self._feed
         if feed.resident is None:
             _check_shapes(item, self._expected, start)
             placed = feed.put(item)
         else:
-            padded = np.zeros((self.max_steps, item.shape[1]), np.int32)
+            padded = np.zeros((self.max_steps, *item.shape[1:]), np.int32)
             padded[:count] = item
             placed = feed.put(padded, axis=1)
-        return self._call(state, feed.resident, placed, feed.replicate(np.array([start, count], np.int32)))
+        bounds = feed.replicate(np.array([start, count], np.int32))
+        return self._call(state, feed.resident, placed, bounds, floats)
 
 
 def compile_program(
-    experiment: Experiment, state: State, feed: Feed, seed: int, runtime: Runtime = Runtime()
+    experiment: Experiment,
+    state: State,
+    feed: Feed,
+    seed: int,
+    runtime: Runtime = Runtime(),
+    members: Members | None = None,
 ) -> Program:
     """Compiles once, ahead of time: a later change of shape is an error, and never a silent compilation.
 
     Args:
-      experiment: whose step.
-      state: its values are not used, just shapes and placement.
-      feed: the training split.
-      seed: of the order.
-      runtime: Precision, accumulation, offload, and the largest number of steps in a dispatch.
+      experiment: Experiment whose step is compiled; of members, that of the first one.
+      state: State of which only shapes and shardings are used.
+      feed: Training split.
+      seed: Seed of the data order.
+      runtime: Precision, accumulation, offload, and the largest number of steps in one dispatch.
+      members: Members whose steps are taken together. None is a solo run, without the axis of members.
 
     Raises:
-      UserError: the batch does not divide over the mesh, or model and data do not fit together.
+      UserError: The batch does not divide over the mesh, or model and data do not fit together.
     """
     check_batch(experiment.data.batch_size, feed.mesh, runtime.accumulate)
-    step, steps_per_dispatch = make_guarded_step(experiment, runtime), runtime.steps_per_dispatch
-    ids = experiment.data.train_ids(0, seed)
-    shardings = state_shardings(state, experiment.sharding_rules, feed.mesh, offload=runtime.offload)
+    ids = feed.train_ids(0, seed if members is None else members.seeds)
+    take = _take(experiment, feed, runtime) if members is None else _take_each(members, feed, runtime)
+    if members is None:
+        floats, row = None, PartitionSpec()
+        shardings = state_shardings(state, experiment.sharding_rules, feed.mesh, offload=runtime.offload)
+    else:
+        floats, row = members.placed(), PartitionSpec(None, "member")
+        shardings = members.execution.shardings(state, offload=runtime.offload)
     # Whole on each device: of several processes every one reads the metrics.
     rows = NamedSharding(feed.mesh, PartitionSpec())
 
     def trace(run: Callable, item: Any) -> Any:
+        if members is not None:
+            specs = (MEMBERS, PartitionSpec(), MEMBERS if feed.resident is None else row, PartitionSpec(), MEMBERS)
+            run = _from_host(members.execution.spread(run, specs, (MEMBERS, row)))
         jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, rows))
         placed = feed.put(item, axis=0 if feed.resident is None else 1)
         with jax.set_mesh(feed.mesh):
-            return jitted.trace(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)))
+            return jitted.trace(state, feed.resident, placed, feed.replicate(np.zeros(2, np.int32)), floats)
 
     loops = feed.resident is not None and not runtime.offload
-    max_steps, convolves = (steps_per_dispatch or MAX_STEPS) if loops else 1, False
+    max_steps, convolves = (runtime.steps_per_dispatch or MAX_STEPS) if loops else 1, False
     if max_steps == 1 or jax.default_backend() == "cpu":
         item = feed.read(ids[0]) if feed.resident is None else ids
-        traced = trace(_single(step, feed), item)
+        traced = trace(_single(take, feed), item)
     if jax.default_backend() == "cpu":
         # In a loop on a CPU the backward pass of a convolution is ten times slower.
         convolves = has_primitive(traced.jaxpr, "conv_general_dilated")
         long = costs.flops(costs.operations(traced.jaxpr), products_only=True) > _LONG
-        if steps_per_dispatch is None and (convolves or long):
+        if runtime.steps_per_dispatch is None and (convolves or long):
             max_steps = 1
     if max_steps > 1:
         item = np.repeat(ids, max_steps, axis=0)
-        traced = trace(_several(step, feed, max_steps), item)
+        traced = trace(_several(take, max_steps, alone=members is None), item)
     compiled = compile_lowered(traced.lower(), CPU_CONVOLUTION_OPTIONS if convolves else {})
     cost = compiled.cost_analysis() or {}
     return Program(max_steps, cost.get("flops"), traced.out_info[1][0], compiled, feed, item)
@@ -132,39 +156,71 @@ def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:
         return lowered.compile()
 
 
-def _single(step: Callable, feed: Feed) -> Callable:
-    def run(state: State, arrays: Any, item: Any, bounds: jax.Array) -> tuple[State, tuple[Metrics, jax.Array]]:
-        batch = feed.fetch(arrays, item if feed.resident is None else item[0])
-        # The state's own step lags behind once a step was refused: then this one is refused too.
-        state, metrics, finite = step(state, batch, state.step == bounds[0])
+def _take(experiment: Experiment, feed: Feed, runtime: Runtime) -> Callable:
+    """One step of a solo run: `(floats, state, arrays, item, step)` to (state, metrics, finite).
+
+    A state that is not at `step` has refused one before, and refuses this one too; a `step` of None is not compared.
+    """
+    guarded = make_guarded_step(experiment, runtime)
+
+    def take(floats: Any, state: State, arrays: Any, item: Any, step: Any) -> tuple[State, Metrics, jax.Array]:
+        return guarded(state, feed.fetch(arrays, item), True if step is None else state.step == step)
+
+    return take
+
+
+def _take_each(members: Members, feed: Feed, runtime: Runtime) -> Callable:
+    """One step of the members of a device: as `_take`, with the axis of members in floats, state and item."""
+
+    def take(floats: Any, state: State, arrays: Any, item: Any, step: Any) -> tuple[State, Metrics, jax.Array]:
+        return _take(members.build(floats), feed, runtime)(floats, state, arrays, item, step)
+
+    # Jitted, so that the programs of one step and of several share one trace.
+    return jax.jit(members.execution.over_members(take, (0, 0, None, 0, None)))
+
+
+def _single(take: Callable, feed: Feed) -> Callable:
+    def run(
+        state: State, arrays: Any, item: Any, bounds: jax.Array, floats: Any
+    ) -> tuple[State, tuple[Metrics, jax.Array]]:
+        item = item if feed.resident is None else item[0]
+        state, metrics, finite = take(floats, state, arrays, item, bounds[0])
         return state, jax.tree.map(lambda x: x[None], (metrics, finite))
 
     return run
 
 
-def _several(step: Callable, feed: Feed, max_steps: int) -> Callable:
-    def run(state: State, arrays: Any, ids: jax.Array, bounds: jax.Array) -> tuple[State, tuple[Metrics, jax.Array]]:
+def _several(take: Callable, max_steps: int, *, alone: bool) -> Callable:
+    def run(
+        state: State, arrays: Any, ids: jax.Array, bounds: jax.Array, floats: Any
+    ) -> tuple[State, tuple[Metrics, jax.Array]]:
         start, count = bounds[0], bounds[1]
 
-        def take(i: jax.Array, state: State) -> tuple[State, Metrics, jax.Array]:
-            return step(state, feed.fetch(arrays, ids[i]), True)
+        def step(i: jax.Array, state: State) -> tuple[State, Metrics, jax.Array]:
+            return take(floats, state, arrays, ids[i], None if alone else start + i)
 
-        shapes = jax.eval_shape(take, jnp.zeros((), jnp.int32), state)[1:]
+        shapes = jax.eval_shape(step, jnp.zeros((), jnp.int32), state)[1:]
         rows = jax.tree.map(lambda s: jnp.zeros((max_steps, *s.shape), s.dtype), shapes)
 
         def body(carry: tuple) -> tuple:
             i, state, rows = carry
-            state, metrics, finite = take(i, state)
+            state, metrics, finite = step(i, state)
             return i + 1, state, jax.tree.map(lambda r, x: r.at[i].set(x), rows, (metrics, finite))
 
         def going(carry: tuple) -> jax.Array:
             i, state, _ = carry
-            return (i < count) & (state.step == start + i)
+            # A solo run ends with its first step that is not finite; members go on without the one that diverged.
+            return (i < count) & (state.step == start + i) if alone else i < count
 
         _, state, rows = jax.lax.while_loop(going, body, (jnp.zeros((), jnp.int32), state, rows))
         return state, rows
 
     return run
+
+
+def _from_host(run: Callable) -> Callable:
+    """Brings what is kept in the host's memory to the devices, before the members are parted."""
+    return lambda state, *rest: run(to_device_memory(state), *rest)
 
 
 def _check_shapes(batch: Any, expected: Any, step: int) -> None:

@@ -114,7 +114,7 @@ def _ways(rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
     """Execution of the runs: its kind, number of runs, seconds, and number and seconds of compilations."""
     ways: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        ways.setdefault(row["way"], []).append(row)
+        ways.setdefault(row["execution"] if "execution" in row else row["way"], []).append(row)
     return [
         [way, len(same), sum(r["seconds"] for r in same), sum(len(r["compiled"]) for r in same),
          sum(sum(r["compiled"]) for r in same)]
