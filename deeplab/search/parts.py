@@ -132,12 +132,13 @@ class Part:
         if checkpoints is None or self.at is None:
             return
         at = self.at
+        # Copies: what is written in the background must not grow meanwhile.
         extra = {
             "step": at.step,
             "scores": at.scores.tolist(),
             "metrics": list(at.metrics),
             "runs": [
-                {"key": key_of(run.member), "curve": run.curve, "seconds": run.seconds, "first": run.first}
+                {"key": key_of(run.member), "curve": [*run.curve], "seconds": run.seconds, "first": run.first}
                 for run in self.runs
             ],
         }

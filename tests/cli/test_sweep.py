@@ -23,7 +23,7 @@ def written(tmp_path):
 
 
 def test_a_sweep_leaves_its_rows_and_a_page(tmp_path):
-    argv = ["--learning-rate", "1e-3..1e-1:3", "--batch-size", "8,16", "--seeds", "2", "--at-once", "3"]
+    argv = ["--learning-rate", "1e-3..1e-1:3", "--batch-size", "8,16", "--seeds", "2", "--members-per-program", "3"]
     result = run(tmp_path, *argv)
     assert (result["members"], result["trained"]) == (12, 12)
     whole = written(tmp_path)
@@ -64,8 +64,8 @@ def test_the_best_setting_s_command_trains_it_alone(tmp_path):
 def test_halving_stops_all_but_the_best_and_changes_nothing_for_them(tmp_path, monkeypatch):
     argv = ["--learning-rate", "1e-3..1e-1:6", "--seeds", "2"]
     monkeypatch.chdir(tmp_path)
-    run(tmp_path / "all", *argv, "--steps", "20", "--way", "serial")
-    run(tmp_path / "half", *argv, "--steps", "20", "--halving", "2", "--way", "serial")
+    run(tmp_path / "all", *argv, "--steps", "20", "--execution", "serial")
+    run(tmp_path / "half", *argv, "--steps", "20", "--halving", "2", "--execution", "serial")
     whole, halved = (written(tmp_path / name)["members"] for name in ("all", "half"))
     assert sorted(row["steps"] for row in halved) == [6] * 6 + [12] * 4 + [20] * 2
     assert sum(not row["stopped"] for row in halved) == 2
@@ -86,7 +86,7 @@ def test_halving_stops_all_but_the_best_and_changes_nothing_for_them(tmp_path, m
     file = tmp_path / "half/run/members.jsonl"
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:7]))  # killed after the first rung
-    assert run(tmp_path / "half", *argv, "--steps", "20", "--halving", "2", "--way", "serial")["trained"] == 5
+    assert run(tmp_path / "half", *argv, "--steps", "20", "--halving", "2", "--execution", "serial")["trained"] == 5
     again = written(tmp_path / "half")["members"]
     assert [(row["steps"], row["stopped"]) for row in again] == [(row["steps"], row["stopped"]) for row in halved]
     assert "stopped" in (tmp_path / "half/run/report.html").read_text()
@@ -101,15 +101,15 @@ def test_a_diverged_member_is_told_and_never_the_best(tmp_path):
 
 
 def test_more_draws_go_on(tmp_path):
-    argv = ["--learning-rate", "1e-3..1e-1", "--dropout", "0,0.2", "--how", "quasi", "--way", "serial"]
-    assert run(tmp_path, *argv, "--settings", "2")["trained"] == 2
-    assert run(tmp_path, *argv, "--settings", "3")["trained"] == 1
-    assert written(tmp_path)["members"][0]["way"] == "one after another (asked for)"
+    argv = ["--learning-rate", "1e-3..1e-1", "--dropout", "0,0.2", "--search", "quasi", "--execution", "serial"]
+    assert run(tmp_path, *argv, "--num-trials", "2")["trained"] == 2
+    assert run(tmp_path, *argv, "--num-trials", "3")["trained"] == 1
+    assert written(tmp_path)["members"][0]["execution"] == "one after another (asked for)"
 
 
 def test_proposals_are_made_again_after_a_kill(tmp_path):
     pytest.importorskip("optuna")
-    argv = ["--learning-rate", "1e-3..1e-1", "--how", "tpe", "--settings", "6", "--together", "3"]
+    argv = ["--learning-rate", "1e-3..1e-1", "--search", "tpe", "--num-trials", "6", "--parallel-trials", "3"]
     assert run(tmp_path, *argv)["trained"] == 6
     before = written(tmp_path)["members"]
     file = tmp_path / "run/members.jsonl"
@@ -147,8 +147,8 @@ def test_groups_are_trials_of_ray(tmp_path):
     ("argv", "message"),
     [
         ([], "are one run, and that is what train does"),
-        (["--learning-rate", "1e-3..1e-1"], "--learning-rate 1e-3..1e-1:8; or give --how random"),
-        (["--how", "random", "--seeds", "2"], "no argument has many values"),
+        (["--learning-rate", "1e-3..1e-1"], "--learning-rate 1e-3..1e-1:8; or give --search random"),
+        (["--search", "random", "--seeds", "2"], "no argument has many values"),
         (["--seeds", "0"], "--seeds 0: expected 1 or more"),
         (["--seeds", "2", "--halving", "1"], "--halving 1: the best N-th part"),
         (["--seeds", "2", "--halving", "3", "--backend", "ray"], "cannot go with --backend ray"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,12 @@ import optax
 import pytest
 
 import deeplab as dl
-from deeplab.search import execution, population, programs
-from deeplab.search.groups import Group, Member, chunks, groups
-from deeplab.search.programs import choose_way, compile_programs
+from deeplab.scale import rules
+from deeplab.search.execution import choose_execution
+from deeplab.search.groups import Group, Member, groups
+from deeplab.search.parts import Part, PartState, gathered
 from deeplab.train.feed import make_feed
+from deeplab.train.members import MemberExecution, make_init, member_mesh
 from tests import toys
 
 # Before a batch norm a bias has no gradient but rounding, which Adam makes as large as any: none here.
@@ -21,8 +24,18 @@ ARGUMENTS = {"steps": 13, "norm": False}
 MEMBERS = tuple(Member(ARGUMENTS | {"learning_rate": r}, seed) for r in (1e-2, 3e-2) for seed in (0, 5))
 
 
+@dataclasses.dataclass
+class Seen:
+    """What a hook has seen of members at an evaluation."""
+
+    step: int
+    state: Any
+    train: list
+    evaluation: list
+
+
 def feeds(experiment, mesh=None):
-    grid = mesh or execution.member_mesh(jax.devices()[:1], 1)
+    grid = mesh or member_mesh(jax.devices()[:1], 1)
     return [make_feed(experiment.data, experiment.data.open(split), grid) for split in ("train", "test")]
 
 
@@ -31,16 +44,25 @@ def seen():
     return run(MEMBERS)
 
 
-def run(members, function=toys.experiment, how="auto", at_once=None, devices=1):
-    """The progress of the only chunk."""
+def run(members, function=toys.experiment, how="auto", devices=1, resident=True, offload=False, **fitted):
+    """What is seen at each evaluation of members that share one program."""
     group, *others = groups(function, members)
     assert not others
-    train, test = feeds(group.experiment(), execution.member_mesh(jax.devices()[:devices], len(members)))
-    way = choose_way(group, train, how, at_once)
-    (chunk,) = chunks(group, way.at_once)
-    evaluate = population.make_evaluator(group, way, test, "test")
-    programs = compile_programs(group, way, train)
-    return list(population.train(programs, evaluate, chunk, population.start(chunk, population.make_init(group, way))))
+    experiment = dataclasses.replace(group.experiment(), offload=offload)
+    train, test = feeds(experiment, member_mesh(jax.devices()[:devices], len(members)))
+    train = dataclasses.replace(train, axes=("member",), resident=train.resident if resident else None)
+    chunk = group.members_with(choose_execution(group, train, how))
+    assert len(chunk) == chunk.execution.members_per_program
+    evaluate, found, metrics = dl.make_evaluator(experiment, test, "test", members=chunk), [], []
+
+    def look(progress):
+        state = jax.tree.map(lambda x: x.copy(), progress.state)
+        found.append(Seen(progress.step, state, metrics[-1], evaluate(progress.state, chunk)))
+
+    hooks = [dl.on_log(lambda p: metrics.append([*chunk.each(p.metrics)])), dl.on_state(experiment.cadence, look)]
+    state = make_init(chunk, offload=offload)(chunk)
+    dl.fit(experiment, state, train, hooks=hooks, log_every=experiment.cadence, members=chunk, start=0, **fitted)
+    return found
 
 
 def solo(member, function=toys.experiment):
@@ -62,15 +84,22 @@ def close(a, b):
 
 
 def test_a_member_is_its_solo_run():
-    """Weights and metrics at each evaluation, and the best state; with dropout and jitter."""
+    """Weights and metrics at each evaluation; with dropout and jitter."""
     m = 3  # another rate and another seed than the first's
-    alone, best = solo(MEMBERS[m]), seen()[-1].best
+    alone = solo(MEMBERS[m])
     assert len(alone) == len(seen()) == 5
     for progress, (params, metrics) in zip(seen(), alone, strict=True):
         assert progress.evaluation[m] == pytest.approx(metrics, rel=1e-4)
         close(jax.tree.map(lambda x: x[m], progress.state.params), params)
-    first = int(np.argmin([metrics["loss"] for _, metrics in alone]))
-    close(jax.tree.map(lambda x: x[m], best.params), alone[first][0])
+
+
+def test_a_member_begins_with_the_bits_of_its_solo_run():
+    group = Group(toys.experiment, MEMBERS)
+    members = group.members_with(MemberExecution(2, member_mesh(jax.devices()[:2], 4), ""))
+    state = make_init(members)(members)
+    for m, member in enumerate(MEMBERS):
+        alone = dl.init(toys.experiment(**member.arguments), jax.random.key(member.seed))
+        assert toys.same(jax.tree.map(lambda x: x[m], state), alone)  # noqa: B023 (called at once)
 
 
 def test_training_metrics_are_those_of_all_steps_since_the_last_evaluation():
@@ -83,13 +112,12 @@ def test_training_metrics_are_those_of_all_steps_since_the_last_evaluation():
 
 
 def test_dispatches_change_nothing(monkeypatch):
-    monkeypatch.setattr(population, "MAX_STEPS", 2)
-    monkeypatch.setattr(programs, "MAX_STEPS", 2)
+    monkeypatch.setattr("deeplab.train.program.MAX_STEPS", 2)
     parts = run(MEMBERS)
     assert [p.step for p in parts] == [p.step for p in seen()]
     for a, b in zip(seen(), parts, strict=True):
-        assert a.train[0] == pytest.approx(b.train[0], rel=1e-6)
-        jax.tree.map(np.testing.assert_array_equal, a.state.params, b.state.params)
+        assert a.train == b.train
+        assert toys.same(a.state, b.state)
 
 
 def test_a_diverged_member_is_frozen_and_the_others_go_on():
@@ -106,7 +134,7 @@ def test_a_diverged_member_is_frozen_and_the_others_go_on():
     assert last.state.step.tolist() == [13, 6]
     assert np.isnan(last.train[1]["loss"])
     close(*(jax.tree.map(lambda x: x[0], progress.state.params) for progress in (last, undisturbed)))
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(last.best.params))
+    assert last.train[0] == pytest.approx(undisturbed.train[0])
 
 
 def test_members_that_differ_in_shape_are_groups():
@@ -119,20 +147,16 @@ def test_members_that_differ_in_shape_are_groups():
     assert found[1].experiment().data.batch_size == 16
 
 
-def test_data_that_are_not_on_the_device_are_read_from_the_host():
-    group = Group(toys.experiment, MEMBERS)
-    train, test = feeds(group.experiment())
-    absent = dataclasses.replace(train, resident=None)
-    way = choose_way(group, absent)
-    evaluate = population.make_evaluator(group, way, test, "test")
-    compiled = compile_programs(group, way, absent)
-    first = next(population.train(compiled, evaluate, group, population.start(group, population.make_init(group, way))))
-    assert compiled.max_steps == 1
-    close(first.state.params, seen()[0].state.params)
+@pytest.mark.parametrize("devices", [1, 2])
+def test_data_that_are_not_on_the_device_are_read_from_the_host(devices):
+    read = run(MEMBERS, resident=False, devices=devices)
+    for progress, expected in zip(read, seen(), strict=True):
+        close(progress.state.params, expected.state.params)
+        assert progress.train[2] == pytest.approx(expected.train[2], rel=1e-4)
 
 
 @pytest.mark.parametrize(("how", "devices"), [("serial", 1), ("serial", 4), ("vmap", 2)])
-def test_every_way_is_the_same_run(how, devices):
+def test_every_execution_is_the_same_run(how, devices):
     """One after another, spread over devices, and several on each."""
     members = MEMBERS if devices > 1 else MEMBERS[3:]
     found = run(members, how=how, devices=devices)
@@ -142,14 +166,40 @@ def test_every_way_is_the_same_run(how, devices):
     assert len(found[-1].state.step.sharding.device_set) == devices
 
 
+def test_a_member_by_itself_is_the_program_of_its_solo_run():
+    """One after another, the step of a member is the solo one: not a bit differs where its floats are constants."""
+    function = functools.partial(toys.experiment, **MEMBERS[3].arguments)
+    experiment, member = function(), Member({}, MEMBERS[3].seed)
+
+    def same(unused: float = 0.0) -> dl.Experiment:
+        return experiment
+
+    alone = solo(Member({}, member.seed), function)
+    for progress, (params, metrics) in zip(run([member], same), alone, strict=True):
+        assert toys.same(jax.tree.map(lambda x: x[0], progress.state.params), params)
+        assert progress.evaluation[0] == metrics
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_members_may_keep_their_optimizer_state_on_the_host(devices, monkeypatch):
+    monkeypatch.setattr(rules, "SMALLEST", 1)
+    found = run(MEMBERS, devices=devices, offload=True)
+    kinds = {leaf.sharding.memory_kind for leaf in jax.tree.leaves(found[-1].state.opt_state)}
+    assert kinds == {"pinned_host"}
+    for progress, expected in zip(found, seen(), strict=True):
+        close(progress.state.params, expected.state.params)
+
+
 def test_gathered_members_go_on_as_if_nothing_had_happened():
-    group = Group(toys.experiment, MEMBERS)
-    train, test = feeds(group.experiment())
-    pair = Group(toys.experiment, [MEMBERS[3], MEMBERS[0]])
-    way = choose_way(pair, train)
-    gathered = population.gather([seen()[2]], [3, 0], way)
-    evaluate = population.make_evaluator(pair, way, test, "test")
-    *_, last = population.train(compile_programs(pair, way, train), evaluate, pair, gathered)
+    group, where = Group(toys.experiment, MEMBERS), [3, 0]
+    pair = Group(toys.experiment, [MEMBERS[m] for m in where])
+    train, _ = feeds(group.experiment())
+    part = Part(pair, [], choose_execution(pair, train), None, positions=where)
+    before = PartState(seen()[2].step, seen()[2].state, seen()[0].state, np.arange(4.0))
+    state = gathered([before], part, offload=False)
+    assert state.scores.tolist() == [3, 0]
+    assert toys.same(state.best, jax.tree.map(lambda x: x[jnp.array(where)], seen()[0].state))
+    train = dataclasses.replace(train, axes=("member",))
+    last = dl.fit(pair.experiment(), state.state, train, members=part.members, start=state.step)
     assert last.step == seen()[-1].step
-    close(last.state.params, jax.tree.map(lambda x: x[jnp.array([3, 0])], seen()[-1].state.params))
-    close(last.best.params, jax.tree.map(lambda x: x[jnp.array([3, 0])], seen()[-1].best.params))
+    close(last.state.params, jax.tree.map(lambda x: x[jnp.array(where)], seen()[-1].state.params))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import deeplab as dl
-from deeplab.search import population
-from deeplab.search.execution import Way, member_mesh
 from deeplab.search.groups import Group, Member
 from deeplab.train import probes
+from deeplab.train.evaluate import make_evaluator
 from deeplab.train.feed import make_feed
+from deeplab.train.members import MemberExecution, make_init, member_mesh
 from tests import toys
 
 
@@ -86,13 +86,11 @@ def test_padding_hides_no_constant_unit_and_makes_none():
 
 def test_a_population_is_probed_as_its_members_are(start):
     exp, state, batches = start
-    group, way = (
-        Group(experiment, [Member({}, seed) for seed in (3, 0)]),
-        Way(2, member_mesh(jax.devices(), 1), False, ""),
-    )
-    feed = make_feed(exp.data, exp.data.open("test"), way.mesh)
-    measure = population.make_evaluator(group, way, feed, "test", probes.signals)
-    found = measure(group, population.make_init(group, way)(group))[1]
+    group = Group(experiment, [Member({}, seed) for seed in (3, 0)])
+    members = group.members_with(MemberExecution(2, member_mesh(jax.devices()[:1], 2), ""))
+    feed = make_feed(exp.data, exp.data.open("test"), members.execution.mesh)
+    measure = make_evaluator(exp, feed, "test", probe=probes.signals, members=members)
+    found = measure(make_init(members)(members), members)[1]
     parts = [jax.jit(probes.signals(exp))(state, batch) for batch in batches]
     alone = {name: (parts[0][name] + parts[1][name]).compute() for name in parts[0]}
     assert found == pytest.approx(alone, rel=1e-4)
