@@ -1,4 +1,4 @@
-"""A sweep that is killed goes on from its last evaluation, and its rows are those of the undisturbed one, bit by bit."""
+"""A killed sweep goes on from its last evaluation, and its rows are those of the undisturbed one, bit by bit."""
 
 import json
 import os

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import deeplab as dl
+from deeplab.core.runtime import Runtime
 from deeplab.scale import rules
 from deeplab.search.execution import choose_execution
 from deeplab.search.groups import Group, Member, groups
@@ -48,7 +49,7 @@ def run(members, function=toys.experiment, how="auto", devices=1, resident=True,
     """What is seen at each evaluation of members that share one program."""
     group, *others = groups(function, members)
     assert not others
-    experiment = dataclasses.replace(group.experiment(), offload=offload)
+    experiment, runtime = group.experiment(), Runtime(offload=offload)
     train, test = feeds(experiment, member_mesh(jax.devices()[:devices], len(members)))
     train = dataclasses.replace(train, axes=("member",), resident=train.resident if resident else None)
     chunk = group.members_with(choose_execution(group, train, how))
@@ -60,8 +61,18 @@ def run(members, function=toys.experiment, how="auto", devices=1, resident=True,
         found.append(Seen(progress.step, state, metrics[-1], evaluate(progress.state, chunk)))
 
     hooks = [dl.on_log(lambda p: metrics.append([*chunk.each(p.metrics)])), dl.on_state(experiment.cadence, look)]
-    state = make_init(chunk, offload=offload)(chunk)
-    dl.fit(experiment, state, train, hooks=hooks, log_every=experiment.cadence, members=chunk, start=0, **fitted)
+    state = make_init(chunk, runtime)(chunk)
+    dl.fit(
+        experiment,
+        state,
+        train,
+        hooks=hooks,
+        log_every=experiment.cadence,
+        members=chunk,
+        start=0,
+        runtime=runtime,
+        **fitted,
+    )
     return found
 
 
