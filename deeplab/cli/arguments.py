@@ -138,6 +138,7 @@ def parse(
     clash = {f.name for f in dataclasses.fields(hyper)} & {f.name for f in dataclasses.fields(flags)}
     if clash:
         raise UserError(f"{module}: the arguments {sorted(clash)} are flags of every experiment; give them other names")
+    _refuse_old_flags(words, {f.name for kind in (hyper, flags) for f in dataclasses.fields(kind)})
     both = dataclasses.make_dataclass("Arguments", [("experiment", hyper), ("run", flags)])
     parsed = tyro.cli(
         both,
@@ -148,6 +149,23 @@ def parse(
     )
     arguments = {field.name: getattr(parsed.experiment, field.name) for field in dataclasses.fields(hyper)}
     return Invocation(function, module, verb, arguments, parsed.run)
+
+
+_RENAMED = {
+    "how": "search",
+    "settings": "num_trials",
+    "together": "parallel_trials",
+    "way": "execution",
+    "at_once": "members_per_program",
+}
+"""Flags of earlier versions."""
+
+
+def _refuse_old_flags(words: Sequence[str], names: set[str]) -> None:
+    for word in words:
+        old = word.removeprefix("--").partition("=")[0].replace("-", "_")
+        if word.startswith("--") and old not in names and _RENAMED.get(old) in names:
+            raise UserError(f"{word.partition('=')[0]} is called --{_RENAMED[old].replace('_', '-')} now")
 
 
 def _hyper_parameters(function: Callable[..., Experiment], many: bool) -> type:

@@ -88,3 +88,9 @@ def test_main_in_a_notebook_raises_and_returns(tmp_path):
         dl.main(toys.experiment, ["nonsense"])
     result = dl.main(toys.experiment, ["summary"])
     assert result["num_params"] == 2 * 8 + 8 + 8 + 8 + 8 * 4 + 4
+
+
+@pytest.mark.parametrize(("old", "new"), [("--how", "--search"), ("--at-once=2", "--members-per-program")])
+def test_an_old_flag_names_the_new_one(old, new):
+    with pytest.raises(UserError, match=f"{old.partition('=')[0]} is called {new} now"):
+        arguments.parse(toys.experiment, "tests.toys", VERBS, ["sweep", old, "random"])

@@ -169,7 +169,8 @@ def test_is_planned(name):
     assert plan.fits
     assert plan.flops > 0
     assert plan.mesh["data"] == 2
-    assert not plan.notes
+    # A line search ends when it has found a step: how often it loops is known to no plan.
+    assert plan.notes == (["a loop of unknown length in optimizer is counted once"] if name == "lbfgs" else [])
 
 
 @every("diffusion", "bigram")

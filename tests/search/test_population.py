@@ -62,7 +62,7 @@ def run(members, function=toys.experiment, how="auto", devices=1, resident=True,
 
     hooks = [dl.on_log(lambda p: metrics.append([*chunk.each(p.metrics)])), dl.on_state(experiment.cadence, look)]
     state = make_init(chunk, runtime)(chunk)
-    dl.fit(
+    dl.train.loop.fit(
         experiment,
         state,
         train,
@@ -211,6 +211,6 @@ def test_gathered_members_go_on_as_if_nothing_had_happened():
     assert state.scores.tolist() == [3, 0]
     assert toys.same(state.best, jax.tree.map(lambda x: x[jnp.array(where)], seen()[0].state))
     train = dataclasses.replace(train, axes=("member",))
-    last = dl.fit(pair.experiment(), state.state, train, members=part.members, start=state.step)
+    last = dl.train.loop.fit(pair.experiment(), state.state, train, members=part.members, start=state.step)
     assert last.step == seen()[-1].step
     close(last.state.params, jax.tree.map(lambda x: x[jnp.array(where)], seen()[-1].state.params))
