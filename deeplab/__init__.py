@@ -13,13 +13,11 @@ from deeplab.core import lazy
 if TYPE_CHECKING:
     from deeplab import data, decode, metrics, models, nn, optim, report, robust, runs, scale, search, tasks, train
     from deeplab.cli import main
-    from deeplab.cli.study import Study
     from deeplab.core.errors import CheckpointError, Diverged, UserError
     from deeplab.core.monitor import Monitor
     from deeplab.core.precision import PRECISIONS, Precision
     from deeplab.core.runtime import Runtime
     from deeplab.experiment import Experiment, Rules, StaticFloat, Weights
-    from deeplab.search.sweep import sweep
     from deeplab.train.evaluate import make_evaluator
     from deeplab.train.feed import make_feed
     from deeplab.train.initialize import init
@@ -29,11 +27,14 @@ if TYPE_CHECKING:
     from deeplab.verbs.evaluate import evaluate
     from deeplab.verbs.fit import fit
     from deeplab.verbs.load import load
+    from deeplab.verbs.many import Many
     from deeplab.verbs.plan import plan
     from deeplab.verbs.predict import predict, predict_files
     from deeplab.verbs.profile import profile
     from deeplab.verbs.run import Run
+    from deeplab.verbs.study import Study, study
     from deeplab.verbs.summary import summary
+    from deeplab.verbs.sweep import Trials, sweep
     from deeplab.verbs.verify import verify
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -54,6 +55,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "make_feed": "train.feed:make_feed",
         "make_predict": "train.step:make_predict",
         "make_step": "train.step:make_step",
+        "Many": "verbs.many:Many",
         "metrics": "metrics",
         "models": "models",
         "Monitor": "core.monitor:Monitor",
@@ -78,11 +80,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "search": "search",
         "State": "train.state:State",
         "StaticFloat": "experiment:StaticFloat",
-        "Study": "cli.study:Study",
+        "Study": "verbs.study:Study",
+        "study": "verbs.study:study",
         "summary": "verbs.summary:summary",
-        "sweep": "search.sweep:sweep",
+        "sweep": "verbs.sweep:sweep",
         "tasks": "tasks",
         "train": "train",
+        "Trials": "verbs.sweep:Trials",
         "UserError": "core.errors:UserError",
         "verify": "verbs.verify:verify",
         "Weights": "experiment:Weights",

@@ -80,7 +80,6 @@ STUDY = dl.Study(
     summarize=activation_study.summarize,
     sections=sections,
 )
-VERBS = {"study": STUDY.verb}
 
 if __name__ == "__main__":
-    dl.main(experiment, verbs=VERBS)
+    dl.main(experiment, study=STUDY)

@@ -68,7 +68,6 @@ STUDY = dl.Study(
     summarize=scaling_study.summarize,
     sections=scaling_study.sections,
 )
-VERBS = {"study": STUDY.verb}
 
 if __name__ == "__main__":
-    dl.main(experiment, verbs=VERBS)
+    dl.main(experiment, study=STUDY)

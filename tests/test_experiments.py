@@ -74,13 +74,13 @@ def test_study_smoke(name, tmp_path):
     """The experiment's own verb: every run of the smoke axes, once, and a page of them."""
     module = importlib.import_module(f"experiments.{name}")
     flags = ["study", "--smoke", "--seeds", "2", "--run-dir", str(tmp_path / "study")]
-    result = dl.main(module.experiment, flags, verbs=module.VERBS)
+    result = dl.main(module.experiment, flags, study=module.STUDY)
     assert result["trained"] == result["members"] == 2 * math.prod(map(len, module.STUDY.smoke.values()))
     study = json.loads((tmp_path / "study/study.json").read_text())
     assert len(study["members"]) == result["members"]
     assert study["summary"]
     assert result["report"].stat().st_size > 10_000
-    assert dl.main(module.experiment, flags, verbs=module.VERBS)["trained"] == 0
+    assert dl.main(module.experiment, flags, study=module.STUDY)["trained"] == 0
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -184,18 +183,3 @@ def _hyper_parameters(function: Callable[..., Experiment], many: bool) -> type:
         kind = typing.Annotated[kind, tyro.conf.arg(help=helps.get(name) or "")]
         fields.append((name, kind, dataclasses.field(default=default)))
     return dataclasses.make_dataclass("HyperParameters", fields, frozen=True)
-
-
-def as_json(result: Mapping[str, Any]) -> str:
-    """One line of strict JSON: what is not finite becomes null, a path its text."""
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {str(k): clean(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [clean(v) for v in value]
-        if isinstance(value, float):
-            return value if abs(value) < float("inf") else None
-        return value if isinstance(value, (str, int, bool, type(None))) else str(value)
-
-    return json.dumps(clean(result))

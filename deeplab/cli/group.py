@@ -10,11 +10,20 @@ import jax
 from rich.console import Console
 
 from deeplab.cli.arguments import CommonFlags, Invocation
+from deeplab.cli.progress import progress
 from deeplab.core.backend import explain_out_of_memory
+from deeplab.experiment import Experiment
 from deeplab.runs import provenance
+from deeplab.runs.metadata import throughput_unit
 from deeplab.scale import processes
 from deeplab.scale.processes.join import GroupOptions, joined
+from deeplab.scale.processes.signals import stop_on_signal
 from deeplab.scale.processes.watch import Watchdog
+from deeplab.search.axes import Axis
+from deeplab.search.execution import How
+from deeplab.train.loop import Hook
+from deeplab.verbs.fit import Surroundings
+from deeplab.verbs.many import Many
 
 _OF_ONE_PROCESS = (
     *("run_dir", "data_dir", "json", "wandb", "coordinator", "process_id", "num_processes", "connect_timeout"),
@@ -48,6 +57,56 @@ class ProcessFlags(CommonFlags):
     restarts: int = 0
 
 
+@dataclasses.dataclass(frozen=True)
+class MembersFlags(ProcessFlags):
+    """Flags of the verbs that make many runs.
+
+    Args:
+      mesh: Devices that runs are spread over, such as member=8; auto is all accelerators, or one CPU device.
+      seeds: Runs of each setting, with the seeds from --seed on.
+      execution: How runs share a program: vmap, as many as fit; serial, one after another, compiled once; auto chooses.
+      members_per_program: Runs in one program, at most; what fits the memory when left out.
+      fresh: Begin anew; what the run directory holds is moved aside, and kept.
+      allow_change: Go on although the arguments or the source differ from those of the run directory.
+    """
+
+    mesh: str = "auto"
+    seeds: int = 3
+    execution: How = "auto"
+    members_per_program: int | None = None
+    fresh: bool = False
+    allow_change: bool = False
+
+    def many(self) -> Many:
+        """How many runs are made."""
+        return Many(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Many)})
+
+
+@contextlib.contextmanager
+def surroundings(call: Invocation, watchdog: Watchdog, console: Console) -> Iterator[Surroundings]:
+    """The effects of a command line around training: signals, a watchdog, lines and a progress bar on a console.
+
+    Args:
+      call: What was asked for.
+      watchdog: Watchdog of this process.
+      console: Console of the command.
+    """
+
+    def shown(experiment: Experiment, start: int) -> contextlib.AbstractContextManager[Hook]:
+        unit, units = throughput_unit(experiment)
+        return progress(console, start, experiment.num_steps, units, unit)
+
+    with stop_on_signal(watchdog) as stop:
+        yield Surroundings(
+            say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
+            progress=shown,
+            stop=stop,
+            exit_code=lambda: stop.exit_code,
+            slow=watchdog.slow,
+            import_seconds=call.import_seconds,
+        )
+
+
 @contextlib.contextmanager
 def joined_group(call: Invocation, console: Console) -> Iterator[Watchdog]:
     """A context in which this process belongs to its group, if there is one, and all of them run the same.
@@ -64,7 +123,7 @@ def joined_group(call: Invocation, console: Console) -> Iterator[Watchdog]:
     with joined(options, console) as watchdog, explain_out_of_memory():
         if jax.process_count() > 1:
             shared = {name: str(value) for name, value in vars(flags).items() if name not in _OF_ONE_PROCESS}
-            processes.assert_same_across_processes(
-                provenance.identity(call.function, call.module, call.arguments, shared)
-            )
+            # Those of a sweep are axes, which are compared by their text.
+            arguments = {k: str(v) if isinstance(v, Axis) else v for k, v in call.arguments.items()}
+            processes.assert_same_across_processes(provenance.identity(call.function, call.module, arguments, shared))
         yield watchdog

@@ -28,13 +28,19 @@ from deeplab.cli import (
     train,
     verify,
 )
+from deeplab.cli import (
+    study as study_verb,
+)
 from deeplab.cli.arguments import Invocation, Verb
 from deeplab.core.backend import explain_out_of_memory, prepare_backend
 from deeplab.core.errors import UserError
+from deeplab.core.text import as_json
 from deeplab.data.prepare.cache import cache_dir
 from deeplab.experiment import Experiment
 from deeplab.scale import processes
 from deeplab.scale.processes import supervise
+from deeplab.verbs.recipe import module_name
+from deeplab.verbs.study import Study
 
 VERBS: Mapping[str, Verb] = {
     "train": Verb(train.TrainFlags, train.run),
@@ -50,7 +56,11 @@ VERBS: Mapping[str, Verb] = {
 
 
 def main(
-    experiment: Callable[..., Experiment], argv: Sequence[str] | None = None, *, verbs: Mapping[str, Verb] | None = None
+    experiment: Callable[..., Experiment],
+    argv: Sequence[str] | None = None,
+    *,
+    study: Study | None = None,
+    verbs: Mapping[str, Verb] | None = None,
 ) -> dict[str, Any]:
     """Runs the command line of an experiment, whose flags come from the function's signature.
 
@@ -58,6 +68,7 @@ def main(
       experiment: Pure function from hyperparameters, each with a type and a default, to an `Experiment`.
       argv: Verb and flags. When None, those of the process, which then ends with an exit code. When given, as in a
         notebook, errors are raised.
+      study: Question of the verb `study`; the experiment has no such verb when None.
       verbs: Verbs of this experiment, besides those that all have.
 
     Returns:
@@ -72,8 +83,9 @@ def main(
       >>> from experiments.image_digits import experiment
       >>> result = dl.main(experiment, ["train", "--smoke", "--run-dir", "/tmp/smoke"])  # doctest: +SKIP
     """
-    module, known = _module_name(experiment), {**VERBS, **(verbs or {})}
-    if shadowed := set(VERBS) & set(verbs or {}):
+    verbs = dict(verbs or {}) | ({"study": study_verb.verb(study)} if study else {})
+    module, known = module_name(experiment), {**VERBS, **verbs}
+    if shadowed := set(VERBS) & set(verbs):
         raise ValueError(f"{module}: every experiment has the verbs {sorted(shadowed)}; give yours other names")
     words = sys.argv[1:] if argv is None else argv
 
@@ -88,7 +100,7 @@ def main(
         with explain_out_of_memory():
             result = known[call.verb].run(call, console)
         if call.flags.json and processes.is_primary():
-            print(arguments.as_json(result), flush=True)
+            print(as_json(result), flush=True)
         return result
 
     if argv is not None:
@@ -150,11 +162,3 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
     """Prints a warning as one line, without its position in the code."""
     if issubclass(category, UserWarning):
         Console(stderr=True, soft_wrap=True).print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
-
-
-def _module_name(experiment: Callable[..., Any]) -> str:
-    """ "experiments.image_digits", also where `python -m` names the module `__main__`."""
-    if experiment.__module__ != "__main__":
-        return experiment.__module__
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name if spec else os.path.splitext(os.path.basename(sys.argv[0]))[0]

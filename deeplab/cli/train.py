@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from typing import Any
 
@@ -10,13 +9,8 @@ import jax
 from rich.console import Console
 
 from deeplab.cli.arguments import Invocation
-from deeplab.cli.group import ProcessFlags, joined_group
-from deeplab.cli.progress import progress
-from deeplab.experiment import Experiment
-from deeplab.runs.metadata import throughput_unit
-from deeplab.scale.processes.signals import stop_on_signal
-from deeplab.train.loop import Hook
-from deeplab.verbs.fit import Surroundings, fit
+from deeplab.cli.group import ProcessFlags, joined_group, surroundings
+from deeplab.verbs.fit import fit
 from deeplab.verbs.run import Run
 
 
@@ -51,25 +45,12 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     Returns:
       run_dir, metrics, seconds, steps, resumed_from, stopped (a signal's exit code, or None), report.
     """
-    with joined_group(call, console) as watchdog, stop_on_signal(watchdog) as stop:
-
-        def shown(experiment: Experiment, start: int) -> contextlib.AbstractContextManager[Hook]:
-            unit, units = throughput_unit(experiment)
-            return progress(console, start, experiment.num_steps, units, unit)
-
-        surroundings = Surroundings(
-            say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
-            progress=shown,
-            stop=stop,
-            exit_code=lambda: stop.exit_code,
-            slow=watchdog.slow,
-            import_seconds=call.import_seconds,
-        )
+    with joined_group(call, console) as watchdog, surroundings(call, watchdog, console) as around:
         given = ("fresh", "allow_change", "log_every", "checkpoint_every", "keep", "wandb")
         finished = fit(
             call.recipe,
             run_dir=call.directory,
-            surroundings=surroundings,
+            surroundings=around,
             **{name: getattr(call.flags, name) for name in given},
         )
         _say(call, finished, console)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,26 @@ def parse(text: str, kind: Any) -> Axis:
         raise ValueError(f"{text}: a range has two values at least")
     inner = [axis.at(float(u)) for u in np.linspace(0, 1, int(count))[1:-1]]
     return dataclasses.replace(axis, values=tuple(dict.fromkeys((low, *inner, high))))
+
+
+def of(value: Any, kind: Any) -> Axis:
+    """The axis of what a caller gives: an axis, a text to parse, a sequence of values, or one value.
+
+    Args:
+      value: What is given.
+      kind: Type of the argument: float, int, bool, str or a `Literal`.
+
+    Example:
+      >>> of([1, 2], int).values, of("1e-3..1e-1:3", float).values, of("relu", str).values
+      ((1, 2), (0.001, 0.01, 0.1), ('relu',))
+    """
+    if isinstance(value, Axis):
+        return value
+    if isinstance(value, str) and kind is not str:
+        return parse(value, kind)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return Axis(",".join(map(str, value)), tuple(value))
+    return Axis.of(value)
 
 
 def annotated(kind: Any) -> Any:

@@ -20,7 +20,7 @@ SHORT = ["--steps", "5", "--no-norm"]
 
 
 def run(tmp_path, *argv):
-    return dl.main(toys.experiment, ["study", *argv, "--run-dir", str(tmp_path / "run")], verbs={"study": STUDY.verb})
+    return dl.main(toys.experiment, ["study", *argv, "--run-dir", str(tmp_path / "run")], study=STUDY)
 
 
 def written(tmp_path):
@@ -95,9 +95,9 @@ def test_what_is_wrong_is_told(tmp_path, counted):
 
 def test_the_verbs_of_all_experiments_cannot_be_replaced():
     with pytest.raises(ValueError, match=r"every experiment has the verbs \['train'\]"):
-        dl.main(toys.experiment, ["train"], verbs={"train": STUDY.verb})
+        dl.main(toys.experiment, ["train"], verbs={"train": VERBS["train"]})
     with pytest.raises(UserError, match="'studdy' is no verb; did you mean 'study'"):
-        dl.main(toys.experiment, ["studdy"], verbs={"study": STUDY.verb})
+        dl.main(toys.experiment, ["studdy"], study=STUDY)
     with pytest.raises(UserError, match="no verb"):
         dl.main(toys.experiment, ["study"])
     assert "study" not in VERBS

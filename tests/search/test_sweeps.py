@@ -3,16 +3,16 @@
 import jax
 import pytest
 
-import deeplab as dl
 from deeplab.search import halving
 from deeplab.search.runner import Setup
+from deeplab.search.sweep import sweep
 from tests import toys
 
 ARGUMENTS = {"learning_rate": [1e-3, 1e-1, 1e-2, 3e-2], "steps": 12, "norm": False}
 
 
 def test_rows_come_in_the_order_of_the_product_and_halving_keeps_the_best():
-    rows = dl.sweep(toys.experiment, ARGUMENTS, seeds=2, eta=2, setup=Setup(execution="serial"))
+    rows = sweep(toys.experiment, ARGUMENTS, seeds=2, eta=2, setup=Setup(execution="serial"))
     assert [(row["arguments"]["learning_rate"], row["seed"]) for row in rows] == [
         (rate, seed) for rate in (1e-3, 1e-1, 1e-2, 3e-2) for seed in (0, 1)
     ]
@@ -27,9 +27,9 @@ def test_rows_come_in_the_order_of_the_product_and_halving_keeps_the_best():
 
 def test_states_that_wait_on_the_host_go_on_as_if_they_had_not(monkeypatch):
     """An accelerator that holds but two members at once."""
-    here = dl.sweep(toys.experiment, ARGUMENTS, eta=2)
+    here = sweep(toys.experiment, ARGUMENTS, eta=2)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    parked = dl.sweep(toys.experiment, ARGUMENTS, eta=2, setup=Setup(devices=jax.devices()[:1], members_per_program=2))
+    parked = sweep(toys.experiment, ARGUMENTS, eta=2, setup=Setup(devices=jax.devices()[:1], members_per_program=2))
     assert [row["steps"] for row in here] == [row["steps"] for row in parked]
     assert "2 at a time" in parked[0]["execution"]
     for a, b in zip(here, parked, strict=True):

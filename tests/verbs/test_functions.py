@@ -119,3 +119,29 @@ def test_curves_are_a_data_frame(trained):
     curves = trained.curves
     assert set(curves.columns) >= {"step", "split", "loss", "accuracy"}
     assert curves[curves.split == "test"].accuracy.iloc[-1] == trained.metrics["test"]["accuracy"]
+
+
+def test_a_sweep_in_memory_is_the_sweep_on_disk(tmp_path):
+    small = functools.partial(toys.experiment, steps=10)
+    memory = dl.sweep(small, {"learning_rate": "1e-3..1e-1:2", "dropout": [0.0]}, seeds=2)
+    disk = dl.sweep(small, {"learning_rate": [1e-3, 1e-1], "dropout": 0.0}, seeds=2, run_dir=tmp_path / "sweep")
+    curves = [[(row["arguments"], row["seed"], row["curve"]) for row in found] for found in (memory, disk)]
+    assert curves[0] == curves[1]
+    assert (memory.trained, disk.trained, memory.directory) == (4, 4, None)
+    assert disk.report.exists()
+    again = dl.sweep(small, {"learning_rate": [1e-3, 1e-1], "dropout": 0.0}, seeds=2, run_dir=tmp_path / "sweep")
+    assert again.trained == 0
+    assert set(memory.best["setting"]) == {"learning_rate"}
+    assert list(memory.frame.seed) == [0, 1, 0, 1]
+    assert "learning_rate" in str(memory)
+    with pytest.raises(UserError, match="no argument 'learning'; did you mean 'learning_rate'"):
+        dl.sweep(small, {"learning": [1.0]})
+
+
+def test_a_study_is_a_function(tmp_path):
+    question = dl.Study({"learning_rate": (1e-3, 1e-2)}, len, lambda count: [])
+    answer = dl.study(functools.partial(toys.experiment, steps=10), question, seeds=2, run_dir=tmp_path / "study")
+    assert (answer.summary, answer.trained, len(answer.rows)) == (4, 4, 4)
+    assert answer.report.exists()
+    with pytest.raises(UserError, match="learning_rate is an axis of the study"):
+        dl.study(functools.partial(toys.experiment, learning_rate=1.0), question)

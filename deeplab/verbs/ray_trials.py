@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deeplab.cli.arguments import CommonFlags, Invocation, as_json
-from deeplab.cli.members import FOLDER, Runner, Session
 from deeplab.core.backend import prepare_backend
 from deeplab.core.errors import UserError
+from deeplab.core.precision import Precision
+from deeplab.core.runtime import Runtime
+from deeplab.core.text import as_json
 from deeplab.data.prepare.cache import cache_dir
 from deeplab.search import sweep
 from deeplab.search.groups import Group, Member
 from deeplab.search.runner import Row, Setup
+from deeplab.verbs.many import Runner, Session
+from deeplab.verbs.recipe import Recipe, imported
 
 
 def runner(now: Session) -> Runner:
@@ -41,7 +44,10 @@ def runner(now: Session) -> Runner:
             trainable = tune.with_resources(_trial, _resources(ray))
             specs = [_spec(now, group, known) for group in groups]
             config = tune.RunConfig(
-                name="sweep", storage_path=str(now.directory / "ray"), verbose=0, callbacks=[_keeper(tune, keep)]
+                name="sweep",
+                storage_path=str(_directory(now).parent / "ray"),
+                verbose=0,
+                callbacks=[_keeper(tune, keep)],
             )
             results = tune.Tuner(trainable, param_space={"spec": tune.grid_search(specs)}, run_config=config).fit()
             if results.errors:
@@ -52,16 +58,24 @@ def runner(now: Session) -> Runner:
     return run
 
 
+def _directory(now: Session) -> Path:
+    """The folder with the states of runs under way."""
+    if now.setup.directory is None or not now.recipe.module:
+        raise UserError("--backend ray needs a run directory, and an experiment in a module that workers can import")
+    return now.setup.directory
+
+
 def _spec(now: Session, group: Group, known: Sequence[Row]) -> str:
     """A group as text: what a worker process makes it from."""
-    call, setup = now.call, now.setup
+    recipe, setup = now.recipe, now.setup
     members = [{"arguments": dict(member.arguments), "seed": member.seed} for member in group.members]
     done = [{"arguments": row["arguments"], "seed": row["seed"], "rungs": [], "curve": []} for row in known]
     how = {"execution": setup.execution, "members_per_program": setup.members_per_program}
-    how |= {"directory": str(now.directory / FOLDER), "data_dir": setup.data_dir and str(setup.data_dir.resolve())}
-    flags = {name: getattr(call.flags, name) for name in ("precision", "accumulate", "offload", "smoke")}
-    return as_json({"module": call.module, "function": call.function.__name__, "flags": flags,
-                    "members": members, "known": done, **how})  # fmt: skip
+    how |= {"directory": str(_directory(now)), "data_dir": setup.data_dir and str(setup.data_dir.resolve())}
+    runtime = {name: getattr(recipe.runtime, name) for name in ("accumulate", "offload")}
+    runtime |= {"precision": dataclasses.asdict(recipe.runtime.precision)}
+    return as_json({"module": recipe.module, "function": recipe.function.__name__, "smoke": recipe.smoke,
+                    "runtime": runtime, "members": members, "known": done, **how})  # fmt: skip
 
 
 def _trial(config: Mapping[str, Any]) -> None:
@@ -75,12 +89,12 @@ def _trial(config: Mapping[str, Any]) -> None:
 
 def _rows(spec: Mapping[str, Any]) -> Any:
     """The rows of a group's members, chunk by chunk."""
-    function = getattr(importlib.import_module(spec["module"]), spec["function"])
-    call = Invocation(function, spec["module"], "sweep", {}, CommonFlags(**spec["flags"]))
+    runtime = Runtime(**spec["runtime"] | {"precision": Precision(**spec["runtime"]["precision"])})
+    recipe = Recipe(imported(spec["module"], spec["function"]), runtime=runtime, smoke=spec["smoke"])
     members = [Member(member["arguments"], member["seed"]) for member in spec["members"]]
     data_dir = None if spec["data_dir"] is None else Path(spec["data_dir"])
     setup = Setup(data_dir, None, spec["execution"], spec["members_per_program"], directory=Path(spec["directory"]))
-    return sweep.run([Group(call.recipe.build, members, call.recipe.runtime)], setup, known=spec["known"])
+    return sweep.run([Group(recipe.build, members, runtime)], setup, known=spec["known"])
 
 
 def _keeper(tune: Any, keep: Callable[[list[Row]], None]) -> Any:

@@ -1,4 +1,4 @@
-"""What `study` and `sweep` share: many runs in one run directory, saved at each evaluation, and kept as they end."""
+"""Many runs in one run directory: saved at each evaluation, and kept as they end; what sweeps and studies share."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from rich.console import Console
 
-from deeplab.cli.arguments import Invocation, as_json
-from deeplab.cli.group import ProcessFlags, joined_group
 from deeplab.core.errors import UserError
+from deeplab.core.text import as_json
 from deeplab.report.document import save
 from deeplab.report.sweeps import study as page
 from deeplab.report.text import Html, duration
-from deeplab.runs import non_primary
+from deeplab.runs import non_primary, record
 from deeplab.runs.non_primary import NonPrimaryRun
 from deeplab.runs.record import Run, write_json
 from deeplab.scale import processes
-from deeplab.scale.processes.signals import Stop, stop_on_signal
 from deeplab.search import sweep
 from deeplab.search.execution import Devices, How
 from deeplab.search.groups import Group, Member, groups
 from deeplab.search.runner import Row, Setup
+from deeplab.verbs.fit import Surroundings
+from deeplab.verbs.recipe import Recipe
 
 FOLDER = "members"
 """The folder with the states of runs under way."""
@@ -37,24 +36,28 @@ FILE = "members.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
-class MembersFlags(ProcessFlags):
-    """Flags of the verbs that make many runs.
+class Many:
+    """How many runs are made.
 
     Args:
-      mesh: Devices that runs are spread over, such as member=8; auto is all accelerators, or one CPU device.
-      seeds: Runs of each setting, with the seeds from --seed on.
-      execution: How runs share a program: vmap, as many as fit; serial, one after another, compiled once; auto chooses.
-      members_per_program: Runs in one program, at most; what fits the memory when left out.
-      fresh: Begin anew; what the run directory holds is moved aside, and kept.
-      allow_change: Go on although the arguments or the source differ from those of the run directory.
+      seeds: Number of runs of each setting, with the seeds from the recipe's on.
+      execution: How runs share a program: "vmap", as many as fit; "serial", one after another, compiled once; "auto"
+        chooses.
+      members_per_program: Largest number of runs in one program; what fits the memory when None.
+      fresh: Whether to begin anew; what the run directory holds is moved aside, and kept.
+      allow_change: Whether to go on although arguments or source differ from those of the run directory.
     """
 
-    mesh: str = "auto"
-    seeds: int = 3
+    seeds: int = 1
     execution: How = "auto"
     members_per_program: int | None = None
     fresh: bool = False
     allow_change: bool = False
+
+    def flags(self) -> dict[str, Any]:
+        """Flags of the command line that makes these runs again."""
+        given = {"execution": self.execution, "members_per_program": self.members_per_program}
+        return {"seeds": self.seeds} | {k: v for k, v in given.items() if v != getattr(Many(), k)}
 
 
 def _devices(mesh: str) -> Devices | None:
@@ -80,49 +83,59 @@ class Session:
     """Many runs under way.
 
     Attributes:
-      call: What was asked for.
-      held: The run directory.
-      console: Console of process 0; quiet in the others.
+      recipe: Recipe of the runs.
+      many: How many runs are made.
+      held: The run directory; None where nothing is written.
       setup: What all runs share.
-      stop: Whether a signal has asked to stop.
+      surroundings: Effects of a command line or a notebook.
     """
 
-    call: Invocation
-    held: Run | NonPrimaryRun
-    console: Console
+    recipe: Recipe
+    many: Many
+    held: Run | NonPrimaryRun | None
     setup: Setup
-    stop: Stop
+    surroundings: Surroundings
 
     @property
-    def directory(self) -> Path:
-        return self.held.directory
-
-    def stopped(self) -> dict[str, Any]:
-        """The result after a signal."""
-        self.console.print("stopped, and saved; give the same command again to go on", highlight=False)
-        return {"run_dir": self.directory, "stopped": self.stop.exit_code, "report": None}
+    def seeds(self) -> range:
+        """The seeds of each setting."""
+        return range(self.recipe.seed, self.recipe.seed + self.many.seeds)
 
 
 @contextlib.contextmanager
-def session(call: Invocation, console: Console, open_run: Callable[[], Run], **setup: Any) -> Iterator[Session]:
+def session(
+    recipe: Recipe,
+    many: Many,
+    directory: Path | None,
+    manifest: Mapping[str, Any],
+    surroundings: Surroundings,
+    **setup: Any,
+) -> Iterator[Session]:
     """Opens the run directory, as one of several processes where there are several.
 
     Args:
-      call: What was asked for.
-      console: Made quiet in all processes but the first.
-      open_run: Function that opens the run directory, called by process 0.
+      recipe: Recipe of the runs.
+      many: How many runs are made.
+      directory: Run directory; None writes nothing.
+      manifest: Record of the run.
+      surroundings: Effects of a command line or a notebook.
       **setup: Further fields of the `Setup`.
     """
-    flags: MembersFlags = call.flags
-    with joined_group(call, console) as watchdog:
-        devices = _devices(flags.mesh)
-        with non_primary.shared(open_run) as held, stop_on_signal(watchdog) as stop:
-            console.print(f"{call.name} {call.verb}: {held.directory}", highlight=False, soft_wrap=True)
-            shared = Setup(
-                flags.data_dir, devices, flags.execution, flags.members_per_program,
-                directory=held.directory / FOLDER, stop=stop, slow=watchdog.slow, **setup,
-            )  # fmt: skip
-            yield Session(call, held, console, shared, stop)
+    shared = Setup(
+        recipe.data_dir, _devices(recipe.runtime.mesh), many.execution, many.members_per_program,
+        directory=directory and directory / FOLDER, stop=surroundings.stop, slow=surroundings.slow, **setup,
+    )  # fmt: skip
+    if directory is None:
+        yield Session(recipe, many, None, shared, surroundings)
+        return
+
+    def open_run() -> record.Run:
+        return record.Run.open(directory, manifest, recipe.source, fresh=many.fresh, allow_change=many.allow_change)
+
+    with non_primary.shared(open_run) as held:
+        surroundings.say(f"{recipe.name} {manifest['task']}: {held.directory}")
+        shared = dataclasses.replace(shared, directory=held.directory / FOLDER)
+        yield Session(recipe, many, held, shared, surroundings)
 
 
 Runner = Callable[[Sequence[Group], Sequence[Row], Callable[[list[Row]], None]], None]
@@ -131,8 +144,8 @@ Runner = Callable[[Sequence[Group], Sequence[Row], Callable[[list[Row]], None]],
 
 def complete(now: Session, wanted: Sequence[Member], runner: Runner) -> tuple[list[Row], int]:
     """Makes the runs whose rows are not kept yet; gives the rows of all, and how many were made."""
-    file, console = now.directory / FILE, now.console
-    done = processes.allgather_json(finished(file) if processes.is_primary() else None)[0]
+    file, say = now.held and now.held.directory / FILE, now.surroundings.say
+    done = processes.allgather_json(finished(file) if file and processes.is_primary() else {})[0]
     missing = [key for member in wanted if (key := name(member.arguments, member.seed)) not in done]
     varied = [k for k in wanted[0].arguments if len({str(m.arguments[k]) for m in wanted}) > 1] if wanted else []
     ended, execution = 0, ""
@@ -143,24 +156,26 @@ def complete(now: Session, wanted: Sequence[Member], runner: Runner) -> tuple[li
         ended += len(rows)
         if rows[0].get("execution", execution) != execution:
             execution = rows[0]["execution"]
-            console.print(f"runs: {execution}", highlight=False)
-        console.print(f"{ended} of {len(missing)}: {_told(rows, varied)}", highlight=False)
+            say(f"runs: {execution}")
+        say(f"{ended} of {len(missing)}: {_told(rows, varied)}")
 
     if missing:
-        planned = _planned(now.directory / FOLDER, wanted, missing)
+        folder = now.setup.directory
+        members = {name(member.arguments, member.seed): member for member in wanted}
+        planned = _planned(folder, members, missing) if folder else [members[key] for key in missing]
         known = [done[key] for member in wanted if (key := name(member.arguments, member.seed)) in done]
-        runner(groups(now.call.recipe.build, planned, now.call.recipe.runtime), known, keep)
-        if processes.is_primary():
-            shutil.rmtree(now.directory / FOLDER, ignore_errors=True)
+        runner(groups(now.recipe.build, planned, now.recipe.runtime), known, keep)
+        if folder and processes.is_primary():
+            shutil.rmtree(folder, ignore_errors=True)
     return [done[name(member.arguments, member.seed)] for member in wanted], len(missing)
 
 
-def _planned(folder: Path, wanted: Sequence[Member], missing: Sequence[str]) -> list[Member]:
+def _planned(folder: Path, members: Mapping[str, Member], missing: Sequence[str]) -> list[Member]:
     """The members that an interrupted session set out to make, or else those that are missing.
 
     Which members share a program decides the last bits of each: so a session that goes on cuts the same parts.
     """
-    members, file = {name(member.arguments, member.seed): member for member in wanted}, folder / "plan.json"
+    file = folder / "plan.json"
     plan = json.loads(file.read_text()) if processes.is_primary() and file.exists() else []
     if not (set(missing) <= set(plan) <= set(members)):
         plan = list(missing)
@@ -181,16 +196,11 @@ def local(setup: Setup, eta: int | None = None) -> Runner:
     return runner
 
 
-def publish(now: Session, kind: str, rows: Sequence[Row], summary: Any, sections: Sequence[Html]) -> dict[str, Any]:
-    """Writes `KIND.json` and `report.html`.
-
-    Returns:
-      run_dir, members, seconds (of all), report.
-    """
-    held, console, seconds = now.held, now.console, sum(row["seconds"] for row in rows)
-    result = {"run_dir": held.directory, "members": len(rows), "seconds": round(seconds, 1), "report": None}
-    if isinstance(held, NonPrimaryRun):
-        return result
+def publish(now: Session, kind: str, rows: Sequence[Row], summary: Any, sections: Sequence[Html]) -> Path | None:
+    """Writes `KIND.json` and `report.html`; gives the path of the page, and None where nothing is written."""
+    held, seconds = now.held, sum(row["seconds"] for row in rows)
+    if held is None or isinstance(held, NonPrimaryRun):
+        return None
     manifest = held.manifest
     whole = {k: manifest[k] for k in ("experiment", "arguments", "seed", "command", "devices", "versions", "git")}
     whole |= {"seconds": seconds, "summary": summary, "members": rows}
@@ -208,8 +218,7 @@ def publish(now: Session, kind: str, rows: Sequence[Row], summary: Any, sections
         kind=kind,
     )  # fmt: skip
     held.finish({"step": len(rows), "steps": len(rows), "seconds": seconds})
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
-    return result | {"report": report}
+    return report
 
 
 def _told(rows: Sequence[Row], varied: Sequence[str]) -> str:
@@ -252,10 +261,10 @@ def finished(file: Path) -> dict[str, Row]:
     return rows
 
 
-def append(file: Path, rows: Sequence[Row]) -> dict[str, Row]:
+def append(file: Path | None, rows: Sequence[Row]) -> dict[str, Row]:
     """Keeps rows, and gives them as they will be read again."""
     lines = [as_json(row) for row in rows]
-    if processes.is_primary():
+    if file and processes.is_primary():
         with file.open("a") as out:
             out.write("".join(f"{line}\n" for line in lines))
             out.flush()
