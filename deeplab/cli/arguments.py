@@ -138,12 +138,15 @@ def parse(
     if clash:
         raise UserError(f"{module}: the arguments {sorted(clash)} are flags of every experiment; give them other names")
     _refuse_old_flags(words, {f.name for kind in (hyper, flags) for f in dataclasses.fields(kind)})
+    if {"-h", "--help"} & set(words):  # tyro would run the lines of the note into one paragraph
+        print(inspect.getdoc(sys.modules[function.__module__]) or module, end="\n\n")
+        print(f"verbs: {', '.join(verbs)}", end="\n\n", flush=True)
     both = dataclasses.make_dataclass("Arguments", [("experiment", hyper), ("run", flags)])
     parsed = tyro.cli(
         both,
         args=words,
         prog=f"python -m {module} {verb}",
-        description=inspect.getdoc(sys.modules[function.__module__]) or "",
+        description="",
         config=(tyro.conf.OmitArgPrefixes,),
     )
     arguments = {field.name: getattr(parsed.experiment, field.name) for field in dataclasses.fields(hyper)}

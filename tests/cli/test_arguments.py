@@ -95,3 +95,14 @@ def test_main_in_a_notebook_raises_and_returns(tmp_path):
 def test_an_old_flag_names_the_new_one(old, new):
     with pytest.raises(UserError, match=f"{old.partition('=')[0]} is called {new} now"):
         arguments.parse(toys.experiment, "tests.toys", VERBS, ["sweep", old, "random"])
+
+
+def test_help_keeps_the_lines_of_the_note(capsys):
+    from experiments import image_digits
+
+    with pytest.raises(SystemExit):
+        arguments.parse(image_digits.experiment, "experiments.image_digits", VERBS, ["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[: len(image_digits.__doc__.splitlines())] == image_digits.__doc__.splitlines()
+    assert any(line.startswith("verbs: train, eval, predict, sweep") for line in lines)
+    assert any("--learning-rate FLOAT" in line for line in lines)
