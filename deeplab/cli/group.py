@@ -1,4 +1,4 @@
-"""This command as one of several processes: the flags, and the context that joins the group."""
+"""Flags of several processes, and the context in which a command joins its group."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ class ProcessFlags(CommonFlags):
     """Flags of the verbs that train.
 
     Args:
-      coordinator: HOST:PORT of process 0 of several; by SLURM, Open MPI, Kubernetes or a TPU when left out.
-      num_processes: How many processes there are; found like the coordinator.
-      process_id: Which of them this is, from 0; found like the coordinator.
-      connect_timeout: Seconds to wait for the other processes.
-      watchdog: Seconds after which a loop that has not moved is stuck; 60 with several processes, else never.
-      processes: Start so many processes on this machine, each with one of its GPUs, or with CPU devices of its own.
-      devices_per_process: How many CPU devices each of them has.
-      restarts: How often a process that died, or was ended for another one's sake, is started again.
+      coordinator: Address of process 0 as HOST:PORT; detected on SLURM, Open MPI, Kubernetes and TPUs when left out.
+      num_processes: Number of processes; detected like the coordinator.
+      process_id: Index of this process, from 0; detected like the coordinator.
+      connect_timeout: Seconds after which missing processes are reported.
+      watchdog: Seconds without progress until the loop counts as stuck; when left out, 60 with several processes, and
+        never with one.
+      processes: Number of processes to start on this machine, each with one of its GPUs, or with its own CPU devices.
+      devices_per_process: Number of CPU devices of each process that is started.
+      restarts: Largest number of restarts after a process has died or was ended because another one had.
     """
 
     coordinator: str | None = None
@@ -112,7 +113,7 @@ def joined_group(call: Invocation, console: Console) -> Iterator[Watchdog]:
     """A context in which this process belongs to its group, if there is one, and all of them run the same.
 
     Args:
-      call: What was asked for; its flags are `ProcessFlags`.
+      call: Invocation whose flags are `ProcessFlags`.
       console: Console of the command, silenced in all processes but process 0.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Groups of a sweep as trials of Ray Tune, on this machine or on those of a cluster (`RAY_ADDRESS`)."""
+"""Groups of a sweep as trials of Ray Tune, on this machine or on a cluster (`RAY_ADDRESS`)."""
 
 from __future__ import annotations
 
@@ -23,19 +23,25 @@ from deeplab.verbs.recipe import Recipe, imported
 
 
 def runner(now: Session) -> Runner:
-    """Trains each group as a trial: with a GPU of its own where there are any, and else with a whole machine.
+    """A runner that trains each group as a trial, with one GPU where there are any, and else with a whole machine.
 
-    Every machine needs this environment, and the files of the experiment, of its data and of the run directory at the
-    same paths: that of a sweep on a cluster is a folder that all machines see.
+    Every machine needs this environment, and the files of the experiment and of its data at the same paths. On a
+    cluster, the run directory of the sweep is on a file system that all machines share.
+
+    Args:
+      now: Session of the sweep.
+
+    Raises:
+      UserError: Ray is not installed. The runner raises it where a group fails.
     """
     try:
-        import ray  # pyright: ignore[reportMissingImports]  # the extra `sweep`
+        import ray  # pyright: ignore[reportMissingImports]  # The extra `sweep`.
         from ray import tune  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise UserError("--backend ray needs Ray Tune: pip install 'deeplab[sweep]'") from error
+        raise UserError("--backend ray: Ray Tune is not installed; pip install 'deeplab[sweep]'") from error
 
     def run(groups: Sequence[Group], known: Sequence[Row], keep: Callable[[list[Row]], None]) -> None:
-        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # rows are kept here
+        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # Rows are kept by `keep`.
         ray.init(
             ignore_reinit_error=True, include_dashboard=False, log_to_driver=False,
             runtime_env={"env_vars": {"PYTHONPATH": os.getcwd()}},
@@ -79,7 +85,7 @@ def _spec(now: Session, group: Group, known: Sequence[Row]) -> str:
 
 
 def _trial(config: Mapping[str, Any]) -> None:
-    """Runs in a worker process: trains a group, and reports the rows of each chunk."""
+    """Trains a group in a worker process and reports the rows of each chunk."""
     from ray import tune  # pyright: ignore[reportMissingImports]
 
     prepare_backend(cache_dir() / "compiled")
@@ -98,14 +104,14 @@ def _rows(spec: Mapping[str, Any]) -> Any:
 
 
 def _keeper(tune: Any, keep: Callable[[list[Row]], None]) -> Any:
-    """A callback that hands rows over as they are reported, in the process of the sweep."""
+    """A callback of Ray Tune that passes reported rows to `keep`, in the process of the sweep."""
 
     class Keeper(tune.Callback):
         def __init__(self, keep: Callable[[list[Row]], None]):
             self._keep = keep
 
         def __getstate__(self) -> dict[str, Any]:
-            return {}  # Ray keeps a copy of its callbacks on the disk, and `keep` lives in this process
+            return {}  # Ray saves its callbacks to disk, and `keep` belongs to this process.
 
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
             if "rows" in result:

@@ -12,7 +12,7 @@ from deeplab.scale.processes import watch
 from deeplab.scale.processes.watch import Watchdog
 
 
-class Store:
+class Client:
     """The key-value store of the coordinator."""
 
     def __init__(self):
@@ -54,8 +54,8 @@ def wait_for(condition):
 
 
 def pair(**options):
-    store = Store()
-    watchdogs = [Watchdog(store, rank, 2, **options) for rank in range(2)]
+    client = Client()
+    watchdogs = [Watchdog(client, rank, 2, **options) for rank in range(2)]
     for watchdog in watchdogs:
         watchdog.start()
     return watchdogs
@@ -97,7 +97,7 @@ def test_all_stop_at_the_same_dispatch(exits, requested):
 
 def test_a_dead_process_is_reported_by_rank(exits):
     watchdogs = pair(silence=0.3)
-    wait_for(lambda: len(watchdogs[0]._heartbeats()) == 2)
+    wait_for(lambda: len(watchdogs[0]._store.heartbeats()) == 2)
     watchdogs[1]._ended.set()
     wait_for(lambda: exits)
     rank, verdict = exits[0]
@@ -143,7 +143,7 @@ def test_the_first_error_ends_the_others(exits):
 def test_a_consequence_waits_for_the_cause(exits):
     """A collective fails because the other process was killed, which is the reason to report."""
     watchdogs = pair(silence=0.3)
-    wait_for(lambda: len(watchdogs[0]._heartbeats()) == 2)
+    wait_for(lambda: len(watchdogs[0]._store.heartbeats()) == 2)
     watchdogs[1]._ended.set()
     assert watchdogs[0].fail("process 0: connection closed by peer", 75, consequence=True)["ranks"] == [1]
 

@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import json
 import os
-import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
+from deeplab.scale.processes.store import Store
+
 RESTART = 75  # Exit code that asks a supervisor to start the process again.
 HEARTBEAT = 0.5  # Seconds between two heartbeats.
 HEARTBEAT_VARIABLE = "DEEPLAB_HEARTBEAT_FD"
 """Environment variable with the file descriptor on which a supervisor receives the heartbeats of its process."""
 
-# Keys in the coordinator's store.
-_MESSAGES, _HEARTBEATS, _STOPS = "deeplab/message/", "deeplab/heartbeat/", "deeplab/stop/"
 _SLOW_FACTOR = 10  # Compiling, an evaluation or a checkpoint may take this many times longer than a dispatch.
 _DISPATCH_FACTOR = 20  # A dispatch may take this many times longer than the longest so far, within the limit above.
 
@@ -59,7 +57,8 @@ class Watchdog:
         silence: float = 10.0,
         supervisor: int | None = None,
     ):
-        self._client, self._rank, self._count = client, rank, count
+        self._store = None if client is None else Store(client, rank)
+        self._rank, self._count = rank, count
         self._stall, self._silence, self._supervisor = stall, silence, supervisor
         self._lock, self._ended = threading.RLock(), threading.Event()
         self._boundaries, self._longest = 0, 0.0
@@ -67,7 +66,7 @@ class Watchdog:
         self._requested: int | None = None  # Signal that this process received.
         self._signal: int | None = None  # Signal that the group obeys.
         self._stop_at: int | None = None  # Boundary at which the group stops.
-        self._seen: dict[int, tuple[str, float]] = {}  # Last heartbeat by rank, and when it changed.
+        self._seen: dict[int, tuple[dict[str, Any], float]] = {}  # Last heartbeat by rank, and when it changed.
         self._answered = time.monotonic()  # Time of the coordinator's last answer.
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -75,7 +74,7 @@ class Watchdog:
         """Starts the threads that watch."""
         self._answered = self._moved = time.monotonic()
         self._thread.start()
-        if self._client is not None and self._rank > 0:
+        if self._store is not None and self._rank > 0:
             threading.Thread(target=self._watch_coordinator, name="coordinator watchdog", daemon=True).start()
 
     def request_stop(self, signal: int) -> None:
@@ -92,7 +91,7 @@ class Watchdog:
             if self._phase == "":
                 self._longest = max(self._longest, now - self._moved)
             self._boundaries, self._phase, self._moved = self._boundaries + 1, "", now
-            if self._client is None:
+            if self._store is None:
                 return self._requested
             return self._signal if self._stop_at is not None and self._boundaries >= self._stop_at else None
 
@@ -115,9 +114,9 @@ class Watchdog:
         Args:
           timeout: Seconds to wait.
         """
-        if self._client is not None:
+        if self._store is not None:
             with self.slow("the end"):
-                self._client.wait_at_barrier("deeplab/end", int(1000 * timeout))
+                self._store.wait_for_all(timeout)
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -133,7 +132,7 @@ class Watchdog:
         Returns:
           The first verdict of the group: its `text`, the exit `code`, and the `ranks` that caused it.
         """
-        deadline = time.monotonic() + (self._silence + 4 * HEARTBEAT if consequence and self._client else 0)
+        deadline = time.monotonic() + (self._silence + 4 * HEARTBEAT if consequence and self._store else 0)
         while time.monotonic() < deadline:  # The watching thread ends this process when it reads another verdict.
             time.sleep(HEARTBEAT)
         self._ended.set()
@@ -141,7 +140,7 @@ class Watchdog:
 
     def linger(self) -> None:
         """Keeps the coordinator alive until the other processes have read its messages."""
-        if self._client is not None and self._rank == 0:
+        if self._store is not None and self._rank == 0:
             time.sleep(4 * HEARTBEAT)
 
     def _run(self) -> None:
@@ -166,32 +165,30 @@ class Watchdog:
                 os.write(self._supervisor, b".")
             except BrokenPipeError:
                 self._exit({"text": "the supervisor of this process is gone", "code": RESTART, "ranks": []})
-        if self._client is not None:
-            name = f"{socket.gethostname()}, pid {os.getpid()}"
-            beat = {"boundaries": self._boundaries, "name": name, "at": time.time()}
-            self._client.key_value_set(f"{_HEARTBEATS}{self._rank}", json.dumps(beat), allow_overwrite=True)
-            if (verdict := self._message("verdict")) is not None:
+        if self._store is not None:
+            self._store.beat(self._boundaries)
+            if (verdict := self._store.read("verdict")) is not None:
                 self._exit(verdict)
-            self._agree_on_stop()
+            self._agree_on_stop(self._store)
             self._answered = time.monotonic()
         self._check_self()
-        if self._client is not None and self._rank == 0:
-            self._check_others()
+        if self._store is not None and self._rank == 0:
+            self._check_others(self._store)
 
     def _check_self(self) -> None:
         """Ends the group when this loop has not moved: it is stuck, or waits for a process that is behind."""
         if self._stall is None or self._agreeing():
             return
         # A dead process must be detected before the processes that wait for it count as stuck.
-        least = max(self._stall, self._silence + 4 * HEARTBEAT) if self._client is not None else self._stall
+        least = max(self._stall, self._silence + 4 * HEARTBEAT) if self._store is not None else self._stall
         most = _SLOW_FACTOR * least
         limit = most if self._phase else min(max(least, _DISPATCH_FACTOR * self._longest), most)
         if time.monotonic() - self._moved <= limit:
             return
         where = self._phase or f"training, at dispatch {self._boundaries:,}"
         text, ranks = f"no progress for {limit:g} s during {where}", [self._rank]
-        if self._client is not None:
-            beats = self._heartbeats()
+        if self._store is not None:
+            beats = self._store.heartbeats()
             furthest = max(beat["boundaries"] for beat in beats.values())
             behind = [rank for rank, beat in beats.items() if beat["boundaries"] < furthest]
             ranks = behind or list(beats)
@@ -200,12 +197,12 @@ class Watchdog:
         text = f"{text}; the stacks are in its output (a longer --watchdog waits longer)"
         self._exit(self._publish_verdict(text, RESTART, ranks))
 
-    def _check_others(self) -> None:
+    def _check_others(self, store: Store) -> None:
         """Process 0: ends the group when a heartbeat has stopped."""
         now = time.monotonic()
-        for rank, beat in self._heartbeats().items():
-            if self._seen.get(rank, ("", 0.0))[0] != (text := json.dumps(beat)):
-                self._seen[rank] = text, now
+        for rank, beat in store.heartbeats().items():
+            if rank not in self._seen or self._seen[rank][0] != beat:
+                self._seen[rank] = beat, now
             elif now - self._seen[rank][1] > self._silence:
                 text = (
                     f"process {rank} of {self._count} ({beat['name']}) has sent no heartbeat for {self._silence:g} s: "
@@ -213,7 +210,7 @@ class Watchdog:
                 )
                 self._exit(self._publish_verdict(text, RESTART, [rank]))
 
-    def _agree_on_stop(self) -> None:
+    def _agree_on_stop(self, store: Store) -> None:
         """Chooses the dispatch after which all stop: the one that the furthest process has begun.
 
         Each process publishes its dispatch and then blocks in `boundary`. A process that waits in a collective for a
@@ -221,18 +218,18 @@ class Watchdog:
         """
         if self._stop_at is not None:
             return
-        signal = self._requested or self._message("stop")
+        signal = self._requested or store.read("stop")
         if signal is None:
             return
         if not self._agreeing():
             self._lock.acquire()
             if self._requested:
-                self._post("stop", self._requested)
-            self._signal = self._message("stop")
-            self._client.key_value_set(f"{_STOPS}{self._rank}", str(self._boundaries))
-        reached = self._client.key_value_dir_get(_STOPS)
-        if len(reached) == self._count:
-            self._stop_at = max(int(boundary) for _, boundary in reached) + 1
+                store.post("stop", self._requested)
+            self._signal = store.read("stop")
+            store.post_stop(self._boundaries)
+        stops = store.stops()
+        if len(stops) == self._count:
+            self._stop_at = max(stops) + 1
             self._moved = time.monotonic()
             self._lock.release()
 
@@ -240,24 +237,12 @@ class Watchdog:
         """Whether the group is agreeing on where to stop."""
         return self._signal is not None and self._stop_at is None
 
-    def _heartbeats(self) -> dict[int, dict[str, Any]]:
-        beats = self._client.key_value_dir_get(_HEARTBEATS)
-        return {int(key.rpartition("/")[2]): json.loads(beat) for key, beat in sorted(beats)}
-
-    def _message(self, name: str) -> Any:
-        found = [value for key, value in self._client.key_value_dir_get(_MESSAGES) if key.endswith(f"/{name}")]
-        return json.loads(found[0]) if found else None
-
-    def _post(self, name: str, value: Any) -> None:
-        """Publishes a message; only the first of each name is kept."""
-        with contextlib.suppress(Exception):  # A JaxRuntimeError, ALREADY_EXISTS.
-            self._client.key_value_set(f"{_MESSAGES}{name}", json.dumps(value))
-
     def _publish_verdict(self, text: str, code: int, ranks: list[int]) -> dict[str, Any]:
         verdict = {"text": text, "code": code, "ranks": ranks}
-        with contextlib.suppress(Exception):  # There is one process only, or the coordinator is gone.
-            self._post("verdict", verdict)
-            return self._message("verdict") or verdict
+        if self._store is not None:
+            with contextlib.suppress(Exception):  # The coordinator is gone.
+                self._store.post("verdict", verdict)
+                return self._store.read("verdict") or verdict
         return verdict
 
     def _exit(self, verdict: dict[str, Any]) -> None:
