@@ -1,4 +1,4 @@
-"""Beam search: the likeliest sequences that a model writes, one token after another."""
+"""Beam search: the most likely sequences that a model writes, one token after another."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeplab.nn.attention.cache import KVCache, read_positions
-from deeplab.nn.attention.dot_product import attend, kernel_of
+from deeplab.nn.attention.dot_product import attend
+from deeplab.nn.attention.kernels import kernel_of
 from deeplab.nn.attention.masking import causal_mask, same_segment_mask
 from deeplab.nn.attention.self_attention import SelfAttention, join_heads, split_heads
 
@@ -106,6 +107,8 @@ def test_what_attend_refuses(heads):
         attend(query, key[:, :3], value[:, :3])
     with pytest.raises(ValueError, match="got 2 queries and 6 keys"):
         attend(query[:, :, :2], key, value, segment_ids=SEGMENTS)
+    with pytest.raises(ValueError, match="cuDNN does not compute"):
+        attend(query, key, value, causal_mask(6, 6), kernel="cudnn")
 
 
 HALF = jax.ShapeDtypeStruct((2, 8, 128, 64), jnp.bfloat16)

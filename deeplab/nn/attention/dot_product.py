@@ -6,18 +6,17 @@ Vaswani et al. 2017, "Attention is all you need", https://arxiv.org/abs/1706.037
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.backend import get_backend
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.nn.attention.cache import Index
+from deeplab.nn.attention.kernels import Kernel, kernel_of
 from deeplab.nn.attention.masking import same_segment_mask
 from deeplab.nn.layout import check_block, for_each_part, parts_of_time, split_queries
 
-Kernel = Literal["product", "blocks", "cudnn"]
 Mask = Bool[Array, "T S"] | Bool[Array, "#B #H #T S"]
 MaskFn = Callable[[Int[Array, " C"]], Bool[Array, "C S"] | Bool[Array, "#B #H #C S"] | None]
 """From the positions of C queries to their rows of a mask."""
@@ -58,93 +57,54 @@ def attend(
       kernel: Kernel to use instead of that of `kernel_of`.
 
     Raises:
-      ValueError: K does not divide H, or segment ids were given for keys that are not those of the queries.
+      ValueError: K does not divide H; segment ids without keys at the positions of the queries; or arguments that the
+        named kernel does not support.
 
     Example:
       >>> q = k = v = jnp.ones((1, 2, 3, 4))
       >>> attend(q, k, v, causal=True).shape
       (1, 2, 3, 4)
     """
-    (B, H, T, d), (K, S) = query.shape, key.shape[1:3]
+    (H, T), (K, S) = query.shape[1:3], key.shape[1:3]
     if H % K:
         raise ValueError(f"num_heads {H} is not a multiple of num_kv_heads {K}")
     if segment_ids is not None and T != S:
         raise ValueError(f"segment_ids need keys at the positions of the queries, got {T} queries and {S} keys")
     constraints = {"causal": causal, "segment_ids": segment_ids, "window": window, "offset": offset}
-    kernel = kernel or kernel_of(query, key, mask, block=block, dropout=dropout, **constraints)
+    arguments = {**constraints, "block": block, "dropout": dropout}
+    if kernel == "cudnn" and kernel_of(query, key, mask, **arguments, platform="cuda") != "cudnn":
+        raise ValueError("cuDNN does not compute attention with these arguments; leave out kernel='cudnn'")
+    kernel = kernel or kernel_of(query, key, mask, **arguments)
     if kernel == "cudnn":
         return _cudnn(query, key, value, causal, window)
-    # The queries of a group stand side by side, as if they were more positions: K plain products, and no copies of
-    # keys. Time comes first, so that it can be split over devices.
     G = H // K
-    if G > 1:
-        query = query.reshape(B, K, G, T, d).swapaxes(2, 3).reshape(B, K, T * G, d)  # B (K G) T d -> B K (T G) d
-    mask_fn = _mask_fn(mask, S, G, **constraints)
+    mask_fn, query = _mask_fn(mask, S, G, **constraints), _grouped(query, G)
     if kernel == "blocks":
         check_block(T, block or T)
         out = attend_in_blocks(query, key, value, mask_fn, (block or T) * G)
     else:
         out = _product(*split_queries(query, key, value), mask_fn(jnp.arange(T * G)), dropout)
-    if G > 1:
-        out = out.reshape(B, K, T, G, d).swapaxes(2, 3).reshape(B, H, T, d)  # B K (T G) d -> B (K G) T d
-    return out
+    return _ungrouped(out, G)
 
 
-def kernel_of(
-    query: jax.Array | jax.ShapeDtypeStruct,
-    key: jax.Array | jax.ShapeDtypeStruct,
-    mask: Any = None,
-    *,
-    causal: bool = False,
-    segment_ids: Any = None,
-    window: int | None = None,
-    offset: Index = 0,
-    block: int | None = None,
-    dropout: Any = None,
-    platform: str | None = None,
-) -> Kernel:
-    """The kernel that `attend` uses for these arguments; arrays or their shapes.
+def _grouped(query: Float[Array, "B H T d"], group: int) -> Float[Array, "B K TG d"]:
+    """The queries of a group side by side, as if they were more positions: K plain products, and no copies of keys.
 
-    "cudnn" (FlashAttention in cuDNN, https://arxiv.org/abs/2307.08691) on an NVIDIA GPU, for 16-bit numbers, heads of
-    at most 128 in steps of 8, no dropout, and a mask that it computes itself: none, causal, or a causal window. Else
-    "blocks" where a block is given, and "product" where none is.
-
-    Args:
-      query: Queries [B, H, T, d].
-      key: Keys [B, K, S, d].
-      mask: As in `attend`.
-      causal: As in `attend`.
-      segment_ids: As in `attend`.
-      window: As in `attend`.
-      offset: As in `attend`.
-      block: As in `attend`.
-      dropout: As in `attend`; a deterministic `nn.Dropout`, or one of rate 0, counts as none.
-      platform: "cuda", "cpu", ...; that of JAX's default backend when None.
-
-    Example:
-      >>> heads = jax.ShapeDtypeStruct((1, 8, 128, 64), jnp.bfloat16)
-      >>> [kernel_of(heads, heads, causal=True, platform=platform) for platform in ("cuda", "cpu")]
-      ['cudnn', 'product']
+    Time comes first, so that it can be split over devices.
     """
-    (T, d), S = query.shape[2:], key.shape[2]
-    holds_mask = mask is None and segment_ids is None and (causal or window is None) and not (causal and T != S)
-    starts_at_zero = isinstance(offset, int) and offset == 0
-    holds_shape = query.dtype in (jnp.bfloat16, jnp.float16) and d % 8 == 0 and d <= 128 and parts_of_time(T) == 1
-    if holds_mask and starts_at_zero and holds_shape and not _drops(dropout) and (platform or _platform()) == "cuda":
-        return "cudnn"
-    return "product" if block is None else "blocks"
+    if group == 1:
+        return query
+    B, H, T, d = query.shape
+    grouped = query.reshape(B, H // group, group, T, d).swapaxes(2, 3)
+    return grouped.reshape(B, H // group, T * group, d)  # B (K G) T d -> B K (T G) d
 
 
-def _platform() -> str:
-    """As JAX names it, but for GPUs, which it calls "gpu" whoever made them."""
-    backend = get_backend()
-    return "cuda" if "cuda" in backend.platform_version else backend.platform
-
-
-def _drops(dropout: Any) -> bool:
-    rate = getattr(dropout, "rate", None)
-    never = getattr(dropout, "deterministic", False) or (isinstance(rate, int | float) and rate == 0)
-    return dropout is not None and not never
+def _ungrouped(out: Float[Array, "B K TG d"], group: int) -> Float[Array, "B H T d"]:
+    if group == 1:
+        return out
+    B, K, TG, d = out.shape
+    ungrouped = out.reshape(B, K, TG // group, group, d).swapaxes(2, 3)
+    return ungrouped.reshape(B, K * group, TG // group, d)  # B K (T G) d -> B (K G) T d
 
 
 def _cudnn(query: jax.Array, key: jax.Array, value: jax.Array, causal: bool, window: int | None) -> jax.Array:

@@ -33,6 +33,7 @@ class SwiGLU(nn.Module):
     """(silu(x W_gate) * (x W_up)) W_down, through `hidden` units.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> SwiGLU(hidden=16).init_with_output(jax.random.key(0), jnp.ones((1, 2, 8)))[0].shape
       (1, 2, 8)
 

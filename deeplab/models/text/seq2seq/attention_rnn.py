@@ -47,8 +47,8 @@ class AttentionRNN(nn.Module):
     Example:
       >>> model = AttentionRNN(vocab_size=11, **VARIANTS["test"])
       >>> source, target = jnp.array([[3, 4, 2, 0]]), jnp.array([[1, 5, 6]])
-      >>> given = (source, (source > 0).astype(int), target, (target > 0).astype(int))
-      >>> model.init_with_output(jax.random.key(0), *given)[0].shape
+      >>> inputs = (source, (source > 0).astype(int), target, (target > 0).astype(int))
+      >>> model.init_with_output(jax.random.key(0), *inputs)[0].shape
       (1, 3, 11)
     """
 
