@@ -8,6 +8,15 @@ from jaxtyping import Array, Float, Int, Real
 
 from deeplab.nn.embedding import Embedding, padded_size
 
+Ratings = Real[Array, "B V"]
+"""Ratings of all items by a user: 1 to 5, and 0 for items without a rating."""
+
+Profile = Real[Array, "B P"]
+"""Features of users."""
+
+ItemFeatures = Real[Array, "B V F"]
+"""Features of all items. All examples share them; those of the first are read."""
+
 CENTER, HALF_RANGE = 3.0, 2.0  # of ratings from 1 to 5, so that inputs of layers are in [-1, 1]
 
 
@@ -35,8 +44,7 @@ class History(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, known: Real[Array, "B V"]) -> Float[Array, "B D"]:
-        """Code of the ratings `known`: 1 to 5, and 0 for items without a rating."""
+    def __call__(self, known: Ratings) -> Float[Array, "B D"]:
         chosen = Embedding(self.num_items, self.width, name="chosen").vectors()
         rated = (known > 0).astype(chosen.dtype)
         liked = (rated * (known - CENTER) / HALF_RANGE).astype(chosen.dtype)
@@ -63,7 +71,7 @@ class UserVector(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, user: Int[Array, " B"], profile: Real[Array, "B P"]) -> Float[Array, "B D"]:
+    def __call__(self, user: Int[Array, " B"], profile: Profile) -> Float[Array, "B D"]:
         own = Embedding(self.num_users, self.width, name="own")(user)
         shared = nn.Dense(self.width, use_bias=False, kernel_init=nn.initializers.normal(0.05), name="profile")(profile)
         return jnp.where((user > 0)[:, None], own, 0.0) + shared

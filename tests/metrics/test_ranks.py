@@ -57,9 +57,9 @@ def test_ndcg_is_scikit_learns(case, cutoff):
 
 @given(st.integers(1, 50), st.integers(1, 20))
 @settings(max_examples=20, deadline=None)
-def test_hits_and_reciprocals(place, cutoff):
-    assert float(ranks.hit_rate(jnp.array([place]), cutoff)[0]) == (place <= cutoff)
-    assert float(ranks.reciprocal(jnp.array([place]))[0]) == pytest.approx(1 / place)
+def test_hits_and_reciprocals(rank, cutoff):
+    assert float(ranks.hit_rate(jnp.array([rank]), cutoff)[0]) == (rank <= cutoff)
+    assert float(ranks.reciprocal(jnp.array([rank]))[0]) == pytest.approx(1 / rank)
 
 
 def test_who_scores_all_alike_finds_nothing():

@@ -12,11 +12,11 @@ from deeplab.models.recsys.two_tower import TwoTower
 
 B, T, V = 3, 5, 9
 HISTORY = jnp.array([[3, 1, 4, 0, 0], [2, 7, 8, 5, 6], [1, 0, 0, 0, 0]])
-PLACES = jnp.array([[0, 2], [1, 4], [0, 0]])
+POSITIONS = jnp.array([[0, 2], [1, 4], [0, 0]])
 FACTS = jnp.ones((B, 2)), jax.random.normal(jax.random.key(9), (B, V, 3))
 MODELS = {
-    "sasrec": (SASRec(V, num_layers=1, width=8, context=T), (HISTORY, PLACES)),
-    "two_tower": (TwoTower(V, width=8, hidden=(8,), temperature=0.5), (HISTORY, PLACES, *FACTS)),
+    "sasrec": (SASRec(V, num_layers=1, width=8, context=T), (HISTORY, POSITIONS)),
+    "two_tower": (TwoTower(V, width=8, hidden=(8,), temperature=0.5), (HISTORY, POSITIONS, *FACTS)),
     "neumf": (NeuMF(num_users=B, num_items=V, factors=4), (jnp.arange(B),)),
 }
 
@@ -27,18 +27,18 @@ def test_a_candidate_scores_the_same_in_every_set(name):
     each = jax.random.randint(jax.random.key(1), (B, 4), 0, V)
     placed = jax.random.randint(jax.random.key(2), (B, 2, 3), 0, V)
     sets = jnp.arange(V), each, placed
-    (everything, of_examples, of_places), _ = jax.jit(model.init_with_output)(jax.random.key(0), *given, *sets)
+    (everything, of_examples, of_positions), _ = jax.jit(model.init_with_output)(jax.random.key(0), *given, *sets)
     everything, of_examples = (jnp.broadcast_to(x, (B, 2, x.shape[-1])) for x in (everything, of_examples))
     expected = jnp.take_along_axis(everything, jnp.broadcast_to(each[:, None], (B, 2, 4)), axis=-1)
     np.testing.assert_allclose(of_examples, expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(of_places, jnp.take_along_axis(everything, placed, axis=-1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(of_positions, jnp.take_along_axis(everything, placed, axis=-1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sasrec", "two_tower"])
 def test_what_came_later_does_not_matter(name):
     model, (_, _, *facts) = MODELS[name]
-    score = jax.jit(lambda variables, history: model.apply(variables, history, PLACES, *facts, jnp.arange(V))[0])
-    variables = jax.jit(model.init)(jax.random.key(0), HISTORY, PLACES, *facts, jnp.arange(V))
+    score = jax.jit(lambda variables, history: model.apply(variables, history, POSITIONS, *facts, jnp.arange(V))[0])
+    variables = jax.jit(model.init)(jax.random.key(0), HISTORY, POSITIONS, *facts, jnp.arange(V))
     before = score(variables, HISTORY)
     after = score(variables, HISTORY.at[0, 3:].set(8).at[1, 2:].set(3))
     np.testing.assert_allclose(before[0], after[0], rtol=1e-5)
@@ -54,7 +54,7 @@ def test_towers_have_length_one():
 
 def test_sasrec_refuses_what_is_too_long():
     with pytest.raises(ValueError, match="sequences have 5 items, the model's context is 4"):
-        SASRec(V, context=4).init(jax.random.key(0), HISTORY, PLACES, jnp.arange(V))
+        SASRec(V, context=4).init(jax.random.key(0), HISTORY, POSITIONS, jnp.arange(V))
 
 
 def test_a_network_of_pairs_is_one_of_concatenated_vectors():

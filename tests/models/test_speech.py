@@ -36,7 +36,7 @@ def test_padding_changes_nothing(name):
     np.testing.assert_allclose(cut[0], expected[0][1, :4], atol=1e-5)
 
 
-def test_scores_by_distance_go_to_their_places():
+def test_scores_by_distance_go_to_their_positions():
     T = 5
     scores = jax.random.normal(jax.random.key(0), (2, 3, T, 2 * T - 1))
     out = conformer.relative_to_absolute(scores)
@@ -45,7 +45,7 @@ def test_scores_by_distance_go_to_their_places():
             np.testing.assert_array_equal(out[:, :, t, s], scores[:, :, t, T - 1 - t + s])
 
 
-def test_distances_are_those_between_places():
+def test_sinusoids_are_those_of_the_distances_between_positions():
     """Row T - 1 is no distance, row 0 the farthest back."""
     rows = conformer.relative_sinusoids(4, 6)
     assert rows.shape == (7, 6)

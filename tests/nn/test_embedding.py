@@ -23,7 +23,7 @@ def test_a_token_is_the_mean_of_its_features(tokens):
         np.testing.assert_allclose(vector, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_padding_is_not_learnt():
+def test_padding_is_not_learned():
     def total(table):
         return LAYER.apply({"params": {"embedding": table}}, jnp.array([[[3, 0], [0, 0]]]))[0].sum()
 

@@ -1,4 +1,4 @@
-"""Tables divide over devices; and a user's ratings become the sum that they are said to."""
+"""Embedding tables divide over devices; encoders and decoders of ratings equal sums by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def test_a_table_is_sharded_by_rule_and_gives_the_same():
     jax.tree.map(np.testing.assert_array_equal, read(placed), read(params))
 
 
-def test_rows_that_pad_are_never_learnt():
+def test_padding_rows_are_never_learned():
     table = Embedding(size=5, width=3)
     params = table.init(jax.random.key(0), jnp.arange(2))["params"]
     grads = jax.grad(lambda p: table.apply({"params": p}, method="vectors").sum())(params)

@@ -23,7 +23,7 @@ def sam(rate):
     return optax.GradientTransformation(tx.init, tx.update)
 
 
-OPTIMIZERS = {  # each as a function of the learning rate, or of what it has in place of one
+OPTIMIZERS = {  # each as a function of the learning rate, or of what it has instead of one
     "reduce_on_plateau": lambda rate: optax.chain(optax.adam(rate), optax.contrib.reduce_on_plateau(patience=3)),
     "polyak_sgd": lambda rate: optax.polyak_sgd(max_learning_rate=10 * rate),
     "lbfgs": lambda rate: optax.chain(optax.lbfgs(memory_size=3), optax.scale(10 * rate)),

@@ -12,9 +12,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, Float, Int
 
-from deeplab.nn.ratings import History, ItemRatings, UserVector
+from deeplab.nn.ratings import History, ItemFeatures, ItemRatings, Profile, Ratings, UserVector
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"width": 4, "hidden": (8,)},
@@ -65,14 +65,9 @@ class AutoRec(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        user: Int[Array, " B"],
-        known: Real[Array, "B V"],
-        profile: Real[Array, "B P"],
-        features: Real[Array, "B V F"],
-        train: bool = False,
+        self, user: Int[Array, " B"], known: Ratings, profile: Profile, features: ItemFeatures, train: bool = False
     ) -> Float[Array, "B V"]:
-        """Ratings of all items. All examples share `features`; those of the first are read."""
+        """Predicted ratings of all items."""
 
         def drop(x: jax.Array, name: str) -> jax.Array:
             return nn.Dropout(self.dropout, deterministic=not train, name=name)(x)

@@ -16,6 +16,9 @@ from deeplab.nn.recurrent import scan
 from deeplab.nn.recurrent.scan import Cell, State
 
 Initializer = Callable[..., jax.Array]
+Inputs = Float[Array, "B T D"]
+Lengths = Int[Array, " B"] | None
+Hidden = Float[Array, "B H"]
 
 
 def _run(
@@ -97,13 +100,8 @@ class LSTM(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        lengths: Int[Array, " B"] | None = None,
-        *,
-        initial: tuple[Float[Array, "B H"], Float[Array, "B H"]] | None = None,
-        reverse: bool = False,
-    ) -> tuple[Float[Array, "B T H"], tuple[Float[Array, "B H"], Float[Array, "B H"]]]:
+        self, x: Inputs, lengths: Lengths = None, *, initial: tuple[Hidden, Hidden] | None = None, reverse: bool = False
+    ) -> tuple[Float[Array, "B T H"], tuple[Hidden, Hidden]]:
         """Outputs, zero beyond an example's length, and the final state (h, c).
 
         Args:
@@ -154,13 +152,8 @@ class GRU(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        lengths: Int[Array, " B"] | None = None,
-        *,
-        initial: Float[Array, "B H"] | None = None,
-        reverse: bool = False,
-    ) -> tuple[Float[Array, "B T H"], Float[Array, "B H"]]:
+        self, x: Inputs, lengths: Lengths = None, *, initial: Hidden | None = None, reverse: bool = False
+    ) -> tuple[Float[Array, "B T H"], Hidden]:
         """Outputs, zero beyond an example's length, and the final state h.
 
         Args:
@@ -203,7 +196,7 @@ class Bidirectional(nn.Module):
     backward: nn.Module
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], lengths: Int[Array, " B"] | None = None) -> Float[Array, "B T H"]:
+    def __call__(self, x: Inputs, lengths: Lengths = None) -> Float[Array, "B T 2*H"]:
         """Outputs of both directions, [B, T, 2 H], zero beyond an example's length."""
         ahead, _ = self.forward(x, lengths)
         back, _ = self.backward(x, lengths, reverse=True)
