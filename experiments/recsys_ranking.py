@@ -18,7 +18,7 @@ from deeplab.data.sets.recsys import movielens
 from deeplab.report import cards
 
 LENGTH = {"sasrec": 50, "two_tower": 50, "neumf": 736}  # films of a user that a step looks at,
-PLACES = {"sasrec": None, "two_tower": 16, "neumf": 32}  # and those of them that it asks for
+NUM_POSITIONS = {"sasrec": None, "two_tower": 16, "neumf": 32}  # and those of them that it asks for
 
 
 def experiment(
@@ -47,14 +47,14 @@ def experiment(
       temperature: of the two towers' product.
       forget_user: how often a user's number and features are not told, as of whoever is new.
     """
-    prepare = dl.data.features.interactions.next_items(LENGTH[model], PLACES[model], forget_user)
+    prepare = dl.data.features.interactions.next_items(LENGTH[model], NUM_POSITIONS[model], forget_user)
     data = dl.data.Examples("movielens_100k_sequences", batch_size, epochs, prepare=prepare, eval_split=split)
     if model == "sasrec":
         network = dl.models.SASRec(movielens.NUM_FILMS, width=width, context=LENGTH[model], dropout=dropout)
         task = dl.tasks.Ranking(dl.tasks.SampledSoftmax(256))
     elif model == "two_tower":
         network = dl.models.TwoTower(movielens.NUM_FILMS, width, (2 * width,), temperature, dropout)
-        reads = ("history", "places", "profile", "films")
+        reads = ("history", "positions", "profile", "films")
         task = dl.tasks.Ranking(dl.tasks.InBatchSoftmax(), reads)
     else:
         network = dl.models.NeuMF(movielens.NUM_USERS, movielens.NUM_FILMS, width // 2, dropout=dropout)

@@ -55,7 +55,7 @@ class SampledSoftmax:
     softmax, whatever q is. With q_j ~ (1 + count_j)^power, power 0 is uniform and 1 the items' own frequency.
 
     Args:
-      num_negatives: N, with repetition; an example's places share them.
+      num_negatives: Number N of items drawn with repetition, shared by the positions of an example.
       power: may be a tracer.
 
     Source: Bengio and Senecal 2008, https://doi.org/10.1109/TNN.2007.912312.

@@ -1,4 +1,4 @@
-"""Which item comes next."""
+"""Ranking: the next item of a user's sequence."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from deeplab.tasks.objectives import Objective
 
 @dataclasses.dataclass(frozen=True)
 class Ranking(Task):
-    """Learns by an objective, and is evaluated by where the item that came next stands in a list.
+    """Trains with an objective, and evaluates the rank of the next item in a list.
 
-    The list is of all items that the user has not seen. Beside it, because much of the literature reports nothing
-    else: the same in a list of `num_sampled` of them, drawn uniformly, for each example the same in every evaluation.
-    It can order models otherwise (Krichene and Rendle 2020, https://doi.org/10.1145/3394486.3403226).
+    The list holds all items that the user has not seen. Much of the literature reports only ranks in a sampled list,
+    so these are computed as well: `num_sampled` unseen items, drawn uniformly, the same for an example in every
+    evaluation. The two can order models differently (Krichene and Rendle 2020,
+    https://doi.org/10.1145/3394486.3403226).
 
-    Batches are those of `data.features.interactions.next_items`. A model is called with the fields that it reads and
-    with sets of candidates, and returns the scores [B, P, C] of each (or [B, 1, C], where they do not depend on the
-    place). In an evaluation `loss` is the cross-entropy over the list, whatever the objective.
+    Batches come from `data.features.interactions.next_items`. A model is called with the fields that it reads and
+    with sets of candidates, and returns the scores [B, P, C] of each set ([B, 1, C] where they do not depend on the
+    position). In an evaluation `loss` is the cross-entropy over the list, for every objective.
 
     Args:
-      objective: see `deeplab.tasks.objectives`.
-      fields: the fields that the model reads.
-      cutoff: K of HR@K and NDCG@K, and the length of the list that `predict` gives.
-      num_sampled: items beside the target in the short list.
+      objective: Objective, from `deeplab.tasks.objectives`.
+      fields: Names of the fields that the model reads.
+      cutoff: K of HR@K and NDCG@K, and the length of the list that `predict` returns.
+      num_sampled: Number of items beside the target in the sampled list.
     """
 
     objective: Objective
-    fields: tuple[str, ...] = ("history", "places")
+    fields: tuple[str, ...] = ("history", "positions")
     cutoff: int = 10
     num_sampled: int = 100
 
@@ -85,7 +86,7 @@ class Ranking(Task):
         return jnp.take_along_axis(last, target[:, None], axis=-1)[:, 0]
 
     def _list(self, apply: Apply, batch: Batch) -> tuple[Float[Array, "B V"], Array, Bool[Array, "B V"]]:
-        """The scores of all items at the last place, the target, and which items are offered."""
+        """The scores of all items at the last position, the target, and which items are offered."""
         (scores,), _ = apply(*self.inputs(batch))
         return scores[:, -1], batch["targets"][:, -1], ~batch["seen"]
 

@@ -59,17 +59,17 @@ def test_metrics_are_exact_over_any_split_and_padding():
 
 def test_metrics_by_hand():
     data = batch(range(B))
-    places = []
+    expected_ranks = []
     for row in range(B):
         scores, target = np.asarray(TABLE[row]), int(data["targets"][row, 0])
         others = [i for i in range(V) if not data["seen"][row, i] and i != target]
-        places.append(1 + sum(scores[i] >= scores[target] for i in others))
+        expected_ranks.append(1 + sum(scores[i] >= scores[target] for i in others))
     told = computed(metrics(data))
-    assert told["hr@5"] == pytest.approx(np.mean([p <= 5 for p in places]))
-    assert told["mrr"] == pytest.approx(np.mean([1 / p for p in places]), rel=1e-6)
-    assert told["ndcg@5"] == pytest.approx(np.mean([(p <= 5) / np.log2(1 + p) for p in places]), rel=1e-6)
+    assert told["hr@5"] == pytest.approx(np.mean([p <= 5 for p in expected_ranks]))
+    assert told["mrr"] == pytest.approx(np.mean([1 / p for p in expected_ranks]), rel=1e-6)
+    assert told["ndcg@5"] == pytest.approx(np.mean([(p <= 5) / np.log2(1 + p) for p in expected_ranks]), rel=1e-6)
     out = predict(data)
-    assert out["rank"].tolist() == places
+    assert out["rank"].tolist() == expected_ranks
     for row in range(B):
         assert not np.asarray(data["seen"])[row, out["top"][row]].any()
         best = sorted(np.flatnonzero(~np.asarray(data["seen"])[row]), key=lambda i: -TABLE[row, i])[:5]
@@ -95,7 +95,7 @@ def test_of_all_items_the_short_list_is_the_long_one():
     assert told["ndcg@5 sampled"] == told["ndcg@5"]
 
 
-def test_places_without_a_target_teach_nothing():
+def test_positions_without_a_target_teach_nothing():
     data = batch(range(B))
     padded = data | {"targets": jnp.concatenate([data["targets"], jnp.zeros_like(data["targets"])], axis=1)}
     loss = jax.jit(lambda data: TASK.loss(apply, data, jax.random.key(0)).loss)

@@ -37,24 +37,24 @@ def hide_ratings(most: Scalar = 0.4, forget_user: Scalar = 0.0) -> Prepare:
     return prepare
 
 
-def next_items(length: int, num_places: int | None = None, forget_user: Scalar = 0.0) -> Prepare:
+def next_items(length: int, num_positions: int | None = None, forget_user: Scalar = 0.0) -> Prepare:
     """Next-item prediction: a window of a user's sequence, and the positions in it whose next item is the target.
 
     Reads `sequence` [S] (oldest first, then zeros) and `target`, the item after it. Adds `history` [T], a window of the
-    sequence, then zeros; `places` [P], positions in the window, up to which items are known; and `targets` [P], the
+    sequence, then zeros; `positions` [P], indices into the window, up to which items are known; and `targets` [P], the
     items that followed, 0 where none did. In training the window is a random one of the sequence and its target; in an
     evaluation it is the last window, and only its last position is a question, P = 1. `seen` [V] marks number 0 and the
     items of the sequence, which are not recommended.
 
     Args:
       length: Length T of the window.
-      num_places: Number of positions P in training, drawn without repetition; all of the window when None.
+      num_positions: Number of positions P in training, drawn without repetition; all of the window when None.
       forget_user: Probability of replacing the user by user 0, who has no profile.
 
     Example (after the films 5 and 6 came 7):
       >>> example = {"sequence": jnp.array([5, 6, 0]), "target": jnp.array(7), "count": jnp.zeros(9)}
       >>> out = next_items(length=3)(example, None)
-      >>> out["history"].tolist(), out["places"].tolist(), out["targets"].tolist()
+      >>> out["history"].tolist(), out["positions"].tolist(), out["targets"].tolist()
       ([5, 6, 0], [1], [7])
     """
 
@@ -64,18 +64,18 @@ def next_items(length: int, num_places: int | None = None, forget_user: Scalar =
         seen = jnp.zeros(example["count"].shape, bool).at[sequence].set(True).at[0].set(True)
         if key is None:
             history = _window(sequence, jnp.maximum(size - length, 0), length)
-            asked = {"history": history, "places": jnp.maximum(jnp.minimum(size, length) - 1, 0)[None]}
+            asked = {"history": history, "positions": jnp.maximum(jnp.minimum(size, length) - 1, 0)[None]}
             return example | {"seen": seen} | asked | {f"{k}s": example[k][None] for k in ("target",) if k in example}
         window_key, position_key, forget_key = jax.random.split(key, 3)
         start = jax.random.randint(window_key, (), 0, jnp.maximum(size - length, 0) + 1)
         whole = jnp.pad(sequence, (0, 1)).at[size].set(example["target"])  # [S + 1]
         follow = _window(whole, start + 1, length)
         history = jnp.where(follow > 0, _window(whole, start, length), 0)
-        places = jnp.arange(length)
-        if num_places is not None:
+        positions = jnp.arange(length)
+        if num_positions is not None:
             order = jnp.where(follow > 0, jax.random.uniform(position_key, (length,)), -1.0)
-            places = jax.lax.top_k(order, num_places)[1]
-        asked = {"history": history, "places": places, "targets": follow[places], "seen": seen}
+            positions = jax.lax.top_k(order, num_positions)[1]
+        asked = {"history": history, "positions": positions, "targets": follow[positions], "seen": seen}
         return example | asked | _forget(example, forget_key, forget_user)
 
     return prepare

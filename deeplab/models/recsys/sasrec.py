@@ -75,7 +75,7 @@ class SASRec(nn.Module):
     def __call__(
         self, history: Int[Array, "B T"], positions: Int[Array, "B P"], *candidates: Candidates, train: bool = False
     ) -> tuple[Float[Array, "B P C"], ...]:
-        """For each set of candidates, their scores at the positions `places` of the histories."""
+        """For each set of candidates, their scores [B, P, C] each, at `positions` of the histories."""
         T = history.shape[1]
         if self.context < T:
             raise ValueError(f"sequences have {T} items, the model's context is {self.context}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from deeplab.data.features.interactions import hide_ratings, next_items
 
 SIZE, LENGTH = 12, 4
-ask = {places: jax.jit(next_items(LENGTH, places, 0.5)) for places in (None, 2)}
+ask = {count: jax.jit(next_items(LENGTH, count, 0.5)) for count in (None, 2)}
 hide = jax.jit(hide_ratings(0.4, 0.5))
 
 
@@ -23,14 +23,14 @@ def user(size: int) -> dict:
 
 @given(st.integers(0, 99), st.integers(1, SIZE - 1), st.sampled_from([None, 2]))
 @settings(max_examples=30, deadline=None)
-def test_each_place_asks_for_what_followed(seed, size, num_places):
-    out = ask[num_places](user(size), jax.random.key(seed))
+def test_each_position_asks_for_what_followed(seed, size, num_positions):
+    out = ask[num_positions](user(size), jax.random.key(seed))
     history, targets = np.asarray(out["history"]), np.asarray(out["targets"])
-    places = np.asarray(out["places"])
+    positions = np.asarray(out["positions"])
     real = targets > 0
-    assert real.sum() == min(size, LENGTH, num_places or LENGTH)
-    assert len(set(places)) == len(places)
-    np.testing.assert_array_equal(targets[real], history[places[real]] + 1)
+    assert real.sum() == min(size, LENGTH, num_positions or LENGTH)
+    assert len(set(positions)) == len(positions)
+    np.testing.assert_array_equal(targets[real], history[positions[real]] + 1)
     window = history[history > 0]
     np.testing.assert_array_equal(window, window[0] + np.arange(len(window)))
     assert not history[len(window) :].any()
@@ -47,7 +47,7 @@ def test_an_evaluation_asks_at_the_end(size):
     out = next_items(LENGTH)(user(size), None)
     last = list(range(max(size - LENGTH, 0) + 1, size + 1))
     assert out["history"].tolist() == last + [0] * (LENGTH - len(last))
-    assert (out["places"].tolist(), out["targets"].tolist()) == ([max(len(last) - 1, 0)], [size + 1])
+    assert (out["positions"].tolist(), out["targets"].tolist()) == ([max(len(last) - 1, 0)], [size + 1])
     assert np.flatnonzero(out["seen"]).tolist() == list(range(size + 1))
     assert int(out["user"]) == 7
 

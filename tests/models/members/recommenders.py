@@ -22,15 +22,15 @@ class Rated(nn.Module):
 
 
 class Ranked(nn.Module):
-    """A model that ranks 7 items, as a function of histories, [B, 6]; the second place and the last are asked."""
+    """A model that ranks 7 items, as a function of histories, [B, 6]; scored at the second and the last position."""
 
     model: nn.Module
     by_number: bool = False  # of the user, whom the history then stands for
     features: bool = False
 
     def __call__(self, history: jax.Array, train: bool = False) -> jax.Array:
-        size, places = len(history), jnp.tile(jnp.array([[1, 5]]), (len(history), 1))
-        given = (history[:, 0],) if self.by_number else (history, places)
+        size, positions = len(history), jnp.tile(jnp.array([[1, 5]]), (len(history), 1))
+        given = (history[:, 0],) if self.by_number else (history, positions)
         given += (jnp.ones((size, 2), int), jnp.ones((size, 7, 3), int)) if self.features else ()
         scores, _ = self.model(*given, jnp.arange(7), jnp.zeros((size, 3), jnp.int32), train=train)
         return scores
