@@ -1,11 +1,11 @@
-"""Driving scenes (CamVid), a class for each pixel, with a light encoder-decoder or a U-Net.
+"""Semantic segmentation of driving scenes (CamVid) with a light encoder-decoder (LinkNet) or a U-Net.
 
 Run:     python -m experiments.driving_segmentation       (downloads the frames, or: --data-dir FOLDER)
-Result:  233 test frames at full label size, from images of half the size: mean IoU 45.5 %, 81.1 % of the pixels, seed 0
-         (of the image alone 43.5 %, with its mirror image 44.5 %; at three quarters of its size, too, 45.5 %: the sizes
-         were chosen on validation). 100 epochs in 63 minutes of two cores that other work shared (4,170 s of CPU time;
-         trained at commit d8777e7). Validation, frames of drives that are learnt from: 60.3 %. At full size ENet has
-         51.3, SegNet 55.6
+Result:  233 test frames at full label size, from images of half the size: mean IoU 45.5 %, pixel accuracy 81.1 %,
+         seed 0 (of the image alone 43.5 %, with its mirror image 44.5 %; at three quarters of its size, too, 45.5 %:
+         the sizes were chosen on validation). 100 epochs in 63 minutes of two cores that other work shared (4,170 s of
+         CPU time; trained at commit d8777e7). Validation, frames of drives in the training set: 60.3 %. At full size ENet
+         has 51.3, SegNet 55.6
 Source:  LinkNet: Chaurasia and Culurciello 2017, https://arxiv.org/abs/1707.03718; U-Net: Ronneberger et al. 2015,
          https://arxiv.org/abs/1505.04597; class weights: Paszke et al. 2016 (ENet), https://arxiv.org/abs/1606.02147
 """
@@ -35,36 +35,36 @@ def experiment(
     zoom: float = 0.3,
     eval_split: Literal["validation", "test"] = "test",
 ) -> dl.Experiment:
-    """CamVid, 367 frames to learn from, 101 for validation and 233 for the test; void counts nowhere.
+    """CamVid: 367 training, 101 validation and 233 test frames; void pixels are excluded from loss and metrics.
 
     Args:
-      model: the light encoder-decoder, or the U-Net.
-      width: channels of its first stage.
-      depth: stages, of half the places and twice the channels each.
-      epochs: passes over the training frames.
-      batch_size: frames a step.
-      learning_rate: peak of the cosine.
-      weight_decay: of the kernels, times the learning rate.
-      dice: weight of the Dice loss beside the cross-entropy.
-      degrees: largest turn.
-      zoom: largest change of size, as a logarithm.
-      eval_split: the frames to evaluate on; choose recipes on "validation".
+      model: Network, a light encoder-decoder (LinkNet) or a U-Net.
+      width: Number of channels of its first stage.
+      depth: Number of stages, each with half the resolution and twice the channels of the one before.
+      epochs: Number of passes over the training frames.
+      batch_size: Number of frames per step.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of the kernels, multiplied by the learning rate.
+      dice: Weight of the Dice loss relative to the cross-entropy.
+      degrees: Largest rotation, in degrees.
+      zoom: Largest change of scale, as a logarithm.
+      eval_split: Split to evaluate on; recipes are chosen on "validation".
     """
     move = augment.together(augment.pose(degrees, zoom, mirror=0.5), 180, 240, void=CAMVID.void)
 
     def prepare(example: dict[str, Any], key: jax.Array | None) -> dict[str, Any]:
-        # Each frame by its own light: most of the test's are of a drive that is not learnt from.
+        # Each frame is normalized by its own mean and spread: most test frames are of a drive outside the training set.
         image = example["image"].astype(jnp.float32)
         mean, spread = jnp.mean(image, (0, 1), keepdims=True), jnp.std(image, (0, 1), keepdims=True)
         example = example | {"image": (image - mean) / (spread + 1)}
-        return example if key is None else move(key, example)  # labels are learnt at the size of the images
+        return example if key is None else move(key, example)  # labels are resampled to the size of the images
 
     data = dl.data.Examples(CAMVID, batch_size, epochs, prepare=prepare, eval_split=eval_split)
     nets = {
         "linknet": dl.models.LinkNet(data.num_classes, (1,) * depth, width),
         "unet": dl.models.UNet(data.num_classes, width, depth),
     }
-    # ENet's: rare classes weigh more, and none without bound.
+    # The class weights of ENet: rare classes weigh more, and the weight is bounded.
     weights = [1 / math.log(1.02 + share) for share in CAMVID.shares]
     return dl.Experiment(
         data=data,

@@ -1,11 +1,11 @@
-"""Breast cancer from a needle biopsy: benign or malignant, by 30 measures of the cells' nuclei.
+"""Breast cancer from a needle biopsy: benign or malignant, from 30 measurements of the cell nuclei.
 
 Run:     python -m experiments.health_breast_cancer --fold 0    (the data come with scikit-learn: nothing to download)
-         python -m experiments.benchmarks.breast_cancer         (all five folds, beside two of scikit-learn's models)
+         python -m experiments.benchmarks.breast_cancer         (all five folds, and two models of scikit-learn)
 Predict: python -m experiments.health_breast_cancer predict patients.csv     (one row each, the 30 columns by name)
 Result:  five folds, mean (s.d.) of seeds 0 to 2: AUROC 0.9939 (0.0005), accuracy 97.5 %, ECE 0.0135, scaled by a
          temperature 0.0138 (0.0020); 1.3 s a fold on 2 CPU cores (before 6faf29c). Logistic regression: 0.9942, scaled
-         0.0163. The recipe was written down once and not searched for.
+         0.0163. The recipe was fixed once, without a search.
 Source:  Street, Wolberg and Mangasarian 1993, https://doi.org/10.1117/12.148698; calibration: Guo et al. 2017,
          https://arxiv.org/abs/1706.04599
 """
@@ -33,17 +33,17 @@ def experiment(
     dropout: float = 0.3,
     noise: float = 0.3,
 ) -> dl.Experiment:
-    """455 women to learn from and 114 to test on.
+    """455 patients in the training set and 114 in the test set.
 
     Args:
-      fold: the fifth of the women to test on.
-      width: units of each of two hidden layers.
-      epochs: passes over the training part, 14 steps each.
-      batch_size: women a step.
-      learning_rate: peak of the cosine.
-      weight_decay: of the kernels, times the learning rate.
-      dropout: of the hidden layers.
-      noise: standard deviation of what is added to the measures in training, in standard deviations of theirs.
+      fold: Index of the fifth of the patients in the test set.
+      width: Number of units of each of two hidden layers.
+      epochs: Number of passes over the training set, 14 steps each.
+      batch_size: Number of patients per step.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of the kernels, multiplied by the learning rate.
+      dropout: Dropout probability of the hidden layers.
+      noise: Standard deviation of the noise added to the standardized measurements in training.
     """
 
     def prepare(example: dict[str, Any], key: jax.Array | None) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def experiment(
 
 
 def show(batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> list[cards.Card]:
-    """The measures that are furthest from the mean woman's, in standard deviations."""
+    """The measurements furthest from the mean, in standard deviations."""
     names = ("benign", "malignant")
     made = []
     for i, x in enumerate(batch["x"]):

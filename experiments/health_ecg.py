@@ -1,11 +1,11 @@
-"""Heartbeats: normal, supraventricular, ventricular or a fusion, of patients that were not learnt from.
+"""Heartbeats: normal, supraventricular, ventricular or a fusion, of patients outside the training set.
 
 Run:     python -m experiments.health_ecg --data-dir DIR    (DIR holds PhysioNet's zip; --fold 1 to 4: validation)
 Predict: python -m experiments.health_ecg predict lead.csv  (columns mv, and beat: 1 at an R peak; 360 Hz)
-Result:  DS2, mean (s.d.) of seeds 0 to 2, in per cent: S sensitivity 88.0 (0.1), +P 52.0 (1.7); V 83.6 (2.2), 87.6
+Result:  DS2, mean (s.d.) of seeds 0 to 2, in percent: S sensitivity 88.0 (0.1), +P 52.0 (1.7); V 83.6 (2.2), 87.6
          (2.5); macro F1 64.2 (1.2); 12 s on 2 CPU cores (commit 6bd1750). De Chazal: 75.9, 38.5; 77.7, 81.9.
          Three of four S are record 232's: without it S is 52 and 14. Features, width and offsets were chosen on DS1's
-         folds, but means took the place of medians in the rhythm after a look at DS2 (S was 21 to 30): see the log.
+         folds, but means replaced medians in the rhythm features after a look at DS2 (S was 21 to 30): see the log.
 Source:  de Chazal et al. 2004, https://doi.org/10.1109/TBME.2004.827359; Menon et al. 2021, https://arxiv.org/abs/2007.07314
 """
 
@@ -35,19 +35,19 @@ def experiment(
     offset_s: float = 0.0,
     offset_v: float = 0.25,
 ) -> dl.Experiment:
-    """Beats of 22 patients to learn from, and of 22 others to test on.
+    """Beats of 22 patients in the training set, and of 22 others in the test set.
 
     Args:
-      fold: 0 learns from all of DS1 and tests on DS2; 1 to 4 hold out a part of DS1's records, and test on that.
-      width: units of each of two hidden layers.
-      epochs: passes over the training beats, 99 steps each.
-      batch_size: beats a step.
-      learning_rate: peak of the cosine.
-      weight_decay: of the kernels, times the learning rate.
-      dropout: of the hidden layers.
-      noise: standard deviation of what is added to the features in training.
-      offset_s: added to the logit of S before the decision.
-      offset_v: to that of V.
+      fold: Fold; 0 trains on all of DS1 and tests on DS2, 1 to 4 hold out a part of DS1's records for validation.
+      width: Number of units of each of two hidden layers.
+      epochs: Number of passes over the training beats, 99 steps each.
+      batch_size: Number of beats per step.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of the kernels, multiplied by the learning rate.
+      dropout: Dropout probability of the hidden layers.
+      noise: Standard deviation of the noise added to the features in training.
+      offset_s: Offset added to the logit of class S before the decision.
+      offset_v: Offset added to the logit of class V before the decision.
     """
 
     def prepare(example: dict[str, Any], key: jax.Array | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Membranes of neurons in electron-microscopy slices (ISBI 2012) with a U-Net.
+"""Segmentation of neuron membranes in electron-microscopy slices (ISBI 2012) with a U-Net.
 
 Run:     python -m experiments.health_membrane
 Result:  slices 25 to 29: mean IoU 0.787, pixel error 7.74 %, seed 0, 368 s, two cores (commit 5ab16ac); a random forest
@@ -32,21 +32,21 @@ def experiment(
     dropout: float = 0.2,
     eval_split: Literal["validation", "test"] = "test",
 ) -> dl.Experiment:
-    """Slices 0 to 19 to learn from, patch by patch; 20 to 24 for validation and 25 to 29 for the test, each whole.
+    """Patches of slices 0 to 19 for training; whole slices 20 to 24 for validation and 25 to 29 for the test.
 
     Args:
-      width: channels at full resolution.
-      depth: halvings of the side.
-      patch: side of the patches, in pixels.
-      num_steps: training steps.
-      batch_size: patches a step, and slices in an evaluation.
-      learning_rate: peak of the cosine.
-      weight_decay: of the kernels, times the learning rate.
-      dice: weight of the Dice loss beside the cross-entropy.
-      elastic: s.d. of the elastic displacements along each axis, in pixels.
-      smoothness: s.d. of the Gaussian that smooths them, in pixels.
-      dropout: at the lowest resolution.
-      eval_split: the slices to evaluate on; choose recipes on "validation".
+      width: Number of channels at full resolution.
+      depth: Number of times that the resolution is halved.
+      patch: Side of the training patches, in pixels.
+      num_steps: Number of training steps.
+      batch_size: Number of patches per step, and of slices per evaluation batch.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of the kernels, multiplied by the learning rate.
+      dice: Weight of the Dice loss relative to the cross-entropy.
+      elastic: Standard deviation of the elastic displacements along each axis, in pixels.
+      smoothness: Standard deviation of the Gaussian filter that smooths the displacements, in pixels.
+      dropout: Dropout probability at the lowest resolution.
+      eval_split: Split to evaluate on; recipes are chosen on "validation".
     """
     room = MEMBRANE.fields["image"].shape[0] - patch
     field = augment.chain(augment.elastic(elastic, smoothness), augment.quarter_turns(), augment.anywhere(room, room))

@@ -1,7 +1,7 @@
-"""Small photographs (CIFAR-10) with airbench's network, made smaller.
+"""CIFAR-10 with a smaller version of airbench's network.
 
 Run:     python -m experiments.image_cifar10              (downloads 170 MB, or: --data-dir FOLDER)
-         --image-folder PATH reads a copy of one's own, a folder or an archive of train/CLASS/* and test/CLASS/*
+         --image-folder PATH reads a local copy, a folder or an archive of train/CLASS/* and test/CLASS/*
 Result:  on the JPEG copy of CIFAR-10, which is lossy: 88.83 % (six views averaged), seed 0, 2,520 s of CPU time, 21
          minutes of two cores (commit 6bd1750); --epochs 8: 87.98 %, 1,880 s (36d11c5)
          On a GPU, after the paper (94 % there; not run here): --variant airbench94 --epochs 10 --batch-size 1024
@@ -37,22 +37,22 @@ def experiment(
     alpha: float = 0.2,
     image_folder: str = "",
 ) -> dl.Experiment:
-    """CIFAR-10, 50,000 images to learn from and 10,000 to test on.
+    """CIFAR-10: 50,000 training and 10,000 test images.
 
     Args:
-      variant: of the network; see `dl.models.cifarnet.VARIANTS`.
-      epochs: passes over the training images.
-      batch_size: images a step.
-      learning_rate: peak of the triangle, of the kernels; offsets learn 64 times as fast.
-      weight_decay: of all parameters, for each step at the peak, whatever the rate.
-      label_smoothing: probability spread evenly over the classes.
-      average: decay of the moving average of the weights, which is what is evaluated.
-      erased_area: of the rectangle that is blackened in half of the images, as a fraction of the image.
-      operations: of RandAugment; 0 for none.
-      magnitude: of RandAugment, from 0 to 10.
-      mixing: of the images of a batch.
-      alpha: of the distribution of the proportions in which images are mixed.
-      image_folder: a folder or archive of the images, train/CLASS/* and test/CLASS/*, in place of the original.
+      variant: Size of the network, a key of `dl.models.cifarnet.VARIANTS`.
+      epochs: Number of passes over the training images.
+      batch_size: Number of images per step.
+      learning_rate: Peak learning rate of the triangular schedule; biases of the norms have 64 times as much.
+      weight_decay: Weight decay of all parameters per step at the peak, independent of the learning rate.
+      label_smoothing: Probability spread uniformly over the classes.
+      average: Decay of the moving average of the parameters, which is evaluated.
+      erased_area: Area of the rectangle erased from half of the images, as a fraction of the image.
+      operations: Number of RandAugment operations; 0 for none.
+      magnitude: Magnitude of RandAugment, from 0 to 10.
+      mixing: Method that mixes the images of a batch.
+      alpha: Parameter of the beta distribution of the mixing proportions.
+      image_folder: Folder or archive of train/CLASS/* and test/CLASS/* to read instead of the original files.
     """
     original = dl.data.sets.example_set("cifar10")
     folder = functools.partial(dl.data.image_folder, size=32, normalize=original.normalize)

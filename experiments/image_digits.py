@@ -27,20 +27,20 @@ def experiment(
     zoom: float = 0.1,
     shift: float = 0.4,
 ) -> dl.Experiment:
-    """Digits, 1,437 to learn from and 360 to test on.
+    """Digits: 1,437 training and 360 test images.
 
     Args:
-      convolutions: at most three, each halves the side; without any it is a perceptron of one hidden layer.
-      width: channels of the first convolution; each has twice as many as the one before.
-      epochs: passes over the training images, 11 steps each.
-      batch_size: images a step.
-      learning_rate: peak of the cosine.
-      weight_decay: of the kernels, times the learning rate.
-      label_smoothing: probability spread evenly over the classes.
-      dropout: of the hidden layer.
-      rotation: largest turn, in degrees.
-      zoom: largest change of size, as a logarithm.
-      shift: largest move, in pixels; at 8 x 8 a whole one is too much.
+      convolutions: Number of convolutions, at most three; 0 is a perceptron with one hidden layer.
+      width: Number of channels of the first convolution; each has twice as many as the one before.
+      epochs: Number of passes over the training images, 11 steps each.
+      batch_size: Number of images per step.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of the kernels, multiplied by the learning rate.
+      label_smoothing: Probability spread uniformly over the classes.
+      dropout: Dropout probability of the hidden layer.
+      rotation: Largest rotation, in degrees.
+      zoom: Largest change of scale, as a logarithm.
+      shift: Largest translation, in pixels; at 8 x 8 a whole pixel hurts accuracy.
     """
     warp = augment.warp(rotation, zoom, shift)
     data = dl.data.Images("digits", batch_size=batch_size, epochs=epochs, augment=warp)

@@ -1,4 +1,4 @@
-"""Pictures of clothing (Fashion-MNIST) with a residual network.
+"""Fashion-MNIST with a residual network.
 
 Run:     python -m experiments.image_fashion              (downloads 31 MB, or: --data-dir FOLDER)
 Result:  93.93 % of the test images, seed 0, 85 ms a step: 20 min on 2 CPU cores (2,390 s of CPU time; commit 68931c3)
@@ -21,15 +21,15 @@ def experiment(
     weight_decay: float = 2e-2,
     label_smoothing: float = 0.1,
 ) -> dl.Experiment:
-    """Fashion-MNIST, 60,000 images to learn from and 10,000 to test on.
+    """Fashion-MNIST: 60,000 training and 10,000 test images.
 
     Args:
-      width: channels of the first of three stages.
-      epochs: passes over the training images, 468 steps each.
-      batch_size: images a step.
-      learning_rate: peak of the cosine.
-      weight_decay: of the kernels, times the learning rate.
-      label_smoothing: probability spread evenly over the classes.
+      width: Number of channels of the first of three stages.
+      epochs: Number of passes over the training images, 468 steps each.
+      batch_size: Number of images per step.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of the kernels, multiplied by the learning rate.
+      label_smoothing: Probability spread uniformly over the classes.
     """
     data = dl.data.Images(
         "fashion_mnist",

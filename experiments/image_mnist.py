@@ -23,17 +23,17 @@ def experiment(
     rotation: float = 10.0,
     zoom: float = 0.1,
 ) -> dl.Experiment:
-    """MNIST, 60,000 images to learn from and 10,000 to test on.
+    """MNIST: 60,000 training and 10,000 test images.
 
     Args:
-      width: channels of the first of three stages.
-      epochs: passes over the training images, 468 steps each.
-      batch_size: images a step.
-      learning_rate: peak of the cosine.
-      weight_decay: of the kernels, times the learning rate.
-      label_smoothing: probability spread evenly over the classes.
-      rotation: largest turn, in degrees.
-      zoom: largest change of size, as a logarithm.
+      width: Number of channels of the first of three stages.
+      epochs: Number of passes over the training images, 468 steps each.
+      batch_size: Number of images per step.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of the kernels, multiplied by the learning rate.
+      label_smoothing: Probability spread uniformly over the classes.
+      rotation: Largest rotation, in degrees.
+      zoom: Largest change of scale, as a logarithm.
     """
     data = dl.data.Images(
         "mnist",

@@ -1,4 +1,4 @@
-"""The film that a user sees next, by three kinds of models: MovieLens 100K, the last film of each user left out.
+"""Next-film recommendation with three kinds of models: MovieLens 100K, the last film of each user held out.
 
 Run:     python -m experiments.recsys_ranking --data-dir DIR    (or: --model two_tower --learning-rate 1e-3, neumf 3e-3)
 Predict: python -m experiments.recsys_ranking predict mine.csv            (a column film, oldest first: ten films)
@@ -17,8 +17,8 @@ import deeplab as dl
 from deeplab.data.sets.recsys import movielens
 from deeplab.report import cards
 
-LENGTH = {"sasrec": 50, "two_tower": 50, "neumf": 736}  # films of a user that a step looks at,
-NUM_POSITIONS = {"sasrec": None, "two_tower": 16, "neumf": 32}  # and those of them that it asks for
+LENGTH = {"sasrec": 50, "two_tower": 50, "neumf": 736}  # length of the window of a user's films,
+NUM_POSITIONS = {"sasrec": None, "two_tower": 16, "neumf": 32}  # and number of positions in it with a loss; None is all
 
 
 def experiment(
@@ -33,19 +33,19 @@ def experiment(
     temperature: float = 0.1,
     forget_user: float = 0.1,
 ) -> dl.Experiment:
-    """What 943 users saw, film after film, of 1,682: the last is to be found among all that they have not seen.
+    """Sequences of 943 users over 1,682 films; the last film is ranked among all films that the user has not seen.
 
     Args:
-      model: a transformer of sequences, two towers, or users and films by their numbers.
-      split: what to evaluate on: the last film of each user, or the one before.
-      width: of the vectors.
-      epochs: passes over the users, 14 steps each.
-      batch_size: users a step.
-      learning_rate: peak of the cosine.
-      weight_decay: of tables and kernels, times the learning rate.
-      dropout: of embeddings, attention and hidden units.
-      temperature: of the two towers' product.
-      forget_user: how often a user's number and features are not told, as of whoever is new.
+      model: Network: a transformer over sequences, two towers, or embeddings of user and film numbers.
+      split: Split to evaluate on: the last film of each user ("test"), or the one before.
+      width: Width of the embeddings.
+      epochs: Number of passes over the users, 14 steps each.
+      batch_size: Number of users per step.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of embedding tables and kernels, multiplied by the learning rate.
+      dropout: Dropout probability of embeddings, attention and hidden units.
+      temperature: Temperature of the scores of the two-tower model.
+      forget_user: Probability of replacing a user's number and features by those of an unknown user.
     """
     prepare = dl.data.features.interactions.next_items(LENGTH[model], NUM_POSITIONS[model], forget_user)
     data = dl.data.Examples("movielens_100k_sequences", batch_size, epochs, prepare=prepare, eval_split=split)
@@ -73,7 +73,7 @@ def experiment(
 
 
 def show(batch: Mapping[str, Any], predictions: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a user saw last, beside the list of what they may see next; the film they saw is marked in it."""
+    """The last films of a user beside the recommended ones; the film seen next is marked."""
     made = []
     for i, target in enumerate(batch["target"]):
         titles, seen = movielens.decode(batch["title"][i]), batch["sequence"][i][batch["sequence"][i] > 0]

@@ -1,4 +1,4 @@
-"""Ratings of films by factorization and by an autoencoder: MovieLens 100K, GroupLens' five divisions.
+"""Rating prediction with factorization and with an autoencoder: MovieLens 100K, GroupLens' five splits.
 
 Run:     python -m experiments.recsys_ratings --data-dir DIR              (DIR holds ml-100k.zip; --fold 1 to 5)
          python -m experiments.recsys_ratings --model neural --weight-decay 2
@@ -34,20 +34,20 @@ def experiment(
     most_hidden: float = 0.3,
     forget_user: float = 0.1,
 ) -> dl.Experiment:
-    """What 943 users make of 1,682 films: 80,000 ratings to learn from, 20,000 to tell.
+    """Ratings of 1,682 films by 943 users: 80,000 in the training set, 20,000 to predict.
 
     Args:
-      model: a product of vectors (SVD++ with features), or an autoencoder.
-      fold: which of the five divisions.
-      part: what to evaluate on; "validation" is cut from the training part, for recipes to be chosen on.
-      width: of the vectors.
-      epochs: passes over the users, 14 steps each.
-      batch_size: users a step, each with their ratings (85 on average).
-      learning_rate: peak of the cosine.
-      weight_decay: of tables and kernels, times the learning rate.
-      dropout: of the vectors' components and of hidden units.
-      most_hidden: the greatest share of a user's ratings that a step hides and asks for.
-      forget_user: how often a user is known by their ratings alone, as whoever is new will be.
+      model: Network: a product of embeddings (SVD++ with features), or an autoencoder.
+      fold: Number of the split, 1 to 5.
+      part: Split to evaluate on; "validation" is held out of the training set, to choose recipes by.
+      width: Width of the embeddings.
+      epochs: Number of passes over the users, 14 steps each.
+      batch_size: Number of users per step, each with all their ratings (85 on average).
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of embedding tables and kernels, multiplied by the learning rate.
+      dropout: Dropout probability of embedding components and hidden units.
+      most_hidden: Largest fraction of a user's ratings that a step hides and predicts.
+      forget_user: Probability of replacing a user's number and features by those of an unknown user.
     """
     prepare = dl.data.features.interactions.hide_ratings(most_hidden, forget_user)
     dataset = dl.data.movielens_ratings(fold, part)
@@ -68,16 +68,17 @@ def experiment(
 
 
 def show(batch: Mapping[str, Any], predictions: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The films that a user likes best, beside those that they are told to see; some they have rated since."""
+    """The highest rated films of a user beside the recommended ones, with the held-out ratings of these."""
     made = []
     for i, user in enumerate(batch["user"]):
         titles, known, since = movielens.decode(batch["title"][i]), batch["known"][i], batch["rating"][i]
         liked = [[titles[film], known[film]] for film in np.argsort(-known, kind="stable")[:10] if known[film]]
         top = zip(predictions["top"][i], predictions["top_rating"][i], strict=True)
-        told = [[titles[film], f"{rating:.1f}", f"✓ {since[film]}" if since[film] else ""] for film, rating in top]
-        tables = cards.rows(["has liked", "rated"], liked), cards.rows(["may like", "told", "in truth"], told)
-        error = f"{(since > 0).sum()} ratings to tell, RMSE {predictions['loss'][i] ** 0.5:.2f}"
-        made.append(cards.card(f"user {user}", *tables, caption=error))
+        listed = [[titles[film], f"{rating:.1f}", f"✓ {since[film]}" if since[film] else ""] for film, rating in top]
+        known_table = cards.rows(["rated highest", "rating"], liked)
+        listed_table = cards.rows(["recommended", "predicted", "actual"], listed)
+        error = f"{(since > 0).sum()} held-out ratings, RMSE {predictions['loss'][i] ** 0.5:.2f}"
+        made.append(cards.card(f"user {user}", known_table, listed_table, caption=error))
     return made
 
 

@@ -1,4 +1,4 @@
-"""The electricity transformer's load and oil temperature, 24 or 96 hours ahead (ETTh1): four kinds of forecasters.
+"""Forecasts of an electricity transformer's load and oil temperature, 24 or 96 hours ahead (ETTh1), by four models.
 
 Run:     python -m experiments.series_ett; then: python -m experiments.series_ett eval --checkpoint best --split test
 Result:  linear, seeds 0 to 2, test MSE: 96 hours 0.368, 0.367, 0.367 (DLinear 0.375), 24: 0.311, 0.311, 0.311 (044175c)
@@ -34,19 +34,19 @@ def experiment(
     dropout: float = 0.2,
     average_decay: float = 0.99,
 ) -> dl.Experiment:
-    """Every hour of four months, forecast from the hours before it; learned from the twelve months before those.
+    """Twelve months for training, then four for validation and four for the test; a window starts at each hour.
 
     Args:
-      model: decomposition and one matrix; a day at a time through an LSTM; dilated convolutions; patches and attention.
-      horizon: hours ahead.
-      context: hours that are read.
-      epochs: passes over the training windows.
-      batch_size: windows a step.
-      quantiles: forecast the 10 %, 50 % and 90 % quantiles, by the pinball loss, and not the mean.
-      learning_rate: peak of the cosine.
-      weight_decay: of the matrices, times the learning rate.
-      dropout: of all models but the linear one.
-      average_decay: of the moving average of the parameters.
+      model: Network: decomposition and linear maps, an LSTM over days, dilated convolutions, or attention over patches.
+      horizon: Number of hours to forecast.
+      context: Number of past hours that the model reads.
+      epochs: Number of passes over the training windows.
+      batch_size: Number of windows per step.
+      quantiles: Whether to forecast the 10 %, 50 % and 90 % quantiles with the pinball loss instead of the mean.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of the matrices, multiplied by the learning rate.
+      dropout: Dropout probability of all models but the linear one.
+      average_decay: Decay of the moving average of the parameters.
     """
     dataset = dataclasses.replace(ETT_H1, context=context, horizon=horizon)
     data = dl.data.Examples(dataset, batch_size, epochs, eval_split="validation")
@@ -62,15 +62,15 @@ def experiment(
     adam = optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
 
     def show(batch, predictions):
-        """The last days of the past, the forecast and the truth, each in the column's own unit."""
+        """The last seven days of the past, the forecast and the truth, each in the unit of its column."""
         lines = {"past": batch["history"][:, -168:], "truth": batch["target"], "forecast": predictions["forecast"]}
         if quantiles:
             lines |= {f"{q:.0%}": predictions["quantiles"][..., i] for i, q in enumerate(QUANTILES) if q != 0.5}
         hours = {n: np.arange(v.shape[1]) - v.shape[1] * (n == "past") for n, v in lines.items()}
         for i, number in enumerate(predictions["id"]):
             drawn = {name: dataset.unscaled(values[i]) for name, values in lines.items()}
-            places = map(dataset.columns.index, SHOWN)
-            curves = [cards.curve({n: v[:, c] for n, v in drawn.items()}, "hours ahead", hours) for c in places]
+            columns = map(dataset.columns.index, SHOWN)
+            curves = [cards.curve({n: v[:, c] for n, v in drawn.items()}, "hours ahead", hours) for c in columns]
             loss = f"loss {predictions['loss'][i]:.3f}; above {SHOWN[0]}, below {SHOWN[1]}"
             yield cards.card(f"window {number}", *curves, caption=loss)
 

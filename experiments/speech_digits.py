@@ -1,9 +1,9 @@
 """Spoken digits (FSDD) with a small convolutional network on log-mel spectrograms.
 
 Run:     python -m experiments.speech_digits              (downloads 10 MB, or: --data-dir FOLDER)
-         python -m experiments.speech_digits --held-out george     (a speaker who was never heard)
+         python -m experiments.speech_digits --held-out george     (a speaker outside the training set)
 Result:  takes 0 to 4, seeds 0 to 2: 99.33, 99.33, 98.67 %; 55 to 68 s of CPU time (commits 968a473, 73312f7)
-         speakers never heard, --held-out george to yweweler: 75.4, 79.4, 72.0, 79.6, 91.6, 88.6 %, mean 81.1 (c7f5149)
+         held-out speakers, --held-out george to yweweler: 75.4, 79.4, 72.0, 79.6, 91.6, 88.6 %, mean 81.1 (c7f5149)
 Source:  Sainath and Parada 2015, https://www.isca-archive.org/interspeech_2015/sainath15b_interspeech.html;
          SpecAugment: Park et al. 2019, https://arxiv.org/abs/1904.08779; data: https://doi.org/10.5281/zenodo.1342401
 """
@@ -38,21 +38,21 @@ def experiment(
     masked_bands: float = 6.0,
     masked_frames: float = 8.0,
 ) -> dl.Experiment:
-    """Digits of six speakers: takes 5 to 49 of each to learn from, 0 to 4 to test on (the official split).
+    """Digits of six speakers: takes 5 to 49 of each for training, 0 to 4 for the test (the official split).
 
     Args:
-      held_out: a speaker whose recordings are all for the test, and none to learn from.
-      evaluate_on: "validation" puts takes 5 to 9 aside, to choose a recipe with.
-      epochs: passes over the recordings, 84 steps each.
-      batch_size: recordings a step.
-      learning_rate: peak of the cosine.
-      weight_decay: of the kernels, times the learning rate.
-      label_smoothing: probability spread evenly over the classes.
-      dropout: of the hidden layer.
-      speed: largest change of speed, as a logarithm.
-      noise: the least ratio of signal to white noise, in dB; the largest is 30 dB above it.
-      masked_bands: widest stretch of mel bands that SpecAugment masks, twice.
-      masked_frames: widest stretch of frames, twice.
+      held_out: Speaker whose recordings are all test data, and none training data.
+      evaluate_on: Split to evaluate on; "validation" holds out takes 5 to 9, to choose a recipe by.
+      epochs: Number of passes over the recordings, 84 steps each.
+      batch_size: Number of recordings per step.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of the kernels, multiplied by the learning rate.
+      label_smoothing: Probability spread uniformly over the classes.
+      dropout: Dropout probability of the hidden layer.
+      speed: Largest change of speed, as a logarithm.
+      noise: Smallest signal-to-noise ratio of the added white noise, in dB; the largest is 30 dB higher.
+      masked_bands: Largest number of adjacent mel bands in each of the two SpecAugment masks.
+      masked_frames: Largest number of adjacent frames in each of the two SpecAugment masks.
     """
     waveform = augment_audio.chain(augment_audio.speed(speed), augment_audio.noise(noise, noise + 30))
     prepare = speech.log_mels(MEL, waveform, augment_audio.spec_augment(masked_bands, masked_frames))
@@ -69,17 +69,17 @@ def experiment(
 
 
 def show(batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The spectrogram of each recording, with what was heard and what was said."""
+    """The spectrogram of each recording, with the predicted and the true digit."""
     rows = zip(
         batch["audio"], batch["length"], batch["speaker"], predictions["prediction"], batch["label"], strict=True
     )
     return [
         cards.card(
-            f"{DIGITS[heard]}, {'right' if heard == said else 'said ' + DIGITS[said]}",
+            f"{DIGITS[predicted]}, {'right' if predicted == actual else 'actually ' + DIGITS[actual]}",
             cards.picture(speech.image(MEL, sound, length)),
             caption=f"{SPEAKERS[speaker]}, {length / 8000:.2f} s",
         )
-        for sound, length, speaker, heard, said in rows
+        for sound, length, speaker, predicted, actual in rows
     ]
 
 

@@ -1,4 +1,4 @@
-"""Depth against activation: which networks without normalisation learn at all, and at which rate.
+"""Depth and activation: which networks without normalization train, and at which learning rate.
 
 Run:     python -m experiments.study_activations study    (the data come with scikit-learn: nothing to download)
          python -m experiments.study_activations --activation gelu --depth 16    (one member)
@@ -11,7 +11,7 @@ Result:  test accuracy, mean of seeds 0 to 2 (s.d.), the rate chosen by training
          (0.319), tanh 1.16 (1.18), sine 1.32 (1.31). Constant units there: relu 20 %, elu, selu and tanh none.
          621 runs in 1,154 s on 2 CPU cores that other work shared (commit 7a7ac09)
 Source:  He et al. 2015, https://arxiv.org/abs/1502.01852; Schoenholz et al. 2017, https://arxiv.org/abs/1611.01232;
-         each function's own: deeplab/nn/activations.py
+         of each activation: deeplab/nn/activations.py
 """
 
 import optax
@@ -32,16 +32,16 @@ def experiment(
     learning_rate: float = 1e-3,
     init_scale: float = 1.0,
 ) -> dl.Experiment:
-    """Digits by a multilayer perceptron, its hidden layers initialised to match the activation.
+    """Digits with a multilayer perceptron, its hidden layers initialized to match the activation.
 
     Args:
-      activation: of all hidden layers.
-      depth: hidden layers.
-      width: their features; a gated activation makes them of twice as many.
-      epochs: passes over the training images, 11 steps each.
-      batch_size: images a step.
-      learning_rate: of Adam, the peak of the cosine.
-      init_scale: of the initial weights, times the matching gain.
+      activation: Activation of all hidden layers.
+      depth: Number of hidden layers.
+      width: Number of features of each hidden layer; a gated activation reads twice as many.
+      epochs: Number of passes over the training images, 11 steps each.
+      batch_size: Number of images per step.
+      learning_rate: Peak learning rate of Adam under the cosine schedule.
+      init_scale: Factor of the initial weights relative to the matching gain.
     """
     chosen = activations.ACTIVATIONS[activation]
     data = dl.data.Images("digits", batch_size=batch_size, epochs=epochs)
@@ -60,12 +60,12 @@ def experiment(
 
 
 def sections(cells: list[activation_study.Cell]) -> list[Html]:
-    """The table of the functions, then what the runs say."""
+    """The table of the functions, then the results of the runs."""
     chi = {name: activations.gradient_factor(chosen) for name, chosen in activations.ACTIVATIONS.items()}
     return activation_study.sections(cells, activations.ACTIVATIONS, chi)
 
 
-# Close relatives of another one: the table has them, and the study leaves them out.
+# Near duplicates of other activations: listed in the table, but not trained.
 TWINS = (
     "leaky_relu", "relu6", "celu", "gelu_tanh", "hard_silu", "squareplus", "hard_sigmoid", "bilinear", "reglu", "geglu",
 )  # fmt: skip

@@ -1,9 +1,9 @@
-"""How the test loss falls with the number of examples: a power law, fitted on half the set and asked for the whole.
+"""Test loss against the number of training examples: a power law fitted up to half the set, tested on the whole.
 
 Run:     python -m experiments.study_data_scaling study   (downloads 31 MB, or: --data-dir FOLDER)
          python -m experiments.study_data_scaling --fraction 0.1 --width 32    (one member)
 Result:  L(n) = L_inf + a n^-b holds from 550 to 55,000 examples (mean of seeds 0 to 2, each with its own examples); the
-         law of the six smaller sizes, asked for 55,000:
+         law fitted to the six smaller sizes, at 55,000:
            width 16:  L_inf 0.286, b 0.352; predicted 0.378 (band 0.370 to 0.386), measured 0.379, error -0.3 %
            width 48:  L_inf 0.227, b 0.309; predicted 0.335 (band 0.331 to 0.340), measured 0.336, error -0.2 %
            width 144: L_inf 0.133, b 0.247; predicted 0.305 (band 0.296 to 0.314), measured 0.310, error -1.5 %
@@ -30,16 +30,16 @@ def experiment(
     weight_decay: float = 1e-2,
     averaging: float = 0.99,
 ) -> dl.Experiment:
-    """Fashion-MNIST by a multilayer perceptron: 55,000 images to learn from, 5,000 to choose by, 10,000 to test on.
+    """Fashion-MNIST with a multilayer perceptron: 55,000 training, 5,000 validation and 10,000 test images.
 
     Args:
-      fraction: of the training images, those learnt from; the seed says which, and a smaller part is in a larger one.
-      width: features of the two hidden layers.
-      longest: steps with all images; with fewer, fraction^0.6 of them, more than the best evaluation needs.
-      batch_size: images a step.
-      learning_rate: constant, so that the best step depends on no schedule.
-      weight_decay: of the kernels, times the learning rate.
-      averaging: decay of the parameters' moving average, which is evaluated.
+      fraction: Fraction of the training images, drawn by the seed; smaller subsets are nested in larger ones.
+      width: Number of features of each of the two hidden layers.
+      longest: Number of steps with all images; a fraction of the images takes fraction^0.6 of them.
+      batch_size: Number of images per step.
+      learning_rate: Constant learning rate, so that the best step depends on no schedule.
+      weight_decay: Weight decay of the kernels, multiplied by the learning rate.
+      averaging: Decay of the moving average of the parameters, which is evaluated.
     """
     data = dl.data.Images(
         dl.data.held_out("fashion_mnist", every=12),

@@ -1,4 +1,4 @@
-"""Sentences by kind: reviews (MR, SST-2), questions (TREC), opinion or fact (Subj); no pretrained vectors.
+"""Sentence classification: reviews (MR, SST-2), questions (TREC), subjectivity (Subj); no pretrained embeddings.
 
 Run:     python -m experiments.text_classification --corpus trec      (downloads 4 MB, or: --data-dir FOLDER)
 Predict: python -m experiments.text_classification predict my-lines.txt
@@ -39,23 +39,23 @@ def experiment(
     word_dropout: float = 0.1,
     average_decay: float = 0.99,
 ) -> dl.Experiment:
-    """One corpus, one model.
+    """A sentence classifier on one of four corpora.
 
     Args:
-      corpus: mr and subj are evaluated by ten folds, sst2 (its sentences alone) and trec on their test parts.
-      model: of the sentence.
-      fold: of mr and subj, 0 to 9; of trec it is the validation part's.
-      part: what is evaluated on; recipes are chosen on the validation part, which then is not learnt from.
-      width: of the embeddings.
-      epochs: passes over the training part.
-      batch_size: sentences a step.
-      learning_rate: peak of the cosine.
-      weight_decay: of kernels and embeddings, times the learning rate.
-      label_smoothing: probability spread evenly over the classes.
-      dropout: of the pooled features.
-      embedding_dropout: of components of the embeddings.
-      word_dropout: probability that a word is taken for an unknown one.
-      average_decay: of the moving average of the parameters.
+      corpus: Corpus; mr and subj have ten folds, sst2 (full sentences only) and trec a test set.
+      model: Network over the tokens of a sentence.
+      fold: Test fold of mr and subj, 0 to 9; validation fold of trec.
+      part: Split to evaluate on; "validation" is held out of the training set, to choose recipes by.
+      width: Width of the embeddings.
+      epochs: Number of passes over the training set.
+      batch_size: Number of sentences per step.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of kernels and embeddings, multiplied by the learning rate.
+      label_smoothing: Probability spread uniformly over the classes.
+      dropout: Dropout probability of the pooled features.
+      embedding_dropout: Dropout probability of the components of the embeddings.
+      word_dropout: Probability of replacing a word by the unknown token.
+      average_decay: Decay of the moving average of the parameters.
     """
     sentences = dl.data.sentences(corpus, fold, part)
     data = dl.data.Examples(

@@ -1,4 +1,4 @@
-"""Shakespeare with a decoder in the shape of Llama; with 7 billion parameters, a run to plan before it is paid for.
+"""Language modeling of Shakespeare with a Llama decoder; the 7B variant is for `plan`.
 
 Run:     python -m experiments.text_llama --data-dir DIR     (DIR holds input.txt; downloaded without the flag)
 Plan:    python -m experiments.text_llama plan --variant 7b --vocabulary bpe:32000 --batch-size 256 --remat full
@@ -25,17 +25,17 @@ def experiment(
     remat: Literal["none", "full", "dots", "dots_no_batch", "offload"] = "none",
     attention_block: int | None = None,
 ) -> dl.Experiment:
-    """The first 90 % of tiny Shakespeare to learn from, the rest to validate on.
+    """Tiny Shakespeare: the first 90 % for training, the rest for validation.
 
     Args:
-      variant: a row of `deeplab.models.text.decoders.llama.VARIANTS`.
-      vocabulary: "byte", "char", or "bpe:SIZE", learnt from the text.
-      batch_size: windows of text a step, each as long as the variant's context.
-      num_steps: training steps.
-      learning_rate: peak of the cosine.
-      weight_decay: of matrices and embeddings, times the learning rate.
-      remat: what a block keeps for its gradient.
-      attention_block: queries that attend at a time, for long contexts; all of them without.
+      variant: Size of the network, a key of `deeplab.models.text.decoders.llama.VARIANTS`.
+      vocabulary: Vocabulary: "byte", "char", or "bpe:SIZE", learned from the text.
+      batch_size: Number of text windows per step, each as long as the variant's context.
+      num_steps: Number of training steps.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of matrices and embeddings, multiplied by the learning rate.
+      remat: Rematerialization policy of each block.
+      attention_block: Number of queries per block of attention, for long contexts; all queries at once when None.
     """
     sizes = llama.VARIANTS[variant]
     data = dl.data.Text(

@@ -1,9 +1,9 @@
-"""Shakespeare, character by character, with a small GPT.
+"""Character-level language modeling of Shakespeare with a small GPT.
 
 Run:     python -m experiments.text_shakespeare --data-dir DIR     (DIR holds input.txt; downloaded without the flag)
-         --context 128 --batch-size 16 --num-steps 3600     (what 15 minutes can do)
+         --context 128 --batch-size 16 --num-steps 3600     (15 minutes)
 Result:  validation loss in nats a character, seed 0, 2 CPU cores: 1.770 in 192 s (commit 14e842a); with the second line
-         1.559 in 838 s, other work beside it (commit 15cd6a6)
+         1.559 in 838 s, on a shared machine (commit 15cd6a6)
 Source:  Radford et al. 2019 (GPT-2); the setting and the split are nanoGPT's for a CPU, which reports a validation
          loss of 1.88 nats per character, https://github.com/karpathy/nanoGPT
 """
@@ -24,18 +24,18 @@ def experiment(
     weight_decay: float = 0.1,
     dropout: float = 0.0,
 ) -> dl.Experiment:
-    """The first 90 % of tiny Shakespeare to learn from, the rest to validate on.
+    """Tiny Shakespeare: the first 90 % for training, the rest for validation.
 
     Args:
-      num_layers: transformer blocks.
-      num_heads: attention heads of each.
-      width: of the residual stream; a multiple of the heads.
-      context: characters read at once.
-      batch_size: windows of text a step.
-      num_steps: training steps.
-      learning_rate: peak of the cosine.
-      weight_decay: of matrices and embeddings, times the learning rate.
-      dropout: of embeddings, attention and branches.
+      num_layers: Number of transformer blocks.
+      num_heads: Number of attention heads of each block.
+      width: Width of the residual stream, a multiple of the number of heads.
+      context: Number of characters in a window.
+      batch_size: Number of text windows per step.
+      num_steps: Number of training steps.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of matrices and embeddings, multiplied by the learning rate.
+      dropout: Dropout probability of embeddings, attention and residual branches.
     """
     data = dl.data.Text(
         "tiny_shakespeare", vocabulary="char", context=context, batch_size=batch_size, num_steps=num_steps

@@ -1,11 +1,11 @@
-"""Captions from English into German: Multi30k, its tokens byte pairs of both languages.
+"""Translation of captions from English into German (Multi30k), with byte pairs shared by both languages.
 
 Run:     python -m experiments.text_translation            (downloads 1.3 MB, or: --data-dir FOLDER)
          python -m experiments.text_translation --model lstm --epochs 8
 Test:    python -m experiments.text_translation eval --split test_2016_flickr --run-dir DIR
 Predict: python -m experiments.text_translation predict my-lines.txt --run-dir DIR
 Result:  transformer, seed 0: test_2016_flickr BLEU 40.57, test_2017_flickr 33.19 (lower case, beam 5); 5,030 s of CPU
-         time in two sittings (commit 8f43743). Transformer-Tiny, tokenised by Moses: 41.0
+         time in two sittings (commit 8f43743). Transformer-Tiny, tokenized by Moses: 41.0
          lstm, 8 epochs, seed 0: test_2016_flickr 35.87, 1,390 s of CPU time (commit c7f5149)
 Source:  Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the setting: Wu et al. 2021,
          https://aclanthology.org/2021.acl-long.480; LSTMs: Luong et al. 2015, https://arxiv.org/abs/1508.04025
@@ -36,21 +36,21 @@ def experiment(
     beam: int = 5,
     length_penalty: float = 1.0,
 ) -> dl.Experiment:
-    """29,000 captions to learn from, 1,014 to validate on, two tests of 1,000.
+    """29,000 training and 1,014 validation captions, and two test sets of 1,000.
 
     Args:
-      model: a transformer, or LSTMs with attention.
-      variant: its size.
-      vocab_size: tokens of both languages together.
-      epochs: passes over the training captions.
-      batch_size: pairs of captions a step; for a transformer, four share a row.
-      learning_rate: peak of the cosine.
-      weight_decay: of kernels and embeddings, times the learning rate.
-      label_smoothing: probability spread evenly over the vocabulary.
-      dropout: of the embeddings and of each branch.
-      average_decay: of the moving average of the parameters.
-      beam: translations that a search keeps.
-      length_penalty: 0 prefers short translations.
+      model: Network: a transformer, or LSTMs with attention.
+      variant: Size of the network.
+      vocab_size: Number of tokens of the shared vocabulary.
+      epochs: Number of passes over the training captions.
+      batch_size: Number of caption pairs per step; a transformer packs four into a row.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of kernels and embeddings, multiplied by the learning rate.
+      label_smoothing: Probability spread uniformly over the vocabulary.
+      dropout: Dropout probability of embeddings and residual branches.
+      average_decay: Decay of the moving average of the parameters.
+      beam: Number of hypotheses that beam search keeps.
+      length_penalty: Exponent of the length penalty of beam search; 0 prefers short translations.
     """
     captions, attends = dl.data.multi30k(vocab_size=vocab_size), model == "transformer"
     data = dl.data.Examples(

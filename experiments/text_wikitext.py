@@ -1,11 +1,11 @@
-"""WikiText-2 with a small GPT over byte pairs; perplexity per token, per word and per byte.
+"""Language modeling of WikiText-2 with a small GPT over byte pairs; perplexity per token, word and byte.
 
 Run:     python -m experiments.text_wikitext               (downloads 4.5 MB, or: --data-dir FOLDER with the archive)
          python -m experiments.text_wikitext --learn-from validation --data-dir FOLDER     (valid.txt and test.txt)
-Result:  learning from the 214,000 words of valid.txt, seed 0: test.txt has a perplexity of 68.7 a token, 4.06 a byte,
+Result:  trained on the 214,000 words of valid.txt, seed 0: test.txt has a perplexity of 68.7 a token, 4.06 a byte,
          1,294 a word; 450 s of CPU time (commit c7f5149)
 Source:  Radford et al. 2019 (GPT-2); byte pairs: Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; the set:
-         Merity et al. 2017, https://arxiv.org/abs/1609.07843. Learning from the training part, Merity et al. 2018,
+         Merity et al. 2017, https://arxiv.org/abs/1609.07843. Trained on the training set, Merity et al. 2018,
          https://arxiv.org/abs/1708.02182, have a perplexity of 65.8 a word
 """
 
@@ -31,22 +31,22 @@ def experiment(
     dropout: float = 0.1,
     average_decay: float = 0.99,
 ) -> dl.Experiment:
-    """Articles to learn from, and the published test part to evaluate on.
+    """Articles for training, and the published test set for evaluation.
 
     Args:
-      learn_from: the training part; or, where only the others are at hand, the validation part, which compares with no
+      learn_from: Split to train on; results of "validation", for use without the training file, compare with no
         published figure.
-      vocab_size: byte pairs, of the part that is learnt from.
-      num_layers: transformer blocks.
-      num_heads: attention heads of each.
-      width: of the residual stream; a multiple of the heads.
-      context: tokens read at once.
-      batch_size: windows of text a step.
-      num_steps: training steps.
-      learning_rate: peak of the cosine.
-      weight_decay: of matrices and embeddings, times the learning rate.
-      dropout: of embeddings, attention and branches.
-      average_decay: of the moving average of the parameters.
+      vocab_size: Number of tokens of the vocabulary, learned from the training text.
+      num_layers: Number of transformer blocks.
+      num_heads: Number of attention heads of each block.
+      width: Width of the residual stream, a multiple of the number of heads.
+      context: Number of tokens in a window.
+      batch_size: Number of text windows per step.
+      num_steps: Number of training steps.
+      learning_rate: Peak learning rate of the cosine schedule.
+      weight_decay: Weight decay of matrices and embeddings, multiplied by the learning rate.
+      dropout: Dropout probability of embeddings, attention and residual branches.
+      average_decay: Decay of the moving average of the parameters.
     """
     data = dl.data.Text(
         WikiText2(learn_from),
