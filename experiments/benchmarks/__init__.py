@@ -1,1 +1,1 @@
-"""Measurements, each a ratio within one run: `python -m experiments.benchmarks.NAME`."""
+"""Benchmarks, each a ratio within one run: `python -m experiments.benchmarks.NAME`."""

@@ -1,4 +1,4 @@
-"""`experiments.health_breast_cancer` on all five folds, beside logistic regression and gradient boosting on the same.
+"""`experiments.health_breast_cancer` on five folds, compared with logistic regression and gradient boosting.
 
 Run:     python -m experiments.benchmarks.breast_cancer
 Result:  mean of seeds 0 to 2 (logistic regression has none), 2 CPU cores:
@@ -27,12 +27,12 @@ from deeplab.robust import calibration
 from experiments.health_breast_cancer import experiment
 
 Fold = tuple[np.ndarray, np.ndarray]
-"""Logits of the test part, [N, 2], and its labels."""
+"""Logits [N, 2] and labels of the test set."""
 
 
 def ours(fold: int, seed: int) -> Fold:
-    """The experiment as it stands."""
-    exp = experiment(fold=fold)  # pyright: ignore[reportArgumentType]  # an int within the Literal
+    """The experiment with its default arguments."""
+    exp = experiment(fold=fold)  # pyright: ignore[reportArgumentType]  # an int of the Literal
     mesh = scale.make_mesh("auto")
     train, test = (dl.make_feed(exp.data, exp.data.open(split), mesh) for split in ("train", "test"))
     state = jax.jit(functools.partial(dl.init, exp))(jax.random.key(seed))
@@ -43,12 +43,12 @@ def ours(fold: int, seed: int) -> Fold:
 
 
 def logistic(fold: int, seed: int) -> Fold:
-    """Without a seed; C = 1."""
+    """Logistic regression with C = 1, which has no seed."""
     return _fitted(LogisticRegression(max_iter=1000), fold)
 
 
 def boosting(fold: int, seed: int) -> Fold:
-    """scikit-learn's defaults."""
+    """Gradient boosting with the defaults of scikit-learn."""
     return _fitted(HistGradientBoostingClassifier(random_state=seed), fold)
 
 
@@ -60,12 +60,12 @@ def _fitted(model: LogisticRegression | HistGradientBoostingClassifier, fold: in
 
 
 def measure(run: Callable[[int, int], Fold], seed: int) -> dict[str, float]:
-    """AUROC as the mean over folds; accuracy and calibration of the 569 test predictions together."""
+    """The mean AUROC over folds; accuracy and calibration of the 569 pooled test predictions."""
     folds = [run(fold, seed) for fold in range(NUM_FOLDS)]
     auroc = float(np.mean([roc_auc_score(label, z[:, 1] - z[:, 0]) for z, label in folds]))
     logits, label = (np.concatenate(parts) for parts in zip(*folds, strict=True))
     told = {"auroc": auroc, "accuracy": float(accuracy_score(label, logits.argmax(axis=1)))}
-    # The folds follow one another, so that a temperature is fitted on four of them and judged on the fifth.
+    # The folds are contiguous, so that a temperature is fitted on four of them and evaluated on the fifth.
     member = np.repeat(np.arange(NUM_FOLDS), [len(y) for _, y in folds])
     return told | calibration.summary(logits, label, member)
 

@@ -1,7 +1,7 @@
-"""Where `experiments.health_ecg` may be set between missing beats and false alarms, on held-out records of DS1.
+"""Operating points of `experiments.health_ecg`: sensitivity against predictive value on held-out records of DS1.
 
 Run:     python -m experiments.benchmarks.ecg_operating_points --data-dir DIR
-Result:  seeds 0 and 1, 2 CPU cores; offsets (S, V): S sensitivity / +P, V sensitivity / +P, macro F1, in per cent
+Result:  seeds 0 and 1, 2 CPU cores; offsets (S, V): S sensitivity / +P, V sensitivity / +P, macro F1, in percent
          (0, 0): 81.4 / 48.2, 80.2 / 89.1, 60.3   (0, 0.25), the experiment's: 80.8 / 52.8, 85.1 / 85.5, 61.3
          (-0.5, 0.25): 77.7 / 75.6, 88.3 / 85.2, 64.9
 Source:  the folds are those of `deeplab.data.sets.health.mitbih`; DS2 is not read
@@ -24,10 +24,10 @@ OFFSETS = (-0.5, -0.25, 0.0, 0.25, 0.5)
 
 
 def held_out(seed: int, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """Logits [N, 4] and labels of all DS1, each record's from the run that did not learn from it."""
+    """Logits [N, 4] and labels of all of DS1, each record predicted by the run that held it out."""
     parts = []
     for fold in range(1, len(FOLDS) + 1):
-        exp = experiment(fold=fold)  # pyright: ignore[reportArgumentType]  # an int within the Literal
+        exp = experiment(fold=fold)  # pyright: ignore[reportArgumentType]  # an int of the Literal
         data, mesh = exp.data, scale.make_mesh("auto")
         train, validation = (dl.make_feed(data, data.open(s, data_dir), mesh) for s in ("train", "validation"))
         state = jax.jit(functools.partial(dl.init, exp))(jax.random.key(seed))
@@ -40,7 +40,7 @@ def held_out(seed: int, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def row(logits: np.ndarray, label: np.ndarray, offsets: tuple[float, ...]) -> list[float]:
-    """Sensitivity and predictive value of S and of V, and the macro F1, of the decision with these offsets."""
+    """Sensitivity and predictive value of S and of V, and the macro F1, of decisions with these offsets."""
     taken = (logits + np.array(offsets)).argmax(axis=1)
     counts = np.bincount(label * 4 + taken, minlength=16).reshape(4, 4).astype(np.float64)
     return [f(counts) for f in (Sensitivity(1), PredictiveValue(1), Sensitivity(2), PredictiveValue(2), macro_f1)]

@@ -1,4 +1,4 @@
-"""What nearest neighbours make of the digits: the baseline of `experiments.image_digits`, on the same split.
+"""Nearest neighbors on the digits: the baseline of `experiments.image_digits`, on the same split.
 
 Run:     python -m experiments.benchmarks.knn_digits
 Result:  k = 1: 98.89 %, k = 3: 98.06 %, k = 5: 98.61 % (no randomness: the same on every machine)
@@ -10,15 +10,15 @@ from sklearn.neighbors import KNeighborsClassifier
 import deeplab as dl
 
 
-def accuracy(num_neighbours: int) -> float:
-    """Test accuracy of the majority among the nearest training images, by Euclidean distance of pixels."""
+def accuracy(num_neighbors: int) -> float:
+    """Test accuracy of the majority vote of the nearest training images, by Euclidean distance of pixels."""
     data = dl.data.Images("digits", epochs=1)
     train, test = data.open("train").arrays, data.open("test").arrays
     pixels = [split["image"].reshape(len(split["image"]), -1) / 255.0 for split in (train, test)]  # [N, H*W*C] each
-    model = KNeighborsClassifier(num_neighbours).fit(pixels[0], train["label"])
+    model = KNeighborsClassifier(num_neighbors).fit(pixels[0], train["label"])
     return float(model.score(pixels[1], test["label"]))
 
 
 if __name__ == "__main__":
-    for num_neighbours in (1, 3, 5):
-        print(f"k = {num_neighbours}: {accuracy(num_neighbours):.2%}")
+    for num_neighbors in (1, 3, 5):
+        print(f"k = {num_neighbors}: {accuracy(num_neighbors):.2%}")

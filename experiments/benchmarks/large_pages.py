@@ -1,10 +1,10 @@
-"""What large pages save of a training step on a CPU: with GLIBC_TUNABLES=glibc.malloc.hugetlb=1 over without.
+"""Time of a training step on a CPU with large pages (GLIBC_TUNABLES=glibc.malloc.hugetlb=1) and without.
 
 Run:     python -m experiments.benchmarks.large_pages [--names image_cifar10 ...]
-Prints:  a row an experiment, on synthetic data of its own shape: milliseconds a step by the wall clock, and page faults
-         a step, without and with. The two take turns, each in a process of its own, which glibc asks for; medians.
-Result:  two cores that nothing else used, --rounds 1, commit 84484c4: text_shakespeare 48 to 36, text_translation 467
-         to 350, health_membrane 585 to 438, driving_segmentation 641 to 432 ms a step
+Prints:  a row for each experiment, on synthetic data of its shape: wall-clock milliseconds and page faults per step,
+         without and with. The two take turns, each in a new process, where glibc reads the variable; medians.
+Result:  two idle cores, --rounds 1, commit 84484c4: text_shakespeare 48 to 36, text_translation 467
+         to 350, health_membrane 585 to 438, driving_segmentation 641 to 432 ms per step
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TUNABLE = "glibc.malloc.hugetlb=1"
 
 
 def measure(name: str, steps: int) -> tuple[float, float]:
-    """Milliseconds and page faults of a step, in this process."""
+    """Milliseconds and page faults per step, measured in this process."""
     experiment = importlib.import_module(f"experiments.{name}").experiment()
     data = experiment.data.synthetic(experiment.data.batch_size)
     batch = jax.device_put(data.fetch(data.open("train"), data.train_ids(0, 0)[0]))
@@ -55,7 +55,7 @@ def measure(name: str, steps: int) -> tuple[float, float]:
 
 
 def elsewhere(name: str, steps: int, tunables: str) -> tuple[float, float]:
-    """The same in a process of its own."""
+    """Milliseconds and page faults per step, measured in a new process."""
     command = [sys.executable, "-m", "experiments.benchmarks.large_pages", "--alone", name, "--steps", str(steps)]
     environment = os.environ | {"GLIBC_TUNABLES": tunables}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -63,13 +63,13 @@ def elsewhere(name: str, steps: int, tunables: str) -> tuple[float, float]:
 
 
 def main(names: tuple[str, ...] = NAMES, steps: int = 10, rounds: int = 2, alone: str | None = None) -> None:
-    """Measures.
+    """Measures each experiment with large pages and without.
 
     Args:
-      names: Experiments.
-      steps: Of each process.
-      rounds: Processes with, and without.
-      alone: Measure this experiment in this process, as it is.
+      names: Names of the experiments.
+      steps: Number of steps of each process.
+      rounds: Number of processes with large pages, and without.
+      alone: Name of the experiment to measure in this process, with its environment.
     """
     if alone:
         print(json.dumps(measure(alone, steps)), flush=True)
@@ -80,7 +80,7 @@ def main(names: tuple[str, ...] = NAMES, steps: int = 10, rounds: int = 2, alone
         plain, faults = map(statistics.median, zip(*without, strict=True))
         large, fewer = map(statistics.median, zip(*with_them, strict=True))
         print(
-            f"{name:<22} {plain:7,.0f} -> {large:7,.0f} ms a step ({large / plain:.2f})   "
+            f"{name:<22} {plain:7,.0f} -> {large:7,.0f} ms per step ({large / plain:.2f})   "
             f"{faults:9,.0f} -> {fewer:7,.0f} faults",
             flush=True,
         )

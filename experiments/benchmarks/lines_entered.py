@@ -1,10 +1,10 @@
-"""How many lines of deeplab a reader follows to understand a run: those of all functions that it enters.
+"""Number of lines of code in all functions of deeplab that a run calls.
 
 Run:     python -m experiments.benchmarks.lines_entered
          python -m experiments.benchmarks.lines_entered --run-dir RUN    (with record, checkpoints and report)
-         python -m experiments.benchmarks.lines_entered --files          (file by file)
+         python -m experiments.benchmarks.lines_entered --files          (for each file)
 
-A line counts once, where a function that was entered holds it; blank lines, comments and docstrings do not count.
+Each line of a called function counts once; blank lines, comments and docstrings do not count.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT = Path(dl.__file__).parent
 
 
 def entered(call: Any) -> set[CodeType]:
-    """The code of all functions of deeplab that a call enters, in any thread."""
+    """The code objects of all functions of deeplab that a call enters, in any thread."""
     seen: set[CodeType] = set()
 
     def note(frame: FrameType, event: str, _: Any) -> None:
@@ -39,13 +39,13 @@ def entered(call: Any) -> set[CodeType]:
         call()
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # pyright: ignore[reportArgumentType]  # as the documentation has it
+        threading.setprofile(None)  # pyright: ignore[reportArgumentType]  # as documented
     return {code for code in seen if code.co_name != "<module>"}
 
 
 @functools.cache
 def functions(file: str) -> dict[int, set[int]]:
-    """The lines of code of each function or lambda of a file, by the line that it begins at."""
+    """The lines of code of each function or lambda of a file, by its first line."""
     text = Path(file).read_text()
     lines, tree = text.splitlines(), ast.parse(text)
     empty = {i for i, line in enumerate(lines, 1) if not line.strip() or line.strip().startswith("#")}
@@ -61,7 +61,7 @@ def functions(file: str) -> dict[int, set[int]]:
 
 
 def count(codes: set[CodeType]) -> dict[str, int]:
-    """Lines of the functions of these codes, by file."""
+    """Lines of code of the functions with these code objects, by file."""
     lines: dict[str, set[int]] = collections.defaultdict(set)
     for code in codes:
         lines[code.co_filename] |= functions(code.co_filename).get(code.co_firstlineno, set())

@@ -1,4 +1,4 @@
-"""Membranes without a network: a threshold, and a random forest over each pixel's neighbourhood.
+"""Membrane segmentation without a network: a threshold, and a random forest over each pixel's neighborhood.
 
 Run:     python -m experiments.benchmarks.membrane_baselines --data-dir DIR
 Result:  slices 25 to 29, mean IoU and pixel error: threshold 0.629, 17.22 %; forest of 100 trees 0.729, 9.99 %
@@ -25,29 +25,29 @@ SCALES = (0.7, 1.6, 3.5, 5.0)  # pixels
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir")
-    parser.add_argument("--pixels", type=int, default=5_000, help="to learn from, of each slice")
+    parser.add_argument("--pixels", type=int, default=5_000, help="training pixels of each slice")
     parser.add_argument("--trees", type=int, default=100)
     flags = parser.parse_args()
     train, test = (MEMBRANE.open(split, flags.data_dir).arrays for split in ("train", "test"))
 
     smooth, darkness = _best_threshold(train)
-    found = [ndimage.gaussian_filter(image, smooth) < darkness for image in _standardised(test["image"])]
+    found = [ndimage.gaussian_filter(image, smooth) < darkness for image in _standardized(test["image"])]
     _say(f"threshold {darkness:.2f} after smoothing by {smooth} pixels", test["mask"], np.stack(found))
 
     rng = np.random.default_rng(0)
     rows, labels = [], []
-    for image, mask in zip(_standardised(train["image"]), train["mask"], strict=True):
+    for image, mask in zip(_standardized(train["image"]), train["mask"], strict=True):
         chosen = rng.choice(mask.size, flags.pixels, replace=False)
         rows.append(features(image)[chosen])
         labels.append(mask.reshape(-1)[chosen])
     forest = RandomForestClassifier(flags.trees, min_samples_leaf=5, n_jobs=-1, random_state=0)
     forest.fit(np.concatenate(rows), np.concatenate(labels))
-    found = [forest.predict(features(image)).reshape(image.shape) for image in _standardised(test["image"])]
+    found = [forest.predict(features(image)).reshape(image.shape) for image in _standardized(test["image"])]
     _say(f"random forest of {flags.trees} trees, {len(train['mask']) * flags.pixels:,} pixels", test["mask"], found)
 
 
 def features(image: np.ndarray) -> np.ndarray:
-    """[H, W] -> [H * W, F]: at each scale the smoothed value, the slope, the curvatures, and the local contrast."""
+    """[H, W] -> [H * W, F]: at each scale the smoothed value, gradient magnitude, curvatures and local contrast."""
     columns = [image]
     for scale in SCALES:
         smooth = ndimage.gaussian_filter(image, scale)
@@ -65,7 +65,7 @@ def _derivative(image: np.ndarray, scale: float, down: int, right: int) -> np.nd
     return ndimage.gaussian_filter1d(once, scale, axis=1, order=right)
 
 
-def _standardised(images: np.ndarray) -> np.ndarray:
+def _standardized(images: np.ndarray) -> np.ndarray:
     images = images[..., 0].astype(np.float32)
     return (images - images.mean((1, 2), keepdims=True)) / images.std((1, 2), keepdims=True)
 
@@ -74,7 +74,7 @@ def _best_threshold(arrays: Mapping[str, np.ndarray]) -> tuple[float, float]:
     """Smoothing and threshold of the highest mean IoU on the training slices."""
     best = (-1.0, 0.0, 0.0)
     for smooth in (0.0, 1.0, 2.0, 3.0):
-        images = np.stack([ndimage.gaussian_filter(image, smooth) for image in _standardised(arrays["image"])])
+        images = np.stack([ndimage.gaussian_filter(image, smooth) for image in _standardized(arrays["image"])])
         for darkness in np.linspace(-2, 0.5, 26):
             score = MeanIoU(_confusion(arrays["mask"], images < darkness)).compute()
             best = max(best, (score, smooth, float(darkness)))

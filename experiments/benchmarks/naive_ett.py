@@ -1,4 +1,4 @@
-"""What repeating the past makes of ETTh1: the baselines of `experiments.series_ett`, on the same windows.
+"""Repeating the past on ETTh1: the baselines of `experiments.series_ett`, on the same windows.
 
 Run:     python -m experiments.benchmarks.naive_ett       (--data-dir DIR for the original file)
 Result:  test MSE / MAE, no randomness: last value 1.222 / 0.671 at 24 hours, 1.294 / 0.713 at 96;
@@ -29,10 +29,10 @@ def errors(horizon: int, period: int, data_dir: Path | None) -> tuple[float, flo
 
 
 def main(data_dir: Path | None = None) -> None:
-    """Prints a row each.
+    """Prints a row for each horizon and baseline.
 
     Args:
-      data_dir: Folder with ETTh1.csv; from the network when left out.
+      data_dir: Folder with ETTh1.csv; it is downloaded when None.
     """
     for horizon in (24, 96):
         for name, period in (("last value", 1), ("last day", DAY)):

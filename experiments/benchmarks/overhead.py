@@ -1,8 +1,8 @@
-"""What the toolkit costs: `fit` against a bare, hand-written jitted loop, and the import.
+"""Overhead of `fit` over a hand-written jitted loop, and of the import.
 
 Run:     python -m experiments.benchmarks.overhead
-Prints:  a row each, the ratio of medians in one run. The two loops take turns, so that a machine whose speed drifts
-         slows both; both train the same model on the same batches from the same weights.
+Prints:  a row for each comparison, the ratio of medians in one run. The two loops take turns, so that a machine whose
+         speed drifts slows both; both train the same model on the same batches from the same weights.
          fit has its logging and its checkpoints on: JSONL and TensorBoard rows, asynchronous saves.
 Result:  2 CPU cores, 4 pairs: MLP 0.75 (0.075 over 0.100 ms a step), ResNet 0.92 (15.9 over 17.2), import 1.01
 """
@@ -31,7 +31,7 @@ BASE = "import jax, flax.linen, optax"
 
 
 def mlp(steps: int) -> dl.Experiment:
-    """A step of some 0.1 ms: several are taken in one dispatch."""
+    """A step of about 0.1 ms: several are taken in one dispatch."""
     data = dl.data.Images("digits", batch_size=128, num_steps=steps)
     model = dl.models.MLP(num_classes=10, features=(32, 32))
     return dl.Experiment(data=data, model=model, task=dl.tasks.Classification(), optimizer=optax.adamw(1e-3))
@@ -45,7 +45,7 @@ def resnet(steps: int) -> dl.Experiment:
 
 
 def bare(experiment: dl.Experiment) -> Callable[[], float]:
-    """The loop one writes by hand: images on the device, a jitted step, the loss read every hundred steps."""
+    """A hand-written loop: images on the device, a jitted step, the loss read every hundred steps."""
     data = experiment.data
     assert isinstance(data, dl.data.Examples)
     source = data.open("train")
@@ -86,7 +86,7 @@ def bare(experiment: dl.Experiment) -> Callable[[], float]:
 
 
 def fitted(experiment: dl.Experiment) -> Callable[[], float]:
-    """The same through `fit`, with the record of a run around it: what `train` does between its first and last step."""
+    """The same training by `fit`, with the run record: the work of `train` between its first and last step."""
     mesh = dl.scale.make_mesh("auto")
 
     def run() -> float:
@@ -128,7 +128,7 @@ def compare(name: str, experiment: dl.Experiment, repeats: int) -> None:
 
 
 def imports(repeats: int) -> None:
-    """Prints the time of `import deeplab` and what an experiment needs first over that of JAX, Flax and Optax."""
+    """Prints the time of `import deeplab` and of an experiment's first names, over that of JAX, Flax and Optax."""
 
     def seconds(code: str) -> float:
         began = time.perf_counter()
@@ -142,12 +142,12 @@ def imports(repeats: int) -> None:
 
 
 def main(repeats: int = 5, mlp_steps: int = 5000, resnet_steps: int = 300) -> None:
-    """Measures.
+    """Measures all overheads.
 
     Args:
-      repeats: Runs of each.
-      mlp_steps: Steps of one run of the MLP.
-      resnet_steps: Steps of one run of the ResNet.
+      repeats: Number of runs of each.
+      mlp_steps: Number of steps of one run of the MLP.
+      resnet_steps: Number of steps of one run of the ResNet.
     """
     imports(repeats)
     compare("MLP 64-32-32-10", mlp(mlp_steps), repeats)

@@ -1,11 +1,11 @@
-"""A training step beside the peers': `fit`, a bare JAX loop, Keras 3 on JAX, PyTorch eager and compiled.
+"""Time of a training step: `fit`, a bare JAX loop, Keras 3 on JAX, PyTorch eager and compiled.
 
 Run:     python -m experiments.benchmarks.peers cnn        (cnn, resnet, gpt_small, gpt, lstm; all when none is named)
 Needs:   pip install keras torch
-Prints:  a row for each peer and model: milliseconds a step, and their ratio to PyTorch's eager ones. All in one process
-         on one core, batches of random data, AdamW, float32; the peers take turns, and medians are compared. A row says
-         so where a peer could not be run.
-Result:  CPU milliseconds a step, one AVX-512 core that other work shared, GLIBC_TUNABLES=glibc.malloc.hugetlb=1, jax
+Prints:  a row for each peer and model: milliseconds per step, and the ratio to PyTorch eager. All in one process
+         on one core, batches of random data, AdamW, float32; the peers take turns, and medians are compared. A row
+         gives the reason where a peer could not run.
+Result:  CPU milliseconds per step, one AVX-512 core that other work shared, GLIBC_TUNABLES=glibc.malloc.hugetlb=1, jax
          0.10.2, keras 3.15.1, torch 2.13; commit 68ea1a5
          model      torch  compiled  keras   bare    fit   fit/torch
          cnn         75.7     116.6  130.5   57.6   57.9        0.76
@@ -27,17 +27,17 @@ from typing import Any, NamedTuple
 import tyro
 
 Run = Callable[[int], None]
-"""Takes so many training steps, and waits for them."""
+"""Takes a number of training steps, and waits for them."""
 
 
 class Setting(NamedTuple):
-    """What is trained.
+    """Model and data of a comparison.
 
     Attributes:
-      batch: of a step.
-      shape: of an example: an image, a sequence of vectors, or (T,) of tokens.
-      classes: of the labels, or tokens in the vocabulary.
-      steps: of one turn; several, so that the start of `fit` weighs as little as in a run.
+      batch: Batch size.
+      shape: Shape of an example: an image, a sequence of vectors, or (T,) of tokens.
+      classes: Number of classes, or of tokens in the vocabulary.
+      steps: Number of steps of one turn; several, so that the startup of `fit` weighs as little as in a run.
     """
 
     batch: int
@@ -56,7 +56,7 @@ SETTINGS = {
 
 
 def experiment(name: str) -> Any:
-    """The model on random data, as deeplab trains it."""
+    """The experiment of the model on random data."""
     import flax.linen as nn
     import jax
     import numpy as np
@@ -95,7 +95,7 @@ def experiment(name: str) -> Any:
 
 
 def fitted(name: str) -> Run:
-    """`dl.fit`, with its hooks, its checks for NaN, and its metrics read."""
+    """`dl.fit`, with its hooks, its NaN checks, and its metrics."""
     import jax
 
     import deeplab as dl
@@ -114,7 +114,7 @@ def fitted(name: str) -> Run:
 
 
 def bare(name: str) -> Run:
-    """The same model in a loop by hand: data on the device, a jitted and donated step, no metric but the loss."""
+    """The same model in a hand-written loop: data on the device, a jitted and donated step, no metric but the loss."""
     import jax
     import optax
 
@@ -180,7 +180,7 @@ def compare(name: str, peers: tuple[str, ...], repeats: int) -> None:
             runs[peer] = PEERS[peer](name)
             runs[peer](1)  # compiles
             runs[peer](1)
-        except Exception as error:  # of a peer that is not there, or cannot compile here: a result, too
+        except Exception as error:  # a peer that is not installed, or cannot compile here, is reported
             runs.pop(peer, None)
             print(f"{name:<10} {peer:<15} not run: {str(error).splitlines()[0][:100]}", flush=True)
     steps = SETTINGS[name].steps
@@ -197,7 +197,7 @@ def compare(name: str, peers: tuple[str, ...], repeats: int) -> None:
     reference = medians.get("torch") or next(iter(medians.values()))
     for peer, (wall, cpu) in medians.items():
         print(
-            f"{name:<10} {peer:<15} {wall:8.1f} ms a step, {cpu:8.1f} of CPU time   ratio {wall / reference[0]:.2f}, "
+            f"{name:<10} {peer:<15} {wall:8.1f} ms per step, {cpu:8.1f} of CPU time   ratio {wall / reference[0]:.2f}, "
             f"CPU {cpu / reference[1]:.2f}",
             flush=True,
         )
@@ -209,15 +209,15 @@ def main(
     repeats: int = 5,
     cores: int = 1,
 ) -> None:
-    """Measures.
+    """Measures the peers on each model.
 
     Args:
-      models: Which.
-      peers: Beside which; the first one present is the reference.
-      repeats: Turns of each peer.
-      cores: Of the processor, for all.
+      models: Names of the models.
+      peers: Names of the peers; the first one present is the reference.
+      repeats: Number of turns of each peer.
+      cores: Number of processor cores for all peers.
     """
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # before the libraries count their threads
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # before the libraries start their threads
     os.environ |= {"KERAS_BACKEND": "jax", "OMP_NUM_THREADS": str(cores)}
     for name in models:
         compare(name, peers, repeats)

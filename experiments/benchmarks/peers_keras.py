@@ -1,4 +1,4 @@
-"""The models of `peers` in Keras 3, as its users write them, trained by its own `fit`."""
+"""The models of `peers` in Keras 3, written idiomatically and trained by its own `fit`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def resnet(x: Any, classes: int) -> Any:
 
 
 def gpt(tokens: Any, classes: int, num_layers: int, heads: int, width: int) -> Any:
-    embedding, places = L.Embedding(classes, width), L.Embedding(tokens.shape[1], width)
-    x = embedding(tokens) + places(keras.ops.arange(tokens.shape[1]))
+    embedding, positions = L.Embedding(classes, width), L.Embedding(tokens.shape[1], width)
+    x = embedding(tokens) + positions(keras.ops.arange(tokens.shape[1]))
     for _ in range(num_layers):
         y = L.LayerNormalization(epsilon=1e-5)(x)
         x = x + L.MultiHeadAttention(heads, width // heads)(y, y, use_causal_mask=True)
@@ -61,6 +61,6 @@ def run(name: str, batch: int, shape: tuple[int, ...], classes: int) -> Callable
 
     def steps(count: int) -> None:
         examples = count * batch
-        model.fit(x[:examples], y[:examples], batch_size=batch, epochs=1, shuffle=False, verbose=0)  # pyright: ignore[reportArgumentType]  # Keras' annotation knows "auto" alone
+        model.fit(x[:examples], y[:examples], batch_size=batch, epochs=1, shuffle=False, verbose=0)  # pyright: ignore[reportArgumentType]  # Keras annotates "auto" only
 
     return steps

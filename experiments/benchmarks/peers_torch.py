@@ -1,4 +1,4 @@
-"""The models of `peers` in PyTorch, as its users write them."""
+"""The models of `peers` in PyTorch, written idiomatically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def cnn(classes: int) -> nn.Module:
 
 
 class Block(nn.Module):
-    """As torchvision's BasicBlock."""
+    """A residual block like torchvision's BasicBlock."""
 
     def __init__(self, before: int, width: int, stride: int):
         super().__init__()
@@ -47,7 +47,7 @@ def resnet(classes: int) -> nn.Module:
 
 
 class Attention(nn.Module):
-    """As nanoGPT's."""
+    """A GPT like nanoGPT's."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -63,14 +63,14 @@ class Attention(nn.Module):
 class GPT(nn.Module):
     def __init__(self, classes: int, layers: int, heads: int, width: int, context: int):
         super().__init__()
-        self.tokens, self.places = nn.Embedding(classes, width), nn.Embedding(context, width)
+        self.tokens, self.positions = nn.Embedding(classes, width), nn.Embedding(context, width)
         self.attention = nn.ModuleList(Attention(width, heads) for _ in range(layers))
         self.up = nn.ModuleList(nn.Linear(width, 4 * width) for _ in range(layers))
         self.down = nn.ModuleList(nn.Linear(4 * width, width) for _ in range(layers))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 * layers + 1))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        x = self.tokens(tokens) + self.places.weight[: tokens.shape[1]]
+        x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
         for i, (attention, up, down) in enumerate(zip(self.attention, self.up, self.down, strict=True)):
             x = x + attention(self.norms[2 * i](x))
             x = x + down(F.gelu(up(self.norms[2 * i + 1](x)), approximate="tanh"))

@@ -1,7 +1,7 @@
-"""What a population saves: 16 learning rates of `image_digits` as one sweep, against 16 runs one after another.
+"""Time of 16 learning rates of `image_digits` as one sweep, compared with 16 consecutive runs.
 
 Run:     python -m experiments.benchmarks.populations
-Prints:  a row each for the perceptron (`--convolutions 0`) and the CNN. Both sides are whole processes, from the import
+Prints:  a row for the perceptron (`--convolutions 0`) and the CNN. Both sides are whole processes, from the import
          to the report, compilations included; each side begins with an empty cache of compiled programs, which its runs
          then share. Of the solo runs `--solo` are made, and the others counted as the mean of those after the first.
          Then, in this process, the largest relative difference of the training loss between members and solo runs.
@@ -33,7 +33,7 @@ RATES = "1e-3..1e-2:16"
 
 
 def process(folder: Path, side: str, *words: str) -> tuple[float, float]:
-    """Wall and CPU seconds of one command, with the cache of its side."""
+    """Wall-clock and CPU seconds of one command, with a given compilation cache."""
     command = [sys.executable, "-m", "experiments.image_digits", *words]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     environment = os.environ | {"DEEPLAB_CACHE": str(folder / side)}
@@ -44,7 +44,7 @@ def process(folder: Path, side: str, *words: str) -> tuple[float, float]:
 
 
 def compare(name: str, arguments: list[str], solo: int) -> None:
-    """Prints the time of a sweep, and that of as many runs."""
+    """Prints the time of a sweep, and of as many runs."""
     rates = parse(RATES, float).values
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -56,14 +56,14 @@ def compare(name: str, arguments: list[str], solo: int) -> None:
         )
     ratios = total / sweep
     print(
-        f"{name:<12} {len(rates)} runs {total[0]:6.1f} s (CPU {total[1]:6.1f}; {solo} were made)   "
+        f"{name:<12} {len(rates)} runs {total[0]:6.1f} s (CPU {total[1]:6.1f}; {solo} measured)   "
         f"sweep {sweep[0]:6.1f} s (CPU {sweep[1]:6.1f})   ratio {ratios[0]:.1f} (CPU {ratios[1]:.1f})",
         flush=True,
     )
 
 
 def agree(name: str, convolutions: int, steps: int) -> None:
-    """Prints how far the losses of members and solo runs are apart, at each of the first steps."""
+    """Prints the largest difference between the losses of members and of solo runs over the first steps."""
 
     def short(learning_rate: float = 3e-3) -> dl.Experiment:
         whole = experiment(convolutions=convolutions, epochs=10, learning_rate=learning_rate)
@@ -85,12 +85,12 @@ def agree(name: str, convolutions: int, steps: int) -> None:
 
 
 def main(epochs: int = 10, solo: int = 3, steps: int = 20) -> None:
-    """Measures.
+    """Measures both models.
 
     Args:
-      epochs: Of each run, 11 steps each.
-      solo: Solo runs that are made; two or more.
-      steps: Over which losses are compared.
+      epochs: Number of epochs of each run, 11 steps each.
+      solo: Number of solo runs that are measured, at least two.
+      steps: Number of steps over which losses are compared.
     """
     for name, convolutions in (("perceptron", 0), ("CNN", 2)):
         compare(name, ["--convolutions", str(convolutions), "--epochs", str(epochs)], solo)

@@ -1,14 +1,14 @@
-"""Faults of one of two processes, at random moments: does the other notice, how fast, and is the end the same?
+"""Faults of one of two processes at random times: detection, its delay, and equality of the final state.
 
 Run:     python -m experiments.benchmarks.process_faults --times 10
 Result:  two CPU cores that a training shared, commit 84484c4. --times 10 --kinds kill raise freeze: the other process
          had ended after 0.1 to 10.5 s (kill), 0.1 to 3.0 s (raise), 7.7 to 10.3 s (freeze); each of the 30 was named,
          and no leaf and no row of the 4,960 steps differs. A hang, with --watchdog 5, ended the other after 5.4 s.
 
-One run of two processes under a supervisor is hit again and again: `kill` (SIGKILL), `raise` (an exception), `freeze`
-(SIGSTOP) and `hang` (a loop that waits for ever, its threads alive). Each time the seconds are taken until the other
-process has ended, and the log is searched for the name of the one that was hit. At the end the run must be that of an
-undisturbed pair, bit by bit: fingerprints of every leaf of the state, and every row of metrics.
+Faults are injected into one run of two processes under a supervisor: `kill` (SIGKILL), `raise` (an exception), `freeze`
+(SIGSTOP) and `hang` (an infinite loop, its threads alive). For each fault the benchmark measures the seconds until the
+other process has ended, and searches the log for the name of the faulty process. At the end the run must equal that of
+an undisturbed pair, bit by bit: fingerprints of every leaf of the state, and every row of metrics.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ import optax
 import deeplab as dl
 from deeplab.verbs.verify import WALL
 
-FAULTS = "DEEPLAB_BENCHMARK_FAULTS"  # the folder where a fault is asked for, by an empty file KIND-RANK
+FAULTS = "DEEPLAB_BENCHMARK_FAULTS"  # the folder in which an empty file KIND-RANK requests a fault
 KINDS = ("kill", "raise", "freeze", "hang")
-_PAUSE = 0.05  # seconds a dispatch, of four steps
+_PAUSE = 0.05  # seconds per dispatch of four steps
 _MODULE = "experiments.benchmarks.process_faults"
 
 
 class Faulty(dl.data.Examples):
-    """Digits; a process asks for its next examples in vain when a fault was ordered for it.
+    """Digits; reading the next examples triggers the fault requested for a process.
 
-    It waits each time, so that no machine is done before all faults.
+    Each dispatch waits, so that the run outlasts all faults.
     """
 
     def train_ids(self, step: int, seed: int, count: int = 1) -> np.ndarray:
@@ -49,7 +49,7 @@ class Faulty(dl.data.Examples):
             if step and order.exists():
                 order.unlink()
                 if kind == "raise":
-                    raise RuntimeError("a fault was ordered")
+                    raise RuntimeError("an injected fault")
                 time.sleep(3600)
         return super().train_ids(step, seed, count)
 
@@ -65,8 +65,8 @@ def measure(times: int, kinds: tuple[str, ...], root: Path, num_steps: int, seed
     """Runs a pair undisturbed, and one with `times` faults of each kind.
 
     Returns:
-      seconds: by kind, until the other process had ended; unnamed: faults whose process no message named;
-      differing: leaves and rows that are not those of the undisturbed pair.
+      seconds: Seconds until the other process had ended, by kind; unnamed: faults whose process no message named;
+      differing: leaves and rows that differ from those of the undisturbed pair.
     """
     rng = random.Random(seed)
     faults = [kind for kind in kinds for _ in range(times)]
@@ -104,7 +104,7 @@ def _start(directory: Path, root: Path, num_steps: int, restarts: int) -> subpro
 
 
 def _training(run: subprocess.Popen, directory: Path, last: dict[int, int]) -> dict[int, int]:
-    """The process id by rank of a new pair, once it trains."""
+    """The process ids of a new pair by rank, after its training has begun."""
     rows, began, pair = directory / "metrics.jsonl", time.time(), {}
     while len(pair) < 2 or not rows.exists() or rows.stat().st_mtime < began:
         if run.poll() is not None:
@@ -132,7 +132,7 @@ def process_ids(supervisor: int) -> dict[int, int]:
 
 
 def _hit(kind: str, rank: int, pair: dict[int, int], root: Path) -> float:
-    """Does it, and gives the seconds until the other process has ended."""
+    """Injects a fault, and returns the seconds until the other process has ended."""
     if kind in ("raise", "hang"):
         (root / f"{kind}-{rank}").touch()
     else:
@@ -167,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=10, help="faults of each kind")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--num-steps", type=int, default=0, help="of the run; 160 for each fault when 0")
+    parser.add_argument("--num-steps", type=int, default=0, help="steps of the run; 160 for each fault when 0")
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
     num_steps = flags.num_steps or 160 * (flags.times * len(flags.kinds) + 1)

@@ -1,8 +1,8 @@
-"""What popularity and similar films make of the film that a user sees next: baselines of `experiments.recsys_ranking`.
+"""Popularity and item-kNN for next-film recommendation: the baselines of `experiments.recsys_ranking`.
 
 Run:     python -m experiments.benchmarks.recsys_baselines DIR            (DIR holds ml-100k.zip)
 Result:  full ranking of the test films, HR@10 and NDCG@10 (beside 100 sampled ones): popularity 0.0838, 0.0432 (0.4008,
-         0.2194); item-kNN, 10 neighbours, the best NDCG@10 on validation, 0.1315, 0.0692 (0.6172, 0.3488)
+         0.2194); item-kNN, 10 neighbors, the best NDCG@10 on validation, 0.1315, 0.0692 (0.6172, 0.3488)
 Source:  Sarwar et al. 2001, "Item-based collaborative filtering recommendation algorithms",
          https://doi.org/10.1145/371920.372071
 """
@@ -17,23 +17,23 @@ import numpy as np
 import deeplab as dl
 from deeplab.tasks.ranking import Ranking
 
-NEIGHBOURS = (10, 20, 50, 100, 200, 1683)
+NEIGHBORS = (10, 20, 50, 100, 200, 1683)
 
 
 def histories(sequence: np.ndarray, num_films: int) -> np.ndarray:
-    """What each user has seen, [U, V] of zeros and ones, from numbers [U, S] followed by zeros."""
+    """The seen items of each user, [U, V] of zeros and ones, from item numbers [U, S] padded with zeros."""
     seen = np.zeros((len(sequence), num_films), np.float32)
     np.put_along_axis(seen, sequence.astype(np.int64), 1.0, axis=1)
     seen[:, 0] = 0.0
     return seen
 
 
-def similarities(seen: np.ndarray, num_neighbours: int) -> np.ndarray:
-    """Cosines of the films' users, [V, V]; for each film those of its nearest neighbours, and zeros."""
+def similarities(seen: np.ndarray, num_neighbors: int) -> np.ndarray:
+    """Cosine similarities [V, V] of films by their users, zero except for the nearest neighbors of each film."""
     norm = np.linalg.norm(seen, axis=0)
     cosine = seen.T @ seen / np.maximum(norm[:, None] * norm[None, :], 1e-9)
     np.fill_diagonal(cosine, 0.0)
-    least = -np.sort(-cosine, axis=1)[:, [min(num_neighbours, len(cosine)) - 1]]
+    least = -np.sort(-cosine, axis=1)[:, [min(num_neighbors, len(cosine)) - 1]]
     return np.where(cosine >= least, cosine, 0.0)
 
 
@@ -46,7 +46,7 @@ def evaluate(scores: np.ndarray, arrays: dict[str, np.ndarray], seen: np.ndarray
         "id": jnp.arange(len(scores)),
     }
     task = Ranking(dl.tasks.Softmax(), fields=())
-    table: Any = lambda *_, **__: ((jnp.asarray(scores)[:, None],), {})  # noqa: E731 (a model that knows the scores)
+    table: Any = lambda *_, **__: ((jnp.asarray(scores)[:, None],), {})  # noqa: E731 (a model with given scores)
     metrics = task.metrics(table, batch, jax.random.key(0))
     return {name: metric.compute() for name, metric in metrics.items() if name != "loss"}
 
@@ -55,8 +55,8 @@ def main(data_dir: str) -> None:
     data = dl.data.Examples("movielens_100k_sequences", epochs=1)
     train = data.open("train", data_dir).arrays
     num_films = train["count"].shape[1]
-    learnt = histories(np.concatenate([train["sequence"], train["target"][:, None]], axis=1), num_films)
-    tables = {f"item-kNN, {k} neighbours": similarities(learnt, k) for k in NEIGHBOURS}
+    train_histories = histories(np.concatenate([train["sequence"], train["target"][:, None]], axis=1), num_films)
+    tables = {f"item-kNN, {k} neighbors": similarities(train_histories, k) for k in NEIGHBORS}
     for split in ("validation", "test"):
         arrays = dict(data.open(split, data_dir).arrays)
         seen = histories(arrays["sequence"], num_films)

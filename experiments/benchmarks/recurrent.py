@@ -1,9 +1,9 @@
-"""What a recurrent layer costs: a training step of deeplab's LSTM and GRU against torch.nn's, and against Linen's.
+"""Time of a recurrent layer: a training step of deeplab's LSTM and GRU, of torch.nn's, and of Linen's.
 
 Run:     python -m experiments.benchmarks.recurrent                (needs PyTorch: pip install torch)
-Prints:  a row each, 2 layers of 256, batch 64 x 100 steps of 256: forward, backward and AdamW. The programs take turns,
-         so that a machine whose speed drifts slows all; the ratio is that of the minima. `--cores 1` is the steadier
-         measure where other work shares the machine: threads that wait for one another cost more than they compute.
+Prints:  a row for each, 2 layers of 256, batch 64 x 100 steps of 256: forward, backward and AdamW. The programs take
+         turns, so that a machine whose speed drifts slows all; the ratio is that of the minima. `--cores 1` is the
+         steadier measure where other work shares the machine: threads that wait for one another cost more than they compute.
 Result:  none yet
 """
 
@@ -54,7 +54,7 @@ def ours(layer: Any) -> Callable[[], None]:
 
 
 def theirs(kind: str) -> Callable[[], None]:
-    """The same in PyTorch."""
+    """The same training step in PyTorch."""
     import torch  # pyright: ignore[reportMissingImports]  # an extra that only this benchmark and tests/parity need
 
     model = getattr(torch.nn, kind)(WIDTH, WIDTH, LAYERS, batch_first=True)
@@ -70,13 +70,13 @@ def theirs(kind: str) -> Callable[[], None]:
 
 
 def main(repeats: int = 20, cores: int = 2) -> None:
-    """Measures.
+    """Measures each program.
 
     Args:
-      repeats: Steps of each program.
-      cores: Of the processor, for both.
+      repeats: Number of steps of each program.
+      cores: Number of processor cores for all programs.
     """
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # before the libraries count their threads
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # before the libraries start their threads
     import flax.linen as nn
     import torch  # pyright: ignore[reportMissingImports]
 
@@ -94,13 +94,13 @@ def main(repeats: int = 20, cores: int = 2) -> None:
 
 
 def compare(runs: dict[str, Callable[[], None]], repeats: int) -> None:
-    """Prints a row for each program, its ratio to the first one's."""
+    """Prints a row for each program, with its ratio to the first."""
     wall, spent = ({name: [] for name in runs} for _ in range(2))
     for repeat in range(repeats + 1):
         for name, run in runs.items():
             began = time.perf_counter(), time.process_time()
             run()
-            if repeat:  # the first one compiles
+            if repeat:  # the first run compiles
                 wall[name].append(time.perf_counter() - began[0])
                 spent[name].append(time.process_time() - began[1])
     reference = next(iter(runs))

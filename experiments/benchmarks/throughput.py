@@ -1,7 +1,7 @@
-"""How fast an experiment reads, learns, and does both: examples a second.
+"""Throughput of the input, of the training step, and of both together: examples per second.
 
 Run:     python -m experiments.benchmarks.throughput speech_digits --data-dir DIR
-Prints:  the input alone (cut from the resident arrays and transformed), the step alone (on a batch that is ready), and
+Prints:  the input alone (cut from the resident arrays and transformed), the step alone (on a prepared batch), and
          both together as they train, each by wall clock and by CPU time; medians. The three take turns, so that a
          machine whose speed drifts slows them all.
 Result:  none yet
@@ -24,7 +24,7 @@ import deeplab as dl
 
 
 def programs(experiment: dl.Experiment, data_dir: Path | None, steps: int) -> dict[str, Callable[[], Any]]:
-    """Functions that take so many steps of "input", "step" and "together", compiled, and wait for the device."""
+    """Compiled functions that run a number of steps of "input", "step" and "together", and wait for the device."""
     data = experiment.data
     assert isinstance(data, dl.data.Examples)
     source = data.open("train", data_dir)
@@ -61,12 +61,12 @@ def programs(experiment: dl.Experiment, data_dir: Path | None, steps: int) -> di
 
 
 def main(name: tyro.conf.Positional[str] = "speech_digits", data_dir: Path | None = None, rounds: int = 5) -> None:
-    """Measures.
+    """Measures an experiment.
 
     Args:
-      name: An experiment on `dl.data.Examples`.
-      data_dir: Folder with the original files.
-      rounds: Runs of each.
+      name: Name of an experiment on `dl.data.Examples`.
+      data_dir: Folder with the original files; they are downloaded when None.
+      rounds: Number of runs of each.
     """
     experiment = importlib.import_module(f"experiments.{name}").experiment()
     steps = 20
