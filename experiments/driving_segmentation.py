@@ -1,10 +1,10 @@
 """Semantic segmentation of driving scenes (CamVid) with a light encoder-decoder (LinkNet) or a U-Net.
 
 Run:     python -m experiments.driving_segmentation       (downloads the frames, or: --data-dir FOLDER)
-Result:  233 test frames at full label size, from images of half the size: mean IoU 45.5 %, pixel accuracy 81.1 %,
-         seed 0 (of the image alone 43.5 %, with its mirror image 44.5 %; at three quarters of its size, too, 45.5 %:
-         the sizes were chosen on validation). 100 epochs in 63 minutes of two cores that other work shared (4,170 s of
-         CPU time; trained at commit d8777e7). Validation, frames of drives in the training set: 60.3 %. At full size ENet
+Result:  233 test frames at full label size, from images of half the size: mean IoU 45.5 %, pixel accuracy 81.1 %, seed
+         0 (of the image alone 43.5 %, with its mirror image 44.5 %; at three quarters of its size, too, 45.5 %: the
+         sizes were chosen on validation). 100 epochs in 63 minutes of two cores that other work shared (4,170 s of CPU
+         time; trained at commit d8777e7). Validation, frames of drives in the training set: 60.3 %. At full size ENet
          has 51.3, SegNet 55.6
 Source:  LinkNet: Chaurasia and Culurciello 2017, https://arxiv.org/abs/1707.03718; U-Net: Ronneberger et al. 2015,
          https://arxiv.org/abs/1505.04597; class weights: Paszke et al. 2016 (ENet), https://arxiv.org/abs/1606.02147

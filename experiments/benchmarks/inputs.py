@@ -7,8 +7,8 @@ Prints:  32 x 32 images with crop and flip, from arrays in memory; 224 x 224 pho
          set on the device. With `--workers N`, N processes on as many cores read the records as well.
 Result:  examples per second, one AVX-512 core that other work shared, 3 turns (commit 13fbf76). 32 x 32: PyTorch
          16,069, ours on the device 212,677 (13 x), from the host 163,092. 224 x 224: PyTorch 587, ours in the first
-         pass 684, once decoded 149,037 (254 x), from records 661. Training waits 0.000 % of the time for a set on the device.
-         Two processes on two cores: PyTorch 899 (885), records 860 (864), of two runs.
+         pass 684, once decoded 149,037 (254 x), from records 661. Training waits 0.000 % of the time for a set on the
+         device. Two processes on two cores: PyTorch 899 (885), records 860 (864), of two runs.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Run:     python -m experiments.benchmarks.recurrent                (needs PyTorch: pip install torch)
 Prints:  a row for each, 2 layers of 256, batch 64 x 100 steps of 256: forward, backward and AdamW. The programs take
          turns, so that a machine whose speed drifts slows all; the ratio is that of the minima. `--cores 1` is the
-         steadier measure where other work shares the machine: threads that wait for one another cost more than they compute.
+         steadier measure where other work shares the machine: threads that wait for one another cost more than they
+         compute.
 Result:  none yet
 """
 
