@@ -1,8 +1,4 @@
-"""A run, from an empty directory or from its last checkpoint, to its end: the pieces put together.
-
-The loop itself is `fit`. Here is what a run has around it: the state restored or made, evaluations and checkpoints at
-their cadence, metrics written, a signal obeyed.
-"""
+"""A training session: restores or initializes a run, and trains it with evaluations, checkpoints and metrics."""
 
 from __future__ import annotations
 
@@ -34,26 +30,26 @@ from deeplab.train.program import Program, compile_program
 from deeplab.train.state import State
 
 Write = Callable[[int, str, dict[str, float]], None]
-"""A sink of metrics: (step, split, values)."""
+"""A metrics writer, called as `write(step, split, values)`."""
 
-_PROBED = 32  # examples by which processes see whether they have the same data
+_PROBED = 32  # number of examples whose digests processes compare, to detect different data
 
 
 @dataclasses.dataclass(frozen=True)
 class Ready:
-    """Everything opened, restored and compiled, at the first step to take.
+    """Data, state and compiled programs of a session, before its first step.
 
     Attributes:
-      experiment: what is trained.
-      runtime: How its steps run.
-      state: where to begin.
-      extra: what the checkpoint said beside the state: {} at the start.
-      feed: the training split.
-      eval_feed: the split of the evaluations.
-      program: the compiled steps.
-      evaluate: from a state to the metrics of that split, compiled too.
-      data_seconds: what opening the data took.
-      compile_seconds: what making the first state and compiling took.
+      experiment: Experiment to train.
+      runtime: Precision, accumulation and other settings of its steps.
+      state: State to start from.
+      extra: Values that the checkpoint holds besides the state; {} for a new run.
+      feed: Feed of the training split.
+      eval_feed: Feed of the evaluation split.
+      program: Compiled training steps.
+      evaluate: Compiled function from a state to the metrics of the evaluation split.
+      data_seconds: Time to open the data, in seconds.
+      compile_seconds: Time to initialize or restore the state and to compile, in seconds.
     """
 
     experiment: Experiment
@@ -77,15 +73,18 @@ def prepare(
     open_source: Callable[[Data, str], Source],
     runtime: Runtime = Runtime(),
 ) -> Ready:
-    """Opens the data, restores the newest sound checkpoint (or makes the first state), and compiles.
+    """Opens the data, restores the newest valid checkpoint (or initializes the state), and compiles.
 
     Args:
-      experiment: what is to be trained.
-      checkpoints: of the run.
-      mesh: the devices.
-      seed: of the weights and of the order.
-      open_source: gives a split of the data; the effect of opening is the caller's.
-      runtime: Precision, accumulation, offload, steps in a dispatch and reading processes; `mesh` stands for its own.
+      experiment: Experiment to train.
+      checkpoints: Checkpoints of the run; None for a run that is not saved.
+      mesh: Devices to train on.
+      seed: Seeds parameter initialization and data order.
+      open_source: Function from the data and the name of a split to the opened split.
+      runtime: Precision, accumulation, offload, steps in a dispatch and reading processes; its `mesh` is not used.
+
+    Raises:
+      UserError: The model cannot read the data, or processes have different data.
     """
     data = experiment.data
     make = functools.partial(init, experiment, runtime=runtime)
@@ -103,7 +102,7 @@ def prepare(
     )
     opened = time.monotonic()
     found = checkpoints.latest(abstract) if checkpoints else None
-    # Made by a program whose outputs are sharded: no device ever holds the whole.
+    # A program with sharded outputs initializes the state, so that no device ever holds all of it.
     if found is None:
         state = jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
         state, extra = with_weights(state, experiment.weights), {}
@@ -118,7 +117,7 @@ def prepare(
 
 
 def _content(feed: Feed) -> str:
-    """Of what size a split is, a digest of examples spread over it, and whether it lives on the devices."""
+    """Size of a split, a digest of examples spread over it, and whether it is resident on the devices."""
     if jax.process_count() == 1:
         return ""
     ids = np.unique(np.linspace(0, feed.source.size - 1, _PROBED).astype(np.int32))
@@ -130,15 +129,15 @@ def _content(feed: Feed) -> str:
 
 
 def _shapes(experiment: Experiment, make: Callable[[jax.Array], State], seed: int) -> State:
-    """The abstract state; a model that cannot read the data says so in terms of both."""
+    """Shapes and dtypes of the state; the error for a model that cannot read the data describes both."""
     try:
         return jax.eval_shape(make, jax.random.key(seed))
     except (TypeError, ValueError, flax.errors.FlaxError) as error:
         fields = {name: f"{s.dtype}{list(s.shape)}" for name, s in experiment.data.spec().items()}
         raise UserError(
-            f"{type(experiment.model).__name__} cannot read a batch of {type(experiment.data).__name__} by way of "
-            f"{type(experiment.task).__name__}: {error}\nA batch holds {fields}; give the model other arguments, or "
-            "the task another input"
+            f"{type(experiment.model).__name__} cannot read a batch of {type(experiment.data).__name__} through "
+            f"{type(experiment.task).__name__}: {error}\nA batch holds {fields}; change the arguments of the model, or "
+            "the fields that the task passes to it"
         ) from error
 
 
@@ -154,22 +153,22 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     slow: Callable[[str], AbstractContextManager[Any]] = nullcontext,
 ) -> tuple[Progress, dict[str, float], float]:
-    """Trains to the end, or to the first dispatch after `stop` says so; the last state is always saved.
+    """Trains to the end, or to the first dispatch after `stop` returns True; the last state is always saved.
 
     Args:
-      ready: from `prepare`.
-      checkpoints: of the run.
-      write: where metrics go.
-      seed: the one that `prepare` was given.
-      log_every: steps merged into one row of training metrics; a hundredth of the run when None.
-      checkpoint_every: steps between checkpoints; as the evaluations when None.
-      hooks: further effects.
-      stop: asked between dispatches.
-      slow: around what takes longer than dispatches do, which it is given the name of: for who watches the loop.
+      ready: Prepared session, from `prepare`.
+      checkpoints: Checkpoints of the run; None for a run that is not saved.
+      write: Writer of rows of metrics.
+      seed: Seed that `prepare` was called with.
+      log_every: Number of steps merged into one row of training metrics; a hundredth of the run when None.
+      checkpoint_every: Number of steps between checkpoints; one checkpoint for each evaluation when None.
+      hooks: Additional hooks.
+      stop: Predicate called between dispatches; training ends when it returns True.
+      slow: Context entered around work that takes longer than a dispatch; it receives the name of that work.
 
     Returns:
-      Where it ended, the evaluation at the last step ({} where it was stopped before), and the training seconds so
-      far, this run directory's earlier sessions included.
+      Final progress, the evaluation at the last step ({} if training stopped earlier), and the training time in
+      seconds, including earlier sessions of the run directory.
     """
     experiment, end = ready.experiment, ready.experiment.num_steps
     effects = _Effects(ready, checkpoints, write, slow)
@@ -197,7 +196,7 @@ def train(
 
 
 class _Effects:
-    """What a run does besides stepping: rows of metrics, evaluations, checkpoints."""
+    """The side effects of a run: rows of metrics, evaluations and checkpoints."""
 
     def __init__(self, ready: Ready, checkpoints: Checkpoints | None, write: Write, slow: Callable[[str], Any]):
         self._ready, self._checkpoints, self._write, self._slow = ready, checkpoints, write, slow
@@ -232,7 +231,7 @@ class _Effects:
 
 
 class _Clock:
-    """Training seconds, over all sessions of a run, and the pace since the last row: for reports, no step needs it."""
+    """Training time over all sessions of a run, and the rate since the last row; used in reports only."""
 
     def __init__(self, before: float):
         self._before, self._began, self._last = before, time.monotonic(), (0, 0.0, time.monotonic())
@@ -245,7 +244,7 @@ class _Clock:
         return round(self._before + time.monotonic() - self._began, 3)
 
     def pace(self, step: int, stalled: float) -> tuple[float, float]:
-        """Since it was last asked: steps a second, and the share of the time in which the device waited for input."""
+        """Steps per second, and the fraction of time that the device waited for input, since the last call."""
         before, now = self._last, time.monotonic()
         self._last = (step, stalled, now)
         seconds = max(now - before[2], 1e-9)

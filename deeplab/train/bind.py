@@ -1,4 +1,4 @@
-"""The model with its parameters bound: what a task is given, and the only caller of `model.apply`."""
+"""The model with its parameters bound, as a task receives it; the only caller of `model.apply`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from deeplab.scale import activations
 from deeplab.train import dropout
 from deeplab.train.state import State, split_params
 
-_OTHER_STREAM = 0x6F746865  # folded into the key for every RNG collection but "dropout"
+_OTHER_STREAM = 0x6F746865  # folded into the key of every RNG collection except "dropout"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BoundApply:
-    """See `deeplab.tasks.base.Apply`, which it implements.
+    """Implementation of `deeplab.tasks.base.Apply`.
 
-    Here, outside the model, is what holds for all models: dropout by example, the dtypes of the precision, the
-    normalization of the first input, and on a mesh every layer's output beside its examples.
+    It adds, outside the model, what all models share: dropout keyed by example, the dtypes of the precision, the
+    normalization of the first input, and on a mesh the sharding of every layer's output by example.
     """
 
     module: nn.Module
@@ -95,14 +95,14 @@ class BoundApply:
         return cast(outputs, self.precision.reductions), {**self.variables, **updated}
 
     def _batch_key(self, key: jax.Array) -> jax.Array:
-        """Key of what a model draws for a batch as a whole; the microbatches of a step share `key`, and no example."""
+        """Key of what a model draws for a whole batch; microbatches of a step share `key`, but no example."""
         return jax.random.fold_in(jax.random.fold_in(key, _OTHER_STREAM), self.ids[0])
 
 
 def bind(
     experiment: Experiment, state: State, batch: Batch, runtime: Runtime, params: Any = None, variables: Any = None
 ) -> BoundApply:
-    """The model as a function of its inputs alone: what a `Task` is given.
+    """Binds the model to its parameters, as a function of its inputs for a `Task`.
 
     Args:
       experiment: Experiment whose model is bound.
@@ -126,7 +126,7 @@ def bind(
 
 
 def _edited(edits: Mapping[str, Callable[[Any], Any]] | None) -> AbstractContextManager[Any]:
-    """A context in which the outputs of named submodules are edited."""
+    """Context in which the outputs of named submodules are edited."""
     if not edits:
         return nullcontext()
 
@@ -141,7 +141,7 @@ def _edited(edits: Mapping[str, Callable[[Any], Any]] | None) -> AbstractContext
 def named_taps(intermediates: Any) -> dict[str, Any]:
     """Sown values and captured outputs by name, such as "block_0/attention".
 
-    A value that was sown once stands for itself; the values of a module that was called several times are a tuple.
+    A value that was sown once is not wrapped in a tuple; a module called several times has a tuple of values.
     """
     leaves = jax.tree_util.tree_leaves_with_path(intermediates, is_leaf=lambda x: isinstance(x, tuple))
     named = {jax.tree_util.keystr(path, simple=True, separator="/"): values for path, values in leaves}

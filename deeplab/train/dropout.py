@@ -1,4 +1,4 @@
-"""Dropout whose mask belongs to the example, not to its place in the batch.
+"""Dropout whose mask belongs to the example, not to its position in the batch.
 
 `nn.Dropout` draws one mask for a batch: another batch size, or another split into microbatches, gives an example
 another mask. Within `by_example` every `nn.Dropout` of a model, whoever wrote it, draws from
@@ -20,8 +20,8 @@ def by_example(ids: jax.Array) -> AbstractContextManager[Any]:
     """A context in which `nn.Dropout` is keyed by example.
 
     Args:
-      ids: the examples' numbers, [B]. A layer whose input has another leading axis (time first, say) keeps
-        `nn.Dropout`'s single draw.
+      ids: Example numbers, [B]. A layer whose input has another leading axis (such as time) keeps the single draw of
+        `nn.Dropout`.
 
     Example:
       >>> with by_example(jnp.arange(4)):

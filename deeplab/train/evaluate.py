@@ -22,7 +22,7 @@ from deeplab.train.state import State
 from deeplab.train.step import make_eval, make_predict
 
 Probe = Callable[[Experiment, Runtime], Callable[[State, Batch], Metrics]]
-"""What is measured of a state: `probe(experiment, runtime)(state, raw batch)` gives metrics, as `make_eval` does."""
+"""A measurement of a state: `probe(experiment, runtime)(state, raw batch)` returns metrics, like `make_eval`."""
 
 
 def make_evaluator(
@@ -35,23 +35,23 @@ def make_evaluator(
     probe: Probe = make_eval,
     members: Members | None = None,
 ) -> Callable[..., Any]:
-    """A function from a state to the metrics of a split.
+    """Makes a function from a state to the metrics of a split.
 
-    Batches are sent without waiting for one another, and merged in order on the host: exact also for the padded last
-    batch, whose padding has weight 0.
+    Batches are dispatched without waiting for one another, and their metrics merged in order on the host. The result
+    is exact: the padding of the last batch has weight 0.
 
     Args:
-      experiment: Experiment whose task is evaluated; of members, that of the first one.
+      experiment: Experiment whose task is evaluated; with members, the experiment of the first one.
       feed: Split, from `make_feed`.
       split: Name of the split.
       runtime: Precision of the evaluation.
-      warm: State to compile with at once; at the first call when None.
-      probe: What is measured of a batch; the task's metrics by default.
+      warm: State to compile with immediately; compiled at the first call when None.
+      probe: Measurement of a batch; the task's metrics by default.
       members: Members that are evaluated together. None is a solo run.
 
     Returns:
-      `evaluate(state)`, which gives numbers by name; with `members`, `evaluate(state, members)`, which gives such a
-      dict for each of them. The members of a call may be others, as many and of the same `build`.
+      Function `evaluate(state)` that returns values by name; with `members`, function `evaluate(state, members)` that
+      returns such a dict for each member. It also accepts other members, of the same number and `build`.
     """
     if members is not None:
         return _evaluator_of_each(members, feed, split, runtime, probe)
@@ -81,7 +81,7 @@ def _evaluator_of_each(members: Members, feed: Feed, split: str, runtime: Runtim
 
 
 def merged(parts: Sequence[Metrics]) -> Metrics:
-    """Metrics added up on the host, in order and in double precision."""
+    """Sum of metrics on the host, in order and in double precision."""
     first, *others = (jax.tree.map(np.float64, part) for part in jax.device_get(parts))
     return functools.reduce(lambda a, b: {name: a[name] + b[name] for name in a}, others, first)
 
@@ -89,7 +89,7 @@ def merged(parts: Sequence[Metrics]) -> Metrics:
 def predict(
     experiment: Experiment, state: State, feed: Feed, split: str, runtime: Runtime = Runtime()
 ) -> dict[str, np.ndarray]:
-    """The task's predictions for every example of a split, and their `id`; without the padding."""
+    """Predictions of the task for every example of a split, and their `id`; without the padding."""
     parts = jax.device_get(over_batches(make_predict(experiment, runtime), feed, split)(state))
     ids, weight = experiment.data.eval_ids(split)
     keep = weight.reshape(-1) > 0
@@ -98,9 +98,9 @@ def predict(
 
 
 def over_batches(function: Callable, feed: Feed, split: str) -> Callable[..., list[Any]]:
-    """`function(state, batch)` for the batches of a split (the first `limit`), jitted once.
+    """Makes a function that applies `function(state, batch)` to the (first `limit`) batches of a split, jitted once.
 
-    With several processes the results are whole on each device, so that every process can read them.
+    With several processes the results are replicated on each device, so that every process can read them.
     """
     whole = NamedSharding(feed.mesh, PartitionSpec()) if jax.process_count() > 1 else None
 

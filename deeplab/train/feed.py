@@ -1,9 +1,8 @@
-"""What a compiled program reads: data that lives on the device, or batches that arrive one by one.
+"""The input of a compiled program: data resident on the devices, or batches that are streamed from the host.
 
-A set that fits the device is put there once, and the step is given example numbers; a larger one is read on the
-host by a thread, or by processes, and put on the device a few batches ahead. The order is the same either way. Of
-several processes that train together each reads the rows of a batch that its own devices hold, and nothing is sent
-from one to another.
+A data set that fits device memory is placed there once, and the step receives example numbers. A larger one is read
+on the host by a thread or by processes, and sent to the devices a few batches ahead. The order is the same in both
+cases. With several processes, each reads the rows of a batch that its own devices hold, without communication.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from deeplab.data import records
 from deeplab.data.base import Batch, Data, Source
 from deeplab.scale.mesh import BATCH
 
-_SHARE = 0.25  # of a device's memory that a resident set may take
+_SHARE = 0.25  # largest fraction of a device's memory for a resident data set
 
 
 class Reader(NamedTuple):
-    """The training split, step by step.
+    """Reader of the training split, step by step.
 
     Attributes:
-      read: `(step, n)` to the item of training steps `step` to `step + n`, asked for in order. Resident: example
-        numbers [n, B]. Else n is 1, and the batch lies on the devices.
-      ready: whether `read` would give the next item without waiting.
+      read: Function from `(step, n)` to the item of training steps `step` to `step + n`, called in order. For resident
+        data the item is example numbers [n, B]; otherwise n is 1, and the item is a batch on the devices.
+      ready: Predicate that tells whether `read` would return the next item without waiting.
     """
 
     read: Callable[[int, int], Any]
@@ -43,15 +42,15 @@ class Reader(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Feed:
-    """A split, made ready for a mesh.
+    """A split whose batches are placed on a mesh.
 
     Attributes:
-      data: How batches are cut.
-      source: The opened split.
-      mesh: Devices that the batches go to.
-      resident: `source.arrays` on the devices, or None where batches are assembled on the host.
-      workers: Number of processes that assemble them; 0 is a thread of this one.
-      axes: Mesh axes that split the first axis of an item: its examples, or the members that read a batch each.
+      data: Data set, which determines the batches.
+      source: Opened split.
+      mesh: Devices that receive the batches.
+      resident: `source.arrays` on the devices; None if batches are assembled on the host.
+      workers: Number of processes that assemble batches; 0 is a thread of this process.
+      axes: Mesh axes that split the first axis of an item: its examples, or members with a batch each.
     """
 
     data: Data
@@ -62,16 +61,16 @@ class Feed:
     axes: tuple[str, ...] = BATCH
 
     def fetch(self, arrays: Any, item: Any) -> Batch:
-        """The raw batch, inside the program: `item` is example numbers when resident, and else the batch itself."""
+        """Raw batch, inside the program; `item` is example numbers for resident data, else the batch itself."""
         if self.resident is None:
             return item
         return self.data.fetch(dataclasses.replace(self.source, arrays=arrays), item)
 
     def put(self, item: Any, axis: int = 0) -> Any:
-        """Places a host batch (a dict, as `read` gives it), or an array such as example numbers, over the mesh.
+        """Places a host batch (a dict, from `read`), or an array such as example numbers, on the mesh.
 
         Args:
-          item: Array that every process knows whole, or batch of which each process has its own rows.
+          item: Array that is the same in every process, or batch of which each process has its own rows.
           axis: Axis of the item that the mesh splits.
         """
         sharding = self._sharding(axis)
@@ -88,18 +87,18 @@ class Feed:
             }
 
     def replicate(self, item: Any) -> Any:
-        """Places the same on every device."""
+        """Places a copy of the item on every device."""
         return place(item, NamedSharding(self.mesh, PartitionSpec()))
 
     def train_ids(self, step: int, seed: int | np.ndarray, count: int = 1) -> np.ndarray:
-        """Examples of training steps `step` to `step + count`: [count, B], or [count, M, B] for the seeds [M]."""
+        """Example numbers of training steps `step` to `step + count`: [count, B], or [count, M, B] for seeds [M]."""
         if np.ndim(seed) == 0:
             return self.data.train_ids(step, int(seed), count)
-        seeds, member = np.unique(seed, return_inverse=True)  # members of one seed read the same
+        seeds, member = np.unique(seed, return_inverse=True)  # members with equal seeds share examples
         return np.stack([self.data.train_ids(step, int(s), count) for s in seeds], axis=1)[:, member]
 
     def read(self, ids: np.ndarray) -> Batch:
-        """The raw batch of the examples `ids`, [B] or [M, B], on the host; of several processes, this one's rows."""
+        """Raw batch of the examples `ids`, [B] or [M, B], on the host; only the rows of this process."""
         ids = ids[self._rows(len(ids))]
         if ids.ndim == 1:
             return self.data.fetch(self.source, ids)
@@ -111,7 +110,7 @@ class Feed:
         return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, self.axes))
 
     def _rows(self, size: int) -> Any:
-        """The rows of an item that this process' devices hold."""
+        """Rows of an item that the devices of this process hold."""
         if jax.process_count() == 1:
             return slice(None)
         indices = self._sharding().addressable_devices_indices_map((size,)).values()
@@ -119,17 +118,17 @@ class Feed:
 
     @contextlib.contextmanager
     def reader(self, start: int, seed: int | np.ndarray, end: int) -> Iterator[Reader]:
-        """Reads steps `start` to `end`; from the host, the next batches are read and sent to the devices meanwhile.
+        """Reads steps `start` to `end`; batches from the host are read and sent to the devices ahead of time.
 
         Args:
           start: First step.
-          seed: Seed of the data order; one for each member, [M], where members read a batch each.
+          seed: Seed of the data order; [M], one for each member, if members read a batch each.
           end: Step after the last one.
         """
         if self.resident is not None:
             yield Reader(lambda step, n: self.train_ids(step, seed, n), lambda: True)
             return
-        # Of several processes each has some rows only, whose shapes are compared before they are put together.
+        # With several processes each has only some rows, whose shapes are checked before `put` joins them.
         put = self.put if jax.process_count() == 1 else lambda batch: batch
         with contextlib.ExitStack() as stack:
             if self.workers and np.ndim(seed) == 0:
@@ -144,15 +143,19 @@ class Feed:
             yield Reader(lambda step, n: next(items), ahead.ready)
 
     def eval_items(self, split: str) -> Iterator[tuple[Any, np.ndarray]]:
-        """(item, weight) over one pass of a split."""
+        """Yields (item, weight) for each batch of one pass over a split."""
         for ids, weight in zip(*self.data.eval_ids(split), strict=True):
             yield (ids if self.resident is not None else self.read(ids)), weight
 
 
 def make_feed(data: Data, source: Source, mesh: Mesh, workers: int = 0) -> Feed:
-    """Puts a source on the devices if it fits there; each device of the mesh holds it whole.
+    """Places a source on the devices if it fits; each device of the mesh then holds a copy.
 
-    Where it does not fit, so many worker processes read it; 0 is a thread.
+    Args:
+      data: Data set, which determines the batches.
+      source: Opened split.
+      mesh: Devices that receive the batches.
+      workers: Number of processes that read a source which does not fit; 0 is a thread.
     """
     if not source.arrays or source.nbytes > _SHARE * device_memory(mesh):
         return Feed(data, source, mesh, None, workers)
@@ -161,9 +164,9 @@ def make_feed(data: Data, source: Source, mesh: Mesh, workers: int = 0) -> Feed:
 
 
 def place(item: Any, sharding: NamedSharding) -> Any:
-    """Host arrays on devices; of several processes each puts on its own devices what they hold.
+    """Places host arrays on devices; each process places the parts that its own devices hold.
 
-    `device_put` would compare the arrays of all processes first, every time.
+    With several processes, `jax.device_put` would first compare the arrays of all processes in every call.
     """
     if jax.process_count() == 1:
         return jax.device_put(item, sharding)
@@ -172,7 +175,7 @@ def place(item: Any, sharding: NamedSharding) -> Any:
 
 
 def device_memory(mesh: Mesh) -> int:
-    """Bytes of one device of a mesh; of the host's memory its share, where the devices are a CPU's."""
+    """Memory of one device of a mesh, in bytes; CPU devices share the host's memory equally."""
     device = mesh.local_devices[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
@@ -182,7 +185,7 @@ def device_memory(mesh: Mesh) -> int:
 
 
 class _Ahead:
-    """Reads items `start`, `start + 1`, ... in a thread, a few ahead; its error is raised in the reader's place."""
+    """Reads items `start`, `start + 1`, ... ahead in a thread; an error there is raised to the consumer."""
 
     def __init__(self, read: Callable[[int], Any], start: int, end: int, depth: int = 2):
         self._queue: queue.Queue = queue.Queue(depth)
@@ -196,7 +199,7 @@ class _Ahead:
                 if self._stop.is_set():
                     return
             self._offer((None, None))
-        except Exception as error:  # handed over, whatever it is, and raised by the reader
+        except Exception as error:  # any error is passed on, and raised to the consumer
             error.add_note(f"while reading the batch of training step {i}")
             self._offer((None, error))
 
@@ -208,7 +211,7 @@ class _Ahead:
                 continue
 
     def ready(self) -> bool:
-        """Whether an item, or an error, is there."""
+        """Whether an item or an error is available."""
         return not self._queue.empty()
 
     def __enter__(self) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""The gradient of a batch's loss: at once, or by microbatches for the memory of one of them."""
+"""The gradient of a batch's loss, computed at once or accumulated over microbatches to save memory."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from deeplab.train.state import State
 def gradient(
     experiment: Experiment, state: State, batch: Batch, key: jax.Array, runtime: Runtime = Runtime()
 ) -> tuple[Any, Loss]:
-    """That of sum(w_b l_b) / sum(w_b) over the examples b, and what the task says of the batch.
+    """Gradient of sum(w_b l_b) / sum(w_b) over the examples b, and the task's `Loss` of the batch.
 
-    With `accumulate` k, row i of the batch is in microbatch i mod k, so that no row leaves its device. Sums are added
-    up and divided once, so that the result is that of the whole batch, but for rounding, whatever the weights are:
-    dropout and augmentation follow the examples. Two things see a microbatch only: the statistics of batch norms
-    (whose running means then move k times), and losses that compare examples, such as `InBatchSoftmax`.
+    With `accumulate` k, row i of the batch is in microbatch i mod k, so that no row leaves its device. Sums are
+    accumulated and divided once, so that the result equals that of the whole batch up to rounding, for any weights;
+    dropout and augmentation are keyed by example. Two things depend on the microbatch: the statistics of batch norms
+    (whose running means are then updated k times), and losses that compare examples, such as `InBatchSoftmax`.
 
     Raises:
-      UserError: the batch does not divide into microbatches.
+      UserError: The batch does not divide into microbatches.
     """
     factor = state.opt_state.scale if isinstance(state.opt_state, Scaled) else None
 
@@ -56,7 +56,7 @@ def gradient(
 def make_value_fn(
     experiment: Experiment, state: State, batch: Batch, key: jax.Array, runtime: Runtime = Runtime()
 ) -> Callable[[Any], jax.Array]:
-    """The loss of a batch as a function of the parameters, for optimizers that search along a line.
+    """Makes the loss of a batch as a function of the parameters, for optimizers with a line search.
 
     Its value at the state's parameters is the loss whose gradient `gradient` computes: the same examples, microbatches,
     dropout and batch statistics, without the loss scale.
@@ -71,7 +71,7 @@ def make_value_fn(
 
         if runtime.accumulate == 1:
             loss = part((state.variables, state.task), batch)[1]
-        else:  # only the forward pass of one microbatch is kept for a gradient
+        else:  # a gradient then stores the forward pass of one microbatch only
             parts = _microbatches(batch, runtime.accumulate)
             losses = jax.lax.scan(jax.checkpoint(part), (state.variables, state.task), parts)[1]
             loss = jax.tree.map(lambda x: x.sum(0), losses)
@@ -81,7 +81,7 @@ def make_value_fn(
 
 
 def slow_in_loops(function: Callable, *args: Any) -> bool:
-    """Whether a loop would slow a function down: a convolution's backward pass is ten times slower in a CPU's loop."""
+    """Whether a function is slow in a loop: on a CPU the backward pass of a convolution is then ten times slower."""
     return jax.default_backend() == "cpu" and has_primitive(jax.make_jaxpr(function)(*args), "conv_general_dilated")
 
 
@@ -110,7 +110,7 @@ def _accumulated(runtime: Runtime, part: Callable, state: State, batch: Batch) -
 
 
 def _microbatches(batch: Batch, count: int) -> Batch:
-    """[B, ...] -> [count, B / count, ...]: each of them on all devices that hold the batch."""
+    """Splits [B, ...] into [count, B / count, ...], each microbatch over all devices that hold the batch."""
     size = len(batch["weight"])
     if size % count:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The state before the first step: made from a key, or partly from trained weights."""
+"""The initial state: made from a key, and optionally from trained weights."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from deeplab.train import dropout
 from deeplab.train.bind import bind
 from deeplab.train.state import TASK, State
 
-# What a model sows, or caches, while it is initialized is an output and no state.
+# Values that a model sows or caches during initialization are outputs, not state.
 _TRANSIENT = ("intermediates", "perturbations", "losses", "cache")
 
 
 def init(experiment: Experiment, key: jax.Array, runtime: Runtime = Runtime()) -> State:
-    """The state before the first step; pure, so `jax.eval_shape` gives its shapes and `vmap` a population.
+    """Makes the initial state; pure, so that `jax.eval_shape` gives its shapes and `jax.vmap` a population.
 
     Args:
-      experiment: What is to be trained.
-      key: A typed key, `jax.random.key(seed)`.
+      experiment: Experiment to train.
+      key: Typed key, such as `jax.random.key(seed)`.
       runtime: Precision of the parameters and of the optimizer state.
 
     Raises:
@@ -59,7 +59,7 @@ def init(experiment: Experiment, key: jax.Array, runtime: Runtime = Runtime()) -
 
 
 def _unshared(state: State) -> State:
-    """The state with each array in it once: a teacher, or an optimizer's state, may begin as the very parameters.
+    """Copies arrays that occur twice in the state, such as parameters that are also the initial teacher.
 
     A buffer that occurs twice cannot be donated to a step.
     """
@@ -75,11 +75,11 @@ def _unshared(state: State) -> State:
 
 
 def with_weights(state: State, weights: Weights | tuple[Weights, ...] | Any) -> State:
-    """The state with trained values in place of the initial ones.
+    """Replaces initial values of a state by trained ones.
 
     Args:
       state: State whose arrays give the shapes, dtypes and shardings of the values.
-      weights: Trained values for parts of it.
+      weights: Trained values for parts of the state.
 
     Raises:
       UserError: A path names no part of the state, or loaded values do not fit it.

@@ -1,9 +1,9 @@
-"""The one loop: dispatches pure steps, and calls hooks for every effect.
+"""The training loop: dispatches pure steps, and calls hooks for every side effect.
 
-The device is never waited for: the metrics of one dispatch are read after the next has been sent. Where it pays,
-a dispatch is a loop over several steps, inside the compiled program; how many may change from one dispatch to the
-next without changing a bit of the result, since the program is the same. Several processes send the same dispatches:
-how many steps each takes is then process 0's to say.
+The host does not wait for the device: the metrics of one dispatch are read after the next has been sent. Where it is
+faster, a dispatch loops over several steps inside the compiled program. The number of steps may change between
+dispatches without changing a bit of the result, because the program is the same. With several processes, process 0
+decides the number of steps of each dispatch.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from deeplab.train.members import Members
 from deeplab.train.program import Program, compile_program
 from deeplab.train.state import State
 
-_TRIALS = 16  # dispatches after which several processes change their pace no more: each trial costs an exchange
-_DISPATCH_SECONDS = 0.1  # long enough to hide the cost of a dispatch (0.2 ms), short enough to answer a signal
+_TRIALS = 16  # dispatches after which several processes keep their pace: each trial costs a communication
+_DISPATCH_SECONDS = 0.1  # long enough to hide the overhead of a dispatch (0.2 ms), short enough to handle a signal
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a hook is given.
+    """Progress of the loop, the argument of a hook.
 
     Attributes:
       step: Number of steps taken.
       num_steps: Number of steps in all.
-      metrics: Metrics merged over the steps since the last multiple of `log_every`, on the host; {} where there are
-        none. Of members the leaves are [M, ...], over the steps that each has taken.
-      state: State after `step`, for the hooks of `on_state`; it lives until the hook returns. A member whose own
+      metrics: Metrics merged over the steps since the last multiple of `log_every`, on the host; {} if there are
+        none. With members, leaves are [M, ...], merged over the steps that each member has taken.
+      state: State after `step`, for the hooks of `on_state`; valid until the hook returns. A member whose own
         `state.step` is smaller has diverged.
-      stalled: Seconds so far in which the device had nothing to do because its next batch was not there.
+      stalled: Total time in which the device was idle because its next batch was not ready, in seconds.
     """
 
     step: int
@@ -53,7 +53,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Hook:
-    """An effect and its moment; made by `on_log`, `on_dispatch` and `on_state`."""
+    """A callback and when it is called; made by `on_log`, `on_dispatch` and `on_state`."""
 
     call: Callable[[Progress], None]
     moment: Literal["log", "dispatch", "state"]
@@ -61,17 +61,17 @@ class Hook:
 
 
 def on_log(call: Callable[[Progress], None]) -> Hook:
-    """Calls every `log_every` steps and after the last, one dispatch late: the device does not wait."""
+    """Calls every `log_every` steps and after the last, one dispatch late, so that the device does not wait."""
     return Hook(call, "log")
 
 
 def on_dispatch(call: Callable[[Progress], None]) -> Hook:
-    """Calls whenever there is news of the device: for progress bars."""
+    """Calls after every dispatch whose metrics have been read, such as for a progress bar."""
     return Hook(call, "dispatch")
 
 
 def on_state(every: int, call: Callable[[Progress], None]) -> Hook:
-    """Calls with the state every so many steps, and after the last; the loop waits for the device first."""
+    """Calls with the state every `every` steps and after the last; the loop waits for the device first."""
     return Hook(call, "state", every)
 
 
@@ -79,8 +79,9 @@ class NonFinite(Exception):
     """The loss or the gradient of a step was not finite.
 
     Attributes:
-      state: as it was before that step.
-      batch: the raw batch of that step.
+      state: State before that step.
+      batch: Raw batch of that step.
+      metrics: Metrics of that step.
     """
 
     def __init__(self, state: State, batch: Batch, metrics: dict[str, float]):
@@ -107,23 +108,23 @@ def fit(
     """Trains from `state.step` to `num_steps`.
 
     Args:
-      experiment: Experiment that is trained; of members, that of the first one.
-      state: State to begin with; it is donated, and must not be used again.
+      experiment: Experiment to train; with members, the experiment of the first one.
+      state: State to start from; it is donated, and must not be used again.
       feed: Training split, from `make_feed`.
-      hooks: Effects; those of one moment are called in this order.
+      hooks: Hooks; those called at the same time are called in this order.
       log_every: Number of steps over which metrics are merged.
       seed: Seed of the data order.
       num_steps: Step to stop after; the experiment's own when None.
-      metrics: Leaves of `Progress.metrics` when the state was saved, so that logs go on bit by bit.
-      program: Program from `compile_program`; made when None.
-      runtime: How its steps run, where `program` is None.
-      stop: Function that is asked between dispatches; the loop ends early when it returns True.
-      members: Members that are trained together, each with its own seed. A member that diverges stays what it was
-        before that step, and the others go on. None is a solo run.
-      start: Step to begin with; `state.step` when None. Members need it, since those that have diverged lag behind.
+      metrics: Leaves of `Progress.metrics` when the state was saved, so that resumed logs are equal bit for bit.
+      program: Program from `compile_program`; compiled here when None.
+      runtime: Settings of the steps, used when `program` is None.
+      stop: Predicate called between dispatches; the loop ends early when it returns True.
+      members: Members that are trained together, each with its own seed. A member that diverges keeps the state
+        before that step, and the others continue. None is a solo run.
+      start: Step to start from; `state.step` when None. Required with members, because diverged members lag behind.
 
     Returns:
-      Where it ended, with the state.
+      Final progress, with the state.
 
     Raises:
       NonFinite: A loss or a gradient of a solo run was NaN or infinite.
@@ -142,12 +143,12 @@ def fit(
         while step < end and not stop():
             count = min(pace.steps, _next_boundary(step, end, hooks) - step)
             if not reader.ready():
-                # The device first: how long it is then idle for want of input can be told exactly.
+                # Wait for the device first, so that its idle time without input is measured exactly.
                 _read(pending, log, state, feed, seed)
                 pending = None
             began = time.monotonic()
             item = reader.read(step, count)
-            if pending is None and step > begin:  # nothing could have been read ahead of the first
+            if pending is None and step > begin:  # the first batch cannot be read ahead
                 log.stalled += time.monotonic() - began
             with jax.transfer_guard("disallow"):
                 state, rows = program(state, item, step, count, floats)
@@ -175,15 +176,15 @@ class _Sent:
 
 
 class _Log:
-    """Merges metrics on the host, one step after another: so the sums do not depend on the dispatches."""
+    """Merges metrics on the host, one step after another, so that sums do not depend on the dispatches."""
 
     def __init__(self, hooks: Sequence[Hook], every: int, end: int, metrics: Metrics):
         self._hooks, self._every, self._end = hooks, every, end
         self.metrics, self.stalled = metrics, 0.0
-        self.going: np.ndarray | None = None  # of members, [M]: which of them have not diverged
+        self.going: np.ndarray | None = None  # [M]: members that have not diverged; None for a solo run
 
     def add(self, start: int, count: int, rows: Metrics) -> None:
-        """Rows of the steps `start + 1` to `start + count`."""
+        """Adds the rows of steps `start + 1` to `start + count`."""
         done = 0
         while done < count:
             upto = min(count, (start + done) // self._every * self._every + self._every - start)
@@ -216,12 +217,12 @@ def _sum_in_order(rows: Metrics) -> Metrics:
 
 
 def _next_boundary(step: int, end: int, hooks: Sequence[Hook]) -> int:
-    """The first step after `step` at which a hook needs the state."""
+    """First step after `step` at which a hook needs the state."""
     return min([end, *((step // h.every + 1) * h.every for h in hooks if h.moment == "state")])
 
 
 def _read(sent: _Sent | None, log: _Log, state: State, feed: Feed, seed: int) -> None:
-    """Waits for a dispatch, and hands its metrics on."""
+    """Waits for a dispatch, and adds its metrics to the log."""
     if sent is None:
         return
     metrics, finite = jax.device_get(sent.rows)
@@ -232,7 +233,7 @@ def _read(sent: _Sent | None, log: _Log, state: State, feed: Feed, seed: int) ->
     if finite[: sent.count].all():
         return log.add(sent.start, sent.count, metrics if len(finite) == sent.count else _head(metrics, sent.count))
     first = int(np.argmin(finite))
-    batch = feed.data.fetch(feed.source, feed.data.train_ids(sent.start + first, seed)[0])  # whole, and read again
+    batch = feed.data.fetch(feed.source, feed.data.train_ids(sent.start + first, seed)[0])  # whole batch, read again
     row = jax.tree.map(lambda x: np.float64(x[first]), metrics)
     raise NonFinite(state, batch, {name: metric.compute() for name, metric in row.items()})
 
@@ -247,7 +248,7 @@ def _only(taken: np.ndarray, rows: Metrics) -> Metrics:
 
 
 class _Pace:
-    """How many steps a dispatch takes: more while dispatches are short. No number of the run depends on it."""
+    """Number of steps in a dispatch, doubled while dispatches are short. No result of the run depends on it."""
 
     def __init__(self, max_steps: int):
         self.steps, self._max = 1, max_steps
@@ -270,5 +271,5 @@ class _Pace:
         return processes.allgather_json(short)[0]
 
     def restart(self) -> None:
-        """Forgets the time, which a hook has spent."""
+        """Discards the measured time, which includes a hook."""
         self._since = None

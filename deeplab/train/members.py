@@ -1,8 +1,8 @@
 """The member axis: runs of one experiment that differ in floats and seed, as one program.
 
-A member is what a solo run makes of the same arguments and seed: the same initial parameters, the same examples in the
-same order, and the same numbers but for rounding. Everything that is the members' has a leading axis [M], which the
-mesh axis `member` splits.
+A member equals a solo run with the same arguments and seed: it has the same initial parameters, the same examples in
+the same order, and the same values up to rounding. Arrays of members have a leading axis [M], which the mesh axis
+`member` splits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from deeplab.train.initialize import init, with_weights
 from deeplab.train.state import State
 
 MEMBERS = P("member")
-"""The sharding of what has a leading axis of members."""
+"""Sharding of arrays with a leading member axis."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MemberExecution:
     Args:
       vmap_size: Number of members in the `vmap` of each device; 1 is the step of a solo run.
       mesh: Devices, along the axis `member`.
-      reason: Reason for that number, for the report.
+      reason: Explanation of this choice, for the report.
     """
 
     vmap_size: int
@@ -55,7 +55,7 @@ class MemberExecution:
         return f"{each}{', as one vmap' if self.vmap_size > 1 else ''}{where} ({self.reason})"
 
     def of(self, members: int) -> MemberExecution:
-        """The same for this number of members, in rounds of equal size."""
+        """Execution of this number of members, in rounds of equal size."""
         needed = math.ceil(members / self.mesh.size)
         return dataclasses.replace(self, vmap_size=math.ceil(needed / math.ceil(needed / self.vmap_size)))
 
@@ -64,13 +64,13 @@ class MemberExecution:
         return place(members, NamedSharding(self.mesh, MEMBERS))
 
     def shardings(self, state: State, *, offload: bool = False) -> State:
-        """A sharding for every leaf [M, ...] of the members' states."""
+        """Sharding of every leaf [M, ...] of the members' states."""
         return state_shardings(state, (), self.mesh, offload=offload, members=True)
 
     def stack(self, make: Callable[[int], Any]) -> Any:
-        """The trees `make(0)` ... `make(M - 1)` as one of all members; made and placed device by device.
+        """Stacks the trees `make(0)` ... `make(M - 1)` along the member axis, device by device.
 
-        Of several processes each makes the members of its own devices.
+        With several processes, each makes the members of its own devices.
         """
         parts, sharding = [], NamedSharding(self.mesh, MEMBERS)
         for i, device in enumerate(self.mesh.devices.flat):
@@ -85,11 +85,11 @@ class MemberExecution:
         return jax.tree.map(whole, *parts)
 
     def over_members(self, function: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:
-        """A function of one member, as one of the members of a device.
+        """Maps a function of one member over the members of a device.
 
         Args:
           function: Function of one member.
-          axes: For each argument 0, where it has the axis of members, or None; as `in_axes` of `jax.vmap`.
+          axes: Member axis of each argument, 0 or None, like `in_axes` of `jax.vmap`.
         """
         if self.vmap_size > 1:
             return jax.vmap(function, in_axes=tuple(axes))
@@ -102,22 +102,22 @@ class MemberExecution:
         return alone
 
     def spread(self, function: Callable[..., Any], specs: Sequence[P], out_specs: Any = MEMBERS) -> Callable[..., Any]:
-        """A function of the members of one device, as one of all members; `specs` are those of its arguments."""
+        """Maps a function of the members of one device over all devices; `specs` are the specs of its arguments."""
         if self.mesh.size == 1:
             return function
-        # Nothing is exchanged between devices, so there is nothing to check.
+        # Devices do not communicate, so there is nothing to check.
         return jax.shard_map(function, mesh=self.mesh, in_specs=tuple(specs), out_specs=out_specs, check_vma=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Members:
-    """Members of a population that go through one program, M of them.
+    """M members of a population that one program trains or evaluates.
 
     Args:
       build: Function from the floats of one member, which may be tracers, to its experiment.
-      floats: Floats by which the members differ, [M] each by name.
+      floats: Floats in which the members differ, by name, [M] each.
       seeds: Seeds of initialization and data order, [M].
-      execution: How they share programs and devices.
+      execution: Assignment of members to programs and devices.
     """
 
     build: Callable[[Mapping[str, Any]], Experiment]
@@ -133,17 +133,17 @@ class Members:
         return self.execution.place(dict(self.floats))
 
     def each(self, metrics: Any) -> Iterator[dict[str, float]]:
-        """Metrics whose leaves are [M, ...] on the host, computed for one member after another."""
+        """Yields the computed metrics of each member, from metrics whose leaves are [M, ...] on the host."""
         for m in range(len(self)):
             one = jax.tree.map(lambda x: np.asarray(x)[m], metrics)  # noqa: B023 (called at once)
             yield {name: metric.compute() for name, metric in one.items()}
 
 
 def make_init(members: Members, runtime: Runtime = Runtime()) -> Callable[[Members], State]:
-    """A function from members (these, or as many others of the same `build`) to their first states, [M, ...].
+    """Makes a function from members (these, or equally many with the same `build`) to initial states, [M, ...].
 
-    Each member is made by the same program, that of its solo run, and has its very bits: where training is chaotic a
-    last bit grows to 1e-3 of the loss in 20 steps. A program of all members would be another for each number of them.
+    The program of a solo run initializes each member, so that the bits are equal: in chaotic training a difference in
+    the last bit grows to 1e-3 of the loss in 20 steps. A program for all members would depend on their number.
     """
 
     @jax.jit
@@ -164,7 +164,7 @@ def make_init(members: Members, runtime: Runtime = Runtime()) -> Callable[[Membe
 
 
 def abstract_state(members: Members, runtime: Runtime = Runtime()) -> State:
-    """Shapes and shardings of the members' states, [M, ...]; nothing is computed."""
+    """Shapes and shardings of the members' states, [M, ...], without any computation."""
     floats = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in members.floats}
     one = jax.eval_shape(lambda f: init(members.build(f), jax.random.key(0), runtime), floats)
     state = jax.tree.map(lambda s: jax.ShapeDtypeStruct((len(members), *s.shape), s.dtype), one)
@@ -173,9 +173,9 @@ def abstract_state(members: Members, runtime: Runtime = Runtime()) -> State:
 
 
 def member_mesh(devices: Sequence[Any], members: int) -> Mesh:
-    """Devices in a row along `member`; the axes of other meshes have size 1.
+    """Mesh of devices along the axis `member`; all other axes have size 1.
 
-    There are no more devices than members, but of several processes all devices: each must take part.
+    It has no more devices than members, except that with several processes it has all devices: each must take part.
     """
     used = devices if jax.process_count() > 1 else devices[:members]
     return Mesh(np.array(used).reshape(-1, *[1] * len(AXES)), ("member", *AXES))

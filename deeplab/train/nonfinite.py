@@ -50,7 +50,7 @@ class Origin:
 def find_origin(experiment: Experiment, state: State, batch: Batch, runtime: Runtime = Runtime()) -> Origin | None:
     """The first layer and primitive whose NaN or infinity reaches the loss or the gradient norm of a step.
 
-    Slow, since every primitive is dispatched by itself: for a step that has failed.
+    It is slow, because every primitive is dispatched alone; use it for a step that has failed.
 
     Args:
       experiment: Experiment of the failed step.

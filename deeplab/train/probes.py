@@ -1,4 +1,4 @@
-"""What signals do in a network: probes, `(state, raw batch) -> metrics`, for `population.make_evaluator` and loops."""
+"""Probes of the signals in a network, `(state, raw batch) -> metrics`, for `make_evaluator`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from deeplab.train.bind import bind, named_taps
 from deeplab.train.state import State, eval_state
 from deeplab.train.step import eval_key, make_eval
 
-CONSTANT = 1e-3  # of the largest value: a unit that changes by less is constant
+CONSTANT = 1e-3  # relative to the largest value: a unit that changes by less is constant
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ConstantUnits:
-    """The share of units that are constant, from the smallest and the largest value of each, [..., C].
+    """Fraction of constant units, from the smallest and the largest value of each, [..., C].
 
-    Dead rectifiers are such (always 0), saturated units, and those whose input no longer depends on the example.
+    Constant are dead rectifiers (always 0), saturated units, and units whose input does not depend on the example.
 
     Example:
       >>> (ConstantUnits.of(jnp.array([[0.0, 1.0]])) + ConstantUnits.of(jnp.array([[0.0, 2.0]]))).compute()
@@ -39,7 +39,7 @@ class ConstantUnits:
 
     @classmethod
     def of(cls, values: jax.Array, weight: jax.Array | None = None) -> ConstantUnits:
-        """Of activations [B, ..., C]; examples of weight 0 do not count."""
+        """Constant units of activations [B, ..., C]; examples of weight 0 are ignored."""
         weight = jnp.ones(len(values)) if weight is None else weight
         shown = weight.reshape(-1, *[1] * (values.ndim - 1)) > 0  # [B] -> [B, ..., 1]
         axes = tuple(range(values.ndim - 1))
@@ -50,14 +50,14 @@ class ConstantUnits:
         return type(self)(jnp.minimum(self.low, other.low), jnp.maximum(self.high, other.high))
 
     def compute(self) -> float:
-        """The share; a unit whose values overflow is not constant."""
+        """Fraction of constant units; a unit whose values overflow is not constant."""
         low, high = np.asarray(self.low), np.asarray(self.high)
         size = np.maximum(np.abs(low), np.abs(high))
         return float(np.mean(np.isfinite(size) & (high - low <= CONSTANT * size)))
 
 
 def gradient_norms(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
-    """`gradient_norm/NAME`, for each module of the model: the norm of a batch's gradient, a mean over batches."""
+    """Makes the probe `gradient_norm/NAME` for each module: the norm of a batch's gradient, averaged over batches."""
 
     def probe(state: State, batch: Batch) -> Metrics:
         batch = experiment.data.transform(batch)
@@ -73,7 +73,7 @@ def gradient_norms(experiment: Experiment, runtime: Runtime = Runtime()) -> Call
 
 
 def constant_units(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
-    """`constant_units/NAME`, for each tap of the model: the share of its units that do not depend on the example."""
+    """Makes the probe `constant_units/NAME` for each tap: the fraction of units that do not depend on the example."""
 
     def probe(state: State, batch: Batch) -> Metrics:
         state, batch = eval_state(state), experiment.data.transform(batch)
@@ -86,6 +86,6 @@ def constant_units(experiment: Experiment, runtime: Runtime = Runtime()) -> Call
 
 
 def signals(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
-    """The evaluation's metrics, the gradient norms and the constant units, in one program."""
+    """Makes the probe of the evaluation's metrics, gradient norms and constant units, in one program."""
     probes = [make(experiment, runtime) for make in (make_eval, gradient_norms, constant_units)]
     return lambda state, batch: {name: m for probe in probes for name, m in probe(state, batch).items()}

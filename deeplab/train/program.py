@@ -1,4 +1,4 @@
-"""A compiled program that takes one step, or several, in one dispatch: of a run, or of the members of a population."""
+"""A compiled program that takes one or several steps in one dispatch, for a run or for members of a population."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from deeplab.train.members import MEMBERS, Members
 from deeplab.train.state import State
 from deeplab.train.step import make_guarded_step
 
-MAX_STEPS = 256  # a step of 0.1 ms then costs 1 % for its dispatch
+MAX_STEPS = 256  # for a step of 0.1 ms, the overhead of a dispatch is then 1 %
 
 # FLOPs. On a CPU a loop around a step copies its state: a tenth of the 85 ms of a GPT of 4 x 128, 4e9 FLOPs. A dispatch
-# costs 0.2 ms, whatever the step takes.
+# costs 0.2 ms, whatever the duration of the step.
 _LONG = 1e9
 
-# Beside a convolution XLA's CPU compiler leaves products, sums and elementwise chains slow: given to its YNNPACK
-# fusions, the step of a small ResNet takes 158 instead of 189 ms of CPU time. A GPT's step gains nothing.
+# In programs with a convolution, XLA's CPU compiler leaves products, sums and elementwise chains slow: with its YNNPACK
+# fusions, the step of a small ResNet takes 158 instead of 189 ms of CPU time. The step of a GPT gains nothing.
 CPU_CONVOLUTION_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(f"LIBRARY_FUSION_TYPE_{x}" for x in ("DOT", "ELTWISE", "REDUCE"))
 }
@@ -41,12 +41,12 @@ class Program:
     """A compiled program: `program(state, item, start, count)` takes `count` steps, at most `max_steps`.
 
     It returns the new state (the old one is donated) and rows of (metrics, finite), one for each step: leaves
-    [max_steps, ...], of members [max_steps, M, ...]. Steps of a run after a non-finite one are not taken, in this
-    dispatch or in the next; the other members go on.
+    [max_steps, ...], with members [max_steps, M, ...]. After a non-finite step a run takes no more steps, in this
+    dispatch or the next; other members continue.
 
     Attributes:
       max_steps: Largest number of steps in one call.
-      flops: Floating-point operations of the program, as XLA counts them; None where the backend does not say.
+      flops: Floating-point operations of the program, as XLA counts them; None if the backend does not report them.
       metrics: Abstract metrics of the rows.
     """
 
@@ -58,16 +58,16 @@ class Program:
     _expected: Any
 
     def merged(self, leaves: Sequence[Any]) -> Metrics:
-        """Metrics from their leaves, as a checkpoint holds them; {} from none."""
+        """Metrics from their leaves, as a checkpoint holds them; {} if there are no leaves."""
         return jax.tree.unflatten(jax.tree.structure(self.metrics), map(np.float64, leaves)) if leaves else {}
 
     @property
     def temporary(self) -> int:
-        """Bytes of temporary buffers on each device; 0 where the backend does not say."""
+        """Bytes of temporary buffers on each device; 0 if the backend does not report them."""
         return getattr(self._call.memory_analysis(), "temp_size_in_bytes", 0)
 
     def text(self) -> str:
-        """The compiled program, instruction by instruction, each with the layer that it came from."""
+        """Instructions of the compiled program, each with the layer that it came from."""
         return self._call.as_text()
 
     def __call__(
@@ -93,18 +93,18 @@ def compile_program(
     runtime: Runtime = Runtime(),
     members: Members | None = None,
 ) -> Program:
-    """Compiles once, ahead of time: a later change of shape is an error, and never a silent compilation.
+    """Compiles the training steps ahead of time; a later change of shape is an error, never a silent recompilation.
 
     Args:
-      experiment: Experiment whose step is compiled; of members, that of the first one.
-      state: State of which only shapes and shardings are used.
+      experiment: Experiment whose step is compiled; with members, the experiment of the first one.
+      state: State whose shapes and shardings are used.
       feed: Training split.
       seed: Seed of the data order.
       runtime: Precision, accumulation, offload, and the largest number of steps in one dispatch.
-      members: Members whose steps are taken together. None is a solo run, without the axis of members.
+      members: Members whose steps are taken together. None is a solo run, without a member axis.
 
     Raises:
-      UserError: The batch does not divide over the mesh, or model and data do not fit together.
+      UserError: The batch does not divide over the mesh, or the model cannot read the data.
     """
     check_batch(experiment.data.batch_size, feed.mesh, runtime.accumulate)
     ids = feed.train_ids(0, seed if members is None else members.seeds)
@@ -115,7 +115,7 @@ def compile_program(
     else:
         floats, row = members.placed(), PartitionSpec(None, "member")
         shardings = members.execution.shardings(state, offload=runtime.offload)
-    # Whole on each device: of several processes every one reads the metrics.
+    # Replicated on each device, because every process reads the metrics.
     rows = NamedSharding(feed.mesh, PartitionSpec())
 
     def trace(run: Callable, item: Any) -> Any:
@@ -133,7 +133,7 @@ def compile_program(
         item = feed.read(ids[0]) if feed.resident is None else ids
         traced = trace(_single(take, feed), item)
     if jax.default_backend() == "cpu":
-        # In a loop on a CPU the backward pass of a convolution is ten times slower.
+        # In a loop on a CPU, the backward pass of a convolution is ten times slower.
         convolves = has_primitive(traced.jaxpr, "conv_general_dilated")
         long = costs.flops(costs.operations(traced.jaxpr), products_only=True) > _LONG
         if runtime.steps_per_dispatch is None and (convolves or long):
@@ -147,7 +147,7 @@ def compile_program(
 
 
 def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:
-    """Compiles, without the options where this XLA does not know them: they are its experiments."""
+    """Compiles, without the options if this version of XLA does not know them: they are experimental."""
     try:
         return lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
@@ -157,9 +157,9 @@ def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:
 
 
 def _take(experiment: Experiment, feed: Feed, runtime: Runtime) -> Callable:
-    """One step of a solo run: `(floats, state, arrays, item, step)` to (state, metrics, finite).
+    """One step of a solo run: `(floats, state, arrays, item, step) -> (state, metrics, finite)`.
 
-    A state that is not at `step` has refused one before, and refuses this one too; a `step` of None is not compared.
+    A state that is not at `step` has diverged before, and is left unchanged; a `step` of None is not compared.
     """
     guarded = make_guarded_step(experiment, runtime)
 
@@ -170,7 +170,7 @@ def _take(experiment: Experiment, feed: Feed, runtime: Runtime) -> Callable:
 
 
 def _take_each(members: Members, feed: Feed, runtime: Runtime) -> Callable:
-    """One step of the members of a device: as `_take`, with the axis of members in floats, state and item."""
+    """One step of the members of a device: `_take` with a member axis in floats, state and item."""
 
     def take(floats: Any, state: State, arrays: Any, item: Any, step: Any) -> tuple[State, Metrics, jax.Array]:
         return _take(members.build(floats), feed, runtime)(floats, state, arrays, item, step)
@@ -209,7 +209,7 @@ def _several(take: Callable, max_steps: int, *, alone: bool) -> Callable:
 
         def going(carry: tuple) -> jax.Array:
             i, state, _ = carry
-            # A solo run ends with its first step that is not finite; members go on without the one that diverged.
+            # A solo run ends at its first non-finite step; members continue without those that diverged.
             return (i < count) & (state.step == start + i) if alone else i < count
 
         _, state, rows = jax.lax.while_loop(going, body, (jnp.zeros((), jnp.int32), state, rows))
@@ -219,7 +219,7 @@ def _several(take: Callable, max_steps: int, *, alone: bool) -> Callable:
 
 
 def _from_host(run: Callable) -> Callable:
-    """Brings what is kept in the host's memory to the devices, before the members are parted."""
+    """Moves offloaded optimizer state to device memory, before members are split over the devices."""
     return lambda state, *rest: run(to_device_memory(state), *rest)
 
 
@@ -228,7 +228,7 @@ def _check_shapes(batch: Any, expected: Any, step: int) -> None:
         given, wanted = (_describe(tree.get(name)) for tree in (batch, expected))
         if given != wanted:
             raise UserError(
-                f'batch["{name}"] of training step {step} is {given}, and the step was compiled for {wanted}; every '
+                f'batch["{name}"] of training step {step} is {given}, but the step was compiled for {wanted}; every '
                 "batch must have the shapes and dtypes of the first"
             )
 

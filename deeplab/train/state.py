@@ -1,4 +1,4 @@
-"""All that is needed to go on."""
+"""The training state, which is all that is needed to resume a run."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from deeplab.optim import eval_params
 from deeplab.scale import to_device_memory
 
 TASK = "task"
-"""The key of `State.params` below which a task keeps parameters of its own."""
+"""Key of `State.params` that holds the task's own parameters."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-    """The state of training, a pytree.
+    """The training state, a pytree.
 
-    Nothing else is needed to go on: the batches are a function of `step`, and so is all randomness,
-    through `fold_in(key, step)`.
+    Nothing else is needed to resume: the batches are a function of `step`, and so is all randomness, through
+    `fold_in(key, step)`.
 
     Attributes:
-      step: Steps taken, int32 scalar.
-      params: Trained parameters: the model's, and at "task" the task's own, where it has any.
-      variables: The model's other collections, such as `batch_stats`.
-      opt_state: State of the optimizer; within a `Scaled` where the precision scales the loss.
-      key: A typed key, the same throughout the run.
-      task: State of the task's own, such as a teacher; `()` where it has none.
+      step: Number of steps taken, int32 scalar.
+      params: Trained parameters of the model, and under "task" those of the task, if it has any.
+      variables: Other collections of the model, such as `batch_stats`.
+      opt_state: Optimizer state, wrapped in `Scaled` if the precision scales the loss.
+      key: Typed key, the same throughout the run.
+      task: State of the task, such as a teacher; `()` if it has none.
     """
 
     step: jax.Array
@@ -40,7 +40,7 @@ class State:
 
 
 def split_params(params: Any) -> tuple[Any, Any]:
-    """The parameters of the model, and those of the task.
+    """Splits parameters into those of the model and those of the task.
 
     Example:
       >>> split_params({"dense": 1, "task": {"projector": 2}})
@@ -52,5 +52,5 @@ def split_params(params: Any) -> tuple[Any, Any]:
 
 
 def eval_state(state: State) -> State:
-    """The state that evaluations use: with the optimizer's evaluation weights, where it has any."""
+    """State for evaluations, with the evaluation weights of the optimizer if it has any."""
     return dataclasses.replace(state, params=eval_params(to_device_memory(state.opt_state), state.params))

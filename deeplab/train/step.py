@@ -1,4 +1,4 @@
-"""One training step, and one evaluation batch: pure functions of an experiment."""
+"""The training step and the evaluation of one batch, as pure functions of an experiment."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Step = Callable[[State, Batch], tuple[State, Metrics]]
 
 
 def make_step(experiment: Experiment, runtime: Runtime = Runtime()) -> Step:
-    """The training step, `(state, raw batch) -> (state, metrics)`; pure, to be jitted once with `donate_argnums=0`.
+    """Makes the training step, `(state, raw batch) -> (state, metrics)`; pure, to be jitted with `donate_argnums=0`.
 
-    With examples b of loss l_b and weight w_b, the gradient is that of sum(w_b l_b) / sum(w_b). The metrics are the
-    task's, and `loss` and `grad_norm`; each merges by addition. Where the precision scales the loss there are also
-    `loss_scale` and `skipped`, the part of the steps whose gradient overflowed; these count in no other metric.
+    With examples b of loss l_b and weight w_b, the step follows the gradient of sum(w_b l_b) / sum(w_b). The metrics
+    are the task's, `loss` and `grad_norm`; each merges by addition. With loss scaling there are also `loss_scale` and
+    `skipped`, the fraction of steps whose gradient overflowed; skipped steps count in no other metric.
 
-    On a mesh, call it within `jax.set_mesh(mesh)`, so that activations stay with their examples.
+    On a mesh, call it within `jax.set_mesh(mesh)`, so that activations keep the sharding of their examples.
 
     Example:
       >>> import deeplab as dl
@@ -54,7 +54,7 @@ def make_step(experiment: Experiment, runtime: Runtime = Runtime()) -> Step:
 
 
 def _measured(experiment: Experiment, runtime: Runtime, state: State, batch: Batch) -> tuple[Any, Loss, Metrics, Any]:
-    """The first half of a step: the gradient, the task's `Loss`, the metrics, and the loss as a function."""
+    """First half of a step: the gradient, the task's `Loss`, the metrics, and the loss as a function."""
     augment_key, task_key = jax.random.split(jax.random.fold_in(state.key, state.step))
     with jax.named_scope("input"):
         batch = experiment.data.transform(batch, augment_key)
@@ -69,9 +69,9 @@ def _measured(experiment: Experiment, runtime: Runtime, state: State, batch: Bat
 def _updated(
     experiment: Experiment, state: State, grads: Any, out: Loss, value_fn: Callable[[Any], jax.Array]
 ) -> State:
-    """The second half: the state after it.
+    """Second half of a step: the updated state.
 
-    An optimizer that needs the loss (such as `optax.lbfgs`) is given its value, and the loss of the same batch as a
+    An optimizer that needs the loss (such as `optax.lbfgs`) receives its value, and the loss of the same batch as a
     function of the parameters.
     """
     scaled = isinstance(state.opt_state, Scaled)
@@ -87,9 +87,9 @@ def _updated(
 
 
 def _unless_it_overflows(new: State, old: State, metrics: Metrics) -> tuple[State, Metrics]:
-    """The new state; or the old one, a step on, with a smaller factor of the loss, where the gradient overflowed.
+    """The new state; if the gradient overflowed, the old one with its step advanced and a smaller loss scale.
 
-    With the factor at 1 there was no overflow, and the metrics keep what is not finite: the run ends there.
+    With a loss scale of 1 there is no overflow: the metrics keep the non-finite value, and the run ends there.
     """
     finite, factor = _is_finite(metrics), old.opt_state.scale
     skipped = ~finite & (factor > 1)
@@ -105,7 +105,7 @@ def _is_finite(metrics: Metrics) -> jax.Array:
 
 
 def make_eval(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
-    """The metrics of one evaluation batch, `(state, raw batch) -> metrics`; pure."""
+    """Makes the pure function `(state, raw batch) -> metrics` of one evaluation batch."""
 
     def evaluate(state: State, batch: Batch) -> Metrics:
         state, batch = eval_state(state), experiment.data.transform(batch)
@@ -115,16 +115,16 @@ def make_eval(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[
 
 
 def eval_key(state: State) -> jax.Array:
-    """The key of an evaluation's randomness: one for the whole run, so that evaluations can be compared."""
+    """Key of all randomness in evaluations; the same for the whole run, so that evaluations can be compared."""
     return jax.random.fold_in(state.key, NO_EXAMPLE)
 
 
 def make_predict(
     experiment: Experiment, runtime: Runtime = Runtime()
 ) -> Callable[[State, Batch], dict[str, jax.Array]]:
-    """The task's predictions for one batch, `(state, raw batch) -> arrays [B, ...]`; pure.
+    """Makes the pure function `(state, raw batch) -> arrays [B, ...]` of the task's predictions.
 
-    What a batch lacks of the data's spec, such as the label of a user's own file, is zero.
+    Fields of the data's spec that the batch lacks, such as the label of a user's own file, are zeros.
     """
 
     def predict(state: State, batch: Batch) -> dict[str, jax.Array]:
@@ -138,10 +138,10 @@ def make_predict(
 
 
 def guard(step: Step) -> Callable[[State, Batch, Any], tuple[State, Metrics, jax.Array]]:
-    """The step that refuses to go on from nonsense: `(state, batch, allowed) -> (state, metrics, finite)`.
+    """Guards a step against non-finite values: `(state, batch, allowed) -> (state, metrics, finite)`.
 
-    Where the loss or the gradient is not finite (or the step is not allowed) the state stays what it was, so that
-    the very same step can be replayed from it. The choice joins the optimizer's elementwise pass.
+    If the loss or the gradient is not finite (or `allowed` is False), the state is unchanged, so that the same step
+    can be replayed from it. XLA fuses the selection with the optimizer's elementwise pass.
     """
 
     def guarded(state: State, batch: Batch, allowed: Any) -> tuple[State, Metrics, jax.Array]:
@@ -156,11 +156,11 @@ def guard(step: Step) -> Callable[[State, Batch, Any], tuple[State, Metrics, jax
 def make_guarded_step(
     experiment: Experiment, runtime: Runtime = Runtime()
 ) -> Callable[[State, Batch, Any], tuple[State, Metrics, jax.Array]]:
-    """`guard` of the step, in the form that is fastest here.
+    """Makes the step with `guard`, in the form that is fastest on the backend.
 
-    On a CPU the update is made under a condition: it then works in place, where the choice of `guard` copies the
-    moments first. A step of a GPT of 4 x 128 takes 77 instead of 83 ms, of a small CNN 87 instead of 92. Elsewhere
-    a condition waits for the host.
+    On a CPU the update runs under `jax.lax.cond` and works in place, whereas the selection of `guard` copies the
+    optimizer state first. A step of a GPT of 4 x 128 takes 77 instead of 83 ms, of a small CNN 87 instead of 92.
+    On an accelerator a `cond` waits for the host.
     """
     chosen = guard(make_step(experiment, runtime))
 
@@ -177,7 +177,7 @@ def make_guarded_step(
 
 
 def choose(condition: jax.Array, new: State, old: State) -> State:
-    """The one state or the other, of the same run."""
+    """Selects `new` where the condition holds, else `old`; both are states of the same run."""
 
     def where(a: jax.Array, b: jax.Array) -> jax.Array:
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):

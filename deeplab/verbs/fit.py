@@ -1,4 +1,4 @@
-"""`fit`: from a fresh start, or from the last checkpoint, to a finished run."""
+"""`fit`: trains an experiment from its first step, or from the last checkpoint, to its end."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Surroundings:
     """Effects around a training run that a command line or a notebook adds.
 
     Args:
-      say: Receives lines of text for people.
-      progress: Makes a context that gives a hook which shows progress, from (experiment, first step).
-      stop: Asked between dispatches; training ends, saved, when it says True.
-      exit_code: Asked after a stop for the exit code of the signal behind it.
-      slow: Context around work that takes longer than dispatches do; it receives the name of that work.
-      import_seconds: Time from the start of the process to the call, for the report.
+      say: Function that prints a line of text.
+      progress: Function from (experiment, first step) to a context that yields a hook which shows progress.
+      stop: Predicate called between dispatches; when it returns True, the state is saved and training ends.
+      exit_code: Function that returns, after a stop, the exit code of the signal that caused it.
+      slow: Context entered around work that takes longer than a dispatch; it receives the name of that work.
+      import_seconds: Time from the start of the process to the call, in seconds, for the report.
     """
 
     say: Callable[[str], None] = lambda text: None
@@ -68,26 +68,26 @@ def fit(
     hooks: Sequence[Hook] = (),
     surroundings: Surroundings = Surroundings(),
 ) -> Run:
-    """Trains an experiment to its end; the same call on an existing run directory goes on.
+    """Trains an experiment to its end; the same call on an existing run directory resumes the run.
 
     Args:
       experiment: Function of hyper-parameters, a `functools.partial` of it, or a `dl.Experiment`.
       run_dir: Directory of the run: its record, checkpoints and report. Nothing is written when None.
       seed: Seeds parameter initialization and data order.
       runtime: Mesh, precision and accumulation.
-      data_dir: Folder with the original files of the data set; they come from the network when None.
+      data_dir: Folder with the original files of the data set; they are downloaded when None.
       smoke: Whether to train for a few steps on synthetic data of the right shape.
-      fresh: Whether to begin anew; what the run directory holds is moved aside, and kept.
-      allow_change: Whether to go on although arguments or source differ from those of the run directory.
-      log_every: Steps merged into one row of training metrics; a hundredth of the run when None.
-      checkpoint_every: Steps between checkpoints, besides those at each evaluation.
+      fresh: Whether to start again from step 0; the old contents of the run directory are moved aside and kept.
+      allow_change: Whether to resume although arguments or source differ from those of the run directory.
+      log_every: Number of steps merged into one row of training metrics; a hundredth of the run when None.
+      checkpoint_every: Number of steps between checkpoints, besides those at each evaluation.
       keep: Number of the newest checkpoints that are kept, besides the best.
-      wandb: Project of Weights & Biases that metrics go to, too.
-      hooks: Further effects, from `dl.on_log`, `dl.on_dispatch` and `dl.on_state`.
+      wandb: Project of Weights & Biases to which metrics are also sent.
+      hooks: Additional hooks, from `dl.on_log`, `dl.on_dispatch` and `dl.on_state`.
       surroundings: Effects of a command line or a notebook.
 
     Raises:
-      UserError: The run directory is another run's, or the experiment does not fit the devices.
+      UserError: The run directory belongs to another run, or the experiment does not fit the devices.
       Diverged: The loss or a gradient became NaN or infinite; the message names the layer.
 
     Example:
@@ -140,7 +140,7 @@ def fit(
 
 
 def _open(recipe: Recipe, experiment: Experiment, directory: Path, mesh: Any, **options: bool) -> record.Run:
-    """The run directory: made, or found to be the same run's."""
+    """Creates the run directory, or checks that the existing one belongs to this run."""
     manifest = {
         "experiment": recipe.module,
         "function": getattr(recipe.function, "__name__", ""),
@@ -196,7 +196,7 @@ def _finished(
     outcome: tuple[Progress, dict[str, float], float],
     surroundings: Surroundings,
 ) -> Run:
-    """The run; at its end with its result, artifacts and report."""
+    """Builds the `Run`; if training reached its end, also writes the result, the artifacts and the report."""
     (last, evaluation, seconds), experiment = outcome, ready.experiment
     assert last.state is not None
     run = Run(recipe, experiment, last.state, held and held.directory, seconds=seconds, rows=tuple(rows))
@@ -229,18 +229,18 @@ def _rows(held: RunRecord | None, rows: list[dict[str, Any]]) -> tuple[Any, ...]
 
 
 def _explained(held: RunRecord | None, recipe: Recipe, experiment: Experiment, failure: NonFinite) -> Diverged:
-    """Saves the failed step's state and batch, replays it, and names what gave the first NaN.
+    """Saves the state and batch of the failed step, replays it, and names the operation that gave the first NaN.
 
-    Each of several processes replays the whole step by itself, and comes to the same end.
+    With several processes, each replays the whole step by itself and reaches the same result.
     """
     step = int(failure.state.step) + 1
     origin = find_origin(experiment, processes.local(failure.state), failure.batch, recipe.runtime)
-    cause = str(origin) if origin else "replayed by itself the step is finite: its numbers depend on the dispatch"
+    cause = str(origin) if origin else "replayed alone, the step is finite: its values depend on the dispatch"
     values = ", ".join(f"{name} {value:.4g}" for name, value in failure.metrics.items())
     kept = ""
     if held is not None:
         folder = held.save_failure(step, failure.state, failure.batch, origin, cause)
-        kept = f"The state before it, its batch and this finding are in {folder}; the last checkpoint is untouched. "
+        kept = f"The state before it, its batch and this message are in {folder}; the last checkpoint is unchanged. "
     return Diverged(
         f"training step {step} is not finite ({values}): {cause}.\n{kept}"
         "Try a smaller --learning-rate, or look at the inputs of that batch."
