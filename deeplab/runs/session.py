@@ -167,8 +167,7 @@ def train(
       slow: Context entered around work that takes longer than a dispatch; it receives the name of that work.
 
     Returns:
-      Final progress, the evaluation at the last step ({} if training stopped earlier), and the training time in
-      seconds, including earlier sessions of the run directory.
+      Final progress, evaluation of the last step ({} if stopped earlier), and training seconds over all sessions.
     """
     experiment, end = ready.experiment, ready.experiment.num_steps
     effects = _Effects(ready, checkpoints, write, slow)

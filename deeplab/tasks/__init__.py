@@ -1,4 +1,4 @@
-"""Tasks: loss, metrics and predictions per kind of problem."""
+"""Tasks: loss, metrics and predictions for each kind of problem."""
 
 from deeplab.tasks import views
 from deeplab.tasks.base import Apply, Loss, Task, Trained

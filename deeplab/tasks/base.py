@@ -23,7 +23,7 @@ class Apply(Protocol):
       module: The model.
       params: Parameters of the model; those of the task are in `task_params`.
       task_params: Parameters that `Task.init_params` made.
-      task_state: State that `Task.init_state` made, as the steps so far have left it.
+      task_state: Current state of the task, initialized by `Task.init_state`.
     """
 
     @property
@@ -48,38 +48,38 @@ class Apply(Protocol):
         mutable: Sequence[str] = (),
         edits: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> tuple[Any, Any]:
-        """Outputs of the model, and its other collections (such as `batch_stats`), updated when `train` is True.
+        """Returns the model's outputs and its other collections (such as `batch_stats`), updated if `train` is True.
 
         Args:
           *inputs: Arguments of the model; the first is normalized by `data.normalize`.
           train: Whether the model behaves as in training.
-          key: Key of all randomness in the model; each RNG collection that the model asks for is derived from it.
+          key: Key of all randomness in the model; the key of each RNG collection is derived from it.
           method: Method of the model to call; `__call__` when None.
-          params: Other parameters in place of the bound ones.
+          params: Parameters that replace the bound ones.
           mutable: Further collections to return, such as "intermediates" or the model's own "losses".
           edits: Functions of the outputs of named submodules, such as `{"block_0/attention": jnp.zeros_like}`.
         """
         ...
 
     def taps(self, *inputs: Any, names: Sequence[str], **options: Any) -> tuple[Any, dict[str, Any]]:
-        """Outputs of the model, and of the submodules and sown values of these names."""
+        """Returns the model's outputs, and the outputs of submodules or sown values with these names."""
         ...
 
     def of(self, module: nn.Module, params: Any, variables: Any = None) -> Apply:
-        """Another network, such as a task's own, under the same precision, dropout and constraints."""
+        """Binds another network, such as a task's own, with the same precision, dropout and sharding constraints."""
         ...
 
     def evaluating(self) -> Apply:
-        """The same in which `train=True` is ignored."""
+        """Returns an equal `Apply` that ignores `train=True`."""
         ...
 
 
 class Loss(NamedTuple):
-    """What `Task.loss` returns.
+    """Result of `Task.loss`.
 
     Attributes:
       loss: Summed loss and summed weight; the step divides once, over all microbatches and devices.
-      metrics: Further metrics of the training batch, free of charge.
+      metrics: Further metrics of the training batch, computed from the same outputs.
       variables: Collections of the model after the call.
       state: State of the task after the call; unchanged when None.
     """
@@ -91,15 +91,15 @@ class Loss(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What a task makes its artifacts of, after training.
+    """Inputs of `Task.artifacts`: the trained model, its predictions and the data.
 
     Attributes:
       apply: Function from a number of examples to the model with its evaluation weights.
       predictions: Arrays of `Task.predict` for the evaluation split, [N, ...] by name, and `id`.
-      raw: Function from `id`s [M] to the examples' fields as the data set keeps them, [M, ...].
+      raw: Function from `id`s [M] to the raw fields of these examples, [M, ...].
       split: Name of the evaluation split.
-      class_names: Names of the classes, where the data have any.
-      decode: Function from tokens to text, where the data have a vocabulary.
+      class_names: Names of the classes, if the data have any.
+      decode: Function from tokens to text, if the data have a vocabulary.
       num_steps: Length of the training run, in steps.
       key: Key of all randomness of the artifacts.
     """
@@ -115,7 +115,7 @@ class Trained(NamedTuple):
 
 
 class Task(abc.ABC):
-    """What is asked of a model. Subclasses are frozen records, and final; `loss` is all that they must define.
+    """The problem that a model learns. Subclasses are final, frozen dataclasses, and must define `loss` only.
 
     Attributes:
       fields: Names of the batch's fields that the model reads, in the order of its arguments.
@@ -136,57 +136,57 @@ class Task(abc.ABC):
         """Training loss, each example weighted by `batch["weight"]`."""
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
-        """Metrics of an evaluation batch, weighted likewise; `loss` is one of them."""
+        """Metrics of an evaluation batch, with the same weights; one of them is `loss`."""
         out = self.loss(apply.evaluating(), batch, key)
         return {"loss": out.loss, **out.metrics}
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """Predictions by name, [B, ...] each; `loss` [B], where it is defined, orders a report's examples."""
+        """Predictions by name, [B, ...] each; a report orders examples by `loss` [B], if it is defined."""
         return {}
 
     def score(self, outputs: Any, batch: Batch, target: Any = None) -> jax.Array:
-        """One scalar for each example, [B], that explanations differentiate.
+        """Scalar score of each example, [B], that explanations differentiate.
 
         Args:
           outputs: Outputs of the model for the batch.
-          batch: The batch.
-          target: What to score, such as a class or a token; the batch's own label when None.
+          batch: Batch of the outputs.
+          target: Class, token or other output to score; the batch's own label when None.
         """
         raise UserError(f"{type(self).__name__} defines no score; add a method score(outputs, batch, target) to it")
 
     def init_params(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, Any]:
-        """Parameters of the task's own, such as a projector's: trained with the model's, at the path "task/".
+        """Initial parameters of the task, such as a projector's, trained with the model's under the path "task/".
 
         Args:
-          apply: The model with its initial parameters.
-          batch: A batch of zeros, of the shapes that the model reads.
+          apply: Model with its initial parameters.
+          batch: Batch of zeros, with the shapes that the model reads.
           key: Key of the initial values.
         """
         return {}
 
     def init_state(self, apply: Apply, batch: Batch, key: jax.Array) -> Any:
-        """First state of the task's own, such as a teacher, a queue or a codebook: saved and resumed with the run."""
+        """Initial state of the task, such as a teacher, a queue or a codebook; it is saved and resumed with the run."""
         return ()
 
     def after_step(self, state: Any, params: Any) -> Any:
         """State of the task after an update of the parameters.
 
         Args:
-          state: State that `loss` returned, or else the one before.
+          state: State that `loss` returned; the previous one if it returned None.
           params: Updated parameters; the task's own are `params["task"]`.
         """
         return state
 
     def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Metrics of a whole split that do not merge, such as areas under curves, from the arrays of `predict`."""
+        """Metrics of a whole split that cannot be merged over batches, such as AUROC, from the arrays of `predict`."""
         return {}
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """What a report shows of this task beside curves and metrics: blocks of `deeplab.core.blocks`, by file name.
+        """Blocks of `deeplab.core.blocks` by file name, which a report shows besides curves and metrics.
 
-        Made after the run is finished; one that fails is a warning.
+        They are made after the run has finished; a failure is a warning.
 
         Args:
-          trained: The trained model, its predictions and the data.
+          trained: Trained model, its predictions and the data.
         """
         return {}

@@ -1,4 +1,4 @@
-"""One label an example."""
+"""Classification: one label for each example."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Classification(Task):
     https://arxiv.org/abs/1512.00567). `batch["label"]` is [B] int32, or [B, K] float32 where labels are mixed.
 
     Args:
-      label_smoothing: s, in [0, 1); may be a tracer.
+      label_smoothing: Smoothing s, in [0, 1); may be a tracer.
       fields: Names of the batch's fields that the model reads.
-      views: functions of the input, such as a flip, over which an evaluation averages the probabilities besides the
-        input as it is (Krizhevsky et al. 2012); none when empty.
+      views: Functions of the input, such as a flip; an evaluation averages the probabilities of the input and of
+        these views (Krizhevsky et al. 2012). Only the input is evaluated when empty.
     """
 
     headline: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -56,7 +56,7 @@ class Classification(Task):
         }
 
     def _log_probs(self, apply: Apply, batch: Batch) -> jax.Array:
-        """[B, K]: of the input, or the mean probability over views of the first input."""
+        """Log probabilities [B, K], averaged (as probabilities) over the views of the first input."""
         x, *others = self.inputs(batch)
         each = [jax.nn.log_softmax(apply(view(x), *others)[0]) for view in (lambda x: x, *self.views)]
         return jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each)) if self.views else each[0]
@@ -66,7 +66,7 @@ class Classification(Task):
         return {"classification": classification(trained.predictions, trained.class_names, trained.split)}
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
-        """The logit of each example's label, or of the classes `target`, [B] or a number."""
+        """Logit of each example's label, or of the classes `target`, [B] or a number."""
         target = _hard(batch["label"]) if target is None else jnp.broadcast_to(jnp.asarray(target), (len(outputs),))
         return jnp.take_along_axis(outputs, target[:, None], axis=-1)[:, 0]
 
@@ -80,7 +80,7 @@ def _hard(label: jax.Array) -> jax.Array:
 
 
 def _correct(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """What the label gives to the likeliest class: 1 or 0, or its part of a mixed label."""
+    """Probability that the label assigns to the predicted class: 1 or 0, or its share of a mixed label."""
     return jnp.sum(
         _target(label, logits.shape[-1]) * jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1]), axis=-1
     )

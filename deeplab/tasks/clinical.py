@@ -1,4 +1,4 @@
-"""Diagnosis: rare classes, decisions that cost, and probabilities that are to be believed."""
+"""Diagnosis: rare classes, cost-sensitive decisions and calibrated probabilities."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ Summary = Callable[[np.ndarray, np.ndarray, np.ndarray | None], dict[str, float]
 
 @dataclasses.dataclass(frozen=True)
 class Clinical(Task):
-    """Cross-entropy with prior-adjusted logits, and a decision of its own.
+    """Cross-entropy with prior-adjusted logits, and decisions with offsets.
 
     With the model's logits z, class frequencies pi and adjustment t, p = softmax(z + t log pi), and the loss is
-    -log p_y (Menon et al. 2021, https://arxiv.org/abs/2007.07314, equation 10). So p is the probability where classes
-    are as frequent as pi, and z, freed of the prior, that where all are alike. The decision is argmax_k(z_k + o_k):
-    offsets o of 0 make the balanced error least, o = t log pi all errors alike; what is between is a choice, to be made
-    on patients that are neither learnt from nor tested on.
+    -log p_y (Menon et al. 2021, https://arxiv.org/abs/2007.07314, equation 10). So p is the probability under the class
+    frequencies pi, and softmax(z) the probability under equal frequencies. The decision is argmax_k(z_k + o_k): offsets
+    o of 0 minimize the balanced error, and o = t log pi the plain error. Offsets in between must be chosen on patients
+    that are used neither for training nor for testing.
 
     Args:
-      class_names: K names; metrics are called after them.
-      prior: pi, frequencies in the training split, in any unit; all alike when empty, which leaves plain cross-entropy.
-      adjustment: t; may be a tracer.
-      offsets: o, [K]; may be tracers; all 0 when empty.
-      fields: the fields of the batch that the model reads.
-      group: the field that tells the patient, for intervals and calibration; examples stand alone where there is none.
-      specificity: at which the sensitivity is told.
-      calibrate: further metrics of a whole split's log p.
+      class_names: Names of the K classes, which are part of the names of metrics.
+      prior: Class frequencies pi in the training split, in any unit; equal when empty, which is plain cross-entropy.
+      adjustment: Adjustment t; may be a tracer.
+      offsets: Offsets o of the decision, [K]; may be tracers; all 0 when empty.
+      fields: Names of the batch's fields that the model reads.
+      group: Name of the field that identifies the patient, for intervals and calibration; examples are independent if
+        the batch has no such field.
+      specificity: Specificity at which the sensitivity is reported.
+      calibrate: Function that computes further metrics from log p of a whole split.
     """
 
     class_names: tuple[str, ...]
@@ -72,7 +73,7 @@ class Clinical(Task):
         return metrics
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """`probability` is that of the class decided for; `log_probs` are [B, K]."""
+        """Label and `prediction` [B], the `probability` of the prediction [B], and `log_probs` [B, K]."""
         logits, _ = apply(*self.inputs(batch))
         log_probs, prediction = self._log_probs(logits), self._decision(logits)
         patient = {self.group: batch[self.group]} if self.group in batch else {}
@@ -89,13 +90,15 @@ class Clinical(Task):
         return {"classification": classification(trained.predictions, trained.class_names, trained.split)}
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
-        """The logit of each example's label, or of the classes `target`, [B] or a number."""
+        """Logit of each example's label, or of the classes `target`, [B] or a number."""
         target = batch["label"] if target is None else jnp.broadcast_to(jnp.asarray(target), (len(outputs),))
         return _of_label(outputs, target)
 
     def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Of each class but the first against all others: areas, with 95 % intervals over patients, and the sensitivity
-        at `specificity`; then the calibration. What is not defined, for want of a class, is left out.
+        """Areas under curves with 95 % intervals over patients, sensitivity at `specificity`, and calibration.
+
+        Each class but the first is compared with all others. Metrics that are undefined, because a class does not
+        occur, are left out.
         """
         label, log_probs = predictions["label"], predictions["log_probs"]
         group = predictions.get(self.group)
@@ -126,5 +129,5 @@ class Clinical(Task):
 
 
 def _of_label(values: jax.Array, label: jax.Array) -> jax.Array:
-    """values[b, label[b]], [B, K] and [B] -> [B]."""
+    """Selects values[b, label[b]], [B, K] and [B] -> [B]."""
     return jnp.take_along_axis(values, label[:, None], axis=-1)[:, 0]

@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: a sequence in, a shorter sequence of tokens out, their places unknown."""
+"""Connectionist temporal classification: from a sequence to a shorter sequence of tokens, without alignment."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from deeplab.tasks.base import Apply, Batch, Loss, Task
 
 @dataclasses.dataclass(frozen=True)
 class CTC(Task):
-    """Minus the log probability of a transcript: of all paths of tokens and blanks that read as it.
+    """Negative log probability of a transcript, summed over all its alignments with blanks.
 
-    A batch holds `features` [B, F, M], of which `frames` [B] count, and `label` [B, L] int32, of which `label_length`
-    [B] count. Token 0 is the blank and the padding, token k is `vocabulary[k - 1]`. The model, called with features and
-    frames, gives logits [B, T, K + 1] for T = F / s: the first ceil(frames / s) of them count, exactly.
+    A batch holds `features` [B, F, M] with `frames` [B] valid frames, and `label` [B, L] int32 with `label_length` [B]
+    valid tokens. Token 0 is the blank and the padding, token k is `vocabulary[k - 1]`. The model, called with features
+    and frames, returns logits [B, T, K + 1] for T = F / s, of which the first ceil(frames / s) are valid.
 
-    Metrics: `loss` in nats a transcript; `wer`, the edits of greedy decoding a token of the references; `exact`, the
-    part of transcripts without any. Of the whole split, by beam search: `wer_beam`, and `cer_beam` over characters.
+    Metrics: `loss` in nats per transcript; `wer`, edits of greedy decoding per reference token; `exact`, the fraction
+    of transcripts without edits. For a whole split, by beam search: `wer_beam`, and `cer_beam` over characters.
 
     Args:
-      vocabulary: the tokens' texts.
-      beam: prefixes that `predict` keeps.
-      separator: between the texts of tokens in a transcript.
+      vocabulary: Text of each token.
+      beam: Number of prefixes that the beam search of `predict` keeps.
+      separator: Text between the tokens of a transcript.
+      fields: Names of the batch's fields that the model reads.
 
     Source: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891.
     """
@@ -59,7 +60,7 @@ class CTC(Task):
         }
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """The likeliest transcript by beam search, its log probability, and the reference."""
+        """The most probable transcript by beam search, its log probability, and the reference."""
         logits, _ = apply(*self.inputs(batch))
         frames, most = _frames(logits, batch), _longest(batch)
         search = jax.vmap(lambda y, n: beam_search(y, n, most, self.beam))
@@ -74,7 +75,7 @@ class CTC(Task):
         }
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
-        """The log probability of each transcript, or of the transcripts `target` (tokens [B, L], lengths [B])."""
+        """Log probability of each transcript, or of the transcripts `target` (tokens [B, L], lengths [B])."""
         if target is not None:
             batch = batch | dict(zip(("label", "label_length"), map(jnp.asarray, target), strict=True))
         return -_losses(outputs, batch)
@@ -90,7 +91,7 @@ class CTC(Task):
         }
 
     def texts(self, tokens: np.ndarray, lengths: np.ndarray) -> list[str]:
-        """Transcripts of tokens [N, L], of which the first `lengths` [N] count."""
+        """Transcripts of tokens [N, L], of which the first `lengths` [N] are valid."""
         return [transcript(row[:n], self.vocabulary, self.separator) for row, n in zip(tokens, lengths, strict=True)]
 
     def _greedy(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
@@ -98,7 +99,7 @@ class CTC(Task):
 
 
 def transcript(tokens: np.ndarray, vocabulary: Sequence[str], separator: str = " ") -> str:
-    """Tokens as a text.
+    """Joins tokens to a text.
 
     Example:
       >>> transcript(np.array([2, 1]), ("one", "two"))
@@ -108,20 +109,20 @@ def transcript(tokens: np.ndarray, vocabulary: Sequence[str], separator: str = "
 
 
 def _longest(batch: Batch) -> int:
-    """Room for transcripts that are wrong: twice the longest reference."""
+    """Maximum length of a decoded transcript: twice the longest reference."""
     return 2 * batch["label"].shape[1]
 
 
 def _frames(logits: jax.Array, batch: Batch) -> jax.Array:
-    """Frames of the logits that count, [B]."""
+    """Number of valid frames of the logits, [B]."""
     shorter, longer = logits.shape[1], batch["features"].shape[1]
     if longer % shorter:
-        raise ValueError(f"the model makes {shorter} frames of {longer}, expected a whole fraction")
+        raise ValueError(f"the model returns {shorter} frames for {longer} inputs; expected a divisor of {longer}")
     return -(-batch["frames"] // (longer // shorter))
 
 
 def _losses(logits: jax.Array, batch: Batch) -> jax.Array:
-    """Of each example, [B]."""
+    """Loss of each example, [B]."""
     padded = jnp.arange(logits.shape[1])[None] >= _frames(logits, batch)[:, None]
     absent = jnp.arange(batch["label"].shape[1])[None] >= batch["label_length"][:, None]
     return optax.ctc_loss(logits, padded.astype(jnp.float32), batch["label"], absent.astype(jnp.float32))
@@ -132,7 +133,7 @@ def _edits(tokens: jax.Array, lengths: jax.Array, batch: Batch) -> jax.Array:
 
 
 def _error_rate(tokens: jax.Array, lengths: jax.Array, batch: Batch) -> Mean:
-    """Edits over tokens of the references; summed, so that it merges."""
+    """Edits per reference token, as sums that merge over batches."""
     counted, weight = batch["label_length"], batch["weight"]
     edits = _edits(tokens, lengths, batch)
     return Mean(jnp.sum(jnp.where(weight > 0, weight * edits, 0)), jnp.sum(jnp.where(weight > 0, weight * counted, 0)))

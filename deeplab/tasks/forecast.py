@@ -17,7 +17,7 @@ from deeplab.tasks.base import Apply, Batch, Loss, Task
 def pinball(
     outputs: Float[Array, "... Q"], target: Float[Array, ...], quantiles: tuple[float, ...]
 ) -> Float[Array, ...]:
-    """The quantile loss, the mean over quantiles q of max(q e, (q - 1) e), e = y - f_q (Koenker and Bassett 1978).
+    """Quantile loss: the mean over quantiles q of max(q e, (q - 1) e), e = y - f_q (Koenker and Bassett 1978).
 
     Source: https://doi.org/10.2307/1913643. At q = 1/2 it is half the absolute error.
 
@@ -32,18 +32,19 @@ def pinball(
 
 @dataclasses.dataclass(frozen=True)
 class Forecasting(Task):
-    """The next H values of C channels from a `history`: squared error, or quantiles.
+    """Forecasts the next H values of C channels from a `history`, by squared error or quantile loss.
 
-    A batch holds `history` [B, L, C] and `target` [B, H, C]; the model gives [B, H, C, Q]: Q = 1 without quantiles.
-    Every metric is a mean over the values of all windows. MSE and MAE are those of the point forecast: the output
-    itself, or the quantile nearest to the median. In an evaluation quantiles that cross are put in order, which never
-    makes them worse (Chernozhukov et al. 2010, https://doi.org/10.3982/ECTA7880).
+    A batch holds `history` [B, L, C] and `target` [B, H, C]; the model returns [B, H, C, Q], with Q = 1 without
+    quantiles. Every metric is a mean over the values of all windows. MSE and MAE are those of the point forecast: the
+    output itself, or the quantile nearest to the median. Evaluations sort quantiles that cross, which never increases
+    the loss (Chernozhukov et al. 2010, https://doi.org/10.3982/ECTA7880).
 
     Args:
-      quantiles: levels, rising, in (0, 1), for the pinball loss; the squared error when empty.
+      quantiles: Increasing levels in (0, 1) for the pinball loss; squared error when empty.
+      fields: Names of the batch's fields that the model reads.
 
     Raises:
-      ValueError: levels that do not rise from above 0 to below 1.
+      ValueError: The levels do not increase, or are not between 0 and 1.
     """
 
     quantiles: tuple[float, ...] = ()
@@ -52,11 +53,11 @@ class Forecasting(Task):
     def __post_init__(self) -> None:
         levels = (0.0, *self.quantiles, 1.0)
         if any(a >= b for a, b in itertools.pairwise(levels)):
-            raise ValueError(f"quantiles are {self.quantiles}, expected levels that rise, above 0 and below 1")
+            raise ValueError(f"quantiles are {self.quantiles}, expected increasing levels above 0 and below 1")
 
     @property
     def outputs(self) -> int:
-        """Q, the numbers that a model gives for each value."""
+        """Number Q of model outputs for each value."""
         return max(1, len(self.quantiles))
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
@@ -66,7 +67,7 @@ class Forecasting(Task):
         return Loss(Mean.of(self._losses(outputs, batch["target"]), batch["weight"]), metrics, variables)
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
-        """`loss`, `mse`, `mae`; with quantiles `coverage`, the part of the values between the outermost two."""
+        """`loss`, `mse`, `mae`; with quantiles also `coverage`, the fraction of values between the outermost two."""
         outputs, weight, target = self._outputs(apply, batch), batch["weight"], batch["target"]
         errors = self._point(outputs) - target
         values = {"loss": self._losses(outputs, target)}
@@ -83,7 +84,7 @@ class Forecasting(Task):
         return told | ({"quantiles": outputs} if self.quantiles else {})
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
-        """The mean of each example's point forecast, or of its channels `target`, [B]."""
+        """Mean of each example's point forecast, or of its channels `target`, [B]."""
         point = self._point(outputs)
         return _per_example(point if target is None else jnp.take(point, jnp.atleast_1d(target), axis=-1))
 

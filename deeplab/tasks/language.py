@@ -1,4 +1,4 @@
-"""Causal language modelling: each token from those before it."""
+"""Causal language modeling: prediction of each token from those before it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _TEMPERATURE = 0.8
 class LanguageModelling(Task):
     """Mean negative log-likelihood per token, in nats.
 
-    A batch holds `tokens` and `targets` (the tokens one place on), [B, T] int32, and may hold `mask`, [B, T]
-    float32: 0 where a target does not count (padding, or what another window has counted). Of packed documents it holds
-    `segments` too, which the model then reads beside the tokens.
+    A batch holds `tokens` and `targets` (the tokens shifted by one), [B, T] int32, and optionally `mask`, [B, T]
+    float32, which is 0 where a target is ignored (padding, or a target that another window counts). For packed
+    documents it also holds `segments`, which the model reads besides the tokens.
 
-    Metrics: `loss`, `perplexity` and `accuracy` per token. Tokens differ from one vocabulary to another; where a batch
-    holds `words` and `bytes`, [B, T], how many each target has, there are `perplexity_word` and `perplexity_byte` too:
-    the same nats over all targets, per word and per byte of the text.
+    Metrics: `loss`, `perplexity` and `accuracy` per token. These depend on the vocabulary; if a batch holds `words` and
+    `bytes`, [B, T], the number of each in a target, there are also `perplexity_word` and `perplexity_byte`: the same
+    total nats, per word and per byte of the text.
     """
 
     headline: ClassVar[tuple[str, ...]] = ("loss",)
@@ -58,7 +58,7 @@ class LanguageModelling(Task):
         return {"loss": mean, "perplexity": perplexity, "accuracy": Mean.of(correct, weight), **per}
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """`prediction` [B, T], `token_loss` [B, T] (0 where masked) and `loss` [B], the mean over counted tokens."""
+        """`prediction` [B, T], `token_loss` [B, T] (0 where masked) and `loss` [B], the mean over unmasked tokens."""
         logits, _ = apply(*self.inputs(batch))
         mask = batch.get("mask", jnp.ones(batch["targets"].shape, jnp.float32))
         losses = token_losses(logits, batch["targets"]) * mask
@@ -69,7 +69,7 @@ class LanguageModelling(Task):
         }
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
-        """What the model writes after the beginnings of a few windows, and the loss by the context it has read."""
+        """Samples that continue the beginnings of a few windows, and the loss by length of the context."""
         made = loss_by_position(trained.predictions["token_loss"], trained.split)
         if trained.decode is not None:
             made = [self._samples(trained, trained.decode), *made]
@@ -90,7 +90,7 @@ class LanguageModelling(Task):
         return samples([decode(prompt) for prompt in prompts.tolist()], [decode(text) for text in texts])
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
-        """The log-likelihood of each sequence's counted targets, or of the tokens `target` [B, T] in their place."""
+        """Log-likelihood of each sequence's unmasked targets, or of the tokens `target` [B, T] in their place."""
         target = batch["targets"] if target is None else jnp.broadcast_to(jnp.asarray(target), outputs.shape[:-1])
         weight = token_weight(batch | {"weight": jnp.ones(len(outputs))})
         return -jnp.sum(token_losses(outputs, target) * weight, axis=-1)
@@ -99,9 +99,9 @@ class LanguageModelling(Task):
 def token_losses(
     logits: Float[Array, "B T V"], targets: Int[Array, "B T"], smoothing: float | jax.Array = 0.0
 ) -> Float[Array, "B T"]:
-    """Cross-entropies of the targets, a share `smoothing` of whose probability is spread evenly over all tokens.
+    """Cross-entropy of each target, with a fraction `smoothing` of its probability spread evenly over all tokens.
 
-    log sum_v exp(z_v) - (1 - s) z_y - s mean_v(z_v), in nats; float32 whatever the logits are. `smoothing` may be a
+    log sum_v exp(z_v) - (1 - s) z_y - s mean_v(z_v), in nats; float32 for logits of any dtype. `smoothing` may be a
     tracer.
 
     Example:
@@ -119,6 +119,6 @@ def token_losses(
 
 
 def token_weight(batch: Batch) -> Float[Array, "B T"]:
-    """The weight of each target: its example's, and 0 where `mask` is."""
+    """Weight of each target: the weight of its example, and 0 where `mask` is 0."""
     weight = batch["weight"][:, None]  # [B, 1]
     return jnp.broadcast_to(weight, batch["targets"].shape) * batch.get("mask", jnp.ones((1, 1), jnp.float32))

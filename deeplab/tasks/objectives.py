@@ -1,7 +1,7 @@
-"""Losses of retrieval: the item that followed, against items that did not.
+"""Losses of retrieval: the next item against negative items.
 
-An objective draws negatives and compares the scores. Batches are those of `data.features.interactions.next_items`:
-`targets` [B, P], `seen` [B, V] and `count` [B, V], how often each item occurs in training.
+An objective draws negatives and compares the scores. Batches come from `data.features.interactions.next_items`:
+`targets` [B, P], `seen` [B, V] and `count` [B, V], the frequency of each item in training.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _NEVER = -1e9  # as a logit
 
 
 class Objective(Protocol):
-    """How a retrieval model learns."""
+    """Training objective of a retrieval model."""
 
     def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, " C"] | Int[Array, "B C"]:
-        """Items to compare with, the same for all examples or drawn for each: an example's by its own `id`."""
+        """Negative items, the same for all examples or drawn for each example by its `id`."""
         ...
 
     def losses(
@@ -32,13 +32,16 @@ class Objective(Protocol):
         items: Array,
         batch: Batch,
     ) -> Float[Array, "B P"]:
-        """From the scores of the targets and of the negatives `items`; Q is P, or 1 where the place does not matter."""
+        """Loss of each position from the scores of its target and of the negatives `items`.
+
+        Q is P, or 1 if scores do not depend on the position.
+        """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Softmax:
-    """Cross-entropy over all items but number 0: -s_i + log sum_j exp(s_j)."""
+    """Cross-entropy over all items except item 0, which is padding: -s_i + log sum_j exp(s_j)."""
 
     def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, " C"]:
         return jnp.arange(1, batch["seen"].shape[-1])
@@ -51,8 +54,8 @@ class Softmax:
 class SampledSoftmax:
     """Cross-entropy over the target and N items that are drawn from a proposal q.
 
-    -s_i + log(exp(s_i) + sum over drawn j != i of exp(s_j) / (N q_j)): the sum's expectation is that of the whole
-    softmax, whatever q is. With q_j ~ (1 + count_j)^power, power 0 is uniform and 1 the items' own frequency.
+    -s_i + log(exp(s_i) + sum over drawn j != i of exp(s_j) / (N q_j)): the expectation of the sum is that of the full
+    softmax, for any q. With q_j ~ (1 + count_j)^power, power 0 is uniform and power 1 the frequency of the items.
 
     Args:
       num_negatives: Number N of items drawn with repetition, shared by the positions of an example.
@@ -74,18 +77,18 @@ class SampledSoftmax:
 
     def _log_proposal(self, batch: Batch) -> Float[Array, " V"]:
         weight = self.power * jnp.log1p(batch["count"][0].astype(jnp.float32))
-        return jax.nn.log_softmax(weight.at[0].set(-jnp.inf))  # item 0 is none
+        return jax.nn.log_softmax(weight.at[0].set(-jnp.inf))  # item 0 is padding
 
 
 @dataclasses.dataclass(frozen=True)
 class InBatchSoftmax:
-    """Cross-entropy over the targets of the whole batch, which a retrieval model has at hand.
+    """Cross-entropy over the targets of the whole batch (in-batch negatives).
 
-    Popular items are often another's target, so that plain cross-entropy would push them down. With q_j the item's
-    share of all targets: -(s_i - log q_i) + log sum_j exp(s_j - log q_j), over i and the others' j != i.
+    Popular items are often targets of other examples, so that plain cross-entropy would lower their scores. With q_j
+    the item's share of all targets: -(s_i - log q_i) + log sum_j exp(s_j - log q_j), over i and other targets j != i.
 
     Args:
-      correction: 1 for the correction by log q, 0 without; may be a tracer.
+      correction: Strength of the correction by log q, 1 for full and 0 for none; may be a tracer.
 
     Source: Yi et al. 2019, https://doi.org/10.1145/3298689.3346996, equations 3 to 5.
     """
@@ -110,8 +113,8 @@ class BinaryCrossEntropy:
     """-log sigmoid(s_i) - n mean_j log sigmoid(-s_j), over items j that the user has not seen.
 
     Args:
-      num_negatives: drawn uniformly for each example; those that were seen count for nothing.
-      ratio: n, negatives to a positive; may be a tracer.
+      num_negatives: Number of items drawn uniformly for each example; items that the user has seen are ignored.
+      ratio: Number n of negatives per positive; may be a tracer.
 
     Source: He et al. 2017, https://arxiv.org/abs/1708.05031, section 3.1.1.
     """
@@ -131,7 +134,7 @@ class BinaryCrossEntropy:
 
 
 def draw(proposal: Float[Array, " V"], ids: Int[Array, " B"], count: int, key: jax.Array) -> Int[Array, "B C"]:
-    """Items with these relative probabilities, with repetition, for each example by `fold_in(key, id)`.
+    """Draws items with these relative probabilities, with replacement, for each example by `fold_in(key, id)`.
 
     Example:
       >>> draw(jnp.array([0.0, 1.0, 0.0]), jnp.array([5, 9]), 2, jax.random.key(0)).tolist()
@@ -139,6 +142,6 @@ def draw(proposal: Float[Array, " V"], ids: Int[Array, " B"], count: int, key: j
     """
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, ids)
     cumulative = jnp.cumsum(proposal)
-    # 1 - u is in (0, 1]: the first item whose cumulative probability reaches it has some of its own.
+    # 1 - u is in (0, 1]: the first item whose cumulative probability reaches it has a probability above 0.
     levels = 1 - jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
     return jnp.searchsorted(cumulative, levels * cumulative[-1], side="left")

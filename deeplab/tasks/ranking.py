@@ -41,7 +41,7 @@ class Ranking(Task):
     num_sampled: int = 100
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        """What the model reads, and all items as candidates."""
+        """Arguments of the model: the batch's `fields`, and all items as candidates."""
         return (*super().inputs(batch), jnp.arange(batch["seen"].shape[-1]))
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
@@ -69,7 +69,7 @@ class Ranking(Task):
         return {name: Mean.of(value, batch["weight"]) for name, value in values.items()}
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """The first items of the list as `top` [B, K], and `rank`, `loss`, `num_known` (items seen), [B] each."""
+        """The best items `top` [B, K], and `rank`, `loss` and `num_known` (number of seen items), [B] each."""
         scores, target, offered = self._list(apply, batch)
         return {
             "rank": ranks.rank(scores, target, offered),
@@ -79,7 +79,7 @@ class Ranking(Task):
         }
 
     def score(self, outputs: Any, batch: Batch, target: Any = None) -> jax.Array:
-        """The score of the item that came next, or of the items `target`, [B] or a number."""
+        """Score of the next item, or of the items `target`, [B] or a number."""
         (scores,) = outputs
         last = scores[:, -1]
         target = batch["targets"][:, -1] if target is None else jnp.broadcast_to(jnp.asarray(target), (len(last),))
@@ -91,7 +91,7 @@ class Ranking(Task):
         return scores[:, -1], batch["targets"][:, -1], ~batch["seen"]
 
     def _sampled(self, batch: Batch, offered: Bool[Array, "B V"]) -> Bool[Array, "B V"]:
-        """`num_sampled` of the offered items other than the target, drawn without repetition, by the example's id."""
+        """Mask of `num_sampled` candidates other than the target, drawn without replacement by the example's id."""
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), batch["id"])
         order = jax.vmap(lambda key: jax.random.uniform(key, offered.shape[1:]))(keys)
         other = offered & (jnp.arange(offered.shape[1])[None] != batch["targets"][:, -1:])

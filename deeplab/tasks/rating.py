@@ -1,4 +1,4 @@
-"""Ratings: numbers that a user gives to items."""
+"""Prediction of the ratings that users give to items."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deeplab.tasks.base import Apply, Batch, Loss, Task
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RootMean:
-    """Square root of a weighted mean, such as the RMSE; merged before the root is taken.
+    """Square root of a weighted mean, such as the RMSE; sums are merged before the root is taken.
 
     Example:
       >>> (RootMean(8.0, 1.0) + RootMean(0.0, 1.0)).compute()
@@ -35,17 +35,17 @@ class RootMean:
 
 @dataclasses.dataclass(frozen=True)
 class RatingPrediction(Task):
-    """Mean squared error over ratings: each counts the same, however many its user has given.
+    """Mean squared error over ratings, each with the same weight, however many ratings its user has given.
 
-    A batch holds `rating`, [B, V]: what is to be told, 0 where there is none; and what the model reads, of which
-    `known`, [B, V], are the user's other ratings. Evaluations clip what the model says to the scale; training does
-    not, as a clipped error has no gradient.
+    A batch holds the targets `rating` [B, V], 0 where there is no rating, and the model's inputs, of which `known`
+    [B, V] are the user's other ratings. Evaluations clip predictions to the scale; training does not, because a
+    clipped error has no gradient.
 
     Args:
-      fields: the fields that the model reads.
-      low: the scale's least rating.
-      high: its greatest.
-      num_best: items in the list of a prediction.
+      fields: Names of the batch's fields that the model reads.
+      low: Lowest rating of the scale.
+      high: Highest rating of the scale.
+      num_best: Number of recommended items in a prediction.
     """
 
     fields: tuple[str, ...] = ("user", "known", "profile", "films")
@@ -66,13 +66,13 @@ class RatingPrediction(Task):
         return {"loss": squared, "rmse": rmse, "mae": Mean.of(jnp.abs(error), weight)}
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """`told` [B, V], clipped; of what the user has not rated, the `top` items and `top_rating`, [B, num_best].
+        """Clipped predictions `told` [B, V], and the best unrated items `top` and `top_rating` [B, num_best].
 
-        `loss` is the mean over a user's ratings; `num_known` tells from how many others they were told.
+        `loss` [B] is the mean over a user's ratings; `num_known` [B] is the number of known ratings.
         """
         raw, _ = apply(*self.inputs(batch))
         told = jnp.clip(raw, self.low, self.high)
-        unrated = (batch["known"] == 0) & (jnp.arange(raw.shape[1]) > 0)[None]  # item 0 is none
+        unrated = (batch["known"] == 0) & (jnp.arange(raw.shape[1]) > 0)[None]  # item 0 is padding
         _, top = jax.lax.top_k(jnp.where(unrated, raw, -jnp.inf), self.num_best)
         rated = (batch["rating"] > 0).astype(jnp.float32)
         squared = jnp.sum(rated * (told - batch["rating"]) ** 2, axis=1)
@@ -85,7 +85,7 @@ class RatingPrediction(Task):
         }
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
-        """The mean prediction of each user's ratings, or the prediction for the items `target`, [B] or a number."""
+        """Mean prediction over each user's rated items, or prediction for the items `target`, [B] or a number."""
         if target is not None:
             items = jnp.broadcast_to(jnp.asarray(target), (len(outputs),))
             return jnp.take_along_axis(outputs, items[:, None], axis=1)[:, 0]
@@ -94,5 +94,5 @@ class RatingPrediction(Task):
 
 
 def _weight(batch: Batch) -> jax.Array:
-    """[B, V]: the example's, where there is a rating."""
+    """Weight of each rating [B, V]: its example's weight, and 0 where there is no rating."""
     return batch["weight"][:, None] * (batch["rating"] > 0)

@@ -1,4 +1,4 @@
-"""A class for each pixel."""
+"""Semantic segmentation: a class for each pixel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deeplab.tasks.base import Apply, Batch, Loss, Task
 class MeanIoU:
     """Mean intersection over union, from the confusion matrix [K, K] of all pixels: rows labels, columns predictions.
 
-    IoU_k = c_kk / (sum_j c_kj + sum_j c_jk - c_kk); the mean is over the classes that occur in either.
+    IoU_k = c_kk / (sum_j c_kj + sum_j c_jk - c_kk); the mean is over classes that occur in labels or predictions.
 
     Example:
       >>> MeanIoU(np.array([[2, 1], [1, 0]])).compute()
@@ -40,7 +40,7 @@ class MeanIoU:
 
 
 def ious(confusion: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class, [..., K, K] -> [..., K]; NaN where a class occurs in neither."""
+    """Intersection over union of each class, [..., K, K] -> [..., K]; NaN for a class that does not occur."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
     union = confusion.sum(-1) + confusion.sum(-2) - hits
     return np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)
@@ -48,23 +48,24 @@ def ious(confusion: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation(Task):
-    """Cross-entropy over the pixels of an image, and Dice loss beside it.
+    """Cross-entropy over the pixels of an image, plus an optional Dice loss.
 
     With pixels p of label y_p, class weights w and logits z_p, an example's loss is
     sum_p w_(y_p) (-log softmax(z_p)_(y_p)) / sum_p w_(y_p) + dice * D. With q = softmax(z), g = onehot(y), and the
-    mean over the classes that the label holds, D = 1 - mean_k 2 sum_p q_pk g_pk / (sum_p q_pk^2 + sum_p g_pk^2).
+    mean over the classes in the label, D = 1 - mean_k 2 sum_p q_pk g_pk / (sum_p q_pk^2 + sum_p g_pk^2).
 
-    `batch["mask"]` is [B, H, W], integers. Logits of another size are enlarged bilinearly: predictions are at the
-    label's full size.
+    `batch["mask"]` is [B, H, W], integers. Logits of another size are resized bilinearly, so that predictions have the
+    full size of the label.
 
     Args:
-      class_names: K of them.
-      class_weights: w, one each; 1 when empty.
-      dice: weight of the Dice loss (Milletari et al. 2016, https://arxiv.org/abs/1606.04797); may be a tracer.
-      void: the label of pixels that are neither learnt nor counted; None where there is none.
-      mirror: evaluate on the mean of the probabilities of an image and of its mirror image.
-      scales: and of the image at these sizes, times its own (Chen et al. 2017, https://arxiv.org/abs/1606.00915, take
-        0.5, 0.75 and 1, and the maximum); the time of an evaluation grows by the sum of their squares.
+      class_names: Names of the K classes.
+      class_weights: Class weights w, [K]; all 1 when empty.
+      dice: Weight of the Dice loss (Milletari et al. 2016, https://arxiv.org/abs/1606.04797); may be a tracer.
+      void: Label of pixels that are ignored in training and metrics; None if there is no such label.
+      mirror: Whether evaluations average the probabilities of an image and of its mirror image.
+      scales: Scales of the image over which evaluations average the probabilities (Chen et al. 2017,
+        https://arxiv.org/abs/1606.00915, take the maximum over 0.5, 0.75 and 1). The time of an evaluation is
+        proportional to the sum of their squares.
     """
 
     headline: ClassVar[tuple[str, ...]] = ("miou",)
@@ -90,7 +91,7 @@ class Segmentation(Task):
         return out | {"prediction": out["prediction"].astype(jnp.uint8)}
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
-        """The mean log-likelihood of each example's labeled pixels, or of the classes `target`, [B, H, W]."""
+        """Mean log-likelihood of each example's labeled pixels, or of the classes `target`, [B, H, W]."""
         mask = batch["mask"] if target is None else jnp.broadcast_to(jnp.asarray(target), batch["mask"].shape)
         plain = dataclasses.replace(self, class_weights=(), dice=0.0)
         return -plain._pixels(outputs, mask)["loss"]
@@ -101,7 +102,7 @@ class Segmentation(Task):
         return {f"iou_{name}": float(x) for name, x in zip(self.class_names, each, strict=True) if np.isfinite(x)}
 
     def _logits(self, apply: Apply, batch: Batch) -> Float[Array, "B h w K"]:
-        """What is said of an image; of several views, the logarithm of their mean probabilities, at the mask's size."""
+        """Logits of an image; with several views, the log of their mean probabilities, at the mask's size."""
         (image,) = self.inputs(batch)
         if self.scales == (1.0,) and not self.mirror:
             return apply(image)[0]
@@ -113,7 +114,7 @@ class Segmentation(Task):
     def _pixels(self, logits: Float[Array, "B h w K"], mask: Int[Array, "B H W"]) -> dict[str, jax.Array]:
         size, num_classes = mask.shape[1:], len(self.class_names)
         logits = _resized(logits.astype(jnp.float32), size)
-        target = jax.nn.one_hot(mask, num_classes)  # a class that is none of K, such as `void`, is a row of zeros
+        target = jax.nn.one_hot(mask, num_classes)  # a label outside the K classes, such as `void`, is a row of zeros
         if self.void is not None:
             target = target * (mask != self.void)[..., None]
         log_probs = jax.nn.log_softmax(logits)
@@ -132,11 +133,11 @@ class Segmentation(Task):
 
 
 def _seen(apply: Apply, image: jax.Array, scale: float, mirror: bool) -> list[Float[Array, "B h w K"]]:
-    """The logits of images at a scale; and of their mirror images, mirrored back."""
+    """Logits of images at a scale, and of their mirror images, flipped back."""
     image = _resized(image, [round(n * scale) for n in image.shape[1:3]])
     if not mirror:
         return [apply(image)[0].astype(jnp.float32)]
-    # In one batch, each beside its own: half of the program, and both stay on one device of a mesh.
+    # One batch of adjacent pairs halves the program, and keeps both images on the same device of a mesh.
     pairs = jnp.stack([image, views.mirrored(image)], axis=1)
     logits = apply(pairs.reshape(-1, *image.shape[1:]))[0].astype(jnp.float32)
     logits = logits.reshape(len(image), 2, *logits.shape[1:])
@@ -150,7 +151,7 @@ def _resized(images: Float[Array, "B h w C"], size: Sequence[int]) -> Float[Arra
 
 
 def _dice_loss(probs: Float[Array, "B H W K"], target: Float[Array, "B H W K"]) -> Float[Array, " B"]:
-    """One minus the mean soft Dice coefficient of the classes that are there; void pixels count nowhere."""
+    """One minus the mean soft Dice coefficient of the classes that occur; void pixels are ignored."""
     probs = probs * jnp.sum(target, axis=-1, keepdims=True)
     areas = jnp.sum(target, axis=(1, 2))  # [B, K]; the squares of ones are ones
     overlap = 2 * jnp.sum(probs * target, axis=(1, 2)) / jnp.maximum(jnp.sum(probs**2, axis=(1, 2)) + areas, 1e-6)

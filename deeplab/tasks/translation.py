@@ -1,4 +1,4 @@
-"""Translation: one sequence written after another was read."""
+"""Translation: generation of a target sequence from a source sequence."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from deeplab.tasks.language import token_losses, token_weight
 
 @dataclasses.dataclass(frozen=True)
 class Translation(Task):
-    """Cross-entropy of each target token, from the source and the target tokens before it, labels smoothed.
+    """Cross-entropy with label smoothing of each target token, given the source and the preceding target tokens.
 
-    A batch holds `source` [B, S] and `target` [B, T], whose last token is `end`, and `source_segment`,
-    `target_segment`: the number of the pair of its row that a token is of, 0 for padding. In an evaluation a row holds
-    one pair, and `target_text`, [B, N] UTF-8 bytes padded by zeros. The model gives logits [B, T, V] of those four
-    (the target moved by one place, `begin` first), and has the methods `start` and `step` of `deeplab.decode.protocol`,
-    and `attention`, the weights of each target position over the source, [B, T, S].
+    A batch holds `source` [B, S], `target` [B, T], whose last token is `end`, and `source_segment`, `target_segment`:
+    the number of a token's sentence pair within its row, 0 for padding. In an evaluation a row holds one pair, and
+    `target_text`, [B, N] UTF-8 bytes padded by zeros. The model maps these four (the target shifted by one, with
+    `begin` first) to logits [B, T, V], and has the methods `start` and `step` of `deeplab.decode.protocol`, and
+    `attention`, the weights of each target position over the source, [B, T, S].
 
-    Metrics: `loss` in nats a token, without smoothing; `perplexity`; `accuracy`, given the right tokens before. Of the
-    whole split, by beam search: `bleu`, lower-cased and tokenised, and `sacrebleu`, of the texts themselves.
+    Metrics: `loss` in nats per token, without smoothing; `perplexity`; `accuracy`, given the correct preceding tokens.
+    For a whole split, by beam search: `bleu`, lower-cased and tokenized, and `sacrebleu`, of the unmodified texts.
 
     Args:
-      text: tokens, padded, as text.
-      label_smoothing: probability spread evenly over the vocabulary; may be a tracer.
-      beam: sequences that a search keeps; 1 is greedy.
-      length_penalty: see `deeplab.decode.beam.beam_search`; may be a tracer.
-      begin: the token before the first.
-      end: the token after the last.
+      text: Function from padded tokens to text.
+      label_smoothing: Probability that is spread evenly over the vocabulary; may be a tracer.
+      beam: Number of sequences that the beam search keeps; 1 is greedy decoding.
+      length_penalty: Length penalty of `deeplab.decode.beam.beam_search`; may be a tracer.
+      begin: Token before the first one of a target.
+      end: Last token of a target.
 
     Source: Sutskever et al. 2014, https://arxiv.org/abs/1409.3215; label smoothing: Vaswani et al. 2017,
       https://arxiv.org/abs/1706.03762, section 5.4.
@@ -72,7 +72,7 @@ class Translation(Task):
         return {"loss": mean, "perplexity": Perplexity(mean.total, mean.count), "accuracy": _accuracy(logits, batch)}
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """The best sequence found, `prediction` [B, T], its log probability, and where its tokens look, [B, T, S]."""
+        """Best sequence `prediction` [B, T], its `log_prob` [B], and its `attention` over the source [B, T, S]."""
         source, source_segments, target, segments = self.inputs(batch)
         length = target.shape[1]
         found, _, log_probs = beam_search(
@@ -96,7 +96,7 @@ class Translation(Task):
         }
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
-        """The log probability of each target, or of the tokens `target` [B, T] in its place."""
+        """Log probability of each target, or of the tokens `target` [B, T] in its place."""
         target = batch["target"] if target is None else jnp.broadcast_to(jnp.asarray(target), outputs.shape[:-1])
         return -jnp.sum(token_losses(outputs, target) * (batch["target_segment"] > 0), axis=1)
 
@@ -107,7 +107,7 @@ class Translation(Task):
 
 
 def unpadded(row: np.ndarray) -> str:
-    """UTF-8 bytes, padded by zeros, as text.
+    """Decodes UTF-8 bytes that are padded by zeros.
 
     Example:
       >>> unpadded(np.frombuffer(b"a caf\\xc3\\xa9\\0\\0", np.uint8))
@@ -117,7 +117,7 @@ def unpadded(row: np.ndarray) -> str:
 
 
 def _before(target: Int[Array, "B T"], segments: Int[Array, "B T"], begin: int) -> Int[Array, "B T"]:
-    """What has been written before each place: the target moved by one place, within each sequence of a row."""
+    """Shifts the target by one, within each sequence of a row, so that each position holds the preceding token."""
     moved = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=begin)
     same = jnp.pad(segments[:, 1:] == segments[:, :-1], ((0, 0), (1, 0)))
     return jnp.where(same, moved, begin)

@@ -1,4 +1,4 @@
-"""Views of images, over which an evaluation averages its probabilities."""
+"""Views of images, over which an evaluation averages its probabilities (test-time augmentation)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ View = Callable[[jax.Array], jax.Array]
 
 
 def mirrored(x: jax.Array) -> jax.Array:
-    """Images [B, H, W, C], left and right exchanged."""
+    """Flips images [B, H, W, C] horizontally."""
     return x[:, :, ::-1]
 
 
 def moved(by: int) -> View:
-    """Moves images [B, H, W, C] along the diagonal, by so many pixels; the border is reflected.
+    """Makes the view that shifts images [B, H, W, C] by `by` pixels along the diagonal; the border is reflected.
 
     Example:
       >>> moved(1)(jnp.arange(9.0).reshape(1, 3, 3, 1))[0, :, :, 0].tolist()
@@ -33,13 +33,13 @@ def moved(by: int) -> View:
 
 
 def mirrored_and_moved(by: int = 1) -> tuple[View, ...]:
-    """Five views: the image moved both ways along the diagonal, and these two and the image itself mirrored.
+    """Five views: the image shifted both ways along the diagonal, and the flips of these two and of the image.
 
     Example:
       >>> len(mirrored_and_moved())
       5
 
-    Source: Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.5 (there the image itself weighs twice as much).
+    Source: Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.5 (where the image itself has twice the weight).
     """
     ways = moved(-by), moved(by)
     return *ways, mirrored, *(_then_mirrored(way) for way in ways)

@@ -97,5 +97,5 @@ def test_a_label_that_no_path_can_spell_is_finite():
 
 
 def test_a_model_of_other_frames_is_refused():
-    with pytest.raises(ValueError, match="the model makes 3 frames of 8, expected a whole fraction"):
+    with pytest.raises(ValueError, match="the model returns 3 frames for 8 inputs; expected a divisor of 8"):
         TASK.score(batch()["features"][:, :3], batch())

@@ -76,5 +76,5 @@ def test_the_loss_finds_the_quantiles():
 
 @pytest.mark.parametrize("levels", [(0.5, 0.5), (0.9, 0.1), (0.0, 0.5), (0.5, 1.0)])
 def test_levels_must_rise(levels):
-    with pytest.raises(ValueError, match="expected levels that rise"):
+    with pytest.raises(ValueError, match="expected increasing levels"):
         Forecasting(levels)
