@@ -8,6 +8,7 @@ the devices are the ones that were saved. Reading runs no code that the checkpoi
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -41,7 +42,7 @@ def write(path: Path, state: Any, numbers: Iterable[int], *, step: int, metrics:
     """
     partial = path.with_name(f"{path.name}.new")
     with _orbax():
-        ocp.save(str(partial), state)
+        ocp.save(str(partial), _stored(state))
     if jax.process_index() > 0:
         return
     leaves = {
@@ -131,11 +132,20 @@ def _verified(path: Path, wanted: dict[str, Any], cast: bool) -> dict[str, Any]:
 def _load(path: Path, abstract: Any) -> Any:
     try:
         with _orbax():
-            return ocp.load(str(path), abstract)
+            stored = _stored(abstract)
+            loaded = ocp.load(str(path), stored)
+            return loaded if stored is abstract else dataclasses.replace(abstract, **loaded)
     except (jax.errors.JaxRuntimeError, MemoryError):
         raise  # memory is short: that says nothing about the checkpoint
     except Exception as error:
         raise Damage(reason(error)) from error
+
+
+def _stored(state: Any) -> Any:
+    """What a checkpoint holds of a state: no entry for a task without state, as in those of earlier versions."""
+    if dataclasses.is_dataclass(state) and type(getattr(state, "task", None)) is tuple and not state.task:  # pyright: ignore[reportAttributeAccessIssue]  # a `State`
+        return {f.name: getattr(state, f.name) for f in dataclasses.fields(state) if f.name != "task"}
+    return state
 
 
 def reason(error: BaseException) -> str:

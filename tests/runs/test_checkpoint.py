@@ -1,5 +1,6 @@
 """What is saved is loaded bit by bit, on any mesh; what is kept are the newest and the best."""
 
+import dataclasses
 import functools
 import threading
 
@@ -16,6 +17,8 @@ from deeplab.core.monitor import Monitor
 from deeplab.runs import checkpoint, snapshot, storage
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.fingerprint import fingerprints
+from deeplab.train.initialize import init
+from tests import toys
 
 
 def make_state(seed=0, size=8):
@@ -201,3 +204,13 @@ def test_a_failure_does_not_hide_the_error_that_came_first(tmp_path, monkeypatch
 
     with pytest.warns(UserWarning, match="disk on fire"), pytest.raises(KeyboardInterrupt):
         stop()
+
+
+def test_a_checkpoint_of_a_version_without_task_states(tmp_path):
+    state = init(toys.experiment(), jax.random.key(0))
+    before = {field.name: getattr(state, field.name) for field in dataclasses.fields(state) if field.name != "task"}
+    storage.write(tmp_path / "3", before, fingerprints(before).values(), step=3, metrics={}, extra={})
+    with Checkpoints(tmp_path) as checkpoints:
+        loaded, _ = checkpoints.latest(state)
+    assert toys.same(loaded, state)
+    assert loaded.task == ()
