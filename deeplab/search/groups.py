@@ -26,8 +26,8 @@ class Group:
     """Members, M of them, that differ in floats and seed only.
 
     Args:
-      function: the experiment, a function of its hyper-parameters.
-      members: its floats, where a member does not give them, are the function's defaults.
+      function: Experiment, a function of its hyper-parameters.
+      members: Members; floats that one does not give are the function's defaults.
     """
 
     function: Callable[..., Experiment]

@@ -6,77 +6,23 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from deeplab.core.monitor import Monitor
-from deeplab.core.runtime import Runtime
-from deeplab.runs.checkpoint import Checkpoints
 from deeplab.scale import processes
-from deeplab.search import execution
+from deeplab.search.effects import PartEffects
 from deeplab.search.execution import choose_execution
 from deeplab.search.groups import Group, chunks
-from deeplab.search.parts import (
-    MemberRun,
-    Part,
-    PartState,
-    better,
-    directory_of,
-    gathered,
-    initial,
-    key_of,
-    saved_curves,
-    setting_of,
-)
-from deeplab.train.evaluate import Probe, make_evaluator
+from deeplab.search.parts import MemberRun, Part, directory_of, gathered, initial, key_of, saved_curves, setting_of
+from deeplab.search.setup import Row, Setup, Stopped, default_devices, rungs_of
+from deeplab.train.evaluate import make_evaluator
 from deeplab.train.feed import Feed, make_feed
-from deeplab.train.loop import Progress, fit, on_log, on_state
+from deeplab.train.loop import fit, on_log, on_state
 from deeplab.train.members import MemberExecution, Members, abstract_state, make_init, member_mesh
 from deeplab.train.program import Program, compile_program
 from deeplab.train.state import State
-
-Row = dict[str, Any]
-"""What is kept of one run, as JSON: `arguments`, `seed`, `num_train` examples, `num_params`, `steps` taken, `curve` (a
-list over the evaluations: `step`, `train`, `evaluation`), `diverged`, `rungs` (its scores where it was compared),
-`stopped` there, `execution`, `seconds` (those of a part are divided among its members), `compiled` (seconds of each
-compilation that it was the first to need), and what a probe measured: `first`, `last` and `best`."""
-
-
-class Stopped(Exception):
-    """`Setup.stop` returned True; the states are saved."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Setup:
-    """What all members share.
-
-    Args:
-      data_dir: Folder with the original files.
-      devices: Devices that members are spread over; one CPU device, or all accelerators, when None.
-      execution: How members share a program: "auto", "vmap" or "serial".
-      members_per_program: Largest number of members in one program; what fits when None.
-      probe: What is measured before training, after it, and of the best state; nothing when None.
-      split: Split that the probe measures on.
-      runtime: Precision, accumulation and offload of a group made by `sweep`.
-      directory: Folder where the members are saved at each evaluation; None saves nothing.
-      stop: Function that is asked between dispatches; training ends early when it returns True.
-      slow: Context around what takes longer than dispatches, given its name, for whoever watches the loop.
-    """
-
-    data_dir: Path | None = None
-    devices: execution.Devices | None = None
-    execution: execution.How = "auto"
-    members_per_program: int | None = None
-    probe: Probe | None = None
-    split: str = "test"
-    runtime: Runtime = Runtime()
-    directory: Path | None = None
-    stop: Callable[[], bool] = lambda: False
-    slow: Callable[[str], AbstractContextManager[Any]] = nullcontext
 
 
 class _Ready(NamedTuple):
@@ -175,7 +121,7 @@ class GroupRunner:
                     self._begin(part, ready)
                 assert part.at is not None
                 part.at = part.at.placed(ready.abstract)
-            effects = _Effects(part, ready, self._monitor, checkpoints, self._setup.slow, began)
+            effects = PartEffects(part, ready.evaluate, self._monitor, checkpoints, self._setup.slow, began)
             if part.at.step >= step:
                 return effects.clock()
             every = self.experiment.cadence
@@ -283,62 +229,3 @@ class GroupRunner:
             experiment, self._feed(setup.split), setup.split, runtime, probe=setup.probe, members=members
         )
         return _Ready(program, make_init(members, runtime), evaluate, measure, abstract)
-
-
-class _Effects:
-    """What a part does besides stepping: curves, best states, checkpoints."""
-
-    def __init__(
-        self, part: Part, ready: _Ready, monitor: Monitor, checkpoints: Checkpoints | None,
-        slow: Callable[[str], AbstractContextManager[Any]], began: float,
-    ):  # fmt: skip
-        assert part.at is not None
-        self._part, self._ready, self._monitor = part, ready, monitor
-        self._checkpoints, self._slow = checkpoints, slow
-        self._began, self._train, self._members = began, [], part.members
-        self._best, self._scores = part.at.best, part.at.scores
-
-    def log(self, progress: Progress) -> None:
-        self._train = [*self._members.each(progress.metrics)]
-
-    def evaluate(self, progress: Progress) -> None:
-        with self._slow("an evaluation"):
-            self._evaluate(progress)
-
-    def _evaluate(self, progress: Progress) -> None:
-        assert progress.state is not None
-        evaluation = self._ready.evaluate(progress.state, self._members)
-        for run, train, one in zip(self._part.runs, self._train, evaluation, strict=False):
-            run.curve.append({"step": progress.step, "train": train, "evaluation": one})
-        if self._best is not None:
-            new = np.array([self._monitor.score(one) for one in evaluation])
-            self._best, self._scores = better(self._best, self._scores, progress.state, new)
-        self.clock()
-        self._part.at = PartState(progress.step, progress.state, self._best, self._scores)
-        self._part.save(self._checkpoints)
-
-    def end(self, last: Progress) -> None:
-        """Where the loop has ended; what was evaluated before has been donated."""
-        assert last.state is not None
-        metrics = [x.tolist() for x in jax.tree.leaves(last.metrics)]
-        self._part.at = PartState(last.step, last.state, self._best, self._scores, metrics)
-        self.clock()
-
-    def clock(self) -> None:
-        """Divides the seconds since it was last called among the members."""
-        now = time.monotonic()
-        for run in self._part.runs:
-            run.seconds += (now - self._began) / len(self._part.runs)
-        self._began = now
-
-
-def rungs_of(row: Row) -> list[float]:
-    """The scores of a row where it was compared; -inf is null in JSON."""
-    return [float("-inf") if value is None else value for value in row["rungs"]]
-
-
-def default_devices() -> execution.Devices:
-    """One CPU device of each process, or all accelerators."""
-    if jax.default_backend() != "cpu":
-        return jax.devices()
-    return [next(d for d in jax.devices() if d.process_index == i) for i in range(jax.process_count())]

@@ -10,7 +10,8 @@ from deeplab.experiment import Experiment
 from deeplab.search import halving
 from deeplab.search.groups import Group, Member, groups
 from deeplab.search.parts import key_of, setting_of
-from deeplab.search.runner import GroupRunner, Row, Setup, rungs_of
+from deeplab.search.runner import GroupRunner
+from deeplab.search.setup import Row, Setup, rungs_of
 
 
 def sweep(
@@ -20,11 +21,12 @@ def sweep(
     """Trains an experiment at every combination of its arguments, with every seed.
 
     Args:
-      function: the experiment.
-      arguments: by name a sequence of values, or one value.
-      seeds: 0 to this number, exclusive.
-      eta: only the best `1 / eta` of the combinations go on from each rung, see `halving`; all when None.
-      setup: where the data are and how members run.
+      function: Experiment.
+      arguments: Sequence of values, or one value, by the name of the argument.
+      seeds: Number of seeds, from 0 on.
+      eta: Factor of successive halving: only the best `1 / eta` of the combinations go on from each rung; all when
+        None.
+      setup: Data folder, devices, and how members run.
 
     Returns:
       A row for each member, in the order of the product.

@@ -23,11 +23,9 @@ from deeplab.metrics.base import Metrics
 from deeplab.scale import processes
 from deeplab.train.feed import Feed
 from deeplab.train.members import Members
+from deeplab.train.pace import Pace
 from deeplab.train.program import Program, compile_program
 from deeplab.train.state import State
-
-_TRIALS = 16  # dispatches after which several processes keep their pace: each trial costs a communication
-_DISPATCH_SECONDS = 0.1  # long enough to hide the overhead of a dispatch (0.2 ms), short enough to handle a signal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +135,7 @@ def fit(
     log = _Log(hooks, log_every, end, program.merged(metrics))
     if members is not None:
         log.going = np.asarray(processes.local(state.step)) == begin
-    pace = _Pace(program.max_steps)
+    pace = Pace(program.max_steps)
     pending: _Sent | None = None
     with feed.reader(step, seeds, end) as reader:
         while step < end and not stop():
@@ -245,31 +243,3 @@ def _head(rows: Metrics, count: int) -> Metrics:
 def _only(taken: np.ndarray, rows: Metrics) -> Metrics:
     """Rows [steps, M, ...], with 0 for the steps that a member has not taken."""
     return jax.tree.map(lambda x: np.where(taken.reshape(taken.shape + (1,) * (x.ndim - 2)), x, 0), rows)
-
-
-class _Pace:
-    """Number of steps in a dispatch, doubled while dispatches are short. No result of the run depends on it."""
-
-    def __init__(self, max_steps: int):
-        self.steps, self._max = 1, max_steps
-        self._since: float | None = None
-        self._trials = _TRIALS if jax.process_count() > 1 else None
-
-    def sent(self, count: int) -> None:
-        now = time.monotonic()
-        if self._since is not None and count == self.steps and self._agreed(now - self._since < _DISPATCH_SECONDS / 2):
-            self.steps = min(self.steps * 2, self._max)
-        self._since = time.monotonic()
-
-    def _agreed(self, short: bool) -> bool:
-        """Whether a dispatch was short, by the clock of process 0."""
-        if self._trials is None:
-            return short
-        if self._trials == 0 or self.steps == self._max:
-            return False
-        self._trials -= 1
-        return processes.allgather_json(short)[0]
-
-    def restart(self) -> None:
-        """Discards the measured time, which includes a hook."""
-        self._since = None

@@ -25,7 +25,7 @@ from deeplab.scale import processes
 from deeplab.search import sweep
 from deeplab.search.execution import Devices, How
 from deeplab.search.groups import Group, Member, groups
-from deeplab.search.runner import Row, Setup
+from deeplab.search.setup import Row, Setup
 from deeplab.verbs.fit import Surroundings
 from deeplab.verbs.recipe import Recipe
 

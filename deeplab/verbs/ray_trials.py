@@ -17,7 +17,7 @@ from deeplab.core.text import as_json
 from deeplab.data.prepare.cache import cache_dir
 from deeplab.search import sweep
 from deeplab.search.groups import Group, Member
-from deeplab.search.runner import Row, Setup
+from deeplab.search.setup import Row, Setup
 from deeplab.verbs.many import Runner, Session
 from deeplab.verbs.recipe import Recipe, imported
 

@@ -14,7 +14,7 @@ from deeplab.core.printable import Printable
 from deeplab.report.text import Html
 from deeplab.runs import record
 from deeplab.search.groups import Member
-from deeplab.search.runner import Row, Stopped
+from deeplab.search.setup import Row, Stopped
 from deeplab.train.evaluate import Probe
 from deeplab.train.step import make_eval
 from deeplab.verbs.fit import Surroundings

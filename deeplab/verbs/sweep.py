@@ -22,7 +22,7 @@ from deeplab.search import axes as search_axes
 from deeplab.search.axes import Axis
 from deeplab.search.groups import Member
 from deeplab.search.proposals import How, Setting, search
-from deeplab.search.runner import Row, Stopped
+from deeplab.search.setup import Row, Stopped
 from deeplab.verbs import ray_trials
 from deeplab.verbs.fit import Surroundings
 from deeplab.verbs.many import Many, Session, complete, local, name, publish, session

@@ -66,3 +66,34 @@ def test_a_killed_sweep_is_the_undisturbed_one(argv, tmp_path):
     assert kills
     assert rows(tmp_path / "killed") == rows(tmp_path / "undisturbed")
     assert not (tmp_path / "killed/members").exists()
+
+
+def test_a_signal_stops_a_sweep_and_it_goes_on(tmp_path):
+    """SIGTERM between two evaluations: the members are saved where they are, training metrics and all."""
+    finish(tmp_path / "undisturbed")
+    directory, files = tmp_path / "stopped", {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command(directory), cwd=ROOT, **files)
+    while process.poll() is None and not progress(directory)[0]:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    err = process.communicate()[1].decode()
+    assert process.returncode == 128 + signal.SIGTERM, err[-2000:]
+    finish(directory)
+    assert rows(directory) == rows(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("argv", [(), ("--halving", "2")], ids=["whole", "halving"])
+def test_two_processes_make_the_rows_of_one(argv, tmp_path):
+    argv = ("--norm", "false", "--steps", "40", *argv)
+    finish(tmp_path / "one", *argv)
+    finish(tmp_path / "two", *argv, "--processes", "2", "--devices-per-process", "1")
+    one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
+    assert "spread over 2 devices" in two[0]["execution"]
+    for a, b in zip(one, two, strict=True):
+        assert (a["arguments"], a["seed"], a["steps"], a["stopped"]) == (
+            b["arguments"],
+            b["seed"],
+            b["steps"],
+            b["stopped"],
+        )
+        assert a["curve"][-1]["evaluation"] == pytest.approx(b["curve"][-1]["evaluation"], rel=1e-4)

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from deeplab.search import halving
-from deeplab.search.runner import Setup
+from deeplab.search.setup import Setup
 from deeplab.search.sweep import sweep
 from tests import toys
 
