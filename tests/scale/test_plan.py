@@ -11,12 +11,13 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from deeplab import scale
-from deeplab.cli.plan import abstract_step, plan_experiment
 from deeplab.core.errors import UserError
+from deeplab.core.runtime import Runtime
 from deeplab.scale.plan.accelerators import ACCELERATORS, accelerator
 from deeplab.scale.plan.collectives import Collective
 from deeplab.scale.plan.memory import device_nbytes
 from deeplab.scale.plan.residuals import residuals
+from deeplab.verbs.plan import abstract_step, plan_experiment
 from tests import toys
 
 MESH = "data=2,fsdp=4"
@@ -31,7 +32,7 @@ FIVE = {
 
 @functools.cache
 def plan():
-    return plan_experiment(toys.experiment(), MESH, "h100")
+    return plan_experiment(toys.experiment(), Runtime(MESH), "h100")
 
 
 @pytest.mark.parametrize("name", FIVE)
@@ -135,7 +136,7 @@ def test_attention_that_is_computed_again_is_not_the_blocks(remat):
     llama = importlib.import_module("experiments.text_llama").experiment
     experiment = llama(**FIVE["text_llama"], remat=remat, attention_block=4)
     tight = dataclasses.replace(accelerator("h100"), memory=100.0)
-    made = dataclasses.replace(plan_experiment(experiment, MESH, "h100"), accelerator=tight)
+    made = dataclasses.replace(plan_experiment(experiment, Runtime(MESH), "h100"), accelerator=tight)
     assert made.remat == (remat == "full")
     assert ("remat='full'" in " ".join(suggestion.change for suggestion in made.advice)) == (remat == "none")
 
