@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax import lax
 from jax.extend import core
 
@@ -118,9 +117,8 @@ def _equation(eqn: core.JaxprEqn, inputs: list[Any], meaning: Interpretation, sc
 
 
 def _cond(eqn: core.JaxprEqn, inputs: list[Any], meaning: Interpretation, scope: str) -> list[Any]:
-    branches = eqn.params["branches"]
-    index = np.clip(int(meaning.lower(inputs[0])), 0, len(branches) - 1)
-    return interpret(branches[index], inputs[1:], meaning, scope)
+    index = int(meaning.lower(inputs[0]))  # in range: `lax.switch` clamps it
+    return interpret(eqn.params["branches"][index], inputs[1:], meaning, scope)
 
 
 def _while(eqn: core.JaxprEqn, inputs: list[Any], meaning: Interpretation, scope: str) -> list[Any]:

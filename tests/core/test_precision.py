@@ -4,12 +4,12 @@ import dataclasses
 import functools
 
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from deeplab.core.errors import UserError
+from deeplab.core.jaxpr import walk
 from deeplab.core.precision import PRECISIONS, Precision, named
 from deeplab.core.runtime import Runtime
 from deeplab.runs.checkpoint import Checkpoints
@@ -22,13 +22,6 @@ from tests import toys
 from tests.models.members import MEMBERS
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
-
-
-def equations(jaxpr):
-    for equation in jaxpr.eqns:
-        yield equation
-        for inner in jax.extend.core.jaxprs_in_params(equation.params):
-            yield from equations(inner)
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -48,7 +41,7 @@ def test_every_model_computes_in_bfloat16_and_reduces_in_float32(name):
     closed, (outputs, updated) = jax.make_jaxpr(forward, return_shape=True)(params, variables, x)
     assert outputs.dtype == jnp.float32
     assert jax.tree.map(lambda v: v.dtype, updated) == jax.tree.map(lambda v: v.dtype, variables)
-    found = list(equations(closed.jaxpr))
+    found = [visit.eqn for visit in walk(closed)]
     products = [e for e in found if e.primitive.name in PRODUCTS]
     wide = [e for e in products if any(v.aval.dtype == jnp.float32 for v in e.invars)]
     assert products
