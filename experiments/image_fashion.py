@@ -1,7 +1,7 @@
 """Fashion-MNIST with a residual network.
 
 Run:     python -m experiments.image_fashion              (downloads 31 MB, or: --data-dir FOLDER)
-Result:  93.93 % of the test images, seed 0, 85 ms a step: 20 min on 2 CPU cores (2,390 s of CPU time; commit 68931c3)
+Result:  93.93 % of the test images, seed 0, 85 ms per step: 20 min on 2 CPU cores (2,390 s of CPU time; commit 68931c3)
 Source:  He et al. 2016, https://arxiv.org/abs/1512.03385; data: Xiao et al. 2017, https://arxiv.org/abs/1708.07747;
          label smoothing: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567
 """

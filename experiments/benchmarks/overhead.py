@@ -4,7 +4,7 @@ Run:     python -m experiments.benchmarks.overhead
 Prints:  a row for each comparison, the ratio of medians in one run. The two loops take turns, so that a machine whose
          speed drifts slows both; both train the same model on the same batches from the same weights.
          fit has its logging and its checkpoints on: JSONL and TensorBoard rows, asynchronous saves.
-Result:  2 CPU cores, 4 pairs: MLP 0.75 (0.075 over 0.100 ms a step), ResNet 0.92 (15.9 over 17.2), import 1.01
+Result:  2 CPU cores, 4 pairs: MLP 0.75 (0.075 over 0.100 ms per step), ResNet 0.92 (15.9 over 17.2), import 1.01
 """
 
 from __future__ import annotations
