@@ -67,10 +67,10 @@ def show(batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray])
     names = ("benign", "malignant")
     made = []
     for i, x in enumerate(batch["x"]):
-        label, taken = (names[int(predictions[name][i])] for name in ("label", "prediction"))
+        label, predicted = (names[int(predictions[name][i])] for name in ("label", "prediction"))
         furthest = np.argsort(-np.abs(x))[:6]
         measures = cards.rows(["measure", "deviation"], [[COLUMNS[k], f"{x[k]:+.1f}"] for k in furthest])
-        verdict = label if label == taken else f"{label}, taken for {taken}"
+        verdict = label if label == predicted else f"{label}, predicted {predicted}"
         made.append(cards.card(verdict, measures, caption=f"p = {predictions['probability'][i]:.3f}"))
     return made
 

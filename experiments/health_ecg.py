@@ -73,9 +73,9 @@ def show(batch: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray])
     """A beat and the median beat of its record, in mV over ms, the R peak at 250."""
     made, ms = [], (np.arange(ecg.BEFORE + ecg.AFTER) / ecg.RATE * 1000).round()
     for i, beat in enumerate(batch["beat"]):
-        label, taken = ("NSVF"[int(predictions[name][i])] for name in ("label", "prediction"))
+        label, predicted = ("NSVF"[int(predictions[name][i])] for name in ("label", "prediction"))
         lines, seconds = {"record": batch["average"][i], "beat": beat}, int(batch["peak"][i]) / ecg.RATE
-        title = label if label == taken else f"{label}, taken for {taken}"
+        title = label if label == predicted else f"{label}, predicted {predicted}"
         place = f"record {batch['record'][i]}, {seconds // 60:.0f} min {seconds % 60:.1f} s, "
         rhythm = f"{1000 * batch['intervals'][i][0]:.0f} ms after the last, mean {1000 * batch['usual'][i][0]:.0f}"
         made.append(cards.card(title, cards.curve(lines, "ms", dict.fromkeys(lines, ms)), caption=place + rhythm))
