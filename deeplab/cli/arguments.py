@@ -1,4 +1,4 @@
-"""argv -> an experiment's arguments and a verb's flags, from the function's own signature."""
+"""Parses argv into an experiment's arguments and a verb's flags, from the signature of its function."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class CommonFlags:
     """Flags of every verb.
 
     Args:
-      run_dir: Directory of the run; by default runs/NAME/HASH, from the arguments, the seed and the source.
-      seed: Seed of the initial weights, of the order of the examples and of all other randomness.
-      data_dir: Folder with the original files of the data set; from the network when left out.
+      run_dir: Directory of the run; by default runs/NAME/HASH, a hash of the arguments, the seed and the source.
+      seed: Seed of parameter initialization, data order and all other randomness.
+      data_dir: Folder with the original files of the data set; downloaded when left out.
       mesh: Devices by axis, such as data=4,fsdp=2; auto is all accelerators, or one CPU device.
       precision: Dtypes of parameters, computation and reductions.
-      accumulate: Microbatches of a step, for its memory.
+      accumulate: Number of microbatches in a step, to save memory.
       offload: Keep the optimizer state in the host's memory between steps.
-      smoke: Run in seconds on synthetic data of the right shape.
-      json: End with the result as one line of JSON on standard output.
+      smoke: Train for a few steps on synthetic data of the right shape.
+      json: Print the result as one line of JSON at the end.
     """
 
     run_dir: Path | None = None
@@ -52,15 +52,16 @@ class CommonFlags:
 
 @dataclasses.dataclass(frozen=True)
 class Invocation:
-    """What was asked for.
+    """A parsed command line.
 
     Attributes:
-      function: the experiment, a function of its hyper-parameters.
-      module: where it lives, such as "experiments.image_digits".
-      verb: what to do with it.
-      arguments: every hyper-parameter, by name.
-      flags: the verb's flags, a subclass of `CommonFlags`.
-      import_seconds: what the process had taken when it was read; None in a process that lives for more than it.
+      function: Function from hyper-parameters to an experiment.
+      module: Name of the module of that function, such as "experiments.image_digits".
+      verb: Name of the verb.
+      arguments: Values of all hyper-parameters, by name.
+      flags: Flags of the verb, an instance of a subclass of `CommonFlags`.
+      import_seconds: Time from the start of the process to the parsing, in seconds; None in a process, such as a
+        notebook, that also does other work.
     """
 
     function: Callable[..., Experiment]
@@ -72,7 +73,7 @@ class Invocation:
 
     @property
     def recipe(self) -> Recipe:
-        """What the command line asks a run to be made of."""
+        """Recipe of the run that the command line describes."""
         flags = self.flags
         runtime = Runtime(
             mesh=flags.mesh,
@@ -86,27 +87,27 @@ class Invocation:
 
     @property
     def name(self) -> str:
-        """The name of the experiment, without its package."""
+        """Name of the experiment, without its package."""
         return self.recipe.name
 
     @property
     def directory(self) -> Path:
-        """The run directory: as given, or else named by the arguments, the seed and the source."""
+        """Run directory: as given, or else named by a hash of the arguments, the seed and the source."""
         return self.flags.run_dir or self.recipe.directory
 
     def command(self, verb: str, **changes: Any) -> str:
-        """The command line that does `verb` with these arguments."""
+        """Command line of another verb with the same arguments."""
         flags = {"run_dir": self.flags.run_dir, "json": self.flags.json} | changes
         return self.recipe.command(verb, **flags)
 
 
 class Verb(NamedTuple):
-    """Something to do with an experiment from the command line.
+    """A verb of the command line, such as `train`.
 
     Attributes:
-      flags: its flags, a dataclass.
-      run: what it does; gives the result, which `--json` prints.
-      many: whether an argument may have many values: the invocation's are then `Axis`es.
+      flags: Dataclass of its flags.
+      run: Function that executes it, and returns the result that `--json` prints.
+      many: Whether an argument may have many values; the arguments of the invocation are then `Axis` values.
     """
 
     flags: type[CommonFlags]
@@ -120,14 +121,14 @@ def parse(
     """Parses a command line.
 
     Args:
-      function: the experiment.
-      module: its module's name.
-      verbs: what can be done; the first is the default.
-      argv: words after the program's name.
+      function: Function from hyper-parameters to an experiment.
+      module: Name of the module of that function.
+      verbs: Verbs by name; the first is the default.
+      argv: Words after the name of the program.
 
     Raises:
-      UserError: an unknown verb, or an experiment whose arguments are unfit for a command line.
-      SystemExit: an unknown flag or a value of the wrong type (2), or --help (0); the text is printed.
+      UserError: The verb is unknown, or the arguments of the experiment cannot become flags.
+      SystemExit: A flag is unknown or has a value of the wrong type (2), or help was requested (0).
     """
     words = list(argv)
     verb = words.pop(0) if words and not words[0].startswith("-") else next(iter(verbs))
@@ -160,7 +161,7 @@ _RENAMED = {
     "way": "execution",
     "at_once": "members_per_program",
 }
-"""Flags of earlier versions."""
+"""New names of flags of earlier versions."""
 
 
 def _refuse_old_flags(words: Sequence[str], names: set[str]) -> None:
@@ -171,7 +172,7 @@ def _refuse_old_flags(words: Sequence[str], names: set[str]) -> None:
 
 
 def _hyper_parameters(function: Callable[..., Experiment], many: bool) -> type:
-    """A dataclass with the function's parameters: types, defaults, and help from its docstring."""
+    """Makes a dataclass of the function's parameters, with their types, defaults and help from the docstring."""
     hints = typing.get_type_hints(function, include_extras=True)
     helps = {p.arg_name: p.description for p in docstring_parser.parse(inspect.getdoc(function) or "").params}
     fields = []

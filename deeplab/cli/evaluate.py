@@ -18,8 +18,8 @@ class EvalFlags(CommonFlags):
     """Flags of eval.
 
     Args:
-      checkpoint: The last one, or the best by the experiment's monitor.
-      split: Which split; the one that training evaluates on when left out.
+      checkpoint: Last checkpoint, or the best by the experiment's monitor.
+      split: Name of the split; the one that training evaluates on when left out.
     """
 
     checkpoint: Checkpoint = "last"

@@ -110,7 +110,7 @@ def surroundings(call: Invocation, watchdog: Watchdog, console: Console) -> Iter
 
 @contextlib.contextmanager
 def joined_group(call: Invocation, console: Console) -> Iterator[Watchdog]:
-    """A context in which this process belongs to its group, if there is one, and all of them run the same.
+    """Context in which this process has joined its group, if there is one, and all processes run the same code.
 
     Args:
       call: Invocation whose flags are `ProcessFlags`.

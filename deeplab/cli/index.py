@@ -1,4 +1,4 @@
-"""`deeplab list`, `deeplab runs` and `deeplab report RUN ...`: commands that concern more than one experiment."""
+"""`deeplab list`, `deeplab runs` and `deeplab report RUN ...`: commands about more than one experiment."""
 
 from __future__ import annotations
 

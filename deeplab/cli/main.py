@@ -75,7 +75,7 @@ def main(
       The result of the verb, by name.
 
     Raises:
-      UserError: Something given is not what is expected; the message says what to do. Only where `argv` is given.
+      UserError: A verb, a flag or a file is not as expected; the message says what to do. Raised if `argv` is given.
       ValueError: A verb has the name of one that all experiments have.
 
     Example:
@@ -115,7 +115,7 @@ def deeplab() -> None:
 
 
 def _launch(call: Invocation, *, by_command: bool) -> supervise.Launch | None:
-    """The processes that --processes and --restarts ask for; None where this process does the work itself."""
+    """Starts the processes of --processes and --restarts; None if this process runs the command itself."""
     flags = call.flags
     count, restarts = getattr(flags, "processes", None), getattr(flags, "restarts", 0)
     if supervise.is_supervised() or (count is None and not restarts):
@@ -136,7 +136,7 @@ def _launch(call: Invocation, *, by_command: bool) -> supervise.Launch | None:
 
 
 def _age() -> float:
-    """Seconds since this process started; where the system does not provide them, its CPU seconds."""
+    """Time since this process started, in seconds; its CPU time if the system does not report it."""
     try:
         began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
         return time.clock_gettime(time.CLOCK_BOOTTIME) - began

@@ -1,4 +1,4 @@
-"""`report`: the page of a run, written anew."""
+"""`report`: writes the report of a run again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deeplab.core.errors import UserError
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Writes `report.html` of the run that these arguments name.
+    """Writes `report.html` of the run with these arguments.
 
     Returns:
       run_dir, report.

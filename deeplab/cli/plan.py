@@ -1,4 +1,4 @@
-"""`plan`: what a step needs of a mesh, and what it would cost there, without the devices."""
+"""`plan`: memory and cost of a training step on a mesh, without its devices."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class PlanFlags(CommonFlags):
     """Flags of plan.
 
     Args:
-      accelerator: What each device is: h100, h200, a100, l4, v4, v5e, v5p or v6e.
+      accelerator: Kind of each device: h100, h200, a100, l4, v4, v5e, v5p or v6e.
     """
 
     accelerator: str = "h100"
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Prints the plan; it is made in a process of its own, where there are as many virtual devices as the mesh has.
+    """Prints the plan, which another process computes on as many virtual devices as the mesh has.
 
     Returns:
       num_params, memory by part and its total, fits, flops, seconds, mfu, collectives by kind, warnings, advice.

@@ -1,4 +1,4 @@
-"""`predict`: what a trained run says of a user's own files."""
+"""`predict`: predictions of a trained run for a user's files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class PredictFlags(CommonFlags):
     """Flags of predict.
 
     Args:
-      files: Files, or folders of them.
-      checkpoint: The last one, or the best by the experiment's monitor.
+      files: Files, or folders of files.
+      checkpoint: Last checkpoint, or the best by the experiment's monitor.
       out: Folder for predictions that are images.
     """
 
@@ -32,10 +32,10 @@ class PredictFlags(CommonFlags):
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Predicts for each example of each file; a file that cannot be read is named, and the others go on.
+    """Predicts for each example of each file; a file that cannot be read is reported and skipped.
 
     Returns:
-      run_dir, predictions ({name: what is told}), failed ({file: why}); and exit_code 2 where a file failed.
+      run_dir, predictions by example, failed (reasons by file); and exit_code 2 if a file failed.
     """
     flags: PredictFlags = call.flags
     found = predict_files(lambda: loaded(call, flags.checkpoint), call.recipe, flags.files, out=flags.out)
@@ -45,7 +45,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
 
 
 def loaded(call: Invocation, checkpoint: Checkpoint) -> Run:
-    """The run of an invocation, with the state of one of its checkpoints."""
+    """Loads the run of an invocation, with the state of one of its checkpoints."""
     recipe = call.recipe
     experiment = recipe.experiment()
     try:

@@ -1,4 +1,4 @@
-"""`profile`: where the time of a training step goes, by layer."""
+"""`profile`: time of a training step by layer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ProfileFlags(CommonFlags):
     """Flags of profile.
 
     Args:
-      trace_steps: Steps in the trace, after a few that are not.
-      top: Rows of the table.
+      trace_steps: Number of steps in the trace, after a few warm-up steps.
+      top: Number of rows of the table.
     """
 
     trace_steps: int = 5
@@ -25,7 +25,7 @@ class ProfileFlags(CommonFlags):
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Traces a few steps from the initial weights; nothing of a run in this directory is changed.
+    """Traces a few steps from the initial weights; an existing run in this directory is not changed.
 
     Returns:
       run_dir, steps, milliseconds (a step), split (forward, backward, optimizer, other), costliest, trace.

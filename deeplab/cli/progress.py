@@ -1,4 +1,4 @@
-"""What a run says while it runs: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LINE_SECONDS = 5.0
 
 @contextmanager
 def progress(console: Console, start: int, end: int, units_per_step: int, unit: str) -> Iterator[Hook]:
-    """A hook that shows steps, loss, throughput, what waiting for input costs of the time, and the time left."""
+    """Hook that shows steps, loss, throughput, the fraction of time spent waiting for input, and the time left."""
     meter = _Meter(start, units_per_step, unit)
     if not console.is_terminal:
         yield on_dispatch(_Lines(console, meter))
@@ -53,7 +53,7 @@ class _Meter:
 
 
 class _Lines:
-    """One line every few seconds, and at the end."""
+    """Prints one line every few seconds, and one at the end."""
 
     def __init__(self, console: Console, meter: _Meter):
         self._console, self._meter, self._last = console, meter, time.monotonic()

@@ -1,4 +1,4 @@
-"""`study`: a question that many runs answer, as one page; runs that are finished are not made again."""
+"""`study`: many runs of an experiment on one page; finished runs are not trained again."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def run(question: Study, call: Invocation, console: Console) -> dict[str, Any]:
     """Makes the runs that are missing, and writes `study.json` and `report.html`.
 
     Returns:
-      run_dir, members, trained (how many of them by this call), seconds (of all), report; of one that a signal has
-      stopped run_dir, stopped (its exit code) and report (None).
+      run_dir, members, trained (number of runs trained by this call), seconds (of all runs), report; after a signal
+      run_dir, stopped (its exit code) and report (None).
     """
     flags: MembersFlags = call.flags
     with joined_group(call, console) as watchdog, surroundings(call, watchdog, console) as around:

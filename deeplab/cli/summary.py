@@ -1,4 +1,4 @@
-"""`summary`: the layers of a model, their shapes, parameters and FLOPs; and on a mesh, who holds what."""
+"""`summary`: layers of a model, shapes, parameters and FLOPs; and on a mesh, the sharding of each parameter."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from deeplab.verbs.summary import summary
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Prints the table of layers, for one batch; nothing is trained, and no data are read.
+    """Prints the table of layers, without training and without reading data.
 
-    With `--mesh` also what each device would hold: the devices need not be there.
+    With `--mesh` it also prints the memory of each device; the devices need not exist.
 
     Returns:
       num_params, flops (of a forward pass of one example), and with a mesh bytes_per_device.

@@ -1,4 +1,4 @@
-"""`sweep`: seeds times settings, as few programs, on one page; what has ended is not run again."""
+"""`sweep`: settings times seeds, in few programs, on one page; finished runs are not trained again."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from deeplab.verbs.sweep import Trials, sweep
 class SweepFlags(MembersFlags):
     """Flags of sweep. An argument of the experiment takes a list, 0.0,0.1, or a range, 1e-4..1e-2:5.
 
-    A range is even in the logarithm where its ends are above 0 and a factor of 10 apart; log: or lin: before it says
-    so itself.
+    A range is logarithmic if its ends are above 0 and at least a factor of 10 apart; the prefix log: or lin: sets the
+    spacing explicitly.
 
     Args:
       seeds: Runs of each setting, with the seeds from --seed on.
@@ -39,11 +39,11 @@ class SweepFlags(MembersFlags):
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Makes the runs that are missing, and writes `sweep.json` and `report.html`.
+    """Trains the runs that are missing, and writes `sweep.json` and `report.html`.
 
     Returns:
-      run_dir, members, trained (how many of them by this call), seconds (of all), report, best (setting, score,
-      command); of one that a signal has stopped run_dir, stopped (its exit code) and report (None).
+      run_dir, members, trained (number of runs trained by this call), seconds (of all runs), report, best (setting,
+      score, command); after a signal run_dir, stopped (its exit code) and report (None).
     """
     flags: SweepFlags = call.flags
     trials = Trials(**{f.name: getattr(flags, f.name) for f in dataclasses.fields(Trials)})

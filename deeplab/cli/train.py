@@ -1,4 +1,4 @@
-"""`train`: from a fresh directory, or from its last checkpoint, to a report."""
+"""`train`: trains an experiment from its first step, or from the last checkpoint, and writes a report."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class TrainFlags(ProcessFlags):
     """Flags of train.
 
     Args:
-      fresh: Begin anew; what the run directory holds is moved aside, and kept.
-      allow_change: Go on although the arguments or the source differ from those of the run directory.
-      steps_per_dispatch: Steps in one dispatch, at most; chosen by the backend and the step when left out.
-      log_every: Steps merged into one row of training metrics; a hundredth of the run when left out.
-      checkpoint_every: Steps between checkpoints, besides those at each evaluation.
-      keep: How many of the newest checkpoints are kept, besides the best.
-      wandb: Log to Weights & Biases too, under this project.
-      workers: Processes that read a set which does not fit the device; 0 is a thread, enough for arrays.
+      fresh: Start again from step 0; the old contents of the run directory are moved aside and kept.
+      allow_change: Resume although the arguments or the source differ from those of the run directory.
+      steps_per_dispatch: Largest number of steps in one dispatch; chosen by backend and step when left out.
+      log_every: Number of steps merged into one row of training metrics; a hundredth of the run when left out.
+      checkpoint_every: Number of steps between checkpoints, besides those at each evaluation.
+      keep: Number of the newest checkpoints that are kept, besides the best.
+      wandb: Project of Weights & Biases to which metrics are also sent.
+      workers: Number of processes that read a data set larger than device memory; 0 is a thread.
     """
 
     fresh: bool = False
@@ -40,7 +40,7 @@ class TrainFlags(ProcessFlags):
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Trains, evaluates and reports; on an existing run directory it goes on. Of several processes, this one's part.
+    """Trains, evaluates and writes the report; an existing run directory is resumed.
 
     Returns:
       run_dir, metrics, seconds, steps, resumed_from, stopped (a signal's exit code, or None), report.
@@ -60,8 +60,8 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
 
 def _say(call: Invocation, run: Run, console: Console) -> None:
     if run.stopped is not None:
-        again = "give the same command again" if jax.process_count() > 1 else f"go on with:\n  {call.command('train')}"
-        console.print(f"stopped at step {run.step:,}, saved; {again}", soft_wrap=True)
+        again = "run the same command again" if jax.process_count() > 1 else f"resume with:\n  {call.command('train')}"
+        console.print(f"stopped and saved at step {run.step:,}; {again}", soft_wrap=True)
         return
     for split, values in run.metrics.items():
         told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())

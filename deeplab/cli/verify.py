@@ -1,4 +1,4 @@
-"""`verify`: proof that a killed run ends where an undisturbed one does, bit by bit."""
+"""`verify`: checks that a run which is killed and resumed equals an uninterrupted one, bit for bit."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class VerifyFlags(CommonFlags):
     """Flags of verify.
 
     Args:
-      kills: How often the second run is killed; every third time while a checkpoint is being written.
+      kills: Number of kills of the second run; every third one while a checkpoint is being written.
     """
 
     kills: int = 3
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Trains twice, kills one, and compares.
+    """Trains twice, kills one of the runs repeatedly, and compares the results.
 
     Returns:
       kills, kills_during_save, steps, leaves, differing_leaves, rows, differing_rows; and exit_code 3 on a difference.

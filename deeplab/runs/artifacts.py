@@ -26,7 +26,7 @@ _WORST, _SPREAD = 24, 12
 
 @runtime_checkable
 class HasVocabulary(Protocol):
-    """Data of tokens, with the vocabulary that turns them back into text."""
+    """Data sets of tokens, with a vocabulary that decodes them to text."""
 
     def open_vocabulary(self, data_dir: Path | None = None) -> Any: ...
 
@@ -34,7 +34,7 @@ class HasVocabulary(Protocol):
 def predictions(
     experiment: Experiment, state: State, feed: Feed, runtime: Runtime = Runtime()
 ) -> dict[str, np.ndarray]:
-    """The task's predictions for the evaluation split, [N, ...] by name; several processes predict together."""
+    """Predictions of the task for the evaluation split, [N, ...] by name; all processes take part."""
     return predict(experiment, state, feed, experiment.data.eval_split, runtime)
 
 
@@ -49,16 +49,16 @@ def write(
     seed: int,
     data_dir: Path | None = None,
 ) -> None:
-    """Writes the artifacts of a finished run into its directory; one that fails is a warning, and the others go on.
+    """Writes the artifacts of a finished run into its directory; a failure of one is a warning.
 
     These are the predictions (`predictions.npz`), the cards of `Experiment.show` (`cards.json`), and the task's own
-    blocks (`artifacts/NAME.json`). Several processes work together, and the first writes.
+    blocks (`artifacts/NAME.json`). All processes take part, and process 0 writes.
 
     Args:
       directory: Run directory.
       experiment: Experiment that was trained.
       state: State after the last step.
-      feed: Split of the evaluation.
+      feed: Feed of the evaluation split.
       made: Predictions for that split.
       runtime: Precision of the model.
       seed: Seeds the randomness of the artifacts.
@@ -95,7 +95,7 @@ def write(
     for name, job in jobs.items():
         try:
             job()
-        except Exception as error:  # whatever a user's function raises: the run itself is finished
+        except Exception as error:  # any error of a user's function, because the run itself has finished
             warnings.warn(f"{name} could not be made: {type(error).__name__}: {error}", stacklevel=2)
 
 
@@ -131,7 +131,7 @@ def _cards(show: Show, predictions: Mapping[str, np.ndarray], feed: Feed) -> lis
 
 
 def _with_worst(made: Mapping[str, np.ndarray], experiment: Experiment, feed: Feed) -> dict[str, np.ndarray]:
-    """Predictions, and where they are classes of images, the wrong ones of the largest loss as raw images."""
+    """Predictions, and for image classification also the raw images of the errors with the largest losses."""
     if "image" not in experiment.data.spec() or not {"label", "prediction", "loss"} <= made.keys():
         return dict(made)
     wrong = np.flatnonzero(made["label"] != made["prediction"])

@@ -1,13 +1,13 @@
-"""Checkpoints of a run: written behind the loop's back, verified when read, and never silently given up.
+"""Checkpoints of a run: saved asynchronously, verified on restore, never silently discarded.
 
-The loop waits for a dispatch rather than for the disk; resuming takes the newest *sound* checkpoint; and the best is
-kept by a rule that a NaN cannot fool (Orbax's `BestN` deletes the true best after one).
+The training loop waits for a dispatch, not for the disk. Resuming loads the newest *valid* checkpoint. The choice of
+the best checkpoint is not affected by NaN (Orbax's `BestN` deletes the true best after one).
 
-A directory holds `STEP/` for each checkpoint, and for a moment `STEP.new...` or `STEP.deleting`: what is complete
-appears and vanishes by a rename, so that a kill at any moment leaves whole checkpoints only.
+A directory holds `STEP/` for each checkpoint, and temporarily `STEP.new...` or `STEP.deleting`: complete checkpoints
+appear and disappear by a rename, so that a kill at any time leaves complete checkpoints only.
 
-Several processes write one checkpoint, each its part, into a directory that all of them see. They wait until it is
-written: Orbax' messages to each other must not meet those of a step. Process 0 alone prepares, judges and deletes.
+Several processes write their parts of one checkpoint into a shared directory. They wait until it is written, because
+the collectives of Orbax must not interleave with those of a step. Only process 0 prepares, verifies and deletes.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _LEFTOVER = re.compile(rf"\d+\.deleting|{storage.PARTIAL}")
 
 
 class Checkpoints:
-    """The checkpoints of one run; `save` and `latest` are the two ends of a resume.
+    """The checkpoints of one run, with at most one writer at a time.
 
-    One writer at a time. Close it, or use it in a `with`: the last save may still be under way. Of several processes
-    each has one, and calls the same methods in the same order.
+    Close it, or use it in a `with` statement, because the last save may still be in progress. With several processes,
+    each has one and calls the same methods in the same order.
 
     Args:
-      directory: made by the first save.
-      keep: how many of the newest are kept.
-      best: Metric by which others are kept, too.
-      keep_best: how many of those.
+      directory: Directory of the checkpoints, created by the first save.
+      keep: Number of the newest checkpoints that are kept.
+      best: Monitor by which the best checkpoints are also kept.
+      keep_best: Number of the best checkpoints that are kept.
 
     Example:
       >>> import tempfile
@@ -67,14 +67,14 @@ class Checkpoints:
         self._keep, self._best, self._keep_best = keep, best, keep_best
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: concurrent.futures.Future[None] | None = None
-        self._step: int | None = None  # of the save under way, or of the last that succeeded
-        self._failures: list[BaseException] = []  # since the last save that succeeded
+        self._step: int | None = None  # metrics of the save in progress, or of the last one that succeeded
+        self._failures: list[BaseException] = []  # errors since the last save that succeeded
         self._copies: bool | None = None
-        self._owns = False  # whether later steps on disk are known to be given up
+        self._owns = False  # whether later steps on disk are known to be obsolete
         self._scores: dict[int, float | None] = {}
 
     def prepare(self, state: Any) -> None:
-        """Compiles in the background what `save` needs (0.3 s for 60 arrays): the first save need not wait."""
+        """Compiles the programs of `save` in the background (0.3 s for 60 arrays), so that the first save is fast."""
         if jax.process_count() == 1:
             self._thread.submit(copied.lower(state).compile)
 
@@ -87,30 +87,30 @@ class Checkpoints:
         extra: Mapping[str, Any] | None = None,
         force: bool = False,
     ) -> bool:
-        """Starts to save, and returns: the state may be donated at once.
+        """Starts an asynchronous save and returns; the state may be donated immediately.
 
-        While another save is under way, one with `metrics` or `force` waits for it, any other is left out. Checkpoints
-        of later steps belong to a future that was given up by resuming from an earlier one: they are removed.
+        While another save is in progress, a save with `metrics` or `force` waits for it, and any other is skipped.
+        Checkpoints of later steps, which are obsolete after a resume from an earlier step, are removed.
 
         Args:
-          step: names the checkpoint; the first save of a step counts.
-          state: a pytree of arrays; typed keys too.
-          metrics: of an evaluation, by which the best is chosen.
-          extra: what else is needed to go on, as JSON.
-          force: for the last save of a run.
+          step: Step of the state, the name of the checkpoint; further saves of the same step are skipped.
+          state: Pytree of arrays and typed keys.
+          metrics: Metrics of an evaluation, by which the best checkpoint is chosen.
+          extra: Other values that a resume needs, as JSON.
+          force: Whether to save in any case, as at the end of a run.
 
         Returns:
-          Whether it is being saved (or is already).
+          Whether the state is being saved, or has been saved before.
 
         Raises:
-          CheckpointError: three saves in a row have failed (the first two are warnings; with several processes the
+          CheckpointError: Three saves in a row have failed (the first two are warnings; with several processes the
             first ends the run); or later checkpoints would be removed, and none was loaded.
-          UserError: `metrics` lacks the one that chooses the best.
+          UserError: `metrics` lacks the monitored metric.
         """
         about = {"step": step, "metrics": dict(metrics or {}), "extra": dict(extra or {})}
-        json.dumps(about)  # what is not JSON fails here, in the caller's view
+        json.dumps(about)  # raises here, in the calling thread, if a value is not JSON
         if self._best and metrics:
-            self._best.score(metrics)  # a metric that is not there fails here, in the caller's view
+            self._best.score(metrics)  # raises here, in the calling thread, if the metric is missing
         if self._saving and not self._saving.done() and not force and not metrics:
             return False
         self.wait()
@@ -126,18 +126,18 @@ class Checkpoints:
         copy, fingerprints = (copied if self._copies else uncopied)(state)
         self._step = step
         self._saving = self._thread.submit(self._write, copy, fingerprints, about)
-        if not self._copies:  # the donation, or Orbax's collectives, must come later
+        if not self._copies:  # before the donation, or the collectives of Orbax
             concurrent.futures.wait([self._saving])
         if jax.process_count() > 1:
-            self._settle(patience=0)  # where one has failed, the others cannot try again without it
+            self._settle(patience=0)  # if one process has failed, the others cannot retry without it
         return True
 
     def wait(self) -> None:
-        """Waits for the save under way. A failure is a warning, the third in a row a `CheckpointError`."""
+        """Waits for the save in progress. A failure is a warning, the third in a row a `CheckpointError`."""
         self._settle(patience=_ATTEMPTS - 1)
 
     def close(self) -> None:
-        """Waits for the save under way, and raises a `CheckpointError` if the last one failed: no other mends it."""
+        """Waits for the save in progress, and raises a `CheckpointError` if it failed, since no other save follows."""
         self._thread.shutdown()
         self._settle(patience=0)
 
@@ -146,26 +146,26 @@ class Checkpoints:
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         self._thread.shutdown()
-        self._settle(patience=0 if error is None else _ATTEMPTS)  # must not hide the error that came first
+        self._settle(patience=0 if error is None else _ATTEMPTS)  # must not hide the first error
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint, ascending; whether it is sound is seen when it is loaded."""
+        """Steps that have a checkpoint, ascending; a checkpoint is verified when it is loaded."""
         return [step for step in self._numbered() if any(self._path(step).iterdir())]
 
     def best(self) -> int | None:
-        """The step whose checkpoint is the best by the metric; None when there is none."""
+        """Step of the best checkpoint by the monitor; None if there is none."""
         self.wait()
         return next(iter(self._ranked(self.steps())), None)
 
     def latest(self, abstract_state: Any, *, cast: bool = False) -> tuple[Any, dict[str, Any]] | None:
-        """The newest sound checkpoint as (state, extra); None where nothing was ever saved.
+        """Loads the newest valid checkpoint as (state, extra); None if there is no checkpoint.
 
         Args:
-          abstract_state: `jax.ShapeDtypeStruct`s with the shardings to load onto (or arrays: theirs are taken).
-          cast: whether floating-point leaves may be stored in another precision.
+          abstract_state: Tree of `jax.ShapeDtypeStruct`s with the shardings of the loaded arrays, or of arrays.
+          cast: Whether floating-point leaves may be stored in another precision.
 
         Raises:
-          CheckpointError: there are checkpoints, but none is sound; or the newest sound one is of another model.
+          CheckpointError: There are checkpoints, but none is valid; or the newest valid one is of another model.
         """
         self.wait()
         self._owns = True
@@ -183,7 +183,7 @@ class Checkpoints:
         return None
 
     def load(self, step: int, abstract_state: Any, *, cast: bool = False) -> tuple[Any, dict[str, Any]]:
-        """The checkpoint of one step, as `latest` would give it; a `CheckpointError` if it is damaged or not there."""
+        """Loads the checkpoint of one step, like `latest`; a `CheckpointError` if it is damaged or missing."""
         self.wait()
         self._owns = True
         if step not in self.steps():
@@ -196,7 +196,7 @@ class Checkpoints:
             ) from damage
 
     def _write(self, state: Any, fingerprints: jax.Array, about: dict[str, Any]) -> None:
-        """In the background: waits for the device, writes, then deletes what is no longer kept."""
+        """Waits for the device in the background, writes, then deletes checkpoints that are no longer kept."""
         step, primary = about["step"], jax.process_index() == 0
         with jax.transfer_guard("allow"):
             numbers = jax.device_get(fingerprints).tolist()
@@ -209,14 +209,14 @@ class Checkpoints:
                 storage.write(self._path(step), state, numbers, **about)
             except Exception:
                 if primary:
-                    self._sweep()  # a full disk has better uses than half a checkpoint
+                    self._sweep()  # frees the disk, which may be full, of the partial checkpoint
                 raise
         self._scores[step] = self._score(about["metrics"])
         if primary:
             self._prune(step)
 
     def _settle(self, patience: int) -> None:
-        """Waits, and warns of a failure, or raises it when more than `patience` saves in a row have failed."""
+        """Waits, and warns of a failure, or raises it if more than `patience` saves in a row have failed."""
         saving, self._saving = self._saving, None
         error = saving.exception() if saving else None
         if saving:
@@ -224,7 +224,7 @@ class Checkpoints:
         if error:
             self._step = None
         if len(self._failures) > patience:
-            raise CheckpointError(f"{self._report()}. Mend the cause, then give the same command again") from error
+            raise CheckpointError(f"{self._report()}. Fix the cause, then run the same command again") from error
         if error:
             count = f"{len(self._failures)} of {_ATTEMPTS} failed"
             warnings.warn(f"{self._report()}; the next save tries again ({count})", stacklevel=3)
@@ -252,7 +252,7 @@ class Checkpoints:
             warnings.warn(f"no checkpoints, ignored: {', '.join(strays[:12])} in {self.directory}", stacklevel=3)
 
     def _sweep(self) -> None:
-        """Removes what killed or failed saves and deletions have left."""
+        """Removes remains of killed or failed saves and deletions."""
         for name in filter(_LEFTOVER.fullmatch, self._names()):
             shutil.rmtree(self.directory / name, ignore_errors=True)
 
@@ -265,7 +265,7 @@ class Checkpoints:
                 _discard(self._path(step))
 
     def _ranked(self, steps: list[int]) -> list[int]:
-        """Those with a finite score, the best first, the earlier of equals."""
+        """Steps with a finite score, the best first, the earlier one of equals first."""
         for step in steps:
             if step not in self._scores:
                 try:
@@ -287,8 +287,8 @@ def _check_space(directory: Path, state: Any) -> None:
 
 
 def _discard(path: Path) -> None:
-    """Deletes a checkpoint; a kill in between leaves no half of one, since it is renamed first."""
+    """Deletes a checkpoint; it is renamed first, so that a kill leaves no partial checkpoint."""
     if path.exists():
         doomed = path.with_name(f"{path.name}.deleting")
         path.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)  # what stays is swept by the next save
+        shutil.rmtree(doomed, ignore_errors=True)  # the next save removes the remains

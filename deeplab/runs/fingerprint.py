@@ -1,7 +1,7 @@
-"""A number per array that changes when a bit does, and not when the array is laid out on other devices.
+"""Fingerprints of arrays: numbers that depend on every bit of an array, but not on its sharding.
 
-It finds a flipped byte in a checkpoint (Orbax loads one without an error), replicas that have drifted apart, and
-whether two runs are the same. It is an error-detecting code, not a signature: it does not resist an adversary.
+They detect a flipped byte in a checkpoint (Orbax loads one without an error) and replicas that differ, and compare
+runs. A fingerprint is an error-detecting code, not a signature: it does not resist an adversary.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _UNSIGNED = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}  # 8 byt
 
 @jax.jit  # for leaves of the same shape, traced and lowered once
 def fingerprint(x: jax.Array) -> jax.Array:
-    """A uint32 of the bits of `x` and their positions; traceable.
+    """Fingerprint of the bits of `x` and their positions, uint32; traceable.
 
       sum_i mix(bits_i ^ golden i)  mod 2^32
 
@@ -27,14 +27,14 @@ def fingerprint(x: jax.Array) -> jax.Array:
     inside one word (of 32 bits) is always found, any other is missed with a probability of 2^-32.
 
     Args:
-      x: any shape and dtype; typed keys too.
+      x: Array of any shape and dtype, or typed keys.
 
     Example:
       >>> a, b = jnp.array([1.0, 2.0]), jnp.array([2.0, 1.0])
       >>> bool(fingerprint(a) == fingerprint(b))
       False
 
-    Source: the finaliser of xxHash32, Collet 2012, https://github.com/Cyan4973/xxHash
+    Source: the finalizer of xxHash32, Collet 2012, https://github.com/Cyan4973/xxHash
     """
     words = _words(x)
     index, stride = jnp.zeros(words.shape, jnp.uint32), 1
@@ -48,13 +48,13 @@ def fingerprint(x: jax.Array) -> jax.Array:
 
 
 def fingerprint_leaves(tree: Any) -> jax.Array:
-    """The fingerprint of each leaf, in the tree's order: uint32 [leaves]; traceable."""
+    """Fingerprints of the leaves of a tree, in order: uint32 [leaves]; traceable."""
     leaves = jax.tree.leaves(to_device_memory(tree))
     return jnp.stack([fingerprint(x) for x in leaves]) if leaves else jnp.zeros(0, jnp.uint32)
 
 
 def fingerprints(tree: Any) -> dict[str, int]:
-    """The fingerprint of each leaf by its path, in one compiled program.
+    """Fingerprints of the leaves of a tree by path, in one compiled program.
 
     Example:
       >>> fingerprints({"w": jnp.zeros(2), "b": {"c": jnp.int32(0)}})
@@ -85,7 +85,7 @@ _fingerprint_leaves = jax.jit(fingerprint_leaves)
 
 
 def _words(x: jax.Array) -> jax.Array:
-    """The bits of `x` as uint32, 64-bit elements as two."""
+    """Bits of `x` as uint32; a 64-bit element gives two."""
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         x = jax.random.key_data(x)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):

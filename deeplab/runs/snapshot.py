@@ -1,4 +1,4 @@
-"""The state at one moment, to be written while training goes on and donates it."""
+"""Snapshots of a state, which are written while training continues and donates the state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deeplab.scale import to_device_memory
 
 @jax.jit
 def copied(state: Any) -> tuple[Any, jax.Array]:
-    """A copy that no donation touches, and its fingerprints, in one program: the caller waits for its dispatch alone.
+    """Copies a state and computes its fingerprints, in one program; the caller waits for its dispatch only.
 
     Example:
       >>> copy, fingerprints = copied({"w": jnp.ones(2)})
@@ -25,7 +25,7 @@ def copied(state: Any) -> tuple[Any, jax.Array]:
 
 
 def uncopied(state: Any) -> tuple[Any, jax.Array]:
-    """The same without the copy: where it does not fit, and the caller waits until the state is written."""
+    """Fingerprints without a copy, for a state that does not fit twice; the caller waits until it is written."""
     return state, _fingerprints(state)
 
 
@@ -33,7 +33,7 @@ _fingerprints = jax.jit(fingerprint_leaves)
 
 
 def fits_twice(state: Any) -> bool:
-    """Whether each device has room for a copy of its part of `state`, beside the most that it has needed so far."""
+    """Whether each device has room for a copy of its part of `state`, in addition to its peak use so far."""
     part = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(state))
     stats = [device.memory_stats() for device in jax.local_devices()]
     return all(s is None or s["bytes_limit"] - s["peak_bytes_in_use"] > part for s in stats)

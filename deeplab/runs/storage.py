@@ -1,9 +1,9 @@
-"""One checkpoint on disk: an Orbax directory, and beside its files a manifest of what they must hold.
+"""One checkpoint on disk: an Orbax directory, and a manifest of the contents of its files.
 
-This file alone knows Orbax. The manifest is read first: a checkpoint of another model, or one that declares shapes of
-terabytes, is refused before anything is allocated. Its checksums find what a disk or a hand has changed (Orbax loads a
-flipped byte without an error, and a cut file with pages of tracebacks); its fingerprints then prove that the arrays on
-the devices are the ones that were saved. Reading runs no code that the checkpoint brings: it is JSON and arrays.
+Only this file uses Orbax. The manifest is read first: a checkpoint of another model, or one that declares shapes of
+terabytes, is rejected before any allocation. Checksums detect changed files (Orbax loads a flipped byte without an
+error, and a truncated file with pages of tracebacks); fingerprints then verify that the arrays on the devices equal
+those that were saved. Reading runs no code from the checkpoint, which consists of JSON and arrays.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from deeplab.core.errors import CheckpointError
 from deeplab.runs.fingerprint import fingerprints, leaves_by_path
 from deeplab.scale import processes
 
-PARTIAL = r"\d+\.new.*"  # what a directory is called before it is complete
+PARTIAL = r"\d+\.new.*"  # suffix of an incomplete directory
 _MANIFEST = "manifest.json"
-_SHOWN = 12  # differing leaves in an error
+_SHOWN = 12  # number of differing leaves in an error message
 T = TypeVar("T")
 
 
 class Damage(Exception):
-    """What is stored cannot be trusted; the text says why."""
+    """A stored checkpoint is damaged; the message says how."""
 
 
 def write(path: Path, state: Any, numbers: Iterable[int], *, step: int, metrics: Mapping, extra: Mapping) -> None:
-    """Writes `path` at once or not at all; it must not exist.
+    """Writes a checkpoint atomically to `path`, which must not exist.
 
     Args:
-      numbers: the fingerprint of each leaf of `state`, in order.
-      step, metrics, extra: JSON, to be kept beside it.
+      numbers: Fingerprint of each leaf of `state`, in order.
+      step, metrics, extra: JSON values that the manifest holds.
     """
     partial = path.with_name(f"{path.name}.new")
     with _orbax():
@@ -62,7 +62,7 @@ def write(path: Path, state: Any, numbers: Iterable[int], *, step: int, metrics:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """What `write` was given: {"step", "metrics", "extra", "leaves", "files"}; raises `Damage`."""
+    """Reads the manifest {"step", "metrics", "extra", "leaves", "files"}; raises `Damage`."""
     try:
         stored = json.loads((path / _MANIFEST).read_bytes())
         manifest, checksum = stored["manifest"], stored["crc32"]
@@ -76,15 +76,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path, abstract_state: Any, *, cast: bool = False) -> tuple[Any, dict[str, Any]]:
-    """The state, laid out as `abstract_state` says, and `extra`.
+    """Reads the state, with the shardings of `abstract_state`, and `extra`.
 
     Args:
-      abstract_state: arrays, or `jax.ShapeDtypeStruct`s (without a sharding: on the first device).
-      cast: whether floating-point leaves may be stored in another precision.
+      abstract_state: Tree of arrays or `jax.ShapeDtypeStruct`s; one without a sharding is loaded to the first device.
+      cast: Whether floating-point leaves may be stored in another precision.
 
     Raises:
-      Damage: a file is missing, cut or changed.
-      CheckpointError: the checkpoint is of another model, optimizer or precision.
+      Damage: A file is missing, truncated or changed.
+      CheckpointError: The checkpoint is of another model, optimizer or precision.
     """
     wanted = leaves_by_path(abstract_state)
     manifest = _everywhere(lambda: _verified(path, wanted, cast))
@@ -99,7 +99,7 @@ def read(path: Path, abstract_state: Any, *, cast: bool = False) -> tuple[Any, d
 
 
 def _everywhere(read: Callable[[], T]) -> T:
-    """What each process reads for itself; damage that one of them meets is damage to all."""
+    """Reads in each process; damage that one process finds is raised in all."""
     if jax.process_count() == 1:
         return read()
     value = damage = None
@@ -110,11 +110,11 @@ def _everywhere(read: Callable[[], T]) -> T:
     for rank, text in enumerate(processes.allgather_json(damage and str(damage))):
         if text is not None:
             raise Damage(f"{text} (process {rank})") from damage
-    return value  # type: ignore[return-value]  # there is one where nobody met damage
+    return value  # type: ignore[return-value]  # not None without damage
 
 
 def _verified(path: Path, wanted: dict[str, Any], cast: bool) -> dict[str, Any]:
-    """The manifest of what can be read as `wanted`, its files being what was written."""
+    """Manifest of a checkpoint whose files are intact and whose leaves can be read as `wanted`."""
     manifest = read_manifest(path)
     if differences := _differences(wanted, manifest["leaves"], cast):
         more = [f"... and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
@@ -136,7 +136,7 @@ def _load(path: Path, abstract: Any) -> Any:
             loaded = ocp.load(str(path), stored)
             return loaded if stored is abstract else dataclasses.replace(abstract, **loaded)
     except (jax.errors.JaxRuntimeError, MemoryError):
-        raise  # memory is short: that says nothing about the checkpoint
+        raise  # out of memory is no damage of the checkpoint
     except Exception as error:
         raise Damage(reason(error)) from error
 
@@ -149,7 +149,7 @@ def _stored(state: Any) -> Any:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of the exception at the root: Orbax wraps the real one several times."""
+    """First line of the root exception, which Orbax wraps several times."""
     while error.__cause__ is not None:
         error = error.__cause__
     line = next(iter(str(error).strip().splitlines()), "").split(" [tensorstore_spec")[0]
@@ -157,7 +157,7 @@ def reason(error: BaseException) -> str:
 
 
 def _files(path: Path) -> dict[str, list[int]]:
-    """Size and checksum of each file, by its name in the directory."""
+    """Size and checksum of each file in a directory, by its name."""
     sums = {}
     for file in sorted(p for p in path.rglob("*") if p.is_file() and p != path / _MANIFEST):
         size = checksum = 0
@@ -169,7 +169,7 @@ def _files(path: Path) -> dict[str, list[int]]:
 
 
 def _differences(wanted: dict[str, Any], stored: dict[str, Any], cast: bool) -> list[str]:
-    """A line for each leaf that is not the same, such as `w: checkpoint (2) float32, model (3) float32`."""
+    """One line for each leaf that differs, such as `w: checkpoint (2) float32, model (3) float32`."""
     lines = []
     for name in sorted(wanted.keys() | stored.keys()):
         here = (tuple(wanted[name].shape), str(wanted[name].dtype)) if name in wanted else None
@@ -186,12 +186,14 @@ def _floating(*dtypes: str) -> bool:
 
 
 def _abstract(x: Any, dtype: str) -> jax.ShapeDtypeStruct:
-    """As `x`, in the precision that is stored."""
+    """Abstract array like `x`, in the stored precision."""
     sharding = getattr(x, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.ShapeDtypeStruct(x.shape, x.dtype if str(x.dtype) == dtype else jnp.dtype(dtype), sharding=sharding)
 
 
 def _orbax() -> ocp.Context:
     context = ocp.Context()
-    context.array_options.saving.use_replica_parallel = False  # replicated arrays in slices: 1 to 2 s more a save
+    context.array_options.saving.use_replica_parallel = (
+        False  # replicated arrays in slices: 1 to 2 s more for each save
+    )
     return context

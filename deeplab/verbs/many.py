@@ -30,7 +30,7 @@ from deeplab.verbs.fit import Surroundings
 from deeplab.verbs.recipe import Recipe
 
 FOLDER = "members"
-"""The folder with the states of runs under way."""
+"""Folder of the states of unfinished runs."""
 
 FILE = "members.jsonl"
 
@@ -80,7 +80,7 @@ def _devices(mesh: str) -> Devices | None:
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """Many runs under way.
+    """A session that trains many runs.
 
     Attributes:
       recipe: Recipe of the runs.
@@ -139,7 +139,7 @@ def session(
 
 
 Runner = Callable[[Sequence[Group], Sequence[Row], Callable[[list[Row]], None]], None]
-"""Trains groups without those whose rows are given, and hands over the rows of the others as they end."""
+"""A function `(groups, known rows, keep)` that trains the other members, and calls `keep` with their rows."""
 
 
 def complete(now: Session, wanted: Sequence[Member], runner: Runner) -> tuple[list[Row], int]:
@@ -173,7 +173,7 @@ def complete(now: Session, wanted: Sequence[Member], runner: Runner) -> tuple[li
 def _planned(folder: Path, members: Mapping[str, Member], missing: Sequence[str]) -> list[Member]:
     """The members that an interrupted session set out to make, or else those that are missing.
 
-    Which members share a program decides the last bits of each: so a session that goes on cuts the same parts.
+    The last bits of a member depend on the members in its program, so a resumed session forms the same programs.
     """
     file = folder / "plan.json"
     plan = json.loads(file.read_text()) if processes.is_primary() and file.exists() else []
@@ -187,7 +187,7 @@ def _planned(folder: Path, members: Mapping[str, Member], missing: Sequence[str]
 
 
 def local(setup: Setup, eta: int | None = None) -> Runner:
-    """Trains groups in this process, see `sweep.run`."""
+    """Makes the runner that trains groups in this process, see `sweep.run`."""
 
     def runner(groups: Sequence[Group], known: Sequence[Row], keep: Callable[[list[Row]], None]) -> None:
         for rows in sweep.run(groups, setup, eta, known):
@@ -222,7 +222,7 @@ def publish(now: Session, kind: str, rows: Sequence[Row], summary: Any, sections
 
 
 def _told(rows: Sequence[Row], varied: Sequence[str]) -> str:
-    """A line about runs that have ended together."""
+    """One line of text about runs that have ended together."""
     same = [k for k in varied if len({str(row["arguments"][k]) for row in rows}) == 1]
     setting = ", ".join(f"{k} {rows[0]['arguments'][k]}" for k in same)
     counts = {
@@ -240,12 +240,12 @@ def _told(rows: Sequence[Row], varied: Sequence[str]) -> str:
 
 
 def name(arguments: Mapping[str, Any], seed: int) -> str:
-    """Which run a row is of."""
+    """Identifier of a run: its arguments and seed as JSON."""
     return as_json({"arguments": dict(sorted(arguments.items())), "seed": seed})
 
 
 def finished(file: Path) -> dict[str, Row]:
-    """The rows of a file by name; a line that a kill has torn is cut off."""
+    """Rows of a file by name; an incomplete last line, which a kill can leave, is removed."""
     lines = file.read_text().splitlines(keepends=True) if file.exists() else []
     rows: dict[str, Row] = {}
     for number, line in enumerate(lines):
@@ -255,7 +255,7 @@ def finished(file: Path) -> dict[str, Row]:
         except (ValueError, KeyError, TypeError, AttributeError):
             if number + 1 < len(lines):
                 raise UserError(
-                    f"{file}: line {number + 1} is damaged; delete the line, its run is made again"
+                    f"{file}: line {number + 1} is damaged; delete the line, and its run is trained again"
                 ) from None
             save(file, "".join(lines[:number]))
     return rows
@@ -268,5 +268,5 @@ def append(file: Path | None, rows: Sequence[Row]) -> dict[str, Row]:
         with file.open("a") as out:
             out.write("".join(f"{line}\n" for line in lines))
             out.flush()
-            os.fsync(out.fileno())  # their states are deleted next
+            os.fsync(out.fileno())  # the states of these runs are deleted next
     return {name(row["arguments"], row["seed"]): json.loads(line) for row, line in zip(rows, lines, strict=True)}
