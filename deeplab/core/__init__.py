@@ -1,1 +1,1 @@
-"""What every room may use: errors, precision, lazy names."""
+"""Shared basics that every package may import: errors, precision, runtime settings, lazy names."""

@@ -31,7 +31,7 @@ def prepare_backend(cache: Path, *, optimize: bool = True) -> None:
 
 @contextmanager
 def explain_out_of_memory() -> Iterator[None]:
-    """A context that turns the compiler's RESOURCE_EXHAUSTED into a `UserError` with what to change."""
+    """Context that turns RESOURCE_EXHAUSTED of XLA into a `UserError` that says what to change."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -45,7 +45,7 @@ def explain_out_of_memory() -> Iterator[None]:
 
 
 def huge_page_hint(temporary: int, setting: Path = _HUGE_PAGES) -> str | None:
-    """Advice to use huge pages, where a step on a CPU allocates much memory in pages of 4 KiB; None elsewhere.
+    """Advice to use huge pages, if a step on a CPU allocates much memory in pages of 4 KiB; else None.
 
     Page faults take up to a third of a CPU step that allocates hundreds of megabytes. Where Linux gives huge pages
     on request ("madvise"), glibc 2.35 and later requests them if an environment variable says so at the start.

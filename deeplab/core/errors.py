@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """An argument, a file or a setting is not what is expected; printed without a traceback."""
+    """An argument, a file or a setting is not as expected; printed without a traceback."""
 
     exit_code = 2
 
@@ -29,7 +29,7 @@ class Diverged(UserError):
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the most similar known names, or the first ones.
+    """Suggests known names for an unknown one: the most similar, or else the first.
 
     Example:
       >>> nearest("minst", ["mnist", "digits"])

@@ -1,8 +1,8 @@
-"""An interpreter of programs, with exchangeable meanings of their values and equations.
+"""An interpreter of jaxprs, with exchangeable interpretations of their values and equations.
 
-A program is traced once, by JAX, and evaluated as often as there are questions to it: with arrays that remember where
-they stopped being finite, with flags that say what depends on an input, with intervals, with pairs of an input and a
-reference. The functions themselves stay as they are written.
+JAX traces a program once, and each analysis evaluates it with its own values: arrays that record where they became
+non-finite, flags for dependence on an input, intervals, or pairs of an input and a reference. The functions themselves
+are not changed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from deeplab.core.jaxpr import CALLS, CONTROL_FLOW, inner_jaxprs, join_scope
 
 @dataclasses.dataclass(frozen=True)
 class Interpretation:
-    """What the values of a program are, and what its equations do to them.
+    """An interpretation of the values and equations of a program.
 
-    Values may be anything: arrays, arrays with a note, intervals, pairs of an input and a reference, nodes of a tape.
+    Values may be of any type: arrays, annotated arrays, intervals, pairs of an input and a reference, nodes of a tape.
 
     Attributes:
-      rule: `(eqn, inputs, scope) -> outputs`, asked for every equation, calls and control flow included, so that it may
-        take a named `jit` or a `scan` as a whole. `NotImplemented` leaves the equation to `interpret`.
-      lift: Value of a constant or literal. None where values are arrays; only then can `interpret` bind a primitive.
-      lower: Concrete array of a value: it chooses the branch of a `cond` and ends a `while`.
+      rule: Function `(eqn, inputs, scope) -> outputs`, called for every equation, including calls and control flow, so
+        that it may handle a named `jit` or a `scan` as a whole. `NotImplemented` leaves the equation to `interpret`.
+      lift: Function from a constant or literal to a value. None if values are arrays; only then can `interpret` bind a
+        primitive.
+      lower: Function from a value to a concrete array, which selects the branch of a `cond` and ends a `while`.
     """
 
     rule: Callable[[core.JaxprEqn, list[Any], str], Any]
@@ -37,34 +38,34 @@ class Interpretation:
 
 
 CONCRETE = Interpretation(lambda eqn, inputs, scope: NotImplemented)
-"""Arrays, and what JAX does to them."""
+"""The interpretation of JAX itself: values are arrays."""
 
 
 def interpret(
     jaxpr: core.ClosedJaxpr, args: Sequence[Any], meaning: Interpretation = CONCRETE, scope: str = ""
 ) -> list[Any]:
-    """Evaluates a program equation by equation, under a meaning of one's own.
+    """Evaluates a program equation by equation, under a given interpretation.
 
-    What `meaning.rule` leaves is done so: a call is entered, which drops its custom derivative; a `scan` runs iteration
-    by iteration, a `while` as long as its condition holds, of a `cond` the chosen branch; and a primitive is bound.
-    The rows of a scan are taken and stacked by primitives (`slice`, `squeeze`, `broadcast_in_dim`, `concatenate`) that
-    are interpreted too, so that a table of rules for primitives needs none for control flow. A value is let go after
-    its last use.
+    Equations without a rule are evaluated as follows. A call is entered, which drops its custom derivative; a `scan`
+    runs iteration by iteration, a `while` as long as its condition holds, and a `cond` runs the selected branch; a
+    primitive is bound. The rows of a scan are sliced and stacked by primitives (`slice`, `squeeze`, `broadcast_in_dim`,
+    `concatenate`) that are interpreted too, so that rules for primitives suffice for control flow. A value is released
+    after its last use.
 
-    Under a trace loops are unrolled, and `while` and `cond` need a rule: their conditions are not known. A rule that
-    keeps a loop calls `interpret` on its body.
+    Under a trace, loops are unrolled, and `while` and `cond` need a rule, because their conditions are unknown. A rule
+    that keeps a loop calls `interpret` on its body.
 
     Args:
-      jaxpr: A program, from `jax.make_jaxpr`.
-      args: A value for each of its flat inputs.
-      meaning: What to do at each equation.
+      jaxpr: Program, from `jax.make_jaxpr`.
+      args: Values of its flat inputs.
+      meaning: Interpretation of values and equations.
       scope: Name stack around the program.
 
     Returns:
-      A value for each of its flat outputs.
+      Values of its flat outputs.
 
     Raises:
-      NotImplementedError: Values are no arrays, and a primitive has no rule.
+      NotImplementedError: Values are not arrays, and a primitive has no rule.
 
     Example (tanh has a linear stand-in):
       >>> def rule(eqn, inputs, scope):
@@ -92,7 +93,7 @@ def interpret(
 
 
 def bind(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
-    """What an equation as a whole gives for these arrays."""
+    """Evaluates an equation as a whole on arrays."""
     params = eqn.primitive.get_bind_params(eqn.params)
     functions, params = params if isinstance(params, tuple) else ((), params)  # a pair before JAX 0.8
     out = eqn.primitive.bind(*functions, *inputs, **params)

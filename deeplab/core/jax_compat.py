@@ -16,7 +16,7 @@ from jax._src import clusters, distributed
 
 
 def detect_cluster(skip: frozenset[str] = frozenset()) -> Any:
-    """The first of JAX's cluster classes whose environment is present; None where there is no cluster.
+    """First of JAX's cluster classes whose environment is present; None without a cluster.
 
     Args:
       skip: Names of cluster classes that are not considered.
@@ -26,10 +26,10 @@ def detect_cluster(skip: frozenset[str] = frozenset()) -> Any:
 
 
 def coordinator_client() -> Any:
-    """JAX's client of the coordinator, a key-value store with barriers; None with one process."""
+    """Client of JAX's coordinator, a key-value store with barriers; None with one process."""
     return distributed.global_state.client
 
 
 def process_id() -> int:
-    """The rank of this process; unlike `jax.process_index`, it does not initialize the devices."""
+    """Rank of this process; unlike `jax.process_index`, this does not initialize the devices."""
     return distributed.global_state.process_id

@@ -26,14 +26,14 @@ CONTROL_FLOW = frozenset({"scan", "while", "cond"})
 """Primitives that choose how often, or which, jaxpr runs."""
 
 ENTERED = CALLS | CONTROL_FLOW
-"""What `interpret` enters where a rule does not take it as a whole."""
+"""Primitives that `interpret` enters if no rule handles them as a whole."""
 
-# Their jaxprs combine two elements, and are no part of the program's flow.
+# Their jaxprs combine two elements, and are not part of the program's flow.
 _COMBINERS = ("reduce", "scatter", "select_and_scatter", "sort")
 
 
 def inner_jaxprs(eqn: core.JaxprEqn) -> list[core.ClosedJaxpr]:
-    """The jaxprs that an equation runs, in the order of its parameters; of a `cond`, all branches.
+    """Jaxprs that an equation runs, in the order of its parameters; for a `cond`, all branches.
 
     They are found by their type, since the parameters' names differ between primitives and versions of JAX. The rules
     of a custom derivative are functions, not jaxprs, until they are differentiated.
@@ -59,14 +59,14 @@ def _closed(jaxpr: Any) -> core.ClosedJaxpr:
 
 @dataclasses.dataclass(frozen=True)
 class Visit:
-    """An equation, and where it is in the program.
+    """An equation and its position in the program.
 
     Attributes:
-      eqn: The equation.
-      scope: Path of its name stack, those of the calls and loops around it included.
-      times: Runs of the equation in one run of the program. A `while` of unknown length counts as one run.
+      eqn: Equation.
+      scope: Path of its name stack, including those of the calls and loops around it.
+      times: Number of runs in one run of the program. A `while` of unknown length counts as one run.
       depth: Number of loops around it.
-      bodies: Visits of each jaxpr that it runs; of a `cond`, one sequence for each branch.
+      bodies: Visits of each jaxpr that it runs; for a `cond`, one sequence for each branch.
     """
 
     eqn: core.JaxprEqn
@@ -77,10 +77,10 @@ class Visit:
 
 
 def walk(jaxpr: core.ClosedJaxpr) -> Iterator[Visit]:
-    """Every equation of a program in order, each before those inside it; all branches of a `cond` included.
+    """Visits every equation of a program in order, each before those inside it, including all branches of a `cond`.
 
     Args:
-      jaxpr: A program, from `jax.make_jaxpr`.
+      jaxpr: Program, from `jax.make_jaxpr`.
 
     Example:
       >>> import jax
@@ -94,12 +94,12 @@ def walk(jaxpr: core.ClosedJaxpr) -> Iterator[Visit]:
 
 
 def visits(jaxpr: core.ClosedJaxpr, scope: str = "", times: int = 1, depth: int = 0) -> tuple[Visit, ...]:
-    """The equations of a program itself; those inside them are in `bodies`, to charge the branches of a `cond` apart.
+    """Visits the top-level equations of a program; those inside them are in `bodies`, by branch for a `cond`.
 
     Args:
-      jaxpr: A program.
+      jaxpr: Program, from `jax.make_jaxpr`.
       scope: Name stack around it.
-      times: Runs of the program.
+      times: Number of runs of the program.
       depth: Number of loops around it.
     """
     found = []
@@ -112,7 +112,7 @@ def visits(jaxpr: core.ClosedJaxpr, scope: str = "", times: int = 1, depth: int 
 
 
 def has_primitive(jaxpr: core.ClosedJaxpr, name: str) -> bool:
-    """Whether any equation of a program, those inside calls and loops included, is of this primitive."""
+    """Whether any equation of a program, including those inside calls and loops, has this primitive."""
     return any(visit.eqn.primitive.name == name for visit in walk(jaxpr))
 
 
@@ -124,12 +124,12 @@ def _flat(found: Sequence[Visit]) -> Iterator[Visit]:
 
 
 def join_scope(scope: str, eqn: core.JaxprEqn) -> str:
-    """The scope of an equation in a program that runs within a scope."""
+    """Scope of an equation in a program that runs within a scope."""
     return "/".join(filter(None, [scope, str(eqn.source_info.name_stack)]))
 
 
 def _trip_count(eqn: core.JaxprEqn) -> int:
-    """Runs of the inner jaxprs in one run of the equation, over all devices."""
+    """Number of runs of the inner jaxprs in one run of the equation, over all devices."""
     if eqn.primitive.name == "scan":
         return eqn.params["length"]
     if eqn.primitive.name == "while":
@@ -142,7 +142,7 @@ def _trip_count(eqn: core.JaxprEqn) -> int:
 
 
 def _while_trip_count(eqn: core.JaxprEqn) -> int | None:
-    """Trips of `while i < n` with literal ends and a step of one, which is what `fori_loop` makes; else None."""
+    """Trip count of `while i < n` with literal bounds and a step of one, as `fori_loop` makes it; else None."""
     cond, body = eqn.params["cond_jaxpr"].jaxpr, eqn.params["body_jaxpr"].jaxpr
     carry = eqn.invars[eqn.params["cond_nconsts"] + eqn.params["body_nconsts"] :]
     if len(cond.eqns) != 1 or cond.eqns[0].primitive.name != "lt" or eqn.params["cond_nconsts"]:

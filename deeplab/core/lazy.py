@@ -1,4 +1,4 @@
-"""Packages whose names load when they are first used, so that importing the package costs next to nothing."""
+"""Packages whose names are imported at first use, so that importing the package is fast."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def attach(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """The `__getattr__`, `__dir__` and `__all__` of a package with lazy names.
+    """Makes `__getattr__`, `__dir__` and `__all__` of a package with lazy names.
 
     Args:
-      package: The package's `__name__`.
-      homes: The home of each public name, relative to the package: `"module.path"` for a module, `"module.path:name"`
-        for an attribute of one.
+      package: Name of the package, its `__name__`.
+      homes: Location of each public name, relative to the package: `"module.path"` for a module, `"module.path:name"`
+        for an attribute of a module.
 
     Example:
       >>> get, names, _ = attach("json", {"Decoder": "decoder:JSONDecoder", "scanner": "scanner"})
@@ -28,7 +28,7 @@ def attach(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any]
         home, _, attribute = homes[name].partition(":")
         module = importlib.import_module(f"{package}.{home}")
         value = getattr(module, attribute) if attribute else module
-        setattr(sys.modules[package], name, value)  # found at once from now on
+        setattr(sys.modules[package], name, value)  # later look-ups do not call this function
         return value
 
     return get, lambda: sorted(homes), sorted(homes)

@@ -12,11 +12,11 @@ from deeplab.core.errors import UserError, nearest
 
 @dataclasses.dataclass(frozen=True)
 class Monitor:
-    """A metric of the evaluation, and which way is better.
+    """A metric of the evaluation, and the direction in which it improves.
 
     Args:
       name: Name of the metric.
-      direction: "min" where smaller is better, "max" where larger is.
+      direction: Direction of improvement: "min" if smaller is better, "max" if larger is better.
 
     Raises:
       UserError: The direction is neither "min" nor "max".
@@ -35,7 +35,7 @@ class Monitor:
 
     @classmethod
     def parse(cls, record: Any) -> Monitor:
-        """The monitor of a run's record: `{"name", "direction"}`, or "-loss" and "accuracy" of older ones.
+        """Parses the monitor of a run's record: `{"name", "direction"}`, or "-loss" and "accuracy" in older records.
 
         Example:
           >>> Monitor.parse("-loss"), Monitor.parse({"name": "f1", "direction": "max"})
@@ -49,7 +49,7 @@ class Monitor:
         return cls(text.removeprefix("-"), "min" if text.startswith("-") else "max")
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """The metric as a number of which larger is better; -inf where it is not finite.
+        """The metric as a score that is larger for better values; -inf if it is not finite.
 
         Raises:
           UserError: The evaluation has no metric of this name.

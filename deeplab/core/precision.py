@@ -53,10 +53,10 @@ PRECISIONS = {
 
 
 def named(name: str) -> Precision:
-    """The row of `PRECISIONS` with this name.
+    """Looks up a precision by its name in `PRECISIONS`.
 
     Raises:
-      UserError: There is no such row.
+      UserError: There is no precision of this name.
     """
     if name not in PRECISIONS:
         raise UserError(f"--precision {name}: {nearest(name, PRECISIONS)}")

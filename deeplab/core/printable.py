@@ -1,4 +1,4 @@
-"""Values that print well, in a terminal and in a notebook."""
+"""Values that are rendered by `rich`, in a terminal and in a notebook."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import abc
 import io
 from typing import Any
 
-_WIDTH = 120  # columns of a page that is no terminal's
+_WIDTH = 120  # number of columns of output that is not a terminal
 
 
 class Printable(abc.ABC):
-    """A value shown by `rich`: subclasses are frozen records, and say what to show by `__rich__`."""
+    """A value rendered by `rich`; subclasses are frozen dataclasses that define `__rich__`."""
 
     @abc.abstractmethod
     def __rich__(self) -> Any:
-        """A renderable of `rich`: a table, a text, or a group of them."""
+        """Renderable of `rich`: a table, a text, or a group of them."""
 
     def __str__(self) -> str:
         console = _console()

@@ -193,7 +193,5 @@ def _abstract(x: Any, dtype: str) -> jax.ShapeDtypeStruct:
 
 def _orbax() -> ocp.Context:
     context = ocp.Context()
-    context.array_options.saving.use_replica_parallel = (
-        False  # replicated arrays in slices: 1 to 2 s more for each save
-    )
+    context.array_options.saving.use_replica_parallel = False  # slices of replicated arrays cost 1 to 2 s per save
     return context

@@ -40,8 +40,8 @@ def evaluate(run: Run | str | Path, split: str | None = None, **options: Any) ->
 
     Args:
       run: Run, or its directory.
-      split: Name of the split; that of the evaluations in training when None.
-      **options: Arguments of `dl.load`, where a directory is given.
+      split: Name of the split; the one that training evaluates on when None.
+      **options: Arguments of `dl.load`, if a directory is given.
 
     Raises:
       UserError: There is no such split, or it is endless.

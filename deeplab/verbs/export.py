@@ -1,4 +1,4 @@
-"""`Run.export`: the prediction of a run as a program that loads without deeplab."""
+"""`Run.export`: the prediction function of a run as a program that loads without deeplab."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deeplab.train.step import make_predict
 from deeplab.verbs.recipe import Recipe
 
 OF_LABELS = ("id", "label", "loss")
-"""Predictions about a label, which data of one's own need not have."""
+"""Predictions that need a label, which a user's data may lack."""
 
 
 def export(
@@ -29,7 +29,7 @@ def export(
     batch_size: int,
     platforms: Sequence[str],
 ) -> Path:
-    """Writes the prediction, with its weights, as serialized StableHLO.
+    """Writes the prediction function, with its weights, as serialized StableHLO.
 
     Args:
       recipe: Recipe of the run, for its precision.
@@ -37,11 +37,11 @@ def export(
       state: State whose weights are written.
       path: File to write.
       fields: Names of the raw fields that the program reads.
-      batch_size: Number of examples that the program takes at once.
+      batch_size: Number of examples in one call of the program.
       platforms: Platforms that the program runs on, of "cpu", "cuda", "rocm" and "tpu"; this process's own when empty.
 
     Raises:
-      UserError: A field is none of the data's.
+      UserError: The data have no field of a given name.
     """
     known = raw_spec(experiment.data)
     if missing := [name for name in fields if name not in known]:

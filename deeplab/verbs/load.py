@@ -1,4 +1,4 @@
-"""`load`: a run from its directory."""
+"""`load`: loads a run from its directory."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def load(
     mesh: str = "auto",
     data_dir: str | Path | None = None,
 ) -> Run:
-    """A run from its directory, with the state of one of its checkpoints.
+    """Loads a run from its directory, with the state of one of its checkpoints.
 
     Args:
       run_dir: Run directory.
-      experiment: Function of the experiment; imported by the module's name in the run's record when None. No code of
-        the run directory itself is ever run.
-      checkpoint: "last", or "best" by the experiment's monitor.
+      experiment: Function of the experiment; imported by the module's name in the run's record when None. Code in the
+        run directory itself is never executed.
+      checkpoint: Name of the checkpoint: "last", or "best" by the experiment's monitor.
       mesh: Devices that hold the state.
       data_dir: Folder with the original files of the data set.
 
     Raises:
-      UserError: It is no run directory, or its experiment cannot be imported.
-      CheckpointError: It holds no sound checkpoint.
+      UserError: The folder is not a run directory, or its experiment cannot be imported.
+      CheckpointError: The run has no valid checkpoint.
 
     Example:
       >>> import tempfile
@@ -85,7 +85,7 @@ def load(
 
 
 def read_state(experiment: Experiment, directory: Path, checkpoint: Checkpoint, runtime: Runtime) -> State:
-    """The state of a run's last or best checkpoint, placed on the runtime's mesh."""
+    """Loads the state of a run's last or best checkpoint onto the runtime's mesh."""
     mesh = scale.make_mesh(runtime.mesh)
     shapes = jax.eval_shape(functools.partial(init, experiment, runtime=runtime), jax.random.key(0))
     shardings = scale.state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
@@ -100,10 +100,10 @@ def read_state(experiment: Experiment, directory: Path, checkpoint: Checkpoint, 
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The record `run.json` of a run directory.
+    """Reads the record `run.json` of a run directory.
 
     Raises:
-      UserError: There is none, or it is no run's.
+      UserError: There is no record, or it is not that of a single run.
     """
     manifest = _json(directory / "run.json")
     if manifest is None or not {"experiment", "arguments", "seed"} <= manifest.keys():
@@ -112,7 +112,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def _warn_of_changes(directory: Path, recipe: Recipe) -> None:
-    """Warns where the experiment's source is no longer that of the run."""
+    """Warns if the experiment's source has changed since the run."""
     old = directory / "source.py"
     if recipe.source and old.exists() and provenance.canonical(old.read_text()) != provenance.canonical(recipe.source):
         difference = provenance.differences({}, {}, old.read_text(), recipe.source)

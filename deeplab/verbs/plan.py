@@ -1,4 +1,4 @@
-"""`plan`: what a step needs of a mesh, and what it would cost there, without the devices."""
+"""`plan`: memory and cost of a training step on a mesh, without its devices."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 
 @dataclasses.dataclass(frozen=True)
 class StepPlan(Printable):
-    """What a step needs of a mesh, as plain values: bytes and seconds of one device, FLOPs of all.
+    """Memory and cost of a step on a mesh, as plain values: bytes and seconds of one device, FLOPs of all devices.
 
     Attributes:
-      values: The values by name, see `StepPlan.of`; JSON.
+      values: JSON values by name, see `StepPlan.of`.
     """
 
     values: Mapping[str, Any]
@@ -117,7 +117,7 @@ def _traffic_table(values: Mapping[str, Any]) -> Any:
 
 
 def plan(experiment: Any, *, runtime: Runtime | None = None, accelerator_name: str = "h100") -> StepPlan:
-    """What a step of an experiment needs of a mesh; nothing is allocated, and nothing runs.
+    """Estimates memory and cost of a training step on a mesh, without allocating or running anything.
 
     Args:
       experiment: Function of hyper-parameters, a `functools.partial` of it, or a `dl.Experiment`.
@@ -136,20 +136,20 @@ def plan(experiment: Any, *, runtime: Runtime | None = None, accelerator_name: s
     recipe = Recipe.of(experiment, runtime=runtime)
     accelerator(accelerator_name)
     size = scale.abstract_mesh(recipe.runtime.mesh).size
-    # Virtual devices must be there before JAX is first used, and a plan must not wake the real ones.
+    # Virtual devices must exist before JAX is first used, and a plan must not initialize the real ones.
     if jax.config.jax_num_cpu_devices < size:  # pyright: ignore[reportAttributeAccessIssue]  # JAX adds it at run time
         return _elsewhere(recipe, size, accelerator_name)
     return StepPlan.of(plan_experiment(recipe.experiment(), recipe.runtime, accelerator_name))
 
 
 def plan_experiment(experiment: Experiment, runtime: Runtime, name: str) -> Plan:
-    """The plan of an experiment on a mesh of as many (virtual) devices as this process has, or fewer.
+    """Plans a step of an experiment on a mesh of at most as many (virtual) devices as this process has.
 
-    The batch is that which the host sends; a set that fits the device and is kept there comes on top. Moments that
-    `offload` keeps in the host's memory are counted: they are on the device while they are updated.
+    Inputs are a batch from the host; a data set that is resident on the devices needs additional memory. Optimizer
+    state that `offload` keeps in the host's memory is included, because it is on the device during the update.
 
     Raises:
-      UserError: a wrong mesh, more devices than there are, an unknown accelerator, a batch that does not divide.
+      UserError: The mesh or the accelerator is unknown, the mesh is too large, or the batch does not divide.
     """
     grid = scale.make_mesh(runtime.mesh)
     scale.check_batch(experiment.data.batch_size, grid, runtime.accumulate)
@@ -168,7 +168,7 @@ def plan_experiment(experiment: Experiment, runtime: Runtime, name: str) -> Plan
 
 
 def abstract_step(experiment: Experiment, mesh: Mesh, runtime: Runtime = Runtime()) -> tuple[Step, State, Any]:
-    """The step of an experiment, and what it is called with: abstract arrays with their places on a mesh."""
+    """Step of an experiment, and its abstract state and batch with their shardings on a mesh."""
     shapes = jax.eval_shape(lambda key: init(experiment, key, runtime), jax.random.key(0))
     state = _placed(shapes, scale.state_shardings(shapes, experiment.sharding_rules, mesh))
     batch = raw_spec(experiment.data)
@@ -181,7 +181,7 @@ def _placed(shapes: Any, shardings: Any) -> Any:
 
 
 def _elsewhere(recipe: Recipe, size: int, accelerator_name: str) -> StepPlan:
-    """The same in a process with `size` virtual devices."""
+    """Plans in another process that has `size` virtual devices."""
     if not recipe.module:
         raise UserError(
             f"--mesh {recipe.runtime.mesh} needs {size} virtual devices, and the experiment has no module that another "
@@ -196,7 +196,7 @@ def _elsewhere(recipe: Recipe, size: int, accelerator_name: str) -> StepPlan:
 
 
 def size_of(nbytes: float) -> str:
-    """Bytes for people, in powers of 1000.
+    """Formats a number of bytes, in powers of 1000.
 
     Example:
       >>> size_of(5_053_860_888), size_of(12)

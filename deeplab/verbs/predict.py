@@ -1,4 +1,4 @@
-"""`predict_files`: what a trained run says of files of one's own."""
+"""`predict_files`: predictions of a trained run for a user's files."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class FilePredictions(Printable):
     """Predictions for files.
 
     Attributes:
-      predictions: Predictions in the user's terms, by the name of each example.
-      failed: Reasons, by the file that could not be read.
+      predictions: Predictions of each example, by its name, with class names in place of numbers.
+      failed: Reasons by file, for files that could not be read.
     """
 
     predictions: Mapping[str, Mapping[str, Any]]
@@ -41,12 +41,12 @@ class FilePredictions(Printable):
 
 
 def predict(run: Run | str | Path, inputs: Any, **options: Any) -> dict[str, np.ndarray]:
-    """Predictions of a run for examples in memory: `Run.predict` of a run, or of a run directory.
+    """Predictions for examples in memory: `Run.predict` of a run or of a run directory.
 
     Args:
       run: Run, or its directory.
-      inputs: Raw examples [N, ...], by name where the model reads several fields.
-      **options: Arguments of `dl.load`, where a directory is given.
+      inputs: Raw examples [N, ...]; a dict by field name if the model reads several fields.
+      **options: Arguments of `dl.load`, if a directory is given.
     """
     return (run if isinstance(run, Run) else load(run, **options)).predict(inputs)
 
@@ -54,12 +54,12 @@ def predict(run: Run | str | Path, inputs: Any, **options: Any) -> dict[str, np.
 def predict_files(
     run: Callable[[], Run], recipe: Recipe, paths: Sequence[Path], *, out: Path = Path("predictions")
 ) -> FilePredictions:
-    """Predicts for each example of each file; a file that cannot be read is named, and the others go on.
+    """Predicts for each example of each file; a file that cannot be read is reported and skipped.
 
     Args:
-      run: Gives the run; asked once a file has been read.
-      recipe: Recipe of the run, whose data read the files.
-      paths: Files, or folders of them.
+      run: Function that returns the run; called after the first file has been read.
+      recipe: Recipe of the run, whose data set reads the files.
+      paths: Files, or folders of files.
       out: Folder for predictions that are images.
 
     Raises:
@@ -81,7 +81,7 @@ def predict_files(
 
 
 def _expand(paths: Sequence[Path]) -> list[Path]:
-    """Files, those of folders in the order of their names."""
+    """Expands folders into their files, in the order of names."""
     if not paths:
         raise UserError("predict was given no file; name files, or folders of them: predict FILE ...")
     files = []
@@ -106,7 +106,7 @@ def _read(
 
 
 def _keep_images(told: Mapping[str, Any], name: str, folder: Path) -> dict[str, Any]:
-    """Writes values that are images, [H, W, 3] uint8, and tells where."""
+    """Writes values that are images, [H, W, 3] uint8, and replaces them by the paths of their files."""
     kept = dict(told)
     for key, value in told.items():
         if isinstance(value, np.ndarray) and value.ndim == 3:

@@ -1,4 +1,4 @@
-"""`profile`: where the time of a training step goes, by layer."""
+"""`profile`: time of a training step by layer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from deeplab.train.program import Program, compile_program
 from deeplab.train.state import State
 from deeplab.verbs.recipe import Recipe
 
-_WARM = 3  # steps before the trace: the first ones allocate
+_WARM = 3  # warm-up steps before the trace, because the first ones allocate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Profile(Printable):
 
     Attributes:
       steps: Steps in the trace.
-      milliseconds: Median time of a step.
-      split: Milliseconds of forward pass, backward pass, optimizer and all else.
+      milliseconds: Median time of a step, in milliseconds.
+      split: Time of forward pass, backward pass, optimizer and other operations, in milliseconds.
       costs: Operations by layer, the costliest first.
       trace: Folder of the trace, for TensorBoard (`tensorboard --logdir`) and https://ui.perfetto.dev.
-      top: Rows that are shown.
+      top: Number of rows that are shown.
     """
 
     steps: int
@@ -74,20 +74,20 @@ def profile(
     runtime: Runtime | None = None,
     data_dir: str | Path | None = None,
 ) -> Profile:
-    """Traces a few steps from the initial weights; nothing of a run in the directory is changed.
+    """Traces a few steps from the initial weights; an existing run in the directory is not changed.
 
     Writes `profile/` into the run directory: `profile.json`, which the report shows, and the trace.
 
     Args:
       experiment: Function of hyper-parameters, a `functools.partial` of it, or a `dl.Experiment`.
       run_dir: Run directory; a temporary folder when None.
-      trace_steps: Steps in the trace, after a few that are not.
-      top: Rows of the table.
+      trace_steps: Number of steps in the trace, after a few warm-up steps.
+      top: Number of rows of the table.
       runtime: Mesh, precision and accumulation.
       data_dir: Folder with the original files of the data set.
 
     Raises:
-      UserError: No step is to be traced, or the run directory is in use: a run that trains would show up in the trace.
+      UserError: `trace_steps` is below 1, or the run directory is in use, which would disturb the trace.
     """
     if trace_steps < 1:
         raise UserError(f"--trace-steps {trace_steps} shows nothing; give 1 or more")
@@ -118,7 +118,7 @@ def as_json(profile: Profile) -> dict[str, Any]:
 
 
 def _record(recipe: Recipe, folder: Path, trace_steps: int) -> tuple[dict[str, str], float]:
-    """Takes the steps; gives the names of the program's instructions, and the median milliseconds of a step."""
+    """Takes the steps; returns the names of the program's instructions, and the median milliseconds of a step."""
     experiment, seed = recipe.experiment(), recipe.seed
     mesh = scale.make_mesh(recipe.runtime.mesh)
     runtime = dataclasses.replace(recipe.runtime, steps_per_dispatch=1)
@@ -130,7 +130,7 @@ def _record(recipe: Recipe, folder: Path, trace_steps: int) -> tuple[dict[str, s
     with feed.reader(0, seed, _WARM + trace_steps) as reader:
         state, _ = _take(program, feed, reader.read, state, range(_WARM))
         options = jax.profiler.ProfileOptions()
-        options.python_tracer_level = 0  # the interpreter's own calls slow it down, and hide the program's
+        options.python_tracer_level = 0  # Python calls would slow the steps down and crowd the trace
         with jax.profiler.trace(str(folder), create_perfetto_trace=True, profiler_options=options):
             _, seconds = _take(program, feed, reader.read, state, range(_WARM, _WARM + trace_steps))
     return trace.op_names(program.text()), 1e3 * statistics.median(seconds)
@@ -139,7 +139,7 @@ def _record(recipe: Recipe, folder: Path, trace_steps: int) -> tuple[dict[str, s
 def _take(
     program: Program, feed: Feed, read: Callable[[int, int], Any], state: State, steps: range
 ) -> tuple[State, list[float]]:
-    """The state after these steps, and the seconds of each, waited for."""
+    """Takes steps and waits for each; returns the state and the seconds of each step."""
     seconds = []
     for step in steps:
         with jax.profiler.StepTraceAnnotation("train", step_num=step):

@@ -1,4 +1,4 @@
-"""What a run is made of: an experiment's function with its arguments, a seed, and a runtime."""
+"""The recipe of a run: an experiment's function with its arguments, a seed, and a runtime."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Recipe:
 
     Args:
       function: Function from hyper-parameters to an `Experiment`.
-      arguments: Hyper-parameters by name; the function's defaults where one is missing.
-      module: Name of the module that a command line runs, such as "experiments.image_digits"; "" where there is none.
+      arguments: Hyper-parameters by name; the function's default for one that is missing.
+      module: Name of the module that a command line runs, such as "experiments.image_digits"; "" if there is none.
       seed: Seeds parameter initialization and data order.
       runtime: Mesh, precision and accumulation.
-      data_dir: Folder with the original files of the data set; they come from the network when None.
-      smoke: Whether synthetic data of the right shape stand in for the data set.
+      data_dir: Folder with the original files of the data set; they are downloaded when None.
+      smoke: Whether synthetic data of the right shape replace the data set.
     """
 
     function: Callable[..., Experiment]
@@ -46,14 +46,14 @@ class Recipe:
 
     @classmethod
     def of(cls, experiment: Any, **options: Any) -> Recipe:
-        """The recipe of an experiment's function, of a `functools.partial` of it, or of an `Experiment`.
+        """Makes the recipe of an experiment's function, of a `functools.partial` of it, or of an `Experiment`.
 
         Args:
-          experiment: One of these, or a recipe.
+          experiment: Function, partial, `Experiment` or recipe.
           **options: Further fields of the recipe.
 
         Raises:
-          UserError: It is none of these, or an argument is not the function's.
+          UserError: The experiment is of another type, or its function has no argument of a given name.
 
         Example:
           >>> from experiments.image_digits import experiment
@@ -83,16 +83,16 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """The last part of the module's name."""
+        """Name of the experiment: the last part of the module's name."""
         return self.module.rpartition(".")[2] or getattr(self.function, "__name__", "experiment")
 
     @property
     def build(self) -> Callable[..., Experiment]:
-        """The experiment's function; on synthetic data for a smoke run."""
+        """Function of the experiment, with synthetic data for a smoke run."""
         return _on_synthetic_data(self.function) if self.smoke else self.function
 
     def experiment(self) -> Experiment:
-        """The experiment's value.
+        """Builds the experiment.
 
         Raises:
           UserError: The function returned something else.
@@ -104,7 +104,7 @@ class Recipe:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """What makes a run another run: the arguments, and the flags that change its numbers."""
+        """Values that identify a run: the arguments, and the flags that change its results."""
         precision = next((name for name, row in PRECISIONS.items() if row == self.runtime.precision), None)
         changes = {
             "precision": precision or dataclasses.asdict(self.runtime.precision),
@@ -116,20 +116,20 @@ class Recipe:
 
     @property
     def source(self) -> str:
-        """The source of the file that holds the function."""
+        """Source of the file that defines the function."""
         return provenance.source_of(self.function)
 
     @property
     def directory(self) -> Path:
-        """The default run directory: named by the arguments, the seed and the source."""
+        """Default run directory, named by a hash of the arguments, the seed and the source."""
         return record.default_directory("runs", self.name, self.recorded, self.source, self.seed)
 
     def command(self, verb: str, **flags: Any) -> str:
-        """The command line that does `verb` with this recipe; "" where no module is to be run.
+        """Command line that runs a verb with this recipe; "" if the recipe has no module.
 
         Args:
           verb: Name of the verb.
-          **flags: Flags of the verb by name; None and False stand for none.
+          **flags: Flags of the verb by name; those that are None or False are left out.
         """
         if not self.module:
             return ""
@@ -153,7 +153,7 @@ class Recipe:
 
 
 def flag_words(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-    """Flags for what differs from its default.
+    """Words of the command line for flags that differ from their defaults.
 
     Example:
       >>> flag_words({"width": 8, "smoke": True, "depth": 2}, {"width": 4, "smoke": False, "depth": 2})
@@ -174,7 +174,7 @@ def flag_words(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[s
 
 
 def module_name(function: Callable[..., Any]) -> str:
-    """The module that a command line runs for a function: also when it is run by `python -m`, as `__main__`."""
+    """Name of the module that a command line runs for a function, also if `python -m` runs it as `__main__`."""
     module = inspect.unwrap(function).__module__
     if module != "__main__":
         return module
@@ -186,7 +186,7 @@ def module_name(function: Callable[..., Any]) -> str:
 
 
 def imported(module: str, function: str) -> Callable[..., Experiment]:
-    """The function of an experiment by its module's name, as a run's record holds it.
+    """Imports the function of an experiment by the name of its module, as a run's record holds it.
 
     Raises:
       UserError: The module cannot be imported from here, or has no such function.
@@ -211,6 +211,6 @@ def _on_synthetic_data(function: Callable[..., Experiment]) -> Callable[..., Exp
 
 
 def _smoke_batch(data: Data) -> int:
-    """8 examples, or as many of them as a million numbers hold: a U-Net reads for long at 8 images of 512 x 512."""
+    """Batch size of a smoke run: 8, or less for large examples, since 8 images of 512 x 512 are slow in a U-Net."""
     numbers = sum(math.prod(field.shape[1:]) for field in data.spec().values())
     return next((size for size in (8, 4) if size * numbers <= 2**20), 2)

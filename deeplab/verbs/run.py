@@ -1,4 +1,4 @@
-"""What a trained run is, wherever it came from: just finished, or loaded from its directory."""
+"""`Run`: a trained run, either just finished or loaded from its directory."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Run(Printable):
     """A run with its state.
 
     Attributes:
-      recipe: What it was made of.
-      experiment: The experiment's value.
+      recipe: Recipe of the run.
+      experiment: Experiment that the run trained.
       state: State after the last step, or that of the loaded checkpoint.
       directory: Run directory; None for a run that was kept in memory.
-      metrics: Final metrics by split; {} where the run has not ended.
+      metrics: Final metrics by split; {} if the run has not ended.
       seconds: Training time, in seconds.
-      resumed_from: Step at which the last session began; None where it was the first.
-      stopped: Exit code of the signal that stopped the run; None where none did.
-      report: Path of the report; None where there is none.
+      resumed_from: Step from which the last session resumed; None if it was the first.
+      stopped: Exit code of the signal that stopped the run; None if there was no signal.
+      report: Path of the report; None if there is no report.
       rows: Rows of metrics: `step`, `split`, and metrics by name.
     """
 
@@ -51,15 +51,15 @@ class Run(Printable):
 
     @property
     def step(self) -> int:
-        """Steps taken."""
+        """Number of steps taken."""
         return int(self.state.step)
 
     def predict(self, inputs: Any) -> dict[str, np.ndarray]:
         """Predictions of the task for examples in memory.
 
         Args:
-          inputs: Raw examples [N, ...], as the data set keeps them (images: uint8, or floats in [0, 1]); by name where
-            the model reads several fields. Fields that only training needs, such as the label, may be absent.
+          inputs: Raw examples [N, ...], as in the data set (images: uint8, or floats in [0, 1]); a dict by field name
+            if the model reads several fields. Fields that only training needs, such as the label, may be absent.
 
         Returns:
           Arrays [N, ...] by name, such as `prediction` and `probability`.
@@ -93,7 +93,7 @@ class Run(Printable):
         return {name: np.concatenate([part[name] for part in parts])[:total] for name in parts[0]}
 
     def _batch(self, fields: Mapping[str, np.ndarray], start: int, size: int, function: Any) -> dict[str, np.ndarray]:
-        """One batch, padded by its first example, so that one compilation serves all."""
+        """Predicts one batch, padded with its first example to a fixed size, so that it compiles once."""
         part = {name: value[start : start + size] for name, value in fields.items()}
         count = len(next(iter(part.values())))
         rows = np.where(np.arange(size) < count, np.arange(size), 0)
@@ -104,7 +104,7 @@ class Run(Printable):
         return {name: value for name, value in out.items() if labeled or name not in OF_LABELS}
 
     def describe(self, predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-        """The scalars of each example's predictions in the user's terms: classes by their names."""
+        """Scalar predictions of each example, with class names in place of numbers."""
         size = len(next(iter(predictions.values()))) if predictions else 0
         one = ({name: value[i] for name, value in predictions.items()} for i in range(size))
         return [self.experiment.data.describe(prediction) for prediction in one]
@@ -117,12 +117,12 @@ class Run(Printable):
         batch_size: int | None = None,
         platforms: Sequence[str] = (),
     ) -> Path:
-        """Writes the prediction, with its weights, as StableHLO: a program that loads without deeplab.
+        """Writes the prediction function, with its weights, as StableHLO: a program that loads without deeplab.
 
         Args:
           path: File to write, such as "digits.stablehlo".
           fields: Names of the raw fields that the program reads; those that the model reads when empty.
-          batch_size: Number of examples that the program takes at once; that of training when None.
+          batch_size: Number of examples in one call of the program; that of training when None.
           platforms: Platforms that the program runs on, such as ("cpu", "cuda"); this process's own when empty.
 
         Example:
@@ -141,7 +141,7 @@ class Run(Printable):
 
     @property
     def curves(self) -> Any:
-        """The rows of metrics as a pandas data frame, one row for each step and split."""
+        """Rows of metrics as a pandas data frame, one row for each step and split."""
         try:
             import pandas as pd
         except ImportError as error:
@@ -162,7 +162,7 @@ class Run(Printable):
 
 
 def read_rows(directory: Path) -> tuple[dict[str, Any], ...]:
-    """The rows of `metrics.jsonl`; a torn last line is left out."""
+    """Reads the rows of `metrics.jsonl`; an incomplete last line is left out."""
     rows = []
     path = directory / "metrics.jsonl"
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():

@@ -23,7 +23,7 @@ from deeplab.verbs.recipe import Recipe
 
 @dataclasses.dataclass(frozen=True)
 class Summary(Printable):
-    """A model in numbers.
+    """Sizes and cost of a model.
 
     Attributes:
       layers: Table of the layers, as text.
@@ -31,7 +31,7 @@ class Summary(Printable):
       flops: FLOPs of the forward pass of one example.
       sharding: Table of the sharding of each parameter; None without a mesh.
       bytes_per_device: Bytes on one device by kind; None without a mesh.
-      notes: The sharding in words, and rules that do not apply.
+      notes: Description of the sharding, and rules that do not apply.
     """
 
     layers: str
@@ -51,11 +51,11 @@ class Summary(Printable):
 
 
 def summary(experiment: Any, *, runtime: Runtime | None = None) -> Summary:
-    """The layers of an experiment's model, for one example; nothing is trained, and no data are read.
+    """Summarizes the layers of an experiment's model for one example, without training and without reading data.
 
     Args:
       experiment: Function of hyper-parameters, a `functools.partial` of it, or a `dl.Experiment`.
-      runtime: Precision, and the mesh that parameters are laid out on; its devices need not be there.
+      runtime: Precision, and the mesh over which parameters are sharded; its devices need not exist.
 
     Example:
       >>> from experiments.image_digits import experiment

@@ -1,8 +1,8 @@
-"""`verify`: proof that a killed run ends where an undisturbed one does, bit by bit.
+"""`verify`: checks that a run which is killed and resumed equals an uninterrupted one, bit for bit.
 
-Two runs of the same experiment, each in processes of its own: one is left alone, the other is killed (SIGKILL, no
-warning, no clean-up) again and again and started anew with the same command. Then every bit is compared: parameters,
-optimizer state, position and logged metrics.
+Two runs of the same experiment train in processes of their own. One is not interrupted; the other is killed (SIGKILL,
+without cleanup) repeatedly and resumed with the same command. Then every bit of the parameters, the optimizer state,
+the step and the logged metrics is compared.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from deeplab.verbs.load import read_state
 from deeplab.verbs.recipe import Recipe
 
 _POLL = 0.005
-WALL = ("seconds", "steps_per_second", "stalled")  # of a row of metrics: the clock's, not the run's
+WALL = ("seconds", "steps_per_second", "stalled")  # fields of a row of metrics that measure time
 
 
 @dataclasses.dataclass(frozen=True)
 class Verification(Printable):
-    """A comparison of a killed run with an undisturbed one.
+    """Comparison of a killed run with an uninterrupted one.
 
     Attributes:
       kills: Number of kills.
-      kills_during_save: Number of them that hit a save.
-      steps: Length of the runs.
+      kills_during_save: Number of kills during a save.
+      steps: Number of steps of the runs.
       leaves: Number of compared arrays.
-      differing_leaves: Paths of those that differ in a bit.
+      differing_leaves: Paths of the arrays that differ in a bit.
       rows: Number of compared rows of metrics.
-      differing_rows: Number of those that differ.
+      differing_rows: Number of rows that differ.
     """
 
     kills: int
@@ -57,7 +57,7 @@ class Verification(Printable):
 
     @property
     def equal(self) -> bool:
-        """Whether the runs are the same, bit by bit."""
+        """Whether the runs are equal, bit for bit."""
         return not self.differing_leaves and not self.differing_rows
 
     def __rich__(self) -> Any:
@@ -76,17 +76,17 @@ def verify(
     say: Callable[[str], None] = lambda text: None,
     **options: Any,
 ) -> Verification:
-    """Trains twice, kills one of the runs again and again, and compares.
+    """Trains twice, kills one of the runs repeatedly, and compares the results.
 
     Args:
       experiment: Function of hyper-parameters in a module that another process can run.
       kills: Number of kills; every third while a checkpoint is being written.
       run_dir: Folder of the two runs; a temporary one when None.
-      say: Receives lines of text for people.
+      say: Function that prints a line of text.
       **options: Further fields of `Recipe`, such as `seed` and `runtime`.
 
     Raises:
-      UserError: Nothing would be proved, a run fails, or the runs end before the last kill.
+      UserError: `kills` is below 1, a run fails, or the runs end before the last kill.
     """
     recipe = Recipe.of(experiment, **options)
     if kills < 1:
@@ -119,7 +119,7 @@ def _finish(process: subprocess.Popen, directory: Path) -> None:
 
 
 def _train_with_kills(recipe: Recipe, directory: Path, kills: int, say: Callable[[str], None]) -> int:
-    """Kills the run each time it has come a part of the way further; the number of kills that hit a save."""
+    """Kills the run at increasing steps, then lets it finish; returns the number of kills during a save."""
     rng, num_steps = random.Random(recipe.seed), recipe.experiment().num_steps
     during_save = 0
     for kill in range(kills):
@@ -141,7 +141,7 @@ def _train_with_kills(recipe: Recipe, directory: Path, kills: int, say: Callable
 
 
 def _wait_for_save(process: subprocess.Popen, directory: Path) -> bool:
-    """Until a checkpoint is being written: it is STEP.new until it is whole."""
+    """Waits until a checkpoint is being written, as STEP.new; returns False if the process ends before."""
     while process.poll() is None:
         if any((directory / "checkpoints").glob("*.new")):
             return True
@@ -155,7 +155,7 @@ def _last_step(directory: Path) -> int:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of metrics without the clock's; a torn last line is left out."""
+    """Rows of metrics without fields that measure time; an incomplete last line is left out."""
     rows = []
     for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
@@ -167,7 +167,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _compare(a: Any, b: Any) -> tuple[int, list[str]]:
-    """The number of leaves, and the paths of those that differ in a bit."""
+    """Number of leaves, and paths of those that differ in a bit."""
 
     def raw(leaf: jax.Array) -> bytes:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):

@@ -78,7 +78,7 @@ def test_a_signal_to_one_process_stops_both_and_one_process_resumes(tmp_path):
     os.kill(process_faults.process_ids(command.pid)[1], signal.SIGTERM)
     output = command.communicate(timeout=120)[0]
     assert command.returncode == 143, output
-    assert "give the same command again" in output
+    assert "run the same command again" in output
     with pytest.warns(UserWarning, match=r"was begun with mesh data=2.*processes 2 \(now 1\)"):
         result = dl.main(toys.experiment, ["train", "--run-dir", str(run), *flags])
     assert result["steps"] == 3000
