@@ -27,7 +27,7 @@ class SweepFlags(MembersFlags):
       num_trials: Number of settings that are drawn or proposed.
       parallel_trials: Proposals made before their results are waited for.
       halving: Stop all but the best N-th part of the settings at each of a few rungs; left out, all run to the end.
-      backend: local, in this process; ray, each group of one shape as a trial of Ray Tune, here or on a cluster.
+      backend: Where runs are made: local, in this process; ray, each group of one shape as a trial of Ray Tune.
     """
 
     seeds: int = 1

@@ -37,7 +37,7 @@ def beam_search(
       length: T, of the longest sequence.
       begin: Token before the first, for all examples or for each: the last one of a prompt that the cache holds.
       end: Token after the last, which counts.
-      length_penalty: a; may be a tracer.
+      length_penalty: Exponent a of the length; may be a tracer.
       cache_index: Position of the token before the first: the number of tokens that the cache holds.
 
     Returns:

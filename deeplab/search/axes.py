@@ -21,14 +21,14 @@ _RANGE = re.compile(r"(?P<scale>log:|lin:)?(?P<low>.+?)\.\.(?P<high>.+?)(?::(?P<
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """What an argument takes in a sweep.
+    """The values of an argument in a sweep.
 
     Args:
-      text: as it was given.
-      values: those of a list, or of a range with a count; empty for a range without one.
-      low, high: the ends of a range.
-      log: whether it is even in the logarithm.
-      whole: whether its values are integers.
+      text: Text of the command line, or the values as text.
+      values: Values of a list, or of a range with a count; empty for a range without one.
+      low, high: Ends of a range.
+      log: Whether the range is even in the logarithm.
+      whole: Whether the values are integers.
     """
 
     text: str
@@ -105,11 +105,11 @@ def parse(text: str, kind: Any) -> Axis:
     drawn. Values between the ends are rounded to four digits, and to integers where the argument is one.
 
     Args:
-      text: of the command line.
-      kind: of the argument: float, int, bool, str or a `Literal`.
+      text: Text of the command line.
+      kind: Type of the argument: float, int, bool, str or a `Literal`.
 
     Raises:
-      ValueError: it is none of these.
+      ValueError: The text is none of these.
 
     Example:
       >>> parse("1e-3..1e-1:5", float).values

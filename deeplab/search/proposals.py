@@ -22,13 +22,13 @@ def search(axes: Mapping[str, Axis], how: How, settings: int, seed: int, togethe
     """The settings of a sweep; the same for the same arguments, and with more `settings` the same first ones.
 
     Args:
-      axes: the arguments that differ.
-      how: all combinations; uniform draws; a scrambled Halton sequence, which covers a space more evenly (Owen 2017,
+      axes: Values of the arguments that differ, by name.
+      how: All combinations; uniform draws; a scrambled Halton sequence, which covers a space more evenly (Owen 2017,
         https://arxiv.org/abs/1706.02808); or the tree-structured Parzen estimator of Optuna (Bergstra et al. 2011,
         https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization).
-      settings: to draw or propose; of a grid they follow from the axes.
-      seed: of draws and proposals.
-      together: proposals made before their scores are waited for.
+      settings: Number of settings to draw or propose; those of a grid follow from the axes.
+      seed: Seeds draws and proposals.
+      together: Number of proposals made before their scores are waited for.
 
     Example:
       >>> from deeplab.search.axes import parse

@@ -59,7 +59,7 @@ class SampledSoftmax:
 
     Args:
       num_negatives: Number N of items drawn with repetition, shared by the positions of an example.
-      power: may be a tracer.
+      power: Exponent of the counts; may be a tracer.
 
     Source: Bengio and Senecal 2008, https://doi.org/10.1109/TNN.2007.912312.
     """

@@ -47,7 +47,7 @@ class KVCache(NamedTuple):
           batch_size: B.
           num_heads: K, heads of keys and values.
           length: S, the largest number of tokens it can hold.
-          head_dim: d, width of a head.
+          head_dim: Width d of a head.
           dtype: Dtype of keys and values.
           layers: `(L,)` for the caches of L stacked layers in one: [B, L, K, S, d].
         """

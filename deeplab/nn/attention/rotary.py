@@ -23,7 +23,7 @@ def rotary_angles(positions: Int[Array, "*B T"], head_dim: int, base: float = 10
 
     Args:
       positions: Positions of the tokens, for the batch or for each example.
-      head_dim: d, width of a head.
+      head_dim: Width d of a head.
       base: Base of the wavelengths, which reach 2 pi base.
 
     Example:
