@@ -174,7 +174,7 @@ def _train(
 ) -> tuple[Progress, dict[str, float], float]:
     start, end = int(ready.state.step), ready.experiment.num_steps
     if start:
-        surroundings.say(f"going on from step {start:,}" if start < end else "finished before; --fresh begins anew")
+        surroundings.say(f"resuming from step {start:,}" if start < end else "finished before; --fresh starts again")
     with surroundings.progress(ready.experiment, start) as shown:
         return session.train(
             ready,

@@ -70,7 +70,7 @@ class Answer(Printable):
 
     def __rich__(self) -> Any:
         if self.summary is None:
-            return "stopped, and saved; give the same command again to go on"
+            return "stopped and saved; run the same command again to resume"
         return f"{len(self.rows):,} runs, {self.trained:,} of them made now; report: {self.report}"
 
 

@@ -113,7 +113,7 @@ class Sweep(Printable):
         from rich.table import Table
 
         if not self.summary:
-            return "stopped, and saved; give the same command again to go on"
+            return "stopped and saved; run the same command again to resume"
         table = Table("setting", self.summary["metric"], box=None)
         for found in self.summary["settings"][:10]:
             setting = ", ".join(f"{k} {v}" for k, v in found["setting"].items()) or "all as given"
