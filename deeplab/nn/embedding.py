@@ -31,6 +31,7 @@ class Embedding(nn.Module):
       embedding_init: Initializer of the table.
 
     Example:
+      >>> import jax
       >>> layer = Embedding(size=5, width=3)
       >>> vectors, variables = layer.init_with_output(jax.random.key(0), jnp.array([4, 0]))
       >>> vectors.shape, variables["params"]["embedding"].shape

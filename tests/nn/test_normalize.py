@@ -26,7 +26,7 @@ def test_moving_average():
     padded = np.pad(x, 2, mode="edge")
     expected = [padded[i : i + 5].mean() for i in range(10)]
     np.testing.assert_allclose(x @ moving_average(10, 5), expected, atol=1e-12)
-    with pytest.raises(ValueError, match="4 values has no middle"):
+    with pytest.raises(ValueError, match="the window of a moving average is 4; expected a positive odd number"):
         moving_average(10, 4)
 
 
