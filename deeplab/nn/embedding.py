@@ -68,6 +68,7 @@ class BagEmbedding(nn.Module):
       Embeddings, and a mask that is True at tokens.
 
     Example:
+      >>> import jax
       >>> tokens = jnp.array([[[3, 1, 4], [2, 0, 0], [0, 0, 0]]])
       >>> (vectors, mask), _ = BagEmbedding(num_features=5, width=8).init_with_output(jax.random.key(0), tokens)
       >>> vectors.shape, mask.tolist()

@@ -244,7 +244,8 @@ def _check_same_run(
         raise UserError(
             f"{directory} holds a run with other settings:\n{table}\n"
             "Nothing was changed. Continue it with the new settings by --allow-change, start again by --fresh (the old "
-            "run is moved aside, not deleted), or give another --run-dir"
+            "run is moved aside, not deleted), or give another --run-dir (in Python: allow_change=True, "
+            "fresh=True, run_dir=)"
         )
     if table:
         warnings.warn(f"{directory} continues with other settings than before:\n{table}", stacklevel=4)

@@ -22,6 +22,7 @@ from deeplab.data.base import Data, Source
 from deeplab.experiment import Experiment
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.scale import processes, state_shardings, unapplied_rules
+from deeplab.train.check import check_task
 from deeplab.train.evaluate import make_evaluator
 from deeplab.train.feed import Feed, make_feed
 from deeplab.train.initialize import init, with_weights
@@ -89,6 +90,7 @@ def prepare(
     data = experiment.data
     make = functools.partial(init, experiment, runtime=runtime)
     shapes = _shapes(experiment, make, seed)
+    check_task(experiment, shapes, runtime)
     shardings = state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
     given = experiment.rules is not None
     for misfit in unapplied_rules(shapes.params, experiment.sharding_rules, mesh, given=given):
@@ -132,7 +134,7 @@ def _shapes(experiment: Experiment, make: Callable[[jax.Array], State], seed: in
     """Shapes and dtypes of the state; the error for a model that cannot read the data describes both."""
     try:
         return jax.eval_shape(make, jax.random.key(seed))
-    except (TypeError, ValueError, flax.errors.FlaxError) as error:
+    except (TypeError, ValueError, KeyError, flax.errors.FlaxError) as error:
         fields = {name: f"{s.dtype}{list(s.shape)}" for name, s in experiment.data.spec().items()}
         raise UserError(
             f"{type(experiment.model).__name__} cannot read a batch of {type(experiment.data).__name__} through "

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from deeplab.core.errors import UserError
 from deeplab.core.jaxpr import has_primitive, walk
 from deeplab.scale import processes
 from deeplab.search.groups import Group
@@ -46,7 +47,13 @@ def choose_execution(
       members_per_program: Largest number of members in one program; what fits when None.
     """
     floats = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in group.floats}
-    state = jax.eval_shape(lambda f: init(group.experiment(f), jax.random.key(0), group.runtime), floats)
+    try:
+        state = jax.eval_shape(lambda f: init(group.experiment(f), jax.random.key(0), group.runtime), floats)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError) as error:
+        raise UserError(
+            f"the experiment uses one of its floats ({', '.join(floats)}) in `if`, int() or a shape, and a sweep "
+            "traces them: declare that argument dl.StaticFloat, or int, bool or str"
+        ) from error
 
     def step(floats: Any, state: State, item: Any) -> Any:
         return make_step(group.experiment(floats), group.runtime)(state, feed.fetch(feed.resident, item))

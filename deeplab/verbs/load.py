@@ -37,8 +37,8 @@ def load(
 
     Args:
       run_dir: Run directory.
-      experiment: Function of the experiment; imported by the module's name in the run's record when None. Code in the
-        run directory itself is never executed.
+      experiment: Function of the experiment, whose arguments come from the run's record; imported by the module's name
+        in that record when None. Code in the run directory is never run.
       checkpoint: Name of the checkpoint: "last", or "best" by the experiment's monitor.
       mesh: Devices that hold the state.
       data_dir: Folder with the original files of the data set.
@@ -64,7 +64,7 @@ def load(
     runtime = Runtime(mesh=mesh, precision=row, accumulate=accumulate)
     function = experiment or imported(manifest["experiment"], manifest.get("function") or "experiment")
     if not isinstance(function, Experiment):
-        function = functools.partial(function, **arguments)
+        function = _with_arguments(function, arguments)
     folder = None if data_dir is None else Path(data_dir)
     recipe = Recipe.of(function, seed=int(manifest["seed"]), runtime=runtime, data_dir=folder, smoke=smoke)
     _warn_of_changes(directory, recipe)
@@ -82,6 +82,15 @@ def load(
         report=page if page.exists() else None,
         rows=read_rows(directory),
     )
+
+
+def _with_arguments(function: Any, arguments: dict[str, Any]) -> Any:
+    """The function with the arguments of the run's record, which those of a partial must not contradict."""
+    given = function.keywords if isinstance(function, functools.partial) else {}
+    for name, value in given.items():
+        if name in arguments and json.loads(json.dumps(value, default=str)) != arguments[name]:
+            raise UserError(f"the run was made with {name}={arguments[name]!r}, and load was given {name}={value!r}")
+    return functools.partial(function, **arguments)
 
 
 def read_state(experiment: Experiment, directory: Path, checkpoint: Checkpoint, runtime: Runtime) -> State:
