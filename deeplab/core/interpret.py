@@ -1,8 +1,7 @@
-"""An interpreter of jaxprs, with exchangeable interpretations of their values and equations.
+"""An interpreter of jaxprs with exchangeable rules.
 
-JAX traces a program once, and each analysis evaluates it with its own values: arrays that record where they became
-non-finite, flags for dependence on an input, intervals, or pairs of an input and a reference. The functions themselves
-are not changed.
+JAX traces a function once. Its program can then be evaluated with values of any kind: arrays with the origin of a NaN,
+flags of dependence, intervals, pairs of an input and a reference. The function itself is not changed.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from deeplab.core.jaxpr import CALLS, CONTROL_FLOW, inner_jaxprs, join_scope
 
 @dataclasses.dataclass(frozen=True)
 class Interpretation:
-    """An interpretation of the values and equations of a program.
+    """The values that a program is evaluated with, and the rules of its equations.
 
     Values may be of any type: arrays, annotated arrays, intervals, pairs of an input and a reference, nodes of a tape.
 
     Attributes:
-      rule: Function `(eqn, inputs, scope) -> outputs`, called for every equation, including calls and control flow, so
-        that it may handle a named `jit` or a `scan` as a whole. `NotImplemented` leaves the equation to `interpret`.
-      lift: Function from a constant or literal to a value. None if values are arrays; only then can `interpret` bind a
-        primitive.
-      lower: Function from a value to a concrete array, which selects the branch of a `cond` and ends a `while`.
+      rule: Function `(eqn, inputs, scope) -> outputs`, called for every equation. Calls and control flow are included,
+        so that it may replace a named `jit` or a `scan` as a whole. It returns `NotImplemented` for the default.
+      lift: Function from a constant or literal to a value. None if values are arrays; only then does the default of a
+        primitive exist, which is to bind it.
+      lower: Function from a value to the concrete array that selects the branch of a `cond` or ends a `while`.
     """
 
     rule: Callable[[core.JaxprEqn, list[Any], str], Any]
@@ -38,43 +37,42 @@ class Interpretation:
 
 
 CONCRETE = Interpretation(lambda eqn, inputs, scope: NotImplemented)
-"""The interpretation of JAX itself: values are arrays."""
+"""Arrays, with every rule JAX's own."""
 
 
 def interpret(
-    jaxpr: core.ClosedJaxpr, args: Sequence[Any], meaning: Interpretation = CONCRETE, scope: str = ""
+    jaxpr: core.ClosedJaxpr, args: Sequence[Any], interpretation: Interpretation = CONCRETE, scope: str = ""
 ) -> list[Any]:
-    """Evaluates a program equation by equation, under a given interpretation.
+    """Evaluates a program equation by equation.
 
-    Equations without a rule are evaluated as follows. A call is entered, which drops its custom derivative; a `scan`
-    runs iteration by iteration, a `while` as long as its condition holds, and a `cond` runs the selected branch; a
-    primitive is bound. The rows of a scan are sliced and stacked by primitives (`slice`, `squeeze`, `broadcast_in_dim`,
-    `concatenate`) that are interpreted too, so that rules for primitives suffice for control flow. A value is released
-    after its last use.
+    By default, a call is entered, which drops its custom derivative; a `scan` runs iteration by iteration; a `while`
+    runs as long as its condition holds; a `cond` runs the selected branch; and a primitive is bound. The rows of a scan
+    are taken and stacked by primitives (`slice`, `squeeze`, `broadcast_in_dim`, `concatenate`) that are interpreted as
+    well, so rules of primitives are enough for control flow. A value is freed after its last use.
 
-    Under a trace, loops are unrolled, and `while` and `cond` need a rule, because their conditions are unknown. A rule
-    that keeps a loop calls `interpret` on its body.
+    Under a trace, loops are unrolled, and `while` and `cond` need a rule, since their conditions are not concrete. A
+    rule that keeps a loop calls `interpret` on its body.
 
     Args:
-      jaxpr: Program, from `jax.make_jaxpr`.
-      args: Values of its flat inputs.
-      meaning: Interpretation of values and equations.
+      jaxpr: A program, from `jax.make_jaxpr`.
+      args: One value for each flat input.
+      interpretation: Values and rules.
       scope: Name stack around the program.
 
     Returns:
-      Values of its flat outputs.
+      One value for each flat output.
 
     Raises:
-      NotImplementedError: Values are not arrays, and a primitive has no rule.
+      NotImplementedError: A primitive has no rule, and the values are not arrays.
 
-    Example (tanh has a linear stand-in):
+    Example (tanh replaced by the identity):
       >>> def rule(eqn, inputs, scope):
       ...     return inputs if eqn.primitive.name == "tanh" else NotImplemented
       >>> jaxpr = jax.make_jaxpr(jax.jit(lambda x: 2 * jax.numpy.tanh(x)))(3.0)
       >>> float(interpret(jaxpr, [3.0], Interpretation(rule))[0])
       6.0
     """
-    program, lift = jaxpr.jaxpr, meaning.lift or (lambda array: array)
+    program, lift = jaxpr.jaxpr, interpretation.lift or (lambda array: array)
     values = dict(zip(program.constvars, map(lift, jaxpr.consts), strict=True))
     values.update(zip(program.invars, args, strict=True))
     last = {v: i for i, eqn in enumerate(program.eqns) for v in _variables(eqn.invars)}
@@ -84,7 +82,7 @@ def interpret(
         return lift(atom.val) if isinstance(atom, core.Literal) else values[atom]
 
     for i, eqn in enumerate(program.eqns):
-        outputs = _equation(eqn, [read(atom) for atom in eqn.invars], meaning, join_scope(scope, eqn))
+        outputs = _equation(eqn, [read(atom) for atom in eqn.invars], interpretation, join_scope(scope, eqn))
         values.update(zip(eqn.outvars, outputs, strict=True))
         for variable in {*_variables(eqn.invars), *eqn.outvars}:
             if last.get(variable, -1) <= i:
@@ -93,7 +91,7 @@ def interpret(
 
 
 def bind(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
-    """Evaluates an equation as a whole on arrays."""
+    """The outputs of a whole equation for input arrays."""
     params = eqn.primitive.get_bind_params(eqn.params)
     functions, params = params if isinstance(params, tuple) else ((), params)  # a pair before JAX 0.8
     out = eqn.primitive.bind(*functions, *inputs, **params)
@@ -104,57 +102,65 @@ def _variables(atoms: Sequence[Any]) -> Iterator[Any]:
     return (atom for atom in atoms if not isinstance(atom, core.Literal))
 
 
-def _equation(eqn: core.JaxprEqn, inputs: list[Any], meaning: Interpretation, scope: str) -> Sequence[Any]:
-    outputs, name = meaning.rule(eqn, inputs, scope), eqn.primitive.name
+def _equation(eqn: core.JaxprEqn, inputs: list[Any], interpretation: Interpretation, scope: str) -> Sequence[Any]:
+    outputs, name = interpretation.rule(eqn, inputs, scope), eqn.primitive.name
     if outputs is not NotImplemented:
         return outputs
     if name in CALLS:
-        return interpret(inner_jaxprs(eqn)[0], inputs, meaning, scope)
+        return interpret(inner_jaxprs(eqn)[0], inputs, interpretation, scope)
     if name in CONTROL_FLOW:
-        return {"scan": _scan, "while": _while, "cond": _cond}[name](eqn, inputs, meaning, scope)
-    if meaning.lift is None:
+        return {"scan": _scan, "while": _while, "cond": _cond}[name](eqn, inputs, interpretation, scope)
+    if interpretation.lift is None:
         return bind(eqn, inputs)
-    raise NotImplementedError(f"no rule for the primitive `{name}` in {scope or 'the program'}; give the rules one")
+    raise NotImplementedError(f"the primitive `{name}` in {scope or 'the program'} has no rule; add one for it")
 
 
-def _cond(eqn: core.JaxprEqn, inputs: list[Any], meaning: Interpretation, scope: str) -> list[Any]:
-    index = int(meaning.lower(inputs[0]))  # in range: `lax.switch` clamps it
-    return interpret(eqn.params["branches"][index], inputs[1:], meaning, scope)
+def _cond(eqn: core.JaxprEqn, inputs: list[Any], interpretation: Interpretation, scope: str) -> list[Any]:
+    index = int(interpretation.lower(inputs[0]))  # in range: `lax.switch` clamps it
+    return interpret(eqn.params["branches"][index], inputs[1:], interpretation, scope)
 
 
-def _while(eqn: core.JaxprEqn, inputs: list[Any], meaning: Interpretation, scope: str) -> list[Any]:
+def _while(eqn: core.JaxprEqn, inputs: list[Any], interpretation: Interpretation, scope: str) -> list[Any]:
     p = eqn.params
     end = p["cond_nconsts"] + p["body_nconsts"]
     of_cond, of_body, carry = inputs[: p["cond_nconsts"]], inputs[p["cond_nconsts"] : end], inputs[end:]
-    while bool(meaning.lower(interpret(p["cond_jaxpr"], [*of_cond, *carry], meaning, scope)[0])):
-        carry = interpret(p["body_jaxpr"], [*of_body, *carry], meaning, scope)
+    while bool(interpretation.lower(interpret(p["cond_jaxpr"], [*of_cond, *carry], interpretation, scope)[0])):
+        carry = interpret(p["body_jaxpr"], [*of_body, *carry], interpretation, scope)
     return carry
 
 
-def _scan(eqn: core.JaxprEqn, inputs: list[Any], meaning: Interpretation, scope: str) -> list[Any]:
+def _scan(eqn: core.JaxprEqn, inputs: list[Any], interpretation: Interpretation, scope: str) -> list[Any]:
     p, length = eqn.params, eqn.params["length"]
     start, end = p["num_consts"], p["num_consts"] + p["num_carry"]
     consts, carry, xs = inputs[:start], inputs[start:end], inputs[end:]
-    columns = [_primitives(_rows, [x], [v.aval], meaning, scope) for x, v in zip(xs, eqn.invars[end:], strict=True)]
+    columns = [
+        _primitives(_rows, [x], [v.aval], interpretation, scope) for x, v in zip(xs, eqn.invars[end:], strict=True)
+    ]
     ys: list[list[Any]] = [[] for _ in eqn.outvars[p["num_carry"] :]]
     for i in reversed(range(length)) if p["reverse"] else range(length):
-        out = interpret(p["jaxpr"], [*consts, *carry, *(column[i] for column in columns)], meaning, scope)
+        out = interpret(p["jaxpr"], [*consts, *carry, *(column[i] for column in columns)], interpretation, scope)
         carry = out[: p["num_carry"]]
         for column, y in zip(ys, out[p["num_carry"] :], strict=True):
             column.append(y)
     stacked = []
     for column, aval in zip(ys, p["jaxpr"].out_avals[p["num_carry"] :], strict=True):
         column = column[::-1] if p["reverse"] else column
-        stacked += _primitives(lambda *rows, aval=aval: [_stack(rows, aval)], column, [aval] * length, meaning, scope)
+        stacked += _primitives(
+            lambda *rows, aval=aval: [_stack(rows, aval)], column, [aval] * length, interpretation, scope
+        )
     return [*carry, *stacked]
 
 
 def _primitives(
-    function: Callable[..., list[Any]], args: Sequence[Any], avals: Sequence[Any], meaning: Interpretation, scope: str
+    function: Callable[..., list[Any]],
+    args: Sequence[Any],
+    avals: Sequence[Any],
+    interpretation: Interpretation,
+    scope: str,
 ) -> list[Any]:
     """Applies a function of arrays to values."""
     shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
-    return interpret(jax.make_jaxpr(function)(*shapes), args, meaning, scope)
+    return interpret(jax.make_jaxpr(function)(*shapes), args, interpretation, scope)
 
 
 def _rows(x: jax.Array) -> list[jax.Array]:

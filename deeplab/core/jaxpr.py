@@ -26,9 +26,9 @@ CONTROL_FLOW = frozenset({"scan", "while", "cond"})
 """Primitives that choose how often, or which, jaxpr runs."""
 
 ENTERED = CALLS | CONTROL_FLOW
-"""Primitives that `interpret` enters if no rule handles them as a whole."""
+"""Primitives that `interpret` enters unless a rule replaces them."""
 
-# Their jaxprs combine two elements, and are not part of the program's flow.
+# Their jaxprs combine two elements; they are not evaluated as parts of the program.
 _COMBINERS = ("reduce", "scatter", "select_and_scatter", "sort")
 
 

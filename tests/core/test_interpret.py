@@ -104,7 +104,7 @@ def test_under_a_trace_it_is_the_function():
     np.testing.assert_allclose(jax.jit(lambda *args: interpret(jaxpr, args))(X, WS)[0], scan(X, WS)[0], rtol=1e-6)
 
 
-def test_a_value_is_let_go_after_its_last_use():
+def test_a_value_is_freed_after_its_last_use():
     class Array:
         alive = 0
 
@@ -257,13 +257,13 @@ def network(x, ws, train):
     return lax.scan(lambda x, w: (jax.nn.relu(x @ w), x), x, ws)
 
 
-@pytest.mark.parametrize("meaning", [UNROLLED, STAGED], ids=["unrolled", "staged"])
-def test_intervals_hold_what_the_function_gives(meaning):
+@pytest.mark.parametrize("interpretation", [UNROLLED, STAGED], ids=["unrolled", "staged"])
+def test_intervals_hold_what_the_function_gives(interpretation):
     jaxpr = jax.make_jaxpr(network)(X, WS, True)
 
     def bounds(x, ws, radius, train=True):
         given = [Interval(x - radius, x + radius), Interval(ws, ws), Interval(train, train)]
-        return interpret(jaxpr, given, meaning)
+        return interpret(jaxpr, given, interpretation)
 
     for end in (0, 1):  # an interval of one point is that point
         for part, expected in zip(bounds(X, WS, 0.0), network(X, WS, True), strict=True):
@@ -279,12 +279,12 @@ def test_intervals_hold_what_the_function_gives(meaning):
 def test_under_a_trace_a_rule_keeps_a_scan():
     jaxpr = jax.make_jaxpr(lambda x, ws: lax.scan(lambda x, w: (jax.nn.relu(x @ w), x), x, ws))(X, WS)
 
-    def bounds(x, ws, meaning):
-        return interpret(jaxpr, [Interval(x - 0.1, x + 0.1), Interval(ws, ws)], meaning)
+    def bounds(x, ws, interpretation):
+        return interpret(jaxpr, [Interval(x - 0.1, x + 0.1), Interval(ws, ws)], interpretation)
 
     traced = {
-        meaning: str(jax.make_jaxpr(functools.partial(bounds, meaning=meaning))(X, WS))
-        for meaning in (UNROLLED, STAGED)
+        interpretation: str(jax.make_jaxpr(functools.partial(bounds, interpretation=interpretation))(X, WS))
+        for interpretation in (UNROLLED, STAGED)
     }
     assert "scan[" in traced[STAGED]
     assert "scan[" not in traced[UNROLLED]
@@ -298,7 +298,7 @@ def test_a_missing_rule_is_named():
         with jax.named_scope("attention"):
             return jnp.exp(x)
 
-    with pytest.raises(NotImplementedError, match="`exp` in attention"):
+    with pytest.raises(NotImplementedError, match="`exp` in attention has no rule"):
         interpret(jax.make_jaxpr(function)(X), [Interval(X, X)], UNROLLED)
 
 
