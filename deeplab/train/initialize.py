@@ -13,6 +13,7 @@ from deeplab.core.errors import UserError, nearest
 from deeplab.core.precision import cast, scaled
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment, Weights
+from deeplab.optim import check_optimizer
 from deeplab.train import dropout
 from deeplab.train.bind import bind
 from deeplab.train.state import TASK, State
@@ -30,7 +31,8 @@ def init(experiment: Experiment, key: jax.Array, runtime: Runtime = Runtime()) -
       runtime: Precision of the parameters and of the optimizer state.
 
     Raises:
-      UserError: The task has parameters of its own, and the model has a submodule named "task".
+      UserError: The task has parameters of its own, and the model has a submodule named "task"; or a step cannot use
+        the optimizer (see `deeplab.optim.check_optimizer`).
 
     Example:
       >>> import deeplab as dl
@@ -54,6 +56,7 @@ def init(experiment: Experiment, key: jax.Array, runtime: Runtime = Runtime()) -
         state = dataclasses.replace(state, params={**params, TASK: own})
     first = experiment.task.init_state(bind(experiment, state, blank, runtime), blank, task_key)
     params = cast(state.params, runtime.precision.parameters)
+    check_optimizer(experiment.optimizer, params)
     opt_state = scaled(experiment.optimizer.init(params), runtime.precision)
     return _unshared(dataclasses.replace(state, params=params, opt_state=opt_state, task=first))
 

@@ -10,6 +10,7 @@ import optax.contrib
 import pytest
 
 from deeplab import optim
+from deeplab.core.errors import UserError
 from deeplab.core.precision import PRECISIONS
 from deeplab.core.runtime import Runtime
 from deeplab.runs.checkpoint import Checkpoints
@@ -141,3 +142,9 @@ def test_evaluations_use_the_evaluation_weights():
     assert not toys.same(
         make_eval(exp)(state, batch), make_eval(plain)(dataclasses.replace(state, opt_state=()), batch)
     )
+
+
+def test_an_optimizer_that_a_step_cannot_use_is_refused_before_training():
+    exp = dataclasses.replace(toys.experiment(), optimizer=optax.lookahead(optax.sgd(0.1), 5, 0.5))
+    with pytest.raises(UserError, match=r"use dl.optim.lookahead, with the same arguments"):
+        init(exp, jax.random.key(0))
