@@ -135,8 +135,7 @@ def compile_program(
     if jax.default_backend() == "cpu":
         # In a loop on a CPU, the backward pass of a convolution is ten times slower.
         convolves = has_primitive(traced.jaxpr, "conv_general_dilated")
-        long = costs.flops(costs.operations(traced.jaxpr), products_only=True) > _LONG
-        if runtime.steps_per_dispatch is None and (convolves or long):
+        if runtime.steps_per_dispatch is None and (convolves or _is_long(traced.jaxpr)):
             max_steps = 1
     if max_steps > 1:
         item = np.repeat(ids, max_steps, axis=0)
@@ -144,6 +143,11 @@ def compile_program(
     compiled = compile_lowered(traced.lower(), CPU_CONVOLUTION_OPTIONS if convolves else {})
     cost = compiled.cost_analysis() or {}
     return Program(max_steps, cost.get("flops"), traced.out_info[1][0], compiled, feed, item)
+
+
+def _is_long(jaxpr: Any) -> bool:
+    """Whether a step takes so many FLOPs that its dispatch costs nothing beside it."""
+    return costs.flops(costs.operations(jaxpr), products_only=True) > _LONG
 
 
 def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:

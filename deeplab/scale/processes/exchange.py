@@ -92,10 +92,11 @@ def global_mesh(shape: str) -> Mesh:
     Raises:
       UserError: There are too few devices, or the mesh would leave a process without a device.
     """
-    count = jax.process_count()
-    if count == 1:
-        return make_mesh(shape)
-    total = len(jax.devices())
+    return make_mesh(shape) if jax.process_count() == 1 else _shared_mesh(shape)
+
+
+def _shared_mesh(shape: str) -> Mesh:
+    count, total = jax.process_count(), len(jax.devices())
     try:
         mesh = make_mesh(f"data={total}" if shape == "auto" else shape)
     except UserError as error:
