@@ -204,8 +204,11 @@ def gathered(parents: Sequence[PartState], part: Part, *, offload: bool) -> Part
     where = np.array(part.positions, np.int32)
 
     def take(states: Sequence[State]) -> State:
-        state = _take(states, where)
-        return jax.device_put(state, part.execution.shardings(state, offload=offload))
+        if jax.process_count() == 1:  # the states may wait on the host, where no program of the devices reaches
+            state = _take(states, where)
+            return jax.device_put(state, part.execution.shardings(state, offload=offload))
+        shardings = part.execution.shardings(jax.eval_shape(_take, states, where), offload=offload)
+        return jax.jit(lambda s, w: _take(s, w), out_shardings=shardings)(states, where)
 
     best = [parent.best for parent in parents if parent.best is not None]
     scores = np.concatenate([parent.scores for parent in parents])[where]
