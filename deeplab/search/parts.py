@@ -90,6 +90,8 @@ class PartState:
 
     def placed(self, abstract: State) -> PartState:
         """The same on the devices of `abstract`, wherever it waited."""
+        if jax.process_count() > 1:
+            return self  # it never waits elsewhere
         shardings = jax.tree.map(lambda x: x.sharding, abstract)
         best = None if self.best is None else jax.device_put(self.best, shardings)
         return dataclasses.replace(self, state=jax.device_put(self.state, shardings), best=best)

@@ -158,9 +158,16 @@ def make_init(members: Members, runtime: Runtime = Runtime()) -> Callable[[Membe
             return with_weights(state, weights)
 
         state = chunk.execution.stack(member)
-        return jax.device_put(state, chunk.execution.shardings(state, offload=True)) if runtime.offload else state
+        return moved(state, chunk.execution.shardings(state, offload=True)) if runtime.offload else state
 
     return make
+
+
+def moved(tree: Any, shardings: Any) -> Any:
+    """Copies arrays to other shardings; those of several processes by a program, since `device_put` cannot."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, shardings)
+    return jax.jit(lambda x: x, out_shardings=shardings)(tree)
 
 
 def abstract_state(members: Members, runtime: Runtime = Runtime()) -> State:

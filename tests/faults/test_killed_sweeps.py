@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SWEEP = ["--learning-rate", "1e-3..1e-1:6", "--seeds", "2", "--steps", "1000", "--members-per-program", "4"]
+SWEEP = ["--learning-rate", "1e-3..1e-1:6", "--seeds", "2", "--steps", "600", "--members-per-program", "4"]
 CLOCK = ("seconds", "compiled")
+KINDS = [
+    pytest.param(("--halving", "2"), id="halving"),
+    pytest.param((), id="whole", marks=pytest.mark.slow),
+]
 
 
 def command(directory, *argv):
@@ -54,7 +58,7 @@ def kill(directory, rng, seconds, *argv):
     return process.returncode != 0
 
 
-@pytest.mark.parametrize("argv", [(), ("--halving", "2")], ids=["whole", "halving"])
+@pytest.mark.parametrize("argv", KINDS)
 def test_a_killed_sweep_is_the_undisturbed_one(argv, tmp_path):
     """Three kills by default; DEEPLAB_KILLS=10 makes more."""
     finish(tmp_path / "undisturbed", *argv)
@@ -82,7 +86,7 @@ def test_a_signal_stops_a_sweep_and_it_goes_on(tmp_path):
     assert rows(directory) == rows(tmp_path / "undisturbed")
 
 
-@pytest.mark.parametrize("argv", [(), ("--halving", "2")], ids=["whole", "halving"])
+@pytest.mark.parametrize("argv", KINDS)
 def test_two_processes_make_the_rows_of_one(argv, tmp_path):
     argv = ("--norm", "false", "--steps", "40", *argv)
     finish(tmp_path / "one", *argv)
