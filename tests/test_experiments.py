@@ -124,10 +124,12 @@ def test_a_page_of_notes(name):
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
 def test_benchmarks_load(path):
-    """All that they import is there; what they measure takes minutes, and is no test."""
+    """All that they import is there, and they say how they are run; what they measure takes minutes, and is no test."""
     try:
-        importlib.import_module(f"experiments.benchmarks.{path.stem}")
+        module = importlib.import_module(f"experiments.benchmarks.{path.stem}")
     except ModuleNotFoundError as error:
         if error.name not in ("keras", "tensorflow", "torch"):  # Keras asks for TensorFlow, left alone
             raise
         pytest.skip(f"{error.name} is not installed")
+    command, whole = f"experiments.benchmarks.{path.stem}", f"`{path.stem.split('_')[0]}`"
+    assert command in module.__doc__ or whole in module.__doc__, "its docstring gives its command, or whose part it is"

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,7 +104,21 @@ def test_no_import_cycles():
         }
         known = {target if target in names else target.rpartition(".")[0] for target in targets}
         graph[name] = known & set(names)
-    graphlib.TopologicalSorter(graph).prepare()  # Raises CycleError, with the modules of the cycle.
+    assert _cycle(graph) == []
+
+
+def _cycle(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of a cycle, the first one again at the end; empty if there is none."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_preparation_knows_no_data_set():
+    for path in (ROOT / "deeplab" / "data" / "prepare").glob("*.py"):
+        assert not re.search(r"deeplab\.data(\.| import )sets", path.read_text()), path
 
 
 def test_private_modules_of_jax_are_imported_in_one_file():

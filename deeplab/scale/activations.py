@@ -49,6 +49,9 @@ def by_example(size: int) -> AbstractContextManager[Any]:
 def with_examples(tree: Any, size: int, *, convolved: bool = False) -> Any:
     """The tree with its arrays [B, ...] constrained to be split over `data` and `fsdp`; other arrays are unchanged.
 
+    Examples are recognized by the size of the first axis: position embeddings [T, D] with T = B are split, too. That
+    changes where they are computed, and no value.
+
     Args:
       tree: Pytree of arrays.
       size: Number of examples, B.
