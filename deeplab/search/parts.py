@@ -24,7 +24,7 @@ from deeplab.runs import storage
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.scale import processes, to_device_memory
 from deeplab.search.groups import Group, Member
-from deeplab.train.members import MemberExecution, Members
+from deeplab.train.members import MemberExecution, Members, moved
 from deeplab.train.state import State
 from deeplab.train.step import choose
 
@@ -206,11 +206,8 @@ def gathered(parents: Sequence[PartState], part: Part, *, offload: bool) -> Part
     where = np.array(part.positions, np.int32)
 
     def take(states: Sequence[State]) -> State:
-        if jax.process_count() == 1:  # the states may wait on the host, where no program of the devices reaches
-            state = _take(states, where)
-            return jax.device_put(state, part.execution.shardings(state, offload=offload))
-        shardings = part.execution.shardings(jax.eval_shape(_take, states, where), offload=offload)
-        return jax.jit(lambda s, w: _take(s, w), out_shardings=shardings)(states, where)
+        state = _take(states, where)  # the states may wait on the host, where no program of the devices reaches
+        return moved(state, part.execution.shardings(state, offload=offload))
 
     best = [parent.best for parent in parents if parent.best is not None]
     scores = np.concatenate([parent.scores for parent in parents])[where]

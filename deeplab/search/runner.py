@@ -218,9 +218,10 @@ class GroupRunner:
             parts.append(Part(chunk, mine, self._execution, directory, parents, filled))
         return parts
 
-    def _compile(self, way: MemberExecution) -> _Ready:
-        setup, experiment, split = self._setup, self.experiment, self.experiment.data.eval_split
-        members, runtime = chunks(self._group, way.members_per_program)[0].members_with(way), self._group.runtime
+    def _compile(self, execution: MemberExecution) -> _Ready:
+        setup, runtime, experiment = self._setup, self._group.runtime, self.experiment
+        split = experiment.data.eval_split
+        members = chunks(self._group, execution.members_per_program)[0].members_with(execution)
         began, abstract = time.monotonic(), abstract_state(members, runtime)
         program = compile_program(experiment, abstract, self._train_feed, 0, runtime, members)
         self._compiled.append(round(time.monotonic() - began, 2))
