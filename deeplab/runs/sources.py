@@ -180,7 +180,7 @@ def _parts(value: Any) -> Mapping[Any, Any]:
 
 
 def _digest(value: Any) -> str:
-    if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if isinstance(value, jax.Array) and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
     array = np.ascontiguousarray(value)
     content = repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
