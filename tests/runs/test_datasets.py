@@ -27,9 +27,9 @@ class Linear(nn.Module):
         return nn.Dense(self.num_classes)(x.reshape(len(x), -1))
 
 
-def experiment(folder: str = "", num_steps: int = 4) -> dl.Experiment:
+def experiment(folder: str = "", num_steps: int = 4, learning_rate: float = 0.1) -> dl.Experiment:
     data = dl.data.Images(dl.data.image_folder(folder, size=4), batch_size=4, num_steps=num_steps)
-    return dl.Experiment(data, Linear(data.num_classes), dl.tasks.Classification(), optax.sgd(0.1))
+    return dl.Experiment(data, Linear(data.num_classes), dl.tasks.Classification(), optax.sgd(learning_rate))
 
 
 def write(folder, names=("cat", "dog"), shift=0):
@@ -117,6 +117,19 @@ def test_another_number_of_classes_is_named(trained):
     shutil.copytree(tmp_path / "pets/cat", tmp_path / "pets/ant")
     with pytest.raises(UserError, match="2 classes cat, dog, and the data now have the 3 classes ant, cat, dog"):
         loaded(tmp_path)
+
+
+def test_the_rows_of_a_sweep_are_of_one_data_set(tmp_path):
+    write(tmp_path / "pets")
+
+    def sweep():
+        function = functools.partial(experiment, folder=str(tmp_path / "pets"))
+        return dl.sweep(function, {"learning_rate": [0.1, 0.2]}, run_dir=tmp_path / "sweep")
+
+    assert len(sweep()) == len(sweep()) == 2
+    write(tmp_path / "pets", shift=3)
+    with pytest.raises(UserError, match=r"(?s)other data.*split 'train'"):
+        sweep()
 
 
 def text_experiment(file: str = "") -> dl.Experiment:
