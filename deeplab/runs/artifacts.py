@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy as np
 
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment, Show
+from deeplab.runs.datasets import HasVocabulary
 from deeplab.scale import processes
 from deeplab.tasks.base import Trained
 from deeplab.train.bind import bind
@@ -22,13 +23,6 @@ from deeplab.train.feed import Feed
 from deeplab.train.state import State, eval_state
 
 _WORST, _SPREAD = 24, 12
-
-
-@runtime_checkable
-class HasVocabulary(Protocol):
-    """Data sets of tokens, with a vocabulary that decodes them to text."""
-
-    def open_vocabulary(self, data_dir: Path | None = None) -> Any: ...
 
 
 def predictions(

@@ -92,6 +92,8 @@ class Run:
             if old is not None:
                 _check_same_run(directory, old, new, source, allow_change)
             new["started"] = (old or {}).get("started", new["session"])
+            # Until this session has compared its data, the record tells of those that the run was trained on.
+            new |= {name: old[name] for name in ("class_names", "data") if old and name in old}
             sessions = (old or {}).get("history", [])
             new["history"] = [*sessions, {k: v for k, v in old.items() if k != "history"}] if old else []
             _write_sources(directory, source)

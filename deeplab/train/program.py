@@ -165,10 +165,14 @@ def _take(experiment: Experiment, feed: Feed, runtime: Runtime) -> Callable:
 
     A state that is not at `step` has diverged before, and is left unchanged; a `step` of None is not compared.
     """
-    guarded = make_guarded_step(experiment, runtime)
+    guarded, last = make_guarded_step(experiment, runtime), experiment.num_steps - 1
+    weight = experiment.data.train_weight(last)
 
     def take(floats: Any, state: State, arrays: Any, item: Any, step: Any) -> tuple[State, Metrics, jax.Array]:
-        return guarded(state, feed.fetch(arrays, item), True if step is None else state.step == step)
+        batch = feed.fetch(arrays, item)
+        if not weight.all():  # the program of data that fill their last batch has no operation more
+            batch = batch | {"weight": batch["weight"] * jnp.where(state.step == last, weight, 1)}
+        return guarded(state, batch, True if step is None else state.step == step)
 
     return take
 

@@ -10,6 +10,7 @@ from typing import Any
 from deeplab import scale
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
+from deeplab.runs import datasets
 from deeplab.train.evaluate import make_evaluator, predict
 from deeplab.train.feed import make_feed
 from deeplab.verbs.load import load
@@ -44,7 +45,7 @@ def evaluate(run: Run | str | Path, split: str | None = None, **options: Any) ->
       **options: Arguments of `dl.load`, if a directory is given.
 
     Raises:
-      UserError: There is no such split, or it is endless.
+      UserError: There is no such split, it is endless, or its classes are not those of the run.
 
     Example:
       >>> import deeplab as dl
@@ -59,7 +60,10 @@ def evaluate(run: Run | str | Path, split: str | None = None, **options: Any) ->
         raise UserError(
             f"--split train is endless; evaluate on one of the other splits, such as --split {data.eval_split}"
         )
-    feed = make_feed(data, data.open(split, recipe.data_dir), scale.make_mesh(recipe.runtime.mesh))
+    source = data.open(split, recipe.data_dir)
+    if run.directory is not None:
+        datasets.check_evaluated(run.directory, run.record, data, split, source)
+    feed = make_feed(data, source, scale.make_mesh(recipe.runtime.mesh))
     metrics = make_evaluator(run.experiment, feed, split, recipe.runtime)(run.state)
     metrics |= run.experiment.task.summarize(predict(run.experiment, run.state, feed, split, recipe.runtime))
     return Evaluation(split, run.step, metrics)

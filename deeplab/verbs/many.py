@@ -15,10 +15,11 @@ import jax
 
 from deeplab.core.errors import UserError
 from deeplab.core.text import as_json
+from deeplab.data.base import Data
 from deeplab.report.document import save
 from deeplab.report.sweeps import study as page
 from deeplab.report.text import Html, duration
-from deeplab.runs import non_primary, record
+from deeplab.runs import datasets, non_primary, record
 from deeplab.runs.non_primary import NonPrimaryRun
 from deeplab.runs.record import Run, write_json
 from deeplab.scale import processes
@@ -109,6 +110,7 @@ def session(
     directory: Path | None,
     manifest: Mapping[str, Any],
     surroundings: Surroundings,
+    data: Data,
     **setup: Any,
 ) -> Iterator[Session]:
     """Opens the run directory, as one of several processes where there are several.
@@ -119,6 +121,7 @@ def session(
       directory: Run directory; None writes nothing.
       manifest: Record of the run.
       surroundings: Effects of a command line or a notebook.
+      data: Data of the first run, which those of the sessions before are compared with.
       **setup: Further fields of the `Setup`.
     """
     shared = Setup(
@@ -134,6 +137,9 @@ def session(
 
     with non_primary.shared(open_run) as held:
         surroundings.say(f"{recipe.name} {manifest['task']}: {held.directory}")
+        if processes.is_primary():
+            sources = {split: data.open(split, recipe.data_dir) for split in ("train", data.eval_split)}
+            datasets.check_training(held, data, sources, recipe.data_dir, allow_change=many.allow_change)
         shared = dataclasses.replace(shared, directory=held.directory / FOLDER)
         yield Session(recipe, many, held, shared, surroundings)
 

@@ -113,8 +113,8 @@ def study(
         "task": "study",
         "num_steps": len(wanted),
     }
-    probe = {"probe": question.probe, "split": question.split}
-    with session(recipe, many, directory, manifest, surroundings, **probe) as now:
+    probe, first = {"probe": question.probe, "split": question.split}, recipe.build(**wanted[0].arguments)
+    with session(recipe, many, directory, manifest, surroundings, first.data, **probe) as now:
         where = now.held and now.held.directory
         try:
             rows, trained = complete(now, wanted, local(now.setup))

@@ -171,8 +171,9 @@ def sweep(
     flags = {"run_dir": None if run_dir in (None, "auto") else run_dir} | many.flags() | trials.flags()
     manifest = {"experiment": recipe.module, "arguments": arguments, "seed": recipe.seed,
                 "command": named.command("sweep", **flags), "task": "sweep", "num_steps": 0}  # fmt: skip
-    monitor = recipe.build(**fixed | {k: axis.at(0.0) for k, axis in varied.items()}).monitor
-    with session(recipe, many, directory, manifest, surroundings) as now:
+    first = recipe.build(**fixed | {k: axis.at(0.0) for k, axis in varied.items()})
+    monitor = first.monitor
+    with session(recipe, many, directory, manifest, surroundings, first.data) as now:
         try:
             rows, trained = _search(now, trials, varied, fixed, monitor)
         except Stopped:
