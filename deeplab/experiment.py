@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
@@ -101,7 +102,7 @@ class Experiment:
     @property
     def cadence(self) -> int:
         """Steps between evaluations: `eval_every`, or else an epoch, but a twentieth of the run at least."""
-        return self.eval_every or max(self.data.steps_per_epoch, self.num_steps // 20)
+        return self.eval_every or max(self.data.steps_per_epoch, math.ceil(self.num_steps / 20))
 
     @property
     def sharding_rules(self) -> Rules:
