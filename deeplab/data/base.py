@@ -112,7 +112,7 @@ class Data(abc.ABC):
         """A twin with batches of the same shapes (except the batch axis), made up on the spot: for smoke runs."""
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, Example]]:
-        """Raw examples of a user's own file, each with a name: for `predict`.
+        """Raw examples of a user's own file, each with a name that begins with the file's: for `predict`.
 
         Fields that only training needs, such as the label, may be absent.
 
@@ -124,6 +124,10 @@ class Data(abc.ABC):
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """One example's predictions in the user's terms: by default, its scalars."""
         return {name: np.asarray(value).item() for name, value in prediction.items() if np.ndim(value) == 0}
+
+    def in_one_pass(self) -> Self:
+        """The same data with each target once in a pass over the training split, too: for an evaluation on it."""
+        return self
 
     @property
     def num_train(self) -> int:

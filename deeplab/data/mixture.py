@@ -181,6 +181,9 @@ class Mixture(Data):
             return self.parts[0].transform(batch, key)
         return _chosen(which, [part.transform(batch, key) for part in self.parts]) | {"set": which}
 
+    def in_one_pass(self) -> Self:
+        return dataclasses.replace(self, parts=tuple(part.in_one_pass() for part in self.parts))
+
     def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
         parts = tuple(part.synthetic(batch_size, num_steps) for part in self.parts)
         return dataclasses.replace(self, parts=parts, batch_size=batch_size, num_steps=num_steps)

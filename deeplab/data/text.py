@@ -42,6 +42,7 @@ class Text(Data):
       batch_size: Windows of a training or evaluation batch.
       num_steps: Number of training steps.
       eval_split: Split to evaluate on.
+      overlap: Whether training windows begin at every position; if not, they follow one another as in an evaluation.
 
     Raises:
       UserError: unknown set or vocabulary.
@@ -58,6 +59,7 @@ class Text(Data):
     batch_size: int = 12
     num_steps: int = 2000
     eval_split: str = "validation"
+    overlap: bool = True
 
     def __post_init__(self) -> None:
         for field in ("context", "batch_size", "num_steps"):
@@ -102,7 +104,13 @@ class Text(Data):
             raise UserError(f"{where}, expected more than the context of {self.context}; shorten it, or use more text")
         if tokens > 2**31 - 1:
             raise UserError(f"{where}, expected fewer than 2**31, which int32 can number; use a part of the text")
-        return tokens - self.context if split == "train" else math.ceil((tokens - 1) / self.context)
+        return tokens - self.context if self._overlaps(split) else math.ceil((tokens - 1) / self.context)
+
+    def _overlaps(self, split: str) -> bool:
+        return split == "train" and self.overlap
+
+    def in_one_pass(self) -> Self:
+        return dataclasses.replace(self, overlap=False)
 
     def spec(self) -> Spec:
         size = (self.batch_size,)
@@ -129,7 +137,7 @@ class Text(Data):
         check_split(self.builder, split)
         tokens = self._tokens(data_dir)[split]
         size = self._num_windows(split, len(tokens))
-        if split == "train":
+        if self._overlaps(split):
             return Source(size, {"tokens": tokens})
         last = len(tokens) - 1 - self.context
         starts = np.minimum(np.arange(size, dtype=np.int64) * self.context, last).astype(np.int32)
