@@ -30,7 +30,7 @@ class CommonFlags:
     Args:
       run_dir: Directory of the run; by default runs/NAME/HASH, a hash of the arguments, the seed and the source.
       seed: Seed of parameter initialization, data order and all other randomness.
-      data_dir: Folder with the original files of the data set; downloaded when left out.
+      data_dir: Folder with the original files of the data set, or with folders of them; downloaded when left out.
       mesh: Devices by axis, such as data=4,fsdp=2; auto is all accelerators, or one CPU device.
       precision: Dtypes of parameters, computation and reductions.
       accumulate: Number of microbatches in a step, to save memory.

@@ -125,7 +125,7 @@ def _places(names: Sequence[str]) -> list[Path]:
 
 
 def _keep_images(told: Mapping[str, Any], place: Path) -> dict[str, Any]:
-    """Writes values that are images, [H, W, 3] uint8, as PLACE-KEY.png, and replaces them by the paths of their files."""
+    """Writes values that are images, [H, W, 3] uint8, as PLACE-KEY.png, and replaces them by these paths."""
     kept = dict(told)
     for key, value in told.items():
         if isinstance(value, np.ndarray) and value.ndim == 3:
