@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import os
 import sys
 import time
@@ -90,6 +91,7 @@ def main(
     words = sys.argv[1:] if argv is None else argv
 
     def invoke() -> dict[str, Any]:
+        _refuse_undecoded([*words, os.getcwd()])
         call = arguments.parse(experiment, module, known, words)
         call = dataclasses.replace(call, import_seconds=_age() if argv is None else None)
         console = Console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
@@ -138,15 +140,27 @@ def _launch(call: Invocation, *, by_command: bool) -> supervise.Launch | None:
 def _age() -> float:
     """Time since this process started, in seconds; its CPU time if the system does not report it."""
     try:
-        began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        stat = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+        began = int(stat[19]) / os.sysconf("SC_CLK_TCK")
         return time.clock_gettime(time.CLOCK_BOOTTIME) - began
     except (OSError, AttributeError):
         return time.process_time()
 
 
+def _refuse_undecoded(texts: Sequence[str]) -> None:
+    """Raises UserError for a word or path that the locale cannot decode: it would be recorded as another one."""
+    for text in texts:
+        if any("\udc80" <= character <= "\udcff" for character in text):
+            given = os.fsencode(text).decode("utf-8", "backslashreplace")
+            raise UserError(f"{given} cannot be read in this locale; set PYTHONUTF8=1, or LC_ALL to one of UTF-8")
+
+
 def _or_exit(verb: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Runs a verb; a `UserError` is printed without a traceback and ends the process."""
     warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # Of a locale without umlauts, or a path that is no text.
     try:
         return verb()
     except UserError as error:

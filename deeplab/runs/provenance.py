@@ -31,7 +31,7 @@ def source_of(function: Callable[..., Any]) -> str:
     function = inspect.unwrap(function)
     path = inspect.getsourcefile(function)
     if path and Path(path).is_file():
-        return Path(path).read_text()
+        return Path(path).read_text(encoding="utf-8")
     try:
         return inspect.getsource(function)
     except OSError:
@@ -179,7 +179,7 @@ def _git(*arguments: str) -> str | None:
     """The output of a git command in the working directory; None where it fails or prints nothing."""
     command = ["git", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, errors="replace", timeout=10, check=True, encoding="utf-8")
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip("\n") or None

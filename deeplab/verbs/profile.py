@@ -100,7 +100,7 @@ def profile(
         model = type(recipe.experiment().model).__name__
         found = trace.costs(trace.instruction_seconds(folder, program), program, model, trace_steps)
         made = Profile(trace_steps, milliseconds, trace.totals(found), found, folder, top)
-        (folder / "profile.json").write_text(json.dumps(as_json(made), default=str, indent=1) + "\n")
+        (folder / "profile.json").write_text(json.dumps(as_json(made), default=str, indent=1) + "\n", encoding="utf-8")
     finally:
         os.close(held)
     return made

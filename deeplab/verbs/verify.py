@@ -114,7 +114,7 @@ def _start(recipe: Recipe, directory: Path) -> subprocess.Popen:
 
 def _finish(process: subprocess.Popen, directory: Path) -> None:
     if code := process.wait():
-        log = (directory.parent / f"{directory.name}.log").read_text(errors="replace")
+        log = (directory.parent / f"{directory.name}.log").read_text(errors="replace", encoding="utf-8")
         raise UserError(f"training in {directory} ended with exit code {code}:\n{log[-2000:]}")
 
 
