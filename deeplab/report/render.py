@@ -52,7 +52,7 @@ def figure(name: str, caption: str, svg: str, site: Site) -> Html:
     if site.folder is not None:
         file = (
             urllib.parse.quote(re.sub(r"\W+", "-", name).strip("-")) or "figure"
-        )  # A file system may know no umlauts.
+        )  # Not all file systems know umlauts.
         save(site.folder / f"{file}.svg", svg)
     label = f"{name}, {caption}".rstrip(", ")
     return tag("figure", tag("figcaption", tag("b", name), caption), figures.inline(svg, label, site.name))
