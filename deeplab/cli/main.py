@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import dataclasses
 import functools
 import io
@@ -11,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -40,6 +42,7 @@ from deeplab.data.prepare.cache import cache_dir
 from deeplab.experiment import Experiment
 from deeplab.scale import processes
 from deeplab.scale.processes import supervise
+from deeplab.scale.processes.signals import end_on_signal
 from deeplab.verbs.recipe import module_name
 from deeplab.verbs.study import Study
 
@@ -99,7 +102,7 @@ def main(
             exit_code, restarts = supervise.run(launch, functools.partial(console.print, highlight=False))
             return {"exit_code": exit_code, "restarts": restarts}
         prepare_backend(cache_dir() / "compiled", optimize=not (call.flags.smoke and argv is None))
-        with explain_out_of_memory():
+        with explain_out_of_memory(), end_on_signal() if argv is None else contextlib.nullcontext():
             result = known[call.verb].run(call, console)
         if call.flags.json and processes.is_primary():
             print(as_json(result), flush=True)
@@ -108,7 +111,9 @@ def main(
     if argv is not None:
         return invoke()
     result = _or_exit(invoke)
-    sys.exit(result.get("stopped") or result.get("exit_code") or 0)
+    if result.get("stopped"):
+        _end(result["stopped"])
+    sys.exit(result.get("exit_code") or 0)
 
 
 def deeplab() -> None:
@@ -167,9 +172,16 @@ def _or_exit(verb: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(130)
+        _end(130)
     except BrokenPipeError:
         os._exit(141)  # The reader of the output is gone, so nothing can be printed.
+
+
+def _end(exit_code: int) -> NoReturn:
+    """Ends the process after a signal; threads of XLA may still compile, and would not survive the interpreter."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(exit_code)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
