@@ -189,15 +189,12 @@ def raw_spec(data: Data) -> Spec:
 
 
 def steps_of(data: Data, epochs: int | None, num_steps: int | None) -> int:
-    """Training steps of data that are given either `epochs` or `num_steps`; checks `batch_size`, too."""
-    if data.batch_size < 1:
-        raise UserError(f"batch_size is {data.batch_size}, expected at least 1")
+    """Training steps of data that are given either `epochs` or `num_steps`."""
     if (epochs is None) == (num_steps is None):
         raise UserError(
             f"data have epochs={epochs} and num_steps={num_steps}, expected exactly one of them (the other None)"
         )
-    steps = num_steps if epochs is None else epochs * data.steps_per_epoch
-    assert steps is not None
-    if steps < 1:
-        raise UserError(f"data have {steps} training steps, expected at least 1")
-    return steps
+    if num_steps is not None:
+        return num_steps
+    assert epochs is not None
+    return epochs * data.steps_per_epoch

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.data import sets
 from deeplab.data.base import Batch, Data, Source, Spec
@@ -23,6 +24,7 @@ from deeplab.data.sets.synthetic import SyntheticText
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(context=ranges.COUNT, batch_size=ranges.COUNT, num_steps=ranges.COUNT)
 class Text(Data):
     """Batches of `tokens` and `targets` (the tokens one position later), [B, T] int32, and `mask` [B, T] float32.
 
@@ -62,9 +64,6 @@ class Text(Data):
     overlap: bool = True
 
     def __post_init__(self) -> None:
-        for field in ("context", "batch_size", "num_steps"):
-            if getattr(self, field) < 1:
-                raise UserError(f"{field} is {getattr(self, field)}, expected at least 1")
         kind = self.vocabulary
         if isinstance(kind, str) and kind not in ("byte", "char") and not _bpe_size(kind):
             raise UserError(

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.core.text import as_json
 from deeplab.report.document import save
@@ -36,6 +37,7 @@ FILE = "members.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(seeds=ranges.COUNT, members_per_program=ranges.COUNT)
 class Many:
     """How many runs are made.
 
@@ -121,6 +123,7 @@ def session(
       surroundings: Effects of a command line or a notebook.
       **setup: Further fields of the `Setup`.
     """
+    ranges.SEED.check("the seed of the last run", recipe.seed + many.seeds - 1)
     shared = Setup(
         recipe.data_dir, _devices(recipe.runtime.mesh), many.execution, many.members_per_program,
         directory=directory and directory / FOLDER, stop=surroundings.stop, slow=surroundings.slow, **setup,

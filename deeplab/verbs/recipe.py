@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.precision import PRECISIONS
 from deeplab.core.runtime import Runtime
@@ -23,6 +24,7 @@ from deeplab.runs import provenance, record
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(seed=ranges.SEED)
 class Recipe:
     """Everything that decides what a run learns, and how it runs.
 
