@@ -18,6 +18,7 @@ import flax.linen as nn
 import optax
 from jax.sharding import PartitionSpec
 
+from deeplab.core import ranges
 from deeplab.core.monitor import Monitor
 from deeplab.data.base import Data
 from deeplab.tasks.base import Task
@@ -64,6 +65,7 @@ class Weights:
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(eval_every=ranges.COUNT)
 class Experiment:
     """A frozen record of what is learned (data, model, task) and how (optimizer, cadence).
 

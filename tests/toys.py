@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from deeplab import scale, tasks
+from deeplab.core import ranges
 from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch, Data, Source, Spec, steps_of
 from deeplab.experiment import Experiment
@@ -82,6 +83,7 @@ class Given(Toy):
         return batch
 
 
+@ranges.checked(dropout=ranges.RATE)
 class Net(nn.Module):
     """Dense, batch norm, dropout."""
 

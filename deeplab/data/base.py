@@ -115,7 +115,7 @@ class Data(abc.ABC):
         """A twin with batches of the same shapes (except the batch axis), made up on the spot: for smoke runs."""
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, Example]]:
-        """Raw examples of a user's own file, each with a name: for `predict`.
+        """Raw examples of a user's own file, each with a name that begins with the file's: for `predict`.
 
         Fields that only training needs, such as the label, may be absent.
 
@@ -127,6 +127,10 @@ class Data(abc.ABC):
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """One example's predictions in the user's terms: by default, its scalars."""
         return {name: np.asarray(value).item() for name, value in prediction.items() if np.ndim(value) == 0}
+
+    def in_one_pass(self) -> Self:
+        """The same data with each target once in a pass over the training split, too: for an evaluation on it."""
+        return self
 
     @property
     def num_train(self) -> int:
@@ -205,18 +209,15 @@ def raw_spec(data: Data) -> Spec:
 
 
 def steps_of(data: Data, epochs: int | None, num_steps: int | None) -> int:
-    """Training steps of data that are given either `epochs` or `num_steps`; checks `batch_size`, too.
+    """Training steps of data that are given either `epochs` or `num_steps`.
 
     Epochs follow one another without a gap: of e epochs of N examples only the last of ceil(e N / B) batches is padded.
     """
-    if data.batch_size < 1:
-        raise UserError(f"batch_size is {data.batch_size}, expected at least 1")
     if (epochs is None) == (num_steps is None):
         raise UserError(
             f"data have epochs={epochs} and num_steps={num_steps}, expected exactly one of them (the other None)"
         )
-    steps = num_steps if epochs is None else math.ceil(epochs * data.num_train / data.batch_size)
-    assert steps is not None
-    if steps < 1:
-        raise UserError(f"data have {steps} training steps, expected at least 1")
-    return steps
+    if num_steps is not None:
+        return num_steps
+    assert epochs is not None
+    return math.ceil(epochs * data.num_train / data.batch_size)

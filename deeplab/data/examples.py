@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.data import sets
 from deeplab.data.base import NO_EXAMPLE, Batch, Data, Example, Mix, Prepare, Source, Spec, steps_of
@@ -21,6 +22,12 @@ from deeplab.data.sets.synthetic import SyntheticExamples
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(
+    batch_size=ranges.COUNT,
+    epochs=ranges.COUNT,
+    num_steps=ranges.COUNT,
+    train_fraction=ranges.Range(above=0, at_most=1),
+)
 class Examples(Data):
     """Batches of the fields of an `ExampleSet`, [B, ...] each, prepared inside the step.
 
@@ -62,8 +69,6 @@ class Examples(Data):
     def __post_init__(self) -> None:
         if isinstance(self.dataset, Mapping):
             object.__setattr__(self, "dataset", Arrays(self.dataset))
-        if not 0 < self.train_fraction <= 1:
-            raise UserError(f"train_fraction is {self.train_fraction}, expected above 0 and up to 1")
         object.__setattr__(self, "num_steps", steps_of(self, self.epochs, self.num_steps))
 
     @property

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.data import order
 from deeplab.data.base import Batch, Data, Source, Spec, steps_of
@@ -22,6 +23,7 @@ _BLOCK = 1000  # examples in which the proportions are exact; weights are rounde
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(batch_size=ranges.COUNT, num_steps=ranges.COUNT, weights=ranges.POSITIVE)
 class Mixture(Data):
     """Batches whose examples come from several sets, those of set k with the share w_k / sum_j w_j.
 
@@ -65,10 +67,8 @@ class Mixture(Data):
         if not self.parts:
             raise UserError("a mixture of no sets, expected at least one")
         weights = self.weights
-        if weights is not None and (len(weights) != len(self.parts) or min(weights) <= 0):
-            raise UserError(
-                f"weights are {tuple(weights)}, expected {len(self.parts)} positive numbers, one for each set"
-            )
+        if weights is not None and len(weights) != len(self.parts):
+            raise UserError(f"weights are {tuple(weights)}, expected {len(self.parts)} numbers, one for each set")
         if self.normalize == "parts":
             first, *others = (part.normalize for part in self.parts)
             if any(other != first for other in others):
@@ -206,6 +206,9 @@ class Mixture(Data):
         if which is None:  # a user's own file
             return self.parts[0].transform(batch, key)
         return _chosen(which, [part.transform(batch, key) for part in self.parts]) | {"set": which}
+
+    def in_one_pass(self) -> Self:
+        return dataclasses.replace(self, parts=tuple(part.in_one_pass() for part in self.parts))
 
     def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
         parts = tuple(part.synthetic(batch_size, num_steps) for part in self.parts)

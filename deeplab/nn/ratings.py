@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Real
 
+from deeplab.core import ranges
 from deeplab.nn.embedding import Embedding, padded_size
 
 Ratings = Real[Array, "B V"]
@@ -20,6 +21,7 @@ ItemFeatures = Real[Array, "B V F"]
 CENTER, HALF_RANGE = 3.0, 2.0  # of ratings from 1 to 5, so that inputs of layers are in [-1, 1]
 
 
+@ranges.checked(num_items=ranges.COUNT, width=ranges.COUNT)
 class History(nn.Module):
     """Encoder of a user's ratings: |R|^(-1/2) sum over j in R of y_j + (r_j - 3) / 2 x_j.
 
@@ -53,6 +55,7 @@ class History(nn.Module):
         return (rated @ chosen + liked @ judged) / jnp.sqrt(count)
 
 
+@ranges.checked(num_users=ranges.COUNT, width=ranges.COUNT)
 class UserVector(nn.Module):
     """User embedding and projected features: p_u + P f_u. User 0, an unknown user, has p_u = 0.
 
@@ -77,6 +80,7 @@ class UserVector(nn.Module):
         return jnp.where((user > 0)[:, None], own, 0.0) + shared
 
 
+@ranges.checked(num_items=ranges.COUNT)
 class ItemRatings(nn.Module):
     """Decoder of a user's code h to the ratings of all items: m + b_i + c . h + (q_i + F f_i) . h.
 

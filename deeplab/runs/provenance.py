@@ -177,7 +177,7 @@ def _git(*arguments: str) -> str | None:
     """The output of a git command in the working directory; None where it fails or prints nothing."""
     command = ["git", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, errors="replace", timeout=10, check=True, encoding="utf-8")
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip("\n") or None

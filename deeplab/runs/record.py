@@ -241,7 +241,9 @@ def _check_same_run(
 ) -> None:
     """Refuses to continue the run in the directory with different arguments or a different source."""
     path = directory / "source.py"
-    table = provenance.differences(old, new, path.read_text(errors="replace") if path.exists() else source, source)
+    table = provenance.differences(
+        old, new, path.read_text(errors="replace", encoding="utf-8") if path.exists() else source, source
+    )
     if table and not allow_change:
         raise UserError(
             f"{directory} holds a run with other settings:\n{table}\n"

@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from deeplab.core import ranges
 from deeplab.core.blocks import Block, classification
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(label_smoothing=ranges.RATE)
 class Classification(Task):
     """Cross-entropy over classes.
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core import ranges
 from deeplab.core.blocks import Block, classification
 from deeplab.metrics import roc
 from deeplab.metrics.base import Mean, Metrics
@@ -21,6 +22,7 @@ Summary = Callable[[np.ndarray, np.ndarray, np.ndarray | None], dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(prior=ranges.NATURAL, adjustment=ranges.NATURAL, specificity=ranges.FRACTION)
 class Clinical(Task):
     """Cross-entropy with prior-adjusted logits, and decisions with offsets.
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from deeplab.core import ranges
 from deeplab.decode.ctc import beam_search, best_path
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.metrics.edits import character_errors, edit_distance
@@ -18,6 +19,7 @@ from deeplab.tasks.base import Apply, Batch, Loss, Task
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(beam=ranges.COUNT)
 class CTC(Task):
     """Negative log probability of a transcript, summed over all its alignments with blanks.
 

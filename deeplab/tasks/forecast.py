@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.base import Apply, Batch, Loss, Task
 
@@ -31,6 +32,7 @@ def pinball(
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(quantiles=ranges.Range(above=0, below=1))
 class Forecasting(Task):
     """Forecasts the next H values of C channels from a `history`, by squared error or quantile loss.
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from deeplab.core import ranges
 from deeplab.metrics import ranks
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.base import Apply, Batch, Loss, Task
@@ -16,6 +17,7 @@ from deeplab.tasks.objectives import Objective
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(cutoff=ranges.COUNT, num_sampled=ranges.COUNT)
 class Ranking(Task):
     """Trains with an objective, and evaluates the rank of the next item in a list.
 

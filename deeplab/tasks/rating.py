@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deeplab.core import ranges
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.base import Apply, Batch, Loss, Task
 
@@ -34,6 +35,7 @@ class RootMean:
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(num_best=ranges.COUNT)
 class RatingPrediction(Task):
     """Mean squared error over ratings, each with the same weight, however many ratings its user has given.
 

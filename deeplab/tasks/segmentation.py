@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks import views
 from deeplab.tasks.base import Apply, Batch, Loss, Task
@@ -47,6 +48,7 @@ def ious(confusion: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(class_weights=ranges.NATURAL, dice=ranges.NATURAL, void=ranges.NATURAL, scales=ranges.POSITIVE)
 class Segmentation(Task):
     """Cross-entropy over the pixels of an image, plus an optional Dice loss.
 

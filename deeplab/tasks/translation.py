@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from deeplab.core import ranges
 from deeplab.decode.beam import beam_search
 from deeplab.decode.protocol import cached
 from deeplab.metrics.base import Mean, Metrics, Perplexity
@@ -20,6 +21,13 @@ from deeplab.tasks.language import token_losses, token_weight
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(
+    label_smoothing=ranges.RATE,
+    beam=ranges.COUNT,
+    length_penalty=ranges.NATURAL,
+    begin=ranges.NATURAL,
+    end=ranges.NATURAL,
+)
 class Translation(Task):
     """Cross-entropy with label smoothing of each target token, given the source and the preceding target tokens.
 

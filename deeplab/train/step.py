@@ -124,12 +124,22 @@ def make_predict(
 ) -> Callable[[State, Batch], dict[str, jax.Array]]:
     """Makes the pure function `(state, raw batch) -> arrays [B, ...]` of the task's predictions.
 
-    Fields of the data's spec that the batch lacks, such as the label of a user's own file, are zeros.
+    The raw batch needs the fields that the model reads. Without `id` its examples are numbered from 0, without `weight`
+    each counts 1; other fields of the data's spec that it lacks, such as the label of a user's own file, are zeros.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from experiments.image_digits import experiment
+      >>> exp = experiment()
+      >>> state = dl.init(exp, jax.random.key(0))
+      >>> dl.make_predict(exp)(state, {"image": jnp.zeros((3, 8, 8, 1), jnp.uint8)})["prediction"].shape
+      (3,)
     """
 
     def predict(state: State, batch: Batch) -> dict[str, jax.Array]:
-        state, batch = eval_state(state), experiment.data.transform(batch)
-        size = len(batch["id"])
+        size = len(next(iter(batch.values())))
+        numbered = {"id": jnp.arange(size, dtype=jnp.int32), "weight": jnp.ones(size)}
+        state, batch = eval_state(state), experiment.data.transform(numbered | batch)
         absent = {name: s for name, s in experiment.data.spec().items() if name not in batch}
         batch |= {name: jnp.zeros((size, *s.shape[1:]), s.dtype) for name, s in absent.items()}
         return experiment.task.predict(bind(experiment, state, batch, runtime), batch, eval_key(state))

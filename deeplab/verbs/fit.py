@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from deeplab import report, scale
+from deeplab.core import ranges
 from deeplab.core.backend import huge_page_hint
 from deeplab.core.errors import Diverged
 from deeplab.core.runtime import Runtime
@@ -51,6 +52,7 @@ class Surroundings:
     import_seconds: float | None = None
 
 
+@ranges.checked(seed=ranges.SEED, log_every=ranges.COUNT, checkpoint_every=ranges.COUNT, keep=ranges.COUNT)
 def fit(
     experiment: Any,
     *,

@@ -130,14 +130,18 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 def _warn_of_changes(directory: Path, recipe: Recipe) -> None:
     """Warns if the experiment's source has changed since the run."""
     old = directory / "source.py"
-    if recipe.source and old.exists() and provenance.canonical(old.read_text()) != provenance.canonical(recipe.source):
-        difference = provenance.differences({}, {}, old.read_text(), recipe.source)
+    if (
+        recipe.source
+        and old.exists()
+        and provenance.canonical(old.read_text(encoding="utf-8")) != provenance.canonical(recipe.source)
+    ):
+        difference = provenance.differences({}, {}, old.read_text(encoding="utf-8"), recipe.source)
         warnings.warn(f"{directory}: the experiment has changed since it was trained:\n{difference}", stacklevel=3)
 
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

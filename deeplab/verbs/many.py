@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.core.text import as_json
 from deeplab.data.base import Data
@@ -37,6 +38,7 @@ FILE = "members.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(seeds=ranges.COUNT, members_per_program=ranges.COUNT)
 class Many:
     """How many runs are made.
 
@@ -124,6 +126,7 @@ def session(
       data: Data of the first run, which those of the sessions before are compared with.
       **setup: Further fields of the `Setup`.
     """
+    ranges.SEED.check("the seed of the last run", recipe.seed + many.seeds - 1)
     shared = Setup(
         recipe.data_dir, _devices(recipe.runtime.mesh), many.execution, many.members_per_program,
         directory=directory and directory / FOLDER, stop=surroundings.stop, slow=surroundings.slow, **setup,
@@ -182,7 +185,7 @@ def _planned(folder: Path, members: Mapping[str, Member], missing: Sequence[str]
     The last bits of a member depend on the members in its program, so a resumed session forms the same programs.
     """
     file = folder / "plan.json"
-    plan = json.loads(file.read_text()) if processes.is_primary() and file.exists() else []
+    plan = json.loads(file.read_text(encoding="utf-8")) if processes.is_primary() and file.exists() else []
     if not (set(missing) <= set(plan) <= set(members)):
         plan = list(missing)
         if processes.is_primary():
@@ -218,7 +221,7 @@ def publish(now: Session, kind: str, rows: Sequence[Row], summary: Any, sections
         "hardware": f"{len(manifest['devices'])} \u00d7 {manifest['device_kind']}",
         "commit": str(manifest["git"]["commit"])[:10],
     }
-    source, command = (held.directory / "source.py").read_text(), manifest["command"]
+    source, command = (held.directory / "source.py").read_text(encoding="utf-8"), manifest["command"]
     report = page.write(
         held.directory, manifest["experiment"], source=source, command=command, facts=facts, sections=sections,
         kind=kind,
@@ -252,7 +255,7 @@ def name(arguments: Mapping[str, Any], seed: int) -> str:
 
 def finished(file: Path) -> dict[str, Row]:
     """Rows of a file by name; an incomplete last line, which a kill can leave, is removed."""
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
     rows: dict[str, Row] = {}
     for number, line in enumerate(lines):
         try:
@@ -271,7 +274,7 @@ def append(file: Path | None, rows: Sequence[Row]) -> dict[str, Row]:
     """Keeps rows, and gives them as they will be read again."""
     lines = [as_json(row) for row in rows]
     if file and processes.is_primary():
-        with file.open("a") as out:
+        with file.open("a", encoding="utf-8") as out:
             out.write("".join(f"{line}\n" for line in lines))
             out.flush()
             os.fsync(out.fileno())  # the states of these runs are deleted next

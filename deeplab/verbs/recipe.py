@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.precision import PRECISIONS
 from deeplab.core.runtime import Runtime
@@ -24,6 +25,7 @@ from deeplab.runs.sources import source_of
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(seed=ranges.SEED)
 class Recipe:
     """Everything that decides what a run learns, and how it runs.
 

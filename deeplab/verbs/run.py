@@ -182,7 +182,7 @@ def read_rows(directory: Path) -> tuple[dict[str, Any], ...]:
     """Reads the rows of `metrics.jsonl`; an incomplete last line is left out."""
     rows = []
     path = directory / "metrics.jsonl"
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+    for line in path.read_text(errors="replace", encoding="utf-8").splitlines() if path.exists() else ():
         try:
             rows.append(json.loads(line))
         except ValueError:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
 from deeplab.report.text import Html
@@ -74,6 +75,7 @@ class Answer(Printable):
         return f"{len(self.rows):,} runs, {self.trained:,} of them made now; report: {self.report}"
 
 
+@ranges.checked(seeds=ranges.COUNT)
 def study(
     experiment: Any,
     question: Study,

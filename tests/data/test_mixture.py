@@ -130,8 +130,8 @@ def test_a_token_stands_for_one_text(tmp_path):
     ("make", "message"),
     [
         (lambda: Mixture(()), "no sets"),
-        (lambda: mixture(weights=(1,)), "expected 2 positive numbers"),
-        (lambda: mixture(weights=(1, -1)), "expected 2 positive numbers"),
+        (lambda: mixture(weights=(1,)), "expected 2 numbers, one for each set"),
+        (lambda: mixture(weights=(1, -1)), "weights is -1, expected above 0"),
         (lambda: mixture(weights=(1, 1e-5)).train_ids(0, 0), "below a thousandth"),
         (lambda: Mixture((images(5, 0), Images("digits", epochs=1)), normalize=None).spec(), "batches of set 1"),
         (lambda: Mixture((images(5, 0), images(5, 0, normalize=None))), "a model has one normalization"),

@@ -13,11 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deeplab.core import ranges
 from deeplab.data.base import Batch, Mix
 
 Float = float | jax.Array
 
 
+@ranges.checked(alpha=ranges.NATURAL, num_classes=ranges.COUNT)
 def mixup(alpha: Float, num_classes: int) -> Mix:
     """Weighted means of two images and of their labels (Zhang et al. 2018, https://arxiv.org/abs/1710.09412).
 
@@ -44,6 +46,7 @@ def mixup(alpha: Float, num_classes: int) -> Mix:
     return mix
 
 
+@ranges.checked(alpha=ranges.NATURAL, num_classes=ranges.COUNT)
 def cutmix(alpha: Float, num_classes: int) -> Mix:
     """A rectangle of one image on another, labels by area (Yun et al. 2019, https://arxiv.org/abs/1905.04899).
 
@@ -80,6 +83,7 @@ def cutmix(alpha: Float, num_classes: int) -> Mix:
     return mix
 
 
+@ranges.checked(probability=ranges.FRACTION)
 def either(first: Mix, second: Mix, probability: Float = 0.5) -> Mix:
     """Mixes each example by `first` with a probability, and otherwise by `second`.
 

@@ -59,7 +59,7 @@ def publish(path: Path, write: Callable[[Path], None]) -> Path:
 def _locked(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        file = path.open("w", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {error.filename or path} ({error.strerror}); {_ELSEWHERE}") from error
     with file:
@@ -88,11 +88,11 @@ def arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[s
         for name, array in made.items():
             np.save(partial / f"{name}.npy", array, allow_pickle=False)
             index[name] = {"shape": array.shape, "dtype": array.dtype.name, "sha256": _digests(array)}
-        (partial / _INDEX).write_text(json.dumps(index))
+        (partial / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
     publish(folder, write)
     try:
-        index = json.loads((folder / _INDEX).read_text())
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
         return {name: _open(folder / f"{name}.npy", (folder / f"{name}.npy").stat().st_mtime_ns) for name in index}
     except (OSError, ValueError) as error:
         raise _damaged(folder, str(error)) from error
@@ -101,7 +101,7 @@ def arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[s
 @functools.cache
 def _open(path: Path, mtime: int) -> np.ndarray:
     """Maps one array and verifies it, once per process; again when `mtime` says that the file was rewritten."""
-    expected = json.loads((path.parent / _INDEX).read_text())[path.stem]
+    expected = json.loads((path.parent / _INDEX).read_text(encoding="utf-8"))[path.stem]
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if [list(array.shape), array.dtype.name] != [expected["shape"], expected["dtype"]]:
         given = f"{array.dtype}{list(array.shape)}"

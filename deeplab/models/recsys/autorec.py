@@ -14,6 +14,7 @@ import jax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.ratings import History, ItemFeatures, ItemRatings, Profile, Ratings, UserVector
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -33,6 +34,9 @@ RULES = (
 )
 
 
+@ranges.checked(
+    num_users=ranges.COUNT, num_items=ranges.COUNT, width=ranges.COUNT, hidden=ranges.COUNT, dropout=ranges.RATE
+)
 class AutoRec(nn.Module):
     """r_u = decode(h + MLP(h)), with h the encoding of the user's ratings, id and features.
 

@@ -15,6 +15,7 @@ import flax.linen as nn
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.ratings import History, ItemFeatures, ItemRatings, Profile, Ratings, UserVector
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -33,6 +34,7 @@ RULES = (
 )
 
 
+@ranges.checked(num_users=ranges.COUNT, num_items=ranges.COUNT, width=ranges.COUNT, dropout=ranges.RATE)
 class Factorization(nn.Module):
     """r_ui = m + b_u + b_i + c . h_u + (q_i + F f_i) . h_u, with h_u = p_u + P f_u + history(ratings of u).
 
