@@ -118,7 +118,7 @@ def checksums(array: np.ndarray) -> list[str]:
     """SHA-256 digests of the blocks of an array; those of its file, without reading it, if the cache holds it."""
     path = Path(getattr(array, "filename", None) or "array")
     if (index := path.with_name(_INDEX)).exists():
-        known = json.loads(index.read_text()).get(path.stem, {})
+        known = json.loads(index.read_text(encoding="utf-8")).get(path.stem, {})
         if (known.get("shape"), known.get("dtype")) == (list(array.shape), array.dtype.name):
             return known["sha256"]
     return _digests(array)
