@@ -25,11 +25,15 @@ from deeplab.train.state import State, eval_state
 Step = Callable[[State, Batch], tuple[State, Metrics]]
 
 
-def only_counted(batch: Batch) -> Batch:
-    """The batch with a copy of the first example that counts in place of each example of weight 0.
+_LARGEST = 2.0**63  # its square is finite in float32
 
-    So what such an example holds, be it NaN, reaches neither the loss nor the gradient (0 times a NaN is NaN), nor the
-    statistics of batch norms, which a copy enters like any example. Weights and ids stay.
+
+def only_counted(batch: Batch) -> Batch:
+    """The batch with a copy of the first example that counts in place of each broken example of weight 0.
+
+    Broken is one that holds a NaN, an infinity or a number whose square overflows: 0 times a NaN is NaN, and would
+    reach the gradient. What is whole stays. Batch norms see all examples, the copies too, whatever their weight, so
+    that padding is best a copy of an example. Weights and ids stay.
 
     Example:
       >>> batch = {"x": jnp.array([jnp.nan, 2.0, 3.0]), "weight": jnp.array([0.0, 1.0, 0.5]), "id": jnp.arange(3)}
@@ -38,6 +42,12 @@ def only_counted(batch: Batch) -> Batch:
     """
     counts = batch["weight"] != 0
     first = counts & (jnp.cumsum(counts) == 1)
+    broken = jnp.zeros(counts.shape, bool)
+    for x in jax.tree.leaves({name: x for name, x in batch.items() if name not in ("weight", "id")}):
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            whole = jnp.all(jnp.abs(x.reshape(len(x), -1)) < _LARGEST, axis=1)
+            broken = broken | ~whole
+    counts = counts | ~broken
 
     def replaced(x: jax.Array) -> jax.Array:
         over = tuple(range(1, x.ndim))
@@ -62,7 +72,7 @@ def make_step(experiment: Experiment, runtime: Runtime = Runtime()) -> Step:
     """Makes the training step, `(state, raw batch) -> (state, metrics)`; pure, to be jitted with `donate_argnums=0`.
 
     With examples b of loss l_b and weight w_b, the step follows the gradient of sum(w_b l_b) / sum(w_b); examples of
-    weight 0 have no part in it, whatever they hold (see `only_counted`), and without any other it is 0. The metrics
+    weight 0 have no part in it (see `only_counted`), and without any other it is 0. The metrics
     are the task's, `loss` and `grad_norm`; each merges by addition. With loss scaling there are also `loss_scale` and
     `skipped`, the fraction of steps whose gradient overflowed; skipped steps count in no other metric.
 

@@ -1,4 +1,4 @@
-"""What an example of weight 0 holds has no part in a step, an evaluation or the statistics of batch norms."""
+"""What an example of weight 0 holds has no part in a step or an evaluation, be it NaN."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ def batch(held, other=0):
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize(("held", "other"), [(np.nan, 0), (np.inf, 3), (1e38, -7), (-1e30, 99)])
 def test_a_step_does_not_depend_on_examples_without_weight(held, other, accumulate):
-    made = toys.experiment(norm=accumulate == 1, jitter=0.0)
+    made = toys.experiment(norm=False, jitter=0.0)
     step, evaluate = jax.jit(make_step(made, Runtime(accumulate=accumulate))), jax.jit(make_eval(made))
     state = dl.init(made, jax.random.key(0))
     expected, seen = step(state, batch(0.5)), step(state, batch(held, other))
@@ -92,13 +92,15 @@ def test_mixing_is_with_examples_that_count():
 
 def test_every_dtype_is_replaced_and_weights_and_ids_stay():
     given = {
-        "flag": jnp.array([True, False, True]), "small": jnp.array([200, 7, 255], jnp.uint8),
-        "pair": jnp.arange(6).reshape(3, 2), "weight": jnp.array([0.0, 0.5, 0.0]), "id": jnp.array([4, 5, 6]),
+        "x": jnp.array([jnp.nan, 1.0, 2.0]), "flag": jnp.array([True, False, True]),
+        "small": jnp.array([200, 7, 255], jnp.uint8), "pair": jnp.arange(6).reshape(3, 2),
+        "weight": jnp.array([0.0, 0.5, 0.0]), "id": jnp.array([4, 5, 6]),
     }  # fmt: skip
     made = only_counted(given)
     assert {name: (x.tolist(), x.dtype) for name, x in made.items()} == {
-        "flag": ([False] * 3, bool), "small": ([7] * 3, np.uint8), "pair": ([[2, 3]] * 3, np.int32),
-        "weight": ([0.0, 0.5, 0.0], np.float32), "id": ([4, 5, 6], np.int32),
+        "x": ([1.0, 1.0, 2.0], np.float32), "flag": ([False, False, True], bool), "small": ([7, 7, 255], np.uint8),
+        "pair": ([[2, 3], [2, 3], [4, 5]], np.int32), "weight": ([0.0, 0.5, 0.0], np.float32),
+        "id": ([4, 5, 6], np.int32),
     }  # fmt: skip
 
 
@@ -110,7 +112,7 @@ class Norm(nn.Module):
         return nn.Dense(4)(nn.BatchNorm(use_running_average=not train, momentum=0.0)(x))
 
 
-def test_batch_statistics_hold_copies_of_the_first_example_in_place_of_the_padding():
+def test_batch_statistics_hold_copies_of_the_first_example_in_place_of_broken_ones():
     made = dataclasses.replace(toys.experiment(jitter=0.0), model=Norm())
     state = dl.init(made, jax.random.key(0))
     given = batch(np.nan)
