@@ -93,6 +93,13 @@ class Data(abc.ABC):
     def spec(self) -> Spec:
         """Shapes and dtypes of an evaluation batch after `transform`."""
 
+    def bounds(self) -> Mapping[str, tuple[int, int]]:
+        """Least value and exclusive upper bound of fields of integers, where they are known before the data are read.
+
+        A field that is not named is looked at once, if its values are labels (see `deeplab.train.check`).
+        """
+        return {}
+
     @abc.abstractmethod
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
         """Opens a split, preparing it first if need be: the only side effect of this class.

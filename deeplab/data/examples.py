@@ -109,6 +109,24 @@ class Examples(Data):
         shapes = jax.eval_shape(self.transform, fields | one)
         return {k: jax.ShapeDtypeStruct((self.batch_size, *s.shape[1:]), s.dtype) for k, s in shapes.items()}
 
+    def bounds(self) -> Mapping[str, tuple[int, int]]:
+        """The bounds that the set declares for fields that `prepare` leaves as they are."""
+        declared = {name: f for name, f in self.builder.fields.items() if f.below is not None and f.dtype[0] in "iu"}
+        if isinstance(self.builder, Arrays):  # other bounds are those of the values, masked ones among them
+            declared = {"label": declared["label"]} if self.class_names else {}
+        one = {name: jax.ShapeDtypeStruct((1, *f.shape), np.dtype(f.dtype)) for name, f in self.builder.fields.items()}
+        kept: set[str] = set()
+
+        def trace(batch: Batch) -> None:
+            given = dict(batch)
+            made = self.transform(batch)
+            kept.update(name for name in declared if made.get(name) is given[name])
+
+        jax.eval_shape(
+            trace, one | {"weight": jax.ShapeDtypeStruct((1,), np.float32), "id": jax.ShapeDtypeStruct((1,), np.int32)}
+        )
+        return {name: (declared[name].low, declared[name].below or 0) for name in kept}
+
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
         return self.builder.open(split, data_dir)
 

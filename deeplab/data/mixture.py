@@ -200,6 +200,13 @@ class Mixture(Data):
         ]
         return _chosen(which, batches)
 
+    def bounds(self) -> Mapping[str, tuple[int, int]]:
+        """The widest bounds of fields that all sets declare."""
+        first, *others = (part.bounds() for part in self.parts)
+        names = [name for name in first if all(name in other for other in others)]
+        lows, ends = ({k: [b[k][i] for b in (first, *others)] for k in names} for i in (0, 1))
+        return {name: (min(lows[name]), max(ends[name])) for name in names}
+
     def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         batch = dict(batch)
         which = batch.pop("set", None)

@@ -162,6 +162,10 @@ class Text(Data):
             batch |= {name: source.arrays[name][targets].astype(np.float32) for name in ("words", "bytes")}
         return batch
 
+    def bounds(self) -> Mapping[str, tuple[int, int]]:
+        """Tokens are below the size of the vocabulary."""
+        return dict.fromkeys(("tokens", "targets"), (0, self.vocab_size))
+
     def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         return batch
 

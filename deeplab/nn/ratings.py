@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from deeplab.core import ranges
 from deeplab.nn.embedding import Embedding, padded_size
 
 Ratings = Real[Array, "B V"]
-"""Ratings of all items by a user: 1 to 5, and 0 for items without a rating."""
+"""Ratings of all items by a user, and 0 for items without a rating."""
 
 Profile = Real[Array, "B P"]
 """Features of users."""
@@ -46,11 +46,18 @@ class History(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, known: Ratings) -> Float[Array, "B D"]:
+    def __call__(self, known: Ratings, given: Bool[Array, "B V"] | None = None) -> Float[Array, "B D"]:
+        """Code of users.
+
+        Args:
+          known: Ratings.
+          given: Mask of the items that are rated; those whose rating is not 0 when None.
+        """
+        given = known != 0 if given is None else given
         chosen = Embedding(self.num_items, self.width, name="chosen").vectors()
-        rated = (known > 0).astype(chosen.dtype)
+        rated = given.astype(chosen.dtype)
         liked = (rated * (known - CENTER) / HALF_RANGE).astype(chosen.dtype)
-        count = jnp.maximum(jnp.sum(known > 0, axis=-1, keepdims=True), 1).astype(chosen.dtype)
+        count = jnp.maximum(jnp.sum(given, axis=-1, keepdims=True), 1).astype(chosen.dtype)
         judged = Embedding(self.num_items, self.width, name="judged").vectors()
         return (rated @ chosen + liked @ judged) / jnp.sqrt(count)
 

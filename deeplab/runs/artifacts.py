@@ -126,7 +126,10 @@ def _cards(show: Show, predictions: Mapping[str, np.ndarray], feed: Feed) -> lis
 
 def _with_worst(made: Mapping[str, np.ndarray], experiment: Experiment, feed: Feed) -> dict[str, np.ndarray]:
     """Predictions, and for image classification also the raw images of the errors with the largest losses."""
-    if "image" not in experiment.data.spec() or not {"label", "prediction", "loss"} <= made.keys():
+    one_each = [
+        np.ndim(made.get(name)) == 1 and made[name].dtype.kind in "biuf" for name in ("label", "prediction", "loss")
+    ]
+    if "image" not in experiment.data.spec() or not all(one_each):
         return dict(made)
     wrong = np.flatnonzero(made["label"] != made["prediction"])
     ids = made["id"][wrong[np.argsort(-made["loss"][wrong])][:_WORST]]

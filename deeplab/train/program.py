@@ -18,6 +18,7 @@ from deeplab.experiment import Experiment
 from deeplab.metrics.base import Metrics
 from deeplab.scale import check_batch, state_shardings, to_device_memory
 from deeplab.scale.plan import costs
+from deeplab.train.check import check_labels
 from deeplab.train.feed import Feed
 from deeplab.train.members import MEMBERS, Members
 from deeplab.train.state import State
@@ -104,9 +105,11 @@ def compile_program(
       members: Members whose steps are taken together. None is a solo run, without a member axis.
 
     Raises:
-      UserError: The batch does not divide over the mesh, or the model cannot read the data.
+      UserError: The batch does not divide over the mesh, a label has no output, or the model cannot read the data.
     """
     check_batch(experiment.data.batch_size, feed.mesh, runtime.accumulate)
+    if members is None:
+        check_labels(experiment, feed, "train", runtime)
     ids = feed.train_ids(0, seed if members is None else members.seeds)
     take = _take(experiment, feed, runtime) if members is None else _take_each(members, feed, runtime)
     if members is None:
