@@ -64,6 +64,7 @@ class Checkpoints:
         if keep < 1 or keep_best < 0:
             raise UserError(f"keep={keep}, keep_best={keep_best}: the newest checkpoint is always kept, so keep >= 1")
         self.directory = Path(directory).absolute()
+        storage.check_path(self.directory)
         self._keep, self._best, self._keep_best = keep, best, keep_best
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: concurrent.futures.Future[None] | None = None
