@@ -34,7 +34,7 @@ from deeplab.cli import (
 from deeplab.cli.arguments import Invocation, Verb
 from deeplab.core.backend import explain_out_of_memory, prepare_backend
 from deeplab.core.errors import UserError
-from deeplab.core.text import as_json
+from deeplab.core.text import dumps
 from deeplab.data.prepare.cache import cache_dir
 from deeplab.experiment import Experiment
 from deeplab.scale import processes
@@ -100,7 +100,7 @@ def main(
         with explain_out_of_memory():
             result = known[call.verb].run(call, console)
         if call.flags.json and processes.is_primary():
-            print(as_json(result), flush=True)
+            print(dumps(result, str), flush=True)
         return result
 
     if argv is not None:

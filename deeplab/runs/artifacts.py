@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deeplab.core.runtime import Runtime
+from deeplab.core.text import dumps
 from deeplab.experiment import Experiment, Show
 from deeplab.scale import processes
 from deeplab.tasks.base import Trained
@@ -101,7 +101,7 @@ def write(
 
 def _save(path: Path, value: Any) -> None:
     if processes.is_primary():
-        path.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+        path.write_text(dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import errno
-import json
 import math
 import os
 import re
@@ -28,6 +27,7 @@ import jax
 
 from deeplab.core.errors import CheckpointError, UserError
 from deeplab.core.monitor import Monitor
+from deeplab.core.text import dumps
 from deeplab.runs import storage
 from deeplab.runs.snapshot import copied, fits_twice, uncopied
 from deeplab.scale import processes
@@ -109,7 +109,7 @@ class Checkpoints:
           UserError: `metrics` lacks the monitored metric.
         """
         about = {"step": step, "metrics": dict(metrics or {}), "extra": dict(extra or {})}
-        json.dumps(about)  # raises here, in the calling thread, if a value is not JSON
+        dumps(about)  # raises here, in the calling thread, if a value is not JSON
         if self._best and metrics:
             self._best.score(metrics)  # raises here, in the calling thread, if the metric is missing
         if self._saving and not self._saving.done() and not force and not metrics:

@@ -11,7 +11,6 @@ import difflib
 import hashlib
 import importlib.metadata
 import inspect
-import json
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+
+from deeplab.core.text import dumps
 
 _PACKAGES = ("deeplab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _PACKAGE = Path(__file__).parents[1]
@@ -127,7 +128,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
     ]
     rows = [("argument", "old run", "now")]
     for name in settings[0] | settings[1]:
-        values = [json.dumps(run[name]) if name in run else "(none)" for run in settings]
+        values = [dumps(run[name]) if name in run else "(none)" for run in settings]
         if values[0] != values[1]:
             rows.append((name, values[0], values[1]))
     widths = [max(len(row[i]) for row in rows) for i in range(2)]

@@ -26,6 +26,7 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from deeplab.core.errors import CheckpointError, UserError
+from deeplab.core.text import decode, dumps
 from deeplab.runs.fingerprint import fingerprints, leaf_differences, leaves_by_path
 from deeplab.runs.snapshot import on_host, same_bytes
 from deeplab.scale import processes
@@ -82,7 +83,7 @@ def write(path: Path, state: Any, numbers: Iterable[int], *, step: int, metrics:
             for (name, x), number in zip(leaves_by_path(state).items(), numbers, strict=True)
         }
         about = {"step": step, "metrics": dict(metrics), "extra": dict(extra)}
-        text = json.dumps(about | {"leaves": leaves, "files": _files(partial)})
+        text = dumps(about | {"leaves": leaves, "files": _files(partial)})
         (partial / _MANIFEST).write_text(json.dumps({"crc32": zlib.crc32(text.encode()), "manifest": json.loads(text)}))
     # In two rounds, because all processes must take part in the second one, which loads.
     try:
@@ -127,7 +128,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise Damage(f"{_MANIFEST} cannot be read: {reason(error)}") from error
     if checksum != zlib.crc32(json.dumps(manifest).encode()):
         raise Damage(f"{_MANIFEST} has changed since it was written")
-    return manifest
+    return decode(manifest)
 
 
 def read(path: Path, abstract_state: Any, *, cast: bool = False) -> tuple[Any, dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,15 +158,3 @@ class Run(Printable):
         if self.report:
             table.add_row("report", str(self.report))
         return table
-
-
-def read_rows(directory: Path) -> tuple[dict[str, Any], ...]:
-    """Reads the rows of `metrics.jsonl`; an incomplete last line is left out."""
-    rows = []
-    path = directory / "metrics.jsonl"
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return tuple(rows)

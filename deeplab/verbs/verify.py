@@ -8,7 +8,6 @@ the step and the logged metrics is compared.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import random
 import signal
@@ -26,6 +25,7 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
+from deeplab.core.text import read_rows
 from deeplab.verbs.load import read_state
 from deeplab.verbs.recipe import Recipe
 
@@ -156,14 +156,7 @@ def _last_step(directory: Path) -> int:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Rows of metrics without fields that measure time; an incomplete last line is left out."""
-    rows = []
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        rows.append({name: value for name, value in row.items() if name not in WALL})
-    return rows
+    return [{name: value for name, value in row.items() if name not in WALL} for row in read_rows(path)[0]]
 
 
 def _compare(a: Any, b: Any) -> tuple[int, list[str]]:
