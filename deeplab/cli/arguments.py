@@ -143,13 +143,19 @@ def parse(
         print(inspect.getdoc(sys.modules[function.__module__]) or module, end="\n\n")
         print(f"verbs: {', '.join(verbs)}", end="\n\n", flush=True)
     both = dataclasses.make_dataclass("Arguments", [("experiment", hyper), ("run", flags)])
-    parsed = tyro.cli(
-        both,
-        args=words,
-        prog=f"python -m {module} {verb}",
-        description="",
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    try:
+        parsed = tyro.cli(
+            both,
+            args=words,
+            prog=f"python -m {module} {verb}",
+            description="",
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    except AssertionError as error:  # of tyro's, about the fields of a dataclass, which are flags too
+        raise UserError(
+            f"{module}: two arguments, or a field of a dataclass among them, give the same flag ({error}); give them "
+            "other names"
+        ) from error
     arguments = {field.name: getattr(parsed.experiment, field.name) for field in dataclasses.fields(hyper)}
     return Invocation(function, module, verb, arguments, parsed.run)
 
@@ -185,5 +191,6 @@ def _hyper_parameters(function: Callable[..., Experiment], many: bool) -> type:
         if many:
             kind, default = axes.annotated(kind), Axis.of(default)
         kind = typing.Annotated[kind, tyro.conf.arg(help=helps.get(name) or "")]
-        fields.append((name, kind, dataclasses.field(default=default)))
+        made = dataclasses.field(default_factory=lambda default=default: default)  # it may be mutable
+        fields.append((name, kind, made))
     return dataclasses.make_dataclass("HyperParameters", fields, frozen=True)

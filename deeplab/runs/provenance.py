@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 
+from deeplab.core import arguments
 from deeplab.core.text import dumps
 
 _PACKAGES = ("deeplab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -129,7 +130,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
     rows = [("argument", "old run", "now")]
     for name in settings[0] | settings[1]:
         values = [dumps(run[name]) if name in run else "(none)" for run in settings]
-        if values[0] != values[1]:
+        if not all(name in run for run in settings) or not arguments.same(*(run[name] for run in settings)):
             rows.append((name, values[0], values[1]))
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     lines = [f"  {row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}" for row in rows] if len(rows) > 1 else []

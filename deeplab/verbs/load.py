@@ -10,10 +10,11 @@ from typing import Any, Literal
 import jax
 
 from deeplab import scale
+from deeplab.core.arguments import from_json, kinds_of, same
 from deeplab.core.errors import CheckpointError, UserError
 from deeplab.core.precision import PRECISIONS, Precision
 from deeplab.core.runtime import Runtime
-from deeplab.core.text import dumps, loads, read_rows
+from deeplab.core.text import loads, read_rows
 from deeplab.experiment import Experiment
 from deeplab.runs import provenance
 from deeplab.runs.checkpoint import Checkpoints
@@ -84,11 +85,13 @@ def load(
     )
 
 
-def _with_arguments(function: Any, arguments: dict[str, Any]) -> Any:
+def _with_arguments(function: Any, stored: dict[str, Any]) -> Any:
     """The function with the arguments of the run's record, which those of a partial must not contradict."""
     given = function.keywords if isinstance(function, functools.partial) else {}
+    kinds = kinds_of(function.func if isinstance(function, functools.partial) else function)
+    arguments = {name: from_json(value, kinds.get(name, Any)) for name, value in stored.items()}
     for name, value in given.items():
-        if name in arguments and loads(dumps(value, str)) != arguments[name]:
+        if name in stored and not same(value, arguments[name]):
             raise UserError(f"the run was made with {name}={arguments[name]!r}, and load was given {name}={value!r}")
     return functools.partial(function, **arguments)
 

@@ -106,10 +106,12 @@ def verify(
 
 
 def _start(recipe: Recipe, directory: Path) -> subprocess.Popen:
-    command = recipe.command("train", run_dir=directory).split(" ", 1)[1]
+    words = recipe.words("train", run_dir=directory)
+    if not words:
+        raise UserError("verify trains in processes of its own, and no command line gives them these arguments")
     directory.parent.mkdir(parents=True, exist_ok=True)
     with open(directory.parent / f"{directory.name}.log", "ab") as log:
-        return subprocess.Popen(f'exec "{sys.executable}" {command}', shell=True, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen([sys.executable, *words], stdout=log, stderr=subprocess.STDOUT)
 
 
 def _finish(process: subprocess.Popen, directory: Path) -> None:
