@@ -37,8 +37,8 @@ def to_json(value: Any) -> Any:
         return {key: to_json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(each) for each in value]
-    if hasattr(value, "tolist"):
-        return to_json(value.tolist())
+    if to_list := getattr(value, "tolist", None):  # of numpy and jax
+        return to_json(to_list())
     if isinstance(value, bool | int | float | str | None):
         return value
     raise UserError(
@@ -71,12 +71,12 @@ def from_json(stored: Any, kind: Any) -> Any:
     mapping = next((k for k in kinds if _class(k) in (dict, collections.abc.Mapping)), None)
     if len(stored) == 1 and mapping is None:
         ((name, inner),) = stored.items()
-        made = next((k for k in map(_class, kinds) if getattr(k, "__name__", "") == name), None)
+        made: Any = next((k for k in map(_class, kinds) if getattr(k, "__name__", "") == name), None)
         if name == "Path":
             return Path(inner)
         if isinstance(made, type) and issubclass(made, enum.Enum):
             return made[inner]
-        if made is not None and dataclasses.is_dataclass(made):
+        if isinstance(made, type) and dataclasses.is_dataclass(made):
             fields = typing.get_type_hints(made, include_extras=True)
             return made(**{key: from_json(each, fields.get(key, Any)) for key, each in inner.items()})
     parts = typing.get_args(mapping)

@@ -36,8 +36,8 @@ def flag_words(
             continue
         if dataclasses.is_dataclass(value):
             fields = [field.name for field in dataclasses.fields(value)]
-            known = kinds_of(type(value)) if not isinstance(value, type) else {}
-            words += flag_words(*({f: getattr(v, f, None) for f in fields} for v in (value, default)), known)
+            own, usual = ({field: getattr(v, field, None) for field in fields} for v in (value, default))
+            words += flag_words(own, usual, kinds_of(type(value)))
         elif isinstance(value, bool) and (kinds is None or kinds.get(name) is bool):
             words.append(flag if value else f"--no-{flag[2:]}")
         elif isinstance(value, tuple | list):

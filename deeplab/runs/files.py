@@ -21,7 +21,7 @@ def cut_rows(path: Path, step: int) -> None:
     # Lines end at newlines only: `splitlines` would also split a damaged row at a carriage return.
     lines = io.BytesIO(path.read_bytes()).readlines() if path.exists() else []
     rows = [parse_row(line) if line.endswith(b"\n") else None for line in lines]
-    steps = [row and row["step"] for row in rows]
+    steps: list[int | None] = [row["step"] if row else None for row in rows]
     damaged = [i + 1 for i, s in enumerate(steps[:-1]) if s is None]
     if damaged:
         warnings.warn(f"{path}: lines {damaged[:5]} are not rows of metrics and are dropped", stacklevel=3)
