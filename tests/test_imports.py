@@ -47,7 +47,7 @@ HEAVY = {
         "sklearn",
         "soundfile",
     ),
-    *("tensorflow_datasets", "tokenizers", "wandb"),
+    *("tensorflow_datasets", "tokenizers", "tyro", "wandb"),
 }
 """Libraries that are optional, or that take long to import: they may be imported where they are used."""
 

@@ -144,13 +144,19 @@ def parse(
         print(inspect.getdoc(sys.modules[function.__module__]) or module, end="\n\n")
         print(f"verbs: {', '.join(verbs)}", end="\n\n", flush=True)
     both = dataclasses.make_dataclass("Arguments", [("experiment", hyper), ("run", flags)])
-    parsed = tyro.cli(
-        both,
-        args=words,
-        prog=f"python -m {module} {verb}",
-        description="",
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    try:
+        parsed = tyro.cli(
+            both,
+            args=words,
+            prog=f"python -m {module} {verb}",
+            description="",
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    except AssertionError as error:  # of tyro's, about the fields of a dataclass, which are flags too
+        raise UserError(
+            f"{module}: two arguments, or a field of a dataclass among them, give the same flag ({error}); give them "
+            "other names"
+        ) from error
     arguments = {field.name: getattr(parsed.experiment, field.name) for field in dataclasses.fields(hyper)}
     _refuse_senseless(arguments, vars(parsed.run), words)
     return Invocation(function, module, verb, arguments, parsed.run)
@@ -174,17 +180,24 @@ def _refuse_old_flags(words: Sequence[str], names: set[str]) -> None:
 
 
 def _refuse_senseless(arguments: Mapping[str, Any], flags: Mapping[str, Any], words: Sequence[str]) -> None:
-    """Raises UserError for a number that is none, and for an empty path, which `Path` takes for the current folder."""
+    """Raises UserError for a number too large for a float, and for an empty path, which would be the current folder."""
     for name, value in arguments.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{name.replace('_', '-')} {value}: expected a finite number")
+        if isinstance(value, float) and math.isinf(value) and (text := _given(name, words)) and text[-1].isdigit():
+            raise UserError(f"--{name.replace('_', '-')} {text}: too large for a float; write inf if that is meant")
     for name, value in flags.items():
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, Path) and any(
-            word.replace("_", "-") == f"{flag}=" or (word.replace("_", "-") == flag and words[i + 1 : i + 2] == [""])
-            for i, word in enumerate(words)
-        ):
+        if isinstance(value, Path) and _given(name, words) == "":
+            flag = f"--{name.replace('_', '-')}"
             raise UserError(f"{flag} is empty, expected a path; the current folder is {flag} .")
+
+
+def _given(name: str, words: Sequence[str]) -> str | None:
+    """The last text that is given for a flag; None without one."""
+    found = None
+    for i, word in enumerate(words):
+        flag, equals, text = word.partition("=")
+        if flag.replace("_", "-") == f"--{name.replace('_', '-')}":
+            found = text if equals else "".join(words[i + 1 : i + 2])
+    return found
 
 
 def _hyper_parameters(function: Callable[..., Experiment], many: bool) -> type:
@@ -201,5 +214,6 @@ def _hyper_parameters(function: Callable[..., Experiment], many: bool) -> type:
         if many:
             kind, default = axes.annotated(kind), Axis.of(default)
         kind = typing.Annotated[kind, tyro.conf.arg(help=helps.get(name) or "")]
-        fields.append((name, kind, dataclasses.field(default=default)))
+        made = dataclasses.field(default_factory=lambda default=default: default)  # it may be mutable
+        fields.append((name, kind, made))
     return dataclasses.make_dataclass("HyperParameters", fields, frozen=True)

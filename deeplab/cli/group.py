@@ -11,9 +11,10 @@ from rich.console import Console
 
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.progress import progress
+from deeplab.core.arguments import to_json
 from deeplab.core.backend import explain_out_of_memory
 from deeplab.experiment import Experiment
-from deeplab.runs import provenance
+from deeplab.runs.identity import provenance
 from deeplab.runs.metadata import throughput_unit
 from deeplab.scale import processes
 from deeplab.scale.processes.join import GroupOptions, joined
@@ -125,6 +126,6 @@ def joined_group(call: Invocation, console: Console) -> Iterator[Watchdog]:
         if jax.process_count() > 1:
             shared = {name: str(value) for name, value in vars(flags).items() if name not in _OF_ONE_PROCESS}
             # Those of a sweep are axes, which are compared by their text.
-            arguments = {k: str(v) if isinstance(v, Axis) else v for k, v in call.arguments.items()}
+            arguments = {k: str(v) if isinstance(v, Axis) else to_json(v) for k, v in call.arguments.items()}
             processes.assert_same_across_processes(provenance.identity(call.function, call.module, arguments, shared))
         yield watchdog

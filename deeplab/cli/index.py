@@ -14,6 +14,7 @@ from rich.table import Table
 
 from deeplab import report
 from deeplab.core.errors import UserError
+from deeplab.core.printable import plain_console
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     pages.add_argument("run", nargs="+", type=Path)
     pages.add_argument("--out", type=Path, default=Path("comparison.html"), help="path of a comparison")
     flags = parser.parse_args(argv)
-    console = Console()
+    console = plain_console()
     if flags.verb == "list":
         return {"experiments": _list(console)}
     if flags.verb == "runs":

@@ -15,9 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.console import Console
-from rich.markup import escape
-
 from deeplab.cli import (
     arguments,
     evaluate,
@@ -37,7 +34,8 @@ from deeplab.cli import (
 from deeplab.cli.arguments import Invocation, Verb
 from deeplab.core.backend import explain_out_of_memory, prepare_backend
 from deeplab.core.errors import UserError
-from deeplab.core.text import as_json
+from deeplab.core.printable import plain_console, print_message
+from deeplab.core.text import dumps
 from deeplab.data.prepare.cache import cache_dir
 from deeplab.experiment import Experiment
 from deeplab.scale import processes
@@ -97,7 +95,7 @@ def main(
         _refuse_undecoded([*words, os.getcwd()])
         call = arguments.parse(experiment, module, known, words)
         call = dataclasses.replace(call, import_seconds=_age() if argv is None else None)
-        console = Console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
+        console = plain_console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
         if launch := _launch(call, by_command=argv is None):
             exit_code, restarts = supervise.run(launch, functools.partial(console.print, highlight=False))
             return {"exit_code": exit_code, "restarts": restarts}
@@ -105,7 +103,7 @@ def main(
         with explain_out_of_memory(), end_on_signal() if argv is None else contextlib.nullcontext():
             result = known[call.verb].run(call, console)
         if call.flags.json and processes.is_primary():
-            print(as_json(result), flush=True)
+            print(dumps(result, str), flush=True)
         return result
 
     if argv is not None:
@@ -169,7 +167,7 @@ def _or_exit(verb: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return verb()
     except UserError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        print_message("error", "bold red", str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _end(130)
@@ -187,4 +185,4 @@ def _end(exit_code: int) -> NoReturn:
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
     """Prints a warning as one line, without its position in the code."""
     if issubclass(category, UserWarning):
-        Console(stderr=True, soft_wrap=True).print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
+        print_message("warning", "yellow", str(message))

@@ -25,7 +25,7 @@ def progress(console: Console, start: int, end: int, units_per_step: int, unit: 
     columns = (
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
         BarColumn(),
-        TextColumn("{task.fields[news]}"),
+        TextColumn("{task.fields[news]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

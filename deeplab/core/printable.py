@@ -1,4 +1,4 @@
-"""Values that are rendered by `rich`, in a terminal and in a notebook."""
+"""What is printed by `rich`, in a terminal and in a notebook: values, and lines as they are."""
 
 from __future__ import annotations
 
@@ -17,18 +17,34 @@ class Printable(abc.ABC):
         """Renderable of `rich`: a table, a text, or a group of them."""
 
     def __str__(self) -> str:
-        console = _console()
+        console = plain_console(file=io.StringIO(), width=_WIDTH)
         with console.capture() as captured:
             console.print(self.__rich__())
         return captured.get().rstrip()
 
     def _repr_html_(self) -> str:
-        console = _console(record=True)
+        console = plain_console(file=io.StringIO(), width=_WIDTH, record=True)
         console.print(self.__rich__())
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
-def _console(**options: Any) -> Any:
+def plain_console(**options: Any) -> Any:
+    """A console of `rich` that prints text as it is: `[...]` in a name is no markup, and `:x:` no emoji.
+
+    Args:
+      **options: Arguments of `rich.console.Console`.
+
+    Example:
+      >>> plain_console().print("[run] :x:")
+      [run] :x:
+    """
     from rich.console import Console
 
-    return Console(file=io.StringIO(), width=_WIDTH, highlight=False, **options)
+    return Console(markup=False, emoji=False, highlight=False, **options)
+
+
+def print_message(kind: str, style: str, message: str) -> None:
+    """Prints `KIND: MESSAGE` to the standard error, with a style for the kind."""
+    from rich.text import Text
+
+    plain_console(stderr=True, soft_wrap=True).print(Text.assemble((f"{kind}:", style), f" {message}"))

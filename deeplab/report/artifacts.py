@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from deeplab.core import blocks
 from deeplab.core.errors import UserError
+from deeplab.core.text import loads
 from deeplab.report.record import RunRecord, is_number
 from deeplab.report.render import Site, render
 from deeplab.report.text import Html, join, tag
@@ -76,7 +76,7 @@ def _drawn(artifact: Artifact, site: Site) -> Html:
 
 def _read(run: RunRecord, file: str, parse: Callable[[Any], list[Block]]) -> Artifact:
     try:
-        return Artifact(file, parse(json.loads(run.text(file) or "[]")))
+        return Artifact(file, parse(loads(run.text(file) or "[]")))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         return Artifact(file, [], _damaged(file, error))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import statistics
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from deeplab.core.errors import UserError
+from deeplab.core.text import dumps
 from deeplab.report import figures
 from deeplab.report.document import document, save
 from deeplab.report.record import RunRecord, number, read
@@ -98,7 +98,7 @@ def _rank(value: Any) -> tuple[bool, float, str]:
 
 
 def _key(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    return dumps(value, str, sort_keys=True)
 
 
 def _what_differs(runs: Sequence[RunRecord], differing: Sequence[str]) -> str:

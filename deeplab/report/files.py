@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from deeplab.core import text
 from deeplab.core.errors import UserError
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file; None where there is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = text.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -26,19 +26,9 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
 
     Of two rows of one split and step the later one counts.
     """
-    try:
-        lines = path.read_text(errors="replace", encoding="utf-8").splitlines()
-    except OSError:
-        return [], 0
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    damaged = 0
-    for i, line in enumerate(lines):
-        try:
-            row = json.loads(line)
-            rows[str(row["split"]), int(row["step"])] = row | {"split": str(row["split"]), "step": int(row["step"])}
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            damaged += i < len(lines) - 1
-    return sorted(rows.values(), key=lambda row: row["step"]), damaged
+    found, damaged = text.read_rows(path)
+    rows = {(row["split"], row["step"]): row for row in found}
+    return sorted(rows.values(), key=lambda row: row["step"]), len(damaged)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray] | None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deeplab.core.arguments import told
 from deeplab.core.errors import UserError
 from deeplab.core.monitor import Monitor
 from deeplab.report.files import read_arrays, read_object, read_rows
@@ -56,7 +57,8 @@ class RunRecord:
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of the experiment, its seed among them."""
-        return dict(self.record["arguments"]) | {"seed": self.record.get("seed", 0)}
+        recorded = {name: told(value) for name, value in self.record["arguments"].items()}
+        return recorded | {"seed": self.record.get("seed", 0)}
 
     @property
     def num_steps(self) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from deeplab.core.text import loads
 from deeplab.report.record import RunRecord, number
 from deeplab.report.text import Html, duration, join, note, table, tag
 
@@ -43,7 +43,7 @@ def _startup(run: RunRecord) -> Html:
 def _profile(run: RunRecord) -> Html:
     """The table of the verb `profile`; empty where it was not run on this directory."""
     try:
-        found = json.loads(run.text("profile/profile.json") or "null")
+        found = loads(run.text("profile/profile.json") or "null")
         rows = [_row(cost, float(found["milliseconds"])) for cost in found["costliest"]]
         split = ", ".join(f"{name} {number(ms):.2f}" for name, ms in found["split"].items())
         title = f"{found['milliseconds']:.2f} ms a step: {split}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from deeplab.core.runtime import Runtime
+from deeplab.core.text import dumps
 from deeplab.experiment import Experiment, Show
-from deeplab.runs.datasets import HasVocabulary
+from deeplab.runs.identity.datasets import HasVocabulary
 from deeplab.scale import processes
 from deeplab.tasks.base import Trained
 from deeplab.train.bind import bind
@@ -95,7 +95,7 @@ def write(
 
 def _save(path: Path, value: Any) -> None:
     if processes.is_primary():
-        path.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+        path.write_text(dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -126,10 +126,8 @@ def _cards(show: Show, predictions: Mapping[str, np.ndarray], feed: Feed) -> lis
 
 def _with_worst(made: Mapping[str, np.ndarray], experiment: Experiment, feed: Feed) -> dict[str, np.ndarray]:
     """Predictions, and for image classification also the raw images of the errors with the largest losses."""
-    one_each = [
-        np.ndim(made.get(name)) == 1 and made[name].dtype.kind in "biuf" for name in ("label", "prediction", "loss")
-    ]
-    if "image" not in experiment.data.spec() or not all(one_each):
+    numbers = {name for name, x in made.items() if x.ndim == 1 and x.dtype.kind in "biuf"}
+    if "image" not in experiment.data.spec() or not {"label", "prediction", "loss"} <= numbers:
         return dict(made)
     wrong = np.flatnonzero(made["label"] != made["prediction"])
     ids = made["id"][wrong[np.argsort(-made["loss"][wrong])][:_WORST]]

@@ -3,8 +3,8 @@
 The training loop waits for a dispatch, not for the disk. Resuming loads the newest *valid* checkpoint. The choice of
 the best checkpoint is not affected by NaN (Orbax's `BestN` deletes the true best after one).
 
-A directory holds `STEP/` for each checkpoint, and temporarily `STEP.new...` or `STEP.deleting`: complete checkpoints
-appear and disappear by a rename, so that a kill at any time leaves complete checkpoints only.
+A save is read back in the background before it counts: before the rename that makes it a checkpoint (see `storage`),
+and before older ones are deleted (see `retention`). One that differs from the state is a failed save.
 
 Several processes write their parts of one checkpoint into a shared directory. They wait until it is written, because
 the collectives of Orbax must not interleave with those of a step. Only process 0 prepares, verifies and deletes.
@@ -13,12 +13,7 @@ the collectives of Orbax must not interleave with those of a step. Only process 
 from __future__ import annotations
 
 import concurrent.futures
-import errno
-import json
-import math
 import os
-import re
-import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,12 +23,13 @@ import jax
 
 from deeplab.core.errors import CheckpointError, UserError
 from deeplab.core.monitor import Monitor
+from deeplab.core.text import dumps
 from deeplab.runs import storage
+from deeplab.runs.retention import Folder
 from deeplab.runs.snapshot import copied, fits_twice, uncopied
 from deeplab.scale import processes
 
 _ATTEMPTS = 3  # failed saves in a row before the run stops
-_LEFTOVER = re.compile(rf"\d+\.deleting|{storage.PARTIAL}")
 
 
 class Checkpoints:
@@ -64,14 +60,14 @@ class Checkpoints:
         if keep < 1 or keep_best < 0:
             raise UserError(f"keep={keep}, keep_best={keep_best}: the newest checkpoint is always kept, so keep >= 1")
         self.directory = Path(directory).absolute()
-        self._keep, self._best, self._keep_best = keep, best, keep_best
+        storage.check_path(self.directory)
+        self._best, self._folder = best, Folder(self.directory, keep, best, keep_best)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: concurrent.futures.Future[None] | None = None
         self._step: int | None = None  # metrics of the save in progress, or of the last one that succeeded
         self._failures: list[BaseException] = []  # errors since the last save that succeeded
         self._copies: bool | None = None
         self._owns = False  # whether later steps on disk are known to be obsolete
-        self._scores: dict[int, float | None] = {}
 
     def prepare(self, state: Any) -> None:
         """Compiles the programs of `save` in the background (0.3 s for 60 arrays), so that the first save is fast."""
@@ -108,7 +104,7 @@ class Checkpoints:
           UserError: `metrics` lacks the monitored metric.
         """
         about = {"step": step, "metrics": dict(metrics or {}), "extra": dict(extra or {})}
-        json.dumps(about)  # raises here, in the calling thread, if a value is not JSON
+        dumps(about)  # raises here, in the calling thread, if a value is not JSON
         if self._best and metrics:
             self._best.score(metrics)  # raises here, in the calling thread, if the metric is missing
         if self._saving and not self._saving.done() and not force and not metrics:
@@ -116,9 +112,9 @@ class Checkpoints:
         self.wait()
         if step == self._step:
             return True
-        if not self._owns and any(saved >= step for saved in self._numbered()):
+        if not self._owns and any(saved >= step for saved in self._folder.numbered()):
             raise CheckpointError(
-                f"{self.directory} holds {self._numbered()}: load one before saving step {step} there"
+                f"{self.directory} holds {self._folder.numbered()}: load one before saving step {step} there"
             )
         self._owns = True
         if self._copies is None:
@@ -150,12 +146,12 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, ascending; a checkpoint is verified when it is loaded."""
-        return [step for step in self._numbered() if any(self._path(step).iterdir())]
+        return self._folder.steps()
 
     def best(self) -> int | None:
         """Step of the best checkpoint by the monitor; None if there is none."""
         self.wait()
-        return next(iter(self._ranked(self.steps())), None)
+        return next(iter(self._folder.ranked(self.steps())), None)
 
     def latest(self, abstract_state: Any, *, cast: bool = False) -> tuple[Any, dict[str, Any]] | None:
         """Loads the newest valid checkpoint as (state, extra); None if there is no checkpoint.
@@ -169,15 +165,15 @@ class Checkpoints:
         """
         self.wait()
         self._owns = True
-        self._warn_of_strays()
+        self._folder.warn_of_strays()
         for step in reversed(processes.allgather_json(self.steps())[0]):
             try:
-                return storage.read(self._path(step), abstract_state, cast=cast)
+                return storage.read(self._folder.path(step), abstract_state, cast=cast)
             except storage.Damage as damage:
-                warnings.warn(f"checkpoint {self._path(step)} is damaged and not used: {damage}", stacklevel=2)
-        if self._numbered():
+                warnings.warn(f"checkpoint {self._folder.path(step)} is damaged and not used: {damage}", stacklevel=2)
+        if found := self._folder.numbered():
             raise CheckpointError(
-                f"none of the checkpoints {self._numbered()} in {self.directory} can be used, and a run does not start "
+                f"none of the checkpoints {found} in {self.directory} can be used, and a run does not start "
                 "over by itself: restore one from a copy, or give --fresh (this run is moved aside, not deleted)"
             )
         return None
@@ -189,10 +185,10 @@ class Checkpoints:
         if step not in self.steps():
             raise CheckpointError(f"no checkpoint of step {step} in {self.directory}; there are {self.steps()}")
         try:
-            return storage.read(self._path(step), abstract_state, cast=cast)
+            return storage.read(self._folder.path(step), abstract_state, cast=cast)
         except storage.Damage as damage:
             raise CheckpointError(
-                f"checkpoint {self._path(step)} is damaged: {damage}; there are {self.steps()}"
+                f"checkpoint {self._folder.path(step)} is damaged: {damage}; there are {self.steps()}"
             ) from damage
 
     def _write(self, state: Any, fingerprints: jax.Array, about: dict[str, Any]) -> None:
@@ -203,17 +199,17 @@ class Checkpoints:
             try:
                 if primary:
                     self.directory.mkdir(parents=True, exist_ok=True)
-                    self._sweep()
-                    _discard(self._path(step))  # damaged, or from before the run was resumed at an earlier step
-                    _check_space(self.directory, state)
-                storage.write(self._path(step), state, numbers, **about)
+                    self._folder.sweep()
+                    self._folder.discard(step)  # damaged, or from before the run was resumed at an earlier step
+                    self._folder.check_space(state)
+                storage.write(self._folder.path(step), state, numbers, **about)
             except Exception:
                 if primary:
-                    self._sweep()  # frees the disk, which may be full, of the partial checkpoint
+                    self._folder.sweep()  # frees the disk, which may be full, of the partial checkpoint
                 raise
-        self._scores[step] = self._score(about["metrics"])
+        self._folder.score(step, about["metrics"])
         if primary:
-            self._prune(step)
+            self._folder.prune(step)
 
     def _settle(self, patience: int) -> None:
         """Waits, and warns of a failure, or raises it if more than `patience` saves in a row have failed."""
@@ -234,61 +230,3 @@ class Checkpoints:
             f"a checkpoint could not be saved: {storage.reason(self._failures[-1])}. "
             f"Those of steps {self.steps()} in {self.directory} are intact"
         )
-
-    def _path(self, step: int) -> Path:
-        return self.directory / str(step)
-
-    def _names(self) -> list[str]:
-        return sorted(os.listdir(self.directory)) if self.directory.is_dir() else []
-
-    def _numbered(self) -> list[int]:
-        names = [name for name in self._names() if re.fullmatch("0|[1-9][0-9]*", name)]
-        return sorted(int(name) for name in names if (self.directory / name).is_dir())
-
-    def _warn_of_strays(self) -> None:
-        known = {str(step) for step in self.steps()}
-        strays = [name for name in self._names() if name not in known and not _LEFTOVER.fullmatch(name)]
-        if strays:
-            warnings.warn(f"no checkpoints, ignored: {', '.join(strays[:12])} in {self.directory}", stacklevel=3)
-
-    def _sweep(self) -> None:
-        """Removes remains of killed or failed saves and deletions."""
-        for name in filter(_LEFTOVER.fullmatch, self._names()):
-            shutil.rmtree(self.directory / name, ignore_errors=True)
-
-    def _prune(self, last: int) -> None:
-        steps = self._numbered()
-        past = [step for step in steps if step <= last]
-        kept = {*past[-self._keep :], *self._ranked(past)[: self._keep_best]}
-        for step in steps:
-            if step not in kept:
-                _discard(self._path(step))
-
-    def _ranked(self, steps: list[int]) -> list[int]:
-        """Steps with a finite score, the best first, the earlier one of equals first."""
-        for step in steps:
-            if step not in self._scores:
-                try:
-                    self._scores[step] = self._score(storage.read_manifest(self._path(step))["metrics"])
-                except storage.Damage:
-                    self._scores[step] = None
-        scores = {step: score for step in steps if (score := self._scores[step]) is not None and math.isfinite(score)}
-        return sorted(scores, key=lambda step: (-scores[step], step))
-
-    def _score(self, metrics: Mapping[str, float]) -> float | None:
-        return self._best.score(metrics) if self._best and self._best.name in metrics else None
-
-
-def _check_space(directory: Path, state: Any) -> None:
-    needed, free = sum(x.nbytes for x in jax.tree.leaves(state)), shutil.disk_usage(directory).free
-    if free < needed:
-        text = f"{needed / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB free"
-        raise OSError(errno.ENOSPC, text, str(directory))
-
-
-def _discard(path: Path) -> None:
-    """Deletes a checkpoint; it is renamed first, so that a kill leaves no partial checkpoint."""
-    if path.exists():
-        doomed = path.with_name(f"{path.name}.deleting")
-        path.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)  # the next save removes the remains

@@ -6,6 +6,7 @@ runs. A fingerprint is an error-detecting code, not a signature: it does not res
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -82,6 +83,29 @@ def leaves_by_path(tree: Any) -> dict[str, Any]:
 
 
 _fingerprint_leaves = jax.jit(fingerprint_leaves)
+
+
+def leaf_differences(wanted: Mapping[str, Any], stored: Mapping[str, Any], cast: bool) -> list[str]:
+    """One line for each leaf that differs, such as `w: checkpoint (2) float32, model (3) float32`.
+
+    Args:
+      wanted: Arrays or abstract arrays by path.
+      stored: "shape" and "dtype" by path.
+      cast: Whether floating-point leaves may be stored in another precision.
+    """
+    lines = []
+    for name in sorted(wanted.keys() | stored.keys()):
+        here = (tuple(wanted[name].shape), str(wanted[name].dtype)) if name in wanted else None
+        there = (tuple(stored[name]["shape"]), stored[name]["dtype"]) if name in stored else None
+        if here == there or (cast and here and there and here[0] == there[0] and _floating(here[1], there[1])):
+            continue
+        show = [f"({', '.join(map(str, x[0]))}) {x[1]}" if x else "no such leaf" for x in (there, here)]
+        lines.append(f"{name}: checkpoint {show[0]}, model {show[1]}")
+    return lines
+
+
+def _floating(*dtypes: str) -> bool:
+    return all(not dtype.startswith("key<") and jnp.issubdtype(jnp.dtype(dtype), jnp.floating) for dtype in dtypes)
 
 
 def _words(x: jax.Array) -> jax.Array:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
-import json
 import os
 import re
 import warnings
@@ -18,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from deeplab.core.errors import UserError
-from deeplab.runs import provenance, storage
+from deeplab.core.text import dumps, loads
+from deeplab.runs import storage
+from deeplab.runs.files import cut_rows, move_aside, replace, write_json
 from deeplab.runs.fingerprint import fingerprints
+from deeplab.runs.identity import provenance
 from deeplab.runs.lock import LOCK, hold, unwritable
 
 
@@ -37,7 +38,7 @@ def default_directory(root: str | Path, name: str, arguments: Mapping[str, Any],
       >>> default_directory("runs", "digits", {"width": 8}, "def experiment(width): ...").as_posix()
       'runs/digits/fc5ae433'
     """
-    text = json.dumps([dict(arguments), seed, provenance.canonical(source)], sort_keys=True)
+    text = dumps([arguments, seed, provenance.canonical(source)], sort_keys=True)
     return Path(root) / re.sub(r"[^\w.-]+", "_", name) / hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -84,10 +85,10 @@ class Run:
         lock = hold(directory)
         try:
             if fresh and set(os.listdir(directory)) != {LOCK}:
-                _move_aside(directory)
+                move_aside(directory)
                 os.close(lock)
                 lock = hold(directory)
-            new = json.loads(json.dumps({**manifest, **provenance.environment()}))
+            new = loads(dumps({**manifest, **provenance.environment()}))
             old = _read_manifest(directory / "run.json")
             if old is not None:
                 _check_same_run(directory, old, new, source, allow_change)
@@ -117,7 +118,7 @@ class Run:
         cut_rows(rows, step)
         (self.directory / "result.json").unlink(missing_ok=True)
         if failure.exists():
-            _move_aside(failure)
+            move_aside(failure)
         self._rows = os.open(rows, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
     def append(self, step: int, split: str, metrics: Mapping[str, float]) -> None:
@@ -130,7 +131,7 @@ class Run:
         """
         if self._rows is None:
             raise ValueError("append was called before restore(step), which sets where the rows begin")
-        line = (json.dumps({"step": step, "split": split, **metrics}) + "\n").encode()
+        line = (dumps({"step": step, "split": split, **metrics}) + "\n").encode()
         try:
             written = os.write(self._rows, line)
         except OSError as error:
@@ -141,7 +142,7 @@ class Run:
     def update(self, metadata: Mapping[str, Any]) -> None:
         """Adds JSON values to `run.json`, such as the number of parameters."""
         _warn_of_bit_changes(self._previous, metadata)
-        self.manifest |= json.loads(json.dumps(dict(metadata)))
+        self.manifest |= loads(dumps(metadata))
         write_json(self.directory / "run.json", self.manifest)
 
     def finish(self, result: Mapping[str, Any]) -> None:
@@ -163,7 +164,7 @@ class Run:
         """
         folder, tree = self.directory / "failure", {"state": state, "batch": batch}
         if folder.exists():
-            _move_aside(folder)
+            move_aside(folder)
         folder.mkdir()
         storage.write(folder / "state", tree, list(fingerprints(tree).values()), step=step, metrics={}, extra={})
         where = {"layer": getattr(origin, "layer", None), "primitive": getattr(origin, "primitive", None)}
@@ -183,47 +184,9 @@ class Run:
         self.close()
 
 
-def cut_rows(path: Path, step: int) -> None:
-    """Removes the rows after `step`, and a partial last row left by a kill; atomic.
-
-    Args:
-      path: Path of `metrics.jsonl`.
-      step: Last step that is kept.
-    """
-    # Lines end at newlines only: `splitlines` would also split a damaged row at a carriage return.
-    lines = io.BytesIO(path.read_bytes()).readlines() if path.exists() else []
-    steps = [_step_of(line) for line in lines]
-    damaged = [i + 1 for i, s in enumerate(steps[:-1]) if s is None]
-    if damaged:
-        warnings.warn(f"{path}: lines {damaged[:5]} are not rows of metrics and are dropped", stacklevel=3)
-    kept = [line for line, s in zip(lines, steps, strict=True) if s is not None and s <= step]
-    if kept != lines:
-        _replace(path, b"".join(kept))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file atomically: a reader finds the old content or the new one."""
-    _replace(path, (json.dumps(value, indent=1) + "\n").encode())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(f"{path.name}.tmp")
-    partial.write_bytes(data)
-    os.replace(partial, path)
-
-
-def _step_of(line: bytes) -> int | None:
-    """The step of a row; None for a partial or damaged row."""
-    try:
-        row = json.loads(line)
-        return int(row["step"]) if line.endswith(b"\n") else None
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-
-
 def _read_manifest(path: Path) -> dict[str, Any] | None:
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = loads(path.read_bytes())
         if not isinstance(manifest, dict) or not isinstance(manifest.get("history", []), list):
             raise ValueError("not the JSON object of a run")
     except FileNotFoundError:
@@ -271,11 +234,6 @@ def _write_sources(directory: Path, source: str) -> None:
     for name, text in (("source.py", source), ("diff.patch", provenance.patch())):
         path = directory / name
         if path.exists() and path.read_bytes() != text.encode():
-            _move_aside(path)
+            move_aside(path)
         if text and not path.exists():
-            _replace(path, text.encode())
-
-
-def _move_aside(path: Path) -> None:
-    number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.name}.old-{n}").exists())
-    path.rename(path.with_name(f"{path.name}.old-{number}"))
+            replace(path, text.encode())

@@ -4,28 +4,37 @@ Only this file uses Orbax. The manifest is read first: a checkpoint of another m
 terabytes, is rejected before any allocation. Checksums detect changed files (Orbax loads a flipped byte without an
 error, and a truncated file with pages of tracebacks); fingerprints then verify that the arrays on the devices equal
 those that were saved. Reading runs no code from the checkpoint, which consists of JSON and arrays.
+
+A checkpoint counts once it has been read back: `write` compares what is on the disk with the state, and renames the
+directory only if they agree.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
+import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from deeplab.core.errors import CheckpointError
-from deeplab.runs.fingerprint import fingerprints, leaves_by_path
+from deeplab.core.errors import CheckpointError, UserError
+from deeplab.core.text import decode, dumps
+from deeplab.runs.fingerprint import fingerprints, leaf_differences, leaves_by_path
+from deeplab.runs.snapshot import on_host, same_bytes
 from deeplab.scale import processes
 
 PARTIAL = r"\d+\.new.*"  # suffix of an incomplete directory
 _MANIFEST = "manifest.json"
 _SHOWN = 12  # number of differing leaves in an error message
+_READ_BACK = 256 << 20  # bytes in host memory while a checkpoint is read back, or its largest array
 T = TypeVar("T")
 
 
@@ -33,34 +42,81 @@ class Damage(Exception):
     """A stored checkpoint is damaged; the message says how."""
 
 
+class _Literal(type(epath.Path("/"))):
+    """A path whose characters stand for themselves: `glob` of the original takes `[1]` in a folder for a pattern."""
+
+    def glob(self, pattern: str) -> Iterator[Any]:
+        return (self / name for name in glob.glob(pattern, root_dir=self))
+
+
+def check_path(path: Path) -> None:
+    """Refuses a path that Orbax or TensorStore would take for another one.
+
+    Raises:
+      UserError: The path has a backslash (read as a slash), is not valid UTF-8, or is like that of a bucket.
+    """
+    text = str(path)
+    bucket = "gs:/" in text or os.fspath(_Literal(path)) != text
+    if bucket or "\\" in text or text.encode(errors="replace") != os.fsencode(path):
+        raise UserError(
+            f"checkpoints cannot be stored in {text!r}: the path must be valid UTF-8 without a backslash, and not be "
+            "like that of a bucket (gs:/, or /gs/ at its beginning); give another --run-dir"
+        )
+
+
 def write(path: Path, state: Any, numbers: Iterable[int], *, step: int, metrics: Mapping, extra: Mapping) -> None:
-    """Writes a checkpoint atomically to `path`, which must not exist.
+    """Writes a checkpoint to `path`, which must not exist: reads it back, then lets it appear by a rename.
 
     Args:
       numbers: Fingerprint of each leaf of `state`, in order.
       step, metrics, extra: JSON values that the manifest holds.
+
+    Raises:
+      Damage: What is on the disk is not what was saved; raised in all processes.
     """
-    partial = path.with_name(f"{path.name}.new")
+    partial, primary = path.with_name(f"{path.name}.new"), jax.process_index() == 0
     with _orbax():
-        ocp.save(str(partial), _stored(state))
-    if jax.process_index() > 0:
-        return
-    leaves = {
-        name: {"shape": list(x.shape), "dtype": str(x.dtype), "fingerprint": number}
-        for (name, x), number in zip(leaves_by_path(state).items(), numbers, strict=True)
-    }
-    manifest = {
-        "step": step,
-        "metrics": dict(metrics),
-        "extra": dict(extra),
-        "leaves": leaves,
-        "files": _files(partial),
-    }
-    text = json.dumps(manifest)
-    (partial / _MANIFEST).write_text(
-        json.dumps({"crc32": zlib.crc32(text.encode()), "manifest": manifest}), encoding="utf-8"
-    )
-    partial.rename(path)
+        ocp.save(_Literal(partial), _stored(state))
+    if primary:
+        leaves = {
+            name: {"shape": list(x.shape), "dtype": str(x.dtype), "fingerprint": number}
+            for (name, x), number in zip(leaves_by_path(state).items(), numbers, strict=True)
+        }
+        about = {"step": step, "metrics": dict(metrics), "extra": dict(extra)}
+        text = dumps(about | {"leaves": leaves, "files": _files(partial)})
+        (partial / _MANIFEST).write_text(
+            json.dumps({"crc32": zlib.crc32(text.encode()), "manifest": json.loads(text)}), encoding="utf-8"
+        )
+    # In two rounds, because all processes must take part in the second one, which loads.
+    try:
+        _everywhere(lambda: primary and _verified(partial, leaves_by_path(state), cast=False))
+        _everywhere(lambda: _check_stored(partial, state))
+    except Damage as damage:
+        raise Damage(f"what was written cannot be read back: {damage}") from damage
+    if primary:
+        partial.rename(path)
+
+
+def _check_stored(path: Path, state: Any) -> None:
+    """Raises `Damage` if a stored leaf differs in a byte from that of `state`; each process compares its own shards."""
+    leaves, structure = jax.tree.flatten(_stored(state))
+    names, differing = list(leaves_by_path(state)), []
+    for group in _groups([x.nbytes for x in leaves]):
+        wanted = [on_host(x) if i in group else ocp.PLACEHOLDER for i, x in enumerate(leaves)]
+        loaded = jax.tree.leaves(_load(path, jax.tree.unflatten(structure, wanted)))
+        differing += [names[i] for i in group if not same_bytes(leaves[i], loaded[i])]
+    if differing:
+        raise Damage(f"the bits of {', '.join(differing[:_SHOWN])} on the disk are not those that were saved")
+
+
+def _groups(sizes: Sequence[int]) -> list[range]:
+    """Ranges of consecutive leaves that together fit in `_READ_BACK` bytes; a larger leaf stands alone."""
+    starts, total = [0], 0
+    for i, size in enumerate(sizes):
+        if i > starts[-1] and total + size > _READ_BACK:
+            starts, total = [*starts, i], 0
+        total += size
+    return [range(a, b) for a, b in zip(starts, [*starts[1:], len(sizes)], strict=True)]
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -74,7 +130,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise Damage(f"{_MANIFEST} cannot be read: {reason(error)}") from error
     if checksum != zlib.crc32(json.dumps(manifest).encode()):
         raise Damage(f"{_MANIFEST} has changed since it was written")
-    return manifest
+    return decode(manifest)
 
 
 def read(path: Path, abstract_state: Any, *, cast: bool = False) -> tuple[Any, dict[str, Any]]:
@@ -118,7 +174,7 @@ def _everywhere(read: Callable[[], T]) -> T:
 def _verified(path: Path, wanted: dict[str, Any], cast: bool) -> dict[str, Any]:
     """Manifest of a checkpoint whose files are intact and whose leaves can be read as `wanted`."""
     manifest = read_manifest(path)
-    if differences := _differences(wanted, manifest["leaves"], cast):
+    if differences := leaf_differences(wanted, manifest["leaves"], cast):
         more = [f"... and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
         raise CheckpointError(
             f"{path} is of another model, optimizer or precision:\n  "
@@ -135,12 +191,18 @@ def _load(path: Path, abstract: Any) -> Any:
     try:
         with _orbax():
             stored = _stored(abstract)
-            loaded = ocp.load(str(path), stored)
+            loaded = ocp.load(_Literal(path), stored)
+            if _kinds(loaded) != _kinds(stored):
+                raise ValueError("the arrays have other shapes or dtypes than those that were saved")
             return loaded if stored is abstract else dataclasses.replace(abstract, **loaded)
     except (jax.errors.JaxRuntimeError, MemoryError):
         raise  # out of memory is no damage of the checkpoint
     except Exception as error:
         raise Damage(reason(error)) from error
+
+
+def _kinds(tree: Any) -> list[Any]:
+    return [(x.shape, x.dtype) for x in jax.tree.leaves(tree) if x is not ocp.PLACEHOLDER]
 
 
 def _stored(state: Any) -> Any:
@@ -152,7 +214,7 @@ def _stored(state: Any) -> Any:
 
 def reason(error: BaseException) -> str:
     """First line of the root exception, which Orbax wraps several times."""
-    while error.__cause__ is not None:
+    while error.__cause__ is not None and not isinstance(error, Damage):
         error = error.__cause__
     line = next(iter(str(error).strip().splitlines()), "").split(" [tensorstore_spec")[0]
     return f"{type(error).__name__}: {line[:300]}"
@@ -168,23 +230,6 @@ def _files(path: Path) -> dict[str, list[int]]:
                 size, checksum = size + len(chunk), zlib.crc32(chunk, checksum)
         sums[file.relative_to(path).as_posix()] = [size, checksum]
     return sums
-
-
-def _differences(wanted: dict[str, Any], stored: dict[str, Any], cast: bool) -> list[str]:
-    """One line for each leaf that differs, such as `w: checkpoint (2) float32, model (3) float32`."""
-    lines = []
-    for name in sorted(wanted.keys() | stored.keys()):
-        here = (tuple(wanted[name].shape), str(wanted[name].dtype)) if name in wanted else None
-        there = (tuple(stored[name]["shape"]), stored[name]["dtype"]) if name in stored else None
-        if here == there or (cast and here and there and here[0] == there[0] and _floating(here[1], there[1])):
-            continue
-        show = [f"({', '.join(map(str, x[0]))}) {x[1]}" if x else "no such leaf" for x in (there, here)]
-        lines.append(f"{name}: checkpoint {show[0]}, model {show[1]}")
-    return lines
-
-
-def _floating(*dtypes: str) -> bool:
-    return all(not dtype.startswith("key<") and jnp.issubdtype(jnp.dtype(dtype), jnp.floating) for dtype in dtypes)
 
 
 def _abstract(x: Any, dtype: str) -> jax.ShapeDtypeStruct:

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core.text import dumps
 from deeplab.runs import storage
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.scale import processes, to_device_memory
@@ -36,7 +37,7 @@ def setting_of(arguments: Mapping[str, Any]) -> str:
       >>> setting_of({"width": 8, "rates": (0.1, 0.2)})
       '{"rates": [0.1, 0.2], "width": 8}'
     """
-    return json.dumps(dict(arguments), sort_keys=True, default=str)
+    return dumps(arguments, str, sort_keys=True)
 
 
 def key_of(member: Member) -> str:
@@ -67,7 +68,9 @@ class MemberRun:
     def at(self, step: int) -> dict[str, float] | None:
         """The evaluation at a step, where there was one."""
         found = next((point["evaluation"] for point in self.curve if point["step"] == step), None)
-        return found and {name: math.nan if value is None else value for name, value in found.items()}  # null in JSON
+        return found and {
+            name: math.nan if value is None else value for name, value in found.items()
+        }  # earlier versions
 
 
 @dataclasses.dataclass(frozen=True)

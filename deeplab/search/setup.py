@@ -55,7 +55,7 @@ class Setup:
 
 
 def rungs_of(row: Row) -> list[float]:
-    """The scores of a row where it was compared; -inf is null in JSON."""
+    """The scores of a row where it was compared; -inf was null in earlier versions."""
     return [float("-inf") if value is None else value for value in row["rungs"]]
 
 

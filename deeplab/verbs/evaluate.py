@@ -9,7 +9,7 @@ from typing import Any
 
 from deeplab import scale
 from deeplab.core.printable import Printable
-from deeplab.runs import datasets
+from deeplab.runs.identity import datasets
 from deeplab.train.evaluate import make_evaluator, predict
 from deeplab.train.feed import make_feed
 from deeplab.verbs.load import load

@@ -16,15 +16,17 @@ from deeplab.core import ranges
 from deeplab.core.backend import huge_page_hint
 from deeplab.core.errors import Diverged
 from deeplab.core.runtime import Runtime
+from deeplab.core.text import read_rows
 from deeplab.experiment import Experiment
-from deeplab.runs import artifacts, datasets, non_primary, record, session
+from deeplab.runs import artifacts, non_primary, record, session
 from deeplab.runs.checkpoint import Checkpoints
+from deeplab.runs.identity import datasets
 from deeplab.runs.metadata import note_first_step, run_metadata
 from deeplab.scale import processes
 from deeplab.train.loop import Hook, NonFinite, Progress
 from deeplab.train.nonfinite import find_origin
 from deeplab.verbs.recipe import Recipe
-from deeplab.verbs.run import Run, read_rows
+from deeplab.verbs.run import Run
 
 RunRecord = record.Run | non_primary.NonPrimaryRun
 
@@ -231,7 +233,7 @@ def _finished(
 
 
 def _rows(held: RunRecord | None, rows: list[dict[str, Any]]) -> tuple[Any, ...]:
-    return read_rows(held.directory) if held is not None else tuple(rows)
+    return tuple(read_rows(held.directory / "metrics.jsonl")[0]) if held is not None else tuple(rows)
 
 
 def _explained(held: RunRecord | None, recipe: Recipe, experiment: Experiment, failure: NonFinite) -> Diverged:

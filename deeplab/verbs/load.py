@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -11,16 +10,18 @@ from typing import Any, Literal
 import jax
 
 from deeplab import scale
+from deeplab.core.arguments import from_json, kinds_of, same
 from deeplab.core.errors import CheckpointError, UserError
 from deeplab.core.precision import PRECISIONS, Precision
 from deeplab.core.runtime import Runtime
+from deeplab.core.text import loads, read_rows
 from deeplab.experiment import Experiment
-from deeplab.runs import datasets, provenance
 from deeplab.runs.checkpoint import Checkpoints
+from deeplab.runs.identity import datasets, provenance
 from deeplab.train.initialize import init
 from deeplab.train.state import State
 from deeplab.verbs.recipe import Recipe, imported
-from deeplab.verbs.run import Run, read_rows
+from deeplab.verbs.run import Run
 
 Checkpoint = Literal["last", "best"]
 
@@ -80,15 +81,17 @@ def load(
         metrics=result.get("metrics", {}),
         seconds=float(result.get("seconds", 0.0)),
         report=page if page.exists() else None,
-        rows=read_rows(directory),
+        rows=tuple(read_rows(directory / "metrics.jsonl")[0]),
     )
 
 
-def _with_arguments(function: Any, arguments: dict[str, Any]) -> Any:
+def _with_arguments(function: Any, stored: dict[str, Any]) -> Any:
     """The function with the arguments of the run's record, which those of a partial must not contradict."""
     given = function.keywords if isinstance(function, functools.partial) else {}
+    kinds = kinds_of(function.func if isinstance(function, functools.partial) else function)
+    arguments = {name: from_json(value, kinds.get(name, Any)) for name, value in stored.items()}
     for name, value in given.items():
-        if name in arguments and json.loads(json.dumps(value, default=str)) != arguments[name]:
+        if name in stored and not same(value, arguments[name]):
             raise UserError(f"the run was made with {name}={arguments[name]!r}, and load was given {name}={value!r}")
     return functools.partial(function, **arguments)
 
@@ -141,7 +144,7 @@ def _warn_of_changes(directory: Path, recipe: Recipe) -> None:
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,14 +14,16 @@ import jax
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.core.text import as_json
+from deeplab.core.text import dumps, loads
 from deeplab.data.base import Data
 from deeplab.report.document import save
 from deeplab.report.sweeps import study as page
 from deeplab.report.text import Html, duration
-from deeplab.runs import datasets, non_primary, record
+from deeplab.runs import non_primary, record
+from deeplab.runs.files import write_json
+from deeplab.runs.identity import datasets
 from deeplab.runs.non_primary import NonPrimaryRun
-from deeplab.runs.record import Run, write_json
+from deeplab.runs.record import Run
 from deeplab.scale import processes
 from deeplab.search import sweep
 from deeplab.search.execution import Devices, How
@@ -185,7 +186,7 @@ def _planned(folder: Path, members: Mapping[str, Member], missing: Sequence[str]
     The last bits of a member depend on the members in its program, so a resumed session forms the same programs.
     """
     file = folder / "plan.json"
-    plan = json.loads(file.read_text(encoding="utf-8")) if processes.is_primary() and file.exists() else []
+    plan = loads(file.read_text(encoding="utf-8")) if processes.is_primary() and file.exists() else []
     if not (set(missing) <= set(plan) <= set(members)):
         plan = list(missing)
         if processes.is_primary():
@@ -213,7 +214,7 @@ def publish(now: Session, kind: str, rows: Sequence[Row], summary: Any, sections
     manifest = held.manifest
     whole = {k: manifest[k] for k in ("experiment", "arguments", "seed", "command", "devices", "versions", "git")}
     whole |= {"seconds": seconds, "summary": summary, "members": rows}
-    save(held.directory / f"{kind}.json", as_json(whole))
+    save(held.directory / f"{kind}.json", dumps(whole, str))
     facts = {
         "runs": f"{len(rows):,}",
         "seeds": len({row["seed"] for row in rows}),
@@ -250,16 +251,16 @@ def _told(rows: Sequence[Row], varied: Sequence[str]) -> str:
 
 def name(arguments: Mapping[str, Any], seed: int) -> str:
     """Identifier of a run: its arguments and seed as JSON."""
-    return as_json({"arguments": dict(sorted(arguments.items())), "seed": seed})
+    return dumps({"arguments": dict(sorted(arguments.items())), "seed": seed}, str)
 
 
 def finished(file: Path) -> dict[str, Row]:
     """Rows of a file by name; an incomplete last line, which a kill can leave, is removed."""
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+    lines = file.read_text(errors="replace", encoding="utf-8").splitlines(keepends=True) if file.exists() else []
     rows: dict[str, Row] = {}
     for number, line in enumerate(lines):
         try:
-            row = json.loads(line if line.endswith("\n") else "")
+            row = loads(line if line.endswith("\n") else "")
             rows[name(row["arguments"], row["seed"])] = row
         except (ValueError, KeyError, TypeError, AttributeError):
             if number + 1 < len(lines):
@@ -272,10 +273,10 @@ def finished(file: Path) -> dict[str, Row]:
 
 def append(file: Path | None, rows: Sequence[Row]) -> dict[str, Row]:
     """Keeps rows, and gives them as they will be read again."""
-    lines = [as_json(row) for row in rows]
+    lines = [dumps(row, str) for row in rows]
     if file and processes.is_primary():
         with file.open("a", encoding="utf-8") as out:
             out.write("".join(f"{line}\n" for line in lines))
             out.flush()
             os.fsync(out.fileno())  # the states of these runs are deleted next
-    return {name(row["arguments"], row["seed"]): json.loads(line) for row, line in zip(rows, lines, strict=True)}
+    return {name(row["arguments"], row["seed"]): loads(line) for row, line in zip(rows, lines, strict=True)}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from deeplab import scale
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
 from deeplab.core.runtime import Runtime
+from deeplab.core.text import loads
 from deeplab.data.base import raw_spec
 from deeplab.experiment import Experiment
 from deeplab.scale.activations import with_examples
@@ -187,13 +186,18 @@ def _elsewhere(recipe: Recipe, size: int, accelerator_name: str) -> StepPlan:
             f"--mesh {recipe.runtime.mesh} needs {size} virtual devices, and the experiment has no module that another "
             f"process could import: write it into a file, or set JAX_NUM_CPU_DEVICES={size} before this process starts"
         )
-    words = shlex.split(recipe.command("plan", accelerator=accelerator_name, json=True))[1:]
+    words = recipe.words("plan", accelerator=accelerator_name, json=True)
+    if words is None:
+        raise UserError(
+            f"--mesh {recipe.runtime.mesh} needs {size} virtual devices in another process, and no command line gives "
+            f"it these arguments; set JAX_NUM_CPU_DEVICES={size} before this process starts"
+        )
     devices = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(size), "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment = os.environ | devices | {"PYTHONIOENCODING": "utf-8"}
     done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: ") or f"plan ended with {done.returncode}")
-    return StepPlan(json.loads(done.stdout.splitlines()[-1]))
+    return StepPlan(loads(done.stdout.splitlines()[-1]))
 
 
 def size_of(nbytes: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import statistics
 import tempfile
@@ -18,6 +17,7 @@ from deeplab import scale
 from deeplab.core import ranges
 from deeplab.core.printable import Printable
 from deeplab.core.runtime import Runtime
+from deeplab.core.text import dumps
 from deeplab.runs import lock, trace
 from deeplab.train.feed import Feed, make_feed
 from deeplab.train.initialize import init
@@ -99,7 +99,7 @@ def profile(
         model = type(recipe.experiment().model).__name__
         found = trace.costs(trace.instruction_seconds(folder, program), program, model, trace_steps)
         made = Profile(trace_steps, milliseconds, trace.totals(found), found, folder, top)
-        (folder / "profile.json").write_text(json.dumps(as_json(made), default=str, indent=1) + "\n", encoding="utf-8")
+        (folder / "profile.json").write_text(dumps(as_json(made), str, indent=1) + "\n", encoding="utf-8")
     finally:
         os.close(held)
     return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from deeplab.core.backend import prepare_backend
 from deeplab.core.errors import UserError
 from deeplab.core.precision import Precision
 from deeplab.core.runtime import Runtime
-from deeplab.core.text import as_json
+from deeplab.core.text import dumps, loads
 from deeplab.data.prepare.cache import cache_dir
 from deeplab.search import sweep
 from deeplab.search.groups import Group, Member
@@ -80,8 +79,8 @@ def _spec(now: Session, group: Group, known: Sequence[Row]) -> str:
     how |= {"directory": str(_directory(now)), "data_dir": setup.data_dir and str(setup.data_dir.resolve())}
     runtime = {name: getattr(recipe.runtime, name) for name in ("accumulate", "offload")}
     runtime |= {"precision": dataclasses.asdict(recipe.runtime.precision)}
-    return as_json({"module": recipe.module, "function": recipe.function.__name__, "smoke": recipe.smoke,
-                    "runtime": runtime, "members": members, "known": done, **how})  # fmt: skip
+    return dumps({"module": recipe.module, "function": recipe.function.__name__, "smoke": recipe.smoke,
+                    "runtime": runtime, "members": members, "known": done, **how}, str)  # fmt: skip
 
 
 def _trial(config: Mapping[str, Any]) -> None:
@@ -89,8 +88,8 @@ def _trial(config: Mapping[str, Any]) -> None:
     from ray import tune  # pyright: ignore[reportMissingImports]
 
     prepare_backend(cache_dir() / "compiled")
-    for rows in _rows(json.loads(config["spec"])):
-        tune.report({"rows": as_json({"rows": rows})})
+    for rows in _rows(loads(config["spec"])):
+        tune.report({"rows": dumps({"rows": rows}, str)})
 
 
 def _rows(spec: Mapping[str, Any]) -> Any:
@@ -115,7 +114,7 @@ def _keeper(tune: Any, keep: Callable[[list[Row]], None]) -> Any:
 
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
             if "rows" in result:
-                self._keep(json.loads(result["rows"])["rows"])
+                self._keep(loads(result["rows"])["rows"])
 
     return Keeper(keep)
 

@@ -14,14 +14,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from deeplab.core import ranges
+from deeplab.core import arguments, ranges
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.precision import PRECISIONS
 from deeplab.core.runtime import Runtime
+from deeplab.core.words import flag_words, parses_to, python_text
 from deeplab.data.base import Data
 from deeplab.experiment import Experiment
 from deeplab.runs import record
-from deeplab.runs.sources import source_of
+from deeplab.runs.identity.sources import source_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +81,9 @@ class Recipe:
         parameters = inspect.signature(experiment).parameters
         if unknown := [name for name in given if name not in parameters]:
             raise UserError(f"the experiment takes no argument {unknown[0]!r}; {nearest(unknown[0], parameters)}")
-        arguments = {name: given.get(name, p.default) for name, p in parameters.items()}
+        values = {name: given.get(name, p.default) for name, p in parameters.items()}
         function: Any = experiment
-        return cls(function, arguments, options.pop("module", module_name(experiment)), **options)
+        return cls(function, values, options.pop("module", module_name(experiment)), **options)
 
     @property
     def name(self) -> str:
@@ -115,11 +116,12 @@ class Recipe:
             "smoke": self.smoke,
         }
         defaults = {"precision": "f32", "accumulate": 1, "smoke": False}
-        return dict(self.arguments) | {k: value for k, value in changes.items() if value != defaults[k]}
+        own = {name: arguments.to_json(value) for name, value in self.arguments.items()}
+        return own | {k: value for k, value in changes.items() if value != defaults[k]}
 
     @property
     def source(self) -> str:
-        """Source of everything of the user's that the function reaches; see `deeplab.runs.sources`."""
+        """Source of everything of the user's that the function reaches; see `deeplab.runs.identity.sources`."""
         return source_of(self.function)
 
     @property
@@ -130,17 +132,26 @@ class Recipe:
     def command(self, verb: str, **flags: Any) -> str:
         """Command line that runs a verb with this recipe; "" if the recipe has no module.
 
+        Where no command line gives these arguments, it is a comment that says so, and the Python call.
+
         Args:
           verb: Name of the verb.
           **flags: Flags of the verb by name; those that are None or False are left out.
         """
+        words = self.words(verb, **flags)
+        return shlex.join([Path(sys.executable).name, *words]) if words is not None else self._call(verb, flags)
+
+    def words(self, verb: str, **flags: Any) -> list[str] | None:
+        """Words of `command` after that of Python; [] without a module, and None if no words give these arguments."""
         if not self.module:
-            return ""
-        defaults = {name: p.default for name, p in inspect.signature(self.function).parameters.items()}
-        words = [Path(sys.executable).name, "-m", self.module, verb]
-        words += flag_words(self.arguments, defaults)
+            return []
+        parameters = inspect.signature(self.function).parameters
+        kinds = arguments.kinds_of(self.function)
+        own = flag_words(self.arguments, {name: p.default for name, p in parameters.items()}, kinds)
+        if verb != "sweep" and not parses_to(self.function, self.arguments, own):
+            return None
         runtime = self.runtime
-        own = {
+        common = {
             "run_dir": flags.pop("run_dir", None),
             "seed": self.seed,
             "data_dir": self.data_dir,
@@ -151,29 +162,26 @@ class Recipe:
             "smoke": self.smoke,
         }
         usual = {"seed": 0, "mesh": "auto", "precision": "f32", "accumulate": 1, "offload": False, "smoke": False}
-        words += flag_words(own | flags, usual)
-        return shlex.join(words)
+        given = {name: value for name, value in (common | flags).items() if value is not None}
+        return ["-m", self.module, verb, *own, *flag_words(given, usual)]
 
-
-def flag_words(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-    """Words of the command line for flags that differ from their defaults.
-
-    Example:
-      >>> flag_words({"width": 8, "smoke": True, "depth": 2}, {"width": 4, "smoke": False, "depth": 2})
-      ['--width', '8', '--smoke']
-    """
-    words: list[str] = []
-    for name, value in values.items():
-        flag = name.replace("_", "-")
-        if value is None or value is defaults.get(name) or str(value) == str(defaults.get(name)):
-            continue
-        if isinstance(value, bool):
-            words += [f"--{flag}"] if value else [f"--no-{flag}"] if defaults.get(name) else []
-        elif isinstance(value, (tuple, list)):
-            words += [f"--{flag}", *map(str, value)]
-        else:
-            words += [f"--{flag}", str(value)]
-    return words
+    def _call(self, verb: str, flags: Mapping[str, Any]) -> str:
+        """The Python call of a verb with these arguments."""
+        name = getattr(self.function, "__name__", "experiment")
+        parameters = inspect.signature(self.function).parameters
+        own = {k: v for k, v in self.arguments.items() if not arguments.same(v, parameters[k].default)}
+        options = {"run_dir": flags.get("run_dir"), "seed": self.seed, "data_dir": self.data_dir}
+        options |= {"smoke": True} if self.smoke else {}
+        given, other = (
+            "".join(f", {k}={python_text(v)}" for k, v in values.items() if v is not None or values is own)
+            for values in (own, options)
+        )
+        function = {"train": "fit", "eval": "evaluate"}.get(verb, verb)
+        return (
+            "# No command line gives these arguments; in Python:\n"
+            f"from {self.module} import {name}\n"
+            f"dl.{function}(functools.partial({name}{given}){other})"
+        )
 
 
 def module_name(function: Callable[..., Any]) -> str:
@@ -205,8 +213,8 @@ def imported(module: str, function: str) -> Callable[..., Experiment]:
 
 def _on_synthetic_data(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
     @functools.wraps(function)
-    def build(**arguments: Any) -> Experiment:
-        experiment = function(**arguments)
+    def build(**values: Any) -> Experiment:
+        experiment = function(**values)
         data = experiment.data.synthetic(_smoke_batch(experiment.data))
         return dataclasses.replace(experiment, data=data, eval_every=None)
 

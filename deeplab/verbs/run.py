@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ import numpy as np
 
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.printable import Printable
+from deeplab.core.text import loads
 from deeplab.data.base import raw_spec
 from deeplab.experiment import Experiment
-from deeplab.runs.datasets import class_names
+from deeplab.runs.identity.datasets import class_names
 from deeplab.train.state import State
 from deeplab.train.step import make_predict
 from deeplab.verbs.export import OF_LABELS, export
@@ -108,7 +108,7 @@ class Run(Printable):
     def record(self) -> dict[str, Any]:
         """The run's record, `run.json`; {} for a run that was kept in memory."""
         path = self.directory and self.directory / "run.json"
-        return json.loads(path.read_bytes()) if path and path.exists() else {}
+        return loads(path.read_bytes()) if path and path.exists() else {}
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -176,15 +176,3 @@ class Run(Printable):
         if self.report:
             table.add_row("report", str(self.report))
         return table
-
-
-def read_rows(directory: Path) -> tuple[dict[str, Any], ...]:
-    """Reads the rows of `metrics.jsonl`; an incomplete last line is left out."""
-    rows = []
-    path = directory / "metrics.jsonl"
-    for line in path.read_text(errors="replace", encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return tuple(rows)

@@ -244,7 +244,7 @@ def _scores(rows: Sequence[Row], seeds: int, monitor: Monitor) -> list[float]:
 
 
 def _finite(row: Row) -> dict[str, float]:
-    """The metrics of the last evaluation; what JSON holds as null is NaN."""
+    """The metrics of the last evaluation; NaN was null in earlier versions."""
     return {k: math.nan if value is None else value for k, value in row["curve"][-1]["evaluation"].items()}
 
 

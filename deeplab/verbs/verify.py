@@ -8,7 +8,6 @@ the step and the logged metrics is compared.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import random
 import signal
@@ -27,6 +26,7 @@ import numpy as np
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
+from deeplab.core.text import read_rows
 from deeplab.verbs.load import read_state
 from deeplab.verbs.recipe import Recipe
 
@@ -106,10 +106,12 @@ def verify(
 
 
 def _start(recipe: Recipe, directory: Path) -> subprocess.Popen:
-    command = recipe.command("train", run_dir=directory).split(" ", 1)[1]
+    words = recipe.words("train", run_dir=directory)
+    if not words:
+        raise UserError("verify trains in processes of its own, and no command line gives them these arguments")
     directory.parent.mkdir(parents=True, exist_ok=True)
     with open(directory.parent / f"{directory.name}.log", "ab") as log:
-        return subprocess.Popen(f'exec "{sys.executable}" {command}', shell=True, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen([sys.executable, *words], stdout=log, stderr=subprocess.STDOUT)
 
 
 def _finish(process: subprocess.Popen, directory: Path) -> None:
@@ -156,14 +158,7 @@ def _last_step(directory: Path) -> int:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Rows of metrics without fields that measure time; an incomplete last line is left out."""
-    rows = []
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        rows.append({name: value for name, value in row.items() if name not in WALL})
-    return rows
+    return [{name: value for name, value in row.items() if name not in WALL} for row in read_rows(path)[0]]
 
 
 def _compare(a: Any, b: Any) -> tuple[int, list[str]]:

@@ -12,7 +12,7 @@ import deeplab as dl
 from deeplab.cli import arguments
 from deeplab.cli.main import VERBS
 from deeplab.core.errors import UserError
-from deeplab.core.text import as_json
+from deeplab.core.text import dumps
 from tests import toys
 
 
@@ -71,8 +71,8 @@ def test_an_argument_that_shadows_a_flag_is_told():
 
 
 def test_json_is_strict():
-    text = as_json({"a": float("nan"), "b": Path("x"), "c": [1, None, float("inf")], "d": True})
-    assert json.loads(text) == {"a": None, "b": "x", "c": [1, None, None], "d": True}
+    text = dumps({"a": float("nan"), "b": Path("x"), "c": [1, None, float("inf")], "d": True})
+    assert json.loads(text) == {"a": "NaN", "b": "x", "c": [1, None, "Infinity"], "d": True}
 
 
 def test_nothing_is_made_for_a_wrong_flag(tmp_path):

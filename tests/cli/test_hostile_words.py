@@ -44,7 +44,8 @@ def number(kind: type, text: str) -> object:
         value = kind(text)
     except ValueError:
         return REFUSED
-    return value if math.isfinite(value) else REFUSED
+    overflows = isinstance(value, float) and math.isinf(value) and text.strip()[-1].isdigit()
+    return REFUSED if overflows else value
 
 
 def meant(flag: str, text: str) -> object:
@@ -76,8 +77,7 @@ def test_values_are_those_that_were_given(words):
     found = outcome(argv)
     if refused and found != REFUSED:  # an earlier value of the same flag may be one that the last replaces
         refused = any(value == REFUSED for value in expected.values())
-    assert found == (REFUSED if refused else expected)
-    assert repr(found) == repr(REFUSED if refused else expected)  # 1 is no 1.0
+    assert repr(found) == repr(REFUSED if refused else expected)  # 1 is no 1.0, and NaN is NaN
 
 
 @settings(max_examples=50, deadline=None)

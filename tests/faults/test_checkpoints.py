@@ -182,15 +182,15 @@ def test_a_nan_does_not_cost_the_best(tmp_path):
 CHILD = """
 import sys, time
 import jax.numpy as jnp
-from deeplab.runs import checkpoint
+from deeplab.runs import checkpoint, retention
 class Slow:
     def rmtree(path, **kwargs):  # the first deletion stops half-way
         next(p for p in path.rglob("*") if p.is_file()).unlink()
         print("half", flush=True)
         time.sleep(60)
-    disk_usage = checkpoint.shutil.disk_usage
+    disk_usage = retention.shutil.disk_usage
 if sys.argv[2] == "delete":
-    checkpoint.shutil = Slow
+    retention.shutil = Slow
 checkpoints = checkpoint.Checkpoints(sys.argv[1])
 for step in range(1, 1000):
     checkpoints.save(step, {"w": jnp.full(500_000, step)}, force=True)

@@ -14,7 +14,8 @@ import pytest
 
 import deeplab as dl
 from deeplab.core.errors import UserError
-from deeplab.runs.record import Run, cut_rows
+from deeplab.runs.files import cut_rows
+from deeplab.runs.record import Run
 
 MANIFEST = {"experiment": "toy", "arguments": {"width": 8}, "seed": 0}
 PRELUDE = """
@@ -127,10 +128,10 @@ def test_partial_rows_are_removed(tmp_path):
 def test_a_damaged_row_is_dropped_with_a_warning(tmp_path):
     """A kill damages the last row only."""
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n\x00\x00garbage\n{"step": 2}\n')
+    path.write_text('{"step": 1, "split": "a"}\n\x00\x00garbage\n{"step": 2, "split": "a"}\n')
     with pytest.warns(UserWarning, match=r"lines \[2\] are not rows"):
         cut_rows(path, 5)
-    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+    assert path.read_text() == '{"step": 1, "split": "a"}\n{"step": 2, "split": "a"}\n'
 
 
 @pytest.mark.parametrize("text", ["", "{", "[3]", '{"history": 3}', "[" * 100_000, "\x00"])

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeplab.core.errors import UserError
-from deeplab.runs import provenance, storage
-from deeplab.runs.record import Run, cut_rows, default_directory, write_json
+from deeplab.runs import storage
+from deeplab.runs.files import cut_rows, write_json
+from deeplab.runs.identity import provenance
+from deeplab.runs.record import Run, default_directory
 
 SOURCE = '"""Note."""\n\ndef experiment(width: int = 8):\n    return width  # wide\n'
 MANIFEST = {"experiment": "experiments.toy", "arguments": {"width": 8, "rate": 1e-3}, "seed": 0, "mesh": "data=1"}
@@ -53,7 +55,7 @@ def test_the_same_run_goes_on(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [10, 20, 30]
     assert rows[2]["loss"] == 0.5
-    assert np.isnan(rows[2]["nan"])
+    assert rows[2]["nan"] == "NaN"
     assert (tmp_path / "source.py").read_text() == moved
     assert (tmp_path / "source.py.old-1").read_text() == SOURCE
 

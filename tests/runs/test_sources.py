@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeplab.runs.provenance import canonical
-from deeplab.runs.sources import source_of
+from deeplab.runs.identity.provenance import canonical
+from deeplab.runs.identity.sources import source_of
 
 PROJECT = {  # indented as the test is; `written` takes the indentation away
     "main.py": """
@@ -189,7 +189,7 @@ def test_an_experiment_value_is_what_it_holds(tmp_path):
     program = """
         import sys
         import numpy as np, optax, deeplab as dl
-        from deeplab.runs.sources import source_of
+        from deeplab.runs.identity.sources import source_of
         from deeplab.verbs.recipe import Recipe
         rate = float(sys.argv[1])
         arrays = {"train": {"image": np.zeros((8, 4, 4, 1), np.uint8), "label": np.arange(8) % 2}}

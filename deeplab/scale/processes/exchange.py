@@ -6,7 +6,6 @@ exchanged by `allgather_json` and compared by `assert_same_across_processes`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from deeplab.core import jax_compat
 from deeplab.core.errors import UserError
+from deeplab.core.text import dumps, loads
 from deeplab.scale.mesh import make_mesh
 
 _SHOWN = 12  # Rows of the table of differences.
@@ -41,13 +41,13 @@ def allgather_json(value: Any) -> list[Any]:
     """
     if jax.process_count() == 1:
         return [value]
-    data = json.dumps(value).encode()
+    data = dumps(value).encode()
     sizes = multihost_utils.process_allgather(np.array([len(data)], np.int32)).reshape(-1)
     # Padded to a power of two, so that few shapes are compiled.
     padded = np.zeros(max(256, 1 << int(sizes.max() - 1).bit_length()), np.uint8)
     padded[: len(data)] = np.frombuffer(data, np.uint8)
     rows = multihost_utils.process_allgather(padded)
-    return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+    return [loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
 
 
 def assert_same_across_processes(values: Mapping[str, Any]) -> None:
@@ -66,7 +66,7 @@ def assert_same_across_processes(values: Mapping[str, Any]) -> None:
     for rank, other in enumerate(others, 1):
         rows = [("", "process 0", f"process {rank}")]
         for name in first | other:
-            a, b = (json.dumps(side[name]) if name in side else "(none)" for side in (first, other))
+            a, b = (dumps(side[name]) if name in side else "(none)" for side in (first, other))
             if a != b:
                 rows.append((name, a, b))
         if len(rows) > 1:

@@ -14,10 +14,10 @@ from typing import NoReturn
 
 import jax
 from rich.console import Console
-from rich.markup import escape
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
+from deeplab.core.printable import print_message
 from deeplab.scale.processes.exchange import client
 from deeplab.scale.processes.find import Place, find_place
 from deeplab.scale.processes.meet import meet
@@ -138,7 +138,7 @@ def _end(error: BaseException, watchdog: Watchdog, place: Place) -> NoReturn:
         traceback.print_exception(error)
     elif place.rank == 0 or not ours:
         message = text if ours and place.rank == 0 else verdict["text"]
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+        print_message("error", "bold red", message)
     sys.stdout.flush()
     sys.stderr.flush()
     watchdog.linger()

@@ -27,7 +27,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parents[2]
 _INSTALLED = (_PACKAGE, *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")))
 _SHOWN = 2_000  # characters of a value; of a longer one, a digest follows
 

@@ -11,7 +11,6 @@ import difflib
 import functools
 import hashlib
 import importlib.metadata
-import json
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
@@ -20,10 +19,12 @@ from typing import Any
 
 import jax
 
-from deeplab.runs.sources import source_of
+from deeplab.core import arguments
+from deeplab.core.text import dumps
+from deeplab.runs.identity.sources import source_of
 
 _PACKAGES = ("deeplab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parents[2]
 _PATCH_BYTES = 1_000_000  # Larger diffs hold data, not code.
 _SHOWN = 12  # Lines of a difference between sources.
 
@@ -121,8 +122,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
         settings[0][f"({name})"], settings[1][f"({name})"] = before[name], after[name]
     rows = [("argument", "old run", "now")]
     for name in settings[0] | settings[1]:
-        values = [json.dumps(run[name]) if name in run else "(none)" for run in settings]
-        if values[0] != values[1]:
+        values = [dumps(run[name]) if name in run else "(none)" for run in settings]
+        if not all(name in run for run in settings) or not arguments.same(*(run[name] for run in settings)):
             rows.append((name, values[0], values[1]))
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     lines = [f"  {row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}" for row in rows] if len(rows) > 1 else []

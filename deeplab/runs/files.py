@@ -1,0 +1,48 @@
+"""Files of a run directory: replaced atomically, cut back to a step, and moved aside."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from deeplab.core.text import dumps, parse_row
+
+
+def cut_rows(path: Path, step: int) -> None:
+    """Removes the rows after `step`, and a partial last row left by a kill; atomic.
+
+    Args:
+      path: Path of `metrics.jsonl`.
+      step: Last step that is kept.
+    """
+    # Lines end at newlines only: `splitlines` would also split a damaged row at a carriage return.
+    lines = io.BytesIO(path.read_bytes()).readlines() if path.exists() else []
+    rows = [parse_row(line) if line.endswith(b"\n") else None for line in lines]
+    steps: list[int | None] = [row["step"] if row else None for row in rows]
+    damaged = [i + 1 for i, s in enumerate(steps[:-1]) if s is None]
+    if damaged:
+        warnings.warn(f"{path}: lines {damaged[:5]} are not rows of metrics and are dropped", stacklevel=3)
+    kept = [line for line, s in zip(lines, steps, strict=True) if s is not None and s <= step]
+    if kept != lines:
+        replace(path, b"".join(kept))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file atomically: a reader finds the old content or the new one."""
+    replace(path, (dumps(value, indent=1) + "\n").encode())
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Writes a file atomically."""
+    partial = path.with_name(f"{path.name}.tmp")
+    partial.write_bytes(data)
+    os.replace(partial, path)
+
+
+def move_aside(path: Path) -> None:
+    """Renames a file or a folder to `NAME.old-N`, with the first N that is free."""
+    number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.name}.old-{n}").exists())
+    path.rename(path.with_name(f"{path.name}.old-{number}"))
