@@ -12,6 +12,7 @@ import numpy as np
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
 from deeplab.data.base import Batch, Data
+from deeplab.data.prepare import folders
 from deeplab.verbs.load import load
 from deeplab.verbs.recipe import Recipe
 from deeplab.verbs.run import Run
@@ -81,12 +82,12 @@ def predict_files(
 
 
 def _expand(paths: Sequence[Path]) -> list[Path]:
-    """Expands folders into their files, in the order of names."""
+    """Expands folders into their files, in the order of names, without what systems add."""
     if not paths:
         raise UserError("predict was given no file; name files, or folders of them: predict FILE ...")
     files = []
     for path in paths:
-        inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        inside = list(folders.files(path)) if path.is_dir() else []
         if path.is_dir() and not inside:
             raise UserError(f"{path} is an empty folder; give a file, or a folder of files")
         files += inside if path.is_dir() else [path]

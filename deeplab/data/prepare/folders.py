@@ -1,0 +1,46 @@
+"""Folders as people have them: without what systems add, and through links that do not turn in circles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+_ADDED = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
+
+
+def is_junk(path: PurePath) -> bool:
+    """Whether a file system, or a program that packs archives, adds a file or folder of this name; hidden ones, too.
+
+    Example:
+      >>> [is_junk(PurePath(name)) for name in ("__MACOSX/._cat.jpg", "Thumbs.db", ".DS_Store", "cat.jpg")]
+      [True, True, True, False]
+    """
+    return path.name.startswith(".") or path.name.lower() in _ADDED
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name is UTF-8; Python lets surrogates stand for bytes that are not, and such a name cannot be
+    printed."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def children(folder: Path) -> list[Path]:
+    """What a folder holds, without junk, in the order of names."""
+    return [path for path in sorted(folder.iterdir()) if not is_junk(path)]
+
+
+def files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The files below a folder, without junk, in the order of names; a link to a folder above it is not followed.
+
+    Args:
+      folder: Folder to look through.
+      above: Resolved folders above it.
+    """
+    real = folder.resolve()
+    if real in above:
+        return
+    for path in children(folder):
+        if path.is_dir():
+            yield from files(path, (*above, real))
+        else:
+            yield path
