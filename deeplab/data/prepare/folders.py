@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 _ADDED = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
+
+
+SPLITS: Mapping[str, str] = {
+    "train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test",
+}  # fmt: skip
+"""The split that a file or folder stands for, by its name in lower case."""
 
 
 def is_junk(path: PurePath) -> bool:
@@ -44,3 +51,16 @@ def files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             yield from files(path, (*above, real))
         else:
             yield path
+
+
+def tell(where: Path | str, what: str, which: Sequence[Path | str]) -> None:
+    """Warns of what is not read as a user may expect; of nothing where there is none.
+
+    Args:
+      where: Folder that is read.
+      what: Description of the items, after their number.
+      which: Paths or names; the first five are shown.
+    """
+    if which:
+        names = ", ".join("/".join(Path(name).parts[-2:]) for name in which[:5])
+        warnings.warn(f"{where}: {len(which)} {what}: {names}{', ...' if len(which) > 5 else ''}", stacklevel=3)

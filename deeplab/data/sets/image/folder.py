@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import hashlib
 import unicodedata
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,13 +16,13 @@ import numpy as np
 from deeplab.core.errors import UserError
 from deeplab.data.normalize import CENTERED, Normalize
 from deeplab.data.prepare import archives, folders, images
+from deeplab.data.prepare.folders import SPLITS
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field, image_fields
 
 _FORMAT = 2  # of the prepared copies; raised when the same files are read otherwise
 _UNLABELED = ""  # the "class" of images that lie in no folder of a class
-_SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +108,10 @@ class ImageFolder(ExampleSet):
         root = self._root
         inside = _folders(root)
         above = (root.resolve(),)
-        while len(inside) == 1 and inside[0].name.lower() not in _SPLITS and _holds_folders(inside[0], above):
+        while len(inside) == 1 and inside[0].name.lower() not in SPLITS and _holds_folders(inside[0], above):
             root, inside = inside[0], _folders(inside[0])  # an archive often holds its folder, not the folder's content
             above = (*above, root.resolve())
-        named = {_SPLITS.get(folder.name.lower()) for folder in inside}
+        named = {SPLITS.get(folder.name.lower()) for folder in inside}
         if "train" not in named:
             if inside and None not in named:
                 names = ", ".join(folder.name for folder in inside)
@@ -120,7 +119,7 @@ class ImageFolder(ExampleSet):
             return {"": root}
         found: dict[str, Path] = {}
         for folder in inside:
-            split = _SPLITS.get(folder.name.lower(), folder.name)
+            split = SPLITS.get(folder.name.lower(), folder.name)
             if split in found:
                 raise UserError(f"{found[split]} and {folder} are both the split {split!r}; keep one")
             found[split] = folder
@@ -147,9 +146,9 @@ class ImageFolder(ExampleSet):
         if classes > {_UNLABELED}:
             stray += [path for split in found.values() for path in split.pop(_UNLABELED, [])]
         others, empty = [path for path in every if not _is_image(path)], {folder.name for folder in inside} - classes
-        self._tell("images lie in no folder of a class, and are left out", stray)
-        self._tell("files are not read as images (by their suffix), and are left out", others)
-        self._tell("folders hold no images, and are no classes", sorted(empty) if classes else [])
+        folders.tell(self.path, "images lie in no folder of a class, and are left out", stray)
+        folders.tell(self.path, "files are not read as images (by their suffix), and are left out", others)
+        folders.tell(self.path, "folders hold no images, and are no classes", sorted(empty) if classes else [])
         return found
 
     @functools.cached_property
@@ -159,22 +158,16 @@ class ImageFolder(ExampleSet):
         lists = {split: [classes.get(name, []) for name in names] for split, classes in self._images.items()}
         if (whole := lists.pop("", None)) is not None:
             single = [name for name, paths in zip(names, whole, strict=True) if len(paths) == 1]
-            self._tell("classes have a single image, and so none to test on", single)
+            folders.tell(self.path, "classes have a single image, and so none to test on", single)
             lists["train"] = [paths if len(paths) == 1 else _without(paths, every) for paths in whole]
             lists["test"] = [paths[::every] if len(paths) > 1 else [] for paths in whole]
         else:
             untaught = [name for name, paths in zip(names, lists["train"], strict=True) if not paths]
-            self._tell("classes have no image to train on", untaught)
+            folders.tell(self.path, "classes have no image to train on", untaught)
         return {
             split: [(path, label) for label, paths in enumerate(by_class) for path in paths]
             for split, by_class in lists.items()
         }
-
-    def _tell(self, what: str, which: Sequence[Path | str]) -> None:
-        if which:
-            names = ", ".join("/".join(Path(name).parts[-2:]) for name in which[:5])
-            more = ", ..." if len(which) > 5 else ""
-            warnings.warn(f"{self.path}: {len(which)} {what}: {names}{more}", stacklevel=3)
 
 
 def _folders(path: Path) -> list[Path]:
@@ -197,7 +190,7 @@ def _without(paths: list[Path], every: int) -> list[Path]:
 def _check_layout(classes: Sequence[Path]) -> None:
     """Refuses splits below classes, which would mix training and test images."""
     for folder in classes:
-        if inner := ", ".join(below.name for below in _folders(folder) if below.name.lower() in _SPLITS):
+        if inner := ", ".join(below.name for below in _folders(folder) if below.name.lower() in SPLITS):
             raise UserError(f"{folder} has folders {inner}; put them above the classes, as in train/{folder.name}")
 
 
