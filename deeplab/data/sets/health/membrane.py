@@ -57,10 +57,11 @@ class Membrane(ExampleSet):
 
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         members = content.members(self.files[0].name)
-        slices = [images.decode(members[f"train/image/{n}.png"], f"train/image/{n}.png", 1) for n in _BLOCKS[split]]
+        slices = [f"train/image/{n}.png" for n in _BLOCKS[split]]
         names = [f"train/label/{n}.png" for n in _BLOCKS[split]]
         masks = [decode_mask(members[name], {255: 0, 0: 1}, name) for name in names]
-        return {"image": np.stack(slices)[..., None], "mask": np.stack(masks)}
+        image = np.stack([np.asarray(images.decode(members[name], name, 1)) for name in slices])[..., None]
+        return {"image": image, "mask": np.stack(masks)}
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """The mask as a picture, and the share of membrane pixels."""
