@@ -136,7 +136,7 @@ def test_archives_of_one_name_size_and_time_are_told_apart(tmp_path):
         assert [path.name for path in archives.unpacked(tmp_path / folder / "x.zip").iterdir()] == [name]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(kind=st.sampled_from(["zip", "w:", "w:gz", "w:bz2", "w:xz"]), data=st.data())
 def test_damage_is_content_or_an_error_with_the_name(tmp_path_factory, kind, data):
     path = tmp_path_factory.getbasetemp() / "damaged"

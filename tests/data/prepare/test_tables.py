@@ -90,9 +90,10 @@ def test_tables_are_what_pythons_csv_makes_of_them(data):
     while len(rows) > 1 and not "".join(rows[-1]).strip():
         rows.pop()
     try:
-        expected = [float(row[rows[0].index("a")]) for row in rows[1:]]
-        whole = {len(row) for row in rows} == {len(rows[0])} and not any("_" in cell for row in rows for cell in row)
-        good = whole and bool(expected) and all(abs(value) < 1e9 for value in expected)
+        cells = [row[rows[0].index("a")] for row in rows[1:]]
+        expected = [float(cell) for cell in cells if "_" not in cell]
+        whole = {len(row) for row in rows} == {len(rows[0])} and 0 < len(cells) == len(expected)
+        good = whole and all(abs(value) < 1e9 for value in expected)
     except (ValueError, IndexError):
         good = False
     if good:
