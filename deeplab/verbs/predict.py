@@ -13,6 +13,7 @@ import numpy as np
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
 from deeplab.data.base import Batch, Data
+from deeplab.data.prepare import folders
 from deeplab.verbs.load import load
 from deeplab.verbs.recipe import Recipe
 from deeplab.verbs.run import Run
@@ -84,12 +85,15 @@ def predict_files(
 
 
 def _expand(paths: Sequence[Path]) -> list[Path]:
-    """Expands folders into their files, in the order of names; a file that is given twice counts once."""
+    """Expands folders into their files, in the order of names, without what systems add.
+
+    A file that is given twice counts once.
+    """
     if not paths:
         raise UserError("predict was given no file; name files, or folders of them: predict FILE ...")
     files = []
     for path in paths:
-        inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        inside = list(folders.files(path)) if path.is_dir() else []
         if path.is_dir() and not inside:
             raise UserError(f"{path} is an empty folder; give a file, or a folder of files")
         files += inside if path.is_dir() else [path]

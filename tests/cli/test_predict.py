@@ -21,6 +21,9 @@ def test_images_of_any_size_and_mode(trained, tmp_path):
     Image.fromarray(rng.integers(0, 255, (40, 30, 3), np.uint8)).save(tmp_path / "colour.png")
     Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8)).save(tmp_path / "grey.png")
     (tmp_path / "not.png").write_text("no image")
+    (tmp_path / "__MACOSX").mkdir()
+    for added in ("__MACOSX/._grey.png", ".DS_Store", "Thumbs.db", "desktop.ini"):  # by systems: nobody's images
+        (tmp_path / added).write_text("no image")
     result = dl.main(experiment, ["predict", str(tmp_path), str(tmp_path / "gone.png"), *trained])
     assert set(result["predictions"]) == {str(tmp_path / "colour.png"), str(tmp_path / "grey.png")}
     grey = result["predictions"][str(tmp_path / "grey.png")]

@@ -92,3 +92,20 @@ def test_a_file_may_lie_in_place_of_the_originals(tmp_path):
     (tmp_path / "packed.bin").write_bytes(b"pocked")
     with pytest.raises(UserError, match="is not the published file"):
         given.instead(file)
+
+
+def test_what_a_mac_adds_is_no_member(tmp_path):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        for name, data in MEMBERS.items():
+            packed.writestr(f"x/{name}", data)
+            packed.writestr(f"__MACOSX/x/{name}", b"resource fork")
+            packed.writestr(f"x/a/._{name[-5:]}", b"resource fork")
+    assert members(out.getvalue(), tmp_path, archive()) == MEMBERS
+
+
+def test_two_members_of_one_name_are_refused(tmp_path):
+    given = archive(sha256="", size=100)
+    assert members(tar("", "w", **{"old/a/1.wav": b"one"}), tmp_path, given) == MEMBERS  # the same twice
+    with pytest.raises(UserError, match=r"holds two files a/1\.wav \(one is old/a/1\.wav\)"):
+        members(tar("", "w", **{"old/a/1.wav": b"older"}), tmp_path, given)

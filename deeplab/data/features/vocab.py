@@ -12,7 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from deeplab.core.errors import UserError
+from deeplab.data.prepare import texts
 
+_PROBE = "Two  Words,\té\n"
 _LINES = 10_000  # lines encoded at a time: the library keeps 100 bytes or more for each token
 
 
@@ -143,9 +145,23 @@ class BPE:
 
     @classmethod
     def load(cls, path: str | Path) -> BPE:
-        """A tokenizer saved as JSON."""
-        definition = Path(path).read_text(encoding="utf-8")
-        return cls(definition, cls(definition, 0)._tokenizer.get_vocab_size())
+        """A byte-level tokenizer saved as JSON, such as GPT-2's; special tokens are never added to a text.
+
+        Raises:
+          UserError: the file is no tokenizer's JSON, or the tokenizer is not byte-level or changes a text.
+        """
+        definition = texts.read(Path(path))
+        try:
+            loaded = cls(definition, cls(definition, 0)._tokenizer.get_vocab_size())
+            given, pieces = loaded.encode(_PROBE), loaded.pieces()
+        except (UserError, LookupError) as error:
+            raise UserError(f"{path} is no byte-level tokenizer ({error}); convert it, or train one") from error
+        if (back := b"".join(pieces[token] for token in given.tolist())) != _PROBE.encode():
+            raise UserError(
+                f"{path} is a tokenizer that changes a text: {_PROBE!r} becomes {back.decode(errors='replace')!r}; "
+                "use one without normalization and prefix"
+            )
+        return loaded
 
     @property
     def key(self) -> str:
@@ -156,9 +172,12 @@ class BPE:
         import tokenizers
 
         try:
-            return tokenizers.Tokenizer.from_str(self.definition)
+            tokenizer = tokenizers.Tokenizer.from_str(self.definition)
         except Exception as error:  # the library raises no narrower class
             raise UserError(f"not a tokenizer's JSON: {error}") from error
+        tokenizer.no_truncation()  # which a saved tokenizer may ask for, as for special tokens around every line
+        tokenizer.no_padding()
+        return tokenizer
 
     def encode(self, text: str | bytes) -> np.ndarray:
         lines = self.encode_lines(_text(text).splitlines(keepends=True))
@@ -168,7 +187,7 @@ class BPE:
         """The tokens of each line, [N] each."""
         tokens: list[np.ndarray] = []
         for start in range(0, len(lines), _LINES):
-            encodings = self._tokenizer.encode_batch(lines[start : start + _LINES])
+            encodings = self._tokenizer.encode_batch(lines[start : start + _LINES], add_special_tokens=False)
             tokens += [np.array(encoding.ids, _smallest(self.size)) for encoding in encodings]
         return tokens
 

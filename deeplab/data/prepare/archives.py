@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import lzma
 import shutil
+import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -12,18 +17,26 @@ from typing import IO
 
 from deeplab.core.errors import UserError
 from deeplab.data.prepare import cache
+from deeplab.data.prepare.folders import is_junk, is_utf8
 
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError)
-"""Exceptions that reading a damaged archive raises."""
+DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, OSError, ValueError),
+    RuntimeError,  # an encrypted zip; as NotImplementedError, a kind of compression that zipfile does not know
+)
+"""Exceptions that reading a damaged archive raises, or one that Python cannot read."""
 
 _BY_HAND = "unpack it by hand if you trust it"
+_FORMAT = 2  # of the unpacked folders; raised when the same archive is unpacked otherwise
+_UTF8_FLAG = 0x800  # of a member of a zip
 _LIMIT = 64 * 2**30  # bytes, ten times the unpacked ImageNet validation set
 
 
 def unpacked(archive: Path, limit: int = _LIMIT) -> Path:
     """The folder of the cache with the content of `archive` (.tar, .tar.gz, .tar.xz, .zip), unpacked on first use."""
-    stat = archive.stat()
-    folder = cache.cache_dir() / "unpacked" / f"{archive.name}-{stat.st_size}-{stat.st_mtime_ns}"
+    status = archive.stat()
+    made_from = (_FORMAT, str(archive.resolve()), status.st_size, status.st_mtime_ns)
+    digest = hashlib.sha256(ascii(made_from).encode()).hexdigest()[:16]
+    folder = cache.cache_dir() / "unpacked" / f"{archive.name}-{digest}"
     return cache.publish(folder, lambda partial: extract(archive, partial, limit))
 
 
@@ -31,8 +44,8 @@ def extract(archive: Path, folder: Path, limit: int = _LIMIT) -> None:
     """Unpacks an archive into a new folder.
 
     Raises:
-      UserError: the archive is damaged or holds more than `limit` bytes, or a member is a link, a device, or would land
-        outside `folder` (an absolute path, "..").
+      UserError: the archive is damaged, encrypted or holds more than `limit` bytes, a path is there twice, or a member
+        is a link, a device, or would land outside `folder` (an absolute path, "..").
     """
     folder.mkdir(parents=True)
     try:
@@ -45,12 +58,21 @@ def extract(archive: Path, folder: Path, limit: int = _LIMIT) -> None:
 
 
 def members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
-    """(path, size, function that reads it) of each file in an archive, in order; to be called before the next file."""
+    """(path, size, function that reads it) of each file in an archive, in order; to be called before the next file.
+
+    What systems add when an archive is packed anew, such as `__MACOSX/._a.png`, is skipped.
+    """
+    for name, size, read in _members(archive):
+        if not any(map(is_junk, map(PurePosixPath, PurePosixPath(name).parts))):
+            yield name, size, read
+
+
+def _members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zip_file:
             for info in zip_file.infolist():
-                if not info.is_dir():
-                    yield info.filename, info.file_size, lambda info=info: zip_file.read(info)
+                if not _zip_name(info).endswith("/"):
+                    yield _zip_name(info), info.file_size, lambda info=info: zip_file.read(info)
         return
     with tarfile.open(archive) as tar:
         for member in tar:
@@ -75,8 +97,20 @@ def _extract_zip(archive: Path, folder: Path, limit: int) -> None:
     with zipfile.ZipFile(archive) as zip_file:
         for member in zip_file.infolist():
             total = _add(total, member.file_size, archive, limit)  # zipfile stops at the declared size
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise UserError(f"{archive} is refused: {member.filename!r} is a link; {_BY_HAND}")
+            name = _zip_name(member)
             with zip_file.open(member) as source:
-                _write(PurePosixPath(member.filename), None if member.is_dir() else source, archive, folder)
+                _write(PurePosixPath(name), None if name.endswith("/") else source, archive, folder)
+
+
+def _zip_name(member: zipfile.ZipInfo) -> str:
+    """The path of a member as it was meant: macOS writes UTF-8 without saying so, and some of Windows a backslash."""
+    name = member.filename
+    if not member.flag_bits & _UTF8_FLAG:
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode()  # zipfile has decoded it as code page 437, which loses nothing
+    return name.replace("\\", "/")
 
 
 def _write(path: PurePosixPath, source: IO[bytes] | None, archive: Path, folder: Path) -> None:
@@ -85,7 +119,11 @@ def _write(path: PurePosixPath, source: IO[bytes] | None, archive: Path, folder:
         raise UserError(f"{archive} is refused: '{path}' would be extracted outside {folder}")
     if source is None:
         return
+    if not is_utf8(str(path)):
+        raise UserError(f"{archive} is refused: the name {str(path)!a} is not UTF-8; {_BY_HAND}")
     target = folder / path
+    if target.exists():
+        raise UserError(f"{archive} is refused: it holds '{path}' twice; {_BY_HAND}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with source, target.open("wb") as out:
         shutil.copyfileobj(source, out)

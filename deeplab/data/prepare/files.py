@@ -13,7 +13,8 @@ class File:
 
     Args:
       name: File name without ".gz"; on the disk it may have the suffix or not.
-      url: Address of the file; compressed if it ends in ".gz".
+      url: Address of the file, compressed if it ends in ".gz"; empty for a file that can't be downloaded, such as one
+        that only its owners hand out, and that the data folder has to hold.
       size: Bytes of the content. Reading stops there, whatever a damaged or malicious wrapper unfolds to.
       sha256: Digest of the content.
     """

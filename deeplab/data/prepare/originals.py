@@ -61,9 +61,11 @@ class Content:
                     f"{_wanted(self.name, self.files)}"
                 )
             return _first(paths, file, read)
+        if not file.url:
+            raise UserError(f"{file.name} has no address to download it from\n{_wanted(self.name, self.files)}")
         try:
             return read(_download(self.name, file, read), file)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: what is no address
             raise UserError(f"cannot download {file.url} ({error})\n{_wanted(self.name, self.files)}") from error
 
 
@@ -121,12 +123,16 @@ def _first(paths: Sequence[Path], file: Any, read: Callable[[Path, Any], Any]) -
 
 def _wanted(name: str, files: Sequence[Original]) -> str:
     """Instructions for getting missing files."""
-    lines = [f"  {f.url}\n    {f.name}: {_described(f)}\n" for f in files]
+    lines = [f"  {f.url or 'without an address'}\n    {f.name}: {_described(f)}\n" for f in files]
     return (
         f"{name} is made from these files (plain or .gz):\n{''.join(lines)}"
         "put them into a folder DIR, or into folders of it, and give --data-dir DIR; or try --smoke, which needs no "
         "data"
     )
+
+
+def _from(file: Original) -> str:
+    return f" from {file.url}" if file.url else ""
 
 
 def _described(file: Original) -> str:
@@ -141,7 +147,7 @@ def read(path: Path, file: File) -> bytes:
     Raises:
       UserError: the file is truncated, too long, or not the published content.
     """
-    again = f"delete it, and get it again from {file.url}"
+    again = f"delete it, and get it again{_from(file)}"
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             content = stream.read(file.size + 1)
@@ -164,7 +170,7 @@ def read_members(path: Path, archive: Archive) -> dict[str, bytes]:
     Raises:
       UserError: the archive is damaged or too large, or its members are not the published ones.
     """
-    again = f"delete it, and get it again from {archive.url}"
+    again = f"delete it, and get it again{_from(archive)}"
     if archive.archive_sha256:
         with path.open("rb") as stream:
             given = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -179,7 +185,9 @@ def read_members(path: Path, archive: Archive) -> dict[str, bytes]:
             total += size
             if total > archive.size:
                 raise UserError(f"{path} holds more than {archive.size:,} bytes in the members to read; {again}")
-            members[match.group(0)] = load()
+            key, content = match.group(0), load()
+            if members.setdefault(key, content) != content:
+                raise UserError(f"{path} holds two files {key} (one is {name}); {again}")
     except archives.DAMAGE as error:
         raise UserError(f"{path} cannot be unpacked ({error}); {again}") from error
     if archive.sha256 and (given := digest(members)) != archive.sha256:

@@ -1,8 +1,9 @@
-"""Numbers in named columns of a user's CSV file; errors name the row and the column."""
+"""A user's CSV files; errors name the row and the column."""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,44 +13,100 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from deeplab.core.errors import UserError, nearest
+from deeplab.data.prepare import texts
+
+
+def rows(content: bytes, name: str) -> list[tuple[int, list[str]]]:
+    r"""The number and the cells of each row of a CSV file; the first holds the names of the columns.
+
+    Rows are counted as in an editor, from 1 on. Blank lines are left out, and so are rows of empty cells at the end,
+    which spreadsheets leave there.
+
+    Args:
+      content: Bytes of the file.
+      name: Name of the file, for messages.
+
+    Raises:
+      UserError: the content is no UTF-8 text, no CSV, or separated otherwise, or a row has more or fewer cells than the
+        first.
+
+    Example:
+      >>> rows(b'film,rating\n\n"Crying Game, The",5\n,\n', "mine.csv")
+      [(1, ['film', 'rating']), (3, ['Crying Game, The', '5'])]
+    """
+    reader = csv.reader(io.StringIO(texts.decode(content, name)), skipinitialspace=True, strict=True)
+    try:
+        found = [(reader.line_num, row) for row in reader if len(row) > 1 or "".join(row).strip()]
+    except csv.Error as error:
+        raise UserError(f"{name}, row {reader.line_num} cannot be read as CSV ({error})") from error
+    while found and not any(map(str.strip, found[-1][1])):
+        found.pop()
+    if found and len(found[0][1]) == 1 and (mark := next((mark for mark in ";\t" if mark in found[0][1][0]), "")):
+        raise UserError(f"{name} separates its cells by {mark!r}; write commas instead, and decimals with a point")
+    for line, row in found:
+        if len(row) != len(found[0][1]):
+            raise UserError(
+                f"{name}, row {line} has {len(row)} cells, expected {len(found[0][1])} as in the first row; write "
+                "decimals with a point, and quote cells that hold commas"
+            )
+    return found
 
 
 def read(path: Path, columns: Sequence[str]) -> dict[str, Float[ndarray, " N"]]:
-    """The given columns of a CSV file whose first row holds the names, in any order; other columns are ignored.
+    """The given columns of a CSV file; see `parse`."""
+    return parse(texts.read_bytes(path), columns, str(path))
+
+
+def parse(content: bytes, columns: Sequence[str], name: str) -> dict[str, Float[ndarray, " N"]]:
+    r"""Numbers in the given columns of a CSV file, in any order; other columns are ignored.
+
+    Args:
+      content: Bytes of the file.
+      columns: Names of the columns.
+      name: Name of the file, for messages.
 
     Raises:
-      UserError: the file is no UTF-8 text or has no rows, a column is missing or duplicated, a row is too short, or a
-        cell is no finite number. Rows are counted as in an editor: the names are row 1.
+      UserError: the content is no table (see `rows`) or has no rows, a column is missing or duplicated, or a cell is no
+        finite number.
+
+    Example:
+      >>> parse(b"date,b,a\n2016-07-01,1,2\n", ("a", "b"), "mine.csv")["a"].tolist()
+      [2.0]
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True)
-            rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as CSV in UTF-8 ({error})") from error
+    found = rows(content, name)
     expected = f"expected a first row with the names {', '.join(columns)}"
-    if len(rows) < 2:
-        raise UserError(f"{path} has no rows of numbers; {expected}, and numbers below")
-    names = [name.strip() for name in rows[0][1]]
+    names = [cell.strip() for cell in found[0][1]] if found else []
+    if missing := [column for column in columns if column not in names]:
+        hint = nearest(missing[0], names) if names else "it is empty"
+        raise UserError(f"{name} has no column {', '.join(map(repr, missing))}; {hint} ({expected})")
     for column in columns:
-        if column not in names:
-            raise UserError(f"{path} has no column {column!r}; {nearest(column, names)} ({expected})")
         if names.count(column) > 1:
-            raise UserError(f"{path} has the column {column!r} twice; {expected}")
+            raise UserError(f"{name} has the column {column!r} twice; {expected}")
+    if len(found) < 2:
+        raise UserError(f"{name} has no rows of numbers; {expected}, and numbers below")
     indices = [names.index(column) for column in columns]
-    values = np.empty((len(rows) - 1, len(columns)))
-    for i, (line, row) in enumerate(rows[1:]):
+    values = np.empty((len(found) - 1, len(columns)))
+    for i, (line, row) in enumerate(found[1:]):
         for j, (column, index) in enumerate(zip(columns, indices, strict=True)):
-            values[i, j] = _number(row[index] if index < len(row) else "", f"{path}, row {line}, column {column!r}")
+            values[i, j] = number(row[index], f"{name}, row {line}, column {column!r}")
     return dict(zip(columns, values.T, strict=True))
 
 
-def _number(cell: str, where: str) -> float:
+def number(cell: str, where: str) -> float:
+    """A finite number.
+
+    Args:
+      cell: Text of a cell.
+      where: Place of the cell, for messages.
+
+    Raises:
+      UserError: the cell holds something else.
+    """
+    given = cell.strip()
     try:
-        value = float(cell)
+        value = math.nan if "_" in given else float(given)  # Python reads 1_000 as a number
     except ValueError:
-        given = repr(cell.strip()[:40]) if cell.strip() else "empty"
-        raise UserError(f"{where}: {given}, expected a number") from None
+        value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"{where}: {cell.strip()}, expected a finite number")
+        raise UserError(f"{where}: {repr(given[:40]) if given else 'empty'}, expected a finite number")
     return value

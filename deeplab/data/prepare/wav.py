@@ -11,47 +11,98 @@ from typing import Literal
 import numpy as np
 
 from deeplab.core.errors import UserError
+from deeplab.data.prepare import texts
 
 _SILENCE = 1e-4  # of full scale, -80 dB: three steps of 16 bits
+_OVER = 2.0  # of full scale; lossy codecs and floats go a little beyond 1, integers that were not scaled far
+_RATES = (1000, 1_000_000)  # Hz; others are of damaged headers, and resampling them would take all memory
+_SHORTEST = 0.02  # s, less than any sound of speech
+_MOST = 2**28  # samples of all channels: 1 GiB
 
 
 def read(path: Path, rate: int) -> np.ndarray:
     """An audio file (WAV, FLAC, Ogg, ...) as [T] float32 in [-1, 1] at `rate` samples per second.
 
-    Another rate is resampled, and several channels are averaged, each with a warning.
+    Integers of any depth are scaled to [-1, 1]. With a warning each, samples up to twice beyond it are clipped, several
+    channels are averaged, and another rate is resampled.
 
     Raises:
-      UserError: the file is no audio file, is truncated, or holds nothing but silence.
+      UserError: the file is no audio file, is cut off, too short or too long, has an unlikely rate, holds nothing but
+        silence or samples far beyond full scale, or its channels cancel each other.
     """
-    content = path.read_bytes()
+    content = texts.read_bytes(path)
     x, given = decode(content, str(path))
-    declared = 8 + int.from_bytes(content[4:8], "little") if content[:4] == b"RIFF" else 0
-    if len(content) < declared < 2**32 - 2**12:  # a writer to a pipe cannot know the size, and declares the largest
+    if len(content) < (declared := _declared(content)):
         raise UserError(f"{path} is cut off: it holds {len(content):,} of {declared:,} bytes; copy it again")
-    if not np.isfinite(x).all() or not len(x) or np.abs(x).max() < _SILENCE:
-        what = "samples that are not finite" if not np.isfinite(x).all() else "nothing but silence"
-        raise UserError(f"{path} holds {what} ({len(x) / given:.2f} s); record it again")
-    if x.shape[1] > 1:
-        warnings.warn(f"{path}: {x.shape[1]} channels are averaged", stacklevel=2)
-    x = x.mean(axis=1)
+    if not _RATES[0] <= given <= _RATES[1]:
+        raise UserError(f"{path} declares {given:,} samples per second, expected {_RATES[0]:,} to {_RATES[1]:,}")
+    x = _mixed(_clipped(x, path, len(x) / given), path)
+    if len(x) < _SHORTEST * given:
+        raise UserError(f"{path} is {len(x) / given:.4f} s long, expected at least {_SHORTEST} s; record it again")
     if given != rate:
         from scipy.signal import resample_poly
 
         warnings.warn(f"{path}: {given:,} Hz are resampled to {rate:,} Hz", stacklevel=2)
         common = math.gcd(given, rate)
-        x = resample_poly(x, rate // common, given // common)
+        x = np.clip(resample_poly(x, rate // common, given // common), -1, 1)
     return np.asarray(x, np.float32)
+
+
+def _clipped(x: np.ndarray, path: Path, seconds: float) -> np.ndarray:
+    if not np.isfinite(x).all() or not len(x) or np.abs(x).max() < _SILENCE:
+        what = "samples that are not finite" if not np.isfinite(x).all() else "nothing but silence"
+        raise UserError(f"{path} holds {what} ({seconds:.2f} s); record it again")
+    if (peak := np.abs(x).max()) > _OVER:
+        raise UserError(f"{path} holds samples up to {peak:,.1f}, expected -1 to 1; scale them")
+    if peak > 1:
+        warnings.warn(f"{path}: samples up to {peak:.2f} are clipped to 1", stacklevel=3)
+    return np.clip(x, -1, 1)
+
+
+def _mixed(x: np.ndarray, path: Path) -> np.ndarray:
+    """The mean of the channels, [T, channels] -> [T]; refused where they cancel each other, as in antiphase."""
+    if x.shape[1] == 1:
+        return x[:, 0]
+    mean = x.mean(axis=1)
+    # Of C channels a single one that sounds leaves 1 / C of the mean power: less by 10 dB is a cancellation.
+    if np.abs(mean).max() < _SILENCE or np.mean(mean**2) < np.mean(x**2) / (10 * x.shape[1]):
+        raise UserError(f"{path}: its {x.shape[1]} channels cancel each other when averaged; save one of them")
+    warnings.warn(f"{path}: {x.shape[1]} channels are averaged", stacklevel=3)
+    return mean
+
+
+def _declared(content: bytes) -> int:
+    """Bytes that a WAV or AIFF file has by its header: in all, or up to the end of its samples; 0 for other formats."""
+    if content[:4] not in (b"RIFF", b"FORM"):
+        return 0
+    order: Literal["little", "big"] = "little" if content[:4] == b"RIFF" else "big"
+    claims, at = [(8, int.from_bytes(content[4:8], order))], 12  # (start, size) in bytes
+    while at + 8 <= len(content):
+        size = int.from_bytes(content[at + 4 : at + 8], order)
+        if content[at : at + 4] in (b"data", b"SSND"):
+            claims.append((at + 8, size))
+            break
+        at += 8 + size + size % 2  # a chunk begins at an even place
+    # A writer to a pipe cannot know a size, and declares the largest, of 31 or 32 bits.
+    return max((start + size for start, size in claims if size % 2**31 < 2**31 - 2**13), default=0)
 
 
 def decode(content: bytes, name: str, dtype: Literal["float32", "int16"] = "float32") -> tuple[np.ndarray, int]:
     """The samples of an encoded file, [T, channels], and their rate.
 
     Raises:
-      UserError: the content is not an audio file.
+      UserError: the content is not an audio file, is cut off, or has more than 2**28 samples.
     """
     import soundfile
 
     try:
-        return soundfile.read(io.BytesIO(content), dtype=dtype, always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            declared = file.frames
+            if declared * file.channels > _MOST:
+                raise UserError(f"{name} has {declared * file.channels:,} samples, expected at most {_MOST:,}; cut it")
+            x = file.read(dtype=dtype, always_2d=True)
+            if len(x) < 0.99 * declared:
+                raise UserError(f"{name} is cut off: it holds {len(x):,} of {declared:,} samples; copy it again")
+            return x, file.samplerate
     except soundfile.LibsndfileError as error:
         raise UserError(f"{name} is not a sound file that can be read ({error}); repair or remove it") from error

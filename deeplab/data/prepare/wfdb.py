@@ -49,7 +49,8 @@ def header(content: bytes) -> Header:
       >>> header(b"100 1 360 650000\\n100.dat 212 200 11 1024 995 -22131 0 MLII\\n").signals[0]
       Signal(file='100.dat', format='212', description='MLII')
     """
-    lines = [line for line in content.decode("latin-1").splitlines() if line.strip() and not line.startswith("#")]
+    text = [line.decode("latin-1") for line in content.splitlines()]  # of bytes: `str.splitlines` knows more ends
+    lines = [line for line in text if line.strip() and not line.startswith("#")]
     try:
         _, count, rate, length = lines[0].split()[:4]
         signals = tuple(_signal(line) for line in lines[1 : 1 + int(count)])

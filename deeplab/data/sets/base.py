@@ -98,8 +98,8 @@ class ExampleSet(abc.ABC):
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         """Examples of a user's own file for `predict`, each with a name; fields that only training needs may be absent.
 
-        By default one image file, for sets with a field `image`: of any size and mode, scaled to fit and cropped at the
-        center.
+        By default one image file, for sets with a field `image`: of any size and mode, as it is seen (see
+        `prepare.images.decode`), scaled to fit and cropped at the center.
 
         Raises:
           UserError: the file cannot be read; the message says what can.
@@ -137,7 +137,7 @@ class TextSet(abc.ABC):
     @property
     @abc.abstractmethod
     def splits(self) -> Mapping[str, int]:
-        """Bytes of each split, known without reading them."""
+        """Bytes of each split, as `read` gives them; known without preparing the set."""
 
     @abc.abstractmethod
     def read(self, split: str, content: Content) -> bytes:

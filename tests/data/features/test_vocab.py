@@ -1,5 +1,8 @@
 """Vocabularies lose nothing."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -69,3 +72,55 @@ def test_an_unknown_character_is_named():
 def test_text_that_is_not_utf8_is_named():
     with pytest.raises(UserError, match="byte 0xff at 2"):
         vocab.Characters.of(b"ab\xff")
+
+
+def saved(folder, change) -> Path:
+    definition = json.loads(TRAINED.definition)
+    change(definition)
+    (folder / "tokenizer.json").write_text("\ufeff" + json.dumps(definition), encoding="utf-8")
+    return folder / "tokenizer.json"
+
+
+def special(definition: dict) -> None:
+    """`<s>` and `</s>` around every text, as the tokenizers of many models ask for."""
+    for number, token in enumerate(("<s>", "</s>"), start=TRAINED.size):
+        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        definition["added_tokens"].append({"id": number, "content": token, "special": True} | flags)
+    definition["post_processor"] = {
+        "type": "BertProcessing", "sep": ["</s>", TRAINED.size + 1], "cls": ["<s>", TRAINED.size],
+    }  # fmt: skip
+
+
+def cut(definition: dict) -> None:
+    definition["truncation"] = {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0}
+    definition["padding"] = {
+        "strategy": {"Fixed": 50}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": "!",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [special, cut])
+def test_a_loaded_vocabulary_adds_and_leaves_out_nothing(tmp_path, change):
+    loaded = vocab.BPE.load(saved(tmp_path, change))
+    text = "the cat\nsat there\n"
+    np.testing.assert_array_equal(loaded.encode(text), TRAINED.encode(text))
+    assert loaded.decode(loaded.encode(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(normalizer={"type": "Lowercase"}), r"changes a text: .* becomes 'two  words,\\té\\n'"),
+        (lambda d: d["pre_tokenizer"].update(add_prefix_space=True), "changes a text: .* becomes ' Two"),
+        (lambda d: d["model"]["vocab"].update({"▁word": 290}), "no byte-level tokenizer"),
+        (lambda d: d.pop("model"), "no byte-level tokenizer .not a tokenizer's JSON"),
+    ],
+)
+def test_tokenizers_that_change_a_text_are_refused(tmp_path, change, message):
+    with pytest.raises(UserError, match=rf"tokenizer\.json is .*{message}"):
+        vocab.BPE.load(saved(tmp_path, change))
+
+
+def test_a_tokenizer_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.json cannot be read"):
+        vocab.BPE.load(tmp_path / "gone.json")

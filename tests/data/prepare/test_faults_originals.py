@@ -1,6 +1,7 @@
 """Missing, damaged and hostile originals. The numbers are rows of the project's matrix of faults."""
 
 import gzip
+import hashlib
 import http.server
 import socket
 import threading
@@ -149,3 +150,16 @@ def test_5_a_file_that_is_not_there(one_file, url):
 def test_5_no_idx_file(content):
     with pytest.raises(UserError, match="IDX"):
         parse(content)
+
+
+@pytest.mark.parametrize("address", ["", "not an address"])
+def test_4_a_file_without_an_address_is_asked_for(one_file, address, tmp_path):
+    with pytest.raises(UserError) as error:
+        one_file(address).open("train")
+    assert f"    pixels: 1,024 bytes uncompressed, sha256 {hashlib.sha256(CONTENT).hexdigest()}" in str(error.value)
+    assert "put them into a folder DIR (or DIR/one_file) and give --data-dir DIR" in str(error.value)
+    (tmp_path / "pixels").write_bytes(CONTENT[:-1])
+    with pytest.raises(UserError, match=rf"pixels holds 1,023 bytes, .* get it again( from {address})?$"):
+        one_file(address).open("train", tmp_path)
+    (tmp_path / "pixels").write_bytes(CONTENT)
+    assert one_file(address).open("train", tmp_path).size == 16

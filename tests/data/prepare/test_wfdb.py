@@ -86,3 +86,9 @@ def test_what_is_no_record_is_said(header, content, message):
 def test_truncated_annotations_are_said():
     with pytest.raises(UserError, match="without an end mark"):
         wfdb.marks(encode_annotations([18], [1])[:-2])
+
+
+def test_only_line_breaks_end_a_line_of_a_header():
+    """Latin-1 has a character that Python takes for one."""
+    head = b"100 1 360 650000\r\n100.dat 212 200 11 1024 995 -22131 0 lead \x85 II\r\n"
+    assert wfdb.header(head).signals == (wfdb.Signal("100.dat", "212", "lead \x85 II"),)

@@ -164,7 +164,8 @@ def test_a_flat_folder_has_images_and_no_labels(tmp_path):
     flat = tmp_path / "all" / "one"
     (flat / "notes.txt").write_text("no image")
     (tmp_path / "empty").mkdir()
-    data = Images(image_folder(flat, size=8, test_every=5), batch_size=4, epochs=1)
+    with pytest.warns(UserWarning, match="1 files are not read as images .*one/notes.txt"):
+        data = Images(image_folder(flat, size=8, test_every=5), batch_size=4, epochs=1)
     assert (data.class_names, dict(data.builder.splits)) == ((), {"train": 8, "test": 2})
     assert sorted(data.spec()) == ["id", "image", "weight"]
     np.testing.assert_array_equal(data.open("test").arrays["image"][:, 0, 0, 0], [0, 50])

@@ -109,7 +109,7 @@ def test_a_file_of_ones_own(tmp_path):
 
 def test_a_film_never_seen_is_named_and_left_out(tmp_path):
     path = write(tmp_path, "film,rating\nToy Stori (1995),5\nGoldenEye,4\n")
-    with pytest.warns(UserWarning, match=r"line 2: 'Toy Stori \(1995\)' is none of the films .* 'Toy Story \(1995\)'"):
+    with pytest.warns(UserWarning, match=r"row 2: 'Toy Stori \(1995\)' is none of the films .* 'Toy Story \(1995\)'"):
         assert movielens_files.read(path, TITLES, rated=True) == [(2, 4.0)]
     with pytest.warns(UserWarning, match=r"'1683' is none of the films and is left out; numbers are 1 to 1,682"):
         assert movielens_files.read(write(tmp_path, "item\n1683\n"), TITLES, rated=False) == []
@@ -121,10 +121,11 @@ def test_a_film_never_seen_is_named_and_left_out(tmp_path):
         ("", "has the columns of an empty file; expected a CSV file with a column"),
         ("name,rating\nAlien,5\n", 'has the columns name, rating; expected .* "film"'),
         ("film\nAlien\n", 'has the columns film; expected .* and a column "rating"'),
-        ("film,rating\nAlien,nan\n", "line 2: the rating is 'nan', expected a number from 1 to 5"),
-        ("film,rating\nAlien,5\nAlien,6\n", "line 3: the rating is '6'"),
-        ("film,rating\nAlien\n", "line 2: the rating is ''"),
-        ("film,rating\nAlien, The,5\n", "line 2 has 3 cells, expected 2; quote titles with commas"),
+        ("film,rating\nAlien,nan\n", "row 2, column 'rating': 'nan', expected a finite number"),
+        ("film,rating\nAlien,5\nAlien,6\n", "row 3: the rating is '6', expected a number from 1 to 5"),
+        ("film,rating\nAlien\n", "row 2 has 1 cells, expected 2"),
+        ("film,rating\nAlien, The,5\n", "row 2 has 3 cells, expected 2 .* quote cells that hold commas"),
+        ("film,rating,Film\nAlien,5,Alien\n", "has the column 'film' twice"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):
@@ -134,5 +135,5 @@ def test_other_files_are_refused(tmp_path, text, message):
 
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00film")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"x\.csv is not UTF-8 text"):
         movielens_files.read(tmp_path / "x.csv", TITLES, rated=True)

@@ -5,6 +5,7 @@ import functools
 import io
 import tarfile
 
+import jax
 import numpy as np
 import pytest
 
@@ -115,7 +116,7 @@ def test_a_user_s_lines(folder, cache, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"caf\xe9", "cannot be read as UTF-8 text"), (b"", "holds no words"), (b" \n\t\n", "holds no words")],
+    [(b"caf\xe9", "is not UTF-8 text: byte 0xe9 in line 1"), (b"", "holds no words"), (b" \n\t\n", "holds no words")],
 )
 def test_files_that_are_no_text(content, message, tmp_path):
     (tmp_path / "bad.txt").write_bytes(content)
@@ -137,3 +138,18 @@ def test_folds_are_dealt_within_a_class():
 def test_preparations_are_told_apart():
     different = [Sentences("mr"), Sentences("mr", 1), Sentences("mr", part="validation"), Sentences("mr", num_words=99)]
     assert len({dataset.version for dataset in different}) == 4
+
+
+def test_lines_of_windows_are_lines(folder, cache, tmp_path):
+    """A byte-order mark is no word, and only line breaks end a line."""
+    for name, text in {
+        "plain.txt": "Two dogs.\nA\u2028man\n",
+        "windows.txt": "\ufeffTwo dogs.\r\nA\u2028man\r\n",
+    }.items():
+        (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    plain, windows = (
+        dict(sentences("sst2").read_file(tmp_path / f"{name}.txt", folder)) for name in ("plain", "windows")
+    )
+    assert [name.partition(":")[2].split()[0] for name in windows] == ["1", "2"]
+    for ours, theirs in zip(plain.values(), windows.values(), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from deeplab.core.errors import UserError
+from deeplab.data.prepare import images
 from deeplab.data.prepare.files import Archive
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
@@ -58,10 +57,11 @@ class Membrane(ExampleSet):
 
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         members = content.members(self.files[0].name)
-        images = [_decode(members, f"train/image/{n}.png") for n in _BLOCKS[split]]
+        slices = [f"train/image/{n}.png" for n in _BLOCKS[split]]
         names = [f"train/label/{n}.png" for n in _BLOCKS[split]]
         masks = [decode_mask(members[name], {255: 0, 0: 1}, name) for name in names]
-        return {"image": np.stack(images)[..., None], "mask": np.stack(masks)}
+        image = np.stack([np.asarray(images.decode(members[name], name, 1)) for name in slices])[..., None]
+        return {"image": image, "mask": np.stack(masks)}
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """The mask as a picture, and the share of membrane pixels."""
@@ -70,16 +70,6 @@ class Membrane(ExampleSet):
 
 
 _BLOCKS = {"train": range(20), "validation": range(20, 25), "test": range(25, 30)}
-
-
-def _decode(members: Mapping[str, bytes], name: str) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(members[name])) as image:
-            return np.asarray(image.convert("L"))
-    except (KeyError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{name} is missing or cannot be read ({error})") from error
 
 
 MEMBRANE = Membrane()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from deeplab.core.errors import UserError
-from deeplab.data.prepare import originals
+from deeplab.data.prepare import images, originals
 from deeplab.data.prepare.files import Archive
-from deeplab.data.prepare.images import fit
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field
@@ -88,15 +86,9 @@ class CamVid(ExampleSet):
 
 def _image(content: bytes, name: str) -> np.ndarray:
     """An image at [180, 240, 3], each pixel the mean of those that it replaces."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{name} cannot be read ({error})") from error
+    image = images.decode(content, name, 3)
     if image.height % 180 or image.width * 180 != image.height * 240:
-        return fit(image, (180, 240, 3))
+        return images.fit(image, (180, 240, 3))
     return np.asarray(image.reduce(image.height // 180), np.uint8)
 
 

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from deeplab.core.errors import UserError
+from deeplab.data.prepare import images
 
 
 def decode_mask(content: bytes, classes: Mapping[int, int], where: str) -> np.ndarray:
     """A mask of classes from the bytes of an image file, [H, W] uint8.
 
     Args:
-      content: Bytes of the file: an image of one channel, or with a palette, whose indices are the values.
+      content: Bytes of the file: an image of one channel, or with a palette, whose indices are the values. It is
+        turned as its EXIF orientation says, as the image is that it belongs to.
       classes: Map from pixel values to classes.
       where: Name of the file, for messages.
 
     Raises:
       UserError: the file cannot be read, has several channels, or holds a value that is no class.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            values = np.asarray(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{where} is not an image that can be read ({error})") from error
-    if values.ndim != 2:
-        raise UserError(f"{where} is a mask of shape {values.shape}, expected one value per pixel, [H, W]")
+    values = images.stored(content, where)
+    if values.ndim != 2 or values.dtype.kind == "f":
+        given = f"{values.dtype}{list(values.shape)}"
+        raise UserError(f"{where} is a mask of {given}, expected one integer per pixel, [H, W]")
     table = np.full(256, 255, np.uint8)
     table[list(classes)] = list(classes.values())
     found, counts = np.unique(values, return_counts=True)

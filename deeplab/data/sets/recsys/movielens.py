@@ -94,7 +94,7 @@ def match(wanted: str, titles: Sequence[str]) -> int:
 
 def _films(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     films, title = np.zeros((NUM_FILMS, FEATURES), np.int8), np.zeros((NUM_FILMS, _TITLE), np.uint8)
-    for line in content.decode("latin-1").splitlines():
+    for line in map(_latin1, content.splitlines()):
         number, name, released, _, _, *genres = line.split("|")
         row, encoded = int(number), name.strip().encode("latin-1")
         films[row, :_NUM_GENRES] = [int(g) for g in genres]
@@ -106,10 +106,14 @@ def _films(content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 def _profiles(content: bytes) -> np.ndarray:
     profiles = np.zeros((NUM_USERS, PROFILE), np.int8)
-    for line in content.decode("latin-1").splitlines():
+    for line in map(_latin1, content.splitlines()):
         number, age, gender, occupation, _ = line.split("|")
         own = profiles[int(number)]
         own[np.searchsorted(AGES, int(age), side="right")] = 1
         own[len(AGES) + 1 + (gender == "M")] = 1
         own[len(AGES) + 3 + OCCUPATIONS.index(occupation)] = 1
     return profiles
+
+
+def _latin1(line: bytes) -> str:
+    return line.decode("latin-1")  # line by line: `str.splitlines` would also split at one of its characters

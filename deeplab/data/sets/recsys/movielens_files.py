@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from deeplab.core.errors import UserError, nearest
+from deeplab.data.prepare import tables, texts
 from deeplab.data.sets.recsys import movielens
 
 _WANTED = 'expected a CSV file with a column "film" (titles such as "Toy Story (1995)") or "item" (MovieLens numbers)'
@@ -26,29 +25,22 @@ def read(path: Path, titles: Sequence[str], rated: bool) -> list[tuple[int, floa
       rated: Whether a column "rating", with numbers from 1 to 5, is required.
 
     Raises:
-      UserError: the file is no CSV, a column is missing, a line has too many cells, or a rating is not from 1 to 5.
+      UserError: the file is no CSV (see `prepare.tables.rows`), a column is missing or there twice, or a rating is not
+        from 1 to 5.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error}); {_WANTED}") from error
-    head = [name.strip().lower() for name in table[0]] if table else []
+    table = tables.rows(texts.read_bytes(path), str(path))
+    head = [name.strip().lower() for name in table[0][1]] if table else []
     by = next((name for name in ("film", "item") if name in head), None)
     if by is None or (rated and "rating" not in head):
         wanted = _WANTED + (' and a column "rating"' if rated else "")
         raise UserError(f"{path} has the columns {', '.join(head) or 'of an empty file'}; {wanted}")
+    if twice := [name for name in (by, "rating") if head.count(name) > 1]:
+        raise UserError(f"{path} has the column {twice[0]!r} twice; {_WANTED}")
     films = []
-    for number, line in enumerate(table[1:], start=2):
-        if not any(cell.strip() for cell in line):
-            continue
-        if len(line) > len(head):
-            raise UserError(
-                f"{path}, line {number} has {len(line)} cells, expected {len(head)}; quote titles with commas"
-            )
-        row = dict(zip(head, line, strict=False))
-        film = _film(row.get(by, ""), by, titles, f"{path}, line {number}")
-        rating = _rating(row.get("rating", ""), f"{path}, line {number}") if rated else 0.0
+    for line, cells in table[1:]:
+        row = dict(zip(head, cells, strict=True))
+        film = _film(row[by], by, titles, f"{path}, row {line}")
+        rating = _rating(row["rating"], f"{path}, row {line}") if rated else 0.0
         if film:
             films.append((film, rating))
     return films
@@ -67,10 +59,7 @@ def _film(given: str, by: str, titles: Sequence[str], where: str) -> int:
 
 
 def _rating(given: str, where: str) -> float:
-    try:
-        rating = float(given)
-    except ValueError:
-        rating = math.nan
+    rating = tables.number(given, f"{where}, column 'rating'")
     if not 1 <= rating <= 5:
         raise UserError(f"{where}: the rating is {given!r}, expected a number from 1 to 5")
     return rating

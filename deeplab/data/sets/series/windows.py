@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data.base import Source
+from deeplab.data.prepare import tables, texts
 from deeplab.data.prepare.files import File
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
@@ -81,7 +81,7 @@ class Series(ExampleSet):
 
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         """`series` [T, C]: all rows up to the end of the split."""
-        table = read_table(content(self.files[0].name), self.columns, self.files[0].name)
+        table = self._table(content(self.files[0].name), self.files[0].name)
         end = self._end(split)
         if len(table) < end:
             raise UserError(
@@ -104,7 +104,7 @@ class Series(ExampleSet):
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         """The last `context` rows of a user's CSV file, after which the forecast begins."""
         del data_dir
-        table = read_table(path.read_bytes(), self.columns, str(path))
+        table = self._table(texts.read_bytes(path), str(path))
         if len(table) < self.context:
             raise UserError(f"{path} has {len(table):,} rows, expected at least {self.context:,}, the model's context")
         yield path.name, {"history": self.scaled(table[-self.context :])}
@@ -120,6 +120,11 @@ class Series(ExampleSet):
             for which, values in named.items()
         }
 
+    def _table(self, content: bytes, name: str) -> np.ndarray:
+        """The columns of a CSV file, [T, C] float64, in the order of the channels; others are ignored."""
+        columns = tables.parse(content, self.columns, name)
+        return np.stack([columns[column] for column in self.columns], axis=1)
+
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """(x - mean) / std, [..., C] float32."""
         return ((values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
@@ -130,53 +135,6 @@ class Series(ExampleSet):
 
     def _end(self, split: str) -> int:
         return sum(self.lengths[: _SPLITS.index(split) + 1])
-
-
-def read_table(content: bytes, columns: tuple[str, ...], where: str) -> np.ndarray:
-    """The named columns of a CSV file with a header, [T, C] float64, in that order; other columns are ignored.
-
-    Args:
-      content: Bytes of the file.
-      columns: Names of the columns.
-      where: Name of the file, for messages.
-
-    Raises:
-      UserError: the file is no table, a column is missing, or a value is missing or no finite number.
-
-    Example:
-      >>> read_table(b"date,b,a\\n2016-07-01,1,2\\n", ("a", "b"), "file.csv").tolist()
-      [[2.0, 1.0]]
-    """
-    try:
-        lines = [line for line in csv.reader(content.decode("utf-8-sig").splitlines()) if line]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{where} is not a CSV file ({error})") from error
-    header = [name.strip() for name in lines[0]] if lines else []
-    if missing := [name for name in columns if name not in header]:
-        raise UserError(
-            f"{where} has no column {', '.join(missing)}; expected a header with {', '.join(columns)}, "
-            f"given {', '.join(header)[:200] or 'an empty file'}"
-        )
-    indices = [header.index(name) for name in columns]
-    table = np.empty((len(lines) - 1, len(columns)))
-    for number, line in enumerate(lines[1:]):
-        for c, index in enumerate(indices):
-            table[number, c] = _number(
-                line[index] if index < len(line) else "", f"{where}, line {number + 2}", columns[c]
-            )
-    return table
-
-
-def _number(text: str, where: str, column: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise UserError(
-            f"{where}: {column} is {text.strip()!r}, expected a finite number; fill gaps, or remove the rows"
-        )
-    return value
 
 
 # Means and standard deviations over the first 8,640 rows: 12 months of 30 days.

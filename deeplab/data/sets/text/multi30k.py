@@ -12,7 +12,7 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data.features.vocab import BPE
-from deeplab.data.prepare import cache, originals
+from deeplab.data.prepare import cache, originals, texts
 from deeplab.data.prepare.files import File
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
@@ -119,10 +119,7 @@ class Multi30k(ExampleSet):
         A line without any merged token, such as one in another script, is spelled byte by byte, and its translation is
         meaningless. A line of more than L - 1 tokens is cut.
         """
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} cannot be read as UTF-8 text ({error}); a line is a sentence") from error
+        lines = texts.read(path).split("\n")
         sentences = {number: line for number, line in enumerate(lines, start=1) if line.strip()}
         if not sentences:
             raise UserError(f"{path} holds no sentence; a line is a sentence")

@@ -11,7 +11,7 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data.features.words import Lexicon, split_words
-from deeplab.data.prepare import cache, originals
+from deeplab.data.prepare import cache, originals, texts
 from deeplab.data.prepare.files import Archive, Original
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
@@ -159,10 +159,7 @@ class Sentences(ExampleSet):
 
         A line without any word of the vocabulary is classified by its character n-grams alone, and its name says so.
         """
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} cannot be read as UTF-8 text ({error}); a line is a sentence") from error
+        lines = texts.read(path).split("\n")
         sentences = {number: words for number, line in enumerate(lines, start=1) if (words := split_words(line))}
         if not sentences:
             raise UserError(f"{path} holds no words; a line is a sentence")

@@ -1,0 +1,66 @@
+"""Folders as people have them: without what systems add, and through links that do not turn in circles."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+
+_ADDED = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
+
+
+SPLITS: Mapping[str, str] = {
+    "train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test",
+}  # fmt: skip
+"""The split that a file or folder stands for, by its name in lower case."""
+
+
+def is_junk(path: PurePath) -> bool:
+    """Whether a file system, or a program that packs archives, adds a file or folder of this name; hidden ones, too.
+
+    Example:
+      >>> [is_junk(PurePath(name)) for name in ("__MACOSX/._cat.jpg", "Thumbs.db", ".DS_Store", "cat.jpg")]
+      [True, True, True, False]
+    """
+    return path.name.startswith(".") or path.name.lower() in _ADDED
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name is UTF-8; Python lets surrogates stand for bytes that are not, and such a name cannot be
+    printed."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def children(folder: Path) -> list[Path]:
+    """What a folder holds, without junk, in the order of names."""
+    return [path for path in sorted(folder.iterdir()) if not is_junk(path)]
+
+
+def files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The files below a folder, without junk, in the order of names; a link to a folder above it is not followed.
+
+    Args:
+      folder: Folder to look through.
+      above: Resolved folders above it.
+    """
+    real = folder.resolve()
+    if real in above:
+        return
+    for path in children(folder):
+        if path.is_dir():
+            yield from files(path, (*above, real))
+        else:
+            yield path
+
+
+def tell(where: Path | str, what: str, which: Sequence[Path | str]) -> None:
+    """Warns of what is not read as a user may expect; of nothing where there is none.
+
+    Args:
+      where: Folder that is read.
+      what: Description of the items, after their number.
+      which: Paths or names; the first five are shown.
+    """
+    if which:
+        names = ", ".join("/".join(Path(name).parts[-2:]) for name in which[:5])
+        warnings.warn(f"{where}: {len(which)} {what}: {names}{', ...' if len(which) > 5 else ''}", stacklevel=3)
