@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +29,25 @@ def prepare_backend(cache: Path, *, optimize: bool = True) -> None:
     if not optimize:
         jax.config.update("jax_disable_most_optimizations", True)
     jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def known_xla_flags(flags: Sequence[str]) -> list[str]:
+    """Flags that this version of XLA knows; any other in XLA_FLAGS would end the process when it starts a backend.
+
+    XLA drops flags between versions, and lists them nowhere. So a process of some two seconds starts with them, and XLA
+    names those at which it ends.
+
+    Args:
+      flags: Flags for XLA_FLAGS, such as "--xla_cpu_use_fusion_emitters=false".
+
+    Example:
+      >>> known_xla_flags(["--xla_force_host_platform_device_count=2", "--xla_does_not_exist=1"])
+      ['--xla_force_host_platform_device_count=2']
+    """
+    environment = os.environ | {"XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    tried = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return [flag for flag in flags if tried.returncode == 0 or flag not in tried.stderr.split()]
 
 
 @contextmanager

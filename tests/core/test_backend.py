@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from deeplab.core.backend import huge_page_hint
+from deeplab.core.backend import huge_page_hint, known_xla_flags
 
 ASKED = "always [madvise] never"
 
@@ -36,3 +36,8 @@ def test_silent_where_it_would_not_help(glibc, tmp_path, monkeypatch):
 def test_silent_where_it_is_set(glibc, tmp_path, monkeypatch):
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     assert hint(tmp_path) is None
+
+
+def test_flags_that_xla_does_not_know_are_left_out():
+    known = ["--xla_force_host_platform_device_count=3", "--xla_cpu_parallel_codegen_split_count=1"]
+    assert known_xla_flags([known[0], "--xla_gone=false", known[1], "--xla_gone_too=1"]) == known

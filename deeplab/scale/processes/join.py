@@ -16,6 +16,7 @@ import jax
 from rich.console import Console
 from rich.markup import escape
 
+from deeplab.core import jax_compat
 from deeplab.core.errors import UserError
 from deeplab.scale.processes.exchange import client
 from deeplab.scale.processes.find import Place, find_place
@@ -104,8 +105,7 @@ def join(place: Place, timeout: float, heartbeat: float) -> None:
       UserError: Processes are missing or do not match; the text gives the address and the ranks.
     """
     meet(place.coordinator, place.count, place.rank, timeout)
-    jax.config.update("jax_enable_preemption_service", False)  # It would take over SIGTERM, see signals.py.
-    jax.distributed.initialize(
+    jax_compat.initialize_distributed(  # JAX's service of preemptions would take over SIGTERM, see signals.py.
         place.coordinator,
         place.count,
         place.rank,
