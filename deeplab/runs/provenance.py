@@ -33,7 +33,8 @@ def source_of(function: Callable[..., Any]) -> str:
     if path and Path(path).is_file():
         return Path(path).read_text()
     try:
-        return inspect.getsource(function)
+        # Python 3.13 takes the text of `python -c` for the source of all that was evaluated from a string.
+        return "" if inspect.getfile(function) == "<string>" else inspect.getsource(function)
     except OSError:
         return ""
 

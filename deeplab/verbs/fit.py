@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from deeplab import report, scale
-from deeplab.core.backend import huge_page_hint
+from deeplab.core.backend import gpu_hint, huge_page_hint
 from deeplab.core.errors import Diverged
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
@@ -121,7 +121,7 @@ def fit(
             open_source=lambda data, split: data.open(split, recipe.data_dir),
             runtime=recipe.runtime,
         )
-        if hint := huge_page_hint(ready.program.temporary):
+        for hint in filter(None, (gpu_hint(), huge_page_hint(ready.program.temporary))):
             surroundings.say(f"hint: {hint}")
         start, rows = int(ready.state.step), []
         if held is None:
