@@ -49,11 +49,9 @@ def test_flags_that_xla_does_not_know_are_left_out():
 def no_gpu(monkeypatch):
     """A machine without a GPU, whose environment chooses no platform."""
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    before = jax.config.jax_platforms
-    jax.config.update("jax_platforms", None)
-    yield monkeypatch
-    jax.config.update("jax_platforms", before)
+    for name in ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
 
 
 @pytest.mark.parametrize(("version", "cuda"), [("535.104.05", 12), ("575.57.08", 12), ("580.65.06", 13), (None, 13)])
@@ -78,5 +76,5 @@ def test_silent_about_the_gpu_where_the_environment_chooses(no_gpu, tmp_path):
     no_gpu.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert gpu_hint(tmp_path) is None
     no_gpu.delenv("CUDA_VISIBLE_DEVICES")
-    jax.config.update("jax_platforms", "cpu")
+    no_gpu.setenv("JAX_PLATFORMS", "cpu")
     assert gpu_hint(tmp_path) is None
