@@ -8,12 +8,18 @@ import tempfile
 # runs, XLA's older emitters of fusions take half of the time of the new, and no program is worth cutting and ordering
 # for threads. XLA's own passes stay as they are. In the environment, for the processes that tests start, too.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
-    " --xla_cpu_use_fusion_emitters=false"
-    " --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_enable_concurrency_optimized_scheduler=false"
+FLAGS = (
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+    "--xla_cpu_enable_concurrency_optimized_scheduler=false",
 )
 
-import jax
+import jax  # It reads the environment.  # noqa: E402
+
+from deeplab.core.backend import known_xla_flags  # noqa: E402
+
+if "PYTEST_XDIST_WORKER" not in os.environ:  # A worker inherits what the first process has found.
+    os.environ["XLA_FLAGS"] = " ".join([*filter(None, [os.environ.get("XLA_FLAGS")]), *known_xla_flags(FLAGS)])
 
 # Thousands of traced programs stay in JAX's caches: looking through them for garbage took 5 % of the time.
 gc.set_threshold(50_000, 20, 50)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
-from collections.abc import Iterator
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +19,8 @@ from deeplab.core.errors import UserError
 
 _TUNABLE = "glibc.malloc.hugetlb=1"
 _LARGE = 1 << 25  # Bytes; glibc returns blocks above this size to the system as soon as they are free.
+_CUDA_13 = 580  # Major version of NVIDIA's oldest driver for CUDA 13.
+_DRIVER = Path("/proc/driver/nvidia/version")
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -29,6 +36,25 @@ def prepare_backend(cache: Path, *, optimize: bool = True) -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
+def known_xla_flags(flags: Sequence[str]) -> list[str]:
+    """Flags that this version of XLA knows; any other in XLA_FLAGS would end the process when it starts a backend.
+
+    XLA drops flags between versions, and lists them nowhere. So a process of some two seconds starts with them, and XLA
+    names those at which it ends.
+
+    Args:
+      flags: Flags for XLA_FLAGS, such as "--xla_cpu_use_fusion_emitters=false".
+
+    Example:
+      >>> known_xla_flags(["--xla_force_host_platform_device_count=2", "--xla_does_not_exist=1"])
+      ['--xla_force_host_platform_device_count=2']
+    """
+    environment = os.environ | {"XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    tried = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8")
+    return [flag for flag in flags if tried.returncode == 0 or flag not in tried.stderr.split()]
+
+
 @contextmanager
 def explain_out_of_memory() -> Iterator[None]:
     """Context that turns RESOURCE_EXHAUSTED of XLA into a `UserError` that says what to change."""
@@ -42,6 +68,26 @@ def explain_out_of_memory() -> Iterator[None]:
             f"out of memory on a device: {detail}\nUse a smaller --batch-size, or more devices (--mesh fsdp=N splits "
             "parameters and optimizer state); the last checkpoint is untouched"
         ) from error
+
+
+def gpu_hint(devices: Path = Path("/dev"), driver: Path = _DRIVER) -> str | None:
+    """What to install where this machine has an NVIDIA GPU and JAX computes on the CPU; else None.
+
+    It is None, too, where the environment chooses: by JAX_PLATFORMS, or by CUDA_VISIBLE_DEVICES that hides all GPUs.
+
+    Args:
+      devices: Folder of Linux's device files.
+      driver: File in which NVIDIA's driver gives its version.
+    """
+    chosen = os.environ.get("JAX_PLATFORMS") or os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
+    if chosen or jax.default_backend() != "cpu" or not (any(devices.glob("nvidia*")) or shutil.which("nvidia-smi")):
+        return None
+    found = "this machine has an NVIDIA GPU, but JAX computes on the CPU"
+    if any(importlib.util.find_spec(f"jax_cuda{cuda}_plugin") for cuda in (12, 13)):
+        return f"{found}, although its plugin is there; `python -c \"import jax; jax.devices('cuda')\"` says why"
+    told = re.search(r"Module.*?(\d+)\.\d", driver.read_text(encoding="utf-8")) if driver.is_file() else None
+    cuda = 12 if told and int(told[1]) < _CUDA_13 else 13
+    return f'{found}; `pip install "jax[cuda{cuda}]=={jax.__version__}"` gives it the GPU, and keeps its version'
 
 
 def huge_page_hint(temporary: int, setting: Path = _HUGE_PAGES) -> str | None:

@@ -14,6 +14,7 @@ import jax
 from jax import lax
 from jax.extend import core
 
+from deeplab.core.jax_compat import bind, scan_operands
 from deeplab.core.jaxpr import CALLS, CONTROL_FLOW, inner_jaxprs, join_scope
 
 
@@ -90,14 +91,6 @@ def interpret(
     return [read(atom) for atom in program.outvars]
 
 
-def bind(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
-    """The outputs of a whole equation for input arrays."""
-    params = eqn.primitive.get_bind_params(eqn.params)
-    functions, params = params if isinstance(params, tuple) else ((), params)  # a pair before JAX 0.8
-    out = eqn.primitive.bind(*functions, *inputs, **params)
-    return list(out) if eqn.primitive.multiple_results else [out]
-
-
 def _variables(atoms: Sequence[Any]) -> Iterator[Any]:
     return (atom for atom in atoms if not isinstance(atom, core.Literal))
 
@@ -131,19 +124,17 @@ def _while(eqn: core.JaxprEqn, inputs: list[Any], interpretation: Interpretation
 
 def _scan(eqn: core.JaxprEqn, inputs: list[Any], interpretation: Interpretation, scope: str) -> list[Any]:
     p, length = eqn.params, eqn.params["length"]
-    start, end = p["num_consts"], p["num_consts"] + p["num_carry"]
-    consts, carry, xs = inputs[:start], inputs[start:end], inputs[end:]
-    columns = [
-        _primitives(_rows, [x], [v.aval], interpretation, scope) for x, v in zip(xs, eqn.invars[end:], strict=True)
-    ]
-    ys: list[list[Any]] = [[] for _ in eqn.outvars[p["num_carry"] :]]
+    (consts, carry, xs), (*_, rows) = scan_operands(eqn, inputs), scan_operands(eqn, eqn.invars)
+    columns = [_primitives(_rows, [x], [v.aval], interpretation, scope) for x, v in zip(xs, rows, strict=True)]
+    num_carry = len(carry)
+    ys: list[list[Any]] = [[] for _ in eqn.outvars[num_carry:]]
     for i in reversed(range(length)) if p["reverse"] else range(length):
         out = interpret(p["jaxpr"], [*consts, *carry, *(column[i] for column in columns)], interpretation, scope)
-        carry = out[: p["num_carry"]]
-        for column, y in zip(ys, out[p["num_carry"] :], strict=True):
+        carry = out[:num_carry]
+        for column, y in zip(ys, out[num_carry:], strict=True):
             column.append(y)
     stacked = []
-    for column, aval in zip(ys, p["jaxpr"].out_avals[p["num_carry"] :], strict=True):
+    for column, aval in zip(ys, p["jaxpr"].out_avals[num_carry:], strict=True):
         column = column[::-1] if p["reverse"] else column
         stacked += _primitives(
             lambda *rows, aval=aval: [_stack(rows, aval)], column, [aval] * length, interpretation, scope

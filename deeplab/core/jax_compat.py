@@ -1,18 +1,23 @@
-"""Private parts of JAX that deeplab needs; no other module imports `jax._src`.
+"""Parts of JAX that are private, or that differ between its versions; no other module reaches for them.
+
+What differs is looked for where it is used, never derived from a version's number, so that a later version is not
+refused for its name. The versions named here are those that are tested: 0.7.2, 0.10.2 and 0.12.0.
 
 `jax.distributed.initialize` detects a cluster and connects in one call. It reports neither the coordinator's address
 nor the rank that it found, and a missing process ends all the others by a signal that no program can catch. So deeplab
 asks JAX's cluster classes for the address and the ranks, waits for the processes itself, and only then initializes.
 The client of the coordinator, which the watchdog uses while devices hang, has no public accessor either.
-
-Written against JAX 0.10.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
+import jax
 from jax._src import clusters, distributed
+from jax.extend import core
 
 
 def detect_cluster(skip: frozenset[str] = frozenset()) -> Any:
@@ -25,6 +30,36 @@ def detect_cluster(skip: frozenset[str] = frozenset()) -> Any:
     return next((kind for kind in kinds if kind.__name__ not in skip and kind.is_env_present()), None)
 
 
+def coordinator_address(cluster: Any, port: str | None) -> str:
+    """Address of the coordinator of a cluster class, as HOST:PORT.
+
+    Args:
+      cluster: One of JAX's cluster classes.
+      port: Port of the coordinator; the one that the class chooses when None.
+    """
+    ask = cluster.get_coordinator_address
+    if "override_coordinator_port" in inspect.signature(ask).parameters:  # 0.10
+        return ask(timeout_secs=60, override_coordinator_port=port)
+    address = ask(timeout_secs=60)  # 0.7
+    return address if port is None else f"{address.rpartition(':')[0]}:{port}"
+
+
+def initialize_distributed(coordinator: str, count: int, rank: int, **options: Any) -> None:
+    """`jax.distributed.initialize` without JAX's service of preemptions, which would take over SIGTERM.
+
+    Args:
+      coordinator: Address of process 0, as HOST:PORT.
+      count: Number of processes.
+      rank: Index of this process.
+      options: Further arguments of `jax.distributed.initialize`.
+    """
+    if hasattr(jax.config, "jax_enable_preemption_service"):  # 0.10
+        jax.config.update("jax_enable_preemption_service", False)
+    else:  # 0.7 has no option for it
+        distributed.global_state.initialize_preemption_sync_manager = lambda: None
+    jax.distributed.initialize(coordinator, count, rank, **options)
+
+
 def coordinator_client() -> Any:
     """Client of JAX's coordinator, a key-value store with barriers; None with one process."""
     return distributed.global_state.client
@@ -33,3 +68,36 @@ def coordinator_client() -> Any:
 def process_id() -> int:
     """Rank of this process; unlike `jax.process_index`, this does not initialize the devices."""
     return distributed.global_state.process_id
+
+
+def bind(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
+    """The outputs of a whole equation for input arrays."""
+    params = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = params if isinstance(params, tuple) else ((), params)  # a pair in 0.7
+    out = eqn.primitive.bind(*functions, *inputs, **params)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def scan_operands(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Constants, initial carry and rows among the inputs of a `scan`.
+
+    Args:
+      eqn: Equation of a `scan`.
+      inputs: One value for each input of the equation.
+
+    Example:
+      >>> program = jax.make_jaxpr(lambda c, xs: jax.lax.scan(lambda c, x: (c + x, c), c, xs))(1.0, jax.numpy.ones(3))
+      >>> scan_operands(program.eqns[0], ["initial", "rows"])
+      ([], ['initial'], ['rows'])
+    """
+    if "ft_in" in eqn.params:  # 0.12: a tree of the three
+        consts, carry, xs = eqn.params["ft_in"].update(inputs).unpack()
+        return list(consts), list(carry), list(xs)
+    start = eqn.params["num_consts"]
+    end = start + eqn.params["num_carry"]
+    return list(inputs[:start]), list(inputs[start:end]), list(inputs[end:])
+
+
+def manual_axes(eqn: core.JaxprEqn) -> frozenset[str]:
+    """Mesh axes over which a `shard_map` splits what it is given."""
+    return eqn.params["newly_manual_axes" if "newly_manual_axes" in eqn.params else "manual_axes"]

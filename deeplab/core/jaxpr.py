@@ -16,6 +16,8 @@ from typing import Any
 
 from jax.extend import core
 
+from deeplab.core.jax_compat import manual_axes
+
 CALLS = frozenset({
     "jit", "pjit", "call", "core_call", "closed_call", "core_closed_call", "remat", "remat2", "checkpoint",
     "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
@@ -135,9 +137,7 @@ def _trip_count(eqn: core.JaxprEqn) -> int:
     if eqn.primitive.name == "while":
         return _while_trip_count(eqn) or 1
     if eqn.primitive.name == "shard_map":  # its jaxpr is the program of one device
-        mesh = eqn.params["mesh"]
-        manual = eqn.params["newly_manual_axes" if "newly_manual_axes" in eqn.params else "manual_axes"]
-        return math.prod(mesh.shape[axis] for axis in manual)
+        return math.prod(eqn.params["mesh"].shape[axis] for axis in manual_axes(eqn))
     return 1
 
 

@@ -64,7 +64,8 @@ def pack(per_row: int, width: int) -> Mix:
             raise UserError(f"batch_size is {B}, expected a multiple of {per_row}, the pairs that share a row")
         lengths = {name: jnp.sum(batch[f"{name}_segment"] > 0, axis=1) for name in _PAIR}  # [B] each
         parts = jnp.argsort(lengths["source"] + lengths["target"]).reshape(per_row, -1)  # [K, R]
-        members = parts.at[-1].set(parts[-1, ::-1]).T  # [R, K]
+        # Not an update of `parts`: XLA 0.12 for CPUs then writes the reversed part over what it still has to read.
+        members = jnp.concatenate([parts[:-1], parts[-1:, ::-1]]).T  # [R, K]
         ends = {name: jnp.cumsum(lengths[name][members], axis=1) for name in _PAIR}
         fits = (ends["source"] <= width) & (ends["target"] <= width) & (batch["weight"][members] > 0)
         packed = {"weight": jnp.any(fits, axis=1).astype(jnp.float32), "id": batch["id"][members[:, 0]]}

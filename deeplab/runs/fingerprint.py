@@ -114,6 +114,7 @@ def _words(x: jax.Array) -> jax.Array:
         x = jax.random.key_data(x)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         x = jnp.stack([jnp.real(x), jnp.imag(x)])
-    if x.dtype == jnp.bool_ or jax.dtypes.itemsize_bits(x.dtype) < 8:
+    info = jnp.iinfo if jnp.issubdtype(x.dtype, jnp.integer) else jnp.finfo
+    if x.dtype == jnp.bool_ or info(x.dtype).bits < 8:
         x = x.astype(jnp.float32)  # exact for all of them: int4, float4_e2m1fn, ...
     return jax.lax.bitcast_convert_type(x, _UNSIGNED[x.dtype.itemsize]).astype(jnp.uint32)

@@ -7,10 +7,11 @@ that it came from ("jit(run)/transpose(jvp(GPT))/block1/up/dot_general").
 from __future__ import annotations
 
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -154,7 +155,14 @@ def instruction_seconds(folder: Path, known: Mapping[str, str]) -> dict[str, flo
     files = sorted(folder.glob("plugins/profile/*/*.xplane.pb"))
     if not files:
         raise UserError(f"{folder} holds no trace; check that the disk is not full")
-    planes = list(jax.profiler.ProfileData.from_file(str(files[-1])).planes)
+    with warnings.catch_warnings():
+        # JAX 0.12 makes its types in a way that Python 3.13 deprecates; as an error that ends the process.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return _seconds(jax.profiler.ProfileData.from_file(str(files[-1])), folder, known)
+
+
+def _seconds(data: Any, folder: Path, known: Mapping[str, str]) -> dict[str, float]:
+    planes = list(data.planes)
     devices = [plane for plane in planes if plane.name.startswith("/device:") and any(True for _ in plane.lines)]
     spent: dict[str, float] = defaultdict(float)
     for plane in devices or planes:

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deeplab.core.interpret import Interpretation, bind, interpret
+from deeplab.core.interpret import Interpretation, interpret
+from deeplab.core.jax_compat import bind
 from deeplab.core.jaxpr import ENTERED
 from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch

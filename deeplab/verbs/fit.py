@@ -13,7 +13,7 @@ import jax
 
 from deeplab import report, scale
 from deeplab.core import ranges
-from deeplab.core.backend import huge_page_hint
+from deeplab.core.backend import gpu_hint, huge_page_hint
 from deeplab.core.errors import Diverged
 from deeplab.core.runtime import Runtime
 from deeplab.core.text import read_rows
@@ -130,7 +130,7 @@ def fit(
             ),
             runtime=recipe.runtime,
         )
-        if hint := huge_page_hint(ready.program.temporary):
+        for hint in filter(None, (gpu_hint(), huge_page_hint(ready.program.temporary))):
             surroundings.say(f"hint: {hint}")
         start, rows = int(ready.state.step), []
         if held is None:

@@ -1,10 +1,12 @@
-"""Advice on a CPU's memory is given where it helps, and nowhere else."""
+"""Advice on memory and GPUs is given where it helps, and nowhere else; no flag of XLA ends the process."""
 
 import platform
+import shutil
 
+import jax
 import pytest
 
-from deeplab.core.backend import huge_page_hint
+from deeplab.core.backend import gpu_hint, huge_page_hint, known_xla_flags
 
 ASKED = "always [madvise] never"
 
@@ -36,3 +38,43 @@ def test_silent_where_it_would_not_help(glibc, tmp_path, monkeypatch):
 def test_silent_where_it_is_set(glibc, tmp_path, monkeypatch):
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     assert hint(tmp_path) is None
+
+
+def test_flags_that_xla_does_not_know_are_left_out():
+    known = ["--xla_force_host_platform_device_count=3", "--xla_cpu_parallel_codegen_split_count=1"]
+    assert known_xla_flags([known[0], "--xla_gone=false", known[1], "--xla_gone_too=1"]) == known
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """A machine without a GPU, whose environment chooses no platform."""
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    for name in ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(("version", "cuda"), [("535.104.05", 12), ("575.57.08", 12), ("580.65.06", 13), (None, 13)])
+def test_a_gpu_that_jax_does_not_see_is_told(no_gpu, tmp_path, version, cuda):
+    (tmp_path / "nvidiactl").touch()
+    driver = tmp_path / "version"
+    if version:
+        driver.write_text(
+            f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {version}  Sat\nGCC version:  gcc 12.2.0\n"
+        )
+    assert f'`pip install "jax[cuda{cuda}]=={jax.__version__}"`' in gpu_hint(tmp_path, driver)
+
+
+def test_a_gpu_is_known_by_the_command_too(no_gpu, tmp_path):
+    assert gpu_hint(tmp_path) is None
+    no_gpu.setattr(shutil, "which", {"nvidia-smi": "/usr/bin/nvidia-smi"}.get)
+    assert "jax[cuda" in gpu_hint(tmp_path)
+
+
+def test_silent_about_the_gpu_where_the_environment_chooses(no_gpu, tmp_path):
+    (tmp_path / "nvidia0").touch()
+    no_gpu.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert gpu_hint(tmp_path) is None
+    no_gpu.delenv("CUDA_VISIBLE_DEVICES")
+    no_gpu.setenv("JAX_PLATFORMS", "cpu")
+    assert gpu_hint(tmp_path) is None

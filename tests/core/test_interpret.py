@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from deeplab.core.interpret import CONCRETE, Interpretation, bind, interpret
+from deeplab.core.interpret import CONCRETE, Interpretation, interpret
+from deeplab.core.jax_compat import bind, scan_operands
 from deeplab.core.jaxpr import ENTERED
 from deeplab.train.step import make_step
 from tests import toys
@@ -216,13 +217,11 @@ def _negative(eqn, x):
 
 
 def _staged_scan(eqn, *inputs):
-    p = eqn.params
-    end = p["num_consts"] + p["num_carry"]
-    consts, carry, xs = inputs[: p["num_consts"]], inputs[p["num_consts"] : end], inputs[end:]
+    p, (consts, carry, xs) = eqn.params, scan_operands(eqn, inputs)
 
     def body(carry, xs):
         out = interpret(p["jaxpr"], [*consts, *carry, *xs], STAGED)
-        return tuple(out[: p["num_carry"]]), tuple(out[p["num_carry"] :])
+        return tuple(out[: len(carry)]), tuple(out[len(carry) :])
 
     carry, ys = lax.scan(body, tuple(carry), tuple(xs), p["length"], p["reverse"])
     return [*carry, *ys]

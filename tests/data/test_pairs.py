@@ -47,6 +47,12 @@ def test_every_pair_is_in_one_row_and_whole(lengths):
     assert len(set(packed["id"].tolist())) == 2
 
 
+def test_pairs_of_one_length_are_dealt_out():
+    """The parts are (0, 1), (2, 3), (4, 5) and, reversed, (7, 6)."""
+    packed = jax.jit(pack(4, 4))(jax.random.key(0), pairs([(1, 1)] * 8))
+    assert packed["source"].tolist() == [[1, 21, 41, 71], [11, 31, 51, 61]]
+
+
 def test_what_does_not_fit_is_left_out_on_both_sides():
     packed = pack(2, 7)(jax.random.key(0), pairs([(2, 2), (4, 6), (2, 2), (4, 4)]))
     found = [both for row in range(2) for both in sides(packed, row).values()]

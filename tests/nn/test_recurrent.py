@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from deeplab.core.jax_compat import scan_operands
 from deeplab.nn.recurrent.layers import GRU, LSTM, Bidirectional
 
 B, T, D, H = 3, 4, 3, 4
@@ -150,8 +151,7 @@ def test_the_state_is_carried_in_single_precision(kind):
     program = jax.make_jaxpr(lambda x: half.apply({"params": params}, x))(x)
     (call,) = (eqn for eqn in program.eqns if "custom_vjp" in eqn.primitive.name)
     (scan,) = (eqn for eqn in call.params["call_jaxpr"].eqns if eqn.primitive.name == "scan")
-    first = scan.params["num_consts"]
-    carried = [v.aval.dtype for v in scan.invars[first : first + scan.params["num_carry"]]]
+    _, carried, _ = scan_operands(scan, [v.aval.dtype for v in scan.invars])
     assert carried == [jnp.float32] * (2 if kind == "lstm" else 1)
 
 

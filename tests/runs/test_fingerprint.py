@@ -53,13 +53,19 @@ def test_bits_rather_than_values():
     assert one(jnp.float32(1.0)) != one(jnp.nextafter(jnp.float32(1.0), jnp.float32(2.0)))
 
 
+@pytest.fixture
+def with_64_bits():
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "int64"])
-def test_both_words_of_64_bits_count(dtype):
-    with jax.enable_x64(True):
-        x = jnp.arange(6, dtype=dtype).reshape(2, 3)
-        bits = np.asarray(x).view(np.uint64)
-        numbers = {int(fingerprint(jnp.asarray((bits ^ np.uint64(1 << k)).view(dtype)))) for k in (0, 31, 32, 63)}
-        assert len(numbers | {int(fingerprint(x))}) == 5
+def test_both_words_of_64_bits_count(dtype, with_64_bits):
+    x = jnp.arange(6, dtype=dtype).reshape(2, 3)
+    bits = np.asarray(x).view(np.uint64)
+    numbers = {int(fingerprint(jnp.asarray((bits ^ np.uint64(1 << k)).view(dtype)))) for k in (0, 31, 32, 63)}
+    assert len(numbers | {int(fingerprint(x))}) == 5
 
 
 def test_keys_scalars_and_empty_arrays():

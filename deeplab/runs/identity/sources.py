@@ -240,6 +240,8 @@ def _names(code: types.CodeType) -> Iterator[str]:
 
 
 def _source(function: types.FunctionType) -> str:
+    if function.__code__.co_filename == "<string>":  # Python 3.13 would give the text of `python -c`
+        return _code(function.__code__)
     try:
         text = textwrap.dedent(inspect.getsource(function))
         ast.parse(text)

@@ -90,8 +90,7 @@ def _queries(cluster: Any) -> tuple[Any, Any, Any]:
     """Functions that ask a cluster for the coordinator's address, the number of processes and the rank."""
 
     def address() -> str:
-        port = os.environ.get("JAX_COORDINATOR_PORT")
-        return cluster.get_coordinator_address(timeout_secs=60, override_coordinator_port=port)
+        return jax_compat.coordinator_address(cluster, os.environ.get("JAX_COORDINATOR_PORT"))
 
     return address, cluster.get_process_count, cluster.get_process_id
 

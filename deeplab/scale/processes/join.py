@@ -15,7 +15,7 @@ from typing import NoReturn
 import jax
 from rich.console import Console
 
-from deeplab.core import ranges
+from deeplab.core import jax_compat, ranges
 from deeplab.core.errors import UserError
 from deeplab.core.printable import print_message
 from deeplab.scale.processes.exchange import client
@@ -108,8 +108,7 @@ def join(place: Place, timeout: float, heartbeat: float) -> None:
       UserError: Processes are missing or do not match; the text gives the address and the ranks.
     """
     meet(place.coordinator, place.count, place.rank, timeout)
-    jax.config.update("jax_enable_preemption_service", False)  # It would take over SIGTERM, see signals.py.
-    jax.distributed.initialize(
+    jax_compat.initialize_distributed(  # JAX's service of preemptions would take over SIGTERM, see signals.py.
         place.coordinator,
         place.count,
         place.rank,
