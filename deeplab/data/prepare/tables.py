@@ -21,27 +21,35 @@ def read(path: Path, columns: Sequence[str]) -> dict[str, Float[ndarray, " N"]]:
       UserError: the file is no UTF-8 text or has no rows, a column is missing or duplicated, a row is too short, or a
         cell is no finite number. Rows are counted as in an editor: the names are row 1.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True)
-            rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as CSV in UTF-8 ({error})") from error
-    expected = f"expected a first row with the names {', '.join(columns)}"
-    if len(rows) < 2:
+    lines, expected = rows(path), f"expected a first row with the names {', '.join(columns)}"
+    if len(lines) < 2:
         raise UserError(f"{path} has no rows of numbers; {expected}, and numbers below")
-    names = [name.strip() for name in rows[0][1]]
+    names = [name.strip() for name in lines[0][1]]
     for column in columns:
         if column not in names:
             raise UserError(f"{path} has no column {column!r}; {nearest(column, names)} ({expected})")
         if names.count(column) > 1:
             raise UserError(f"{path} has the column {column!r} twice; {expected}")
     indices = [names.index(column) for column in columns]
-    values = np.empty((len(rows) - 1, len(columns)))
-    for i, (line, row) in enumerate(rows[1:]):
+    values = np.empty((len(lines) - 1, len(columns)))
+    for i, (line, row) in enumerate(lines[1:]):
         for j, (column, index) in enumerate(zip(columns, indices, strict=True)):
             values[i, j] = _number(row[index] if index < len(row) else "", f"{path}, row {line}, column {column!r}")
     return dict(zip(columns, values.T, strict=True))
+
+
+def rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV file that are not blank, the names among them, each with its number as in an editor.
+
+    Raises:
+      UserError: the file cannot be read, or is no UTF-8 text.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True)
+            return [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as CSV in UTF-8 ({error})") from error
 
 
 def _number(cell: str, where: str) -> float:
