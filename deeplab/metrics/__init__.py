@@ -2,5 +2,23 @@
 
 from deeplab.metrics import bleu, confusion, edits, ranks, roc
 from deeplab.metrics.base import Mean, Metrics, Perplexity
+from deeplab.metrics.labels import F1
+from deeplab.metrics.of_split import OfSplit, auc, average_precision, f1
+from deeplab.metrics.regression import R2
 
-__all__ = ["Mean", "Metrics", "Perplexity", "bleu", "confusion", "edits", "ranks", "roc"]
+__all__ = [
+    "F1",
+    "R2",
+    "Mean",
+    "Metrics",
+    "OfSplit",
+    "Perplexity",
+    "auc",
+    "average_precision",
+    "bleu",
+    "confusion",
+    "edits",
+    "f1",
+    "ranks",
+    "roc",
+]
