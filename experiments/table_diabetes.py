@@ -43,22 +43,27 @@ def experiment(
     """
     found: Any = load_diabetes(scaled=False)
     patients = dict(zip(found.feature_names, found.data.T, strict=True)) | {"progression": found.target}
-
-    def prepare(example: dict[str, Any], key: jax.Array | None) -> dict[str, Any]:
-        x = example["numbers"]
-        return example if key is None else example | {"numbers": x + noise * jax.random.normal(key, x.shape)}
-
-    options: Any = {"batch_size": batch_size, "epochs": epochs, "prepare": prepare}
+    options: Any = {"batch_size": batch_size, "epochs": epochs, "prepare": noisy(noise)}
     data = dl.data.table(patients, "progression", categories=("sex",), fold=fold, **options)
-    size = dl.models.tabular_resnet.VARIANTS[variant] | {"dropout": dropout, "sigma": sigma}
+    size: dict[str, Any] = dl.models.tabular_resnet.VARIANTS[variant] | {"dropout": dropout, "sigma": sigma}
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps)
     return dl.Experiment(
         data=data,
-        model=dl.models.TabularResNet(1, data.builder.features.cardinalities, **size),
-        task=dl.tasks.Regression(scale=data.builder.scale),
+        model=dl.models.TabularResNet(1, data.cardinalities, **size),
+        task=dl.tasks.Regression(scale=data.scale),
         optimizer=optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only),
         eval_every=data.num_steps // 4,
     )
+
+
+def noisy(noise: float) -> dl.data.Prepare:
+    """Adds normal noise to the numbers in training."""
+
+    def prepare(example: dl.data.Example, key: jax.Array | None) -> dl.data.Example:
+        x = example["numbers"]
+        return example if key is None else example | {"numbers": x + noise * jax.random.normal(key, x.shape)}
+
+    return prepare
 
 
 if __name__ == "__main__":

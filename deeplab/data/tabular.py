@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,48 @@ from typing import Any
 from deeplab.data.base import Prepare
 from deeplab.data.examples import Examples
 from deeplab.data.prepare import frame_sources
+from deeplab.data.sets.synthetic import SyntheticExamples
+from deeplab.data.sets.tabular.summary import TableSummary
 from deeplab.data.sets.tabular.table import Table
 
 _EPOCHS = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class TableData(Examples):
+    """`Examples` of a `Table`, with what a model and a task need to know of it; made by `table`.
+
+    Example:
+      >>> data = table({"size": [50, 80, 95, 60, 71], "town": list("abbab"), "price": [1, 4, 5, 2, 3]}, "price")
+      >>> data.cardinalities, data.columns
+      ((3,), ('size',))
+    """
+
+    @property
+    def table(self) -> Table:
+        """The table itself; of a synthetic twin, the one whose shapes it has."""
+        dataset = self.dataset.like if isinstance(self.dataset, SyntheticExamples) else self.dataset
+        assert isinstance(dataset, Table)
+        return dataset
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the numbers, [N]."""
+        return self.table.features.names
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of classes of each category, the unknown one included, [C]: an argument of the models of tables."""
+        return self.table.features.cardinalities
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training targets: an argument of `Regression`; (0, 1) for classes."""
+        return self.table.scale
+
+    def summary(self) -> TableSummary:
+        """What was read, to print: columns, splits, the first rows, and what may be wrong with them."""
+        return self.table.summary()
 
 
 def table(
@@ -35,11 +75,11 @@ def table(
     num_steps: int | None = None,
     eval_split: str = "test",
     prepare: Prepare | None = None,
-) -> Examples:
+) -> TableData:
     """Batches of a user's table: `numbers` [B, N], `categories` [B, C], and `label` or `target` [B].
 
-    `data.builder` is the table: `print(data.builder.summary())` shows what was read, `data.builder.features` names
-    the columns, and `data.builder.scale` is the mean and the standard deviation of a target that is a number.
+    `print(data.summary())` shows what was read. A model needs `data.cardinalities`, the sizes of categories, and the
+    task of a number `data.scale`, its mean and standard deviation.
 
     Args:
       source: Path of a CSV file (or of a Parquet file), a pandas data frame, or a dict of columns.
@@ -90,4 +130,4 @@ def table(
     )
     epochs = _EPOCHS if epochs is None and num_steps is None else epochs
     steps: Any = num_steps  # None stands for "from epochs"
-    return Examples(rows, batch_size, epochs, steps, prepare, eval_split=eval_split)
+    return TableData(rows, batch_size, epochs, steps, prepare, eval_split=eval_split)

@@ -131,7 +131,7 @@ class Columns(nn.Module):
         if given != len(self.cardinalities):
             raise ValueError(
                 f"the batch has {given} categories, and the model cardinalities of {len(self.cardinalities)}; give "
-                "cardinalities=data.builder.features.cardinalities"
+                "cardinalities=data.cardinalities"
             )
         if not numbers.shape[-1] + given:
             raise ValueError("a table without columns: neither numbers nor categories")

@@ -30,7 +30,7 @@ class Regression(Task):
     Args:
       error: Loss, such as `SquaredError()`, `AbsoluteError()`, `Huber(delta)`, `Gaussian()` or `Quantiles(levels)` of
         `deeplab.tasks.errors`; its `outputs` is Q.
-      scale: Mean and standard deviation of the training targets, such as `data.builder.scale` of a table.
+      scale: Mean and standard deviation of the training targets, such as `data.scale` of a table.
       fields: Names of the batch's fields that the model reads.
     """
 

@@ -27,9 +27,8 @@ def test_a_number(homes, tmp_path):
 
     def experiment(learning_rate: float = 0.05) -> dl.Experiment:
         data = dl.data.table(homes, "price", ignore=("dear",), batch_size=16, epochs=50)
-        table = data.builder
-        model = dl.models.TabularResNet(1, table.features.cardinalities, **dl.models.tabular_resnet.VARIANTS["test"])
-        return dl.Experiment(data, model, dl.tasks.Regression(scale=table.scale), optax.adam(learning_rate))
+        model = dl.models.TabularResNet(1, data.cardinalities, **dl.models.tabular_resnet.VARIANTS["test"])
+        return dl.Experiment(data, model, dl.tasks.Regression(scale=data.scale), optax.adam(learning_rate))
 
     run = dl.fit(experiment, run_dir=tmp_path / "run")
     metrics = run.metrics["test"]
@@ -50,8 +49,7 @@ def test_a_number(homes, tmp_path):
 def test_classes(homes, tmp_path):
     def experiment(learning_rate: float = 0.05) -> dl.Experiment:
         data = dl.data.table(homes, "dear", ignore=("price",), batch_size=16, epochs=30)
-        table = data.builder
-        model = dl.models.FTTransformer(2, table.features.cardinalities, **dl.models.ft_transformer.VARIANTS["test"])
+        model = dl.models.FTTransformer(2, data.cardinalities, **dl.models.ft_transformer.VARIANTS["test"])
         task = dl.tasks.Classification(fields=("numbers", "categories"), extra_metrics=(dl.metrics.auc,))
         return dl.Experiment(data, model, task, optax.adam(learning_rate))
 

@@ -66,7 +66,7 @@ class FTTransformer(nn.Module):
 
     Args:
       outputs: Number of outputs: classes K, or Q numbers for each target.
-      cardinalities: Number of classes of each category, as `data.builder.features.cardinalities`.
+      cardinalities: Number of classes of each category, as `data.cardinalities`.
       num_layers: Number of blocks.
       num_heads: Attention heads of each block.
       width: Width of a token.

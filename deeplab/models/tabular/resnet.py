@@ -58,7 +58,7 @@ class TabularResNet(nn.Module):
 
     Args:
       outputs: Number of outputs: classes K, or Q numbers for each target.
-      cardinalities: Number of classes of each category, as `data.builder.features.cardinalities`.
+      cardinalities: Number of classes of each category, as `data.cardinalities`.
       num_blocks: Number of residual blocks.
       width: Width of the residual stream.
       hidden: Units of the blocks' hidden layers.

@@ -45,7 +45,7 @@ COLUMNS = {name: [row[i] for row in CELLS[1:]] for i, name in enumerate(CELLS[0]
 
 def test_every_kind_of_column_is_encoded_by_the_training_rows():
     data = by_column(COLUMNS)
-    table = data.builder
+    table = data.table
     assert table.features.names == (
         "size",
         "size is missing",
@@ -109,7 +109,7 @@ def test_text_and_truth_are_classes_and_a_number_is_one_where_told():
     assert data.class_names == ("false", "true")
     assert set(rows_of(data, "train")["label"].tolist()) == {0, 1}
     assert dl.data.table(rows, "z").class_names == ()
-    assert "give classes=('0', '1', '2')" in str(dl.data.table(rows, "z").builder.summary())
+    assert "give classes=('0', '1', '2')" in str(dl.data.table(rows, "z").summary())
     told = dl.data.table(rows, "z", classes=(2, 0, 1))
     assert told.class_names == ("2", "0", "1")
     label = np.concatenate([rows_of(told, split)["label"] for split in ("train", "test")])
@@ -209,23 +209,23 @@ def test_no_statistic_is_of_a_test_row(cells):
 
 def test_the_summary_tells_what_was_read_and_what_leaks(homes):
     homes.write_text(HOMES + "150,50,Ulm,2020-01-31,true\n" * 6, encoding="utf-8")
-    text = str(dl.data.table(homes, "price", test=0.4).builder.summary())
+    text = str(dl.data.table(homes, "price", test=0.4).summary())
     assert f"{homes}: 11 rows (train 7, test 4)" in text.replace("\n", "")
     assert "2020-01-31 to 2022-12-24T18:00:00" in text
     assert "of 4 rows of split 'test' are equal to a training row" in text
     grouped = {"g": list("aabb"), "x": range(4), "price": range(4), "part": ["train", "test", "train", "train"]}
-    told = str(dl.data.table(grouped, "price", split="part", group="g").builder.summary())
+    told = str(dl.data.table(grouped, "price", split="part", group="g").summary())
     assert "groups of 'g' in training and in another split: 1" in told
 
 
 def test_constant_columns_and_identifiers_are_told():
     rows = {"price": range(100), "x": range(100), "same": [1.5] * 100, "name": [f"n{i}" for i in range(100)]}
     data = dl.data.table(rows, "price")
-    assert data.builder.features.names == ("x",)
-    text = str(data.builder.summary())
+    assert data.columns == ("x",)
+    text = str(data.summary())
     assert "column 'same' is the same in all training rows, and left out" in text
     assert "give ignore=('name',)" in text
-    assert dl.data.table(rows, "price", ignore=("name",)).builder.features.cardinalities == ()
+    assert dl.data.table(rows, "price", ignore=("name",)).cardinalities == ()
 
 
 def test_smoke_has_the_spec_of_the_table(homes):
@@ -234,12 +234,13 @@ def test_smoke_has_the_spec_of_the_table(homes):
     assert {name: (s.shape[1:], s.dtype) for name, s in twin.spec().items()} == {
         name: (s.shape[1:], s.dtype) for name, s in data.spec().items()
     }
+    assert (twin.cardinalities, twin.scale) == (data.cardinalities, data.scale)
     batch = next(twin.batches())
-    assert batch["categories"].max() < max(data.builder.features.cardinalities)
+    assert batch["categories"].max() < max(data.cardinalities)
 
 
 def test_a_column_that_is_missing_in_all_training_rows_is_left_out():
     rows = {"x": ["", "", "1"], "y": [1, 2, 3], "price": [1, 2, 3], "part": ["train", "train", "test"]}
     data = dl.data.table(rows, "price", split="part")
-    assert data.builder.features.names == ("y",)
-    assert "column 'x' is the same in all training rows" in str(data.builder.summary())
+    assert data.columns == ("y",)
+    assert "column 'x' is the same in all training rows" in str(data.summary())
