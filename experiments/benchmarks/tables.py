@@ -4,7 +4,15 @@ Run:     OMP_NUM_THREADS=1 python -m experiments.benchmarks.tables
          Five folds of each table, the same for all models. The settings of gradient boosting are chosen for each fold
          by cross-validation in its training part; ours are the defaults of the experiment. The difference is paired
          by fold, with a 95 % interval by Student's t (4 degrees of freedom).
-Result:  RESULT
+Result:  means of five folds, seed 0, and the difference ours - boosting with its interval (commit 81c2340):
+                                  ours     boosting  forest   linear   difference
+         diabetes, RMSE           54.77    55.56     56.45    54.41    -0.78 (-2.27 to 0.71)
+         breast_cancer, log loss  0.0721   0.1119    0.1412   0.0784   -0.0399 (-0.0586 to -0.0211)
+         breast_cancer, error     2.28 %   4.04 %    4.57 %   2.11 %   -1.76 % (-2.84 to -0.67 %)
+         wine, log loss           0.0938   0.1047    0.1389   0.0630   -0.0109 (-0.0748 to 0.0531)
+         wine, error              2.79 %   3.35 %    1.67 %   2.25 %   -0.56 % (-3.50 to 2.39 %)
+         No interval is above 0: the network is not behind boosting on any of the three. Linear models are as good on
+         such small tables. The recipe was set on diabetes (see there), and then used once on the other two
 Source:  scikit-learn's `HistGradientBoosting`, `RandomForest` and linear models; Gorishniy et al. 2021,
          https://arxiv.org/abs/2106.11959, and Grinsztajn et al. 2022, https://arxiv.org/abs/2207.08815
 """

@@ -24,9 +24,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "base": {"num_blocks": 2, "width": 192, "hidden": 384, "column_width": 8, "frequencies": 16},
 }
 
+# Not of `stem`: with a residual stream that is split, too, XLA's partitioner computes `down` wrongly (jax 0.10.2).
 RULES = (
-    (r"(stem|up)/kernel", P(None, "model")),
-    (r"(stem|up)/bias", P("model")),
+    (r"up/kernel", P(None, "model")),
+    (r"up/bias", P("model")),
     (r"down/kernel", P("model", None)),
 )
 
