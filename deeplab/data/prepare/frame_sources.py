@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data.prepare import tables
-from deeplab.data.prepare.frames import Frame, naive, objects, text_of
+from deeplab.data.prepare.frames import Frame, as_number, naive, objects, text_of
 
 MISSING = ("", "na", "n/a", "nan", "nat", "null", "none", "?", "-")
 """What stands for a missing cell in a text, in lower case."""
+
+
+_WHOLE = re.compile(r"^([+-]?\d+)\.0*$")
 
 
 def read(source: Any, missing: Sequence[str] = ()) -> Frame:
@@ -97,23 +101,31 @@ def _column(given: Any, where: str, absent: set[str]) -> np.ndarray:
     if array.ndim != 1:
         raise UserError(f"{where} has shape {array.shape}, expected one value a row")
     if array.dtype.kind in "iuf":
-        return array.astype(np.float64)
+        return _without(array.astype(np.float64), absent)
     if array.dtype.kind == "M":
         return array.astype("M8[s]")
     cells = [None if (present is not None and not present[i]) or _gone(x) else x for i, x in enumerate(array.tolist())]
     kinds = {_python_kind(cell) for cell in cells if cell is not None}
     if kinds <= {"number"}:
-        return np.array([np.nan if cell is None else float(cell) for cell in cells])
+        return _without(np.array([np.nan if cell is None else float(cell) for cell in cells]), absent)
     if kinds <= {"date"}:
         return np.array([None if cell is None else naive(cell) for cell in cells], "M8[s]")
     return objects([None if cell is None else _cell(text_of(cell), absent) for cell in cells])
 
 
+def _without(values: np.ndarray, absent: set[str]) -> np.ndarray:
+    """The numbers, NaN where one is written as a text that stands for a missing cell, such as "-999"."""
+    numbers = [number for number in map(as_number, absent) if number is not None]
+    return np.where(np.isin(values, numbers), np.nan, values)
+
+
 def _cell(text: str, absent: set[str]) -> str | None:
     text = text.strip()
     small = text.lower()
-    # A truth value is the same from a file ("true", "TRUE") and from a data frame.
-    return None if small in absent else small if small in ("true", "false") else text
+    if small in absent:
+        return None
+    # The same category from a file as from a data frame: "TRUE" is true, and "1.0" is 1.
+    return small if small in ("true", "false") else _WHOLE.sub(r"\1", text)
 
 
 def _gone(cell: Any) -> bool:

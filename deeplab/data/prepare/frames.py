@@ -74,7 +74,7 @@ class Frame:
         if column.dtype != object:
             return "number" if column.dtype.kind == "f" else "date"
         present = np.flatnonzero(~self.missing(name)).tolist()
-        kinds: tuple[tuple[Kind, Callable[[str], Any]], ...] = (("number", _number), ("date", _date))
+        kinds: tuple[tuple[Kind, Callable[[str], Any]], ...] = (("number", as_number), ("date", _date))
         for kind, read in kinds:
             wrong = [i for i in present if read(column[i]) is None]
             if len(present) and not wrong:
@@ -95,7 +95,7 @@ class Frame:
           UserError: a cell is no finite number; the message names it.
         """
         column = self.columns[name]
-        values = self._read(name, _number, np.nan, "a number") if column.dtype == object else column
+        values = self._read(name, as_number, np.nan, "a number") if column.dtype == object else column
         if values.dtype.kind != "f":
             raise UserError(f"column {name!r} of {self.where} holds times, expected numbers")
         if infinite := np.flatnonzero(np.isinf(values)).tolist():
@@ -132,7 +132,7 @@ class Frame:
             if value is None and cell is not None:
                 raise UserError(f"{self.at(name, i)}: {cell!r}, expected {expected}")
             values.append(value)
-        return np.array(values, float if read is _number else "M8[s]")
+        return np.array(values, float if read is as_number else "M8[s]")
 
 
 def text_of(cell: Any) -> str:
@@ -146,7 +146,8 @@ def text_of(cell: Any) -> str:
     return str(int(cell)) if whole else str(cell)
 
 
-def _number(text: str) -> float | None:
+def as_number(text: str) -> float | None:
+    """The number that a text is, or None."""
     try:
         return float(text)
     except ValueError:

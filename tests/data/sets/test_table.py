@@ -118,6 +118,23 @@ def test_text_and_truth_are_classes_and_a_number_is_one_where_told():
         _ = dl.data.table(rows, "z", classes=(0, 1)).class_names
 
 
+def test_a_category_is_the_same_however_its_number_is_written(tmp_path):
+    """A data frame makes 1.0 of a whole number where another row is missing."""
+    rows = {"zip": [1.0, 2.0, np.nan] * 5, "free": [True, False, True] * 5, "price": range(15)}
+    data = dl.data.table(rows, "price", categories=("zip",))
+    (tmp_path / "new.csv").write_text("zip,free\n1,TRUE\n1.0,true\n2,False\n,false\n")
+    codes = [example["categories"].tolist() for _, example in data.read_file(tmp_path / "new.csv")]
+    assert codes == [[1, 2], [1, 2], [2, 1], [3, 1]]
+
+
+def test_a_number_may_stand_for_a_missing_cell(tmp_path):
+    rows = {"x": [1, 2, -999, 4, 5], "price": range(5)}
+    (tmp_path / "rows.csv").write_text("x,price\n1,0\n2,1\n-999,2\n4,3\n5,4\n")
+    for source in (rows, pd.DataFrame(rows), pd.DataFrame(rows, dtype=object), tmp_path / "rows.csv"):
+        data = dl.data.table(source, "price", missing=("-999",))
+        assert data.table.frame.missing("x").tolist() == [False, False, True, False, False]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
