@@ -130,4 +130,6 @@ def table(
     )
     epochs = _EPOCHS if epochs is None and num_steps is None else epochs
     steps: Any = num_steps  # None stands for "from epochs"
-    return TableData(rows, batch_size, epochs, steps, prepare, eval_split=eval_split)
+    return TableData(
+        rows, batch_size=batch_size, epochs=epochs, num_steps=steps, prepare=prepare, eval_split=eval_split
+    )

@@ -54,7 +54,7 @@ def _of_file(path: Path, mtime: int, missing: tuple[str, ...]) -> Frame:
     del mtime
     if path.suffix.lower() in (".parquet", ".pq"):
         return _of_columns(_parquet(path), str(path), missing)
-    rows = tables.rows(path)
+    rows = tables.rows(path.read_bytes(), str(path))
     if len(rows) < 2:
         raise UserError(f"{path} has no rows; expected the names of the columns in the first row, and values below")
     names = [name.strip() for name in rows[0][1]]
@@ -62,7 +62,7 @@ def _of_file(path: Path, mtime: int, missing: tuple[str, ...]) -> Frame:
         raise UserError(f"{path} has the column {min(repeated)!r} more than once; give each a name of its own")
     for line, row in rows[1:]:
         if len(row) != len(names):
-            raise UserError(f"{path}, row {line}: {len(row)} cells, expected {len(names)}, one for each name")
+            raise UserError(f"{path}, row {line} has {len(row)} cells, expected {len(names)} as in the first row")
     cells = {name: [row[i] for _, row in rows[1:]] for i, name in enumerate(names)}
     absent = {*MISSING, *(text.lower() for text in missing)}
     columns = {name: objects([_cell(text, absent) for text in column]) for name, column in cells.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ def read(path: Path, columns: Sequence[str]) -> dict[str, Float[ndarray, " N"]]:
       UserError: the file is no UTF-8 text or has no rows, a column is missing or duplicated, a row is too short, or a
         cell is no finite number. Rows are counted as in an editor: the names are row 1.
     """
-    lines, expected = rows(path), f"expected a first row with the names {', '.join(columns)}"
+    lines, expected = rows(_content(path), str(path)), f"expected a first row with the names {', '.join(columns)}"
     if len(lines) < 2:
         raise UserError(f"{path} has no rows of numbers; {expected}, and numbers below")
     names = [name.strip() for name in lines[0][1]]
@@ -38,18 +39,28 @@ def read(path: Path, columns: Sequence[str]) -> dict[str, Float[ndarray, " N"]]:
     return dict(zip(columns, values.T, strict=True))
 
 
-def rows(path: Path) -> list[tuple[int, list[str]]]:
+def rows(content: bytes, name: str) -> list[tuple[int, list[str]]]:
     """The rows of a CSV file that are not blank, the names among them, each with its number as in an editor.
 
+    Args:
+      content: Bytes of the file.
+      name: Name of the file, for messages.
+
     Raises:
-      UserError: the file cannot be read, or is no UTF-8 text.
+      UserError: the content is no UTF-8 text, or no CSV.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True)
-            return [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as CSV in UTF-8 ({error})") from error
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), skipinitialspace=True)
+        return [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{name} cannot be read as CSV in UTF-8 ({error})") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error})") from error
 
 
 def _number(cell: str, where: str) -> float:

@@ -142,7 +142,7 @@ def test_a_number_may_stand_for_a_missing_cell(tmp_path):
         (HOMES.replace("2022-12-24T18:00:00", "soon"), r"row 6, column 'sold': 'soon', where 3 of 4 .* a date"),
         (HOMES.replace("140,", ","), r"row 6, column 'price': the target is missing \(1 such rows\)"),
         (HOMES.replace("140,110", "140,inf"), r"row 6, column 'size': inf, expected a finite number"),
-        (HOMES.replace("140,110", "140"), r"row 6: 4 cells, expected 5"),
+        (HOMES.replace("140,110", "140"), r"row 6 has 4 cells, expected 5"),
         (HOMES.replace("pool", "town"), r"the column 'town' more than once"),
         (HOMES.replace("price", "cost"), r"no column 'price', which is the target; known are cost"),
         ("price,size\n1,2\n1,3\n1,4\n1,5\n1,6\n", r"target 'price' of .* is the same in all training rows"),
