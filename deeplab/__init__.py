@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deeplab.core.errors import CheckpointError, Diverged, UserError
     from deeplab.core.monitor import Monitor
     from deeplab.core.precision import PRECISIONS, Precision
+    from deeplab.core.ranges import Range, checked
     from deeplab.core.runtime import Runtime
     from deeplab.experiment import Experiment, Rules, StaticFloat, Weights
     from deeplab.train.evaluate import make_evaluator
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
+        "checked": "core.ranges:checked",
         "CheckpointError": "core.errors:CheckpointError",
         "data": "data",
         "decode": "decode",
@@ -70,6 +72,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "predict": "verbs.predict:predict",
         "predict_files": "verbs.predict:predict_files",
         "profile": "verbs.profile:profile",
+        "Range": "core.ranges:Range",
         "report": "report",
         "robust": "robust",
         "Rules": "experiment:Rules",

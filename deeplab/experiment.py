@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ import flax.linen as nn
 import optax
 from jax.sharding import PartitionSpec
 
+from deeplab.core import ranges
 from deeplab.core.monitor import Monitor
 from deeplab.data.base import Data
 from deeplab.tasks.base import Task
@@ -63,6 +65,7 @@ class Weights:
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(eval_every=ranges.COUNT)
 class Experiment:
     """A frozen record of what is learned (data, model, task) and how (optimizer, cadence).
 
@@ -101,7 +104,7 @@ class Experiment:
     @property
     def cadence(self) -> int:
         """Steps between evaluations: `eval_every`, or else an epoch, but a twentieth of the run at least."""
-        return self.eval_every or max(self.data.steps_per_epoch, self.num_steps // 20)
+        return self.eval_every or max(self.data.steps_per_epoch, math.ceil(self.num_steps / 20))
 
     @property
     def sharding_rules(self) -> Rules:

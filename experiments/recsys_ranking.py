@@ -79,7 +79,7 @@ def show(batch: Mapping[str, Any], predictions: Mapping[str, Any]) -> list[dict[
         titles, seen = movielens.decode(batch["title"][i]), batch["sequence"][i][batch["sequence"][i] > 0]
         listed = [[titles[film], "✓" if film == target else ""] for film in predictions["top"][i]]
         tables = cards.rows(["saw last"], [[titles[film]] for film in seen[-10:]]), cards.rows(["next", ""], listed)
-        then = f"then {titles[target]}: rank {predictions['rank'][i]}"
+        then = f"then {titles[target]}: rank {predictions['rank'][i]:g}"
         made.append(cards.card(f"user {batch['user'][i]}", *tables, caption=then))
     return made
 

@@ -12,8 +12,9 @@ import numpy as np
 import optax
 
 from deeplab import scale, tasks
+from deeplab.core import ranges
 from deeplab.core.runtime import Runtime
-from deeplab.data.base import Batch, Data, Source, Spec
+from deeplab.data.base import Batch, Data, Source, Spec, steps_of
 from deeplab.experiment import Experiment
 from deeplab.train.feed import Feed, make_feed
 from deeplab.train.initialize import init
@@ -30,10 +31,11 @@ class Toy(Data):
     steps: int = 20
     jitter: Any = 0.1
     eval_split: str = "test"
+    epochs: int | None = None
 
     @property
     def num_steps(self) -> int:
-        return self.steps
+        return self.steps if self.epochs is None else steps_of(self, self.epochs, None)
 
     def num_examples(self, split: str) -> int:
         return SIZES[split]
@@ -81,6 +83,7 @@ class Given(Toy):
         return batch
 
 
+@ranges.checked(dropout=ranges.RATE)
 class Net(nn.Module):
     """Dense, batch norm, dropout."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ class CommonFlags:
     Args:
       run_dir: Directory of the run; by default runs/NAME/HASH, a hash of the arguments, the seed and the source.
       seed: Seed of parameter initialization, data order and all other randomness.
-      data_dir: Folder with the original files of the data set; downloaded when left out.
+      data_dir: Folder with the original files of the data set, or with folders of them; downloaded when left out.
       mesh: Devices by axis, such as data=4,fsdp=2; auto is all accelerators, or one CPU device.
       precision: Dtypes of parameters, computation and reductions.
       accumulate: Number of microbatches in a step, to save memory.
@@ -151,6 +152,7 @@ def parse(
         config=(tyro.conf.OmitArgPrefixes,),
     )
     arguments = {field.name: getattr(parsed.experiment, field.name) for field in dataclasses.fields(hyper)}
+    _refuse_senseless(arguments, vars(parsed.run), words)
     return Invocation(function, module, verb, arguments, parsed.run)
 
 
@@ -169,6 +171,20 @@ def _refuse_old_flags(words: Sequence[str], names: set[str]) -> None:
         old = word.removeprefix("--").partition("=")[0].replace("-", "_")
         if word.startswith("--") and old not in names and _RENAMED.get(old) in names:
             raise UserError(f"{word.partition('=')[0]} is called --{_RENAMED[old].replace('_', '-')} now")
+
+
+def _refuse_senseless(arguments: Mapping[str, Any], flags: Mapping[str, Any], words: Sequence[str]) -> None:
+    """Raises UserError for a number that is none, and for an empty path, which `Path` takes for the current folder."""
+    for name, value in arguments.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected a finite number")
+    for name, value in flags.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, Path) and any(
+            word.replace("_", "-") == f"{flag}=" or (word.replace("_", "-") == flag and words[i + 1 : i + 2] == [""])
+            for i, word in enumerate(words)
+        ):
+            raise UserError(f"{flag} is empty, expected a path; the current folder is {flag} .")
 
 
 def _hyper_parameters(function: Callable[..., Experiment], many: bool) -> type:

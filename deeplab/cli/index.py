@@ -58,7 +58,7 @@ def _list(console: Console) -> list[str]:
     table = Table("experiment", "description", box=None)
     names = []
     for path in sorted(p for folder in folders for p in folder.glob("[!_]*.py")):
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         if any(isinstance(node, ast.FunctionDef) and node.name == "experiment" for node in tree.body):
             names.append(path.stem)
             table.add_row(path.stem, (ast.get_docstring(tree) or "").partition("\n")[0])

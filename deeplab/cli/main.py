@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import dataclasses
 import functools
+import io
 import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -39,6 +42,7 @@ from deeplab.data.prepare.cache import cache_dir
 from deeplab.experiment import Experiment
 from deeplab.scale import processes
 from deeplab.scale.processes import supervise
+from deeplab.scale.processes.signals import end_on_signal
 from deeplab.verbs.recipe import module_name
 from deeplab.verbs.study import Study
 
@@ -90,6 +94,7 @@ def main(
     words = sys.argv[1:] if argv is None else argv
 
     def invoke() -> dict[str, Any]:
+        _refuse_undecoded([*words, os.getcwd()])
         call = arguments.parse(experiment, module, known, words)
         call = dataclasses.replace(call, import_seconds=_age() if argv is None else None)
         console = Console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
@@ -97,7 +102,7 @@ def main(
             exit_code, restarts = supervise.run(launch, functools.partial(console.print, highlight=False))
             return {"exit_code": exit_code, "restarts": restarts}
         prepare_backend(cache_dir() / "compiled", optimize=not (call.flags.smoke and argv is None))
-        with explain_out_of_memory():
+        with explain_out_of_memory(), end_on_signal() if argv is None else contextlib.nullcontext():
             result = known[call.verb].run(call, console)
         if call.flags.json and processes.is_primary():
             print(as_json(result), flush=True)
@@ -106,7 +111,9 @@ def main(
     if argv is not None:
         return invoke()
     result = _or_exit(invoke)
-    sys.exit(result.get("stopped") or result.get("exit_code") or 0)
+    if result.get("stopped"):
+        _end(result["stopped"])
+    sys.exit(result.get("exit_code") or 0)
 
 
 def deeplab() -> None:
@@ -138,24 +145,43 @@ def _launch(call: Invocation, *, by_command: bool) -> supervise.Launch | None:
 def _age() -> float:
     """Time since this process started, in seconds; its CPU time if the system does not report it."""
     try:
-        began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        stat = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+        began = int(stat[19]) / os.sysconf("SC_CLK_TCK")
         return time.clock_gettime(time.CLOCK_BOOTTIME) - began
     except (OSError, AttributeError):
         return time.process_time()
 
 
+def _refuse_undecoded(texts: Sequence[str]) -> None:
+    """Raises UserError for a word or path that the locale cannot decode: it would be recorded as another one."""
+    for text in texts:
+        if any("\udc80" <= character <= "\udcff" for character in text):
+            given = os.fsencode(text).decode("utf-8", "backslashreplace")
+            raise UserError(f"{given} cannot be read in this locale; set PYTHONUTF8=1, or LC_ALL to one of UTF-8")
+
+
 def _or_exit(verb: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Runs a verb; a `UserError` is printed without a traceback and ends the process."""
     warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # Of a locale without umlauts, or a path that is no text.
     try:
         return verb()
     except UserError as error:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(130)
+        _end(130)
     except BrokenPipeError:
         os._exit(141)  # The reader of the output is gone, so nothing can be printed.
+
+
+def _end(exit_code: int) -> NoReturn:
+    """Ends the process after a signal; threads of XLA may still compile, and would not survive the interpreter."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(exit_code)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:

@@ -59,6 +59,6 @@ def huge_page_hint(temporary: int, setting: Path = _HUGE_PAGES) -> str | None:
     library, version = platform.libc_ver()
     if library != "glibc" or tuple(map(int, version.split("."))) < (2, 35):
         return None
-    if not setting.is_file() or "[madvise]" not in setting.read_text():
+    if not setting.is_file() or "[madvise]" not in setting.read_text(encoding="utf-8"):
         return None
     return f"GLIBC_TUNABLES={_TUNABLE} in the environment makes this command up to a third faster"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from deeplab.core.errors import UserError
+from deeplab.core import ranges
 from deeplab.core.precision import PRECISIONS, Precision
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(accumulate=ranges.COUNT, steps_per_dispatch=ranges.COUNT, workers=ranges.NATURAL)
 class Runtime:
     """Settings of how the steps of an `Experiment` run, which do not define what it learns.
 
@@ -35,11 +36,3 @@ class Runtime:
     offload: bool = False
     steps_per_dispatch: int | None = None
     workers: int = 0
-
-    def __post_init__(self) -> None:
-        if self.accumulate < 1:
-            raise UserError(f"--accumulate {self.accumulate}: expected the number of microbatches, 1 or more")
-        if self.steps_per_dispatch is not None and self.steps_per_dispatch < 1:
-            raise UserError(f"--steps-per-dispatch {self.steps_per_dispatch}: expected 1 or more")
-        if self.workers < 0:
-            raise UserError(f"--workers {self.workers}: expected the number of reading processes, 0 or more")

@@ -70,6 +70,8 @@ class Data(abc.ABC):
     Attributes:
       batch_size: Examples of a training or evaluation batch.
       num_steps: Number of training steps.
+      epochs: Passes over the training examples, after which the last training batch is padded; None if the stream of
+        examples has no end but `num_steps`.
       eval_split: Split to evaluate on.
       train_fraction: Fraction of the training examples that are used: the first ones of a shuffle by the run's seed.
       normalize: Function applied to the model's first input, after `transform` and before the cast to the compute
@@ -78,6 +80,7 @@ class Data(abc.ABC):
 
     batch_size: int
     num_steps: int
+    epochs: int | None = None
     eval_split: str
     train_fraction: float = 1.0
     normalize: Normalize | None = None
@@ -89,6 +92,13 @@ class Data(abc.ABC):
     @abc.abstractmethod
     def spec(self) -> Spec:
         """Shapes and dtypes of an evaluation batch after `transform`."""
+
+    def bounds(self) -> Mapping[str, tuple[int, int]]:
+        """Least value and exclusive upper bound of fields of integers, where they are known before the data are read.
+
+        A field that is not named is looked at once, if its values are labels (see `deeplab.train.check`).
+        """
+        return {}
 
     @abc.abstractmethod
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
@@ -112,7 +122,7 @@ class Data(abc.ABC):
         """A twin with batches of the same shapes (except the batch axis), made up on the spot: for smoke runs."""
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, Example]]:
-        """Raw examples of a user's own file, each with a name: for `predict`.
+        """Raw examples of a user's own file, each with a name that begins with the file's: for `predict`.
 
         Fields that only training needs, such as the label, may be absent.
 
@@ -125,6 +135,10 @@ class Data(abc.ABC):
         """One example's predictions in the user's terms: by default, its scalars."""
         return {name: np.asarray(value).item() for name, value in prediction.items() if np.ndim(value) == 0}
 
+    def in_one_pass(self) -> Self:
+        """The same data with each target once in a pass over the training split, too: for an evaluation on it."""
+        return self
+
     @property
     def num_train(self) -> int:
         """Number of training examples that are used."""
@@ -132,7 +146,8 @@ class Data(abc.ABC):
 
     @property
     def steps_per_epoch(self) -> int:
-        return max(1, self.num_train // self.batch_size)
+        """Number of training steps in which each example has been read, rounded up."""
+        return math.ceil(self.num_train / self.batch_size)
 
     def train_ids(self, step: int, seed: int, count: int = 1) -> np.ndarray:
         """Examples of training steps `step` to `step + count`, [count, B] int32.
@@ -141,6 +156,22 @@ class Data(abc.ABC):
         """
         positions = np.arange(step * self.batch_size, (step + count) * self.batch_size, dtype=np.int64)
         return self.examples_at(positions, seed).reshape(count, self.batch_size).astype(np.int32)
+
+    def train_weight(self, step: int) -> np.ndarray:
+        """Weights of the examples of a training step, [B] float32: 0 in the last batch for those after the last epoch.
+
+        There the batch holds the first examples of the epoch that would come next, so that it has the shape and the
+        statistics of any other.
+        """
+        left = self.batch_size
+        if self.epochs is not None and step == self.num_steps - 1:
+            left = self.epochs * self.num_train - step * self.batch_size
+        return (np.arange(self.batch_size) < left).astype(np.float32)
+
+    def train_batch(self, source: Source, step: int, seed: int, rows: Any = slice(None)) -> Batch:
+        """The raw batch of a training step, or some of its rows, on the host; padded as `train_weight` says."""
+        batch = self.fetch(source, self.train_ids(step, seed)[0][rows])
+        return batch | {"weight": batch["weight"] * self.train_weight(step)[rows]}
 
     def examples_at(self, positions: np.ndarray, seed: int) -> np.ndarray:
         """Examples at positions of the endless training stream, [N] each."""
@@ -170,7 +201,7 @@ class Data(abc.ABC):
         source = self.open(split, data_dir)
         if split == "train":
             for step in range(start, self.num_steps):
-                yield self.fetch(source, self.train_ids(step, seed)[0])
+                yield self.train_batch(source, step, seed)
         else:
             for ids, weight in zip(*self.eval_ids(split), strict=True):
                 batch = self.fetch(source, ids)
@@ -185,15 +216,15 @@ def raw_spec(data: Data) -> Spec:
 
 
 def steps_of(data: Data, epochs: int | None, num_steps: int | None) -> int:
-    """Training steps of data that are given either `epochs` or `num_steps`; checks `batch_size`, too."""
-    if data.batch_size < 1:
-        raise UserError(f"batch_size is {data.batch_size}, expected at least 1")
+    """Training steps of data that are given either `epochs` or `num_steps`.
+
+    Epochs follow one another without a gap: of e epochs of N examples only the last of ceil(e N / B) batches is padded.
+    """
     if (epochs is None) == (num_steps is None):
         raise UserError(
             f"data have epochs={epochs} and num_steps={num_steps}, expected exactly one of them (the other None)"
         )
-    steps = num_steps if epochs is None else epochs * data.steps_per_epoch
-    assert steps is not None
-    if steps < 1:
-        raise UserError(f"data have {steps} training steps, expected at least 1")
-    return steps
+    if num_steps is not None:
+        return num_steps
+    assert epochs is not None
+    return math.ceil(epochs * data.num_train / data.batch_size)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.data import sets
 from deeplab.data.base import NO_EXAMPLE, Batch, Data, Example, Mix, Prepare, Source, Spec, steps_of
@@ -21,6 +22,12 @@ from deeplab.data.sets.synthetic import SyntheticExamples
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(
+    batch_size=ranges.COUNT,
+    epochs=ranges.COUNT,
+    num_steps=ranges.COUNT,
+    train_fraction=ranges.Range(above=0, at_most=1),
+)
 class Examples(Data):
     """Batches of the fields of an `ExampleSet`, [B, ...] each, prepared inside the step.
 
@@ -62,8 +69,6 @@ class Examples(Data):
     def __post_init__(self) -> None:
         if isinstance(self.dataset, Mapping):
             object.__setattr__(self, "dataset", Arrays(self.dataset))
-        if not 0 < self.train_fraction <= 1:
-            raise UserError(f"train_fraction is {self.train_fraction}, expected above 0 and up to 1")
         object.__setattr__(self, "num_steps", steps_of(self, self.epochs, self.num_steps))
 
     @property
@@ -103,6 +108,24 @@ class Examples(Data):
         one = {"weight": jax.ShapeDtypeStruct((1,), jnp.float32), "id": jax.ShapeDtypeStruct((1,), jnp.int32)}
         shapes = jax.eval_shape(self.transform, fields | one)
         return {k: jax.ShapeDtypeStruct((self.batch_size, *s.shape[1:]), s.dtype) for k, s in shapes.items()}
+
+    def bounds(self) -> Mapping[str, tuple[int, int]]:
+        """The bounds that the set declares for fields that `prepare` leaves as they are."""
+        declared = {name: f for name, f in self.builder.fields.items() if f.below is not None and f.dtype[0] in "iu"}
+        if isinstance(self.builder, Arrays):  # other bounds are those of the values, masked ones among them
+            declared = {"label": declared["label"]} if self.class_names else {}
+        one = {name: jax.ShapeDtypeStruct((1, *f.shape), np.dtype(f.dtype)) for name, f in self.builder.fields.items()}
+        kept: set[str] = set()
+
+        def trace(batch: Batch) -> None:
+            given = dict(batch)
+            made = self.transform(batch)
+            kept.update(name for name in declared if made.get(name) is given[name])
+
+        jax.eval_shape(
+            trace, one | {"weight": jax.ShapeDtypeStruct((1,), np.float32), "id": jax.ShapeDtypeStruct((1,), np.int32)}
+        )
+        return {name: (declared[name].low, declared[name].below or 0) for name in kept}
 
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
         return self.builder.open(split, data_dir)

@@ -97,7 +97,7 @@ def Images(
       >>> from deeplab.data import augment
       >>> data = Images("digits", batch_size=128, epochs=2, views={"small": augment.resized_crop(4, 4)})
       >>> data.num_steps, data.num_classes, data.spec()["image"].shape, data.spec()["small"].shape
-      (22, 10, (128, 8, 8, 1), (128, 4, 4, 1))
+      (23, 10, (128, 8, 8, 1), (128, 4, 4, 1))
     """
     given = Arrays(dataset) if isinstance(dataset, Mapping) else sets.example_set(dataset)
     if taken := {"image", "label", "id", "weight"} & (views or {}).keys():

@@ -11,15 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.data import order
 from deeplab.data.base import Batch, Data, Source, Spec, steps_of
 from deeplab.data.normalize import Normalize
+from deeplab.data.packing import Packed
+from deeplab.data.text import Text
 
 _BLOCK = 1000  # examples in which the proportions are exact; weights are rounded to a thousandth
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(batch_size=ranges.COUNT, num_steps=ranges.COUNT, weights=ranges.POSITIVE)
 class Mixture(Data):
     """Batches whose examples come from several sets, those of set k with the share w_k / sum_j w_j.
 
@@ -31,8 +35,8 @@ class Mixture(Data):
     sets. An evaluation reads one set after another, each example once, whatever the weights.
 
     Args:
-      parts: Data sets with batches of the same fields and shapes. Their own batch sizes and steps do not matter; each
-        example is transformed by its own set.
+      parts: Data sets with batches of the same fields and shapes, and the same classes in the same order. Their own
+        batch sizes and steps do not matter; each example is transformed by its own set.
       weights: Positive weight of each set; their sizes when None.
       batch_size: Examples of a training or evaluation batch.
       num_steps: Number of training steps.
@@ -40,7 +44,7 @@ class Mixture(Data):
       normalize: Function applied to the model's first input; by default that of the sets, which must be the same.
 
     Raises:
-      UserError: no set, wrong weights, or sets whose batches or normalizations differ.
+      UserError: no set, wrong weights, or sets whose batches, classes or normalizations differ.
 
     Example:
       >>> import deeplab as dl
@@ -63,10 +67,8 @@ class Mixture(Data):
         if not self.parts:
             raise UserError("a mixture of no sets, expected at least one")
         weights = self.weights
-        if weights is not None and (len(weights) != len(self.parts) or min(weights) <= 0):
-            raise UserError(
-                f"weights are {tuple(weights)}, expected {len(self.parts)} positive numbers, one for each set"
-            )
+        if weights is not None and len(weights) != len(self.parts):
+            raise UserError(f"weights are {tuple(weights)}, expected {len(self.parts)} numbers, one for each set")
         if self.normalize == "parts":
             first, *others = (part.normalize for part in self.parts)
             if any(other != first for other in others):
@@ -78,8 +80,20 @@ class Mixture(Data):
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Class names of the first set, where it has classes."""
-        return getattr(self.parts[0], "class_names", None)
+        """Class names of the sets, where they have classes; the longest, where those of a set are only the first ones.
+
+        Raises:
+          UserError: the sets have different classes, so that one number would stand for several.
+        """
+        named = [names for part in self.parts if (names := getattr(part, "class_names", None))]
+        longest = max(named, key=len, default=None)
+        for names in named:
+            if longest and names != longest[: len(names)]:
+                raise UserError(
+                    f"the sets of a mixture have the classes {', '.join(longest)} and {', '.join(names)}, so that one "
+                    "label would stand for several; give all sets the same classes in the same order"
+                )
+        return longest
 
     @property
     def shares(self) -> np.ndarray:
@@ -123,6 +137,7 @@ class Mixture(Data):
         return sum(part.num_examples(split) for part in self.parts)
 
     def spec(self) -> Spec:
+        _ = self.class_names
         first, *others = ({k: (s.shape[1:], s.dtype) for k, s in part.spec().items()} for part in self.parts)
         for number, other in enumerate(others, start=1):
             if other != first:
@@ -131,10 +146,21 @@ class Mixture(Data):
         return {name: jax.ShapeDtypeStruct((self.batch_size, *shape), dtype) for name, (shape, dtype) in fields.items()}
 
     def open(self, split: str, data_dir: str | Path | None = None) -> Source:
+        self._check_names(data_dir)
         sources = tuple(part.open(split, data_dir) for part in self.parts)
         arrays = {f"{k}/{name}": array for k, source in enumerate(sources) for name, array in source.arrays.items()}
         in_memory = all(source.arrays for source in sources)
         return Source(sum(source.size for source in sources), arrays if in_memory else {}, records=sources)
+
+    def _check_names(self, data_dir: str | Path | None) -> None:
+        """Raises UserError if the numbers of one set, of classes or tokens, stand for something else in another."""
+        _ = self.class_names
+        keys = {part.open_vocabulary(data_dir).key for part in self.parts if isinstance(part, Text | Packed)}
+        if len(keys) > 1:
+            raise UserError(
+                f"the sets of a mixture have the vocabularies {', '.join(sorted(keys))}; give them the same one, such "
+                "as Text(..., vocabulary=first.open_vocabulary())"
+            )
 
     def fetch(self, source: Source, ids: Any) -> Batch:
         sources = [
@@ -174,12 +200,22 @@ class Mixture(Data):
         ]
         return _chosen(which, batches)
 
+    def bounds(self) -> Mapping[str, tuple[int, int]]:
+        """The widest bounds of fields that all sets declare."""
+        first, *others = (part.bounds() for part in self.parts)
+        names = [name for name in first if all(name in other for other in others)]
+        lows, ends = ({k: [b[k][i] for b in (first, *others)] for k in names} for i in (0, 1))
+        return {name: (min(lows[name]), max(ends[name])) for name in names}
+
     def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         batch = dict(batch)
         which = batch.pop("set", None)
         if which is None:  # a user's own file
             return self.parts[0].transform(batch, key)
         return _chosen(which, [part.transform(batch, key) for part in self.parts]) | {"set": which}
+
+    def in_one_pass(self) -> Self:
+        return dataclasses.replace(self, parts=tuple(part.in_one_pass() for part in self.parts))
 
     def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
         parts = tuple(part.synthetic(batch_size, num_steps) for part in self.parts)

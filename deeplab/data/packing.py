@@ -115,6 +115,10 @@ class Packed(Data):
         mask = (batch["segments"] > 0).astype(np.float32)
         return batch | {"mask": mask, "weight": np.ones(len(ids), np.float32), "id": ids.astype(np.int32)}
 
+    def bounds(self) -> Mapping[str, tuple[int, int]]:
+        """Those of the text."""
+        return self.text.bounds()
+
     def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         return {name: jnp.asarray(array) for name, array in batch.items()}
 

@@ -117,7 +117,7 @@ def pipeline(data: Data, source: Source, seed: int = 0, rows: Any = slice(None))
     import grain
 
     def batch(step: int) -> Batch:
-        return data.fetch(source, data.train_ids(step, seed)[0][rows])
+        return data.train_batch(source, step, seed, rows)
 
     return grain.MapDataset.range(data.num_steps).map(batch)
 

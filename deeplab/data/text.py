@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.data import sets
 from deeplab.data.base import Batch, Data, Source, Spec
@@ -23,6 +24,7 @@ from deeplab.data.sets.synthetic import SyntheticText
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(context=ranges.COUNT, batch_size=ranges.COUNT, num_steps=ranges.COUNT)
 class Text(Data):
     """Batches of `tokens` and `targets` (the tokens one position later), [B, T] int32, and `mask` [B, T] float32.
 
@@ -42,6 +44,7 @@ class Text(Data):
       batch_size: Windows of a training or evaluation batch.
       num_steps: Number of training steps.
       eval_split: Split to evaluate on.
+      overlap: Whether training windows begin at every position; if not, they follow one another as in an evaluation.
 
     Raises:
       UserError: unknown set or vocabulary.
@@ -58,11 +61,9 @@ class Text(Data):
     batch_size: int = 12
     num_steps: int = 2000
     eval_split: str = "validation"
+    overlap: bool = True
 
     def __post_init__(self) -> None:
-        for field in ("context", "batch_size", "num_steps"):
-            if getattr(self, field) < 1:
-                raise UserError(f"{field} is {getattr(self, field)}, expected at least 1")
         kind = self.vocabulary
         if isinstance(kind, str) and kind not in ("byte", "char") and not _bpe_size(kind):
             raise UserError(
@@ -102,7 +103,13 @@ class Text(Data):
             raise UserError(f"{where}, expected more than the context of {self.context}; shorten it, or use more text")
         if tokens > 2**31 - 1:
             raise UserError(f"{where}, expected fewer than 2**31, which int32 can number; use a part of the text")
-        return tokens - self.context if split == "train" else math.ceil((tokens - 1) / self.context)
+        return tokens - self.context if self._overlaps(split) else math.ceil((tokens - 1) / self.context)
+
+    def _overlaps(self, split: str) -> bool:
+        return split == "train" and self.overlap
+
+    def in_one_pass(self) -> Self:
+        return dataclasses.replace(self, overlap=False)
 
     def spec(self) -> Spec:
         size = (self.batch_size,)
@@ -129,7 +136,7 @@ class Text(Data):
         check_split(self.builder, split)
         tokens = self._tokens(data_dir)[split]
         size = self._num_windows(split, len(tokens))
-        if split == "train":
+        if self._overlaps(split):
             return Source(size, {"tokens": tokens})
         last = len(tokens) - 1 - self.context
         starts = np.minimum(np.arange(size, dtype=np.int64) * self.context, last).astype(np.int32)
@@ -154,6 +161,10 @@ class Text(Data):
             targets = start[:, None] + offset[:, 1:]
             batch |= {name: source.arrays[name][targets].astype(np.float32) for name in ("words", "bytes")}
         return batch
+
+    def bounds(self) -> Mapping[str, tuple[int, int]]:
+        """Tokens are below the size of the vocabulary."""
+        return dict.fromkeys(("tokens", "targets"), (0, self.vocab_size))
 
     def transform(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         return batch

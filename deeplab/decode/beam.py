@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from deeplab.core import ranges
 from deeplab.decode.protocol import Decoder, Step, repeat
 
 
+@ranges.checked(beam=ranges.COUNT, length=ranges.COUNT, length_penalty=ranges.NATURAL, cache_index=ranges.NATURAL)
 def beam_search(
     decoder: Decoder,
     *,

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
+
 _NEVER = -jnp.inf
 
 
@@ -58,6 +60,7 @@ class Prefixes(NamedTuple):
     token: Float[Array, " W"]
 
 
+@ranges.checked(beam=ranges.COUNT)
 def beam_search(
     log_probs: Float[Array, "T K"], frames: Int[Array, ""], most: int, beam: int = 8
 ) -> tuple[Int[Array, "W L"], Int[Array, " W"], Float[Array, " W"]]:

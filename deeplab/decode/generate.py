@@ -10,10 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from deeplab.core import ranges
 from deeplab.decode import logits as chain
 from deeplab.decode.protocol import Apply, Decoder, cached, cut, has_cache, plain, windowed
 
 
+@ranges.checked(
+    num_tokens=ranges.COUNT,
+    temperature=ranges.NATURAL,
+    top_k=ranges.COUNT,
+    top_p=ranges.FRACTION,
+    min_p=ranges.FRACTION,
+    repetition_penalty=ranges.POSITIVE,
+)
 def generate(
     model: Any,
     apply: Apply | Mapping[str, Any],

@@ -1,7 +1,7 @@
 """Metrics that merge by addition, and metrics of a whole split."""
 
 from deeplab.metrics import bleu, confusion, edits, ranks, roc
-from deeplab.metrics.base import Mean, Metrics, Perplexity
+from deeplab.metrics.base import Mean, Metrics, Perplexity, defined, hits
 from deeplab.metrics.labels import F1
 from deeplab.metrics.of_split import OfSplit, auc, average_precision, f1
 from deeplab.metrics.regression import R2
@@ -17,8 +17,10 @@ __all__ = [
     "average_precision",
     "bleu",
     "confusion",
+    "defined",
     "edits",
     "f1",
+    "hits",
     "ranks",
     "roc",
 ]

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core.errors import UserError
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +31,22 @@ class Mean:
 
     @classmethod
     def of(cls, values: jax.Array, weight: jax.Array | None = None) -> Mean:
-        """Mean of `values` with weights of the same shape. Values of weight 0 are ignored, even if they are NaN."""
+        """Mean of `values` with weights of the same shape. Values of weight 0 are ignored, even if they are NaN.
+
+        Their derivative is 0, too. What they were computed from gets 0 times its own derivative, which is NaN where
+        that is not finite: a step therefore replaces examples of weight 0 before the model (`train.step.only_counted`).
+
+        Raises:
+          UserError: The shapes differ.
+        """
         if weight is None:
             weight = jnp.ones(values.shape, jnp.float32)
-        return cls(jnp.sum(jnp.where(weight > 0, values * weight, 0)), jnp.sum(weight))
+        if jnp.shape(values) != jnp.shape(weight):
+            raise UserError(
+                f"values {list(jnp.shape(values))} of a mean have weights {list(jnp.shape(weight))}, expected the same "
+                "shape; reduce the values to one for each weight, or broadcast the weights with jnp.broadcast_to"
+            )
+        return cls(jnp.sum(jnp.where(weight != 0, values * weight, 0)), jnp.sum(weight))
 
     def __add__(self, other: Mean) -> Mean:
         return type(self)(self.total + other.total, self.count + other.count)
@@ -63,6 +77,28 @@ class Perplexity:
         mean = Mean(self.total, self.count).compute()
         with np.errstate(over="ignore"):
             return float(np.exp(np.float64(mean)))
+
+
+def hits(scores: jax.Array, label: jax.Array) -> jax.Array:
+    """Whether the highest score is the label's, [..., K] and [...] -> [...]: 1 or 0, and NaN where a score is NaN.
+
+    The highest of several equal scores is the first.
+
+    Example:
+      >>> hits(jnp.array([[0.1, 0.9], [0.1, 0.9], [jnp.nan, 0.9]]), jnp.array([1, 0, 0])).tolist()
+      [1.0, 0.0, nan]
+    """
+    return defined((jnp.argmax(scores, axis=-1) == label).astype(jnp.float32), scores)
+
+
+def defined(values: jax.Array, scores: jax.Array) -> jax.Array:
+    """The values [...], NaN where one of the scores [..., K] is: comparisons and sorting hide a NaN, this shows it.
+
+    Example:
+      >>> defined(jnp.array([1.0, 2.0]), jnp.array([[0.0, 1.0], [jnp.nan, 1.0]])).tolist()
+      [1.0, nan]
+    """
+    return jnp.where(jnp.isnan(scores).any(axis=-1), jnp.nan, values)
 
 
 Metrics = dict[str, Any]

@@ -44,7 +44,7 @@ class Confusion:
         statistic: Callable[[Matrix], float],
         weight: Float[Array, " B"] | None = None,
     ) -> Confusion:
-        """Matrix of a batch. Examples of weight 0 are ignored."""
+        """Matrix of a batch. Examples of weight 0 are ignored; one of weight NaN makes all counts NaN."""
         weight = jnp.ones(label.shape, jnp.float32) if weight is None else weight
         rows = jax.nn.one_hot(label, num_classes) * weight[:, None]  # [B, K]
         return cls(jnp.einsum("bk,bj->kj", rows, jax.nn.one_hot(prediction, num_classes)), statistic)
@@ -98,4 +98,4 @@ def macro_f1(counts: Matrix) -> float:
 
 
 def _ratio(part: Any, whole: Any) -> Any:
-    return np.divide(part, whole, out=np.zeros_like(np.asarray(part, np.float64)), where=np.asarray(whole) > 0)
+    return np.divide(part, whole, out=np.zeros_like(np.asarray(part, np.float64)), where=np.asarray(whole) != 0)

@@ -52,6 +52,8 @@ def character_errors(references: list[str], hypotheses: list[str]) -> tuple[int,
       >>> character_errors(["two six"], ["to six"])
       (1, 7)
     """
+    if not references:
+        return 0, 0
     pairs = [_codes(references), _codes(hypotheses)]
     distances = jax.jit(jax.vmap(edit_distance))(*pairs[0], *pairs[1])
     return int(distances.sum()), int(pairs[0][1].sum())

@@ -1,6 +1,7 @@
 """Areas under ROC and precision-recall curves, sensitivity at a specificity, and bootstrap intervals, on the host.
 
 Examples have weights. A bootstrap resample only changes the weights, so the scores are sorted once for all resamples.
+Equal scores are one threshold. A score that is NaN has no place in the order: with it, a statistic is NaN.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ class Scores:
     def __init__(self, score: Float[ndarray, " N"], positive: Bool[ndarray, " N"]) -> None:
         self.order = np.argsort(-score, kind="stable")
         ranked = score[self.order]
-        self.last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # last of each distinct score
+        self.last = np.flatnonzero(ranked != np.append(ranked[1:], np.nan))  # last of each distinct score
+        self.undefined = np.isnan(ranked)
         self.positive = positive[self.order]
 
     def curve(self, weight: Float[ndarray, " N"] | None = None) -> Curve:
         """The curve of the weighted examples. None means weights of 1."""
         weight = np.ones(len(self.order)) if weight is None else weight[self.order]
+        weight = np.where(self.undefined & (weight != 0), np.nan, weight)
         true, false = np.cumsum(weight * self.positive), np.cumsum(weight * ~self.positive)
         return Curve(np.append(0.0, true[self.last]), np.append(0.0, false[self.last]))
 
@@ -77,7 +80,7 @@ def average_precision(curve: Curve) -> float:
 
 def sensitivity_at(curve: Curve, specificity: float) -> float:
     """The highest sensitivity at a specificity of at least `specificity`; NaN without positives or negatives."""
-    if not (curve.true[-1] and curve.false[-1]):
+    if not curve.true[-1] * curve.false[-1] > 0:  # which is NaN for NaN scores
         return float("nan")
     allowed = curve.false <= (1 - specificity) * curve.false[-1] * (1 + 1e-12)
     return float(curve.true[allowed][-1] / curve.true[-1])
@@ -105,11 +108,13 @@ def bootstrap(
       seed: Seed of the resamples.
 
     Returns:
-      The lower and the upper bound, or NaN if the statistic is NaN for all resamples.
+      The lower and the upper bound, or NaN if a score is NaN or the statistic is, for all resamples.
 
     Source: Efron 1979, https://doi.org/10.1214/aos/1176344552.
     """
     rng = np.random.default_rng(seed)
+    if not len(scores.order) or scores.undefined.any():
+        return float("nan"), float("nan")
     _, member = np.unique(np.arange(len(scores.order)) if group is None else group, return_inverse=True)
     num_groups = int(member.max()) + 1
     values = []

@@ -14,6 +14,7 @@ import jax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.nn.norm import Norm, no_norm
 
 # Hidden widths of the MNIST rows "2-layer NN, 300 hidden" to "3-layer NN, 500+300 hidden" in LeCun et al. 1998,
@@ -33,6 +34,7 @@ RULES = (
 )
 
 
+@ranges.checked(num_classes=ranges.COUNT, features=ranges.COUNT, dropout=ranges.RATE)
 class MLP(nn.Module):
     """Multilayer perceptron on flattened inputs.
 

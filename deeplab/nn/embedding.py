@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from deeplab.core import ranges
+
 MULTIPLE = 64
 """`Embedding` pads its number of rows to a multiple of this, so that a rule such as
 (r"embedding$", PartitionSpec("model", None)) divides the table over 2, 4, ... 64 devices. An array that a mesh axis
@@ -22,6 +24,7 @@ def padded_size(size: int) -> int:
     return -(-size // MULTIPLE) * MULTIPLE
 
 
+@ranges.checked(size=ranges.COUNT, width=ranges.COUNT)
 class Embedding(nn.Module):
     """V embeddings of dimension D, in a table of `padded_size(V)` rows. The last rows are never read.
 
@@ -54,6 +57,7 @@ class Embedding(nn.Module):
         return self.embedding[: self.size]
 
 
+@ranges.checked(num_features=ranges.COUNT, width=ranges.COUNT, scale=ranges.POSITIVE)
 class BagEmbedding(nn.Module):
     """Mean embedding of a token's features: e_t = sum_f E[x_tf] / n_t over its n_t nonzero features.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, Bool, Float, Int, Real
 
+from deeplab.core import ranges
 from deeplab.nn.embedding import Embedding, padded_size
 
 Ratings = Real[Array, "B V"]
-"""Ratings of all items by a user: 1 to 5, and 0 for items without a rating."""
+"""Ratings of all items by a user, and 0 for items without a rating."""
 
 Profile = Real[Array, "B P"]
 """Features of users."""
@@ -20,6 +21,7 @@ ItemFeatures = Real[Array, "B V F"]
 CENTER, HALF_RANGE = 3.0, 2.0  # of ratings from 1 to 5, so that inputs of layers are in [-1, 1]
 
 
+@ranges.checked(num_items=ranges.COUNT, width=ranges.COUNT)
 class History(nn.Module):
     """Encoder of a user's ratings: |R|^(-1/2) sum over j in R of y_j + (r_j - 3) / 2 x_j.
 
@@ -44,15 +46,23 @@ class History(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, known: Ratings) -> Float[Array, "B D"]:
+    def __call__(self, known: Ratings, given: Bool[Array, "B V"] | None = None) -> Float[Array, "B D"]:
+        """Code of users.
+
+        Args:
+          known: Ratings.
+          given: Mask of the items that are rated; those whose rating is not 0 when None.
+        """
+        given = known != 0 if given is None else given
         chosen = Embedding(self.num_items, self.width, name="chosen").vectors()
-        rated = (known > 0).astype(chosen.dtype)
+        rated = given.astype(chosen.dtype)
         liked = (rated * (known - CENTER) / HALF_RANGE).astype(chosen.dtype)
-        count = jnp.maximum(jnp.sum(known > 0, axis=-1, keepdims=True), 1).astype(chosen.dtype)
+        count = jnp.maximum(jnp.sum(given, axis=-1, keepdims=True), 1).astype(chosen.dtype)
         judged = Embedding(self.num_items, self.width, name="judged").vectors()
         return (rated @ chosen + liked @ judged) / jnp.sqrt(count)
 
 
+@ranges.checked(num_users=ranges.COUNT, width=ranges.COUNT)
 class UserVector(nn.Module):
     """User embedding and projected features: p_u + P f_u. User 0, an unknown user, has p_u = 0.
 
@@ -77,6 +87,7 @@ class UserVector(nn.Module):
         return jnp.where((user > 0)[:, None], own, 0.0) + shared
 
 
+@ranges.checked(num_items=ranges.COUNT)
 class ItemRatings(nn.Module):
     """Decoder of a user's code h to the ratings of all items: m + b_i + c . h + (q_i + F f_i) . h.
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.attention.cache import Index, KVCache
 from deeplab.nn.layout import rows
 
@@ -21,6 +22,7 @@ INIT = nn.initializers.normal(0.02)
 """Initializer of weights (Radford et al. 2019)."""
 
 
+@ranges.checked(expansion=ranges.COUNT)
 class FeedForward(nn.Module):
     """D -> 4 D -> D with a GELU between (its tanh form, as in GPT-2).
 
@@ -46,6 +48,7 @@ class FeedForward(nn.Module):
         return nn.Dense(x.shape[-1], kernel_init=self.out_init, name="down")(nn.gelu(hidden)).reshape(x.shape)
 
 
+@ranges.checked(dropout=ranges.RATE)
 class Block(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x)), with dropout on both branches.
 

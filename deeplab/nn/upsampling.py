@@ -5,7 +5,10 @@ from __future__ import annotations
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 
+
+@ranges.checked(width=ranges.COUNT)
 class Upsampling(nn.Module):
     """Transposed convolution with kernel 2 and stride 2, as a linear layer and a reshape.
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
+from deeplab.core import ranges
 from deeplab.optim.groups import merge
 from deeplab.optim.schedules import Scalar
 
@@ -28,6 +29,7 @@ class EmaState(NamedTuple):
     inner: Any
 
 
+@ranges.checked(decay=ranges.RATE)
 def with_ema(optimizer: optax.GradientTransformation, decay: Scalar = 0.999) -> optax.GradientTransformationExtraArgs:
     """Adds an exponential moving average of the parameters, which evaluations and `predict` use.
 
@@ -76,6 +78,7 @@ class SlowState(NamedTuple):
     inner: Any
 
 
+@ranges.checked(sync_period=ranges.COUNT, slow_step_size=ranges.FRACTION)
 def lookahead(
     fast_optimizer: optax.GradientTransformation,
     sync_period: int,

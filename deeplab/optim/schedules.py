@@ -13,10 +13,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from deeplab.core import ranges
+
 Scalar = float | jax.Array
 """A Python float, or a tracer in its place."""
 
 
+@ranges.checked(peak=ranges.NATURAL, warmup_steps=ranges.NATURAL)
 def constant(peak: Scalar, warmup_steps: Scalar = 0) -> optax.Schedule:
     """Linear warmup, then constant.
 
@@ -35,6 +38,13 @@ def constant(peak: Scalar, warmup_steps: Scalar = 0) -> optax.Schedule:
     return lambda step: peak * _warmup(step, warmup_steps)
 
 
+@ranges.checked(
+    peak=ranges.NATURAL,
+    num_steps=ranges.COUNT,
+    warmup_steps=ranges.NATURAL,
+    warmup_fraction=ranges.FRACTION,
+    end=ranges.NATURAL,
+)
 def warmup_cosine(
     peak: Scalar,
     num_steps: int,
@@ -72,6 +82,13 @@ def warmup_cosine(
     return schedule
 
 
+@ranges.checked(
+    peak=ranges.NATURAL,
+    num_steps=ranges.COUNT,
+    warmup_steps=ranges.NATURAL,
+    warmup_fraction=ranges.FRACTION,
+    end=ranges.NATURAL,
+)
 def warmup_linear(
     peak: Scalar,
     num_steps: int,

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from deeplab.core import ranges
 from deeplab.optim.schedules import Scalar
 
 
+@ranges.checked(max_norm=ranges.POSITIVE)
 def clip(max_norm: Scalar) -> optax.GradientTransformation:
     """Scales the gradient so that its global norm is at most `max_norm`.
 
@@ -35,6 +37,7 @@ def clip(max_norm: Scalar) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+@ranges.checked(k=ranges.COUNT)
 def every(k: int, optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """Updates at every k-th step only: steps k - 1, 2k - 1, ... (counted from 0).
 

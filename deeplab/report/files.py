@@ -15,7 +15,7 @@ from deeplab.core.errors import UserError
 def read_object(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file; None where there is none."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -27,7 +27,7 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
     Of two rows of one split and step the later one counts.
     """
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        lines = path.read_text(errors="replace", encoding="utf-8").splitlines()
     except OSError:
         return [], 0
     rows: dict[tuple[str, int], dict[str, Any]] = {}

@@ -191,7 +191,7 @@ class RunRecord:
     def text(self, file: str) -> str | None:
         """The text of a file in the run directory; None where there is no such file."""
         try:
-            return (self.directory / file).read_text(errors="replace")
+            return (self.directory / file).read_text(errors="replace", encoding="utf-8")
         except OSError:
             return None
 

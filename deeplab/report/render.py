@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,7 +50,9 @@ def render(block: Mapping[str, Any], site: Site) -> Html:
 def figure(name: str, caption: str, svg: str, site: Site) -> Html:
     """A captioned figure, which is also saved as a file of its own."""
     if site.folder is not None:
-        file = re.sub(r"\W+", "-", name).strip("-") or "figure"
+        file = (
+            urllib.parse.quote(re.sub(r"\W+", "-", name).strip("-")) or "figure"
+        )  # Not all file systems know umlauts.
         save(site.folder / f"{file}.svg", svg)
     label = f"{name}, {caption}".rstrip(", ")
     return tag("figure", tag("figcaption", tag("b", name), caption), figures.inline(svg, label, site.name))

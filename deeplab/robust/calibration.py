@@ -30,11 +30,15 @@ class Reliability(NamedTuple):
 def reliability(confidence: Float[ndarray, " N"], correct: Bool[ndarray, " N"], num_bins: int = 15) -> Reliability:
     """Reliability diagram over the bins (m / M, (m + 1) / M], m = 0, ..., M - 1, without empty bins.
 
+    Where a confidence is NaN, so is all of the one bin that is returned.
+
     Example:
       >>> bins = reliability(np.array([0.55, 0.85, 0.95]), np.array([False, True, True]), num_bins=5)
       >>> bins.count.tolist(), bins.confidence.round(2).tolist(), bins.accuracy.tolist()
       ([1, 2], [0.55, 0.9], [0.0, 1.0])
     """
+    if np.isnan(confidence).any():
+        return Reliability(np.array([len(confidence)]), *np.full((2, 1), np.nan))
     bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
     count = np.bincount(bins, minlength=num_bins)
     sums = [np.bincount(bins, weights=x, minlength=num_bins)[count > 0] for x in (confidence, correct)]
@@ -47,12 +51,15 @@ def expected_calibration_error(
 ) -> float:
     """ECE = sum_m n_m / N |accuracy_m - confidence_m| (equation 3 of the paper).
 
-    It is biased upward for small N, because the sampling error of each bin adds to it.
+    It is biased upward for small N, because the sampling error of each bin adds to it. NaN without examples, or where a
+    confidence is NaN.
 
     Example:
       >>> round(expected_calibration_error(np.array([0.6, 0.8]), np.array([True, True]), num_bins=5), 2)
       0.3
     """
+    if not len(confidence):
+        return float("nan")
     bins = reliability(confidence, correct, num_bins)
     return float(np.sum(bins.count * np.abs(bins.accuracy - bins.confidence)) / np.sum(bins.count))
 
@@ -62,7 +69,7 @@ def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> flo
 
     It changes the confidence, and not the order of the classes. The negative log-likelihood,
     mean_n (log sum_k exp(b z_nk) - b z_ny), is convex in b = 1 / T, so that a line search finds its minimum. If all
-    predictions are correct the optimum is T = 0, and the result is near 0.01.
+    predictions are correct the optimum is T = 0, and the result is near 0.01. NaN without examples, or with NaN logits.
 
     Example:
       >>> logits = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
@@ -71,6 +78,8 @@ def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> flo
     """
     from scipy.optimize import minimize_scalar  # takes half a second to import
 
+    if not len(label) or np.isnan(logits).any():
+        return float("nan")
     z = np.asarray(logits, np.float64)
     z = z - np.take_along_axis(z, np.asarray(label, np.int64)[:, None], axis=1)  # the label's logit is 0
     highest = z.max(axis=1)

@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy as np
 
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment, Show
+from deeplab.runs.datasets import HasVocabulary
 from deeplab.scale import processes
 from deeplab.tasks.base import Trained
 from deeplab.train.bind import bind
@@ -22,13 +23,6 @@ from deeplab.train.feed import Feed
 from deeplab.train.state import State, eval_state
 
 _WORST, _SPREAD = 24, 12
-
-
-@runtime_checkable
-class HasVocabulary(Protocol):
-    """Data sets of tokens, with a vocabulary that decodes them to text."""
-
-    def open_vocabulary(self, data_dir: Path | None = None) -> Any: ...
 
 
 def predictions(
@@ -132,7 +126,10 @@ def _cards(show: Show, predictions: Mapping[str, np.ndarray], feed: Feed) -> lis
 
 def _with_worst(made: Mapping[str, np.ndarray], experiment: Experiment, feed: Feed) -> dict[str, np.ndarray]:
     """Predictions, and for image classification also the raw images of the errors with the largest losses."""
-    if "image" not in experiment.data.spec() or not {"label", "prediction", "loss"} <= made.keys():
+    one_each = [
+        np.ndim(made.get(name)) == 1 and made[name].dtype.kind in "biuf" for name in ("label", "prediction", "loss")
+    ]
+    if "image" not in experiment.data.spec() or not all(one_each):
         return dict(made)
     wrong = np.flatnonzero(made["label"] != made["prediction"])
     ids = made["id"][wrong[np.argsort(-made["loss"][wrong])][:_WORST]]

@@ -8,9 +8,9 @@ from __future__ import annotations
 import ast
 import datetime
 import difflib
+import functools
 import hashlib
 import importlib.metadata
-import inspect
 import json
 import platform
 import subprocess
@@ -20,22 +20,12 @@ from typing import Any
 
 import jax
 
+from deeplab.runs.sources import source_of
+
 _PACKAGES = ("deeplab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _PACKAGE = Path(__file__).parents[1]
 _PATCH_BYTES = 1_000_000  # Larger diffs hold data, not code.
 _SHOWN = 12  # Lines of a difference between sources.
-
-
-def source_of(function: Callable[..., Any]) -> str:
-    """The source of the file that defines `function`; in a notebook, of the function alone; "" where there is none."""
-    function = inspect.unwrap(function)
-    path = inspect.getsourcefile(function)
-    if path and Path(path).is_file():
-        return Path(path).read_text()
-    try:
-        return inspect.getsource(function)
-    except OSError:
-        return ""
 
 
 def canonical(source: str) -> str:
@@ -63,13 +53,13 @@ def environment() -> dict[str, Any]:
     """What the numbers of a run depend on besides its arguments.
 
     Returns:
-      JSON values: `session` (the current time), `versions` by package, `devices`, `device_kind`, and `git` with the
-      `commit` and whether the working tree is `dirty`.
+      JSON values: `session` (the current time), `versions` by package, with a digest of deeplab's own source,
+      `devices`, `device_kind`, and `git` with the `commit` and whether the working tree is `dirty`.
     """
     devices = jax.devices()
     return {
         "session": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": _versions() | {"deeplab source": _package_digest()},
         "devices": [f"{device.platform}:{device.id}" for device in devices],
         "device_kind": devices[0].device_kind,
         "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))},
@@ -96,8 +86,7 @@ def identity(
       JSON values: the arguments, the flags, the versions of packages, and a digest of each source file of deeplab and
       of the experiment's.
     """
-    files = {path.relative_to(_PACKAGE.parent).as_posix(): path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py"))}
-    files[f"of {module}"] = source_of(function).encode()
+    files = _package_files() | {f"of {module}": source_of(function).encode()}
     return (
         {"experiment": module}
         | {f"argument {name}": value for name, value in arguments.items()}
@@ -108,7 +97,9 @@ def identity(
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str, new_source: str) -> str:
-    """A table of two runs' differences in experiment, seed, arguments and source; "" where there are none.
+    """A table of two runs' differences in experiment, seed, arguments, versions and source; "" where there are none.
+
+    What only one of the two has recorded of the versions is not compared.
 
     Args:
       old: `run.json` of the old run.
@@ -125,6 +116,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
         {"experiment": run.get("experiment"), "seed": run.get("seed")} | dict(run.get("arguments") or {})
         for run in (old, new)
     ]
+    before, after = (dict(run.get("versions") or {}) for run in (old, new))
+    for name in sorted(before.keys() & after.keys()):
+        settings[0][f"({name})"], settings[1][f"({name})"] = before[name], after[name]
     rows = [("argument", "old run", "now")]
     for name in settings[0] | settings[1]:
         values = [json.dumps(run[name]) if name in run else "(none)" for run in settings]
@@ -144,24 +138,28 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
 def bit_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Changes after which a resumed run is not bitwise equal to an uninterrupted one.
 
-    These are other versions, another kind of device, mesh, number of processes or number of steps per dispatch.
+    These are another kind of device, mesh, number of processes or number of steps per dispatch.
 
     Args:
       old: `run.json` of the earlier session.
       new: `run.json` of this session; what only one of the two holds is not compared.
 
     Example:
-      >>> bit_changes({"mesh": "data=1", "versions": {"jax": "0.9"}}, {"mesh": "data=8", "versions": {"jax": "0.10"}})
-      ['jax 0.9 (now 0.10)', 'mesh data=1 (now data=8)']
+      >>> bit_changes({"mesh": "data=1", "processes": 2}, {"mesh": "data=8", "processes": 2})
+      ['mesh data=1 (now data=8)']
     """
-    compared = [
-        dict(run.get("versions") or {})
-        | {name: run[name] for name in ("device_kind", "mesh", "processes", "steps_per_dispatch") if name in run}
-        for run in (old, new)
-    ]
-    before, now = compared
-    both = [name for name in before if name in now]
-    return [f"{name} {before[name]} (now {now[name]})" for name in both if before[name] != now[name]]
+    names = [name for name in ("device_kind", "mesh", "processes", "steps_per_dispatch") if name in old and name in new]
+    return [f"{name} {old[name]} (now {new[name]})" for name in names if old[name] != new[name]]
+
+
+def _package_files() -> dict[str, bytes]:
+    return {path.relative_to(_PACKAGE.parent).as_posix(): path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py"))}
+
+
+@functools.cache
+def _package_digest() -> str:
+    """A digest of deeplab's source, which is what this process has imported or will import."""
+    return hashlib.sha256(repr(_package_files()).encode()).hexdigest()[:12]
 
 
 def _versions() -> dict[str, str | None]:
@@ -179,7 +177,7 @@ def _git(*arguments: str) -> str | None:
     """The output of a git command in the working directory; None where it fails or prints nothing."""
     command = ["git", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, errors="replace", timeout=10, check=True, encoding="utf-8")
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip("\n") or None

@@ -92,6 +92,8 @@ class Run:
             if old is not None:
                 _check_same_run(directory, old, new, source, allow_change)
             new["started"] = (old or {}).get("started", new["session"])
+            # Until this session has compared its data, the record tells of those that the run was trained on.
+            new |= {name: old[name] for name in ("class_names", "data") if old and name in old}
             sessions = (old or {}).get("history", [])
             new["history"] = [*sessions, {k: v for k, v in old.items() if k != "history"}] if old else []
             _write_sources(directory, source)
@@ -239,7 +241,9 @@ def _check_same_run(
 ) -> None:
     """Refuses to continue the run in the directory with different arguments or a different source."""
     path = directory / "source.py"
-    table = provenance.differences(old, new, path.read_text(errors="replace") if path.exists() else source, source)
+    table = provenance.differences(
+        old, new, path.read_text(errors="replace", encoding="utf-8") if path.exists() else source, source
+    )
     if table and not allow_change:
         raise UserError(
             f"{directory} holds a run with other settings:\n{table}\n"

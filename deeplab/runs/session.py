@@ -72,6 +72,7 @@ def prepare(
     *,
     seed: int,
     open_source: Callable[[Data, str], Source],
+    check: Callable[[dict[str, Source]], None] = lambda sources: None,
     runtime: Runtime = Runtime(),
 ) -> Ready:
     """Opens the data, restores the newest valid checkpoint (or initializes the state), and compiles.
@@ -82,6 +83,7 @@ def prepare(
       mesh: Devices to train on.
       seed: Seeds parameter initialization and data order.
       open_source: Function from the data and the name of a split to the opened split.
+      check: Function that is called with the opened splits, by name, and may refuse them.
       runtime: Precision, accumulation, offload, steps in a dispatch and reading processes; its `mesh` is not used.
 
     Raises:
@@ -102,6 +104,7 @@ def prepare(
     if jax.process_count() > 1:
         read = (("train", feed), (data.eval_split, eval_feed))
         processes.assert_same_across_processes({f"data {split}": _content(f) for split, f in read})
+    check({"train": feed.source, data.eval_split: eval_feed.source})
     opened = time.monotonic()
     found = checkpoints.latest(abstract) if checkpoints else None
     # A program with sharded outputs initializes the state, so that no device ever holds all of it.

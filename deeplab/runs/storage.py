@@ -57,7 +57,9 @@ def write(path: Path, state: Any, numbers: Iterable[int], *, step: int, metrics:
         "files": _files(partial),
     }
     text = json.dumps(manifest)
-    (partial / _MANIFEST).write_text(json.dumps({"crc32": zlib.crc32(text.encode()), "manifest": manifest}))
+    (partial / _MANIFEST).write_text(
+        json.dumps({"crc32": zlib.crc32(text.encode()), "manifest": manifest}), encoding="utf-8"
+    )
     partial.rename(path)
 
 

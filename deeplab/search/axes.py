@@ -15,6 +15,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from deeplab.core.errors import UserError
 from deeplab.experiment import StaticFloat
 
+_MOST = 10_000  # values of a range: each is a run
 _DIGITS = 4  # of a value between the ends of a range: what is reported is what was run
 _RANGE = re.compile(r"(?P<scale>log:|lin:)?(?P<low>.+?)\.\.(?P<high>.+?)(?::(?P<count>\d+))?")
 
@@ -132,8 +133,10 @@ def parse(text: str, kind: Any) -> Axis:
     axis = Axis(text, (), low, high, match["scale"] == "log:" or (apart and match["scale"] is None), kind is int)
     if count is None:
         return axis
-    if int(count) < 2:
-        raise ValueError(f"{text}: a range has two values at least")
+    if not 2 <= int(count) <= _MOST:
+        raise ValueError(f"{text}: a range has 2 to {_MOST:,} values")
+    if not math.isfinite(high - low):
+        raise ValueError(f"{text}: the ends are too far apart for a number of 64 bits")
     inner = [axis.at(float(u)) for u in np.linspace(0, 1, int(count))[1:-1]]
     return dataclasses.replace(axis, values=tuple(dict.fromkeys((low, *inner, high))))
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from deeplab.core import ranges
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment, traced_arguments
 from deeplab.train.members import MemberExecution, Members
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(seed=ranges.SEED)
 class Member:
     """One run of a population: what `train` would be given."""
 

@@ -74,6 +74,38 @@ class Apply(Protocol):
         ...
 
 
+class Labels(NamedTuple):
+    """A field of labels, each of which is the number of an output of the model.
+
+    Attributes:
+      outputs: Number K of outputs; labels are 0 to K - 1.
+      argument: What sets K, for messages: an argument of the model or of the task.
+      ignored: Label that counts nowhere; None if there is none.
+      counted: Mask of the labels that count, of the field's shape; None if all do.
+      needed: Number of different labels by the shape of the batch; None where it depends on the data's values.
+    """
+
+    outputs: int
+    argument: str = "number of outputs of the model"
+    ignored: int | None = None
+    counted: jax.Array | None = None
+    needed: int | None = None
+
+
+def named_outputs(class_names: Sequence[str], outputs: int) -> int:
+    """The number of outputs, each of which must have a name.
+
+    Raises:
+      UserError: There are more or fewer names than outputs.
+    """
+    if len(class_names) != outputs:
+        raise UserError(
+            f"the model has {outputs} outputs, and the task {len(class_names)} class names; give both the same number "
+            "(class_names of the task, or the number of outputs of the model)"
+        )
+    return outputs
+
+
 class Loss(NamedTuple):
     """Result of `Task.loss`.
 
@@ -153,6 +185,13 @@ class Task(abc.ABC):
           target: Class, token or other output to score; the batch's own label when None.
         """
         raise UserError(f"{type(self).__name__} defines no score; add a method score(outputs, batch, target) to it")
+
+    def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
+        """The fields of labels by name, so that a label without an output is an error before the first step.
+
+        A loss and its metrics would be silently wrong. Called under a trace, where nothing is computed.
+        """
+        return {}
 
     def init_params(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, Any]:
         """Initial parameters of the task, such as a projector's, trained with the model's under the path "task/".

@@ -10,14 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core import ranges
 from deeplab.core.blocks import Block, classification
 from deeplab.core.errors import UserError
-from deeplab.metrics.base import Mean, Metrics
+from deeplab.metrics.base import Mean, Metrics, defined
 from deeplab.metrics.of_split import OfSplit
-from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
+from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(label_smoothing=ranges.RATE)
 class Classification(Task):
     """Cross-entropy over classes.
 
@@ -57,7 +59,7 @@ class Classification(Task):
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         out = self.predict(apply, batch, key)
-        correct = (out["prediction"] == out["label"]).astype(jnp.float32)
+        correct = defined((out["prediction"] == out["label"]).astype(jnp.float32), out["probability"][:, None])
         return {"loss": Mean.of(out["loss"], batch["weight"]), "accuracy": Mean.of(correct, batch["weight"])}
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
@@ -99,6 +101,10 @@ class Classification(Task):
         each = [jax.nn.log_softmax(apply(view(x), *others)[0]) for view in (lambda x: x, *self.views)]
         return jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each)) if self.views else each[0]
 
+    def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
+        needed = batch["label"].shape[-1] if batch["label"].ndim == 2 else None
+        return {"label": Labels(apply(*self.inputs(batch))[0].shape[-1], needed=needed)}
+
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
         """The confusion matrix, the reliability of the probabilities, and the worst mistakes."""
         return {"classification": classification(trained.predictions, trained.class_names, trained.split)}
@@ -119,6 +125,5 @@ def _hard(label: jax.Array) -> jax.Array:
 
 def _correct(logits: jax.Array, label: jax.Array) -> jax.Array:
     """Probability that the label assigns to the predicted class: 1 or 0, or its share of a mixed label."""
-    return jnp.sum(
-        _target(label, logits.shape[-1]) * jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1]), axis=-1
-    )
+    prediction = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1])
+    return defined(jnp.sum(_target(label, logits.shape[-1]) * prediction, axis=-1), logits)

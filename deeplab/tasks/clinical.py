@@ -10,17 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core import ranges
 from deeplab.core.blocks import Block, classification
 from deeplab.metrics import roc
-from deeplab.metrics.base import Mean, Metrics
+from deeplab.metrics.base import Mean, Metrics, defined, hits
 from deeplab.metrics.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
-from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
+from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained, named_outputs
 
 Summary = Callable[[np.ndarray, np.ndarray, np.ndarray | None], dict[str, float]]
 """`(logits [N, K], label [N], group [N] or None) -> metrics by name`, such as `deeplab.robust.calibration.summary`."""
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(prior=ranges.NATURAL, adjustment=ranges.NATURAL, specificity=ranges.FRACTION)
 class Clinical(Task):
     """Cross-entropy with prior-adjusted logits, and decisions with offsets.
 
@@ -54,12 +56,13 @@ class Clinical(Task):
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
         losses = _of_label(-self._log_probs(logits), batch["label"])
-        correct = (self._decision(logits) == batch["label"]).astype(jnp.float32)
+        correct = hits(self._scores(logits), batch["label"])
         return Loss(Mean.of(losses, batch["weight"]), {"accuracy": Mean.of(correct, batch["weight"])}, variables)
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         out = self.predict(apply, batch, key)
-        correct = (out["prediction"] == out["label"]).astype(jnp.float32)
+        correct = defined((out["prediction"] == out["label"]).astype(jnp.float32), out["log_probs"])
+        weight = jnp.where(batch["weight"] != 0, defined(batch["weight"], out["log_probs"]), 0)
         metrics: Metrics = {
             name: Mean.of(x, batch["weight"]) for name, x in (("loss", out["loss"]), ("accuracy", correct))
         }
@@ -67,15 +70,13 @@ class Clinical(Task):
         for k, name in enumerate(self.class_names):
             statistics |= {f"{name}_sensitivity": Sensitivity(k), f"{name}_ppv": PredictiveValue(k)}
         for name, statistic in statistics.items():
-            metrics[name] = Confusion.of(
-                out["label"], out["prediction"], len(self.class_names), statistic, batch["weight"]
-            )
+            metrics[name] = Confusion.of(out["label"], out["prediction"], len(self.class_names), statistic, weight)
         return metrics
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """Label and `prediction` [B], the `probability` of the prediction [B], and `log_probs` [B, K]."""
         logits, _ = apply(*self.inputs(batch))
-        log_probs, prediction = self._log_probs(logits), self._decision(logits)
+        log_probs, prediction = self._log_probs(logits), jnp.argmax(self._scores(logits), axis=-1)
         patient = {self.group: batch[self.group]} if self.group in batch else {}
         return patient | {
             "label": batch["label"],
@@ -84,6 +85,10 @@ class Clinical(Task):
             "log_probs": log_probs,
             "loss": _of_label(-log_probs, batch["label"]),
         }
+
+    def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
+        outputs = apply(*self.inputs(batch))[0].shape[-1]
+        return {"label": Labels(named_outputs(self.class_names, outputs))}
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
         """The confusion matrix, the reliability of the probabilities, and the worst mistakes."""
@@ -123,9 +128,10 @@ class Clinical(Task):
         prior = jnp.asarray(self.prior or (1.0,) * logits.shape[-1], jnp.float32)
         return jnp.log(prior / jnp.sum(prior))
 
-    def _decision(self, logits: jax.Array) -> jax.Array:
+    def _scores(self, logits: jax.Array) -> jax.Array:
+        """Scores of the classes, of which the highest is the decision."""
         offsets = jnp.stack([jnp.asarray(o, logits.dtype) for o in self.offsets or (0.0,) * logits.shape[-1]])
-        return jnp.argmax(logits + offsets[None, :], axis=-1)
+        return logits + offsets[None, :]
 
 
 def _of_label(values: jax.Array, label: jax.Array) -> jax.Array:

@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from deeplab.core import ranges
 from deeplab.decode.ctc import beam_search, best_path
-from deeplab.metrics.base import Mean, Metrics
+from deeplab.metrics.base import Mean, Metrics, defined
 from deeplab.metrics.edits import character_errors, edit_distance
-from deeplab.tasks.base import Apply, Batch, Loss, Task
+from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(beam=ranges.COUNT)
 class CTC(Task):
     """Negative log probability of a transcript, summed over all its alignments with blanks.
 
@@ -25,8 +27,12 @@ class CTC(Task):
     valid tokens. Token 0 is the blank and the padding, token k is `vocabulary[k - 1]`. The model, called with features
     and frames, returns logits [B, T, K + 1] for T = F / s, of which the first ceil(frames / s) are valid.
 
-    Metrics: `loss` in nats per transcript; `wer`, edits of greedy decoding per reference token; `exact`, the fraction
-    of transcripts without edits. For a whole split, by beam search: `wer_beam`, and `cer_beam` over characters.
+    A transcript needs a frame for each token, and one for a blank between equal neighbors. One that has not as many
+    frames is impossible: its loss is infinite, and it has no weight in the mean. An empty transcript is all blanks.
+
+    Metrics: `loss` in nats per possible transcript; `impossible`, the fraction of the others; `wer`, edits of greedy
+    decoding per reference token; `exact`, the fraction of transcripts without edits. For a whole split, by beam search:
+    `wer_beam`, and `cer_beam` over characters.
 
     Args:
       vocabulary: Text of each token.
@@ -45,44 +51,54 @@ class CTC(Task):
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
-        losses = _losses(logits, batch)
-        greedy = self._greedy(logits, batch)
-        return Loss(Mean.of(losses, batch["weight"]), {"wer": _error_rate(*greedy, batch)}, variables)
+        losses = _mean_losses(logits, batch)
+        return Loss(losses.pop("loss"), {"wer": _error_rate(self._edits(logits, batch), batch), **losses}, variables)
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         logits, _ = apply(*self.inputs(batch))
-        tokens, lengths = self._greedy(logits, batch)
-        exact = (_edits(tokens, lengths, batch) == 0).astype(jnp.float32)
+        edits = self._edits(logits, batch)
+        exact = defined((edits == 0).astype(jnp.float32), edits[:, None])
         return {
-            "loss": Mean.of(_losses(logits, batch), batch["weight"]),
-            "wer": _error_rate(tokens, lengths, batch),
+            **_mean_losses(logits, batch),
+            "wer": _error_rate(edits, batch),
             "exact": Mean.of(exact, batch["weight"]),
         }
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """The most probable transcript by beam search, its log probability, and the reference."""
         logits, _ = apply(*self.inputs(batch))
-        frames, most = _frames(logits, batch), _longest(batch)
-        search = jax.vmap(lambda y, n: beam_search(y, n, most, self.beam))
-        tokens, lengths, log_probs = search(jax.nn.log_softmax(logits), frames)
+        # A path has no more tokens than frames, so that no transcript is cut.
+        search = jax.vmap(lambda y, n: beam_search(y, n, logits.shape[1], self.beam))
+        tokens, lengths, log_probs = search(jax.nn.log_softmax(logits), _frames(logits, batch))
         return {
             "label": batch["label"],
             "label_length": batch["label_length"],
             "prediction": tokens[:, 0],
             "prediction_length": lengths[:, 0],
             "log_prob": log_probs[:, 0],
-            "loss": _losses(logits, batch),
+            "loss": jnp.where(_is_possible(logits, batch), _losses(logits, batch), jnp.inf),
         }
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
         """Log probability of each transcript, or of the transcripts `target` (tokens [B, L], lengths [B])."""
         if target is not None:
             batch = batch | dict(zip(("label", "label_length"), map(jnp.asarray, target), strict=True))
-        return -_losses(outputs, batch)
+        return jnp.where(_is_possible(outputs, batch), -_losses(outputs, batch), -jnp.inf)
+
+    def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
+        outputs, words = apply(*self.inputs(batch))[0].shape[-1], len(self.vocabulary)
+        counted = ~_absent(batch)
+        if words < outputs - 1:
+            return {
+                "label": Labels(words + 1, "vocabulary of the task, whose words are outputs 1, 2, ...", None, counted)
+            }
+        return {"label": Labels(outputs, counted=counted)}
 
     def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
         given = predictions["prediction"], predictions["prediction_length"]
         references = predictions["label"], predictions["label_length"]
+        if np.isnan(predictions.get("loss", np.zeros(1))).any():
+            return {"wer_beam": float("nan"), "cer_beam": float("nan")}
         edits = jax.jit(jax.vmap(edit_distance))(*references, *given)
         errors, characters = character_errors(self.texts(*references), self.texts(*given))
         return {
@@ -94,23 +110,23 @@ class CTC(Task):
         """Transcripts of tokens [N, L], of which the first `lengths` [N] are valid."""
         return [transcript(row[:n], self.vocabulary, self.separator) for row, n in zip(tokens, lengths, strict=True)]
 
-    def _greedy(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        return jax.vmap(best_path, (0, 0, None))(logits, _frames(logits, batch), _longest(batch))
+    def _edits(self, logits: jax.Array, batch: Batch) -> jax.Array:
+        """Edits between each transcript and greedy decoding, [B] float32; NaN where a frame that counts holds one."""
+        frames = _frames(logits, batch)
+        tokens, lengths = jax.vmap(best_path, (0, 0, None))(logits, frames, logits.shape[1])
+        edits = jax.vmap(edit_distance)(batch["label"], batch["label_length"], tokens, lengths)
+        inside = jnp.arange(logits.shape[1])[None] < frames[:, None]
+        return defined(edits.astype(jnp.float32), jnp.where(inside, jnp.max(logits, axis=-1), 0))
 
 
 def transcript(tokens: np.ndarray, vocabulary: Sequence[str], separator: str = " ") -> str:
-    """Joins tokens to a text.
+    """Joins tokens to a text; an output beyond the vocabulary is written as its number.
 
     Example:
       >>> transcript(np.array([2, 1]), ("one", "two"))
       'two one'
     """
-    return separator.join(vocabulary[int(token) - 1] for token in tokens)
-
-
-def _longest(batch: Batch) -> int:
-    """Maximum length of a decoded transcript: twice the longest reference."""
-    return 2 * batch["label"].shape[1]
+    return separator.join(vocabulary[t - 1] if t <= len(vocabulary) else f"<{t}>" for t in map(int, tokens))
 
 
 def _frames(logits: jax.Array, batch: Batch) -> jax.Array:
@@ -122,18 +138,29 @@ def _frames(logits: jax.Array, batch: Batch) -> jax.Array:
 
 
 def _losses(logits: jax.Array, batch: Batch) -> jax.Array:
-    """Loss of each example, [B]."""
+    """Loss of each example, [B]; a large number where it is impossible."""
     padded = jnp.arange(logits.shape[1])[None] >= _frames(logits, batch)[:, None]
-    absent = jnp.arange(batch["label"].shape[1])[None] >= batch["label_length"][:, None]
-    return optax.ctc_loss(logits, padded.astype(jnp.float32), batch["label"], absent.astype(jnp.float32))
+    return optax.ctc_loss(logits, padded.astype(jnp.float32), batch["label"], _absent(batch).astype(jnp.float32))
 
 
-def _edits(tokens: jax.Array, lengths: jax.Array, batch: Batch) -> jax.Array:
-    return jax.vmap(edit_distance)(batch["label"], batch["label_length"], tokens, lengths)
+def _absent(batch: Batch) -> jax.Array:
+    return jnp.arange(batch["label"].shape[1])[None] >= batch["label_length"][:, None]
 
 
-def _error_rate(tokens: jax.Array, lengths: jax.Array, batch: Batch) -> Mean:
+def _is_possible(logits: jax.Array, batch: Batch) -> jax.Array:
+    """Whether a transcript has a path: a frame for each token, and for a blank between equal neighbors, [B]."""
+    label = batch["label"]
+    repeats = jnp.sum((label[:, 1:] == label[:, :-1]) & ~_absent(batch)[:, 1:], axis=1)
+    return _frames(logits, batch) >= batch["label_length"] + repeats
+
+
+def _mean_losses(logits: jax.Array, batch: Batch) -> dict[str, Mean]:
+    possible, weight = _is_possible(logits, batch), batch["weight"]
+    impossible = Mean.of((~possible).astype(jnp.float32), weight)
+    return {"loss": Mean.of(_losses(logits, batch), jnp.where(possible, weight, 0)), "impossible": impossible}
+
+
+def _error_rate(edits: jax.Array, batch: Batch) -> Mean:
     """Edits per reference token, as sums that merge over batches."""
-    counted, weight = batch["label_length"], batch["weight"]
-    edits = _edits(tokens, lengths, batch)
-    return Mean(jnp.sum(jnp.where(weight > 0, weight * edits, 0)), jnp.sum(jnp.where(weight > 0, weight * counted, 0)))
+    weight = batch["weight"]
+    return Mean(Mean.of(edits, weight).total, Mean.of(batch["label_length"].astype(jnp.float32), weight).total)

@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
-from deeplab.metrics.base import Mean, Metrics
+from deeplab.core import ranges
+from deeplab.metrics.base import Mean, Metrics, defined
 from deeplab.tasks.base import Apply, Batch, Loss, Task
 
 
@@ -31,11 +32,13 @@ def pinball(
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(quantiles=ranges.Range(above=0, below=1))
 class Forecasting(Task):
     """Forecasts the next H values of C channels from a `history`, by squared error or quantile loss.
 
-    A batch holds `history` [B, L, C] and `target` [B, H, C]; the model returns [B, H, C, Q], with Q = 1 without
-    quantiles. Every metric is a mean over the values of all windows. MSE and MAE are those of the point forecast: the
+    A batch holds `history` [B, L, C] and `target` [B, H, C], and optionally `mask` [B, H, C], which is 0 where a target
+    is missing; the model returns [B, H, C, Q], with Q = 1 without quantiles. Every metric is a mean over the values of
+    all windows that are not missing. MSE and MAE are those of the point forecast: the
     output itself, or the quantile nearest to the median. Evaluations sort quantiles that cross, which never increases
     the loss (Chernozhukov et al. 2010, https://doi.org/10.3982/ECTA7880).
 
@@ -62,25 +65,28 @@ class Forecasting(Task):
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         outputs, variables = apply(*self.inputs(batch), train=True, key=key)
-        errors = jnp.abs(self._point(outputs) - batch["target"])
-        metrics = {"mae": Mean.of(_per_example(errors), batch["weight"])}
-        return Loss(Mean.of(self._losses(outputs, batch["target"]), batch["weight"]), metrics, variables)
+        target = _target(batch)
+        metrics = {"mae": _mean(jnp.abs(self._point(outputs) - target), batch)}
+        return Loss(_mean(self._losses(outputs, target), batch), metrics, variables)
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         """`loss`, `mse`, `mae`; with quantiles also `coverage`, the fraction of values between the outermost two."""
-        outputs, weight, target = self._outputs(apply, batch), batch["weight"], batch["target"]
+        outputs, target = self._outputs(apply, batch), _target(batch)
         errors = self._point(outputs) - target
-        values = {"loss": self._losses(outputs, target)}
-        values |= {"mse": _per_example(jnp.square(errors)), "mae": _per_example(jnp.abs(errors))}
+        values = {"loss": self._losses(outputs, target), "mse": jnp.square(errors), "mae": jnp.abs(errors)}
         if self.quantiles:
             inside = (outputs[..., 0] <= target) & (target <= outputs[..., -1])
-            values["coverage"] = _per_example(inside.astype(jnp.float32))
-        return {name: Mean.of(value, weight) for name, value in values.items()}
+            values["coverage"] = defined(inside.astype(jnp.float32), outputs)
+        return {name: _mean(value, batch) for name, value in values.items()}
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """`forecast` [B, H, C], `loss` [B], and with quantiles `quantiles` [B, H, C, Q]."""
+        """`forecast` [B, H, C], `loss` [B], and with quantiles `quantiles` [B, H, C, Q].
+
+        `loss` is NaN where all targets are missing.
+        """
         outputs = self._outputs(apply, batch)
-        told = {"forecast": self._point(outputs), "loss": self._losses(outputs, batch["target"])}
+        loss = _per_example(self._losses(outputs, _target(batch)), batch.get("mask"))
+        told = {"forecast": self._point(outputs), "loss": loss}
         return told | ({"quantiles": outputs} if self.quantiles else {})
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
@@ -90,17 +96,34 @@ class Forecasting(Task):
 
     def _outputs(self, apply: Apply, batch: Batch) -> Float[Array, "B H C Q"]:
         outputs, _ = apply(*self.inputs(batch))
-        return jnp.sort(outputs, axis=-1)
+        undefined = jnp.isnan(outputs).any(axis=-1, keepdims=True)  # sorted last, a NaN would shift the others
+        return jnp.where(undefined, jnp.nan, jnp.sort(outputs, axis=-1))
 
     def _point(self, outputs: Float[Array, "B H C Q"]) -> Float[Array, "B H C"]:
         middle = min(range(self.outputs), key=lambda i: abs(self.quantiles[i] - 0.5)) if self.quantiles else 0
         return outputs[..., middle]
 
-    def _losses(self, outputs: Float[Array, "B H C Q"], target: Float[Array, "B H C"]) -> Float[Array, " B"]:
+    def _losses(self, outputs: Float[Array, "B H C Q"], target: Float[Array, "B H C"]) -> Float[Array, "B H C"]:
         if self.quantiles:
-            return _per_example(pinball(outputs, target, self.quantiles))
-        return _per_example(jnp.square(outputs[..., 0] - target))
+            return pinball(outputs, target, self.quantiles)
+        return jnp.square(outputs[..., 0] - target)
 
 
-def _per_example(values: Float[Array, "B H C"]) -> Float[Array, " B"]:
-    return jnp.mean(values, axis=(1, 2))
+def _target(batch: Batch) -> Float[Array, "B H C"]:
+    """The target, 0 where it is missing: a NaN there would reach the gradient."""
+    return jnp.where(batch["mask"] != 0, batch["target"], 0) if "mask" in batch else batch["target"]
+
+
+def _mean(values: Float[Array, "B H C"], batch: Batch) -> Mean:
+    """Mean over the values of all windows that are not missing."""
+    if "mask" not in batch:
+        return Mean.of(_per_example(values), batch["weight"])
+    mask = batch["mask"].astype(values.dtype)
+    sums = (Mean.of(_per_example(x), batch["weight"]).total for x in (jnp.where(mask != 0, values * mask, 0), mask))
+    return Mean(*sums)
+
+
+def _per_example(values: Float[Array, "B H C"], mask: Real[Array, "B H C"] | None = None) -> Float[Array, " B"]:
+    if mask is None:
+        return jnp.mean(values, axis=(1, 2))
+    return jnp.sum(jnp.where(mask != 0, values * mask, 0), axis=(1, 2)) / jnp.sum(mask, axis=(1, 2))

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, Int
 
 from deeplab.core.blocks import Block, loss_by_position, samples
 from deeplab.decode.generate import generate
-from deeplab.metrics.base import Mean, Metrics, Perplexity
-from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
+from deeplab.metrics.base import Mean, Metrics, Perplexity, hits
+from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 
 _SAMPLES, _PROMPT_TOKENS, _SAMPLE_TOKENS = 3, 32, 400
 _TEMPERATURE = 0.8
@@ -41,16 +41,16 @@ class LanguageModelling(Task):
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
         losses, weight = token_losses(logits, batch["targets"]), token_weight(batch)
-        correct = (jnp.argmax(logits, axis=-1) == batch["targets"]).astype(jnp.float32)
+        correct = hits(logits, batch["targets"])
         return Loss(Mean.of(losses, weight), {"accuracy": Mean.of(correct, weight)}, variables)
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         logits, _ = apply(*self.inputs(batch))
         losses, weight = token_losses(logits, batch["targets"]), token_weight(batch)
-        correct = (jnp.argmax(logits, axis=-1) == batch["targets"]).astype(jnp.float32)
+        correct = hits(logits, batch["targets"])
         mean = Mean.of(losses, weight)
         per = {
-            f"perplexity_{unit.removesuffix('s')}": Perplexity(mean.total, jnp.sum(weight * batch[unit]))
+            f"perplexity_{unit.removesuffix('s')}": Perplexity(mean.total, Mean.of(batch[unit], weight).total)
             for unit in ("words", "bytes")
             if unit in batch
         }
@@ -58,15 +58,22 @@ class LanguageModelling(Task):
         return {"loss": mean, "perplexity": perplexity, "accuracy": Mean.of(correct, weight), **per}
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """`prediction` [B, T], `token_loss` [B, T] (0 where masked) and `loss` [B], the mean over unmasked tokens."""
+        """`prediction` [B, T], `token_loss` [B, T] (0 where masked) and `loss` [B], the mean over unmasked tokens.
+
+        `loss` is NaN where all tokens are masked.
+        """
         logits, _ = apply(*self.inputs(batch))
         mask = batch.get("mask", jnp.ones(batch["targets"].shape, jnp.float32))
-        losses = token_losses(logits, batch["targets"]) * mask
+        losses = jnp.where(mask != 0, token_losses(logits, batch["targets"]) * mask, 0)
         return {
             "prediction": jnp.argmax(logits, axis=-1),
             "token_loss": losses,
-            "loss": jnp.sum(losses, axis=-1) / jnp.maximum(jnp.sum(mask, axis=-1), 1.0),
+            "loss": jnp.sum(losses, axis=-1) / jnp.sum(mask, axis=-1),
         }
+
+    def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
+        counted = jnp.broadcast_to(batch.get("mask", jnp.ones((1, 1))) != 0, batch["targets"].shape)
+        return {"targets": Labels(apply(*self.inputs(batch))[0].shape[-1], counted=counted)}
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
         """Samples that continue the beginnings of a few windows, and the loss by length of the context."""
@@ -93,7 +100,7 @@ class LanguageModelling(Task):
         """Log-likelihood of each sequence's unmasked targets, or of the tokens `target` [B, T] in their place."""
         target = batch["targets"] if target is None else jnp.broadcast_to(jnp.asarray(target), outputs.shape[:-1])
         weight = token_weight(batch | {"weight": jnp.ones(len(outputs))})
-        return -jnp.sum(token_losses(outputs, target) * weight, axis=-1)
+        return -jnp.sum(jnp.where(weight != 0, token_losses(outputs, target) * weight, 0), axis=-1)
 
 
 def token_losses(

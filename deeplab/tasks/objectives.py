@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.tasks.base import Batch
 
 _NEVER = -1e9  # as a logit
@@ -51,6 +52,7 @@ class Softmax:
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(num_negatives=ranges.COUNT, power=ranges.NATURAL)
 class SampledSoftmax:
     """Cross-entropy over the target and N items that are drawn from a proposal q.
 
@@ -109,6 +111,7 @@ class InBatchSoftmax:
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(num_negatives=ranges.COUNT, ratio=ranges.POSITIVE)
 class BinaryCrossEntropy:
     """-log sigmoid(s_i) - n mean_j log sigmoid(-s_j), over items j that the user has not seen.
 

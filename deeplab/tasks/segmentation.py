@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks import views
-from deeplab.tasks.base import Apply, Batch, Loss, Task
+from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, named_outputs
 
 
 @jax.tree_util.register_dataclass
@@ -47,6 +48,7 @@ def ious(confusion: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(class_weights=ranges.NATURAL, dice=ranges.NATURAL, void=ranges.NATURAL, scales=ranges.POSITIVE)
 class Segmentation(Task):
     """Cross-entropy over the pixels of an image, plus an optional Dice loss.
 
@@ -54,7 +56,8 @@ class Segmentation(Task):
     sum_p w_(y_p) (-log softmax(z_p)_(y_p)) / sum_p w_(y_p) + dice * D. With q = softmax(z), g = onehot(y), and the
     mean over the classes in the label, D = 1 - mean_k 2 sum_p q_pk g_pk / (sum_p q_pk^2 + sum_p g_pk^2).
 
-    `batch["mask"]` is [B, H, W], integers. Logits of another size are resized bilinearly, so that predictions have the
+    `batch["mask"]` is [B, H, W], integers. An image without a pixel that counts, because all are void or of weight 0,
+    has no loss, and no weight in the mean. Logits of another size are resized bilinearly, so that predictions have the
     full size of the label.
 
     Args:
@@ -78,17 +81,21 @@ class Segmentation(Task):
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
-        out = self._pixels(logits, batch["mask"])
-        return Loss(Mean.of(out["loss"], batch["weight"]), _metrics(out["confusion"], batch["weight"]), variables)
+        metrics = _metrics(self._pixels(logits, batch["mask"]), batch["weight"])
+        return Loss(metrics.pop("loss"), metrics, variables)
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
-        out = self._pixels(self._logits(apply, batch), batch["mask"])
-        return {"loss": Mean.of(out["loss"], batch["weight"])} | _metrics(out["confusion"], batch["weight"])
+        return _metrics(self._pixels(self._logits(apply, batch), batch["mask"]), batch["weight"])
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """`prediction` [B, H, W] uint8, `confusion` [B, K, K] and `loss` [B]."""
+        """`prediction` [B, H, W] uint8, `confusion` [B, K, K] and `loss` [B], NaN where no pixel counts."""
         out = self._pixels(self._logits(apply, batch), batch["mask"])
-        return out | {"prediction": out["prediction"].astype(jnp.uint8)}
+        loss = jnp.where(out.pop("counts"), out["loss"], jnp.nan)
+        return out | {"prediction": out["prediction"].astype(jnp.uint8), "loss": loss}
+
+    def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
+        outputs = apply(*self.inputs(batch))[0].shape[-1]
+        return {"mask": Labels(named_outputs(self.class_names, outputs), ignored=self.void)}
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
         """Mean log-likelihood of each example's labeled pixels, or of the classes `target`, [B, H, W]."""
@@ -98,7 +105,7 @@ class Segmentation(Task):
 
     def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
         """The IoU of each class over a split; a class that does not occur is left out."""
-        each = ious(predictions["confusion"].astype(np.int64).sum(axis=0))
+        each = ious(predictions["confusion"].astype(np.float64).sum(axis=0))
         return {f"iou_{name}": float(x) for name, x in zip(self.class_names, each, strict=True) if np.isfinite(x)}
 
     def _logits(self, apply: Apply, batch: Batch) -> Float[Array, "B h w K"]:
@@ -125,9 +132,12 @@ class Segmentation(Task):
             total > 0, total, 1.0
         )  # 0 where all is void
         prediction = jnp.argmax(logits, axis=-1)
+        confusion = jnp.einsum("bhwk,bhwj->bkj", target, jax.nn.one_hot(prediction, num_classes))
+        undefined = jnp.any(jnp.isnan(logits).any(axis=-1) & (target.sum(axis=-1) > 0), axis=(1, 2))
         return {
             "prediction": prediction,
-            "confusion": jnp.einsum("bhwk,bhwj->bkj", target, jax.nn.one_hot(prediction, num_classes)),
+            "confusion": jnp.where(undefined[:, None, None], jnp.nan, confusion),
+            "counts": total > 0,
             "loss": losses + self.dice * _dice_loss(jnp.exp(log_probs), target),
         }
 
@@ -159,7 +169,9 @@ def _dice_loss(probs: Float[Array, "B H W K"], target: Float[Array, "B H W K"]) 
     return 1 - jnp.sum(overlap * there, axis=1) / jnp.maximum(jnp.sum(there, axis=1), 1)
 
 
-def _metrics(confusion: Float[Array, "B K K"], weight: Float[Array, " B"]) -> Metrics:
-    counts = jnp.sum(jnp.where(weight[:, None, None] > 0, confusion * weight[:, None, None], 0), axis=0)
+def _metrics(out: dict[str, jax.Array], weight: Float[Array, " B"]) -> Metrics:
+    confusion, each = out["confusion"], weight[:, None, None]
+    counts = jnp.sum(jnp.where(each != 0, confusion * each, 0), axis=0)
     pixels = jnp.sum(counts)
-    return {"miou": MeanIoU(counts), "pixel_error": Mean(pixels - jnp.trace(counts), pixels)}
+    loss = Mean.of(out["loss"], jnp.where(out["counts"], weight, 0))
+    return {"loss": loss, "miou": MeanIoU(counts), "pixel_error": Mean(pixels - jnp.trace(counts), pixels)}

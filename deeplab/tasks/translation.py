@@ -11,15 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from deeplab.core import ranges
 from deeplab.decode.beam import beam_search
 from deeplab.decode.protocol import cached
-from deeplab.metrics.base import Mean, Metrics, Perplexity
+from deeplab.metrics.base import Mean, Metrics, Perplexity, hits
 from deeplab.metrics.bleu import bleu, sacre_bleu
-from deeplab.tasks.base import Apply, Batch, Loss, Task
+from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task
 from deeplab.tasks.language import token_losses, token_weight
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(
+    label_smoothing=ranges.RATE,
+    beam=ranges.COUNT,
+    length_penalty=ranges.NATURAL,
+    begin=ranges.NATURAL,
+    end=ranges.NATURAL,
+)
 class Translation(Task):
     """Cross-entropy with label smoothing of each target token, given the source and the preceding target tokens.
 
@@ -30,7 +38,8 @@ class Translation(Task):
     `attention`, the weights of each target position over the source, [B, T, S].
 
     Metrics: `loss` in nats per token, without smoothing; `perplexity`; `accuracy`, given the correct preceding tokens.
-    For a whole split, by beam search: `bleu`, lower-cased and tokenized, and `sacrebleu`, of the unmodified texts.
+    For a whole split, by beam search: `bleu`, lower-cased and tokenized, and `sacrebleu`, of the unmodified texts. A
+    translation has at most T tokens, as targets have; one that does not end by then is cut.
 
     Args:
       text: Function from padded tokens to text.
@@ -92,15 +101,21 @@ class Translation(Task):
             "log_prob": log_probs[:, 0],
             "attention": attention.astype(jnp.float16),
             "target_text": batch["target_text"],
-            "loss": -self.score(apply(*self.inputs(batch))[0], batch) / jnp.maximum(jnp.sum(segments > 0, axis=1), 1),
+            "loss": -self.score(apply(*self.inputs(batch))[0], batch) / jnp.sum(segments > 0, axis=1),
         }
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
         """Log probability of each target, or of the tokens `target` [B, T] in its place."""
         target = batch["target"] if target is None else jnp.broadcast_to(jnp.asarray(target), outputs.shape[:-1])
-        return -jnp.sum(token_losses(outputs, target) * (batch["target_segment"] > 0), axis=1)
+        return -jnp.sum(jnp.where(batch["target_segment"] > 0, token_losses(outputs, target), 0), axis=1)
+
+    def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
+        outputs = apply(*self.inputs(batch))[0].shape[-1]
+        return {"target": Labels(outputs, counted=batch["target_segment"] > 0)}
 
     def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+        if np.isnan(predictions.get("log_prob", np.zeros(1))).any():
+            return {"bleu": float("nan"), "sacrebleu": float("nan")}
         written = [self.text(tokens) for tokens in predictions["prediction"]]
         references = [unpadded(row) for row in predictions["target_text"]]
         return {"bleu": bleu(written, references), "sacrebleu": sacre_bleu(written, references)}
@@ -129,4 +144,4 @@ def _weight(batch: Batch) -> jax.Array:
 
 
 def _accuracy(logits: jax.Array, batch: Batch) -> Mean:
-    return Mean.of((jnp.argmax(logits, axis=-1) == batch["target"]).astype(jnp.float32), _weight(batch))
+    return Mean.of(hits(logits, batch["target"]), _weight(batch))

@@ -1,22 +1,31 @@
-"""Whether task, model and data fit together, asked before the first step."""
+"""Whether task, model and data fit together, and each label has an output: asked before the first step."""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from deeplab.core.errors import UserError
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
-from deeplab.tasks.base import Loss
+from deeplab.tasks.base import Labels, Loss
 from deeplab.train.bind import bind
+from deeplab.train.feed import Feed
+from deeplab.train.initialize import init
 from deeplab.train.state import State
+
+_STREAMED = 64  # batches of a split that is read from the disk, of which labels are looked at
 
 
 def check_task(experiment: Experiment, state: State, runtime: Runtime = Runtime()) -> None:
-    """Traces the loss of a batch, without any computation, and checks what it returns.
+    """Traces the loss of a batch, without any computation, and checks what it returns and how many outputs there are.
 
     Args:
       experiment: Experiment to check.
@@ -24,7 +33,8 @@ def check_task(experiment: Experiment, state: State, runtime: Runtime = Runtime(
       runtime: Precision of the model.
 
     Raises:
-      UserError: The task reads a field that the batch lacks, or its loss is no `Loss` of a `Mean` and of metrics.
+      UserError: The task reads a field that the batch lacks, the data declare a label without an output, or the loss
+        is no `Loss` of a `Mean` and of metrics.
 
     Example:
       >>> from deeplab.train.initialize import init
@@ -38,6 +48,8 @@ def check_task(experiment: Experiment, state: State, runtime: Runtime = Runtime(
         return experiment.task.loss(bind(experiment, state, batch, runtime), batch, state.key)
 
     try:
+        for name, labels in label_fields(experiment, state, runtime).items():
+            _check_declared(experiment, name, labels)
         out = jax.eval_shape(loss, state, dict(spec))
     except KeyError as error:
         raise UserError(
@@ -56,6 +68,99 @@ def check_task(experiment: Experiment, state: State, runtime: Runtime = Runtime(
                 f"{name!r} of {task}.loss is {_described(metric)}; expected metrics by name, such as "
                 '{"mae": Mean.of(values, batch["weight"])}'
             )
+
+
+def label_fields(experiment: Experiment, state: State, runtime: Runtime = Runtime()) -> dict[str, Labels]:
+    """The task's fields of labels by name, without their masks; only traced.
+
+    Args:
+      experiment: Experiment whose task is asked.
+      state: Its first state; shapes suffice.
+      runtime: Precision of the model.
+    """
+    found: dict[str, Labels] = {}
+
+    def trace(state: State, batch: Any) -> None:
+        fields = experiment.task.labels(bind(experiment, state, batch, runtime), batch)
+        found.update({name: labels._replace(counted=None) for name, labels in fields.items()})
+
+    jax.eval_shape(trace, state, dict(experiment.data.spec()))
+    return found
+
+
+def check_labels(experiment: Experiment, feed: Feed, split: str, runtime: Runtime = Runtime()) -> None:
+    """Looks once at all labels of a split whose range the data do not declare; at the first 64 batches, if streamed.
+
+    Args:
+      experiment: Experiment whose task reads the labels.
+      feed: Split, from `make_feed`.
+      split: Name of the split.
+      runtime: Precision of the model.
+
+    Raises:
+      UserError: A label has no output.
+    """
+    declared = {name for name, (low, _) in experiment.data.bounds().items() if low >= 0} | {"id"}
+    open_ = {k for k, s in experiment.data.spec().items() if jnp.issubdtype(s.dtype, jnp.integer)} - declared
+    if not open_:  # as a rule: nothing is traced
+        return
+    start = jax.eval_shape(lambda: init(experiment, jax.random.key(0), runtime))
+    fields = label_fields(experiment, start, runtime)
+    known = {name: labels for name, labels in fields.items() if name in open_ and labels.needed is None}
+    if not known:
+        return
+
+    def extremes(arrays: Any, item: Any, weight: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
+        batch = experiment.data.transform(feed.fetch(arrays, item))
+        state = init(experiment, jax.random.key(0), runtime)  # traced, and never computed
+        fields = experiment.task.labels(bind(experiment, state, batch, runtime), batch)
+        return {name: _extremes(batch[name], fields[name], weight * batch["weight"]) for name in known}
+
+    over = jax.jit(extremes, out_shardings=NamedSharding(feed.mesh, PartitionSpec()))
+    items = itertools.islice(feed.eval_items(split), None if feed.resident is not None else _STREAMED)
+    with jax.set_mesh(feed.mesh), jax.transfer_guard("disallow"):
+        parts = [over(feed.resident, feed.put(item), feed.put(weight)) for item, weight in items]
+    for name, labels in known.items():
+        least, most = zip(*(part[name] for part in jax.device_get(parts)), strict=True)
+        _check_range(experiment, name, labels, int(np.min(least)), int(np.max(most)), f"split {split!r} holds")
+
+
+def _extremes(values: jax.Array, labels: Labels, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The least and the largest label that counts; 0 if there is none."""
+    counted = jnp.expand_dims(weight != 0, tuple(range(1, values.ndim)))
+    counted = counted if labels.counted is None else counted & labels.counted
+    counted = counted if labels.ignored is None else counted & (values != labels.ignored)
+    values = jnp.where(counted, values, 0)
+    return jnp.min(values), jnp.max(values)
+
+
+def _check_declared(experiment: Experiment, name: str, labels: Labels) -> None:
+    bounds = (0, labels.needed) if labels.needed is not None else experiment.data.bounds().get(name)
+    if bounds is None:
+        return
+    without = [k for k in range(labels.outputs, bounds[1]) if k != labels.ignored]
+    if without:
+        _check_range(experiment, name, labels, 0, without[-1], "the data declare")
+
+
+def _check_range(experiment: Experiment, name: str, labels: Labels, least: int, most: int, who: str) -> None:
+    task, model = type(experiment.task).__name__, experiment.model
+    if least < 0:
+        raise UserError(
+            f"{who} the label {least} in {name!r}, which {task} would read as an output; renumber the labels from 0, "
+            "or give those that do not count weight 0"
+        )
+    if most >= labels.outputs:
+        fields = [f.name for f in dataclasses.fields(model) if _is_count(getattr(model, f.name, None), labels.outputs)]
+        argument = labels.argument if not fields else f"{' or '.join(fields)} of {type(model).__name__}"
+        raise UserError(
+            f"{who} labels up to {most} in {name!r}, which need {most + 1} outputs, and {type(model).__name__} has "
+            f"{labels.outputs} for {task}: 0 to {labels.outputs - 1}; set the {argument} to {most + 1}"
+        )
+
+
+def _is_count(value: Any, count: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value == count
 
 
 def _described(value: Any) -> str:

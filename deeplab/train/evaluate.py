@@ -16,6 +16,7 @@ from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Metrics
 from deeplab.scale import to_device_memory
+from deeplab.train.check import check_labels
 from deeplab.train.feed import Feed
 from deeplab.train.members import MEMBERS, Members
 from deeplab.train.state import State
@@ -49,10 +50,14 @@ def make_evaluator(
       probe: Measurement of a batch; the task's metrics by default.
       members: Members that are evaluated together. None is a solo run.
 
+    Raises:
+      UserError: A label has no output.
+
     Returns:
       Function `evaluate(state)` that returns values by name; with `members`, function `evaluate(state, members)` that
       returns such a dict for each member. It also accepts other members, of the same number and `build`.
     """
+    check_labels(experiment, feed, split, runtime)
     if members is not None:
         return _evaluator_of_each(members, feed, split, runtime, probe)
     over = over_batches(probe(experiment, runtime), feed, split)

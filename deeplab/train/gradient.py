@@ -15,6 +15,7 @@ from deeplab.core.precision import Scaled, cast
 from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
+from deeplab.metrics.base import Mean
 from deeplab.scale.activations import with_examples
 from deeplab.tasks.base import Loss
 from deeplab.train.bind import bind
@@ -41,7 +42,7 @@ def gradient(
             out = experiment.task.loss(bind(experiment, state, batch, runtime, params), batch, key)
             out = out._replace(variables={name: out.variables[name] for name in state.variables})
             out = out._replace(state=state.task if out.state is None else out.state)
-            value = out.loss.total / (out.loss.count if divisor is None else divisor)
+            value = ratio(out.loss) if divisor is None else out.loss.total / divisor
             return (value if factor is None else value * factor), out
 
         return jax.grad(objective, has_aux=True)(state.params)
@@ -51,6 +52,16 @@ def gradient(
     else:
         grads, out = _accumulated(runtime, part, state, batch)
     return (grads if factor is None else jax.tree.map(lambda g: g / factor.astype(g.dtype), grads)), out
+
+
+def ratio(loss: Mean) -> jax.Array:
+    """The mean as a number to differentiate; 0 where nothing counts, so that a batch without a target has gradient 0.
+
+    Example:
+      >>> float(ratio(Mean(jnp.float32(3.0), jnp.float32(2.0)))), float(ratio(Mean(jnp.float32(0.0), jnp.float32(0.0))))
+      (1.5, 0.0)
+    """
+    return loss.total / jnp.where(loss.count == 0, 1, loss.count)
 
 
 def make_value_fn(
@@ -75,7 +86,7 @@ def make_value_fn(
             parts = _microbatches(batch, runtime.accumulate)
             losses = jax.lax.scan(jax.checkpoint(part), (state.variables, state.task), parts)[1]
             loss = jax.tree.map(lambda x: x.sum(0), losses)
-        return loss.total / loss.count
+        return ratio(loss)
 
     return value_fn
 
@@ -106,7 +117,8 @@ def _accumulated(runtime: Runtime, part: Callable, state: State, batch: Batch) -
     else:
         total, _ = jax.lax.scan(add, total, parts)
     grads, out = total
-    return jax.tree.map(lambda g, p: (g * (size / out.loss.count)).astype(p.dtype), grads, state.params), out
+    factor = size / jnp.where(out.loss.count == 0, 1, out.loss.count)
+    return jax.tree.map(lambda g, p: (g * factor).astype(p.dtype), grads, state.params), out
 
 
 def _microbatches(batch: Batch, count: int) -> Batch:

@@ -231,7 +231,7 @@ def _read(sent: _Sent | None, log: _Log, state: State, feed: Feed, seed: int) ->
     if finite[: sent.count].all():
         return log.add(sent.start, sent.count, metrics if len(finite) == sent.count else _head(metrics, sent.count))
     first = int(np.argmin(finite))
-    batch = feed.data.fetch(feed.source, feed.data.train_ids(sent.start + first, seed)[0])  # whole batch, read again
+    batch = feed.data.train_batch(feed.source, sent.start + first, seed)  # the whole batch, read again
     row = jax.tree.map(lambda x: np.float64(x[first]), metrics)
     raise NonFinite(state, batch, {name: metric.compute() for name, metric in row.items()})
 

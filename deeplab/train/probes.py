@@ -16,8 +16,9 @@ from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.train.bind import bind, named_taps
+from deeplab.train.gradient import ratio
 from deeplab.train.state import State, eval_state
-from deeplab.train.step import eval_key, make_eval
+from deeplab.train.step import eval_key, make_eval, prepared
 
 CONSTANT = 1e-3  # relative to the largest value: a unit that changes by less is constant
 
@@ -60,11 +61,10 @@ def gradient_norms(experiment: Experiment, runtime: Runtime = Runtime()) -> Call
     """Makes the probe `gradient_norm/NAME` for each module: the norm of a batch's gradient, averaged over batches."""
 
     def probe(state: State, batch: Batch) -> Metrics:
-        batch = experiment.data.transform(batch)
+        batch = prepared(experiment.data, batch)
 
         def objective(params: Any) -> jax.Array:
-            loss = experiment.task.loss(bind(experiment, state, batch, runtime, params), batch, state.key).loss
-            return loss.total / loss.count
+            return ratio(experiment.task.loss(bind(experiment, state, batch, runtime, params), batch, state.key).loss)
 
         grads, count = jax.grad(objective)(state.params), jnp.sum(batch["weight"])
         return {f"gradient_norm/{name}": Mean(count * optax.tree.norm(g), count) for name, g in grads.items()}
@@ -76,7 +76,7 @@ def constant_units(experiment: Experiment, runtime: Runtime = Runtime()) -> Call
     """Makes the probe `constant_units/NAME` for each tap: the fraction of units that do not depend on the example."""
 
     def probe(state: State, batch: Batch) -> Metrics:
-        state, batch = eval_state(state), experiment.data.transform(batch)
+        state, batch = eval_state(state), prepared(experiment.data, batch)
         apply = bind(experiment, state, batch, runtime)
         _, variables = apply(*experiment.task.inputs(batch), mutable=["intermediates"], key=eval_key(state))
         taps = named_taps(variables.get("intermediates", {}))

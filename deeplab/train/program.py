@@ -18,6 +18,7 @@ from deeplab.experiment import Experiment
 from deeplab.metrics.base import Metrics
 from deeplab.scale import check_batch, state_shardings, to_device_memory
 from deeplab.scale.plan import costs
+from deeplab.train.check import check_labels
 from deeplab.train.feed import Feed
 from deeplab.train.members import MEMBERS, Members
 from deeplab.train.state import State
@@ -104,9 +105,11 @@ def compile_program(
       members: Members whose steps are taken together. None is a solo run, without a member axis.
 
     Raises:
-      UserError: The batch does not divide over the mesh, or the model cannot read the data.
+      UserError: The batch does not divide over the mesh, a label has no output, or the model cannot read the data.
     """
     check_batch(experiment.data.batch_size, feed.mesh, runtime.accumulate)
+    if members is None:
+        check_labels(experiment, feed, "train", runtime)
     ids = feed.train_ids(0, seed if members is None else members.seeds)
     take = _take(experiment, feed, runtime) if members is None else _take_each(members, feed, runtime)
     if members is None:
@@ -165,10 +168,14 @@ def _take(experiment: Experiment, feed: Feed, runtime: Runtime) -> Callable:
 
     A state that is not at `step` has diverged before, and is left unchanged; a `step` of None is not compared.
     """
-    guarded = make_guarded_step(experiment, runtime)
+    guarded, last = make_guarded_step(experiment, runtime), experiment.num_steps - 1
+    weight = experiment.data.train_weight(last)
 
     def take(floats: Any, state: State, arrays: Any, item: Any, step: Any) -> tuple[State, Metrics, jax.Array]:
-        return guarded(state, feed.fetch(arrays, item), True if step is None else state.step == step)
+        batch = feed.fetch(arrays, item)
+        if not weight.all():  # the program of data that fill their last batch has no operation more
+            batch = batch | {"weight": batch["weight"] * jnp.where(state.step == last, weight, 1)}
+        return guarded(state, batch, True if step is None else state.step == step)
 
     return take
 

@@ -12,23 +12,67 @@ import optax
 
 from deeplab.core.precision import Scaled, cast, rescaled
 from deeplab.core.runtime import Runtime
-from deeplab.data.base import NO_EXAMPLE, Batch
+from deeplab.data.base import NO_EXAMPLE, Batch, Data
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.scale import to_device_memory
 from deeplab.scale.activations import with_examples
 from deeplab.tasks.base import Loss
 from deeplab.train.bind import bind
-from deeplab.train.gradient import gradient, make_value_fn
+from deeplab.train.gradient import gradient, make_value_fn, ratio
 from deeplab.train.state import State, eval_state
 
 Step = Callable[[State, Batch], tuple[State, Metrics]]
 
 
+_LARGEST = 2.0**63  # its square is finite in float32
+
+
+def only_counted(batch: Batch) -> Batch:
+    """The batch with a copy of the first example that counts in place of each broken example of weight 0.
+
+    Broken is one that holds a NaN, an infinity or a number whose square overflows: 0 times a NaN is NaN, and would
+    reach the gradient. What is whole stays. Batch norms see all examples, the copies too, whatever their weight, so
+    that padding is best a copy of an example. Weights and ids stay.
+
+    Example:
+      >>> batch = {"x": jnp.array([jnp.nan, 2.0, 3.0]), "weight": jnp.array([0.0, 1.0, 0.5]), "id": jnp.arange(3)}
+      >>> only_counted(batch)["x"].tolist()
+      [2.0, 2.0, 3.0]
+    """
+    counts = batch["weight"] != 0
+    first = counts & (jnp.cumsum(counts) == 1)
+    broken = jnp.zeros(counts.shape, bool)
+    for x in jax.tree.leaves({name: x for name, x in batch.items() if name not in ("weight", "id")}):
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            whole = jnp.all(jnp.abs(x.reshape(len(x), -1)) < _LARGEST, axis=1)
+            broken = broken | ~whole
+    counts = counts | ~broken
+
+    def replaced(x: jax.Array) -> jax.Array:
+        over = tuple(range(1, x.ndim))
+        one = jnp.where(jnp.expand_dims(first, over), x, jnp.zeros_like(x))  # on a mesh, its sum sends a row only
+        row = jnp.any(one, axis=0) if x.dtype == bool else jnp.sum(one, axis=0, dtype=x.dtype)
+        return jnp.where(jnp.expand_dims(counts, over), x, row[None])
+
+    return {name: x if name in ("weight", "id") else jax.tree.map(replaced, x) for name, x in batch.items()}
+
+
+def prepared(data: Data, batch: Batch, key: jax.Array | None = None) -> Batch:
+    """The batch after `data.transform`, in which examples of weight 0 have no part, neither before it nor after it.
+
+    Before, so that no example is mixed with one of them; after, if the weights are set there.
+    """
+    batch = only_counted(batch) if "weight" in batch else batch
+    made = data.transform(batch, key)
+    return made if made.get("weight") is batch.get("weight") else only_counted(made)
+
+
 def make_step(experiment: Experiment, runtime: Runtime = Runtime()) -> Step:
     """Makes the training step, `(state, raw batch) -> (state, metrics)`; pure, to be jitted with `donate_argnums=0`.
 
-    With examples b of loss l_b and weight w_b, the step follows the gradient of sum(w_b l_b) / sum(w_b). The metrics
+    With examples b of loss l_b and weight w_b, the step follows the gradient of sum(w_b l_b) / sum(w_b); examples of
+    weight 0 have no part in it (see `only_counted`), and without any other it is 0. The metrics
     are the task's, `loss` and `grad_norm`; each merges by addition. With loss scaling there are also `loss_scale` and
     `skipped`, the fraction of steps whose gradient overflowed; skipped steps count in no other metric.
 
@@ -57,7 +101,7 @@ def _measured(experiment: Experiment, runtime: Runtime, state: State, batch: Bat
     """First half of a step: the gradient, the task's `Loss`, the metrics, and the loss as a function."""
     augment_key, task_key = jax.random.split(jax.random.fold_in(state.key, state.step))
     with jax.named_scope("input"):
-        batch = experiment.data.transform(batch, augment_key)
+        batch = prepared(experiment.data, batch, augment_key)
     batch = with_examples(batch, len(batch["weight"]))
     grads, out = gradient(experiment, state, batch, task_key, runtime)
     with jax.named_scope("optimizer"):
@@ -78,7 +122,7 @@ def _updated(
     inner = state.opt_state.inner if scaled else state.opt_state
     with jax.named_scope("optimizer"):
         optimizer = optax.with_extra_args_support(experiment.optimizer)
-        value = out.loss.total / out.loss.count
+        value = ratio(out.loss)
         updates, inner = optimizer.update(grads, inner, state.params, value=value, grad=grads, value_fn=value_fn)
         params = optax.apply_updates(state.params, updates)
     opt_state = state.opt_state._replace(inner=inner) if scaled else inner
@@ -108,7 +152,7 @@ def make_eval(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[
     """Makes the pure function `(state, raw batch) -> metrics` of one evaluation batch."""
 
     def evaluate(state: State, batch: Batch) -> Metrics:
-        state, batch = eval_state(state), experiment.data.transform(batch)
+        state, batch = eval_state(state), prepared(experiment.data, batch)
         return experiment.task.metrics(bind(experiment, state, batch, runtime), batch, eval_key(state))
 
     return evaluate
@@ -124,12 +168,22 @@ def make_predict(
 ) -> Callable[[State, Batch], dict[str, jax.Array]]:
     """Makes the pure function `(state, raw batch) -> arrays [B, ...]` of the task's predictions.
 
-    Fields of the data's spec that the batch lacks, such as the label of a user's own file, are zeros.
+    The raw batch needs the fields that the model reads. Without `id` its examples are numbered from 0, without `weight`
+    each counts 1; other fields of the data's spec that it lacks, such as the label of a user's own file, are zeros.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from experiments.image_digits import experiment
+      >>> exp = experiment()
+      >>> state = dl.init(exp, jax.random.key(0))
+      >>> dl.make_predict(exp)(state, {"image": jnp.zeros((3, 8, 8, 1), jnp.uint8)})["prediction"].shape
+      (3,)
     """
 
     def predict(state: State, batch: Batch) -> dict[str, jax.Array]:
-        state, batch = eval_state(state), experiment.data.transform(batch)
-        size = len(batch["id"])
+        size = len(next(iter(batch.values())))
+        numbered = {"id": jnp.arange(size, dtype=jnp.int32), "weight": jnp.ones(size)}
+        state, batch = eval_state(state), experiment.data.transform(numbered | batch)
         absent = {name: s for name, s in experiment.data.spec().items() if name not in batch}
         batch |= {name: jnp.zeros((size, *s.shape[1:]), s.dtype) for name, s in absent.items()}
         return experiment.task.predict(bind(experiment, state, batch, runtime), batch, eval_key(state))

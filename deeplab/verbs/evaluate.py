@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from deeplab import scale
-from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
+from deeplab.runs import datasets
 from deeplab.train.evaluate import make_evaluator, predict
 from deeplab.train.feed import make_feed
 from deeplab.verbs.load import load
@@ -36,7 +36,7 @@ class Evaluation(Printable):
 
 
 def evaluate(run: Run | str | Path, split: str | None = None, **options: Any) -> Evaluation:
-    """Evaluates a run: one exact pass over a split.
+    """Evaluates a run: one exact pass over a split; that of training is read whole, and without augmentation.
 
     Args:
       run: Run, or its directory.
@@ -44,7 +44,7 @@ def evaluate(run: Run | str | Path, split: str | None = None, **options: Any) ->
       **options: Arguments of `dl.load`, if a directory is given.
 
     Raises:
-      UserError: There is no such split, or it is endless.
+      UserError: There is no such split, or its classes are not those of the run.
 
     Example:
       >>> import deeplab as dl
@@ -53,13 +53,14 @@ def evaluate(run: Run | str | Path, split: str | None = None, **options: Any) ->
       4
     """
     run = run if isinstance(run, Run) else load(run, **options)
-    data, recipe = run.experiment.data, run.recipe
+    recipe, data = run.recipe, run.experiment.data.in_one_pass()
+    experiment = dataclasses.replace(run.experiment, data=data)
     split = split or data.eval_split
-    if split == "train":
-        raise UserError(
-            f"--split train is endless; evaluate on one of the other splits, such as --split {data.eval_split}"
-        )
+    if run.directory is not None:
+        recorded = run.experiment.data
+        source = recorded.open(split, recipe.data_dir)
+        datasets.check_evaluated(run.directory, run.record, recorded, split, source)
     feed = make_feed(data, data.open(split, recipe.data_dir), scale.make_mesh(recipe.runtime.mesh))
-    metrics = make_evaluator(run.experiment, feed, split, recipe.runtime)(run.state)
-    metrics |= run.experiment.task.summarize(predict(run.experiment, run.state, feed, split, recipe.runtime))
+    metrics = make_evaluator(experiment, feed, split, recipe.runtime)(run.state)
+    metrics |= experiment.task.summarize(predict(experiment, run.state, feed, split, recipe.runtime))
     return Evaluation(split, run.step, metrics)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from deeplab.core.errors import UserError
 from deeplab.data.base import raw_spec
@@ -47,10 +46,9 @@ def export(
     if missing := [name for name in fields if name not in known]:
         raise UserError(f"export was given a field {missing[0]!r}; the data have {', '.join(known)}")
     predict = make_predict(experiment, recipe.runtime)
-    weight, ids = jnp.ones(batch_size), jnp.arange(batch_size, dtype=jnp.int32)
 
     def program(inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        made = predict(state, {**inputs, "weight": weight, "id": ids})
+        made = predict(state, inputs)
         return {name: value for name, value in made.items() if name not in OF_LABELS}
 
     inputs: dict[str, Any] = {

@@ -12,11 +12,12 @@ from typing import Any
 import jax
 
 from deeplab import report, scale
+from deeplab.core import ranges
 from deeplab.core.backend import huge_page_hint
 from deeplab.core.errors import Diverged
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
-from deeplab.runs import artifacts, non_primary, record, session
+from deeplab.runs import artifacts, datasets, non_primary, record, session
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.metadata import note_first_step, run_metadata
 from deeplab.scale import processes
@@ -51,6 +52,7 @@ class Surroundings:
     import_seconds: float | None = None
 
 
+@ranges.checked(seed=ranges.SEED, log_every=ranges.COUNT, checkpoint_every=ranges.COUNT, keep=ranges.COUNT)
 def fit(
     experiment: Any,
     *,
@@ -119,6 +121,11 @@ def fit(
             mesh,
             seed=recipe.seed,
             open_source=lambda data, split: data.open(split, recipe.data_dir),
+            check=lambda sources: (
+                datasets.check_training(held, value.data, sources, recipe.data_dir, allow_change=allow_change)
+                if held
+                else None
+            ),
             runtime=recipe.runtime,
         )
         if hint := huge_page_hint(ready.program.temporary):
@@ -154,7 +161,6 @@ def _open(recipe: Recipe, experiment: Experiment, directory: Path, mesh: Any, **
         "num_steps": experiment.num_steps,
         "batch_size": experiment.data.batch_size,
         "monitor": dataclasses.asdict(experiment.monitor),
-        "class_names": getattr(experiment.data, "class_names", None),
     }
     return record.Run.open(directory, manifest, recipe.source, **options)
 

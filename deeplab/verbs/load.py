@@ -15,7 +15,7 @@ from deeplab.core.errors import CheckpointError, UserError
 from deeplab.core.precision import PRECISIONS, Precision
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
-from deeplab.runs import provenance
+from deeplab.runs import datasets, provenance
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.train.initialize import init
 from deeplab.train.state import State
@@ -69,7 +69,7 @@ def load(
     recipe = Recipe.of(function, seed=int(manifest["seed"]), runtime=runtime, data_dir=folder, smoke=smoke)
     _warn_of_changes(directory, recipe)
     value = recipe.experiment()
-    state = read_state(value, directory, checkpoint, runtime)
+    state = read_state(value, directory, checkpoint, runtime, folder)
     result = _json(directory / "result.json") or {}
     page = directory / "report.html"
     return Run(
@@ -93,8 +93,15 @@ def _with_arguments(function: Any, arguments: dict[str, Any]) -> Any:
     return functools.partial(function, **arguments)
 
 
-def read_state(experiment: Experiment, directory: Path, checkpoint: Checkpoint, runtime: Runtime) -> State:
+def read_state(
+    experiment: Experiment,
+    directory: Path,
+    checkpoint: Checkpoint,
+    runtime: Runtime,
+    data_dir: Path | None = None,
+) -> State:
     """Loads the state of a run's last or best checkpoint onto the runtime's mesh."""
+    datasets.check_loaded(directory, _json(directory / "run.json") or {}, experiment.data, data_dir)
     mesh = scale.make_mesh(runtime.mesh)
     shapes = jax.eval_shape(functools.partial(init, experiment, runtime=runtime), jax.random.key(0))
     shardings = scale.state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
@@ -123,14 +130,18 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 def _warn_of_changes(directory: Path, recipe: Recipe) -> None:
     """Warns if the experiment's source has changed since the run."""
     old = directory / "source.py"
-    if recipe.source and old.exists() and provenance.canonical(old.read_text()) != provenance.canonical(recipe.source):
-        difference = provenance.differences({}, {}, old.read_text(), recipe.source)
+    if (
+        recipe.source
+        and old.exists()
+        and provenance.canonical(old.read_text(encoding="utf-8")) != provenance.canonical(recipe.source)
+    ):
+        difference = provenance.differences({}, {}, old.read_text(encoding="utf-8"), recipe.source)
         warnings.warn(f"{directory}: the experiment has changed since it was trained:\n{difference}", stacklevel=3)
 
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

@@ -13,12 +13,14 @@ from typing import Any
 
 import jax
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.core.text import as_json
+from deeplab.data.base import Data
 from deeplab.report.document import save
 from deeplab.report.sweeps import study as page
 from deeplab.report.text import Html, duration
-from deeplab.runs import non_primary, record
+from deeplab.runs import datasets, non_primary, record
 from deeplab.runs.non_primary import NonPrimaryRun
 from deeplab.runs.record import Run, write_json
 from deeplab.scale import processes
@@ -36,6 +38,7 @@ FILE = "members.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(seeds=ranges.COUNT, members_per_program=ranges.COUNT)
 class Many:
     """How many runs are made.
 
@@ -109,6 +112,7 @@ def session(
     directory: Path | None,
     manifest: Mapping[str, Any],
     surroundings: Surroundings,
+    data: Data,
     **setup: Any,
 ) -> Iterator[Session]:
     """Opens the run directory, as one of several processes where there are several.
@@ -119,8 +123,10 @@ def session(
       directory: Run directory; None writes nothing.
       manifest: Record of the run.
       surroundings: Effects of a command line or a notebook.
+      data: Data of the first run, which those of the sessions before are compared with.
       **setup: Further fields of the `Setup`.
     """
+    ranges.SEED.check("the seed of the last run", recipe.seed + many.seeds - 1)
     shared = Setup(
         recipe.data_dir, _devices(recipe.runtime.mesh), many.execution, many.members_per_program,
         directory=directory and directory / FOLDER, stop=surroundings.stop, slow=surroundings.slow, **setup,
@@ -134,6 +140,9 @@ def session(
 
     with non_primary.shared(open_run) as held:
         surroundings.say(f"{recipe.name} {manifest['task']}: {held.directory}")
+        if processes.is_primary():
+            sources = {split: data.open(split, recipe.data_dir) for split in ("train", data.eval_split)}
+            datasets.check_training(held, data, sources, recipe.data_dir, allow_change=many.allow_change)
         shared = dataclasses.replace(shared, directory=held.directory / FOLDER)
         yield Session(recipe, many, held, shared, surroundings)
 
@@ -176,7 +185,7 @@ def _planned(folder: Path, members: Mapping[str, Member], missing: Sequence[str]
     The last bits of a member depend on the members in its program, so a resumed session forms the same programs.
     """
     file = folder / "plan.json"
-    plan = json.loads(file.read_text()) if processes.is_primary() and file.exists() else []
+    plan = json.loads(file.read_text(encoding="utf-8")) if processes.is_primary() and file.exists() else []
     if not (set(missing) <= set(plan) <= set(members)):
         plan = list(missing)
         if processes.is_primary():
@@ -212,7 +221,7 @@ def publish(now: Session, kind: str, rows: Sequence[Row], summary: Any, sections
         "hardware": f"{len(manifest['devices'])} \u00d7 {manifest['device_kind']}",
         "commit": str(manifest["git"]["commit"])[:10],
     }
-    source, command = (held.directory / "source.py").read_text(), manifest["command"]
+    source, command = (held.directory / "source.py").read_text(encoding="utf-8"), manifest["command"]
     report = page.write(
         held.directory, manifest["experiment"], source=source, command=command, facts=facts, sections=sections,
         kind=kind,
@@ -246,7 +255,7 @@ def name(arguments: Mapping[str, Any], seed: int) -> str:
 
 def finished(file: Path) -> dict[str, Row]:
     """Rows of a file by name; an incomplete last line, which a kill can leave, is removed."""
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
     rows: dict[str, Row] = {}
     for number, line in enumerate(lines):
         try:
@@ -265,7 +274,7 @@ def append(file: Path | None, rows: Sequence[Row]) -> dict[str, Row]:
     """Keeps rows, and gives them as they will be read again."""
     lines = [as_json(row) for row in rows]
     if file and processes.is_primary():
-        with file.open("a") as out:
+        with file.open("a", encoding="utf-8") as out:
             out.write("".join(f"{line}\n" for line in lines))
             out.flush()
             os.fsync(out.fileno())  # the states of these runs are deleted next

@@ -189,7 +189,8 @@ def _elsewhere(recipe: Recipe, size: int, accelerator_name: str) -> StepPlan:
         )
     words = shlex.split(recipe.command("plan", accelerator=accelerator_name, json=True))[1:]
     devices = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(size), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([sys.executable, *words], env=os.environ | devices, capture_output=True, text=True)
+    environment = os.environ | devices | {"PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: ") or f"plan ended with {done.returncode}")
     return StepPlan(json.loads(done.stdout.splitlines()[-1]))

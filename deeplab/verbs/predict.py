@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ class FilePredictions(Printable):
     """Predictions for files.
 
     Attributes:
-      predictions: Predictions of each example, by its name, with class names in place of numbers.
+      predictions: Predictions of each example, by its path or by that and its place in the file, with class names in
+        place of numbers.
       failed: Reasons by file, for files that could not be read.
     """
 
@@ -73,15 +75,16 @@ def predict_files(
     loaded = run()
     fields = {name: np.stack([example[name] for _, example in examples]) for name in examples[0][1]}
     found = loaded.predict(fields)
+    places = _places([name for name, _ in examples])
     told = {
-        name: _keep_images(described, name, out)
-        for (name, _), described in zip(examples, loaded.describe(found), strict=True)
+        name: _keep_images(described, out / place)
+        for (name, _), place, described in zip(examples, places, loaded.describe(found), strict=True)
     }
     return FilePredictions(told, failed)
 
 
 def _expand(paths: Sequence[Path]) -> list[Path]:
-    """Expands folders into their files, in the order of names."""
+    """Expands folders into their files, in the order of names; a file that is given twice counts once."""
     if not paths:
         raise UserError("predict was given no file; name files, or folders of them: predict FILE ...")
     files = []
@@ -90,7 +93,7 @@ def _expand(paths: Sequence[Path]) -> list[Path]:
         if path.is_dir() and not inside:
             raise UserError(f"{path} is an empty folder; give a file, or a folder of files")
         files += inside if path.is_dir() else [path]
-    return files
+    return [*dict.fromkeys(files)]
 
 
 def _read(
@@ -100,19 +103,35 @@ def _read(
         try:
             if not file.is_file():
                 raise UserError(f"there is no file {file}")
-            yield from data.read_file(file, data_dir)
+            for name, example in data.read_file(file, data_dir):
+                yield str(file.parent / name), example
         except UserError as error:
             failed[str(file)] = str(error)
 
 
-def _keep_images(told: Mapping[str, Any], name: str, folder: Path) -> dict[str, Any]:
-    """Writes values that are images, [H, W, 3] uint8, and replaces them by the paths of their files."""
+def _places(names: Sequence[str]) -> list[Path]:
+    """Relative paths for what is made from files: without their common folder, and without suffixes where they are
+    not needed to tell files apart.
+
+    Example:
+      >>> [str(place) for place in _places(["a/1.png", "b/1.png"])], [str(p) for p in _places(["a/1.png", "a/1.jpg"])]
+      (['a/1', 'b/1'], ['1.png', '1.jpg'])
+    """
+    paths = [Path(os.path.abspath(name)) for name in names]
+    common = os.path.commonpath([path.parent for path in paths])
+    whole = [path.relative_to(common) for path in paths]
+    short = [path.with_suffix("") for path in whole]
+    return short if len(set(short)) == len(set(whole)) else whole
+
+
+def _keep_images(told: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    """Writes values that are images, [H, W, 3] uint8, as PLACE-KEY.png, and replaces them by these paths."""
     kept = dict(told)
     for key, value in told.items():
         if isinstance(value, np.ndarray) and value.ndim == 3:
             from PIL import Image
 
-            folder.mkdir(parents=True, exist_ok=True)
-            kept[key] = folder / f"{Path(name).stem}-{key}.png"
+            kept[key] = place.with_name(f"{place.name}-{key}.png")
+            kept[key].parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(value).save(kept[key])
     return kept

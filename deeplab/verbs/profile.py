@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from deeplab import scale
-from deeplab.core.errors import UserError
+from deeplab.core import ranges
 from deeplab.core.printable import Printable
 from deeplab.core.runtime import Runtime
 from deeplab.runs import lock, trace
@@ -65,6 +65,7 @@ class Profile(Printable):
         return Group(table, summary, f"trace (TensorBoard, or https://ui.perfetto.dev): {self.trace}")
 
 
+@ranges.checked(trace_steps=ranges.COUNT, top=ranges.COUNT)
 def profile(
     experiment: Any,
     *,
@@ -89,8 +90,6 @@ def profile(
     Raises:
       UserError: `trace_steps` is below 1, or the run directory is in use, which would disturb the trace.
     """
-    if trace_steps < 1:
-        raise UserError(f"--trace-steps {trace_steps} shows nothing; give 1 or more")
     recipe = Recipe.of(experiment, runtime=runtime, data_dir=None if data_dir is None else Path(data_dir))
     directory = Path(run_dir or tempfile.mkdtemp(prefix="deeplab-profile-")).absolute()
     held = lock.hold(directory)
@@ -100,7 +99,7 @@ def profile(
         model = type(recipe.experiment().model).__name__
         found = trace.costs(trace.instruction_seconds(folder, program), program, model, trace_steps)
         made = Profile(trace_steps, milliseconds, trace.totals(found), found, folder, top)
-        (folder / "profile.json").write_text(json.dumps(as_json(made), default=str, indent=1) + "\n")
+        (folder / "profile.json").write_text(json.dumps(as_json(made), default=str, indent=1) + "\n", encoding="utf-8")
     finally:
         os.close(held)
     return made

@@ -14,15 +14,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.precision import PRECISIONS
 from deeplab.core.runtime import Runtime
 from deeplab.data.base import Data
 from deeplab.experiment import Experiment
-from deeplab.runs import provenance, record
+from deeplab.runs import record
+from deeplab.runs.sources import source_of
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(seed=ranges.SEED)
 class Recipe:
     """Everything that decides what a run learns, and how it runs.
 
@@ -116,8 +119,8 @@ class Recipe:
 
     @property
     def source(self) -> str:
-        """Source of the file that defines the function."""
-        return provenance.source_of(self.function)
+        """Source of everything of the user's that the function reaches; see `deeplab.runs.sources`."""
+        return source_of(self.function)
 
     @property
     def directory(self) -> Path:

@@ -15,6 +15,7 @@ from deeplab.core.errors import UserError, nearest
 from deeplab.core.printable import Printable
 from deeplab.data.base import raw_spec
 from deeplab.experiment import Experiment
+from deeplab.runs.datasets import class_names
 from deeplab.train.state import State
 from deeplab.train.step import make_predict
 from deeplab.verbs.export import OF_LABELS, export
@@ -103,11 +104,27 @@ class Run(Printable):
         out = jax.device_get(function(self.state, batch))
         return {name: value for name, value in out.items() if labeled or name not in OF_LABELS}
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """The run's record, `run.json`; {} for a run that was kept in memory."""
+        path = self.directory and self.directory / "run.json"
+        return json.loads(path.read_bytes()) if path and path.exists() else {}
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes that the run was trained with, in order, whatever the data call them now."""
+        return tuple(map(str, self.record.get("class_names") or class_names(self.experiment.data)))
+
     def describe(self, predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-        """Scalar predictions of each example, with class names in place of numbers."""
+        """Scalar predictions of each example, with the run's class names in place of numbers."""
         size = len(next(iter(predictions.values()))) if predictions else 0
-        one = ({name: value[i] for name, value in predictions.items()} for i in range(size))
-        return [self.experiment.data.describe(prediction) for prediction in one]
+        one = [{name: value[i] for name, value in predictions.items()} for i in range(size)]
+        described, names = [self.experiment.data.describe(prediction) for prediction in one], self.class_names
+        if names != class_names(self.experiment.data):
+            for values, prediction in zip(described, one, strict=True):
+                if "prediction" in values:
+                    values["prediction"] = names[int(prediction["prediction"])]
+        return described
 
     def export(
         self,
@@ -165,7 +182,7 @@ def read_rows(directory: Path) -> tuple[dict[str, Any], ...]:
     """Reads the rows of `metrics.jsonl`; an incomplete last line is left out."""
     rows = []
     path = directory / "metrics.jsonl"
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+    for line in path.read_text(errors="replace", encoding="utf-8").splitlines() if path.exists() else ():
         try:
             rows.append(json.loads(line))
         except ValueError:

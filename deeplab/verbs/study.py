@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
 from deeplab.report.text import Html
@@ -74,6 +75,7 @@ class Answer(Printable):
         return f"{len(self.rows):,} runs, {self.trained:,} of them made now; report: {self.report}"
 
 
+@ranges.checked(seeds=ranges.COUNT)
 def study(
     experiment: Any,
     question: Study,
@@ -113,8 +115,8 @@ def study(
         "task": "study",
         "num_steps": len(wanted),
     }
-    probe = {"probe": question.probe, "split": question.split}
-    with session(recipe, many, directory, manifest, surroundings, **probe) as now:
+    probe, first = {"probe": question.probe, "split": question.split}, recipe.build(**wanted[0].arguments)
+    with session(recipe, many, directory, manifest, surroundings, first.data, **probe) as now:
         where = now.held and now.held.directory
         try:
             rows, trained = complete(now, wanted, local(now.setup))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.monitor import Monitor
 from deeplab.core.printable import Printable
@@ -30,6 +31,7 @@ from deeplab.verbs.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(num_trials=ranges.COUNT, parallel_trials=ranges.COUNT, halving=ranges.Range(at_least=2))
 class Trials:
     """Which settings a sweep tries.
 
@@ -121,6 +123,7 @@ class Sweep(Printable):
         return table
 
 
+@ranges.checked(seeds=ranges.COUNT)
 def sweep(
     experiment: Any,
     axes: Mapping[str, Any],
@@ -171,15 +174,19 @@ def sweep(
     flags = {"run_dir": None if run_dir in (None, "auto") else run_dir} | many.flags() | trials.flags()
     manifest = {"experiment": recipe.module, "arguments": arguments, "seed": recipe.seed,
                 "command": named.command("sweep", **flags), "task": "sweep", "num_steps": 0}  # fmt: skip
-    monitor = recipe.build(**fixed | {k: axis.at(0.0) for k, axis in varied.items()}).monitor
-    with session(recipe, many, directory, manifest, surroundings) as now:
+    start = fixed | {k: axis.at(0.0) for k, axis in varied.items()}
+    first = recipe.build(**start)
+    for k, axis in varied.items():
+        for value in axis.values or (axis.low, axis.high):
+            recipe.build(**start | {k: value})  # A number out of its range is refused here; later it is a tracer.
+    with session(recipe, many, directory, manifest, surroundings, first.data) as now:
         try:
-            rows, trained = _search(now, trials, varied, fixed, monitor)
+            rows, trained = _search(now, trials, varied, fixed, first.monitor)
         except Stopped:
             stopped = surroundings.exit_code()
             return Sweep((), {}, 0, now.held and now.held.directory, stopped=stopped)
         with now.setup.slow("the report"):
-            return _finished(now, rows, trained, varied, fixed, monitor)
+            return _finished(now, rows, trained, varied, fixed, first.monitor)
 
 
 def _axes(recipe: Recipe, axes: Mapping[str, Any]) -> dict[str, Axis]:
@@ -245,10 +252,6 @@ def _check(trials: Trials, seeds: int, axes: Mapping[str, Axis]) -> None:
     """Refuses what makes no sense."""
     if trials.backend == "ray" and jax.process_count() > 1:
         raise UserError("--backend ray starts the processes of its trials itself; leave --processes and --coordinator")
-    counts = {"seeds": seeds, "num_trials": trials.num_trials, "parallel_trials": trials.parallel_trials}
-    for what, count in counts.items():
-        if count < 1:
-            raise UserError(f"--{what.replace('_', '-')} {count}: expected 1 or more")
     if not axes and seeds == 1:
         raise UserError(
             "one setting and one seed are one run, and that is what train does; give an argument many values, such as "
@@ -258,8 +261,6 @@ def _check(trials: Trials, seeds: int, axes: Mapping[str, Axis]) -> None:
         raise UserError(f"--search {trials.search}: no argument has many values; give one a range, such as 1e-3..1e-1")
     if trials.halving is None:
         return
-    if trials.halving < 2:
-        raise UserError(f"--halving {trials.halving}: the best N-th part goes on, with N of 2 or more; usual is 3")
     if trials.backend == "ray" or trials.search == "tpe":
         other = (
             "--backend ray, whose groups run apart" if trials.backend == "ray" else "--search tpe, which waits for ends"

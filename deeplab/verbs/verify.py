@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
 from deeplab.verbs.load import read_state
@@ -68,6 +69,7 @@ class Verification(Printable):
         )
 
 
+@ranges.checked(kills=ranges.COUNT)
 def verify(
     experiment: Any,
     *,
@@ -89,8 +91,6 @@ def verify(
       UserError: `kills` is below 1, a run fails, or the runs end before the last kill.
     """
     recipe = Recipe.of(experiment, **options)
-    if kills < 1:
-        raise UserError(f"--kills {kills} proves nothing; give 1 or more")
     if not recipe.module:
         raise UserError("verify trains in processes of its own: the experiment must be a function in a module's file")
     root = Path(run_dir or tempfile.mkdtemp(prefix="deeplab-verify-"))
@@ -114,7 +114,7 @@ def _start(recipe: Recipe, directory: Path) -> subprocess.Popen:
 
 def _finish(process: subprocess.Popen, directory: Path) -> None:
     if code := process.wait():
-        log = (directory.parent / f"{directory.name}.log").read_text(errors="replace")
+        log = (directory.parent / f"{directory.name}.log").read_text(errors="replace", encoding="utf-8")
         raise UserError(f"training in {directory} ended with exit code {code}:\n{log[-2000:]}")
 
 

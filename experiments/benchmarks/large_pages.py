@@ -58,7 +58,7 @@ def elsewhere(name: str, steps: int, tunables: str) -> tuple[float, float]:
     """Milliseconds and page faults per step, measured in a new process."""
     command = [sys.executable, "-m", "experiments.benchmarks.large_pages", "--alone", name, "--steps", str(steps)]
     environment = os.environ | {"GLIBC_TUNABLES": tunables}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, encoding="utf-8")
     return tuple(json.loads(result.stdout.splitlines()[-1]))
 
 

@@ -46,7 +46,7 @@ def entered(call: Any) -> set[CodeType]:
 @functools.cache
 def functions(file: str) -> dict[int, set[int]]:
     """The lines of code of each function or lambda of a file, by its first line."""
-    text = Path(file).read_text()
+    text = Path(file).read_text(encoding="utf-8")
     lines, tree = text.splitlines(), ast.parse(text)
     empty = {i for i, line in enumerate(lines, 1) if not line.strip() or line.strip().startswith("#")}
     for node in ast.walk(tree):

@@ -73,7 +73,9 @@ def measure(times: int, kinds: tuple[str, ...], root: Path, num_steps: int, seed
     rng.shuffle(faults)
     straight = _start(root / "straight", root, num_steps, restarts=0)
     if code := straight.wait():
-        raise RuntimeError(f"the undisturbed pair ended with {code}: {(root / 'straight.log').read_text()[-2000:]}")
+        raise RuntimeError(
+            f"the undisturbed pair ended with {code}: {(root / 'straight.log').read_text(encoding='utf-8')[-2000:]}"
+        )
     run = _start(root / "faulty", root, num_steps, restarts=len(faults))
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     unnamed, last = [], {}
@@ -89,7 +91,7 @@ def measure(times: int, kinds: tuple[str, ...], root: Path, num_steps: int, seed
             unnamed.append(f"{kind} {rank}")
         print(f"{kind} in process {rank}: the other ended after {seconds[kind][-1]:.1f} s", flush=True)
     if code := run.wait():
-        raise RuntimeError(f"the run ended with {code}: {(root / 'faulty.log').read_text()[-2000:]}")
+        raise RuntimeError(f"the run ended with {code}: {(root / 'faulty.log').read_text(encoding='utf-8')[-2000:]}")
     return {"seconds": seconds, "unnamed": unnamed, "differing": _differing(root, num_steps)}
 
 
@@ -115,13 +117,13 @@ def _training(run: subprocess.Popen, directory: Path, last: dict[int, int]) -> d
 
 
 def _tail(directory: Path) -> str:
-    return directory.with_name(f"{directory.name}.log").read_text(errors="replace")[-2000:]
+    return directory.with_name(f"{directory.name}.log").read_text(errors="replace", encoding="utf-8")[-2000:]
 
 
 def process_ids(supervisor: int) -> dict[int, int]:
     """The id of each process that a supervisor has started, by rank."""
     found = {}
-    for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+    for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text(encoding="utf-8").split():
         try:
             variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         except OSError:
@@ -140,7 +142,7 @@ def _hit(kind: str, rank: int, pair: dict[int, int], root: Path) -> float:
     began, other = time.monotonic(), Path(f"/proc/{pair[1 - rank]}/stat")
     while True:
         try:
-            if other.read_text().rpartition(")")[2].split()[0] == "Z":
+            if other.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z":
                 break
         except OSError:
             break
@@ -154,9 +156,11 @@ def _differing(root: Path, num_steps: int) -> list[str]:
     """The leaves of the last state, and the rows of metrics, that differ between the two runs."""
     leaves, rows = [], []
     for name in ("straight", "faulty"):
-        manifest = json.loads((root / name / "checkpoints" / str(num_steps) / "manifest.json").read_text())["manifest"]
+        manifest = json.loads(
+            (root / name / "checkpoints" / str(num_steps) / "manifest.json").read_text(encoding="utf-8")
+        )["manifest"]
         leaves.append({path: leaf["fingerprint"] for path, leaf in manifest["leaves"].items()})
-        lines = (root / name / "metrics.jsonl").read_text().splitlines()
+        lines = (root / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         rows.append([{k: v for k, v in json.loads(line).items() if k not in WALL} for line in lines])
     differing = [path for path in leaves[0] if leaves[0][path] != leaves[1].get(path)]
     differing += [f"row {i}" for i, (a, b) in enumerate(zip(*rows, strict=False)) if a != b]

@@ -22,9 +22,10 @@ def test_images_of_any_size_and_mode(trained, tmp_path):
     Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8)).save(tmp_path / "grey.png")
     (tmp_path / "not.png").write_text("no image")
     result = dl.main(experiment, ["predict", str(tmp_path), str(tmp_path / "gone.png"), *trained])
-    assert set(result["predictions"]) == {"colour.png", "grey.png"}
-    assert result["predictions"]["grey.png"]["prediction"] in "0123456789"
-    assert 0.1 <= result["predictions"]["grey.png"]["probability"] <= 1
+    assert set(result["predictions"]) == {str(tmp_path / "colour.png"), str(tmp_path / "grey.png")}
+    grey = result["predictions"][str(tmp_path / "grey.png")]
+    assert grey["prediction"] in "0123456789"
+    assert 0.1 <= grey["probability"] <= 1
     assert sorted(path.rpartition("/")[2] for path in result["failed"]) == ["gone.png", "not.png"]
     assert "not an image that can be read" in result["failed"][str(tmp_path / "not.png")]
     assert result["exit_code"] == 2
@@ -36,8 +37,25 @@ def test_an_example_alone_is_the_example_in_a_batch(trained, tmp_path):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
     together = dl.main(experiment, ["predict", str(tmp_path), *trained])["predictions"]
     alone = dl.main(experiment, ["predict", str(tmp_path / "1.png"), *trained])["predictions"]
-    assert alone["1.png"]["prediction"] == together["1.png"]["prediction"]
-    assert alone["1.png"]["probability"] == pytest.approx(together["1.png"]["probability"], rel=1e-5)
+    assert list(together) == [str(tmp_path / f"{i}.png") for i in range(3)]
+    ((name, one),) = alone.items()
+    assert one["prediction"] == together[name]["prediction"]
+    assert one["probability"] == pytest.approx(together[name]["probability"], rel=1e-5)
+
+
+def test_files_of_one_name_are_told_apart_by_their_paths(trained, tmp_path, monkeypatch):
+    """Also those that differ in their suffix; a file that is given twice, or in its folder, counts once."""
+    monkeypatch.chdir(tmp_path)
+    given = ["a/1.png", "b/1.png", "b/1.bmp"]
+    for i, name in enumerate(given):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (8, 8), np.uint8)).save(name)
+    together = dl.main(experiment, ["predict", "a/1.png", "b/1.png", "./b/1.png", "b", *trained])["predictions"]
+    assert sorted(together) == sorted(given)
+    for name in given:
+        alone = dl.main(experiment, ["predict", name, *trained])["predictions"]
+        assert alone[name]["probability"] == pytest.approx(together[name]["probability"], rel=1e-5)
+    assert len({told["probability"] for told in together.values()}) == 3
 
 
 def test_nothing_to_predict(trained, tmp_path):

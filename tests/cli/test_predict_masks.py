@@ -76,10 +76,19 @@ def test_a_mask_becomes_a_file(tmp_path):
     Image.fromarray(picture).save(files / "noise.png")
     (files / "not.png").write_text("no image")
     result = dl.main(experiment, ["predict", str(files), "--out", str(tmp_path / "out"), *run])
-    assert list(result["predictions"]) == ["noise.png"]
+    assert list(result["predictions"]) == [str(files / "noise.png")]
     assert [path.rpartition("/")[2] for path in result["failed"]] == ["not.png"]
     mask = np.asarray(Image.open(tmp_path / "out" / "noise-mask.png"))
     assert mask.shape == (16, 16, 3)
     assert {tuple(colour) for row in mask.tolist() for colour in row} == set(PALETTE)
     bright = np.all(mask == PALETTE[1], axis=-1)
     assert np.mean(bright == (grey[:, 4:20] > 127)) > 0.8
+    others = [tmp_path / "a/1.png", tmp_path / "b/1.png"]
+    for i, other in enumerate(others):
+        other.parent.mkdir()
+        Image.fromarray(picture[::-1] if i else picture).save(other)
+    result = dl.main(experiment, ["predict", *map(str, others), "--out", str(tmp_path / "out"), *run])
+    made = [told["mask"] for told in result["predictions"].values()]
+    assert made == [tmp_path / "out/a/1-mask.png", tmp_path / "out/b/1-mask.png"]
+    np.testing.assert_array_equal(np.asarray(Image.open(made[0])), mask)
+    assert np.mean(np.asarray(Image.open(made[1])) != mask) > 0.1

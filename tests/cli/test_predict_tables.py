@@ -20,8 +20,8 @@ def test_the_good_files_go_on(trained, tmp_path):
     (tmp_path / "short.csv").write_text(f"{','.join(COLUMNS[:-1])}\n{numbers}\n")
     (tmp_path / "nan.csv").write_text(f"{','.join(COLUMNS)}\n{numbers}\n{numbers[:-3]}nan\n")
     result = dl.main(experiment, ["predict", str(tmp_path), *trained])
-    assert sorted(result["predictions"]) == ["good.csv:1", "good.csv:2"]
-    assert result["predictions"]["good.csv:1"]["prediction"] in ("benign", "malignant")
+    assert sorted(result["predictions"]) == [f"{tmp_path}/good.csv:1", f"{tmp_path}/good.csv:2"]
+    assert result["predictions"][f"{tmp_path}/good.csv:1"]["prediction"] in ("benign", "malignant")
     why = {path.rpartition("/")[2]: message for path, message in result["failed"].items()}
     assert "no column 'worst fractal dimension'" in why["short.csv"]
     assert "row 3, column 'worst fractal dimension': nan" in why["nan.csv"]

@@ -75,5 +75,5 @@ def test_profile_before_any_run(tmp_path):
 
 
 def test_no_steps_are_no_profile(tmp_path):
-    with pytest.raises(UserError, match="--trace-steps 0 shows nothing"):
+    with pytest.raises(UserError, match="trace_steps is 0, expected 1 or more"):
         dl.main(toys.experiment, ["profile", "--trace-steps", "0", "--run-dir", str(tmp_path / "run")])

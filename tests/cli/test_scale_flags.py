@@ -35,7 +35,7 @@ def test_flags_change_the_experiment_and_the_run_directory():
     assert call.recipe.recorded == call.arguments | {"precision": "bf16", "accumulate": 4}
     assert parse().recipe.recorded == parse().arguments
     assert "--precision bf16 --accumulate 4 --offload" in call.command("train")
-    with pytest.raises(UserError, match="--accumulate 0: expected"):
+    with pytest.raises(UserError, match="accumulate is 0, expected 1 or more"):
         _ = parse("--accumulate", "0").recipe.runtime
 
 

@@ -55,8 +55,15 @@ def test_eval_gives_what_training_gave(tmp_path):
     for which in ("last", "best"):
         result = run(tmp_path, "eval", "--checkpoint", which)
         assert which == "best" or result["metrics"] == trained["metrics"]["test"]
-    with pytest.raises(UserError, match="--split train is endless"):
-        run(tmp_path, "eval", "--split", "train")
+
+
+def test_eval_on_the_training_split_is_one_pass_without_jitter(tmp_path):
+    run(tmp_path, "train")
+    found = run(tmp_path, "eval", "--split", "train")
+    arrays = toys.Toy().open("train").arrays
+    predicted = dl.load(tmp_path / "run").predict(arrays["image"])["prediction"]
+    assert found["metrics"]["accuracy"] == pytest.approx(np.mean(predicted == arrays["label"]), abs=1e-6)
+    assert dl.evaluate(tmp_path / "run", split="train").metrics == found["metrics"]
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):

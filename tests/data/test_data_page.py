@@ -15,7 +15,7 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(block, "deeplab/data/README.md", "exec"), names)
     printed = capsys.readouterr().out
-    assert printed.startswith("60 (32,) ")
+    assert printed.startswith("63 (32,) ")
     assert "('cat', 'dog') ['id', 'image', 'weight']" in printed
     assert "'local': (64, 4, 4, 1)" in printed
     assert "[750, 250] True (8, 32, 32, 3)" in printed

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ def test_metadata_opens_nothing(name, monkeypatch):
     monkeypatch.setattr(cache, "arrays", lambda *_: pytest.fail("opened"))
     data = Images(name, batch_size=10, epochs=2)
     assert data.num_classes == len(data.class_names) == 10
-    assert data.num_steps == 2 * (data.num_examples("train") // 10)
+    assert data.num_steps == math.ceil(2 * data.num_examples("train") / 10)
     assert len(data.normalize.mean) == len(data.normalize.std) == data.image_shape[-1] == 1
     assert data.spec()["image"].shape == (10, *data.image_shape)
 
@@ -139,7 +140,7 @@ def test_arrays_in_memory():
     rng = np.random.default_rng(0)
     split = rng.integers(0, 256, (20, 5, 4, 3), np.uint8), np.arange(20) % 4
     data = Images(arrays({"train": split, "test": split}), batch_size=8, epochs=2)
-    assert (data.num_classes, data.image_shape, data.num_steps) == (4, (5, 4, 3), 4)
+    assert (data.num_classes, data.image_shape, data.num_steps) == (4, (5, 4, 3), 5)
     batch = next(data.batches())
     np.testing.assert_array_equal(batch["image"], split[0][batch["id"]])
     np.testing.assert_array_equal(batch["label"], split[1][batch["id"]])

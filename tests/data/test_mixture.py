@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeplab.core.errors import UserError
-from deeplab.data import Images, Mixture, arrays, augment, tfds, write
+from deeplab.data import Images, Mixture, Text, arrays, augment, text_lines, tfds, write
 
 
 def images(size: int, level: int, **kwargs) -> Images:
@@ -98,12 +98,40 @@ def test_a_set_on_the_disk_and_one_in_memory(tmp_path):
         np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], np.where(batch["set"] == 0, 10, 90))
 
 
+def named(names, label):
+    """Images of one label, among classes of these names."""
+    split = (np.zeros((4, 2, 2, 1), np.uint8), np.full(4, label))
+    return Images(arrays({"train": split, "test": split}, class_names=names), batch_size=4, epochs=1)
+
+
+def test_a_label_stands_for_one_class():
+    cats, dogs = named(("bird", "cat"), 1), named(("bird", "dog"), 1)
+    for read in (lambda x: x.class_names, lambda x: x.spec(), lambda x: x.open("train")):
+        with pytest.raises(UserError, match="the classes bird, cat and bird, dog, so that one label would stand"):
+            read(Mixture((cats, dogs), batch_size=4, num_steps=1))
+    more = named(("bird", "cat", "dog"), 2)
+    assert Mixture((cats, more), batch_size=4, num_steps=1).class_names == ("bird", "cat", "dog")
+
+
+def test_a_token_stands_for_one_text(tmp_path):
+    texts = []
+    for name, content in (("a", "abc\n" * 99), ("b", "abd\n" * 99)):
+        (tmp_path / f"{name}.txt").write_text(content)
+        texts.append(Text(text_lines(tmp_path / f"{name}.txt"), "char", context=4, batch_size=2, num_steps=1))
+    with pytest.raises(UserError, match=r"vocabularies char-.*, char-.*; give them the same one"):
+        Mixture(texts, batch_size=2, num_steps=1, eval_split="validation").open("train")
+    same = (texts[0], texts[0])
+    assert Mixture(same, batch_size=2, num_steps=1, eval_split="validation").open("train").size == 2 * texts[
+        0
+    ].num_examples("train")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Mixture(()), "no sets"),
-        (lambda: mixture(weights=(1,)), "expected 2 positive numbers"),
-        (lambda: mixture(weights=(1, -1)), "expected 2 positive numbers"),
+        (lambda: mixture(weights=(1,)), "expected 2 numbers, one for each set"),
+        (lambda: mixture(weights=(1, -1)), "weights is -1, expected above 0"),
         (lambda: mixture(weights=(1, 1e-5)).train_ids(0, 0), "below a thousandth"),
         (lambda: Mixture((images(5, 0), Images("digits", epochs=1)), normalize=None).spec(), "batches of set 1"),
         (lambda: Mixture((images(5, 0), images(5, 0, normalize=None))), "a model has one normalization"),

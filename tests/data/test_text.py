@@ -48,6 +48,20 @@ def test_training_draws_every_window():
         assert batch["mask"].min() == 1
 
 
+def test_the_training_split_in_one_pass_counts_every_target_once():
+    data = Text(SyntheticText((("train", 50), ("validation", 20))), vocabulary="byte", context=8, batch_size=3)
+    once, whole = data.in_one_pass(), data.open("validation").arrays
+    source = once.open("train")
+    targets = []
+    for ids, weight in zip(*once.eval_ids("train"), strict=True):
+        batch = once.fetch(source, ids)
+        targets += batch["targets"][batch["mask"] * weight[:, None] > 0].tolist()
+    assert targets == source.arrays["tokens"][1:].tolist()
+    assert data.num_examples("train") == 42
+    for name, array in once.open("validation").arrays.items():
+        np.testing.assert_array_equal(array, whole[name])
+
+
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_the_device_gathers_what_the_host_gathers(split):
     data = Text(random_text(), context=16, batch_size=4)

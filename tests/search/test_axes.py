@@ -45,7 +45,7 @@ def test_words_are_values(text, kind, values):
         ("0.1,0.1", float, "twice"),
         ("0.2..0.1:3", float, "not below"),
         ("log:0..1:3", float, "begins above 0"),
-        ("0..1:1", float, "two values"),
+        ("0..1:1", float, "2 to 10,000 values"),
         ("maybe", bool, "none of true, false"),
         ("swish", Literal["relu", "gelu"], "none of relu, gelu"),
     ],

@@ -51,7 +51,8 @@ def test_the_loss_is_that_of_all_paths():
 def test_padding_changes_nothing():
     longer = predict(batch(frames=14))
     for name, value in predict(batch()).items():
-        np.testing.assert_allclose(value, longer[name], rtol=1e-5, err_msg=name)
+        other = longer[name][:, : value.shape[1]] if name == "prediction" else longer[name]  # as long as the frames
+        np.testing.assert_allclose(value, other, rtol=1e-5, err_msg=name)
 
 
 def test_a_padded_example_does_not_count():
@@ -84,16 +85,52 @@ def test_what_is_right_has_no_errors():
     assert (swapped["wer"].compute(), swapped["exact"].compute()) == (7 / 8, 0.0)
 
 
-def test_a_label_that_no_path_can_spell_is_finite():
-    """Two equal tokens need three frames, and two are there: the loss is huge, its gradient no NaN."""
-    made = batch(given=(8, 3, 8, 8))
+def test_a_label_that_no_path_can_spell_is_left_out_and_counted():
+    """Two equal tokens need three frames, and two are there: loss and gradient are those of the other transcripts."""
 
-    def total(scale):
+    def out(scale, made):
         model = lambda features, frames, **_: (scale * features[:, ::2], {})  # noqa: E731
-        return TASK.loss(model, made, jax.random.key(0)).loss.total
+        return TASK.loss(model, made, KEY)
 
-    assert total(1.0) > 1e4
-    assert jnp.isfinite(jax.grad(total)(1.0))
+    def value(scale, made):
+        loss = out(scale, made).loss
+        return loss.total / loss.count
+
+    made, without = (batch(given=(8, 3, 8, 8), weight=(1.0, w, 1.0, 1.0)) for w in (1.0, 0.0))
+    ours, others = (jax.value_and_grad(value)(1.0, b) for b in (made, without))
+    assert ours == others
+    assert out(1.0, made).metrics["impossible"].compute() == 0.25
+    evaluated = evaluate(made)
+    assert evaluated["impossible"].compute() == 0.25
+    assert evaluated["loss"].compute() == evaluate(without)["loss"].compute()
+    assert predict(made)["loss"][1] == jnp.inf
+    outputs = halving(made["features"], made["frames"])[0]
+    assert jnp.isneginf(TASK.score(outputs, made)).tolist() == [False, True, False, False]
+
+
+def test_an_empty_transcript_is_all_blanks():
+    made = batch(given=(8, 8, 8, 8)) | {"label_length": jnp.array([0, 2, 1, 3])}
+    blank = jax.nn.log_softmax(2 * made["features"][0, ::2])[:, 0]
+    np.testing.assert_allclose(predict(made)["loss"][0], -blank.sum(), rtol=1e-5)
+    assert evaluate(made)["loss"].count == 4
+
+
+def test_a_longer_transcript_than_any_reference_is_not_cut():
+    """One reference token, and ten hypothesis tokens: nine insertions and at most a substitution."""
+    paths = jnp.array([[1, 2] * 5])
+    spelled = lambda features, frames, **_: (20 * jax.nn.one_hot(paths, 3), {})  # noqa: E731
+    made = {
+        "features": jnp.zeros((1, 10, 3)), "frames": jnp.array([10]), "label": jnp.array([[1]]),
+        "label_length": jnp.array([1]), "weight": jnp.ones(1), "id": jnp.arange(1),
+    }  # fmt: skip
+    assert TASK.metrics(spelled, made, KEY)["wer"].compute() == 9.0
+    told = TASK.predict(spelled, made, KEY)
+    assert told["prediction_length"].tolist() == [10]
+    assert TASK.summarize(told) == {"wer_beam": 9.0, "cer_beam": 9.0}
+
+
+def test_outputs_beyond_the_vocabulary_are_written_as_numbers():
+    assert TASK.texts(np.array([[2, 3, 0]]), np.array([2])) == ["b<3>"]
 
 
 def test_a_model_of_other_frames_is_refused():

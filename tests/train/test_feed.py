@@ -53,7 +53,8 @@ def test_batches_read_ahead_lie_on_the_devices():
 
 
 def test_processes_feed_the_same_run():
-    exp = toys.experiment(steps=6)
+    exp = toys.experiment()
+    exp = dataclasses.replace(exp, data=dataclasses.replace(exp.data, epochs=2))  # the last batch is padded
     ends = []
     for workers in (0, 2):
         state, feed, _ = toys.start(exp)

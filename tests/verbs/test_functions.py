@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -57,6 +58,17 @@ def test_any_number_of_examples_is_predicted_as_one_by_one(trained):
     whole = trained.predict(POINTS)["probability"]
     for i in (0, 15, 36):
         np.testing.assert_allclose(trained.predict(POINTS[i : i + 1])["probability"], whole[i : i + 1], rtol=1e-6)
+
+
+def test_a_prediction_needs_nothing_that_only_training_needs(trained):
+    """Neither `id` nor `weight` nor the label; given ones are taken."""
+    predict = dl.make_predict(trained.experiment)
+    alone = predict(trained.state, {"image": jnp.asarray(POINTS)})
+    given = {"label": jnp.zeros(37, jnp.int32), "weight": jnp.ones(37), "id": jnp.arange(5, 42)}
+    whole = predict(trained.state, {"image": jnp.asarray(POINTS)} | given)
+    assert alone.keys() == whole.keys()
+    np.testing.assert_allclose(alone["probability"], trained.predict(POINTS)["probability"], rtol=1e-6)
+    np.testing.assert_allclose(alone["probability"], whole["probability"], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

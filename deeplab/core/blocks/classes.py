@@ -40,6 +40,13 @@ def classification(
     label, prediction = predictions["label"].astype(int), predictions["prediction"].astype(int)
     if not len(label):
         return []
+    undefined = np.isnan(predictions.get("probability", np.zeros(1))).sum()
+    if undefined:  # their classes mean nothing
+        return [
+            text(
+                f"No accuracy: the model gives NaN for {undefined:,} of {len(label):,} {split} examples.", style="note"
+            )
+        ]
     mistakes = confusion(label, prediction, class_names, split)
     mistakes["blocks"] += highest_losses(predictions, class_names)
     blocks = [accuracy(label, prediction), mistakes, *per_class(label, prediction, class_names)]

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from deeplab.core import ranges
+
 Float = float | jax.Array
 OfWaveform = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 OfFeatures = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -33,6 +35,7 @@ def chain(*augments: OfWaveform) -> OfWaveform:
     return augment
 
 
+@ranges.checked(decibels=ranges.NATURAL)
 def gain(decibels: Float) -> OfWaveform:
     """Changes the volume by u dB, u uniform in [-decibels, decibels]: x 10^(u / 20)."""
 
@@ -42,6 +45,7 @@ def gain(decibels: Float) -> OfWaveform:
     return augment
 
 
+@ranges.checked(share=ranges.FRACTION)
 def shift(share: Float = 1.0) -> OfWaveform:
     """Delays the sound by a uniform share, at most `share`, of the silence after it; `length` grows by the delay."""
 
@@ -54,6 +58,7 @@ def shift(share: Float = 1.0) -> OfWaveform:
     return augment
 
 
+@ranges.checked(strength=ranges.NATURAL)
 def speed(strength: Float) -> OfWaveform:
     """Changes speed and pitch by a factor exp(u), u uniform in [-strength, strength]; linear interpolation.
 
@@ -95,6 +100,14 @@ def interpolate(x: jax.Array, position: jax.Array) -> jax.Array:
     return x[low] * (1 - jnp.clip(part, 0, 1)) + x[jnp.minimum(low + 1, x.shape[0] - 1)] * jnp.clip(part, 0, 1)
 
 
+@ranges.checked(
+    bands=ranges.NATURAL,
+    time=ranges.NATURAL,
+    num_bands=ranges.NATURAL,
+    num_times=ranges.NATURAL,
+    share=ranges.FRACTION,
+    warp=ranges.NATURAL,
+)
 def spec_augment(
     bands: Float = 8.0,
     time: Float = 20.0,

@@ -7,9 +7,11 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from deeplab.core import ranges
 from deeplab.data.augment.base import Augment, Float
 
 
+@ranges.checked(strength=ranges.NATURAL)
 def brightness(strength: Float) -> Augment:
     """Adds u to every pixel, u uniform in [-strength, strength]; clipped to [0, 1]."""
 

@@ -12,11 +12,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Num
 from jaxtyping import Float as Floats
 
+from deeplab.core import ranges
 from deeplab.data.augment.base import Augment, Float
 
 Pad = Literal["zero", "edge", "reflect"]
 
 
+@ranges.checked(pixels=ranges.NATURAL)
 def shift(pixels: int, pad: Pad = "zero") -> Augment:
     """Moves by up to `pixels` along each axis, each offset with equal probability.
 
@@ -34,11 +36,13 @@ def shift(pixels: int, pad: Pad = "zero") -> Augment:
     return augment
 
 
+@ranges.checked(padding=ranges.NATURAL)
 def crop(padding: int = 4, pad: Pad = "zero") -> Augment:
     """A crop of the original size from the padded image (He et al. 2016, sec. 4.2): another name for `shift`."""
     return shift(padding, pad)
 
 
+@ranges.checked(height=ranges.COUNT, width=ranges.COUNT, area=ranges.POSITIVE, ratio=ranges.POSITIVE)
 def resized_crop(
     height: int,
     width: int,
@@ -78,6 +82,7 @@ def resized_crop(
     return augment
 
 
+@ranges.checked(probability=ranges.FRACTION)
 def flip(probability: Float = 0.5) -> Augment:
     """Flips horizontally, with a probability."""
 
@@ -87,6 +92,7 @@ def flip(probability: Float = 0.5) -> Augment:
     return augment
 
 
+@ranges.checked(degrees=ranges.NATURAL)
 def rotate(degrees: Float) -> Augment:
     """Rotates about the center by an angle uniform in [-degrees, degrees]; bilinear."""
 
@@ -98,6 +104,7 @@ def rotate(degrees: Float) -> Augment:
     return augment
 
 
+@ranges.checked(strength=ranges.NATURAL)
 def zoom(strength: Float) -> Augment:
     """Scales about the center by exp(u), u uniform in [-strength, strength]; bilinear."""
 
@@ -108,6 +115,7 @@ def zoom(strength: Float) -> Augment:
     return augment
 
 
+@ranges.checked(degrees=ranges.NATURAL, strength=ranges.NATURAL, pixels=ranges.NATURAL)
 def warp(degrees: Float, strength: Float, pixels: Float) -> Augment:
     """Rotates, zooms and shifts by fractions of a pixel in one resampling, which blurs a small image once, not thrice.
 

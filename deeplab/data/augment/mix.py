@@ -2,7 +2,8 @@
 
 `image` is [B, H, W, C] in [0, 1]. `label` is [B] int32, or [B, K] float32 if it was mixed before, and becomes [B, K].
 Example b is mixed with its neighbor in the batch, which the shuffled order chose, in a proportion drawn with its own
-`fold_in(key, id)`. It keeps its id and weight. Strengths are floats that may be tracers.
+`fold_in(key, id)`; it stays as it is if that has weight 0. It keeps its id and weight. Strengths are floats that
+may be tracers.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deeplab.core import ranges
 from deeplab.data.base import Batch, Mix
 
 Float = float | jax.Array
 
 
+@ranges.checked(alpha=ranges.NATURAL, num_classes=ranges.COUNT)
 def mixup(alpha: Float, num_classes: int) -> Mix:
     """Weighted means of two images and of their labels (Zhang et al. 2018, https://arxiv.org/abs/1710.09412).
 
@@ -27,13 +30,14 @@ def mixup(alpha: Float, num_classes: int) -> Mix:
       num_classes: Number of classes K.
 
     Example:
-      >>> batch = {"image": jnp.ones((4, 8, 8, 3)), "label": jnp.arange(4), "id": jnp.arange(4)}
+      >>> batch = {"image": jnp.ones((4, 8, 8, 3)), "label": jnp.arange(4)}
+      >>> batch |= {"id": jnp.arange(4), "weight": jnp.ones(4)}
       >>> mixup(0.2, num_classes=10)(jax.random.key(0), batch)["label"].shape
       (4, 10)
     """
 
     def mix(key: jax.Array, batch: Batch) -> Batch:
-        share = _beta(_keys(key, batch), alpha)
+        share = jnp.where(_is_mixed(batch), _beta(_keys(key, batch), alpha), 1.0)
         return batch | {
             "image": _between(batch["image"], share[:, None, None, None]),
             "label": _between(_one_hot(batch["label"], num_classes), share[:, None]),
@@ -42,6 +46,7 @@ def mixup(alpha: Float, num_classes: int) -> Mix:
     return mix
 
 
+@ranges.checked(alpha=ranges.NATURAL, num_classes=ranges.COUNT)
 def cutmix(alpha: Float, num_classes: int) -> Mix:
     """A rectangle of one image on another, labels by area (Yun et al. 2019, https://arxiv.org/abs/1905.04899).
 
@@ -53,7 +58,8 @@ def cutmix(alpha: Float, num_classes: int) -> Mix:
       num_classes: Number of classes K.
 
     Example:
-      >>> batch = {"image": jnp.ones((4, 8, 8, 3)), "label": jnp.arange(4), "id": jnp.arange(4)}
+      >>> batch = {"image": jnp.ones((4, 8, 8, 3)), "label": jnp.arange(4)}
+      >>> batch |= {"id": jnp.arange(4), "weight": jnp.ones(4)}
       >>> float(cutmix(1.0, num_classes=10)(jax.random.key(0), batch)["label"].sum())
       4.0
     """
@@ -67,6 +73,7 @@ def cutmix(alpha: Float, num_classes: int) -> Mix:
             jnp.abs((jnp.arange(size) + 0.5)[None, :] / size - center[:, axis, None]) < side[:, None] / 2
             for axis, size in enumerate((height, width))
         )
+        rows = rows & _is_mixed(batch)[:, None]
         own = 1.0 - (rows[:, :, None] & columns[:, None, :])  # [B, H, W]
         return batch | {
             "image": _between(batch["image"], own[..., None]),
@@ -76,6 +83,7 @@ def cutmix(alpha: Float, num_classes: int) -> Mix:
     return mix
 
 
+@ranges.checked(probability=ranges.FRACTION)
 def either(first: Mix, second: Mix, probability: Float = 0.5) -> Mix:
     """Mixes each example by `first` with a probability, and otherwise by `second`.
 
@@ -98,6 +106,11 @@ def either(first: Mix, second: Mix, probability: Float = 0.5) -> Mix:
 
 def _keys(key: jax.Array, batch: Batch) -> Any:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, batch["id"])
+
+
+def _is_mixed(batch: Batch) -> jax.Array:
+    """Whether an example has a neighbor to be mixed with, [B]: one that is no padding."""
+    return jnp.roll(batch["weight"], 1) > 0
 
 
 def _beta(keys: jax.Array, alpha: Float) -> jax.Array:

@@ -13,6 +13,8 @@ Scalar = float | jax.Array
 def hide_ratings(most: Scalar = 0.4, forget_user: Scalar = 0.0) -> Prepare:
     """In training, hides part of a user's ratings as the target: `known` and `rating`, [V] each, share no item.
 
+    The masks `rated` and `given` [V] of the two are set if an example holds `rated`, so that 0 can be a rating.
+
     Each rating is hidden with a probability drawn for each user and step, uniform from 0 to `most`. Evaluation
     examples, whose targets are not among the known ratings either, are left as they are.
 
@@ -32,6 +34,9 @@ def hide_ratings(most: Scalar = 0.4, forget_user: Scalar = 0.0) -> Prepare:
         ratings = example["rating"]
         hidden = jax.random.uniform(hide_key, ratings.shape) < most * jax.random.uniform(share_key)
         known, rating = jnp.where(hidden, 0, ratings), jnp.where(hidden, ratings, 0)
+        if "rated" in example:
+            rated = example["rated"] != 0
+            example = example | {"given": rated & ~hidden, "rated": rated & hidden}
         return example | {"known": known, "rating": rating} | _forget(example, forget_key, forget_user)
 
     return prepare

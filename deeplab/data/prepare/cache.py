@@ -59,7 +59,7 @@ def publish(path: Path, write: Callable[[Path], None]) -> Path:
 def _locked(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        file = path.open("w", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {error.filename or path} ({error.strerror}); {_ELSEWHERE}") from error
     with file:
@@ -88,11 +88,11 @@ def arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[s
         for name, array in made.items():
             np.save(partial / f"{name}.npy", array, allow_pickle=False)
             index[name] = {"shape": array.shape, "dtype": array.dtype.name, "sha256": _digests(array)}
-        (partial / _INDEX).write_text(json.dumps(index))
+        (partial / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
     publish(folder, write)
     try:
-        index = json.loads((folder / _INDEX).read_text())
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
         return {name: _open(folder / f"{name}.npy", (folder / f"{name}.npy").stat().st_mtime_ns) for name in index}
     except (OSError, ValueError) as error:
         raise _damaged(folder, str(error)) from error
@@ -101,7 +101,7 @@ def arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[s
 @functools.cache
 def _open(path: Path, mtime: int) -> np.ndarray:
     """Maps one array and verifies it, once per process; again when `mtime` says that the file was rewritten."""
-    expected = json.loads((path.parent / _INDEX).read_text())[path.stem]
+    expected = json.loads((path.parent / _INDEX).read_text(encoding="utf-8"))[path.stem]
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if [list(array.shape), array.dtype.name] != [expected["shape"], expected["dtype"]]:
         given = f"{array.dtype}{list(array.shape)}"
@@ -112,6 +112,16 @@ def _open(path: Path, mtime: int) -> np.ndarray:
             first, last = block * rows, min((block + 1) * rows, len(array)) - 1
             raise _damaged(path, f"examples {first} to {last} have sha256 {got[:12]}..., expected {want[:12]}...")
     return array
+
+
+def checksums(array: np.ndarray) -> list[str]:
+    """SHA-256 digests of the blocks of an array; those of its file, without reading it, if the cache holds it."""
+    path = Path(getattr(array, "filename", None) or "array")
+    if (index := path.with_name(_INDEX)).exists():
+        known = json.loads(index.read_text(encoding="utf-8")).get(path.stem, {})
+        if (known.get("shape"), known.get("dtype")) == (list(array.shape), array.dtype.name):
+            return known["sha256"]
+    return _digests(array)
 
 
 def _damaged(path: Path, what: str) -> UserError:
@@ -127,4 +137,4 @@ def _rows(array: np.ndarray) -> int:
 def _digests(array: np.ndarray) -> list[str]:
     rows = _rows(array)
     blocks = (np.ascontiguousarray(array[i : i + rows]) for i in range(0, len(array), rows))
-    return [hashlib.sha256(block.data).hexdigest() for block in blocks]
+    return [hashlib.sha256(block.reshape(-1).view(np.uint8).data).hexdigest() for block in blocks]

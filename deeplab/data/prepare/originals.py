@@ -48,13 +48,19 @@ class Content:
 
     def instead(self, file: File) -> bytes | None:
         """The verified content of a file that may replace the originals in the folder; None where it is not there."""
-        path = None if self.data_dir is None else _find(file, self.name, self.data_dir)
-        return None if path is None else read(path, file)
+        paths = [] if self.data_dir is None else _found(file, self.name, self.data_dir)
+        return _first(paths, file, read) if paths else None
 
     def _get(self, file_name: str, read: Callable[[Path, Any], Any]) -> Any:
         file = next(file for file in self.files if file.name == file_name)
         if self.data_dir is not None:
-            return read(_look_for(file, self.name, self.files, self.data_dir), file)
+            if not (paths := _found(file, self.name, self.data_dir)):
+                packed = "" if file.name.endswith(".gz") else f" (nor {file.name}.gz)"
+                raise UserError(
+                    f"{self.data_dir} has no {file.name}{packed}, neither itself nor in its folders or theirs\n"
+                    f"{_wanted(self.name, self.files)}"
+                )
+            return _first(paths, file, read)
         try:
             return read(_download(self.name, file, read), file)
         except (OSError, http.client.HTTPException) as error:
@@ -67,8 +73,8 @@ def contents(name: str, files: Sequence[Original], data_dir: str | Path | None =
     Args:
       name: Name of the data set.
       files: Original files of the data set.
-      data_dir: Folder that holds them, or one with a subfolder of the set's name; plain files or ".gz". When None they
-        are downloaded, once, into the cache.
+      data_dir: Folder that holds them, itself or in its folders or theirs, in any with the published content; plain
+        files or ".gz". When None they are downloaded, once, into the cache.
 
     Raises:
       UserError: when the result is called: a file is missing or not the published one, or there is no network.
@@ -76,16 +82,41 @@ def contents(name: str, files: Sequence[Original], data_dir: str | Path | None =
     return Content(name, files, None if data_dir is None else Path(data_dir).expanduser())
 
 
-def _find(file: Original, name: str, data_dir: Path) -> Path | None:
-    folders = (data_dir, data_dir / name, data_dir / name.replace("_", ""))
-    paths = (folder / f"{file.name}{suffix}" for folder in folders for suffix in ("", ".gz"))
-    return next((path for path in paths if path.is_file()), None)
+def _found(file: Original, name: str, data_dir: Path) -> list[Path]:
+    """Where a file of the set `name` may be: in the folder itself, in its folders, or in theirs.
+
+    Several sets have files of one name, so folders that are called like the set come first.
+    """
+    wanted = _plain(name)
+
+    def likeness(path: Path) -> tuple[bool, bool, Path]:
+        given = _plain(path.relative_to(data_dir).parts[0])
+        return given != wanted, not wanted.startswith(given), path
+
+    here, below = [], []
+    for suffix in ("", ".gz"):
+        here.append(data_dir / f"{file.name}{suffix}")
+        below += [*data_dir.glob(f"*/{file.name}{suffix}"), *data_dir.glob(f"*/*/{file.name}{suffix}")]
+    return [path for path in [*here, *sorted(below, key=likeness)] if path.is_file()]
 
 
-def _look_for(file: Original, name: str, files: Sequence[Original], data_dir: Path) -> Path:
-    if (path := _find(file, name, data_dir)) is not None:
-        return path
-    raise UserError(f"{data_dir} has no {file.name} (nor {file.name}.gz)\n{_wanted(name, files)}")
+def _plain(name: str) -> str:
+    return re.sub("[-_ ]", "", name).lower()
+
+
+def _first(paths: Sequence[Path], file: Any, read: Callable[[Path, Any], Any]) -> Any:
+    """The content of the first of these files that is the published one.
+
+    Raises:
+      UserError: None is; the message is about the first.
+    """
+    errors = []
+    for path in paths:
+        try:
+            return read(path, file)
+        except UserError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _wanted(name: str, files: Sequence[Original]) -> str:
@@ -93,7 +124,8 @@ def _wanted(name: str, files: Sequence[Original]) -> str:
     lines = [f"  {f.url}\n    {f.name}: {_described(f)}\n" for f in files]
     return (
         f"{name} is made from these files (plain or .gz):\n{''.join(lines)}"
-        f"put them into a folder DIR (or DIR/{name}) and give --data-dir DIR; or try --smoke, which needs no data"
+        "put them into a folder DIR, or into folders of it, and give --data-dir DIR; or try --smoke, which needs no "
+        "data"
     )
 
 

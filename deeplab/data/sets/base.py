@@ -115,7 +115,8 @@ class ExampleSet(abc.ABC):
         """
         described = {name: np.asarray(value).item() for name, value in prediction.items() if np.ndim(value) == 0}
         if self.class_names and "prediction" in described:
-            described["prediction"] = self.class_names[int(described["prediction"])]
+            k = int(described["prediction"])  # a model may have more outputs than there are classes
+            described["prediction"] = self.class_names[k] if k < len(self.class_names) else str(k)
         return described
 
 

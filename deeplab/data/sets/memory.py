@@ -25,19 +25,21 @@ _KINDS = "biufc"  # of dtypes that a device has: no strings, objects or times
 class Arrays(ExampleSet):
     """Examples that are in memory already. The arrays are wrapped, and not copied.
 
-    A batch has JAX's default dtypes: float64 and int64 become float32 and int32 when it is cut.
+    A batch has JAX's default dtypes: float64 and int64 become float32 and int32 when it is cut. Texts in a field
+    `label` are numbered by their classes.
 
     Args:
       arrays: For each split its arrays by name, [N, ...] each, all of one length. A pair stands for (`image`, `label`):
-        [N, H, W, C] uint8 or floats in [0, 1], and integers [N].
-      class_names: Names of the classes of `label`; "0", "1", ... up to the largest label when empty. A field `label`
-        that is not one integer an example has no classes.
+        [N, H, W, C] uint8 or floats in [0, 1], and integers or texts [N].
+      class_names: Names of the classes of `label`, in order. When empty, they are the texts of all splits, sorted, or
+        "0", "1", ... up to the largest number. A field `label` that is neither one integer nor one text an example has
+        no classes.
       normalize: Normalization of `image`, where the data are read by `Images`.
       name: Name of the set, for messages.
 
     Raises:
-      UserError: arrays of unequal lengths, of a dtype that no device has, or that differ between splits; on opening a
-        split, values that are not finite, or labels that have no name.
+      UserError: arrays of unequal lengths, of a dtype that no device has, or that differ between splits; texts that are
+        no class; on opening a split, values that are not finite, or labels that have no name.
 
     Example:
       >>> import deeplab as dl
@@ -45,6 +47,9 @@ class Arrays(ExampleSet):
       >>> table = dl.data.Examples({"train": {"x": x, "y": y}, "test": {"x": x, "y": y}}, batch_size=20, epochs=2)
       >>> table.num_steps, table.spec()["y"].shape
       (10, (20,))
+      >>> pets = Arrays({"train": {"x": x[:3], "label": ["dog", "cat", "dog"]}})
+      >>> pets.class_names, pets.arrays["train"]["label"].tolist()
+      (('cat', 'dog'), [1, 0, 1])
     """
 
     arrays: Mapping[str, Mapping[str, np.ndarray] | tuple[np.ndarray, np.ndarray]]
@@ -57,7 +62,11 @@ class Arrays(ExampleSet):
     def __post_init__(self) -> None:
         if not self.arrays:
             raise UserError('arrays are empty, expected {"train": {name: array, ...}, "test": {...}}')
-        named = {split: _named(f"split {split!r} of {self.name}", given) for split, given in self.arrays.items()}
+        given = {split: _given(f"split {split!r} of {self.name}", arrays) for split, arrays in self.arrays.items()}
+        texts = {split: arrays["label"] for split, arrays in given.items() if _is_text(arrays.get("label"))}
+        if texts:
+            self._number(given, texts)
+        named = {split: _named(f"split {split!r} of {self.name}", arrays) for split, arrays in given.items()}
         object.__setattr__(self, "arrays", named)
         fields = {split: {k: (a.shape[1:], a.dtype) for k, a in arrays.items()} for split, arrays in named.items()}
         (first, expected), *others = fields.items()
@@ -69,6 +78,25 @@ class Arrays(ExampleSet):
                 )
         if not self.class_names and expected.get("label", ((0,), None))[0] == ():
             object.__setattr__(self, "class_names", _numbers([arrays["label"] for arrays in named.values()]))
+
+    def _number(self, given: Mapping[str, dict[str, np.ndarray]], texts: Mapping[str, np.ndarray]) -> None:
+        """Replaces labels that are texts by the numbers of their classes, and takes the classes from them."""
+        if texts.keys() != given.keys():
+            other = next(split for split in given if split not in texts)
+            raise UserError(
+                f"labels of split {min(texts)!r} of {self.name} are texts, and those of split {other!r} are not; give "
+                "all splits the same kind of labels"
+            )
+        names = self.class_names or tuple(sorted({str(text) for labels in texts.values() for text in labels}))
+        numbers = {str(name): number for number, name in enumerate(names)}
+        for split, labels in texts.items():
+            if unknown := [text for text in labels if str(text) not in numbers]:
+                raise UserError(
+                    f"a label of split {split!r} of {self.name} is {str(unknown[0])!r}, expected one of the classes "
+                    f"{', '.join(numbers)}"
+                )
+            given[split]["label"] = np.array([numbers[str(text)] for text in labels], np.int32)
+        object.__setattr__(self, "class_names", tuple(map(str, names)))
 
     @property
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  (frozen: nobody sets it)
@@ -122,21 +150,32 @@ class Arrays(ExampleSet):
         return {name: rows.astype(self.fields[name].dtype) for name, rows in super().fetch(source, ids).items()}
 
 
-def _named(where: str, given: Mapping[str, np.ndarray] | tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-    """A split's arrays by name, of one length and of dtypes that a device has."""
+def _is_text(label: np.ndarray | None) -> bool:
+    """Whether labels are texts, one an example."""
+    if label is None or label.ndim != 1 or not len(label):
+        return False
+    return label.dtype.kind in "UT" or (label.dtype.kind == "O" and all(isinstance(text, str) for text in label))
+
+
+def _given(where: str, given: Mapping[str, np.ndarray] | tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+    """A split's arrays by name."""
     if not isinstance(given, Mapping):
         image, label = map(np.asarray, given)
         if image.ndim != 4:
             raise UserError(f"images of {where} have shape {image.shape}, expected [N, H, W, C], with C = 1 for gray")
         if image.dtype != np.uint8 and image.dtype.kind != "f":
             raise UserError(f"images of {where} are {image.dtype}, expected uint8, or floats in [0, 1]")
-        if label.ndim != 1 or label.dtype.kind not in "iu":
+        if label.ndim != 1 or not (label.dtype.kind in "iu" or _is_text(label)):
             raise UserError(
-                f"labels of {where} are {label.dtype}{list(label.shape)}, expected integers [N]; name other targets, "
-                'as in {"image": ..., "target": ...}'
+                f"labels of {where} are {label.dtype}{list(label.shape)}, expected integers or texts [N]; name other "
+                'targets, as in {"image": ..., "target": ...}'
             )
         given = {"image": image, "label": label}
-    arrays = {name: np.asarray(array) for name, array in given.items()}
+    return {name: np.asarray(array) for name, array in given.items()}
+
+
+def _named(where: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Checks that a split's arrays are of one length and of dtypes that a device has."""
     if not arrays or {"id", "weight"} & arrays.keys():
         raise UserError(f"{where} holds {sorted(arrays)}, expected one or more names other than 'id' and 'weight'")
     for name, array in arrays.items():

@@ -12,8 +12,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.ratings import History, ItemFeatures, ItemRatings, Profile, Ratings, UserVector
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -33,6 +34,9 @@ RULES = (
 )
 
 
+@ranges.checked(
+    num_users=ranges.COUNT, num_items=ranges.COUNT, width=ranges.COUNT, hidden=ranges.COUNT, dropout=ranges.RATE
+)
 class AutoRec(nn.Module):
     """r_u = decode(h + MLP(h)), with h the encoding of the user's ratings, id and features.
 
@@ -65,15 +69,21 @@ class AutoRec(nn.Module):
 
     @nn.compact
     def __call__(
-        self, user: Int[Array, " B"], known: Ratings, profile: Profile, features: ItemFeatures, train: bool = False
+        self,
+        user: Int[Array, " B"],
+        known: Ratings,
+        profile: Profile,
+        features: ItemFeatures,
+        given: Bool[Array, "B V"] | None = None,
+        train: bool = False,
     ) -> Float[Array, "B V"]:
-        """Predicted ratings of all items."""
+        """Predicted ratings of all items; `given` is the mask of the known ratings, those that are not 0 when None."""
 
         def drop(x: jax.Array, name: str) -> jax.Array:
             return nn.Dropout(self.dropout, deterministic=not train, name=name)(x)
 
         h = UserVector(self.num_users, self.width, name="user")(user, profile)
-        h = h + History(self.num_items, self.width, name="history")(known)
+        h = h + History(self.num_items, self.width, name="history")(known, given)
         x = h
         for i, units in enumerate(self.hidden, start=1):
             x = drop(nn.gelu(nn.Dense(units, name=f"hidden{i}")(x)), f"dropout{i}")

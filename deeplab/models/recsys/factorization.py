@@ -13,8 +13,9 @@ from typing import Any
 
 import flax.linen as nn
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.ratings import History, ItemFeatures, ItemRatings, Profile, Ratings, UserVector
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -33,6 +34,7 @@ RULES = (
 )
 
 
+@ranges.checked(num_users=ranges.COUNT, num_items=ranges.COUNT, width=ranges.COUNT, dropout=ranges.RATE)
 class Factorization(nn.Module):
     """r_ui = m + b_u + b_i + c . h_u + (q_i + F f_i) . h_u, with h_u = p_u + P f_u + history(ratings of u).
 
@@ -65,12 +67,18 @@ class Factorization(nn.Module):
 
     @nn.compact
     def __call__(
-        self, user: Int[Array, " B"], known: Ratings, profile: Profile, features: ItemFeatures, train: bool = False
+        self,
+        user: Int[Array, " B"],
+        known: Ratings,
+        profile: Profile,
+        features: ItemFeatures,
+        given: Bool[Array, "B V"] | None = None,
+        train: bool = False,
     ) -> Float[Array, "B V"]:
-        """Predicted ratings of all items."""
+        """Predicted ratings of all items; `given` is the mask of the known ratings, those that are not 0 when None."""
         h = UserVector(self.num_users, self.width, name="user")(user, profile)
         if self.history is not None:
-            h = h + self.history(self.num_items, self.width, name="history")(known)
+            h = h + self.history(self.num_items, self.width, name="history")(known, given)
         h = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(h)
         bias = UserVector(self.num_users, 1, name="user_bias")(user, profile)
         return bias + ItemRatings(self.num_items, name="rating")(h, features[0])

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.embedding import Embedding
 from deeplab.nn.retrieval import Candidates
 
@@ -29,6 +30,9 @@ RULES = (
 )
 
 
+@ranges.checked(
+    num_users=ranges.COUNT, num_items=ranges.COUNT, factors=ranges.COUNT, num_layers=ranges.COUNT, dropout=ranges.RATE
+)
 class NeuMF(nn.Module):
     """score = w . [p_u * q_i ; MLP([p'_u ; q'_i])]: a generalized dot product beside a multilayer perceptron.
 

@@ -12,6 +12,7 @@ import flax.linen as nn
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.attention.self_attention import SelfAttention
 from deeplab.nn.embedding import Embedding
 from deeplab.nn.remat import remat
@@ -33,6 +34,14 @@ RULES = (
 )
 
 
+@ranges.checked(
+    num_items=ranges.COUNT,
+    num_layers=ranges.COUNT,
+    num_heads=ranges.COUNT,
+    width=ranges.COUNT,
+    context=ranges.COUNT,
+    dropout=ranges.RATE,
+)
 class SASRec(nn.Module):
     """score = x_t . e_i, with x_t the output of a causal transformer for the items e_1, ..., e_t of a user.
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Real
 
+from deeplab.core import ranges
 from deeplab.nn.embedding import Embedding
 from deeplab.nn.retrieval import Candidates, dot_scores, gather_positions
 
@@ -36,6 +37,7 @@ RULES = (
 )
 
 
+@ranges.checked(width=ranges.COUNT, hidden=ranges.COUNT, dropout=ranges.RATE)
 class Tower(nn.Module):
     """Layers with ReLU, then a vector normalized to length 1."""
 
@@ -53,6 +55,9 @@ class Tower(nn.Module):
         return x * jax.lax.rsqrt(square + 1e-6).astype(x.dtype)
 
 
+@ranges.checked(
+    num_items=ranges.COUNT, width=ranges.COUNT, hidden=ranges.COUNT, temperature=ranges.POSITIVE, dropout=ranges.RATE
+)
 class TwoTower(nn.Module):
     """score = u . v / temperature, with u and v the outputs of the user tower and the item tower, of length 1.
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.nn.series import Normalize, as_is, by_channel, by_instance, from_last, moving_average
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -29,6 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 RULES = ((r"(trend|seasonal)$", P(None, "model")),)  # [L, H Q]
 
 
+@ranges.checked(horizon=ranges.COUNT, outputs=ranges.COUNT, window=ranges.COUNT)
 class DLinear(nn.Module):
     """A channel's forecast as a linear function of its history, shared by all channels.
 

@@ -12,6 +12,7 @@ import flax.linen as nn
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.nn.recurrent.layers import LSTM
 from deeplab.nn.series import Normalize, by_channel, by_instance
 
@@ -29,6 +30,14 @@ RULES = (
 )
 
 
+@ranges.checked(
+    horizon=ranges.COUNT,
+    outputs=ranges.COUNT,
+    width=ranges.COUNT,
+    segment=ranges.COUNT,
+    num_layers=ranges.COUNT,
+    dropout=ranges.RATE,
+)
 class LSTMForecaster(nn.Module):
     """Embedded segments of each channel's history through LSTM layers, and a linear layer on the last output.
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.nn.attention.dot_product import attend
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.remat import remat
@@ -32,6 +33,7 @@ RULES = (
 )
 
 
+@ranges.checked(num_heads=ranges.COUNT, hidden=ranges.COUNT, dropout=ranges.RATE)
 class Block(nn.Module):
     """norm(x + attention(x)), then norm(x + feed_forward(x)), over the patches of each channel.
 
@@ -68,6 +70,17 @@ class Block(nn.Module):
         return nn.Dense(D, name="out")(out)
 
 
+@ranges.checked(
+    horizon=ranges.COUNT,
+    outputs=ranges.COUNT,
+    num_layers=ranges.COUNT,
+    num_heads=ranges.COUNT,
+    width=ranges.COUNT,
+    hidden=ranges.COUNT,
+    patch=ranges.COUNT,
+    stride=ranges.COUNT,
+    dropout=ranges.RATE,
+)
 class PatchTST(nn.Module):
     """Overlapping patches of each channel's past are tokens of a transformer; all of them together give its future.
 

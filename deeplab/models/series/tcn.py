@@ -12,6 +12,7 @@ import flax.linen as nn
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.nn.series import Normalize, by_instance
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -28,6 +29,7 @@ RULES = (
 )
 
 
+@ranges.checked(features=ranges.COUNT, kernel_size=ranges.COUNT, dilation=ranges.COUNT, dropout=ranges.RATE)
 class Block(nn.Module):
     """relu(x + f(f(x))) with f = dropout(relu(norm(causal convolution))); x is projected if the widths differ."""
 
@@ -49,6 +51,14 @@ class Block(nn.Module):
         return nn.relu(x + y)
 
 
+@ranges.checked(
+    horizon=ranges.COUNT,
+    outputs=ranges.COUNT,
+    width=ranges.COUNT,
+    num_blocks=ranges.COUNT,
+    kernel_size=ranges.COUNT,
+    dropout=ranges.RATE,
+)
 class TCN(nn.Module):
     """Residual blocks of dilated causal convolutions, and a linear layer on the last time.
 

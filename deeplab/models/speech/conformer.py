@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.attention.masking import inside, zero_outside
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.remat import remat
@@ -33,6 +34,7 @@ def _norm(name: str) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=1e-5, name=name)
 
 
+@ranges.checked(width=ranges.COUNT, channels=ranges.COUNT)
 class Subsampling(nn.Module):
     """Two 3 x 3 convolutions of stride 2 and a linear layer, for a quarter of the frames (section 2)."""
 
@@ -52,6 +54,7 @@ class Subsampling(nn.Module):
         return nn.Dense(self.width, name="out")(x), frames
 
 
+@ranges.checked(dropout=ranges.RATE)
 class FeedForward(nn.Module):
     """Norm, then D -> 4 D -> D with Swish (section 2.3)."""
 
@@ -65,6 +68,7 @@ class FeedForward(nn.Module):
         return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(out)
 
 
+@ranges.checked(num_heads=ranges.COUNT, dropout=ranges.RATE)
 class RelativeSelfAttention(nn.Module):
     """Norm, then self-attention with relative positions (section 2.1).
 
@@ -115,6 +119,7 @@ def relative_to_absolute(scores: Float[Array, "B H T R"]) -> Float[Array, "B H T
     return padded[:, :, 1:].reshape(B, H, T, R)[..., :T]
 
 
+@ranges.checked(kernel=ranges.COUNT, dropout=ranges.RATE)
 class ConvolutionModule(nn.Module):
     """Norm, gated linear unit, depthwise convolution over time, norm, Swish and a linear layer (section 2.2)."""
 
@@ -134,6 +139,7 @@ class ConvolutionModule(nn.Module):
         return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
 
 
+@ranges.checked(kernel=ranges.COUNT)
 class Depthwise(nn.Module):
     """Depthwise convolution over time: y[t, c] = sum over k of w[k, c] x[t + k - K // 2, c] + b[c].
 
@@ -155,6 +161,7 @@ class Depthwise(nn.Module):
         )
 
 
+@ranges.checked(num_heads=ranges.COUNT, kernel=ranges.COUNT, dropout=ranges.RATE)
 class Block(nn.Module):
     """Residual branches feed_forward / 2, attention, convolution and feed_forward / 2, then a norm (section 2.4)."""
 
@@ -174,6 +181,15 @@ class Block(nn.Module):
         return _norm("norm")(x)
 
 
+@ranges.checked(
+    num_tokens=ranges.COUNT,
+    num_layers=ranges.COUNT,
+    width=ranges.COUNT,
+    num_heads=ranges.COUNT,
+    kernel=ranges.COUNT,
+    channels=ranges.COUNT,
+    dropout=ranges.RATE,
+)
 class Conformer(nn.Module):
     """Spectrogram to logits of tokens, with one output for four frames.
 

@@ -14,6 +14,7 @@ import flax.linen as nn
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.attention.masking import inside, zero_outside
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.recurrent.layers import GRU, Bidirectional
@@ -33,6 +34,7 @@ class Convolution(NamedTuple):
     stride: tuple[int, int]
 
 
+@ranges.checked(num_tokens=ranges.COUNT, num_layers=ranges.COUNT, width=ranges.COUNT, dropout=ranges.RATE)
 class DeepSpeech2(nn.Module):
     """Spectrogram to logits of tokens. The convolutions' strides give the number of frames per output.
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.pooling import max_pool
 
@@ -33,6 +34,7 @@ RULES = (
 )
 
 
+@ranges.checked(num_classes=ranges.COUNT, widths=ranges.COUNT, hidden=ranges.COUNT, dropout=ranges.RATE)
 class KeywordCNN(nn.Module):
     """Convolutions with 2 x 2 max pooling, mean and maximum over time, one hidden layer.
 

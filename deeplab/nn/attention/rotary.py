@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.attention.cache import Index, KVCache
 from deeplab.nn.attention.dot_product import attend
 from deeplab.nn.attention.self_attention import Initializer, join_heads, split_heads
@@ -53,6 +54,7 @@ def rotate(x: Float[Array, "B H T d"], angles: Float[Array, "2 *B T d/2"]) -> Fl
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
 
 
+@ranges.checked(num_heads=ranges.COUNT, num_kv_heads=ranges.COUNT, block=ranges.COUNT)
 class GroupedQueryAttention(nn.Module):
     """Causal self-attention in which H heads of queries share K heads of keys and values.
 

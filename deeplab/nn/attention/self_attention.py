@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Bool, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.attention.cache import Index, KVCache
 from deeplab.nn.attention.dot_product import attend
 from deeplab.nn.layout import rows
@@ -41,6 +42,7 @@ def join_heads(x: Float[Array, "B H T d"]) -> Float[Array, "B T D"]:
     return x.transpose(0, 2, 1, 3).reshape(B, T, -1)  # B H T d -> B T (H d)
 
 
+@ranges.checked(num_heads=ranges.COUNT, dropout=ranges.RATE, block=ranges.COUNT)
 class SelfAttention(nn.Module):
     """Attention of a sequence to itself, in H heads of width D / H.
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn import layout
 from deeplab.nn.recurrent import scan
 from deeplab.nn.recurrent.scan import Cell, State
@@ -66,6 +67,7 @@ def _remember(init: Initializer) -> Initializer:
     return make
 
 
+@ranges.checked(features=ranges.COUNT)
 class LSTM(nn.Module):
     """Long short-term memory.
 
@@ -121,6 +123,7 @@ class LSTM(nn.Module):
         return outputs, (h, c)
 
 
+@ranges.checked(features=ranges.COUNT)
 class GRU(nn.Module):
     """Gated recurrent unit, with the reset gate after the recurrent product.
 

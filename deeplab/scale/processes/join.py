@@ -16,6 +16,7 @@ import jax
 from rich.console import Console
 from rich.markup import escape
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.scale.processes.exchange import client
 from deeplab.scale.processes.find import Place, find_place
@@ -29,6 +30,9 @@ _JAX_HEARTBEAT = 2.5 * _SILENCE
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(
+    num_processes=ranges.COUNT, process_id=ranges.NATURAL, connect_timeout=ranges.POSITIVE, watchdog=ranges.POSITIVE
+)
 class GroupOptions:
     """How a process finds and watches its group.
 

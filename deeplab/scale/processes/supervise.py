@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.scale.processes.watch import HEARTBEAT_VARIABLE, RESTART
 
@@ -29,6 +30,7 @@ _FINAL = (0, 2, 3, 4, 130, 143)  # Exit codes that a restart would not change.
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(restarts=ranges.NATURAL, processes=ranges.COUNT, devices_per_process=ranges.COUNT)
 class Launch:
     """Processes to start on this machine.
 

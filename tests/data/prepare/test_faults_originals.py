@@ -51,6 +51,23 @@ def test_4_files_are_not_in_the_folder(tmp_path):
         Images("mnist", epochs=1).open("train", tmp_path)
 
 
+@pytest.mark.parametrize("folder", [".", "one_file", "One-File", "one", "sets", "sets/one_file", "b/c"])
+def test_originals_are_found_in_any_layout(one_file, folder, tmp_path, cache):
+    """Beside a file of the same name that belongs to another set."""
+    for name, content in (("other", CONTENT[::-1]), (folder, CONTENT)):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "pixels.gz").write_bytes(gzip.compress(content))
+    source = one_file().open("train", tmp_path)
+    assert source.arrays["image"].tobytes() == CONTENT
+
+
+def test_what_is_not_found_says_where_it_was_looked_for(one_file, tmp_path, cache):
+    (tmp_path / "a/b/c").mkdir(parents=True)
+    (tmp_path / "a/b/c/pixels").write_bytes(CONTENT)
+    with pytest.raises(UserError, match=r"has no pixels \(nor pixels.gz\), neither itself nor in its folders"):
+        one_file().open("train", tmp_path)
+
+
 def damaged(kind: str) -> bytes:
     wrapped = gzip.compress(CONTENT)
     return {

@@ -62,6 +62,34 @@ def test_integer_labels_are_classes_and_other_targets_are_none():
         _ = table().num_classes
 
 
+@pytest.mark.parametrize("make", [np.array, lambda texts: np.array(texts, object), list], ids=["str", "object", "list"])
+def test_texts_are_numbered_by_their_sorted_order(make):
+    texts = ["pear", "apple", "fig", "apple"] * 3
+    split = {"x": X, "label": make(texts)}
+    data = Examples({"train": split, "test": split}, batch_size=4, epochs=1)
+    assert (data.class_names, data.num_classes) == (("apple", "fig", "pear"), 3)
+    for batch in data.batches():
+        assert [data.class_names[label] for label in batch["label"]] == [texts[i] for i in batch["id"]]
+    assert batch["label"].dtype == np.int32
+    named = arrays({"train": {"x": X, "label": make(texts)}}, class_names=("pear", "fig", "apple"))
+    assert named.read("train", None)["label"].tolist() == [0, 2, 1, 2] * 3
+    images = np.zeros((12, 2, 2, 1), np.uint8)
+    assert Images({"train": (images, make(texts))}, batch_size=4, epochs=1).class_names == data.class_names
+
+
+def test_texts_that_are_no_class():
+    with pytest.raises(UserError, match="split 'train' of arrays is 'b', expected one of the classes a, c"):
+        arrays({"train": {"x": X[:2], "label": ["a", "b"]}}, class_names=("a", "c"))
+    with pytest.raises(UserError, match="split 'train' of arrays are texts, and those of split 'test' are not"):
+        arrays({"train": {"label": ["a", "b"]}, "test": {"label": [0, 1]}})
+
+
+def test_classes_are_those_of_all_splits():
+    data = arrays({"train": {"label": ["b", "c"]}, "test": {"label": ["a", "c"]}})
+    assert data.class_names == ("a", "b", "c")
+    assert [data.read(split, None)["label"].tolist() for split in ("train", "test")] == [[1, 2], [0, 2]]
+
+
 def test_images_without_labels():
     images = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 1), np.uint8)
     data = Images({"train": {"image": images}, "test": {"image": images}}, batch_size=4, epochs=1)

@@ -74,7 +74,7 @@ def test_the_vocabulary_is_of_the_training_part(folder, cache):
 def test_a_user_s_lines(folder, cache, tmp_path):
     (tmp_path / "mine.txt").write_text("Two dogs.\n\n \n犬も\n" + "xq " * 20, encoding="utf-8")
     examples = dict(captions().read_file(tmp_path / "mine.txt", folder))
-    name = str(tmp_path / "mine.txt")
+    name = "mine.txt"
     assert list(examples) == [f"{name}:1", f"{name}:4 (no known token)", f"{name}:5 (no known token, cut to 15 tokens)"]
     assert captions().text(examples[f"{name}:1"]["source"]) == "two dogs."
     assert captions().text(examples[f"{name}:4 (no known token)"]["source"]) == "犬も"

@@ -102,7 +102,7 @@ def test_a_user_s_lines(folder, cache, tmp_path):
     dataset = sentences("sst2")
     (tmp_path / "mine.txt").write_text("The café .\n\n  \nqqq zzz\n" + "the " * 100, encoding="utf-8")
     examples = dict(dataset.read_file(tmp_path / "mine.txt", folder))
-    name = str(tmp_path / "mine.txt")
+    name = "mine.txt"
     assert list(examples) == [f"{name}:1", f"{name}:4 (no known word)", f"{name}:5"]
     assert (examples[f"{name}:1"]["tokens"][:3, 0] > UNKNOWN).all()
     unknown = examples[f"{name}:4 (no known word)"]["tokens"]

@@ -134,7 +134,7 @@ class Multi30k(ExampleSet):
             marks = [] if known else ["no known token"]
             marks += [f"cut to {self.length - 1} tokens"] if whole >= self.length else []
             mark = f" ({', '.join(marks)})" if marks else ""
-            yield f"{path}:{number}{mark}", {"source": tokens[0], "source_length": length[0]}
+            yield f"{path.name}:{number}{mark}", {"source": tokens[0], "source_length": length[0]}
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         return {"translation": self.text(prediction["prediction"]), "log_prob": float(prediction["log_prob"])}

@@ -169,7 +169,7 @@ class Sentences(ExampleSet):
         lexicon = self._kept_lexicon(data_dir)
         for number, words in sentences.items():
             mark = "" if any(map(lexicon.knows, words)) else " (no known word)"
-            yield f"{path}:{number}{mark}", {"tokens": lexicon.encode([words], self._corpus.length)[0]}
+            yield f"{path.name}:{number}{mark}", {"tokens": lexicon.encode([words], self._corpus.length)[0]}
 
     @property
     def _corpus(self) -> Corpus:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.attention.cache import Index, KVCache, read_positions
 from deeplab.nn.attention.masking import segment_positions
 from deeplab.nn.attention.self_attention import SelfAttention
@@ -29,6 +30,15 @@ RULES = (
 )
 
 
+@ranges.checked(
+    vocab_size=ranges.COUNT,
+    num_layers=ranges.COUNT,
+    num_heads=ranges.COUNT,
+    width=ranges.COUNT,
+    context=ranges.COUNT,
+    dropout=ranges.RATE,
+    attention_block=ranges.COUNT,
+)
 class GPT(nn.Module):
     """Tokens to the logits of the token after each of them.
 

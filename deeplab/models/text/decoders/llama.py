@@ -14,6 +14,7 @@ import jax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.attention.cache import Index, KVCache, read_positions
 from deeplab.nn.attention.rotary import GroupedQueryAttention, rotary_angles
 from deeplab.nn.remat import remat
@@ -29,6 +30,7 @@ RULES = (
 )
 
 
+@ranges.checked(hidden=ranges.COUNT)
 class SwiGLU(nn.Module):
     """(silu(x W_gate) * (x W_up)) W_down, through `hidden` units.
 
@@ -74,6 +76,17 @@ class LlamaBlock(nn.Module):
         return x + self.feed_forward(nn.RMSNorm(epsilon=1e-5, name="norm2")(x)), cache
 
 
+@ranges.checked(
+    vocab_size=ranges.COUNT,
+    num_layers=ranges.COUNT,
+    num_heads=ranges.COUNT,
+    num_kv_heads=ranges.COUNT,
+    width=ranges.COUNT,
+    hidden=ranges.COUNT,
+    context=ranges.COUNT,
+    rotary_base=ranges.POSITIVE,
+    attention_block=ranges.COUNT,
+)
 class Llama(nn.Module):
     """Tokens to the logits of the token after each of them.
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Integer
 
+from deeplab.core import ranges
 from deeplab.nn.embedding import BagEmbedding
 from deeplab.nn.pooling import masked_max
 from deeplab.nn.recurrent.layers import LSTM, Bidirectional
@@ -29,6 +30,14 @@ RULES = (
 )
 
 
+@ranges.checked(
+    num_classes=ranges.COUNT,
+    num_features=ranges.COUNT,
+    width=ranges.COUNT,
+    hidden=ranges.COUNT,
+    dropout=ranges.RATE,
+    embedding_dropout=ranges.RATE,
+)
 class BiLSTM(nn.Module):
     """An LSTM in each direction, the largest value of each of their outputs over the sentence, and a linear layer.
 

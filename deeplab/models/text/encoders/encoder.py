@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Integer
 
+from deeplab.core import ranges
 from deeplab.nn.attention.self_attention import SelfAttention
 from deeplab.nn.embedding import BagEmbedding
 from deeplab.nn.pooling import masked_max
@@ -34,6 +35,15 @@ RULES = (
 )
 
 
+@ranges.checked(
+    num_classes=ranges.COUNT,
+    num_features=ranges.COUNT,
+    num_layers=ranges.COUNT,
+    num_heads=ranges.COUNT,
+    width=ranges.COUNT,
+    dropout=ranges.RATE,
+    embedding_dropout=ranges.RATE,
+)
 class Encoder(nn.Module):
     """Words and their positions, `num_layers` pre-norm blocks, a last norm, the largest value over the sentence.
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Integer
 
+from deeplab.core import ranges
 from deeplab.nn.embedding import BagEmbedding
 from deeplab.nn.pooling import masked_max
 
@@ -32,6 +33,15 @@ RULES = (
 )
 
 
+@ranges.checked(
+    num_classes=ranges.COUNT,
+    num_features=ranges.COUNT,
+    width=ranges.COUNT,
+    windows=ranges.COUNT,
+    filters=ranges.COUNT,
+    dropout=ranges.RATE,
+    embedding_dropout=ranges.RATE,
+)
 class TextCNN(nn.Module):
     """Filters over windows of words, the largest value of each over the sentence, and a linear layer.
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.attention.dot_product import attention_weights
 from deeplab.nn.recurrent.layers import LSTM, Bidirectional
 
@@ -26,6 +27,9 @@ RULES = (
 )
 
 
+@ranges.checked(
+    vocab_size=ranges.COUNT, width=ranges.COUNT, embedding=ranges.COUNT, num_layers=ranges.COUNT, dropout=ranges.RATE
+)
 class AttentionRNN(nn.Module):
     """A source and the tokens of a target so far, to the logits of the target's next token at each position.
 

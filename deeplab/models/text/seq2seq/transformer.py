@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.attention.cache import Index, KVCache, read_positions
 from deeplab.nn.attention.dot_product import attend, attention_weights
 from deeplab.nn.attention.masking import same_segment_mask, segment_positions
@@ -32,6 +33,7 @@ RULES = (
 _KERNEL = nn.initializers.xavier_uniform()
 
 
+@ranges.checked(width=ranges.COUNT, num_heads=ranges.COUNT, expansion=ranges.COUNT, dropout=ranges.RATE)
 class DecoderBlock(nn.Module):
     """x + self_attention(norm(x)), x + attention(norm(x), memory), x + feed_forward(norm(x)).
 
@@ -105,6 +107,14 @@ class DecoderBlock(nn.Module):
         return x.reshape(shape), cache, weights
 
 
+@ranges.checked(
+    vocab_size=ranges.COUNT,
+    num_layers=ranges.COUNT,
+    num_heads=ranges.COUNT,
+    width=ranges.COUNT,
+    expansion=ranges.COUNT,
+    dropout=ranges.RATE,
+)
 class Transformer(nn.Module):
     """A source and the tokens of a target so far, to the logits of the target's next token at each position.
 

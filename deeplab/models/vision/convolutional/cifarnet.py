@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.pooling import max_pool
 
@@ -39,6 +40,7 @@ RULES = (
 )
 
 
+@ranges.checked(num_classes=ranges.COUNT, widths=ranges.COUNT)
 class CifarNet(nn.Module):
     """Frozen patch transform, stages of two convolutions, maximum over space and a scaled linear layer.
 
@@ -76,6 +78,7 @@ class CifarNet(nn.Module):
         return nn.Dense(self.num_classes, use_bias=False, name="head")(jnp.max(x, axis=(1, 2))) / 9
 
 
+@ranges.checked(width=ranges.COUNT)
 class Stage(nn.Module):
     """3 x 3 convolution, max pooling, and a second 3 x 3 convolution.
 

@@ -14,6 +14,7 @@ import jax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.nn.norm import Norm, no_norm
 from deeplab.nn.pooling import max_pool
 
@@ -33,6 +34,7 @@ RULES = (
 )
 
 
+@ranges.checked(num_classes=ranges.COUNT, widths=ranges.COUNT, hidden=ranges.COUNT, dropout=ranges.RATE)
 class CNN(nn.Module):
     """3 x 3 convolutions with 2 x 2 max pooling, then one hidden layer.
 

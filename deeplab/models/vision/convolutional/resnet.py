@@ -15,6 +15,7 @@ import jax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.pooling import global_mean, max_pool
 
@@ -38,6 +39,7 @@ def conv(width: int, kernel: int, stride: int, name: str) -> nn.Conv:
     )
 
 
+@ranges.checked(width=ranges.COUNT, stride=ranges.COUNT)
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions and a shortcut: activation(norm(W_2 * activation(norm(W_1 * x))) + shortcut(x)).
 
@@ -67,6 +69,7 @@ class BasicBlock(nn.Module):
         return self.activation(x + y)
 
 
+@ranges.checked(width=ranges.COUNT, stride=ranges.COUNT)
 class BottleneckBlock(nn.Module):
     """1 x 1, 3 x 3 and 1 x 1 convolutions, the last to 4 `width` channels, and a shortcut as in `BasicBlock`.
 
@@ -96,6 +99,7 @@ class BottleneckBlock(nn.Module):
         return self.activation(x + y)
 
 
+@ranges.checked(width=ranges.COUNT)
 class CifarStem(nn.Module):
     """3 x 3 convolution at full resolution, for small images (section 4.2 of the paper)."""
 
@@ -109,6 +113,7 @@ class CifarStem(nn.Module):
         return self.activation(self.norm(train, name="norm")(x))
 
 
+@ranges.checked(width=ranges.COUNT)
 class StridedStem(nn.Module):
     """5 x 5 convolution of stride 2, for small images on small machines: a quarter of the operations of `CifarStem`.
 
@@ -126,6 +131,7 @@ class StridedStem(nn.Module):
         return self.activation(self.norm(train, name="norm")(x))
 
 
+@ranges.checked(width=ranges.COUNT)
 class ImageNetStem(nn.Module):
     """7 x 7 convolution of stride 2 and 3 x 3 max pooling of stride 2 (table 1 of the paper)."""
 
@@ -140,6 +146,7 @@ class ImageNetStem(nn.Module):
         return max_pool(x, 3, stride=2, padding=((1, 1), (1, 1)))
 
 
+@ranges.checked(num_classes=ranges.COUNT, stage_sizes=ranges.COUNT, width=ranges.COUNT, dropout=ranges.RATE)
 class ResNet(nn.Module):
     """Stem, stages of residual blocks, mean over space and a linear layer.
 

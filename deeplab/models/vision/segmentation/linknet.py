@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.models.vision.convolutional.resnet import BasicBlock, conv
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.upsampling import Upsampling
@@ -36,6 +37,7 @@ RULES = (
 )
 
 
+@ranges.checked(num_classes=ranges.COUNT, stage_sizes=ranges.COUNT, width=ranges.COUNT)
 class LinkNet(nn.Module):
     """Strided stem, stages of residual blocks, and a decoder that adds the outputs of the stages.
 
@@ -90,6 +92,7 @@ class LinkNet(nn.Module):
         return nn.Conv(self.num_classes, (1, 1), name="head")(x)[:, :height, :width]
 
 
+@ranges.checked(width=ranges.COUNT)
 class Decoder(nn.Module):
     """1 x 1 convolution to a quarter of the channels, `Upsampling`, 1 x 1 convolution to the skip's channels.
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.pooling import max_pool
 from deeplab.nn.upsampling import Upsampling
@@ -36,6 +37,7 @@ RULES = (
 )
 
 
+@ranges.checked(num_classes=ranges.COUNT, width=ranges.COUNT, depth=ranges.COUNT, dropout=ranges.RATE)
 class UNet(nn.Module):
     """Logits for each pixel.
 
@@ -87,6 +89,7 @@ class UNet(nn.Module):
         return Convolutions(width, self.norm, self.activation, name=name)
 
 
+@ranges.checked(width=ranges.COUNT)
 class Convolutions(nn.Module):
     """Two 3 x 3 convolutions, each followed by norm and activation.
 

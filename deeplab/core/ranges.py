@@ -1,0 +1,141 @@
+"""Ranges of arguments, declared once where the argument is used: by a decorator of a function, a record or a module.
+
+A command line needs no ranges of its own: it passes its numbers on, and prints the error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from deeplab.core.errors import UserError
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """An interval of finite numbers.
+
+    Args:
+      at_least: Smallest number.
+      at_most: Largest number.
+      above: Number that all are larger than.
+      below: Number that all are smaller than.
+
+    Example:
+      >>> str(Range(at_least=0, below=1)), 1.0 in Range(at_least=0, below=1)
+      ('0 or more and below 1', False)
+    """
+
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def __contains__(self, value: float) -> bool:
+        return (
+            math.isfinite(value)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        ends = {"{} or more": self.at_least, "above {}": self.above, "below {}": self.below, "up to {}": self.at_most}
+        return " and ".join(text.format(end) for text, end in ends.items() if end is not None) or "a finite number"
+
+    def check(self, name: str, value: Any, owner: str = "") -> None:
+        """Raises UserError unless the number, or each number of a sequence, is in the range.
+
+        What is no number passes: None, a schedule, and a tracer, whose values were checked before they were traced.
+
+        Args:
+          name: Name of the argument.
+          value: Value of the argument.
+          owner: Name of what has the argument, for the message.
+        """
+        if isinstance(value, (jax.core.Tracer, str, bytes)) or value is None:
+            return
+        if isinstance(value, (list, tuple)):
+            for one in value:
+                self.check(name, one, owner)
+        elif np.ndim(value) == 0 and isinstance(value, (int, float, np.number, np.ndarray, jax.Array)):
+            number = value if isinstance(value, int) else float(value)
+            if number not in self:
+                raise UserError(f"{name} is {value}, expected {self}{owner and f' (an argument of {owner})'}")
+
+
+COUNT = Range(at_least=1)
+NATURAL = Range(at_least=0)
+POSITIVE = Range(above=0)
+FRACTION = Range(at_least=0, at_most=1)
+RATE = Range(at_least=0, below=1)
+"""A share that is taken away, as by dropout: below 1, at which nothing is left."""
+SEED = Range(at_least=0, below=2**32)
+"""What a key, a data order and NumPy's `SeedSequence` tell apart: keys drop the bits above, unless x64 is enabled."""
+
+
+def checked(**ranges: Range) -> Callable[[T], T]:
+    """Decorator of a function, a frozen record (below `dataclass`) or a Linen module, whose arguments it checks.
+
+    Args:
+      **ranges: Ranges by name of the argument.
+
+    Raises:
+      UserError: When the function is called, or the record or module is made: a number is out of its range.
+
+    Example:
+      >>> @checked(rate=RATE)
+      ... def drop(rate: float = 0.0): ...
+      >>> drop(rate=1.5)
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: rate is 1.5, expected 0 or more and below 1 (an argument of drop)
+    """
+
+    def decorate(made: T) -> T:
+        return _checked_class(made, ranges) if inspect.isclass(made) else _checked_function(made, ranges)
+
+    return decorate
+
+
+def _checked_class(made: Any, ranges: dict[str, Range]) -> Any:
+    inner = getattr(made, "__post_init__", None)
+    _refuse_unknown(ranges, {name for kind in made.__mro__ for name in vars(kind).get("__annotations__", {})}, made)
+
+    @functools.wraps(inner or (lambda self: None))
+    def post_init(self: Any) -> None:
+        for name, interval in ranges.items():
+            interval.check(name, getattr(self, name), type(self).__name__)
+        if inner is not None:
+            inner(self)
+
+    made.__post_init__ = post_init
+    return made
+
+
+def _checked_function(made: Any, ranges: dict[str, Range]) -> Any:
+    signature = inspect.signature(made)
+    _refuse_unknown(ranges, signature.parameters, made)
+
+    @functools.wraps(made)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind_partial(*args, **kwargs).arguments
+        for name in ranges.keys() & given.keys():
+            ranges[name].check(name, given[name], made.__name__)
+        return made(*args, **kwargs)
+
+    return call
+
+
+def _refuse_unknown(ranges: dict[str, Range], known: Iterable[str], made: Any) -> None:
+    if unknown := ranges.keys() - set(known):
+        raise TypeError(f"{made.__name__} has no argument {min(unknown)!r}, which is given a range")

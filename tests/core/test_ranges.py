@@ -1,0 +1,117 @@
+"""Numbers out of their range are refused where they are used, in Python and on the command line."""
+
+import dataclasses
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import deeplab as dl
+from deeplab.core import ranges
+from deeplab.core.errors import UserError
+from deeplab.core.ranges import Range
+
+NUMBERS = st.one_of(st.integers(-(2**70), 2**70), st.floats(allow_nan=True), st.booleans())
+
+
+@given(NUMBERS, st.floats(-5, 5), st.floats(-5, 5))
+def test_a_range_is_its_inequalities(value, low, high):
+    assert (value in Range(at_least=low, below=high)) == (math.isfinite(value) and low <= value < high)
+    assert (value in Range(above=low, at_most=high)) == (math.isfinite(value) and low < value <= high)
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (ranges.COUNT, "1 or more"),
+        (ranges.RATE, "0 or more and below 1"),
+        (ranges.FRACTION, "0 or more and up to 1"),
+        (ranges.POSITIVE, "above 0"),
+        (ranges.SEED, "0 or more and below 4294967296"),
+    ],
+)
+def test_a_range_tells_its_ends(interval, text):
+    assert str(interval) == text
+
+
+@dataclasses.dataclass(frozen=True)
+@ranges.checked(rate=ranges.RATE, widths=ranges.COUNT)
+class Record:
+    rate: float = 0.0
+    widths: tuple[int, ...] = ()
+    made: list = dataclasses.field(default_factory=list)
+
+    def __post_init__(self):
+        self.made.append(self.rate)
+
+
+@ranges.checked(rate=ranges.RATE)
+class Net(nn.Module):
+    rate: float = 0.0
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(x) * (1 - self.rate)
+
+
+@ranges.checked(rate=ranges.RATE)
+def function(first, rate=0.0):
+    return first, rate
+
+
+@pytest.mark.parametrize("made", [Record, Net, lambda rate: function(1, rate), lambda rate: function(1, rate=rate)])
+@pytest.mark.parametrize("value", [1.5, -1e-9, 1, math.nan, math.inf, np.float32(2), np.array(1.0), jnp.array(-1.0)])
+def test_a_number_out_of_its_range_is_refused(made, value):
+    with pytest.raises(UserError, match=r"rate is .*, expected 0 or more and below 1 "):
+        made(rate=value)
+    assert made(rate=0.5)
+
+
+def test_each_number_of_a_sequence_is_checked():
+    with pytest.raises(UserError, match=r"widths is 0, expected 1 or more \(an argument of Record\)"):
+        Record(widths=(4, 0))
+    assert Record(0.25, (4, 2)).made == [0.25]
+
+
+def test_a_tracer_passes():
+    x = jnp.ones((1, 2))
+    variables = Net().init(jax.random.key(0), x)
+    out = jax.jit(lambda rate: Net(rate).apply(variables, x))(0.5)
+    np.testing.assert_allclose(out, 0.5 * Net().apply(variables, x), rtol=1e-6)
+
+
+def test_a_range_of_no_argument_is_refused():
+    with pytest.raises(TypeError, match="Record has no argument 'other'"):
+        ranges.checked(other=ranges.RATE)(Record)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: dl.models.MLP(num_classes=2, dropout=1.5),
+        lambda: dl.models.GPT(vocab_size=5, width=0),
+        lambda: dl.models.ResNet(num_classes=2, width=-8),
+        lambda: dl.models.CNN(num_classes=2, widths=(8, 0)),
+        lambda: dl.tasks.Classification(label_smoothing=1.5),
+        lambda: dl.tasks.Translation(str, beam=0),
+        lambda: dl.optim.warmup_cosine(1e-3, 100, warmup_fraction=2.0),
+        lambda: dl.optim.warmup_linear(-1e-3, 100),
+        lambda: dl.optim.clip(0.0),
+        lambda: dl.data.Images("digits", batch_size=0, epochs=1),
+        lambda: dl.data.Images("digits", epochs=0),
+        lambda: dl.data.Images("digits", epochs=1, train_fraction=0.0),
+        lambda: dl.data.augment.flip(1.5),
+        lambda: dl.data.augment.shift(-1),
+        lambda: dl.Runtime(accumulate=0),
+        lambda: dl.Many(seeds=0),
+        lambda: dl.Trials(halving=1),
+    ],
+)
+def test_the_library_refuses_what_makes_no_sense(make):
+    with pytest.raises(UserError, match="expected"):
+        make()
