@@ -37,6 +37,7 @@ SMALL = {
     "speech_digit_strings": {"variant": "test"},
     "study_activations": {"depth": 3, "width": 16},
     "study_data_scaling": {"width": 16},
+    "table_diabetes": {"variant": "test"},
     "text_classification": {"width": 8},
     "text_shakespeare": {"num_layers": 1, "context": 32},
     "text_stdlib": {"num_layers": 1, "context": 32},

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from deeplab.data.sets.text.sentences import Sentences as sentences
     from deeplab.data.sets.tfds import PreparedTfds as tfds
     from deeplab.data.sets.tfds_text import PreparedTfdsText as tfds_text
+    from deeplab.data.tabular import table
     from deeplab.data.text import Text
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -57,6 +58,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Source": "base:Source",
         "Spec": "base:Spec",
         "Standardize": "normalize:Standardize",
+        "table": "tabular:table",
         "Text": "text:Text",
         "text_lines": "sets.text.lines:TextLines",
         "tfds": "sets.tfds:PreparedTfds",

@@ -2,5 +2,25 @@
 
 from deeplab.metrics import bleu, confusion, edits, ranks, roc
 from deeplab.metrics.base import Mean, Metrics, Perplexity, defined, hits
+from deeplab.metrics.labels import F1
+from deeplab.metrics.of_split import OfSplit, auc, average_precision, f1
+from deeplab.metrics.regression import R2
 
-__all__ = ["Mean", "Metrics", "Perplexity", "bleu", "confusion", "defined", "edits", "hits", "ranks", "roc"]
+__all__ = [
+    "F1",
+    "R2",
+    "Mean",
+    "Metrics",
+    "OfSplit",
+    "Perplexity",
+    "auc",
+    "average_precision",
+    "bleu",
+    "confusion",
+    "defined",
+    "edits",
+    "f1",
+    "hits",
+    "ranks",
+    "roc",
+]

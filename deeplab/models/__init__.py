@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from deeplab.models.speech.conformer import Conformer
     from deeplab.models.speech.deep_speech import DeepSpeech2
     from deeplab.models.speech.keyword_cnn import KeywordCNN
+    from deeplab.models.tabular import ft_transformer
+    from deeplab.models.tabular import resnet as tabular_resnet
+    from deeplab.models.tabular.ft_transformer import FTTransformer
+    from deeplab.models.tabular.resnet import TabularResNet
     from deeplab.models.text.decoders import gpt, llama
     from deeplab.models.text.decoders.gpt import GPT
     from deeplab.models.text.decoders.llama import Llama
@@ -65,6 +69,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Encoder": "text.encoders.encoder:Encoder",
         "factorization": "recsys.factorization",
         "Factorization": "recsys.factorization:Factorization",
+        "ft_transformer": "tabular.ft_transformer",
+        "FTTransformer": "tabular.ft_transformer:FTTransformer",
         "gpt": "text.decoders.gpt",
         "GPT": "text.decoders.gpt:GPT",
         "keyword_cnn": "speech.keyword_cnn",
@@ -85,6 +91,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "ResNet": "vision.convolutional.resnet:ResNet",
         "sasrec": "recsys.sasrec",
         "SASRec": "recsys.sasrec:SASRec",
+        "tabular_resnet": "tabular.resnet",
+        "TabularResNet": "tabular.resnet:TabularResNet",
         "tcn": "series.tcn",
         "TCN": "series.tcn:TCN",
         "text_cnn": "text.encoders.text_cnn",

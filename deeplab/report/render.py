@@ -100,8 +100,13 @@ def _curve(block: Mapping[str, Any], site: Site) -> Html:
         first = sum(bool(other.get("reference")) for other in block["lines"][:i])  # references use up no color
         color = figures.TRAIN if background else figures.SERIES[(i - first) % len(figures.SERIES)]
         steps, values = (np.array(line[name], np.float64) for name in ("steps", "values"))
-        lines.append(figures.Line(line["label"], steps, values, color, faint=background))
-    svg = figures.curves(lines, share=bool(block.get("percent")), log=False, span="all", x_label=block["x_label"])
+        lines.append(figures.Line(line["label"], steps, values, color, background, bool(line.get("points"))))
+    told = {
+        "share": bool(block.get("percent")),
+        "x_label": block["x_label"],
+        "counts": not any(x.points for x in lines),
+    }
+    svg = figures.curves(lines, log=False, span="all", **told)
     if block.get("title"):
         return figure(block["title"], block.get("note", ""), svg, site)
     return figures.inline(svg, ", ".join(line.label for line in lines), site.name)

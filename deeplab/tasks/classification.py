@@ -8,10 +8,13 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block, classification
+from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics, defined
+from deeplab.metrics.of_split import OfSplit
 from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 
 
@@ -28,20 +31,31 @@ class Classification(Task):
       fields: Names of the batch's fields that the model reads.
       views: Functions of the input, such as a flip; an evaluation averages the probabilities of the input and of
         these views (Krizhevsky et al. 2012). Only the input is evaluated when empty.
+      class_weights: Weights w of the classes in training, [K]: the loss is sum w_y loss / sum w_y. All 1 when empty.
+      gamma: Exponent of the focal loss in training, -(1 - p_k)^gamma log p_k for each class k of the target (Lin et
+        al. 2017, https://arxiv.org/abs/1708.02002); may be a tracer. Plain cross-entropy at 0.
+      extra_metrics: Further metrics of a whole split, such as `dl.metrics.auc` and `dl.metrics.f1`.
     """
 
     headline: ClassVar[tuple[str, ...]] = ("accuracy",)
     label_smoothing: float | jax.Array = 0.0
     fields: tuple[str, ...] = ("image",)
     views: Sequence[Callable[[jax.Array], jax.Array]] = ()
+    class_weights: Sequence[float] = ()
+    gamma: float | jax.Array = 0.0
+    extra_metrics: Sequence[OfSplit] = ()
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
         target = _target(batch["label"], logits.shape[-1])
         target = target * (1 - self.label_smoothing) + self.label_smoothing / logits.shape[-1]
-        losses = -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)  # [B, K] -> [B]
+        losses = -jnp.sum(self._weighted(target, logits) * jax.nn.log_softmax(logits), axis=-1)  # [B, K] -> [B]
         correct = _correct(logits, batch["label"])
-        return Loss(Mean.of(losses, batch["weight"]), {"accuracy": Mean.of(correct, batch["weight"])}, variables)
+        loss = Mean.of(losses, batch["weight"])
+        if len(self.class_weights):
+            each = jnp.sum(_target(batch["label"], logits.shape[-1]) * self._class_weights(logits), axis=-1)
+            loss = Mean(loss.total, Mean.of(each, batch["weight"]).total)
+        return Loss(loss, {"accuracy": Mean.of(correct, batch["weight"])}, variables)
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         out = self.predict(apply, batch, key)
@@ -55,7 +69,31 @@ class Classification(Task):
             "prediction": jnp.argmax(log_probs, axis=-1),
             "probability": jnp.exp(jnp.max(log_probs, axis=-1)),
             "loss": -jnp.sum(_target(batch["label"], log_probs.shape[-1]) * log_probs, axis=-1),
+            **({"probabilities": jnp.exp(log_probs), "weight": batch["weight"]} if self.extra_metrics else {}),
         }
+
+    def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """`extra_metrics` of the split, by the names of their functions; one that is undefined is left out."""
+        p, label, weight = (predictions.get(name) for name in ("probabilities", "label", "weight"))
+        told = {metric.__name__: metric(p, label, weight) for metric in self.extra_metrics}
+        return {name: value for name, value in told.items() if np.isfinite(value)}
+
+    def _weighted(self, target: jax.Array, logits: jax.Array) -> jax.Array:
+        """The target times the weight of each class, and the factor of the focal loss, [B, K]."""
+        if len(self.class_weights):
+            target = target * self._class_weights(logits)
+        if isinstance(self.gamma, float | int) and self.gamma == 0:
+            return target
+        # Above 0, where a power below 1 has no gradient.
+        return target * jnp.maximum(1 - jax.nn.softmax(logits), jnp.finfo(logits.dtype).tiny) ** self.gamma
+
+    def _class_weights(self, logits: jax.Array) -> jax.Array:
+        """Weights, [1, K]."""
+        if len(self.class_weights) != logits.shape[-1]:
+            raise UserError(
+                f"{len(self.class_weights)} class_weights for {logits.shape[-1]} classes; give one for each"
+            )
+        return jnp.stack([jnp.asarray(w, jnp.float32) for w in self.class_weights])[None]
 
     def _log_probs(self, apply: Apply, batch: Batch) -> jax.Array:
         """Log probabilities [B, K], averaged (as probabilities) over the views of the first input."""

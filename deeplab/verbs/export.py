@@ -15,8 +15,8 @@ from deeplab.train.state import State
 from deeplab.train.step import make_predict
 from deeplab.verbs.recipe import Recipe
 
-OF_LABELS = ("id", "label", "loss")
-"""Predictions that need a label, which a user's data may lack."""
+OF_LABELS = ("id", "label", "loss", "target", "weight")
+"""Predictions that need a label or a target, which a user's data may lack."""
 
 
 def export(

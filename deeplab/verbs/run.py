@@ -100,7 +100,7 @@ class Run(Printable):
         rows = np.where(np.arange(size) < count, np.arange(size), 0)
         batch = {name: value[rows] for name, value in part.items()}
         batch |= {"weight": (np.arange(size) < count).astype(np.float32), "id": np.arange(size, dtype=np.int32)}
-        labeled = "label" in fields
+        labeled = "label" in fields or "target" in fields
         out = jax.device_get(function(self.state, batch))
         return {name: value for name, value in out.items() if labeled or name not in OF_LABELS}
 

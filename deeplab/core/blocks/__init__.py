@@ -28,6 +28,7 @@ from deeplab.core.blocks.classes import (
 from deeplab.core.blocks.examples import sentences, translations
 from deeplab.core.blocks.language import loss_by_position, samples
 from deeplab.core.blocks.masks import mask_cards
+from deeplab.core.blocks.values import regression
 
 __all__ = [
     "Block",
@@ -48,6 +49,7 @@ __all__ = [
     "matrix",
     "per_class",
     "picture",
+    "regression",
     "reliability",
     "rows",
     "samples",

@@ -114,6 +114,7 @@ def curve(
     note: str = "",
     percent: bool = False,
     reference: Sequence[str] = (),
+    points: Sequence[str] = (),
 ) -> Block:
     """A line chart.
 
@@ -125,6 +126,7 @@ def curve(
       note: Sentence beside the title.
       percent: Whether values are shares, shown in percent.
       reference: Labels of lines that stay in the background, such as a diagonal.
+      points: Labels of lines whose points are marked and not joined, in the order of their positions.
 
     Example:
       >>> curve({"loss": np.array([2.0, 1.0])})["lines"]
@@ -137,6 +139,7 @@ def curve(
             "steps": _rounded(positions.get(label, np.arange(len(values)))),
             "values": _rounded(values),
             "reference": label in reference,
+            **({"points": True} if label in points else {}),
         }
         for label, values in lines.items()
     ]

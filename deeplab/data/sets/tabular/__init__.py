@@ -1,0 +1,1 @@
+"""Tables of a user: columns, splits and what was read."""

@@ -1,0 +1,82 @@
+"""What was read from a table, to print."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from deeplab.core.printable import Printable
+from deeplab.data.prepare.frames import Frame, text_of
+
+_SHOWN = 3  # first rows, and names of categories
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSummary(Printable):
+    """What was read from a table.
+
+    Attributes:
+      frame: The columns as they were given.
+      kinds: What each column is: "number", "category", "date", "target", "class", "ignored", ...
+      sizes: Number of rows of each split.
+      class_names: Names of the classes, if the target has any.
+      notes: What may be wrong with the table.
+    """
+
+    frame: Frame
+    kinds: Mapping[str, str]
+    sizes: Mapping[str, int]
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+        from rich.table import Table
+
+        shown = Table("column", "kind", "missing", "values", "first rows", box=None)
+        for name, kind in self.kinds.items():
+            missing = int(self.frame.missing(name).sum())
+            first = ", ".join(_cell(cell) for cell in self.frame.columns[name][:_SHOWN])
+            shown.add_row(name, kind, f"{missing:,}" if missing else "", self._values(name, kind), first)
+        splits = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
+        classes = f"; classes {', '.join(self.class_names)}" if self.class_names else ""
+        head = f"{self.frame.where}: {len(self.frame):,} rows ({splits}){classes}"
+        return Group(head, shown, *(f"note: {note}" for note in self.notes))
+
+    def _values(self, name: str, kind: str) -> str:
+        """The range of numbers and dates; the number of distinct texts, and the most frequent ones."""
+        if kind in ("number", "target", "date"):
+            values = self.frame.dates(name) if kind == "date" else self.frame.numbers(name)
+            present = values[~self.frame.missing(name)]
+            return f"{_cell(present.min())} to {_cell(present.max())}" if len(present) else ""
+        cells = [cell for cell in self.frame.texts(name).tolist() if cell is not None]
+        distinct, counts = np.unique(np.array(cells, str), return_counts=True)
+        most = distinct[np.argsort(-counts, kind="stable")][:_SHOWN]
+        return f"{len(distinct):,}: {', '.join(most)}{', ...' if len(distinct) > _SHOWN else ''}"
+
+
+def leaks(arrays: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> list[str]:
+    """A note for each split with rows whose inputs are those of a training row: a model may have learned them by heart.
+
+    Args:
+      arrays: `numbers` and `categories` of all rows, [N, ...].
+      rows: Rows of each split.
+    """
+    inputs = [a.tobytes() + b.tobytes() for a, b in zip(arrays["numbers"], arrays["categories"], strict=True)]
+    seen, notes = {inputs[i] for i in rows["train"]}, []
+    for split in rows:
+        equal = sum(inputs[i] in seen for i in rows[split]) if split != "train" else 0
+        if equal:
+            notes.append(f"{equal:,} of {len(rows[split]):,} rows of split {split!r} are equal to a training row")
+    return notes
+
+
+def _cell(cell: Any) -> str:
+    if cell is None or (isinstance(cell, np.datetime64) and np.isnat(cell)):
+        return "missing"
+    if isinstance(cell, np.datetime64):
+        return str(cell).replace("T00:00:00", "")
+    return f"{cell:.6g}" if isinstance(cell, float | np.floating) else text_of(cell)
