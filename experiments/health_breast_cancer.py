@@ -38,7 +38,7 @@ def experiment(
     Args:
       fold: Index of the fifth of the patients in the test set.
       width: Number of units of each of two hidden layers.
-      epochs: Number of passes over the training set, 14 steps each.
+      epochs: Number of passes over the training set, some 14 steps each.
       batch_size: Number of patients per step.
       learning_rate: Peak learning rate of the cosine schedule.
       weight_decay: Weight decay of the kernels, multiplied by the learning rate.

@@ -40,7 +40,7 @@ def experiment(
     Args:
       fold: Fold; 0 trains on all of DS1 and tests on DS2, 1 to 4 hold out a part of DS1's records for validation.
       width: Number of units of each of two hidden layers.
-      epochs: Number of passes over the training beats, 99 steps each.
+      epochs: Number of passes over the training beats, some 99 steps each.
       batch_size: Number of beats per step.
       learning_rate: Peak learning rate of the cosine schedule.
       weight_decay: Weight decay of the kernels, multiplied by the learning rate.

@@ -32,7 +32,7 @@ def experiment(
     Args:
       convolutions: Number of convolutions, at most three; 0 is a perceptron with one hidden layer.
       width: Number of channels of the first convolution; each has twice as many as the one before.
-      epochs: Number of passes over the training images, 11 steps each.
+      epochs: Number of passes over the training images, some 11 steps each.
       batch_size: Number of images per step.
       learning_rate: Peak learning rate of the cosine schedule.
       weight_decay: Weight decay of the kernels, multiplied by the learning rate.

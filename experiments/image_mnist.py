@@ -27,7 +27,7 @@ def experiment(
 
     Args:
       width: Number of channels of the first of three stages.
-      epochs: Number of passes over the training images, 468 steps each.
+      epochs: Number of passes over the training images, some 468 steps each.
       batch_size: Number of images per step.
       learning_rate: Peak learning rate of the cosine schedule.
       weight_decay: Weight decay of the kernels, multiplied by the learning rate.

@@ -39,7 +39,7 @@ def experiment(
       model: Network: a transformer over sequences, two towers, or embeddings of user and film numbers.
       split: Split to evaluate on: the last film of each user ("test"), or the one before.
       width: Width of the embeddings.
-      epochs: Number of passes over the users, 14 steps each.
+      epochs: Number of passes over the users, some 14 steps each.
       batch_size: Number of users per step.
       learning_rate: Peak learning rate of the cosine schedule.
       weight_decay: Weight decay of embedding tables and kernels, multiplied by the learning rate.

@@ -41,7 +41,7 @@ def experiment(
       fold: Number of the split, 1 to 5.
       part: Split to evaluate on; "validation" is held out of the training set, to choose recipes by.
       width: Width of the embeddings.
-      epochs: Number of passes over the users, 14 steps each.
+      epochs: Number of passes over the users, some 14 steps each.
       batch_size: Number of users per step, each with all their ratings (85 on average).
       learning_rate: Peak learning rate of the cosine schedule.
       weight_decay: Weight decay of embedding tables and kernels, multiplied by the learning rate.

@@ -43,7 +43,7 @@ def experiment(
     Args:
       held_out: Speaker whose recordings are all test data, and none training data.
       evaluate_on: Split to evaluate on; "validation" holds out takes 5 to 9, to choose a recipe by.
-      epochs: Number of passes over the recordings, 84 steps each.
+      epochs: Number of passes over the recordings, some 84 steps each.
       batch_size: Number of recordings per step.
       learning_rate: Peak learning rate of the cosine schedule.
       weight_decay: Weight decay of the kernels, multiplied by the learning rate.

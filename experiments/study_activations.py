@@ -38,7 +38,7 @@ def experiment(
       activation: Activation of all hidden layers.
       depth: Number of hidden layers.
       width: Number of features of each hidden layer; a gated activation reads twice as many.
-      epochs: Number of passes over the training images, 11 steps each.
+      epochs: Number of passes over the training images, some 11 steps each.
       batch_size: Number of images per step.
       learning_rate: Peak learning rate of Adam under the cosine schedule.
       init_scale: Factor of the initial weights relative to the matching gain.

@@ -35,7 +35,7 @@ def experiment(
     Args:
       fold: Index of the fifth of the patients in the test set.
       variant: Size of the network.
-      epochs: Number of passes over the training set, 5 steps each.
+      epochs: Number of passes over the training set, some 5 steps each.
       batch_size: Number of patients per step.
       learning_rate: Peak learning rate of the cosine schedule.
       weight_decay: Weight decay of the kernels, multiplied by the learning rate.

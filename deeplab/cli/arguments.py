@@ -142,7 +142,7 @@ def parse(
     _refuse_old_flags(words, {f.name for kind in (hyper, flags) for f in dataclasses.fields(kind)})
     if {"-h", "--help"} & set(words):  # tyro would run the lines of the note into one paragraph
         print(inspect.getdoc(sys.modules[function.__module__]) or module, end="\n\n")
-        print(f"verbs: {', '.join(verbs)}", end="\n\n", flush=True)
+        print(_help(verbs), end="\n\n", flush=True)
     both = dataclasses.make_dataclass("Arguments", [("experiment", hyper), ("run", flags)])
     try:
         parsed = tyro.cli(
@@ -160,6 +160,16 @@ def parse(
     arguments = {field.name: getattr(parsed.experiment, field.name) for field in dataclasses.fields(hyper)}
     _refuse_senseless(arguments, vars(parsed.run), words)
     return Invocation(function, module, verb, arguments, parsed.run)
+
+
+def _help(verbs: Mapping[str, Verb]) -> str:
+    """A line for each verb: the first of its function's docstring."""
+    lines = {name: inspect.getdoc(getattr(verb.run, "func", verb.run)) or "" for name, verb in verbs.items()}
+    width = max(map(len, lines))
+    rows = [f"  {name:{width}}  {text.partition(chr(10))[0]}" for name, text in lines.items()]
+    return "\n".join(
+        [f"verbs ({next(iter(verbs))} when none is given), each with flags of its own: VERB --help", *rows]
+    )
 
 
 _RENAMED = {

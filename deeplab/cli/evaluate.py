@@ -27,7 +27,7 @@ class EvalFlags(CommonFlags):
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Evaluates a checkpoint.
+    """Evaluates the last or the best checkpoint of a run on a split.
 
     Returns:
       run_dir, step, split, metrics.

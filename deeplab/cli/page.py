@@ -12,7 +12,7 @@ from deeplab.core.errors import UserError
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Writes `report.html` of the run with these arguments.
+    """Writes the report of the run with these arguments again.
 
     Returns:
       run_dir, report.

@@ -23,7 +23,7 @@ class PlanFlags(CommonFlags):
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Prints the plan, which another process computes on as many virtual devices as the mesh has.
+    """Prints memory, time and communication of a step on a mesh, such as --mesh data=8, whose devices need not be here.
 
     Returns:
       num_params, memory by part and its total, fits, flops, seconds, mfu, collectives by kind, warnings, advice.

@@ -32,7 +32,7 @@ class PredictFlags(CommonFlags):
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Predicts for each example of each file; a file that cannot be read is reported and skipped.
+    """Predicts for files or folders of your own; a file that cannot be read is reported and skipped.
 
     Returns:
       run_dir, predictions by example, failed (reasons by file); and exit_code 2 if a file failed.

@@ -18,7 +18,7 @@ def verb(question: Study) -> Verb:
 
 
 def run(question: Study, call: Invocation, console: Console) -> dict[str, Any]:
-    """Makes the runs that are missing, and writes `study.json` and `report.html`.
+    """Trains the runs that answer the question of this file, and writes its page; goes on if stopped.
 
     Returns:
       run_dir, members, trained (number of runs trained by this call), seconds (of all runs), report; after a signal

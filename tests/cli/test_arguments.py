@@ -104,5 +104,7 @@ def test_help_keeps_the_lines_of_the_note(capsys):
         arguments.parse(image_digits.experiment, "experiments.image_digits", VERBS, ["--help"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[: len(image_digits.__doc__.splitlines())] == image_digits.__doc__.splitlines()
-    assert any(line.startswith("verbs: train, eval, predict, sweep") for line in lines)
+    start = next(i for i, line in enumerate(lines) if line.startswith("verbs (train when none is given)"))
+    assert [line.split()[0] for line in lines[start + 1 : start + 1 + len(VERBS)]] == list(VERBS)
+    assert all(len(line.split()) > 3 for line in lines[start + 1 : start + 1 + len(VERBS)])
     assert any("--learning-rate FLOAT" in line for line in lines)
