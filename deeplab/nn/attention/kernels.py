@@ -55,7 +55,9 @@ def kernel_of(
     (T, d), S = query.shape[2:], key.shape[2]
     holds_mask = mask is None and segment_ids is None and (causal or window is None) and not (causal and T != S)
     starts_at_zero = isinstance(offset, int) and offset == 0
-    holds_shape = usual and query.dtype in (jnp.bfloat16, jnp.float16) and d % 8 == 0 and d <= 128 and parts_of_time(T) == 1
+    holds_shape = (
+        usual and query.dtype in (jnp.bfloat16, jnp.float16) and d % 8 == 0 and d <= 128 and parts_of_time(T) == 1
+    )
     if holds_mask and starts_at_zero and holds_shape and not _drops(dropout) and (platform or _platform()) == "cuda":
         return "cudnn"
     return "product" if block is None else "blocks"

@@ -1,23 +1,40 @@
-"""Decoder-only transformers with rotary positions: Llama, Llama 2 and Llama 3.
+"""Llama 1 to 3, Mistral, and SmolLM 1 to 3.
 
 Touvron et al. 2023, "LLaMA: open and efficient foundation language models", https://arxiv.org/abs/2302.13971, and
 "Llama 2", https://arxiv.org/abs/2307.09288; Llama Team 2024, "The Llama 3 herd of models",
-https://arxiv.org/abs/2407.21783.
+https://arxiv.org/abs/2407.21783; Jiang et al. 2023, "Mistral 7B", https://arxiv.org/abs/2310.06825; Allal et al. 2025,
+"SmolLM2", https://arxiv.org/abs/2502.02737.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from deeplab.models.text.decoder import RULES, Decoder, Stack
+from deeplab.models.foreign import Family, Names, norm
+from deeplab.models.text.decoder import Decoder, stacks
+from deeplab.models.text.decoders import common
+from deeplab.models.text.decoders.common import Config
 from deeplab.nn.attention.grouped import GroupedQueryAttention
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.feed_forward import Gated
 from deeplab.nn.transformer import INIT
-from deeplab.nn.vocabulary import Head, TokenEmbedding
+from deeplab.nn.vocabulary import Head, TiedHead, TokenEmbedding
 from deeplab.nn.wiring import PreNorm
+
+
+class Layer(NamedTuple):
+    """How a layer differs from others.
+
+    Attributes:
+      rotary: Whether its queries and keys turn.
+      window: Number of positions that it attends to; all of them when None.
+    """
+
+    rotary: bool = True
+    window: int | None = None
 
 
 def Llama(
@@ -31,22 +48,112 @@ def Llama(
     rotary_base: float = 10_000.0,
     remat: str = "none",
     attention_block: int | None = None,
+    *,
+    rotary: Rotary | None = None,
+    head_dim: int | None = None,
+    layers: Sequence[Layer] | None = None,
+    tied: bool = False,
+    bias: tuple[bool, bool] = (False, False),
+    epsilon: float = 1e-5,
 ) -> Decoder:
-    out_init = nn.initializers.normal(0.02 / (2 * num_layers) ** 0.5)
-    attention = GroupedQueryAttention(
-        num_heads, num_kv_heads, rotary=Rotary(width // num_heads, rotary_base), kernel_init=INIT, out_init=out_init,
-        block=attention_block,
-    )
-    block = PreNorm(attention, Gated(hidden, out_init=out_init), nn.RMSNorm(epsilon=1e-5), nn.RMSNorm(epsilon=1e-5))
+    """Tokens to the logits of the token after each of them.
+
+    Embedded tokens, `num_layers` blocks of grouped-query attention with rotary positions and SwiGLU, a last norm, and
+    an output layer; RMS norms (Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467) and no biases. All weights
+    start as N(0, 0.02^2), those that lead back to the residual stream smaller by sqrt(2 L), as GPT-2's.
+
+    Args:
+      vocab_size: V.
+      num_layers: L, number of blocks.
+      num_heads: Attention heads of each block.
+      num_kv_heads: Heads of keys and values; each serves `num_heads / num_kv_heads` heads of queries.
+      width: D, of the residual stream.
+      hidden: Units of the feed-forward layers.
+      context: Longest sequence, in tokens.
+      rotary_base: Base of the rotations' wavelengths; see `deeplab.nn.attention.rotary.rotary_angles`.
+      remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
+      attention_block: Number of positions processed at a time for long contexts; see
+        `deeplab.nn.attention.dot_product.attend`.
+      rotary: Rotation, where it is more than a base.
+      head_dim: Width of a head; `width / num_heads` when None.
+      layers: What differs by layer.
+      tied: Whether the output layer has the token embedding's weights.
+      bias: Whether attention, and feed-forward layers, have biases.
+      epsilon: Number added to the mean square in norms.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> model = Llama(vocab_size=65, **VARIANTS["test"])
+      >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.zeros((2, 16), jnp.int32))
+      >>> logits.shape
+      (2, 16, 65)
+    """
+    turn = rotary or Rotary(head_dim or width // num_heads, rotary_base)
+    out_init = common.out_init(num_layers)
+
+    def block(layer: Layer) -> nn.Module:
+        attention = GroupedQueryAttention(
+            num_heads, num_kv_heads, head_dim, turn if layer.rotary else None, use_bias=bias[0], out_bias=bias[0],
+            window=layer.window, kernel_init=INIT, out_init=out_init, block=attention_block,
+        )  # fmt: skip
+        feed_forward = Gated(hidden, use_bias=bias[1], out_init=out_init)
+        return PreNorm(attention, feed_forward, nn.RMSNorm(epsilon), nn.RMSNorm(epsilon))
+
     return Decoder(
         token_embedding=TokenEmbedding(vocab_size, width),
-        stacks=(Stack(block, num_layers),),
-        norm=nn.RMSNorm(epsilon=1e-5),
-        head=Head(vocab_size),
+        stacks=stacks(layers or [Layer()] * num_layers, block),
+        norm=nn.RMSNorm(epsilon),
+        head=TiedHead() if tied else Head(vocab_size),
         context=context,
         remat=remat,
     )
 
+
+def _llama(config: Config) -> Decoder:
+    common.only(config, hidden_act="silu")
+    width = common.head_dim(config)
+    return Llama(
+        config["vocab_size"],
+        config["num_hidden_layers"],
+        config["num_attention_heads"],
+        common.kv_heads(config),
+        config["hidden_size"],
+        config["intermediate_size"],
+        config["max_position_embeddings"],
+        rotary=common.rotary_of(config, width, base=2e6 if config["model_type"] == "smollm3" else 1e4),
+        head_dim=width,
+        layers=_layers(config),
+        tied=config.get("tie_word_embeddings", config["model_type"] == "smollm3"),
+        bias=(config.get("attention_bias", False), config.get("mlp_bias", False)),
+        epsilon=config.get("rms_norm_eps", 1e-6),
+    )
+
+
+def _layers(config: Config) -> list[Layer]:
+    number = config["num_hidden_layers"]
+    if config["model_type"] == "llama":
+        return [Layer()] * number
+    window = config.get("sliding_window", 4096 if config["model_type"] == "mistral" else None)
+    if config["model_type"] == "mistral":
+        return [Layer(window=window)] * number
+    turns = config.get("no_rope_layers") or [(i + 1) % config.get("no_rope_layer_interval", 4) for i in range(number)]
+    window = window if config.get("use_sliding_window") else None
+    kinds = config.get("layer_types") or ["full_attention" if turn else "sliding_attention" for turn in turns]
+    return [Layer(bool(t), window if k == "sliding_attention" else None) for t, k in zip(turns, kinds, strict=True)]
+
+
+def _names(config: Config) -> Names:
+    bias = config.get("attention_bias", False)
+    rules = (
+        *common.attention(bias=bias, out_bias=bias),
+        *common.gated(bias=config.get("mlp_bias", False)),
+        *norm("norm1", "input_layernorm"),
+        *norm("norm2", "post_attention_layernorm"),
+    )
+    return common.named(config, lambda kind: rules, _layers(config), tied=config["model_type"] == "smollm3")
+
+
+FAMILY = Family(_llama, _names)
 
 # "7b" and "13b": Touvron et al. 2023, table 2, with Llama 2's context; the hidden units are their code's. "llama3_8b":
 # Llama Team 2024, table 3. Their vocabularies hold 32,000 and 128,256 tokens. "tiny" is ours, for two CPU cores.

@@ -1,0 +1,179 @@
+"""Every family of decoders against transformers, through folders: logits, gradients, caches, and the way back.
+
+All parameters and buffers are random: many start constant, which would hide a wrong place.
+"""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deeplab import hub
+from deeplab.decode.protocol import cached, plain
+from deeplab.hub.files import read_tensor
+from deeplab.hub.folder import folder_headers
+from deeplab.hub.mapping import flat
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+V, T = 99, 12
+SMALL = {
+    "vocab_size": V, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 32, "pad_token_id": None, "bos_token_id": None,
+    "eos_token_id": None,
+}  # fmt: skip
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 16}  # fmt: skip
+LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 8}
+
+CASES = {
+    "llama": ("Llama", {}),
+    "llama_biases": ("Llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 16}),
+    "llama_tied": ("Llama", {"tie_word_embeddings": True}),
+    "llama3_rope": ("Llama", {"rope_parameters": LLAMA3}),
+    "llama_linear_rope": ("Llama", {"rope_parameters": LINEAR}),
+    "llama_yarn_rope": ("Llama", {"rope_parameters": YARN}),
+    "mistral": ("Mistral", {"sliding_window": 5}),
+    "smollm3": ("SmolLM3", {"no_rope_layer_interval": 2}),
+}
+DAILY = ("llama",)
+ALL = [pytest.param(name, marks=() if name in DAILY else pytest.mark.slow) for name in CASES]
+
+
+@functools.cache
+def reference(name):
+    """A tiny model of transformers in float32 with all numbers random."""
+    family, changes = CASES[name]
+    config = getattr(transformers, f"{family}Config")(**{**SMALL, **changes}, attn_implementation="eager")
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{MODELS.get(family, f'{family}ForCausalLM')}")(config).float().eval()
+    generator = torch.Generator().manual_seed(1)
+    persistent = set(model.state_dict())
+    with torch.no_grad():
+        for path, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if path in persistent and tensor.is_floating_point():
+                size = 0.3 if tensor.ndim > 1 else 0.2
+                tensor.copy_(size * torch.randn(tensor.shape, generator=generator) + (tensor.ndim == 1))
+    return model
+
+
+MODELS = {"GPT2": "GPT2LMHeadModel"}
+
+
+@pytest.fixture(scope="module", params=ALL)
+def case(request, tmp_path_factory):
+    """Their model, and ours, loaded from the folder that theirs wrote."""
+    folder = tmp_path_factory.mktemp(request.param)
+    theirs = reference(request.param)
+    theirs.save_pretrained(folder)
+    return theirs, hub.load(folder), folder
+
+
+def tokens(batch, length, seed=0):
+    return np.random.default_rng(seed).integers(0, V, (batch, length))
+
+
+def relative(ours, theirs):
+    return np.abs(np.asarray(ours) - np.asarray(theirs)).max() / np.abs(np.asarray(theirs)).max()
+
+
+def call(model, x, **more):
+    with torch.no_grad():
+        return model(torch.tensor(x), use_cache=False, **more).logits.numpy()
+
+
+@pytest.mark.parametrize("length", [7, T])
+def test_logits_are_theirs(case, length):
+    theirs, ours, _ = case
+    x = tokens(2, length)
+    logits = jax.jit(ours.model.apply)({"params": ours.params}, x)
+    assert relative(logits, call(theirs, x)) < 1e-4
+
+
+def test_padding_on_the_left_changes_nothing(case):
+    theirs, ours, _ = case
+    x, real = tokens(2, T), np.arange(T)[None] >= np.array([[0], [4]])
+    position = np.maximum(np.cumsum(real, axis=1) - 1, 0)
+    given = {} if isinstance(theirs, WITHOUT_POSITIONS) else {"position_ids": torch.tensor(position)}
+    expected = call(theirs, x, attention_mask=torch.tensor(real.astype(int)), **given)
+    logits = jax.jit(ours.model.apply)({"params": ours.params}, x, real.astype(int))
+    assert relative(np.where(real[..., None], logits, 0), np.where(real[..., None], expected, 0)) < 1e-4
+
+
+WITHOUT_POSITIONS = ()
+
+
+def test_gradients_are_theirs(case, tmp_path):
+    """Of all parameters: theirs are written as if they were weights, and read back as ours."""
+    theirs, ours, _ = case
+    x, weight = tokens(2, T), np.random.default_rng(2).normal(size=(2, T, V)).astype(np.float32)
+    theirs.zero_grad()
+    (theirs(torch.tensor(x), use_cache=False).logits * torch.tensor(weight)).mean().backward()
+    kept = {path: p.detach().clone() for path, p in theirs.named_parameters()}
+    buffers = [b for path, b in theirs.named_buffers() if path in theirs.state_dict() and b.is_floating_point()]
+    kept_buffers = [b.clone() for b in buffers]
+    with torch.no_grad():
+        for p in theirs.parameters():
+            p.copy_(torch.zeros_like(p) if p.grad is None else p.grad)
+        for b in buffers:
+            b.zero_()
+        theirs.save_pretrained(tmp_path)
+        for path, p in theirs.named_parameters():
+            p.copy_(kept[path])
+        for b, value in zip(buffers, kept_buffers, strict=True):
+            b.copy_(value)
+    expected = flat(hub.load(tmp_path).params)
+    loss = jax.jit(jax.grad(lambda p: jnp.mean(ours.model.apply({"params": p}, x) * weight)))
+    found = flat(loss(ours.params))
+    largest = max(np.abs(np.asarray(g)).max() for g in expected.values())
+    for path, gradient in found.items():
+        error = np.abs(np.asarray(gradient) - np.asarray(expected[path])).max()
+        scale = np.abs(np.asarray(expected[path])).max()
+        assert error <= max(1e-3 * scale, 1e-6 * largest), (path, error, scale)
+
+
+def test_a_cache_gives_the_same_token_by_token(case):
+    theirs, ours, _ = case
+    x = tokens(2, T)
+    decoder = cached(plain(ours.model, {"params": ours.params}), 2, length=T)
+    step, cache, outs = jax.jit(decoder.step), decoder.cache, []
+    for t in range(T):
+        logits, cache = step(x[:, t : t + 1], cache, t)
+        outs.append(logits)
+    assert relative(jnp.concatenate(outs, axis=1), call(theirs, x)) < 1e-4
+
+
+def test_prompts_of_unequal_length(case):
+    """An index for each row: the second prompt is shorter."""
+    theirs, ours, _ = case
+    x = tokens(2, T)
+    decoder = cached(plain(ours.model, {"params": ours.params}), 2, length=T)
+    _, cache = jax.jit(decoder.step)(x[:, :8], decoder.cache, 0)
+    index = np.array([8, 5])
+    new = np.stack([x[0, 8:9], x[1, 5:6]])
+    logits, _ = jax.jit(decoder.step)(new, cache, index)
+    expected = call(theirs, x)
+    assert relative(logits[:, 0], np.stack([expected[0, 8], expected[1, 5]])) < 1e-4
+
+
+def test_the_way_back_is_bit_equal(case, tmp_path):
+    theirs, ours, folder = case
+    hub.save(tmp_path, ours.params, ours.config)
+    before, _ = folder_headers(folder)
+    after, _ = folder_headers(tmp_path)
+    assert set(after) == set(before) - DROPPED
+    for name, header in after.items():
+        np.testing.assert_array_equal(read_tensor(header), read_tensor(before[name]))
+    again, report = type(theirs).from_pretrained(tmp_path, output_loading_info=True, attn_implementation="eager")
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    x = tokens(2, 7)
+    np.testing.assert_array_equal(call(again, x), call(theirs, x))
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == theirs.config.model_type
+
+
+DROPPED = set()
