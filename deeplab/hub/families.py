@@ -7,13 +7,16 @@ from typing import Any
 
 from deeplab.core.errors import UserError, nearest
 from deeplab.models.foreign import Family
-from deeplab.models.text.decoders import llama
+from deeplab.models.text.decoders import gemma, gpt2, llama, mixtral, olmo, qwen
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
 FAMILIES: dict[str, Family] = {
-    "llama": llama.FAMILY,
-    "mistral": llama.FAMILY,
-    "smollm3": llama.FAMILY,
+    **dict.fromkeys(("gemma", "gemma2", "gemma3_text"), gemma.FAMILY),
+    "gpt2": gpt2.FAMILY,
+    **dict.fromkeys(("llama", "mistral", "smollm3"), llama.FAMILY),
+    "mixtral": mixtral.FAMILY,
+    **dict.fromkeys(("olmo", "olmo2", "olmo3", "olmoe"), olmo.FAMILY),
+    **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), qwen.FAMILY),
 }
 
 

@@ -31,6 +31,8 @@ LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_fac
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 8}
 
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 24}
+
 CASES = {
     "llama": ("Llama", {}),
     "llama_biases": ("Llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 16}),
@@ -39,6 +41,21 @@ CASES = {
     "llama_linear_rope": ("Llama", {"rope_parameters": LINEAR}),
     "llama_yarn_rope": ("Llama", {"rope_parameters": YARN}),
     "mistral": ("Mistral", {"sliding_window": 5}),
+    "qwen2": ("Qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 2}),
+    "qwen3": ("Qwen3", {"head_dim": 16, "attention_bias": True}),
+    "qwen2_moe": ("Qwen2Moe", {**EXPERTS, "shared_expert_intermediate_size": 20, "decoder_sparse_step": 2}),
+    "qwen3_moe": ("Qwen3Moe", {**EXPERTS, "head_dim": 16, "norm_topk_prob": True, "mlp_only_layers": [0]}),
+    "mixtral": ("Mixtral", {"num_local_experts": 4}),
+    "gpt2": ("GPT2", {"n_embd": 32, "n_head": 4, "n_layer": 3, "n_positions": 32}),
+    "gemma": ("Gemma", {"head_dim": 16}),
+    "gemma2": ("Gemma2", {"head_dim": 16, "sliding_window": 5, "query_pre_attn_scalar": 20,
+                          "attn_logit_softcapping": 3.0, "final_logit_softcapping": 5.0}),
+    "gemma3": ("Gemma3Text", {"head_dim": 16, "sliding_window": 5, "query_pre_attn_scalar": 20,
+                              "num_hidden_layers": 8}),
+    "olmo": ("Olmo", {"clip_qkv": 0.8}),
+    "olmo2": ("Olmo2", {}),
+    "olmo3": ("Olmo3", {"sliding_window": 5, "num_hidden_layers": 5}),
+    "olmoe": ("Olmoe", {"num_experts": 8, "num_experts_per_tok": 3, "clip_qkv": 1.5}),
     "smollm3": ("SmolLM3", {"no_rope_layer_interval": 2}),
 }
 DAILY = ("llama",)
@@ -62,7 +79,7 @@ def reference(name):
     return model
 
 
-MODELS = {"GPT2": "GPT2LMHeadModel"}
+MODELS = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}
 
 
 @pytest.fixture(scope="module", params=ALL)

@@ -10,11 +10,10 @@ import jax
 
 from deeplab.core.errors import UserError
 from deeplab.models.foreign import Names, Rule, linear, norm, one, under
-from deeplab.models.text.decoder import spans
+from deeplab.models.text.layers import spans
 from deeplab.nn.activations import gelu
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.attention.rotary_scaling import LinearScaling, Llama3Scaling, Scaling, YarnScaling, yarn_amplitude
-from deeplab.nn.vocabulary import Head, TiedHead
 
 Config = Mapping[str, Any]
 
@@ -48,9 +47,24 @@ def only(config: Config, **expected: Any) -> None:
             raise UserError(f"the config says {name}={config[name]!r}; this family is written for {value!r} alone")
 
 
-def out_init(num_layers: int) -> nn.initializers.Initializer:
-    """N(0, 0.02^2 / (2 L)), for the kernels that lead back to the residual stream (Radford et al. 2019)."""
-    return nn.initializers.normal(0.02 / (2 * num_layers) ** 0.5)
+def sizes(config: Config, epsilon: float = 1e-6) -> dict[str, Any]:
+    """The arguments of `Sizes`, where a config has the most usual names.
+
+    Args:
+      config: Config.
+      epsilon: Number added to the variance in norms where the config says none.
+    """
+    return {
+        "vocab_size": config["vocab_size"],
+        "num_layers": config["num_hidden_layers"],
+        "num_heads": config["num_attention_heads"],
+        "num_kv_heads": config.get("num_key_value_heads") or config["num_attention_heads"],
+        "head_dim": head_dim(config),
+        "width": config["hidden_size"],
+        "hidden": config["intermediate_size"],
+        "context": config["max_position_embeddings"],
+        "epsilon": config.get("rms_norm_eps") or config.get("layer_norm_eps") or epsilon,
+    }
 
 
 def head_dim(config: Config) -> int:
@@ -58,9 +72,19 @@ def head_dim(config: Config) -> int:
     return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
 
 
-def kv_heads(config: Config) -> int:
-    """Number of heads of keys and values, where it is said or not."""
-    return config.get("num_key_value_heads") or config["num_attention_heads"]
+def windows(config: Config, pattern: int | None, window: int | None) -> list[int | None]:
+    """The window of each layer; None where it attends to all positions.
+
+    Args:
+      config: Config, which says the kind of each layer, or else has this pattern.
+      pattern: Number of layers of which the last has no window; none has one when None.
+      window: Window where the config says none.
+    """
+    number = config["num_hidden_layers"]
+    wide = [pattern is None or (i + 1) % pattern == 0 for i in range(number)]
+    kinds = config.get("layer_types") or ["full_attention" if full else "sliding_attention" for full in wide]
+    window = config.get("sliding_window", window)
+    return [window if kind == "sliding_attention" else None for kind in kinds]
 
 
 def rotary_of(
@@ -107,13 +131,6 @@ def _scaling(said: Mapping[str, Any], config: Config) -> Scaling | None:
             yarn_amplitude(factor) if amplitude is None else amplitude, said.get("truncate", True),
         )  # fmt: skip
     raise UserError(f"the config scales rotations by {kind!r}; known are default, linear, llama3 and yarn")
-
-
-def make_head(config: Config, tied: bool, use_bias: bool = False, **how: Any) -> nn.Module:
-    """The head of a config, with the embedding's weights or its own."""
-    if config.get("tie_word_embeddings", tied):
-        return TiedHead(**how)
-    return Head(config["vocab_size"], use_bias=use_bias, **how)
 
 
 def attention(theirs: str = "self_attn", bias: bool = False, out_bias: bool = False) -> tuple[Rule, ...]:

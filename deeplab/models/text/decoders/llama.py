@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 from deeplab.models.foreign import Family, Names, norm
-from deeplab.models.text.decoder import Decoder, stacks
+from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.decoders import common
 from deeplab.models.text.decoders.common import Config
-from deeplab.nn.attention.grouped import GroupedQueryAttention
+from deeplab.models.text.layers import Sizes, stacks
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.feed_forward import Gated
-from deeplab.nn.transformer import INIT
-from deeplab.nn.vocabulary import Head, TiedHead, TokenEmbedding
+from deeplab.nn.vocabulary import Head, TiedHead
 from deeplab.nn.wiring import PreNorm
 
 
@@ -46,15 +45,12 @@ def Llama(
     hidden: int = 11008,
     context: int = 4096,
     rotary_base: float = 10_000.0,
-    remat: str = "none",
-    attention_block: int | None = None,
     *,
     rotary: Rotary | None = None,
-    head_dim: int | None = None,
     layers: Sequence[Layer] | None = None,
     tied: bool = False,
     bias: tuple[bool, bool] = (False, False),
-    epsilon: float = 1e-5,
+    **sizes: Any,
 ) -> Decoder:
     """Tokens to the logits of the token after each of them.
 
@@ -71,15 +67,11 @@ def Llama(
       hidden: Units of the feed-forward layers.
       context: Longest sequence, in tokens.
       rotary_base: Base of the rotations' wavelengths; see `deeplab.nn.attention.rotary.rotary_angles`.
-      remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
-      attention_block: Number of positions processed at a time for long contexts; see
-        `deeplab.nn.attention.dot_product.attend`.
       rotary: Rotation, where it is more than a base.
-      head_dim: Width of a head; `width / num_heads` when None.
       layers: What differs by layer.
       tied: Whether the output layer has the token embedding's weights.
       bias: Whether attention, and feed-forward layers, have biases.
-      epsilon: Number added to the mean square in norms.
+      sizes: Further arguments of `deeplab.models.text.layers.Sizes`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -88,44 +80,36 @@ def Llama(
       >>> logits.shape
       (2, 16, 65)
     """
-    turn = rotary or Rotary(head_dim or width // num_heads, rotary_base)
-    out_init = common.out_init(num_layers)
+    s = Sizes(vocab_size, num_layers, num_heads, width, hidden, context, num_kv_heads, **sizes)
+    turn = rotary or Rotary(s.dim, rotary_base)
 
     def block(layer: Layer) -> nn.Module:
-        attention = GroupedQueryAttention(
-            num_heads, num_kv_heads, head_dim, turn if layer.rotary else None, use_bias=bias[0], out_bias=bias[0],
-            window=layer.window, kernel_init=INIT, out_init=out_init, block=attention_block,
-        )  # fmt: skip
-        feed_forward = Gated(hidden, use_bias=bias[1], out_init=out_init)
-        return PreNorm(attention, feed_forward, nn.RMSNorm(epsilon), nn.RMSNorm(epsilon))
+        attention = s.attention(
+            rotary=turn if layer.rotary else None, use_bias=bias[0], out_bias=bias[0], window=layer.window
+        )
+        feed_forward = Gated(hidden, use_bias=bias[1], out_init=s.out_init)
+        return PreNorm(attention, feed_forward, nn.RMSNorm(s.epsilon), nn.RMSNorm(s.epsilon))
 
     return Decoder(
-        token_embedding=TokenEmbedding(vocab_size, width),
+        token_embedding=s.embedding(),
         stacks=stacks(layers or [Layer()] * num_layers, block),
-        norm=nn.RMSNorm(epsilon),
+        norm=nn.RMSNorm(s.epsilon),
         head=TiedHead() if tied else Head(vocab_size),
         context=context,
-        remat=remat,
+        rules=rules_of(tied=tied),
+        remat=s.remat,
     )
 
 
 def _llama(config: Config) -> Decoder:
     common.only(config, hidden_act="silu")
-    width = common.head_dim(config)
+    third = config["model_type"] == "smollm3"
     return Llama(
-        config["vocab_size"],
-        config["num_hidden_layers"],
-        config["num_attention_heads"],
-        common.kv_heads(config),
-        config["hidden_size"],
-        config["intermediate_size"],
-        config["max_position_embeddings"],
-        rotary=common.rotary_of(config, width, base=2e6 if config["model_type"] == "smollm3" else 1e4),
-        head_dim=width,
+        **common.sizes(config),
+        rotary=common.rotary_of(config, common.head_dim(config), base=2e6 if third else 1e4),
         layers=_layers(config),
-        tied=config.get("tie_word_embeddings", config["model_type"] == "smollm3"),
+        tied=config.get("tie_word_embeddings", third),
         bias=(config.get("attention_bias", False), config.get("mlp_bias", False)),
-        epsilon=config.get("rms_norm_eps", 1e-6),
     )
 
 
