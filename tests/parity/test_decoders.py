@@ -32,6 +32,10 @@ LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 8}
 
 EXPERTS = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 24}
+MSCALE = {**YARN, "mscale": 1.0, "mscale_all_dim": 0.7}
+DEEPSEEK = {"num_key_value_heads": 4, "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 24,
+            "kv_lora_rank": 16, "q_lora_rank": 20, "qk_rope_head_dim": 8, "v_head_dim": 12, "qk_nope_head_dim": 6,
+            "n_group": 4, "topk_group": 2, "first_k_dense_replace": 1}  # fmt: skip
 
 CASES = {
     "llama": ("Llama", {}),
@@ -48,14 +52,49 @@ CASES = {
     "mixtral": ("Mixtral", {"num_local_experts": 4}),
     "gpt2": ("GPT2", {"n_embd": 32, "n_head": 4, "n_layer": 3, "n_positions": 32}),
     "gemma": ("Gemma", {"head_dim": 16}),
-    "gemma2": ("Gemma2", {"head_dim": 16, "sliding_window": 5, "query_pre_attn_scalar": 20,
-                          "attn_logit_softcapping": 3.0, "final_logit_softcapping": 5.0}),
-    "gemma3": ("Gemma3Text", {"head_dim": 16, "sliding_window": 5, "query_pre_attn_scalar": 20,
-                              "num_hidden_layers": 8}),
+    "gemma2": (
+        "Gemma2",
+        {
+            "head_dim": 16,
+            "sliding_window": 5,
+            "query_pre_attn_scalar": 20,
+            "attn_logit_softcapping": 3.0,
+            "final_logit_softcapping": 5.0,
+        },
+    ),
+    "gemma3": (
+        "Gemma3Text",
+        {"head_dim": 16, "sliding_window": 5, "query_pre_attn_scalar": 20, "num_hidden_layers": 8},
+    ),
     "olmo": ("Olmo", {"clip_qkv": 0.8}),
     "olmo2": ("Olmo2", {}),
     "olmo3": ("Olmo3", {"sliding_window": 5, "num_hidden_layers": 5}),
     "olmoe": ("Olmoe", {"num_experts": 8, "num_experts_per_tok": 3, "clip_qkv": 1.5}),
+    "neox": ("GPTNeoX", {"tie_word_embeddings": False}),
+    "neox_serial": ("GPTNeoX", {"use_parallel_residual": False, "attention_bias": False}),
+    "phi": ("Phi", {}),
+    "phi_normed": ("Phi", {"qk_layernorm": True}),
+    "phi3": ("Phi3", {"sliding_window": 5}),
+    "opt": ("OPT", {"ffn_dim": 40, "word_embed_proj_dim": 32}),
+    "falcon_7b": ("Falcon", {}),
+    "falcon_40b": ("Falcon", {"new_decoder_architecture": True, "num_kv_heads": 2, "tie_word_embeddings": False}),
+    "falcon_rw": ("Falcon", {"alibi": True, "multi_query": False, "parallel_attn": False, "bias": True}),
+    "granite": (
+        "Granite",
+        {"embedding_multiplier": 3.0, "attention_multiplier": 0.3, "residual_multiplier": 0.5, "logits_scaling": 2.0},
+    ),
+    "gpt_oss": (
+        "GptOss",
+        {
+            "num_local_experts": 8,
+            "num_experts_per_tok": 3,
+            "head_dim": 16,
+            "sliding_window": 5,
+            "rope_parameters": {**YARN, "truncate": False},
+        },
+    ),
+    "deepseek_v3": ("DeepseekV3", DEEPSEEK),
+    "deepseek_v3_yarn": ("DeepseekV3", {**DEEPSEEK, "q_lora_rank": None, "rope_parameters": MSCALE}),
     "smollm3": ("SmolLM3", {"no_rope_layer_interval": 2}),
 }
 DAILY = ("llama",)

@@ -36,7 +36,7 @@ class GroupedQueryAttention(nn.Module):
       soft_cap: Bound of the scores; see `deeplab.nn.attention.scores.Scores`.
       slopes: Slope of each head by distance (ALiBi), if any.
       sinks: Module that gives each head's score of no key, such as `Sinks`, if any.
-      limit: Bound of the components of queries, keys and values, if any.
+      limit: Bound of the components of queries, keys (after their norms) and values, if any.
       kernel_init: Initializer of the kernels that make queries, keys and values.
       out_init: Initializer of the kernel that leads back to the residual stream.
       block: Number of positions processed at a time for long sequences; see `attend`.
@@ -79,7 +79,7 @@ class GroupedQueryAttention(nn.Module):
             raise ValueError(f"num_heads {H} is not a multiple of num_kv_heads {K}")
         query = self._turned(self._heads("query", x, H), self.query_norm, reading)
         key = self._turned(self._heads("key", x, K), self.key_norm, reading)
-        value = self._heads("value", x, K)
+        value = self._limited(self._heads("value", x, K))
         if self.scale is not None:
             query = query * (self.scale * query.shape[-1] ** 0.5)  # `attend` divides by sqrt(d)
         if cache is not None:
@@ -111,12 +111,14 @@ class GroupedQueryAttention(nn.Module):
     def _heads(self, name: str, x: jax.Array, heads: int) -> Float[Array, "B H T d"]:
         width = heads * (self.head_dim or x.shape[-1] // self.num_heads)
         y = nn.Dense(width, use_bias=self.use_bias, kernel_init=self.kernel_init, name=name)(x)
-        y = y if self.limit is None else jnp.clip(y, -self.limit, self.limit)
         return split_heads(y, heads, 1)[0]
 
     def _turned(self, x: jax.Array, norm: nn.Module | None, reading: Reading) -> Float[Array, "B H T d"]:
-        x = x if norm is None else norm(x)
+        x = self._limited(x if norm is None else norm(x))
         return x if self.rotary is None else self.rotary(x, reading.positions)
+
+    def _limited(self, x: jax.Array) -> jax.Array:
+        return x if self.limit is None else jnp.clip(x, -self.limit, self.limit)
 
 
 class Sinks(nn.Module):

@@ -103,7 +103,8 @@ def _model(config: Config) -> Decoder:
     if config["model_type"] == "gemma":
         return Gemma(rotary=common.rotary_of(config, width), **sizes)
     third = config["model_type"] == "gemma3_text"
-    common.only(config, use_bidirectional_attention=config.get("use_bidirectional_attention") or None)
+    if config.get("use_bidirectional_attention"):
+        common.only(config, use_bidirectional_attention=False)
     local = common.rotary_of(_local(config), width, kind="sliding_attention") if third else None
     return SandwichGemma(
         windows=_windows(config),
