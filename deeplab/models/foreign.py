@@ -1,4 +1,4 @@
-"""How a family's parameters are called in other people's files: rules as values, which `deeplab.hub` applies both ways."""
+"""How a family's parameters are called in other people's files: values, which `deeplab.hub` applies both ways."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import flax.linen as nn
 class Rule:
     """One of their tensors and what it is of ours.
 
-    The transformation is a string that names axes, "theirs -> ours", as einops does; its inverse is the same string with
-    its sides exchanged, so that the way back is bit-equal by construction.
+    The transformation is a string that names axes, "theirs -> ours", as einops does; its inverse is the same string
+    with its sides exchanged, so that the way back is bit-equal by construction.
 
     Args:
       ours: Path of a parameter, or of the several that one of theirs is cut into. Stacked axes come in brackets:
@@ -87,8 +87,9 @@ def under(ours: str, theirs: str, numbers: range, rules: Iterable[Rule]) -> tupl
     """The rules of stacked layers from those of one of them.
 
     Example:
-      >>> under("blocks", "h", range(2), norm("norm1", "ln_1"))[0].ours, under("a", "h", range(2), norm("b", "c"))[0].theirs
-      (('blocks/norm1/scale[i]',), 'h.{i}.c.weight')
+      >>> rule = under("blocks", "h", range(2), norm("norm1", "ln_1"))[0]
+      >>> rule.ours, rule.theirs
+      (('blocks/norm1/scale[i]',), 'h.{i}.ln_1.weight')
     """
 
     def stacked(path: str) -> str:

@@ -1,4 +1,4 @@
-"""One decoder-only transformer, composed of parts: what the families of `deeplab.models.text.decoders` are tables of."""
+"""One decoder-only transformer, composed of parts, of which the families are tables."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Stack:
 class Decoder(nn.Module):
     """Tokens to the logits of the token after each of them.
 
-    Each stack is one block under `nn.scan`: 32 layers compile as fast as one. Parts that the blocks hold are values, and
-    a part that occurs twice is two values: Linen shares the parameters of one.
+    Each stack is one block under `nn.scan`: 32 layers compile as fast as one. Parts are values, and a part that occurs
+    twice is two values: Linen shares the parameters of one.
 
     Besides `__call__` there are the two methods of `deeplab.decode.protocol`: `start` and `step`.
 

@@ -58,7 +58,14 @@ def kernel_of(
     holds_shape = (
         usual and query.dtype in (jnp.bfloat16, jnp.float16) and d % 8 == 0 and d <= 128 and parts_of_time(T) == 1
     )
-    if holds_mask and starts_at_zero and holds_shape and not _drops(dropout) and (platform or _platform()) == "cuda":
+    if (
+        usual
+        and holds_mask
+        and starts_at_zero
+        and holds_shape
+        and not _drops(dropout)
+        and (platform or _platform()) == "cuda"
+    ):
         return "cudnn"
     return "product" if block is None else "blocks"
 

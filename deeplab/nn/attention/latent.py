@@ -1,4 +1,4 @@
-"""Multi-head latent attention: keys and values are made of one small vector for each token, which is all that is cached.
+"""Multi-head latent attention: keys and values are made of one small vector for each token, which is cached.
 
 DeepSeek-AI 2024, "DeepSeek-V2", https://arxiv.org/abs/2405.04434, section 2.1.
 """

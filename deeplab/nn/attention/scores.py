@@ -15,7 +15,7 @@ class Scores(NamedTuple):
 
     Attributes:
       soft_cap: c of c tanh(score / c), which bounds the scores (Gemma Team 2024, https://arxiv.org/abs/2408.00118).
-      slopes: Slope of each head, by which keys further back score less, times their distance (Press et al. 2021, "ALiBi",
+      slopes: Slope of each head, by which keys further back score less (Press et al. 2021, "ALiBi",
         https://arxiv.org/abs/2108.12409). Added as slope times position, the same up to a constant of the softmax.
       sinks: Score of each head's key without a value, which takes a part of the weight (Xiao et al. 2023,
         https://arxiv.org/abs/2309.17453).

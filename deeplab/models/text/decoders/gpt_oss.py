@@ -91,7 +91,9 @@ def _names(config: Config) -> Names:
             (f"{experts}/gate_kernel", f"{experts}/up_kernel"), "mlp.experts.gate_up_proj",
             "e c (f p) -> e c (f p)", **cut,
         ),
-        Rule((f"{experts}/gate_bias", f"{experts}/up_bias"), "mlp.experts.gate_up_proj_bias", "e (f p) -> e (f p)", **cut),
+        Rule(
+            (f"{experts}/gate_bias", f"{experts}/up_bias"), "mlp.experts.gate_up_proj_bias", "e (f p) -> e (f p)", **cut
+        ),
         *one(f"{experts}/down_kernel", "mlp.experts.down_proj"),
         *one(f"{experts}/down_bias", "mlp.experts.down_proj_bias"),
     )  # fmt: skip

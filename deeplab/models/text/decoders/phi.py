@@ -1,7 +1,7 @@
 """Phi 1 to 4.
 
-Gunasekar et al. 2023, "Textbooks are all you need", https://arxiv.org/abs/2306.11644; Abdin et al. 2024, "Phi-3 technical
-report", https://arxiv.org/abs/2404.14219, and "Phi-4 technical report", https://arxiv.org/abs/2412.08905.
+Gunasekar et al. 2023, "Textbooks are all you need", https://arxiv.org/abs/2306.11644; Abdin et al. 2024, "Phi-3
+technical report", https://arxiv.org/abs/2404.14219, and "Phi-4 technical report", https://arxiv.org/abs/2412.08905.
 """
 
 from __future__ import annotations
