@@ -15,6 +15,12 @@ from deeplab.nn.attention.cache import Reading
 Stream = Float[Array, "B T D"]
 
 
+def _attended(attention: Any, x: Stream, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+    """What attention gives, and the new cache, if there is one."""
+    y = attention(x, reading, cache)
+    return (y, None) if cache is None else y
+
+
 class PreNorm(nn.Module):
     """x + a attention(norm1(x)), then x + a feed_forward(norm2(x)).
 
@@ -36,7 +42,7 @@ class PreNorm(nn.Module):
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         del train  # there is no dropout, so nothing differs
-        y, cache = self.attention(self.norm1(x), reading, cache)
+        y, cache = _attended(self.attention, self.norm1(x), reading, cache)
         x = x + self._scaled(y)
         return x + self._scaled(self.feed_forward(self.norm2(x))), cache
 
@@ -67,7 +73,7 @@ class SandwichNorm(nn.Module):
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         del train
-        y, cache = self.attention(self.norm1(x), reading, cache)
+        y, cache = _attended(self.attention, self.norm1(x), reading, cache)
         x = x + self.out_norm1(y)
         return x + self.out_norm2(self.feed_forward(self.norm2(x))), cache
 
@@ -91,7 +97,7 @@ class BranchNorm(nn.Module):
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         del train
-        y, cache = self.attention(x, reading, cache)
+        y, cache = _attended(self.attention, x, reading, cache)
         x = x + self.out_norm1(y)
         return x + self.out_norm2(self.feed_forward(x)), cache
 
@@ -114,7 +120,7 @@ class Parallel(nn.Module):
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         del train
         normed = self.norm1(x)
-        y, cache = self.attention(normed, reading, cache)
+        y, cache = _attended(self.attention, normed, reading, cache)
         return x + y + self.feed_forward(normed), cache
 
 
@@ -137,7 +143,7 @@ class ParallelNorms(nn.Module):
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         del train
-        y, cache = self.attention(self.norm1(x), reading, cache)
+        y, cache = _attended(self.attention, self.norm1(x), reading, cache)
         return x + y + self.feed_forward(self.norm2(x)), cache
 
 

@@ -152,7 +152,9 @@ def test_files_that_the_index_names_are_there(tmp_path):
 def test_a_pickle_is_refused(tmp_path):
     written(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"pytorch_model.bin is a pickle, which runs code .* Convert it where you trust"):
+    with pytest.raises(
+        UserError, match=r"pytorch_model.bin is a pickle, which runs code .* Convert it where you trust"
+    ):
         hub.load(tmp_path)
 
 

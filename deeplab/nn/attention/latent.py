@@ -5,6 +5,8 @@ DeepSeek-AI 2024, "DeepSeek-V2", https://arxiv.org/abs/2405.04434, section 2.1.
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -38,7 +40,7 @@ class LatentAttention(nn.Module):
 
     Example:
       >>> layer = LatentAttention(num_heads=4, rank=8, query_rank=None, plain_dim=4, rotary=Rotary(4), value_dim=4)
-      >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 16)), Reading(jnp.arange(8)))[0][0].shape
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 16)), Reading(jnp.arange(8)))[0].shape
       (1, 8, 16)
     """
 
@@ -56,10 +58,8 @@ class LatentAttention(nn.Module):
     block: int | None = None
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "B T D"], reading: Reading, cache: KVCache | None = None
-    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
-        """The outputs, and the cache with the new vectors, if there is one."""
+    def __call__(self, x: Float[Array, "B T D"], reading: Reading, cache: KVCache | None = None) -> Any:
+        """The outputs [B, T, D]; with a cache, a pair of them and the new cache, as of `SelfAttention`."""
         H, turning = self.num_heads, self.rotary.width
         query = split_heads(self._query(x), H, 1)[0]
         plain, turned = jnp.split(query, [self.plain_dim], axis=-1)
@@ -88,7 +88,7 @@ class LatentAttention(nn.Module):
             block=self.block if cache is None else None,
         )
         out = nn.Dense(x.shape[-1], use_bias=self.use_bias, kernel_init=self.out_init, name="out")(join_heads(out))
-        return out, cache
+        return out if cache is None else (out, cache)
 
     def empty_cache(self, batch_size: int, length: int, width: int, num_layers: int, dtype: jnp.dtype) -> KVCache:
         """The cache of `num_layers` stacked layers of this one: keys [B, L, 1, S, turning], values [B, L, 1, S, R]."""

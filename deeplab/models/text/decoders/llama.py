@@ -23,6 +23,8 @@ from deeplab.nn.feed_forward import Gated
 from deeplab.nn.vocabulary import Head, TiedHead
 from deeplab.nn.wiring import PreNorm
 
+RULES = rules_of()
+
 
 class Layer(NamedTuple):
     """How a layer differs from others.
