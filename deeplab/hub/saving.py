@@ -68,9 +68,9 @@ def save(
     said = {key: value for key, value in config.items() if key != "torch_dtype"}
     said["dtype"] = str(max((x.dtype for x in leaves.values()), key=lambda dtype: dtype.itemsize))
     (folder / "config.json").write_text(json.dumps(said, indent=2))
-    for pattern in BESIDE if like is not None else ():
-        for file in Path(like).glob(pattern):
-            shutil.copy(file, folder)
+    beside = [] if like is None else [file for pattern in BESIDE for file in Path(like).glob(pattern)]
+    for file in beside:
+        shutil.copy(file, folder)
 
 
 def _header(tensor: Tensor, leaves: Mapping[str, Any]) -> Header:

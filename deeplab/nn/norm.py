@@ -71,8 +71,9 @@ class OffsetRMSNorm(nn.Module):
       epsilon: Number added to the mean square.
 
     Example:
-      >>> OffsetRMSNorm().init_with_output(jax.random.key(0), jnp.array([3.0, 4.0]))[0].round(2).tolist()
-      [0.8500000238418579, 1.1299999952316284]
+      >>> normed = OffsetRMSNorm().init_with_output(jax.random.key(0), jnp.array([3.0, 4.0]))[0]
+      >>> [round(float(x), 2) for x in normed]
+      [0.85, 1.13]
 
     Source: Gemma Team 2024, https://arxiv.org/abs/2403.08295; the form is that of their code.
     """

@@ -171,30 +171,29 @@ WITHOUT_POSITIONS = ()
 def test_gradients_are_theirs(case, tmp_path):
     """Of all parameters: theirs are written as if they were weights, and read back as ours."""
     theirs, ours, _ = case
+    for path, (error, scale, largest) in gradient_errors(theirs, ours, tmp_path).items():
+        assert error <= max(1e-3 * scale, 1e-6 * largest), (path, error, scale)
+
+
+def gradient_errors(theirs, ours, folder):
+    """For each parameter of ours the error of its gradient, the gradient's largest component, and that of all."""
     x, weight = tokens(2, T), np.random.default_rng(2).normal(size=(2, T, V)).astype(np.float32)
     theirs.zero_grad()
     (theirs(torch.tensor(x), use_cache=False).logits * torch.tensor(weight)).mean().backward()
-    kept = {path: p.detach().clone() for path, p in theirs.named_parameters()}
-    buffers = [b for path, b in theirs.named_buffers() if path in theirs.state_dict() and b.is_floating_point()]
-    kept_buffers = [b.clone() for b in buffers]
+    saved = {path: theirs.get_parameter_or_buffer(path) for path in theirs.state_dict()}
+    saved = {path: tensor for path, tensor in saved.items() if tensor.is_floating_point()}
+    values = {path: tensor.detach().clone() for path, tensor in saved.items()}
     with torch.no_grad():
-        for p in theirs.parameters():
-            p.copy_(torch.zeros_like(p) if p.grad is None else p.grad)
-        for b in buffers:
-            b.zero_()
-        theirs.save_pretrained(tmp_path)
-        for path, p in theirs.named_parameters():
-            p.copy_(kept[path])
-        for b, value in zip(buffers, kept_buffers, strict=True):
-            b.copy_(value)
-    expected = flat(hub.load(tmp_path).params)
+        for tensor in saved.values():
+            tensor.copy_(torch.zeros_like(tensor) if tensor.grad is None else tensor.grad)
+        theirs.save_pretrained(folder)
+        for path, tensor in saved.items():
+            tensor.copy_(values[path])
+    expected = {path: np.asarray(leaf) for path, leaf in flat(hub.load(folder).params).items()}
     loss = jax.jit(jax.grad(lambda p: jnp.mean(ours.model.apply({"params": p}, x) * weight)))
     found = flat(loss(ours.params))
-    largest = max(np.abs(np.asarray(g)).max() for g in expected.values())
-    for path, gradient in found.items():
-        error = np.abs(np.asarray(gradient) - np.asarray(expected[path])).max()
-        scale = np.abs(np.asarray(expected[path])).max()
-        assert error <= max(1e-3 * scale, 1e-6 * largest), (path, error, scale)
+    largest = max(np.abs(leaf).max() for leaf in expected.values())
+    return {p: (np.abs(found[p] - leaf).max(), np.abs(leaf).max(), largest) for p, leaf in expected.items()}
 
 
 def test_a_cache_gives_the_same_token_by_token(case):

@@ -114,7 +114,7 @@ def rotary_of(
 
 def _scaling(said: Mapping[str, Any], config: Config) -> Scaling | None:
     kind = said.get("rope_type") or said.get("type") or "default"
-    original = said.get("original_max_position_embeddings") or config.get("max_position_embeddings")
+    original = said.get("original_max_position_embeddings") or config["max_position_embeddings"]
     if kind == "default":
         return None
     if kind == "linear":
@@ -123,9 +123,9 @@ def _scaling(said: Mapping[str, Any], config: Config) -> Scaling | None:
         return Llama3Scaling(said["factor"], said["low_freq_factor"], said["high_freq_factor"], original)
     if kind == "yarn":
         factor = said.get("factor") or config["max_position_embeddings"] / original
-        amplitude, weights = said.get("attention_factor"), (said.get("mscale"), said.get("mscale_all_dim"))
-        if amplitude is None and all(weights):
-            amplitude = yarn_amplitude(factor, weights[0]) / yarn_amplitude(factor, weights[1])
+        amplitude, weight, weight_of_all = (said.get(x) for x in ("attention_factor", "mscale", "mscale_all_dim"))
+        if amplitude is None and weight and weight_of_all:
+            amplitude = yarn_amplitude(factor, weight) / yarn_amplitude(factor, weight_of_all)
         return YarnScaling(
             factor, original, said.get("beta_fast") or 32.0, said.get("beta_slow") or 1.0,
             yarn_amplitude(factor) if amplitude is None else amplitude, said.get("truncate", True),

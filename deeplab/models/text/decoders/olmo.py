@@ -62,8 +62,8 @@ def OLMo(
     def block(kind: None) -> nn.Module:
         del kind
         attention = s.attention(rotary=rotary or Rotary(s.dim), limit=limit, use_bias=bias, out_bias=bias)
-        norms = (layer_norm(s.epsilon, affine=False) for _ in range(2))
-        return PreNorm(attention, Gated(s.hidden, out_init=s.out_init), *norms)
+        norm1, norm2 = layer_norm(s.epsilon, affine=False), layer_norm(s.epsilon, affine=False)
+        return PreNorm(attention, Gated(s.hidden, out_init=s.out_init), norm1, norm2)
 
     return _decoder(s, block, [None] * s.num_layers, layer_norm(s.epsilon, affine=False), tied)
 
