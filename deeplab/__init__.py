@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from deeplab.core import lazy
 
 if TYPE_CHECKING:
-    from deeplab import data, decode, metrics, models, nn, optim, report, robust, runs, scale, search, tasks, train
+    from deeplab import data, decode, hub, metrics, models, nn, optim, report, robust, runs, scale, search, tasks, train
     from deeplab.cli import main
     from deeplab.core.errors import CheckpointError, Diverged, UserError
     from deeplab.core.monitor import Monitor
@@ -49,6 +49,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "evaluate": "verbs.evaluate:evaluate",
         "Experiment": "experiment:Experiment",
         "fit": "verbs.fit:fit",
+        "hub": "hub",
         "init": "train.initialize:init",
         "load": "verbs.load:load",
         "main": "cli:main",

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "search": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs"},
     "report": set(),
     "robust": set(),
+    "hub": {"models", "experiment", "scale"},
     "verbs": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report"},
     "cli": {"data", "tasks", "experiment", "scale", "train", "runs", "search", "report", "verbs"},
 }
@@ -47,7 +48,7 @@ HEAVY = {
         "sklearn",
         "soundfile",
     ),
-    *("tensorflow_datasets", "tokenizers", "tyro", "wandb"),
+    *("huggingface_hub", "tensorflow_datasets", "tokenizers", "tyro", "wandb"),
 }
 """Libraries that are optional, or that take long to import: they may be imported where they are used."""
 

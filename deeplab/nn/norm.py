@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
 class Norm(Protocol):
@@ -60,3 +62,37 @@ def no_norm(train: bool, name: str, **init: Any) -> nn.Module:
     """No normalization."""
     del train, init
     return Identity(name=name)
+
+
+class OffsetRMSNorm(nn.Module):
+    """x / rms(x) * (1 + scale), in float32: the scale starts as zeros, and weight decay leads to 1.
+
+    Args:
+      epsilon: Number added to the mean square.
+
+    Example:
+      >>> normed = OffsetRMSNorm().init_with_output(jax.random.key(0), jnp.array([3.0, 4.0]))[0]
+      >>> [round(float(x), 2) for x in normed]
+      [0.85, 1.13]
+
+    Source: Gemma Team 2024, https://arxiv.org/abs/2403.08295; the form is that of their code.
+    """
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],))
+        wide = x.astype(jnp.float32)
+        normed = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
+        return (normed * (1 + scale.astype(jnp.float32)).reshape(*[1] * (x.ndim - 1), -1)).astype(x.dtype)
+
+
+def layer_norm(epsilon: float = 1e-5, affine: bool = True) -> nn.Module:
+    """A layer norm whose variance is that of the centered values: exact where the mean is large (Ba et al. 2016).
+
+    Args:
+      epsilon: Number added to the variance.
+      affine: Whether there are a scale and a bias.
+    """
+    return nn.LayerNorm(epsilon, use_bias=affine, use_scale=affine, use_fast_variance=False)

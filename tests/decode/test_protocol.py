@@ -10,19 +10,28 @@ import pytest
 from deeplab.decode.beam import beam_search
 from deeplab.decode.generate import generate
 from deeplab.decode.protocol import cached, has_cache, plain, windowed
-from deeplab.models.text.decoders import gpt, llama
+from deeplab.models.text.decoders import deepseek, gemma, gpt, llama
 from deeplab.models.text.seq2seq import attention_rnn, transformer
 
 V, T = 11, 16
 DECODERS = {
     "gpt": gpt.GPT(vocab_size=V, **gpt.VARIANTS["test"]),
     "llama": llama.Llama(vocab_size=V, **llama.VARIANTS["test"]),
+    "gemma": gemma.SandwichGemma(vocab_size=V, **gemma.VARIANTS["test"]),  # layers of two kinds
+    "deepseek": deepseek.DeepSeekV3(vocab_size=V, **deepseek.VARIANTS["test"]),  # a cache of another kind
 }
 TRANSLATORS = {
     "transformer": transformer.Transformer(vocab_size=V, **transformer.VARIANTS["test"]),
     "attention_rnn": attention_rnn.AttentionRNN(vocab_size=V, **attention_rnn.VARIANTS["test"]),
 }
 MODELS = DECODERS | TRANSLATORS
+SLOW = ("gemma", "deepseek")
+
+
+def chosen(models):
+    return [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in models]
+
+
 TOKENS = jax.random.randint(jax.random.key(1), (2, T), 0, V)
 SOURCE = jnp.array([[3, 4, 5, 6, 2, 0], [7, 8, 2, 0, 0, 0]])
 SEGMENTS = (SOURCE > 0).astype(jnp.int32)
@@ -59,14 +68,14 @@ def read(decoder, pieces, index=0):
 
 
 @pytest.mark.parametrize("pieces", [(1,) * T, (5, 1, 10)])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", chosen(MODELS))
 def test_a_cache_is_reading_at_once(name, pieces):
     """So logits depend on the past alone, and on their positions."""
     np.testing.assert_allclose(read(decoder(name), pieces), bound(name)[1], atol=1e-4)
 
 
 @pytest.mark.parametrize("pieces", [(1,) * T, (5, 1, 10)])
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", chosen(DECODERS))
 def test_a_window_is_reading_at_once_within_the_context(name, pieces):
     variables, expected = bound(name)
     window = windowed(plain(MODELS[name], variables), 2, length=T, context=T)
@@ -80,7 +89,7 @@ def test_a_window_beyond_the_context_holds_the_last_tokens():
     np.testing.assert_allclose(last, apply(TOKENS[:, -5:])[0][:, -1], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", chosen(MODELS))
 def test_jit_changes_nothing(name):
     start = decoder(name)
     eager, _ = start.step(TOKENS[:, :3], start.cache, 0)
@@ -88,12 +97,12 @@ def test_jit_changes_nothing(name):
     np.testing.assert_allclose(eager, compiled, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", chosen(MODELS))
 def test_every_leaf_of_a_cache_has_the_batch_first(name):
     assert {len(leaf) for leaf in jax.tree.leaves(decoder(name).cache)} == {2}
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", chosen(DECODERS))
 def test_a_beam_of_one_is_sampling_at_temperature_zero(name):
     """After a prompt; no token ends a sequence."""
     variables, _ = bound(name)
@@ -116,7 +125,7 @@ def test_a_beam_of_one_takes_the_most_likely_token_every_time(name):
         np.testing.assert_array_equal(tokens[:, 0, n], token[:, 0])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", chosen(MODELS))
 def test_beams_carry_their_caches_with_them(name):
     """The log probability of each sequence found is that of reading it from its beginning."""
     search = jax.jit(lambda cache: beam_search(start._replace(cache=cache), beam=3, length=5, begin=1, end=-1))
@@ -135,7 +144,7 @@ def test_a_model_without_the_methods_has_no_cache():
     assert not has_cache(object())
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", chosen(DECODERS))
 def test_a_cache_has_the_dtype_of_the_parameters(name):
     """So 16-bit parameters need 16-bit caches, and a step gives back what it was given."""
     half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), bound(name)[0])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.members import FAMILIES, MEMBERS
+from tests.models.members import FAMILIES, MEMBERS, SLOW
 from tests.models.members.base import Member
 
 
@@ -42,7 +42,10 @@ class Made:
         return self._apply(self.variables, x)
 
 
-@pytest.fixture(scope="module", params=MEMBERS)  # so that all laws of a member come one after another, in one process
+ALL = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MEMBERS]
+
+
+@pytest.fixture(scope="module", params=ALL)  # so that all laws of a member come one after another, in one process
 def made(request) -> Made:
     return Made(MEMBERS[request.param])
 
@@ -74,9 +77,10 @@ def test_training_has_the_shape_and_finite_gradients(made):
     # NumPy looks at the leaves: it compiles no program for the shape of each.
     grads = jax.device_get(gradient(made.params, made.member.inputs(4)))
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
-    # A residual branch that starts as nothing passes no gradient in the first step; its last scale gets one.
+    # A residual branch that starts as nothing passes no gradient in the first step; its last scale gets one. And the
+    # balance of a router is no part of the loss.
     silent = [p for p, g in zip(paths(grads), jax.tree.leaves(grads), strict=True) if not np.any(g)]
-    assert all(re.search(r"block\d+/(conv|norm)\d", path) for path in silent)
+    assert all(re.search(r"block\d+/(conv|norm)\d|router/balance", path) for path in silent)
 
 
 @pytest.mark.parametrize("made", EAGER, indirect=True)

@@ -42,7 +42,7 @@ def test_parameters_are_as_many_as_published(variant, vocab_size, published):
 
 def test_shared_keys_are_copies_of_them(variables, tokens):
     """Grouped-query attention is multi-head attention whose heads of keys and values repeat."""
-    many = MODEL.copy(num_kv_heads=4)
+    many = Llama(vocab_size=11, **{**VARIANTS["test"], "num_kv_heads": 4})
     attention = variables["params"]["blocks"]["attention"]
 
     def repeated(kernel):  # L D (K d) -> L D (K G d)
@@ -80,4 +80,4 @@ def test_a_sequence_beyond_the_context_is_refused():
 
 def test_heads_that_cannot_be_shared_evenly_are_refused():
     with pytest.raises(ValueError, match="num_heads 4 is not a multiple of num_kv_heads 3"):
-        MODEL.copy(num_kv_heads=3).init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
+        Llama(11, **{**VARIANTS["test"], "num_kv_heads": 3}).init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))

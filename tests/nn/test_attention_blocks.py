@@ -14,10 +14,8 @@ from deeplab.nn.attention.self_attention import SelfAttention
 from deeplab.scale.plan.collectives import find_collectives
 
 SEGMENTS = jnp.array([[1] * 10 + [2] * 6, [1] * 3 + [2] * 12 + [0]])
-MODELS = {
-    "gpt": gpt.GPT(vocab_size=11, **gpt.VARIANTS["test"]),
-    "llama": llama.Llama(vocab_size=11, **llama.VARIANTS["test"]),
-}
+FAMILIES = {"gpt": (gpt.GPT, gpt.VARIANTS), "llama": (llama.Llama, llama.VARIANTS)}
+MODELS = {name: make(vocab_size=11, **variants["test"]) for name, (make, variants) in FAMILIES.items()}
 TOKENS = jax.random.randint(jax.random.key(1), (2, 16), 0, 11)
 
 
@@ -28,7 +26,8 @@ def params(name):
 
 def gradient(name, block, **more):
     """Of the mean squared logit."""
-    model = MODELS[name].clone(attention_block=block)
+    make, variants = FAMILIES[name]
+    model = make(vocab_size=11, **variants["test"], attention_block=block)
 
     def loss(params):
         return jnp.mean(model.apply({"params": params}, TOKENS, **more) ** 2)

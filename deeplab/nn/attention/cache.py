@@ -17,6 +17,20 @@ Index = int | Int[Array, ""] | Int[Array, " B"]
 """Position of the first new token: one for the batch, or one for each example where prompts differ in length."""
 
 
+class Reading(NamedTuple):
+    """Where the tokens of a call stand.
+
+    Attributes:
+      positions: Position of each token in its sequence, for the batch or for each example.
+      cache_index: Position of the first token in the cache, if there is one.
+      segment_ids: Segment of each token where several sequences share a row, 0 for padding; None with a cache.
+    """
+
+    positions: Int[Array, " T"] | Int[Array, "B T"]
+    cache_index: Index = 0
+    segment_ids: Int[Array, "B T"] | None = None
+
+
 class KVCache(NamedTuple):
     """Keys and values of one attention layer, K heads of S positions each.
 

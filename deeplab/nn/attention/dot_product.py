@@ -15,9 +15,13 @@ from jaxtyping import Array, Bool, Float, Int
 from deeplab.nn.attention.cache import Index
 from deeplab.nn.attention.kernels import Kernel, kernel_of
 from deeplab.nn.attention.masking import same_segment_mask
+from deeplab.nn.attention.scores import Scores
 from deeplab.nn.layout import check_block, for_each_part, parts_of_time, split_queries
 
 Mask = Bool[Array, "T S"] | Bool[Array, "#B #H #T S"]
+PLAIN = Scores()
+"""Products of queries and keys as they are."""
+
 MaskFn = Callable[[Int[Array, " C"]], Bool[Array, "C S"] | Bool[Array, "#B #H #C S"] | None]
 """From the positions of C queries to their rows of a mask."""
 
@@ -34,6 +38,7 @@ def attend(
     offset: Index = 0,
     block: int | None = None,
     dropout: Callable[[jax.Array], jax.Array] | None = None,
+    scores: Scores = PLAIN,
     kernel: Kernel | None = None,
 ) -> Float[Array, "B H T d"]:
     """softmax(q k^T / sqrt(d)) v, with the softmax in float32 whatever the inputs are.
@@ -46,7 +51,7 @@ def attend(
     Args:
       query: Queries of H heads at T positions.
       key: Keys of K heads at S positions; K divides H, and each head of keys serves H / K adjacent heads of queries.
-      value: Values, likewise.
+      value: Values, likewise; their heads may have another width.
       mask: True where query t may attend to key s: for all examples, or with axes of examples and heads.
       causal: Whether a query attends only to its own position and those before it.
       segment_ids: Segment of each token where several sequences share a row; a token attends within its own segment.
@@ -54,6 +59,7 @@ def attend(
       offset: Position of the first query among the keys: the `cache_index` of a decoder, or one for each example.
       block: Number of queries processed at a time; see `attend_in_blocks`. No probability is dropped then.
       dropout: Function applied to the probabilities.
+      scores: Changes of the products of queries and keys, such as a soft cap.
       kernel: Kernel to use instead of that of `kernel_of`.
 
     Raises:
@@ -71,7 +77,8 @@ def attend(
     if segment_ids is not None and T != S:
         raise ValueError(f"segment_ids need keys at the positions of the queries, got {T} queries and {S} keys")
     constraints = {"causal": causal, "segment_ids": segment_ids, "window": window, "offset": offset}
-    arguments = {**constraints, "block": block, "dropout": dropout}
+    usual = all(change is None for change in scores) and value.shape[-1] == query.shape[-1]
+    arguments = {**constraints, "block": block, "dropout": dropout, "usual": usual}
     if kernel == "cudnn" and kernel_of(query, key, mask, **arguments, platform="cuda") != "cudnn":
         raise ValueError("cuDNN does not compute attention with these arguments; leave out kernel='cudnn'")
     kernel = kernel or kernel_of(query, key, mask, **arguments)
@@ -81,9 +88,10 @@ def attend(
     mask_fn, query = _mask_fn(mask, S, G, **constraints), _grouped(query, G)
     if kernel == "blocks":
         check_block(T, block or T)
-        out = attend_in_blocks(query, key, value, mask_fn, (block or T) * G)
+        out = attend_in_blocks(query, key, value, mask_fn, (block or T) * G, scores, G)
     else:
-        out = _product(*split_queries(query, key, value), mask_fn(jnp.arange(T * G)), dropout)
+        rows = jnp.arange(T * G)
+        out = _product(*split_queries(query, key, value), mask_fn(rows), dropout, scores.of_rows(rows, G))
     return _ungrouped(out, G)
 
 
@@ -147,21 +155,24 @@ def _all(masks: list[jax.Array]) -> jax.Array:
     return first
 
 
-def _product(query: jax.Array, key: jax.Array, value: jax.Array, mask: Any, dropout: Any = None) -> jax.Array:
-    probabilities = attention_weights(query, key, mask).astype(value.dtype)
+def _product(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: Any, dropout: Any = None, scores: Scores = PLAIN
+) -> jax.Array:
+    probabilities = attention_weights(query, key, mask, scores).astype(value.dtype)
     if dropout is not None:
         probabilities = dropout(probabilities)
     return jnp.einsum("bhts,bhsd->bhtd", probabilities, value)
 
 
 def attention_weights(
-    query: Float[Array, "B H T d"], key: Float[Array, "B H S d"], mask: Mask | None = None
+    query: Float[Array, "B H T d"],
+    key: Float[Array, "B H S d"],
+    mask: Mask | None = None,
+    scores: Scores = PLAIN,
 ) -> Float[Array, "B H T S"]:
     """softmax(q k^T / sqrt(d)) in float32, the weights of the values in `attend`."""
-    scores = jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key).astype(jnp.float32)
-    if mask is not None:
-        scores = jnp.where(mask if mask.ndim == 4 else mask[None, None], scores, jnp.finfo(jnp.float32).min)
-    return jax.nn.softmax(scores, axis=-1)
+    products = jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key).astype(jnp.float32)
+    return scores.weights(products, mask if mask is None or mask.ndim == 4 else mask[None, None])
 
 
 def attend_in_blocks(
@@ -170,6 +181,8 @@ def attend_in_blocks(
     value: Float[Array, "B H S d"],
     mask_fn: MaskFn,
     block: int,
+    scores: Scores = PLAIN,
+    group: int = 1,
 ) -> Float[Array, "B H T d"]:
     """`attend` for one block of queries at a time: memory grows with C S instead of T S, also in the backward pass.
 
@@ -182,6 +195,8 @@ def attend_in_blocks(
       value: Values, likewise.
       mask_fn: Function from the positions of C queries to their rows of the mask.
       block: C, queries at a time; it divides T, or a device's part of T.
+      scores: Changes of the products of queries and keys.
+      group: Number of heads of queries side by side in the T positions.
 
     Raises:
       ValueError: The block does not divide T.
@@ -203,9 +218,10 @@ def attend_in_blocks(
 
     @jax.checkpoint
     def one_block(block_of_queries: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return jax.vmap(lambda q, k, v, at: _product(q, k, v, mask_fn(at)))(
-            block_of_queries[0], keys, values, block_of_queries[1]
-        )
+        def product(q: jax.Array, k: jax.Array, v: jax.Array, at: jax.Array) -> jax.Array:
+            return _product(q, k, v, mask_fn(at), scores=scores.of_rows(at, group))
+
+        return jax.vmap(product)(block_of_queries[0], keys, values, block_of_queries[1])
 
     out = jax.lax.map(one_block, (blocks, positions))
-    return out.transpose(2, 3, 1, 0, 4, 5).reshape(B, H, T, D)
+    return out.transpose(2, 3, 1, 0, 4, 5).reshape(B, H, T, value.shape[-1])

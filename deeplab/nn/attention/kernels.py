@@ -25,6 +25,7 @@ def kernel_of(
     offset: Index = 0,
     block: int | None = None,
     dropout: Any = None,
+    usual: bool = True,
     platform: str | None = None,
 ) -> Kernel:
     """The kernel that `attend` uses for these arguments; arrays or their shapes.
@@ -43,6 +44,7 @@ def kernel_of(
       offset: As in `attend`.
       block: As in `attend`.
       dropout: As in `attend`; a deterministic `nn.Dropout`, or one of rate 0, counts as none.
+      usual: Whether scores are plain products, and the heads of values as wide as those of keys.
       platform: "cuda", "cpu", ...; that of JAX's default backend when None.
 
     Example:
@@ -53,8 +55,17 @@ def kernel_of(
     (T, d), S = query.shape[2:], key.shape[2]
     holds_mask = mask is None and segment_ids is None and (causal or window is None) and not (causal and T != S)
     starts_at_zero = isinstance(offset, int) and offset == 0
-    holds_shape = query.dtype in (jnp.bfloat16, jnp.float16) and d % 8 == 0 and d <= 128 and parts_of_time(T) == 1
-    if holds_mask and starts_at_zero and holds_shape and not _drops(dropout) and (platform or _platform()) == "cuda":
+    holds_shape = (
+        usual and query.dtype in (jnp.bfloat16, jnp.float16) and d % 8 == 0 and d <= 128 and parts_of_time(T) == 1
+    )
+    if (
+        usual
+        and holds_mask
+        and starts_at_zero
+        and holds_shape
+        and not _drops(dropout)
+        and (platform or _platform()) == "cuda"
+    ):
         return "cudnn"
     return "product" if block is None else "blocks"
 

@@ -1,101 +1,64 @@
-"""Decoder-only transformers with rotary positions: Llama, Llama 2 and Llama 3.
+"""Llama 1 to 3, Mistral, and SmolLM 1 to 3.
 
 Touvron et al. 2023, "LLaMA: open and efficient foundation language models", https://arxiv.org/abs/2302.13971, and
 "Llama 2", https://arxiv.org/abs/2307.09288; Llama Team 2024, "The Llama 3 herd of models",
-https://arxiv.org/abs/2407.21783.
+https://arxiv.org/abs/2407.21783; Jiang et al. 2023, "Mistral 7B", https://arxiv.org/abs/2310.06825; Allal et al. 2025,
+"SmolLM2", https://arxiv.org/abs/2502.02737.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
-from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int
 
-from deeplab.core import ranges
-from deeplab.nn.attention.cache import Index, KVCache, read_positions
-from deeplab.nn.attention.rotary import GroupedQueryAttention, rotary_angles
-from deeplab.nn.remat import remat
-from deeplab.nn.transformer import INIT
+from deeplab.models.foreign import Family, Names, norm
+from deeplab.models.text.decoder import Decoder, rules_of
+from deeplab.models.text.decoders import common
+from deeplab.models.text.decoders.common import Config
+from deeplab.models.text.layers import Sizes, stacks
+from deeplab.nn.attention.rotary import Rotary
+from deeplab.nn.feed_forward import Gated
+from deeplab.nn.vocabulary import Head, TiedHead
+from deeplab.nn.wiring import PreNorm
 
-RULES = (
-    (r"token_embedding/embedding", P("model", None)),  # [V, D]
-    (r"head/kernel", P(None, "model")),  # [D, V]
-    # The layers are stacked: the first axis is theirs. Whole heads, whole hidden units; "fsdp" is said here because
-    # kernels of more than two axes are left alone by the general rule where they are split already.
-    (r"(query|key|value|gate|up)/kernel", P(None, "fsdp", "model")),
-    (r"(out|down)/kernel", P(None, "model", "fsdp")),
-)
+RULES = rules_of()
 
 
-@ranges.checked(hidden=ranges.COUNT)
-class SwiGLU(nn.Module):
-    """(silu(x W_gate) * (x W_up)) W_down, through `hidden` units.
+class Layer(NamedTuple):
+    """How a layer differs from others.
 
-    Example:
-      >>> import jax.numpy as jnp
-      >>> SwiGLU(hidden=16).init_with_output(jax.random.key(0), jnp.ones((1, 2, 8)))[0].shape
-      (1, 2, 8)
-
-    Source: Shazeer 2020, https://arxiv.org/abs/2002.05202.
+    Attributes:
+      rotary: Whether its queries and keys turn.
+      window: Number of positions that it attends to; all of them when None.
     """
 
-    hidden: int
-    out_init: jax.nn.initializers.Initializer = INIT
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        gate = nn.Dense(self.hidden, use_bias=False, kernel_init=INIT, name="gate")(x)
-        up = nn.Dense(self.hidden, use_bias=False, kernel_init=INIT, name="up")(x)
-        down = nn.Dense(x.shape[-1], use_bias=False, kernel_init=self.out_init, name="down")
-        return down(nn.silu(gate) * up)
+    rotary: bool = True
+    window: int | None = None
 
 
-class LlamaBlock(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)); the body of a scan over layers.
-
-    Args:
-      attention: Module called as `GroupedQueryAttention` is.
-      feed_forward: Module applied to each position by itself.
-    """
-
-    attention: nn.Module
-    feed_forward: nn.Module
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "B T D"], train: bool, angles: Any, cache_index: Any, cache: KVCache | None
-    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
-        del train  # there is no dropout, so nothing differs
-        y: Any = self.attention(nn.RMSNorm(epsilon=1e-5, name="norm1")(x), angles, cache, cache_index)
-        if cache is not None:
-            y, cache = y
-        x = x + y
-        return x + self.feed_forward(nn.RMSNorm(epsilon=1e-5, name="norm2")(x)), cache
-
-
-@ranges.checked(
-    vocab_size=ranges.COUNT,
-    num_layers=ranges.COUNT,
-    num_heads=ranges.COUNT,
-    num_kv_heads=ranges.COUNT,
-    width=ranges.COUNT,
-    hidden=ranges.COUNT,
-    context=ranges.COUNT,
-    rotary_base=ranges.POSITIVE,
-    attention_block=ranges.COUNT,
-)
-class Llama(nn.Module):
+def Llama(
+    vocab_size: int,
+    num_layers: int = 32,
+    num_heads: int = 32,
+    num_kv_heads: int = 32,
+    width: int = 4096,
+    hidden: int = 11008,
+    context: int = 4096,
+    rotary_base: float = 10_000.0,
+    *,
+    rotary: Rotary | None = None,
+    layers: Sequence[Layer] | None = None,
+    tied: bool = False,
+    bias: tuple[bool, bool] = (False, False),
+    **sizes: Any,
+) -> Decoder:
     """Tokens to the logits of the token after each of them.
 
     Embedded tokens, `num_layers` blocks of grouped-query attention with rotary positions and SwiGLU, a last norm, and
-    an output layer of its own; RMS norms (Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467) and no biases.
-    The layers are one block under `nn.scan`, their parameters stacked [L, ...]: 32 compile as fast as one. All weights
+    an output layer; RMS norms (Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467) and no biases. All weights
     start as N(0, 0.02^2), those that lead back to the residual stream smaller by sqrt(2 L), as GPT-2's.
-
-    Besides `__call__` there are the two methods of `deeplab.decode.protocol`: `start` and `step`.
 
     Args:
       vocab_size: V.
@@ -106,86 +69,77 @@ class Llama(nn.Module):
       hidden: Units of the feed-forward layers.
       context: Longest sequence, in tokens.
       rotary_base: Base of the rotations' wavelengths; see `deeplab.nn.attention.rotary.rotary_angles`.
-      remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
-      attention_block: Number of positions processed at a time for long contexts; see
-        `deeplab.nn.attention.dot_product.attend`.
-
-    Raises:
-      ValueError: A sequence longer than `context`.
+      rotary: Rotation, where it is more than a base.
+      layers: What differs by layer.
+      tied: Whether the output layer has the token embedding's weights.
+      bias: Whether attention, and feed-forward layers, have biases.
+      sizes: Further arguments of `deeplab.models.text.layers.Sizes`.
 
     Example:
-      >>> import jax.numpy as jnp
+      >>> import jax, jax.numpy as jnp
       >>> model = Llama(vocab_size=65, **VARIANTS["test"])
       >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.zeros((2, 16), jnp.int32))
       >>> logits.shape
       (2, 16, 65)
     """
+    s = Sizes(vocab_size, num_layers, num_heads, width, hidden, context, num_kv_heads, **sizes)
+    turn = rotary or Rotary(s.dim, rotary_base)
 
-    rules = RULES
-
-    vocab_size: int
-    num_layers: int = 32
-    num_heads: int = 32
-    num_kv_heads: int = 32
-    width: int = 4096
-    hidden: int = 11008
-    context: int = 4096
-    rotary_base: float = 10_000.0
-    remat: str = "none"
-    attention_block: int | None = None
-
-    @nn.compact
-    def __call__(
-        self,
-        tokens: Int[Array, "B T"],
-        train: bool = False,
-        cache: KVCache | None = None,
-        cache_index: Index = 0,
-    ) -> Any:
-        """Logits [B, T, V]; with a cache, of the tokens from `cache_index` on, and the new cache: see `step`."""
-        T = tokens.shape[1]
-        if self.context < T:
-            raise ValueError(f"sequences have {T} tokens, the model's context is {self.context}")
-        angles = rotary_angles(read_positions(cache_index, T), self.width // self.num_heads, self.rotary_base)
-        x = nn.Embed(self.vocab_size, self.width, embedding_init=INIT, name="token_embedding")(tokens)
-        x, new_cache = self._blocks()(x, train, angles, cache_index, cache)
-        x = nn.RMSNorm(epsilon=1e-5, name="norm")(x)
-        logits = nn.Dense(self.vocab_size, use_bias=False, kernel_init=INIT, name="head")(x)
-        return logits if cache is None else (logits, new_cache)
-
-    def start(self, batch_size: int, length: int, train: bool = False) -> tuple[KVCache, None]:
-        """An empty cache for `length` tokens of each example, [B, L, K, S, d], and no memory."""
-        dtype = self.get_variable("params", "token_embedding")["embedding"].dtype
-        sizes = batch_size, self.num_kv_heads, length, self.width // self.num_heads
-        return KVCache.empty(*sizes, dtype=dtype, layers=(self.num_layers,)), None
-
-    def step(
-        self,
-        tokens: Int[Array, "B T"],
-        cache: KVCache,
-        cache_index: Index,
-        memory: None = None,
-        train: bool = False,
-    ) -> tuple[Float[Array, "B T V"], KVCache]:
-        """Logits of the token after each of the T tokens from position `cache_index` on, and the new cache."""
-        return self(tokens, train=train, cache=cache, cache_index=cache_index)
-
-    def _blocks(self) -> nn.Module:
-        out_init = nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5)
-        attention = GroupedQueryAttention(
-            self.num_heads, self.num_kv_heads, INIT, out_init, self.attention_block, parent=None
+    def block(layer: Layer) -> nn.Module:
+        attention = s.attention(
+            rotary=turn if layer.rotary else None, use_bias=bias[0], out_bias=bias[0], window=layer.window
         )
-        in_axes: Any = (nn.broadcast, nn.broadcast, nn.broadcast, 1)  # Linen's annotation knows axes alone
-        stacked = nn.scan(
-            remat(LlamaBlock, self.remat),
-            variable_axes={"params": 0, "intermediates": 0, "perturbations": 0},
-            split_rngs={"params": True},
-            in_axes=in_axes,
-            out_axes=1,  # of the cache: the batch stays its first axis, the layers are its second
-            length=self.num_layers,
-        )
-        return stacked(attention, SwiGLU(self.hidden, out_init=out_init, parent=None), name="blocks")
+        feed_forward = Gated(hidden, use_bias=bias[1], out_init=s.out_init)
+        return PreNorm(attention, feed_forward, nn.RMSNorm(s.epsilon), nn.RMSNorm(s.epsilon))
 
+    return Decoder(
+        token_embedding=s.embedding(),
+        stacks=stacks(layers or [Layer()] * num_layers, block),
+        norm=nn.RMSNorm(s.epsilon),
+        head=TiedHead() if tied else Head(vocab_size),
+        context=context,
+        rules=rules_of(tied=tied),
+        remat=s.remat,
+    )
+
+
+def _llama(config: Config) -> Decoder:
+    common.only(config, hidden_act="silu")
+    third = config["model_type"] == "smollm3"
+    return Llama(
+        **common.sizes(config),
+        rotary=common.rotary_of(config, common.head_dim(config), base=2e6 if third else 1e4),
+        layers=_layers(config),
+        tied=config.get("tie_word_embeddings", third),
+        bias=(config.get("attention_bias", False), config.get("mlp_bias", False)),
+    )
+
+
+def _layers(config: Config) -> list[Layer]:
+    number = config["num_hidden_layers"]
+    if config["model_type"] == "llama":
+        return [Layer()] * number
+    window = config.get("sliding_window", 4096 if config["model_type"] == "mistral" else None)
+    if config["model_type"] == "mistral":
+        return [Layer(window=window)] * number
+    turns = config.get("no_rope_layers") or [(i + 1) % config.get("no_rope_layer_interval", 4) for i in range(number)]
+    window = window if config.get("use_sliding_window") else None
+    kinds = config.get("layer_types") or ["full_attention" if turn else "sliding_attention" for turn in turns]
+    return [Layer(bool(t), window if k == "sliding_attention" else None) for t, k in zip(turns, kinds, strict=True)]
+
+
+def _names(config: Config) -> Names:
+    bias = config.get("attention_bias", False)
+    rules = (
+        *common.attention(bias=bias, out_bias=bias),
+        *common.gated(bias=config.get("mlp_bias", False)),
+        *norm("norm1", "input_layernorm"),
+        *norm("norm2", "post_attention_layernorm"),
+    )
+    return common.named(config, lambda kind: rules, _layers(config), tied=config["model_type"] == "smollm3")
+
+
+FAMILY = Family(_llama, _names)
 
 # "7b" and "13b": Touvron et al. 2023, table 2, with Llama 2's context; the hidden units are their code's. "llama3_8b":
 # Llama Team 2024, table 3. Their vocabularies hold 32,000 and 128,256 tokens. "tiny" is ours, for two CPU cores.

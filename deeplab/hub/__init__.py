@@ -1,0 +1,24 @@
+"""Public weights in and out: folders in the Hugging Face layout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deeplab.core import lazy
+
+if TYPE_CHECKING:
+    from deeplab.hub.families import FAMILIES, family_of
+    from deeplab.hub.loading import Loaded, load, weights
+    from deeplab.hub.saving import save
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        "FAMILIES": "families:FAMILIES",
+        "family_of": "families:family_of",
+        "load": "loading:load",
+        "Loaded": "loading:Loaded",
+        "save": "saving:save",
+        "weights": "loading:weights",
+    },
+)

@@ -1,0 +1,55 @@
+"""Which family reads which `model_type`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deeplab.core.errors import UserError, nearest
+from deeplab.models.foreign import Family
+from deeplab.models.text.decoders import (
+    deepseek,
+    falcon,
+    gemma,
+    gpt2,
+    gpt_oss,
+    granite,
+    llama,
+    mixtral,
+    neox,
+    olmo,
+    opt,
+    phi,
+    qwen,
+)
+
+# The name is another library's, and stands in a file: the one place where a string chooses code.
+FAMILIES: dict[str, Family] = {
+    "deepseek_v3": deepseek.FAMILY,
+    "falcon": falcon.FAMILY,
+    **dict.fromkeys(("gemma", "gemma2", "gemma3_text"), gemma.FAMILY),
+    "gpt2": gpt2.FAMILY,
+    "gpt_neox": neox.FAMILY,
+    "gpt_oss": gpt_oss.FAMILY,
+    "granite": granite.FAMILY,
+    **dict.fromkeys(("llama", "mistral", "smollm3"), llama.FAMILY),
+    "mixtral": mixtral.FAMILY,
+    **dict.fromkeys(("olmo", "olmo2", "olmo3", "olmoe"), olmo.FAMILY),
+    "opt": opt.FAMILY,
+    **dict.fromkeys(("phi", "phi3"), phi.FAMILY),
+    **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), qwen.FAMILY),
+}
+
+
+def family_of(config: Mapping[str, Any]) -> Family:
+    """The family of a config.
+
+    Raises:
+      UserError: Its `model_type` is not supported, or its weights are quantized.
+    """
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        raise UserError(f"config.json: model_type {kind!r} is not supported; {nearest(str(kind), FAMILIES)}")
+    if config.get("quantization_config"):
+        raise UserError("config.json: the weights are quantized; load and save them dequantized by transformers first")
+    return FAMILIES[kind]

@@ -1,0 +1,98 @@
+"""Folders in the Hugging Face layout: where they are, and what their files say before a tensor is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from deeplab.core.errors import UserError
+from deeplab.hub.files import Header, read_headers
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the names, sizes and headers of a folder's tensors, and of its config.
+
+    The values are not read: that would take as long as the loading.
+    """
+    found = hashlib.sha256((folder / "config.json").read_bytes())
+    for file in sorted(folder.glob("*.safetensors")):
+        headers, _ = read_headers(file)
+        found.update(repr([(name, str(header), header.offset) for name, header in headers.items()]).encode())
+    return found.hexdigest()
+
+
+def find(source: str | Path) -> Path:
+    """The folder of a source; that of a name is downloaded where `huggingface_hub` is installed.
+
+    Raises:
+      UserError: There is no such folder, and the source is no name that could be downloaded.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    if str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
+        raise UserError(f"{source} is not a folder; give one with config.json and *.safetensors, or organization/name")
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise UserError(f"{source} is not a folder here; to download it, pip install huggingface_hub") from error
+    patterns = ["*.json", "*.safetensors"]
+    return Path(huggingface_hub.snapshot_download(str(source), allow_patterns=patterns))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What config.json says.
+
+    Raises:
+      UserError: It is missing, or no JSON.
+    """
+    file = folder / "config.json"
+    if not file.exists():
+        raise UserError(f"{folder} has no config.json; give a folder as `save_pretrained` writes it")
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON: {error}") from error
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder; None where it has none."""
+    file = folder / "tokenizer.json"
+    if not file.exists():
+        return None
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(file))
+
+
+def folder_headers(folder: Path) -> tuple[dict[str, Header], list[str]]:
+    """The headers of all tensors of a folder, and what is wrong with its files.
+
+    Raises:
+      UserError: There are no safetensors files.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        where = json.loads(index.read_text())["weight_map"]
+        files = [folder / Path(name).name for name in sorted(set(where.values()))]
+    else:
+        where, files = {}, sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = [file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern)]
+        hint = (
+            f"{pickles[0]} is a pickle, which runs code when it is read. Convert it where you trust it: "
+            f"AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER, safe_serialization=True)"
+            if pickles
+            else "download them beside config.json"
+        )
+        raise UserError(f"{folder} has no *.safetensors files; {hint}")
+    wrong = [f"{file.name}: the file is missing, the index names it" for file in files if not file.exists()]
+    headers: dict[str, Header] = {}
+    for file in files:
+        if file.exists():
+            found, faults = read_headers(file)
+            headers |= found
+            wrong += faults
+    return headers, wrong + [f"{name}: not in {file}" for name, file in where.items() if name not in headers]

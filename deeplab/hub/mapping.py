@@ -1,0 +1,120 @@
+"""Which of their tensors is which of our parameters: the rules of a family for one model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from deeplab.hub.axes import Axes
+from deeplab.hub.files import DTYPES, Header
+from deeplab.models.foreign import Names, Rule
+
+
+class Part(NamedTuple):
+    """A place in our parameters.
+
+    Attributes:
+      path: Path of the parameter.
+      index: Numbers along its stacked axes.
+    """
+
+    path: str
+    index: tuple[int, ...]
+
+
+class Tensor(NamedTuple):
+    """One of their tensors.
+
+    Attributes:
+      name: Its name.
+      shape: Its shape.
+      parts: Our parameters that it holds.
+      axes: Transformation between the two.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+    axes: Axes
+
+
+def flat(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree of parameters by their paths.
+
+    Example:
+      >>> flat({"norm": {"scale": 1}})
+      {'norm/scale': 1}
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def tensors(names: Names, params: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
+    """Their tensors by name, and our parameters without a rule.
+
+    Args:
+      names: Names of a family.
+      params: Parameters, or their shapes, by their paths.
+    """
+    found: dict[str, Tensor] = {}
+    filled: set[str] = set()
+    for rule in names.rules:
+        paths = [path.partition("[")[0] for path in rule.ours]
+        if not all(path in params for path in paths):
+            continue
+        filled.update(paths)
+        stacked = rule.ours[0].partition("[")[2].rstrip("]").split(",") if "[" in rule.ours[0] else []
+        axes, depth = Axes(rule), len(stacked)
+        shape = axes.shape([params[path].shape[depth:] for path in paths])
+        for index, numbers in _numbers(rule, stacked, params[paths[0]].shape):
+            name = rule.theirs.format(**numbers)
+            found[name] = Tensor(name, shape, tuple(Part(path, index) for path in paths), axes)
+    return found, [path for path in params if path not in filled]
+
+
+def _numbers(
+    rule: Rule, stacked: Sequence[str], shape: Sequence[int]
+) -> Iterator[tuple[tuple[int, ...], dict[str, int]]]:
+    """All indices of the stacked axes, with the numbers that their names have."""
+    for index in np.ndindex(*shape[: len(stacked)]):
+        numbers = dict(zip(stacked, index, strict=True))
+        if "i" in numbers:
+            numbers["i"] = rule.numbers[numbers["i"]]
+        yield index, numbers
+
+
+def matched(names: Names, wanted: Mapping[str, Tensor], given: Mapping[str, Header]) -> dict[str, str]:
+    """For each tensor that is wanted, the name that a file has for it: its own, without the prefix, or a tied one."""
+    tied = dict(names.ties)
+    found = {}
+    for name in wanted:
+        for candidate in (name, tied.get(name, name)):
+            for spelled in (candidate, candidate.removeprefix(names.prefix)):
+                if spelled in given:
+                    found.setdefault(name, spelled)
+    return found
+
+
+def differences(
+    names: Names, wanted: Mapping[str, Tensor], given: Mapping[str, Header], found: Mapping[str, str]
+) -> Iterable[str]:
+    """What is missing, what is more, and what has another shape or no known dtype, a sentence each."""
+    for name, tensor in wanted.items():
+        ours = ", ".join(f"{path}{list(index) if index else ''}" for path, index in tensor.parts)
+        if name not in found:
+            yield f"missing: {name} {list(tensor.shape)}, for our {ours}"
+            continue
+        header = given[found[name]]
+        if header.shape != tensor.shape:
+            yield f"shape: {name} is {list(header.shape)}, expected {list(tensor.shape)} for our {ours}"
+        if header.dtype not in DTYPES:
+            yield f"dtype: {name} is {header.dtype}, expected one of {', '.join(DTYPES)}; dequantize it first"
+    spare = {spelled for pair in names.ties for tie in pair for spelled in (tie, tie.removeprefix(names.prefix))}
+    used = set(found.values()) | spare
+    for name, header in given.items():
+        if name not in used and not any(re.search(pattern, name) for pattern in names.ignored):
+            yield f"unexpected: {name} {header}; no rule reads it"

@@ -1,0 +1,94 @@
+"""Writing a folder that transformers reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from deeplab.core.errors import UserError
+from deeplab.hub.families import family_of
+from deeplab.hub.files import CODES, Header, write_file
+from deeplab.hub.mapping import Tensor, flat, tensors
+
+BESIDE = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "vocab*",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+"""Files that say nothing of the model's weights."""
+
+
+def save(
+    folder: str | Path,
+    params: Any,
+    config: Mapping[str, Any],
+    *,
+    like: str | Path | None = None,
+    shard_bytes: int = 5 * 10**9,
+) -> None:
+    """Writes config.json and the parameters in the Hugging Face layout, one tensor at a time.
+
+    Args:
+      folder: Folder to write; it is made, and files of these names in it are replaced.
+      params: Parameters of the model that the config describes.
+      config: Content of config.json, such as `Loaded.config`.
+      like: Folder from which the tokenizer's files are copied.
+      shard_bytes: Size of the largest file; more files get an index.
+
+    Raises:
+      UserError: The parameters are not those of the config's model.
+    """
+    folder, leaves = Path(folder), flat(params)
+    wanted, wrong = tensors(family_of(config).names(config), leaves)
+    if wrong or not wanted:
+        raise UserError(f"the parameters are not those of a {config['model_type']}:\n  " + "\n  ".join(wrong))
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("model*.safetensors*"):
+        old.unlink()
+    headers = {name: _header(tensor, leaves) for name, tensor in wanted.items()}
+    shards = _shards(headers, shard_bytes)
+    where = {}
+    for number, shard in enumerate(shards, start=1):
+        name = "model.safetensors" if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+        write_file(folder / name, shard.items(), lambda name: _theirs(wanted[name], leaves))
+        where |= dict.fromkeys(shard, name)
+    if len(shards) > 1:
+        total = sum(header.size for header in headers.values())
+        index = {"metadata": {"total_size": total}, "weight_map": where}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+    said = {key: value for key, value in config.items() if key != "torch_dtype"}
+    said["dtype"] = str(max((x.dtype for x in leaves.values()), key=lambda dtype: dtype.itemsize))
+    (folder / "config.json").write_text(json.dumps(said, indent=2))
+    beside = [] if like is None else [file for pattern in BESIDE for file in Path(like).glob(pattern)]
+    for file in beside:
+        shutil.copy(file, folder)
+
+
+def _header(tensor: Tensor, leaves: Mapping[str, Any]) -> Header:
+    dtype = leaves[tensor.parts[0].path].dtype
+    return Header(Path(), CODES[np.dtype(dtype)], tensor.shape, 0, int(np.prod(tensor.shape)) * dtype.itemsize)
+
+
+def _shards(headers: Mapping[str, Header], most: int) -> list[dict[str, Header]]:
+    shards: list[dict[str, Header]] = [{}]
+    size = 0
+    for name, header in headers.items():
+        if shards[-1] and size + header.size > most:
+            shards.append({})
+            size = 0
+        shards[-1][name] = header
+        size += header.size
+    return shards
+
+
+def _theirs(tensor: Tensor, leaves: Mapping[str, Any]) -> np.ndarray:
+    return tensor.axes.theirs([np.asarray(jax.device_get(leaves[path][index])) for path, index in tensor.parts])

@@ -1,0 +1,102 @@
+"""How a family's parameters are called in other people's files: values, which `deeplab.hub` applies both ways."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import flax.linen as nn
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One of their tensors and what it is of ours.
+
+    The transformation is a string that names axes, "theirs -> ours", as einops does; its inverse is the same string
+    with its sides exchanged, so that the way back is bit-equal by construction.
+
+    Args:
+      ours: Path of a parameter, or of the several that one of theirs is cut into. Stacked axes come in brackets:
+        "experts/gate_kernel[i,e]" is of layer i and expert e, where the name has {i} and {e}.
+      theirs: Name of the tensor.
+      axes: Transformation, such as "(h d) c -> c (h d)"; none when empty.
+      cut: Axis of theirs that is cut into our parameters, in their order.
+      parts: Sizes of the parts.
+      sizes: Sizes of axes that the shapes do not tell.
+      numbers: Numbers of the layers, the values of {i}.
+    """
+
+    ours: tuple[str, ...]
+    theirs: str
+    axes: str = ""
+    cut: str = ""
+    parts: tuple[int, ...] = (0,)
+    sizes: tuple[tuple[str, int], ...] = ()
+    numbers: range = range(0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """All names of a model.
+
+    Args:
+      rules: Rules, of which every parameter needs one.
+      prefix: Beginning of names that some files leave out.
+      ties: Pairs of names of one tensor: that of the rules, and another that a file may have instead or besides.
+      ignored: Regular expressions of names that are no parameters.
+    """
+
+    rules: tuple[Rule, ...]
+    prefix: str = ""
+    ties: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """What loads and writes a family of models.
+
+    Args:
+      model: Function from a config, as its JSON file says it, to a model.
+      names: Function from a config to the names of the model's parameters.
+    """
+
+    model: Callable[[Mapping[str, Any]], nn.Module]
+    names: Callable[[Mapping[str, Any]], Names]
+
+
+def one(ours: str, theirs: str, axes: str = "") -> tuple[Rule]:
+    """A parameter that is one of their tensors."""
+    return (Rule((ours,), theirs, axes),)
+
+
+def linear(ours: str, theirs: str, bias: bool = False) -> tuple[Rule, ...]:
+    """A linear layer of PyTorch, whose kernel is transposed."""
+    rules = one(f"{ours}/kernel", f"{theirs}.weight", "o c -> c o")
+    return (*rules, *one(f"{ours}/bias", f"{theirs}.bias")) if bias else rules
+
+
+def norm(ours: str, theirs: str, bias: bool = False) -> tuple[Rule, ...]:
+    """A norm with a scale."""
+    rules = one(f"{ours}/scale", f"{theirs}.weight")
+    return (*rules, *one(f"{ours}/bias", f"{theirs}.bias")) if bias else rules
+
+
+def under(ours: str, theirs: str, numbers: range, rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The rules of stacked layers from those of one of them.
+
+    Example:
+      >>> rule = under("blocks", "h", range(2), norm("norm1", "ln_1"))[0]
+      >>> rule.ours, rule.theirs
+      (('blocks/norm1/scale[i]',), 'h.{i}.ln_1.weight')
+    """
+
+    def stacked(path: str) -> str:
+        path, _, axes = path.partition("[")
+        return f"{ours}/{path}[i,{axes}" if axes else f"{ours}/{path}[i]"
+
+    return tuple(
+        dataclasses.replace(r, ours=tuple(map(stacked, r.ours)), theirs=f"{theirs}.{{i}}.{r.theirs}", numbers=numbers)
+        for r in rules
+    )

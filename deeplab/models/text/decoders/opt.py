@@ -1,0 +1,92 @@
+"""OPT.
+
+Zhang et al. 2022, "OPT", https://arxiv.org/abs/2205.01068.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+
+from deeplab.models.foreign import Family, Names, linear, norm, one, under
+from deeplab.models.text.decoder import Decoder, rules_of
+from deeplab.models.text.decoders import common
+from deeplab.models.text.decoders.common import Config
+from deeplab.models.text.layers import Sizes, stacks
+from deeplab.nn.feed_forward import Elementwise, Plain
+from deeplab.nn.norm import layer_norm
+from deeplab.nn.vocabulary import LearnedPositions, TiedHead
+from deeplab.nn.wiring import PreNorm
+
+
+def OPT(*, activation: Elementwise = nn.relu, **sizes: Any) -> Decoder:
+    """GPT-2 with ReLU, and positions counted from 2.
+
+    Args:
+      activation: Function of the hidden units.
+      sizes: Arguments of `deeplab.models.text.layers.Sizes`.
+
+    Example:
+      >>> OPT(vocab_size=7, **VARIANTS["test"]).context
+      16
+    """
+    s = Sizes(**sizes)
+
+    def block(kind: None) -> nn.Module:
+        del kind
+        attention = s.attention(use_bias=True, out_bias=True)
+        feed_forward = Plain(s.hidden, activation, out_init=s.out_init)
+        return PreNorm(attention, feed_forward, layer_norm(s.epsilon), layer_norm(s.epsilon))
+
+    return Decoder(
+        token_embedding=s.embedding(positions=LearnedPositions(s.context, s.width, offset=2)),
+        stacks=stacks([None] * s.num_layers, block),
+        norm=layer_norm(s.epsilon),
+        head=TiedHead(),
+        context=s.context,
+        rules=rules_of(tied=True),
+        remat=s.remat,
+    )
+
+
+def _model(config: Config) -> Decoder:
+    common.only(
+        config, do_layer_norm_before=True, enable_bias=True, layer_norm_elementwise_affine=True,
+        _remove_final_layer_norm=False, tie_word_embeddings=True, word_embed_proj_dim=config["hidden_size"],
+    )  # fmt: skip
+    return OPT(
+        vocab_size=config["vocab_size"],
+        num_layers=config["num_hidden_layers"],
+        num_heads=config["num_attention_heads"],
+        width=config["hidden_size"],
+        hidden=config["ffn_dim"],
+        context=config["max_position_embeddings"],
+        activation=common.activation(config.get("activation_function", "relu")),
+    )
+
+
+def _names(config: Config) -> Names:
+    layer = norm("norm1", "self_attn_layer_norm", bias=True) + norm("norm2", "final_layer_norm", bias=True)
+    for theirs, ours in (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"), ("out_proj", "out")):
+        layer += linear(f"attention/{ours}", f"self_attn.{theirs}", True)
+    layer += linear("feed_forward/up", "fc1", True) + linear("feed_forward/down", "fc2", True)
+    rules = (
+        *one("token_embedding/embedding", "model.decoder.embed_tokens.weight"),
+        *one("token_embedding/positions/embedding", "model.decoder.embed_positions.weight"),
+        *under("blocks", "model.decoder.layers", range(config["num_hidden_layers"]), layer),
+        *norm("norm", "model.decoder.final_layer_norm", bias=True),
+    )
+    return Names(rules, "model.", (("model.decoder.embed_tokens.weight", "lm_head.weight"),))
+
+
+FAMILY = Family(_model, _names)
+
+# Zhang et al. 2022, table 1. The vocabulary holds 50,272 tokens. (The one of 350M has its norms after the branches.)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "test": {"num_layers": 2, "num_heads": 2, "width": 32, "hidden": 128, "context": 16},
+    "125m": {"num_layers": 12, "num_heads": 12, "width": 768, "hidden": 3072, "context": 2048},
+    "1.3b": {"num_layers": 24, "num_heads": 32, "width": 2048, "hidden": 8192, "context": 2048},
+    "6.7b": {"num_layers": 32, "num_heads": 32, "width": 4096, "hidden": 16_384, "context": 2048},
+    "30b": {"num_layers": 48, "num_heads": 56, "width": 7168, "hidden": 28_672, "context": 2048},
+}

@@ -1,0 +1,1 @@
+"""Mixtures of experts: who is asked, and what they answer."""

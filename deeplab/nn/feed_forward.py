@@ -1,0 +1,78 @@
+"""Feed-forward layers of transformers, applied to each position by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float
+
+from deeplab.core import ranges
+from deeplab.nn.transformer import INIT
+
+Elementwise = Callable[[jax.Array], jax.Array]
+Initializer = jax.nn.initializers.Initializer
+
+
+@ranges.checked(hidden=ranges.COUNT)
+class Gated(nn.Module):
+    """(activation(x W_gate) * (x W_up)) W_down, through `hidden` units; SwiGLU with its default.
+
+    Args:
+      hidden: Number of hidden units.
+      activation: Function of the gate.
+      use_bias: Whether the three products have biases.
+      kernel_init: Initializer of the kernels that lead to the hidden units.
+      out_init: Initializer of the kernel that leads back to the residual stream.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> Gated(hidden=16).init_with_output(jax.random.key(0), jnp.ones((1, 2, 8)))[0].shape
+      (1, 2, 8)
+
+    Source: Shazeer 2020, https://arxiv.org/abs/2002.05202.
+    """
+
+    hidden: int
+    activation: Elementwise = nn.silu
+    use_bias: bool = False
+    kernel_init: Initializer = INIT
+    out_init: Initializer = INIT
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        gate = nn.Dense(self.hidden, use_bias=self.use_bias, kernel_init=self.kernel_init, name="gate")(x)
+        up = nn.Dense(self.hidden, use_bias=self.use_bias, kernel_init=self.kernel_init, name="up")(x)
+        down = nn.Dense(x.shape[-1], use_bias=self.use_bias, kernel_init=self.out_init, name="down")
+        return down(self.activation(gate) * up)
+
+
+@ranges.checked(hidden=ranges.COUNT)
+class Plain(nn.Module):
+    """activation(x W_up) W_down, through `hidden` units.
+
+    Args:
+      hidden: Number of hidden units.
+      activation: Function of the hidden units.
+      use_bias: Whether both products have biases.
+      kernel_init: Initializer of the kernel that leads to the hidden units.
+      out_init: Initializer of the kernel that leads back to the residual stream.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> Plain(hidden=16).init_with_output(jax.random.key(0), jnp.ones((1, 2, 8)))[0].shape
+      (1, 2, 8)
+    """
+
+    hidden: int
+    activation: Elementwise = nn.gelu
+    use_bias: bool = True
+    kernel_init: Initializer = INIT
+    out_init: Initializer = INIT
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        up = nn.Dense(self.hidden, use_bias=self.use_bias, kernel_init=self.kernel_init, name="up")(x)
+        down = nn.Dense(x.shape[-1], use_bias=self.use_bias, kernel_init=self.out_init, name="down")
+        return down(self.activation(up))

@@ -1,0 +1,109 @@
+"""From tokens to the residual stream, and from it to logits."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from deeplab.nn.transformer import INIT
+
+
+class TokenEmbedding(nn.Module):
+    """scale * table[token], and what stands at its position.
+
+    Args:
+      size: Number of tokens V.
+      width: D.
+      scale: Factor of the embeddings.
+      positions: Module from positions to vectors that are added, such as `LearnedPositions`, if any.
+
+    Example:
+      >>> layer = TokenEmbedding(size=7, width=4, positions=LearnedPositions(size=16, width=4))
+      >>> layer.init_with_output(jax.random.key(0), jnp.array([[3, 1]]), jnp.arange(2))[0].shape
+      (1, 2, 4)
+    """
+
+    size: int
+    width: int
+    scale: float = 1.0
+    positions: nn.Module | None = None
+
+    def setup(self) -> None:
+        self.embedding = self.param("embedding", INIT, (self.size, self.width))
+
+    def __call__(self, tokens: Int[Array, "B T"], positions: Int[Array, "*B T"]) -> Float[Array, "B T D"]:
+        x = self.embedding[tokens]
+        x = x if self.scale == 1 else x * self.scale
+        if self.positions is None:
+            return x
+        at = self.positions(positions)
+        return x + (at if at.ndim == 3 else at[None])
+
+    def attend(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """Products with all embeddings."""
+        return x @ self.embedding.T
+
+
+class LearnedPositions(nn.Module):
+    """A vector for each position, in a table whose first `offset` rows no position reads.
+
+    Args:
+      size: Number of positions.
+      width: D.
+      offset: Number of rows before that of position 0.
+    """
+
+    size: int
+    width: int
+    offset: int = 0
+
+    @nn.compact
+    def __call__(self, positions: Int[Array, "*B T"]) -> Float[Array, "*B T D"]:
+        return self.param("embedding", INIT, (self.size + self.offset, self.width))[positions + self.offset]
+
+
+class Head(nn.Module):
+    """Logits by a kernel of its own.
+
+    Args:
+      size: Number of tokens V.
+      use_bias: Whether there is a bias.
+      scale: Factor of the logits.
+      soft_cap: c of c tanh(logits / c), if any.
+    """
+
+    size: int
+    use_bias: bool = False
+    scale: float = 1.0
+    soft_cap: float | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], embedding: TokenEmbedding) -> Float[Array, "B T V"]:
+        del embedding
+        kernel = self.param("kernel", INIT, (x.shape[-1], self.size))
+        logits = x @ kernel
+        if self.use_bias:
+            logits = logits + self.param("bias", nn.initializers.zeros, (self.size,))[None, None]
+        return _capped(logits, self.scale, self.soft_cap)
+
+
+class TiedHead(nn.Module):
+    """Logits by the token embedding.
+
+    Args:
+      scale: Factor of the logits.
+      soft_cap: c of c tanh(logits / c), if any.
+    """
+
+    scale: float = 1.0
+    soft_cap: float | None = None
+
+    def __call__(self, x: Float[Array, "B T D"], embedding: TokenEmbedding) -> Float[Array, "B T V"]:
+        return _capped(embedding.attend(x), self.scale, self.soft_cap)
+
+
+def _capped(logits: jax.Array, scale: float, soft_cap: float | None) -> jax.Array:
+    logits = logits if scale == 1 else logits * scale
+    return logits if soft_cap is None else soft_cap * jnp.tanh(logits / soft_cap)

@@ -1,0 +1,173 @@
+"""How attention, feed-forward and norms make a block: one module for each way.
+
+All have the same interface, that of the body of a scan over layers: `(x, train, reading, cache) -> (x, cache)`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from deeplab.nn.attention.cache import Reading
+
+Stream = Float[Array, "B T D"]
+
+
+def _attended(attention: Any, x: Stream, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+    """What attention gives, and the new cache, if there is one."""
+    y = attention(x, reading, cache)
+    return (y, None) if cache is None else y
+
+
+class PreNorm(nn.Module):
+    """x + a attention(norm1(x)), then x + a feed_forward(norm2(x)).
+
+    Args:
+      attention: Module called as `GroupedQueryAttention` is.
+      feed_forward: Module applied to each position by itself.
+      norm1: Norm of what the attention reads.
+      norm2: Norm of what the feed-forward layer reads.
+      residual: a, factor of both branches.
+
+    Source: Xiong et al. 2020, https://arxiv.org/abs/2002.04745.
+    """
+
+    attention: nn.Module
+    feed_forward: nn.Module
+    norm1: nn.Module
+    norm2: nn.Module
+    residual: float = 1.0
+
+    def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+        del train  # there is no dropout, so nothing differs
+        y, cache = _attended(self.attention, self.norm1(x), reading, cache)
+        x = x + self._scaled(y)
+        return x + self._scaled(self.feed_forward(self.norm2(x))), cache
+
+    def _scaled(self, y: Stream) -> Stream:
+        return y if self.residual == 1 else y * self.residual
+
+
+class SandwichNorm(nn.Module):
+    """x + out_norm1(attention(norm1(x))), then x + out_norm2(feed_forward(norm2(x))).
+
+    Args:
+      attention: Module called as `GroupedQueryAttention` is.
+      feed_forward: Module applied to each position by itself.
+      norm1: Norm of what the attention reads.
+      out_norm1: Norm of what it gives.
+      norm2: Norm of what the feed-forward layer reads.
+      out_norm2: Norm of what it gives.
+
+    Source: Gemma Team 2024, https://arxiv.org/abs/2408.00118, section 2.
+    """
+
+    attention: nn.Module
+    feed_forward: nn.Module
+    norm1: nn.Module
+    out_norm1: nn.Module
+    norm2: nn.Module
+    out_norm2: nn.Module
+
+    def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+        del train
+        y, cache = _attended(self.attention, self.norm1(x), reading, cache)
+        x = x + self.out_norm1(y)
+        return x + self.out_norm2(self.feed_forward(self.norm2(x))), cache
+
+
+class BranchNorm(nn.Module):
+    """x + out_norm1(attention(x)), then x + out_norm2(feed_forward(x)).
+
+    Args:
+      attention: Module called as `GroupedQueryAttention` is.
+      feed_forward: Module applied to each position by itself.
+      out_norm1: Norm of what the attention gives.
+      out_norm2: Norm of what the feed-forward layer gives.
+
+    Source: Team OLMo 2024, https://arxiv.org/abs/2501.00656, section 3.2.
+    """
+
+    attention: nn.Module
+    feed_forward: nn.Module
+    out_norm1: nn.Module
+    out_norm2: nn.Module
+
+    def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+        del train
+        y, cache = _attended(self.attention, x, reading, cache)
+        x = x + self.out_norm1(y)
+        return x + self.out_norm2(self.feed_forward(x)), cache
+
+
+class Parallel(nn.Module):
+    """x + attention(norm1(x)) + feed_forward(norm1(x)).
+
+    Args:
+      attention: Module called as `GroupedQueryAttention` is.
+      feed_forward: Module applied to each position by itself.
+      norm1: Norm of what both read.
+
+    Source: Wang and Komatsuzaki 2021, GPT-J, https://github.com/kingoflolz/mesh-transformer-jax.
+    """
+
+    attention: nn.Module
+    feed_forward: nn.Module
+    norm1: nn.Module
+
+    def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+        del train
+        normed = self.norm1(x)
+        y, cache = _attended(self.attention, normed, reading, cache)
+        return x + y + self.feed_forward(normed), cache
+
+
+class ParallelNorms(nn.Module):
+    """x + attention(norm1(x)) + feed_forward(norm2(x)).
+
+    Args:
+      attention: Module called as `GroupedQueryAttention` is.
+      feed_forward: Module applied to each position by itself.
+      norm1: Norm of what the attention reads.
+      norm2: Norm of what the feed-forward layer reads.
+
+    Source: Black et al. 2022, GPT-NeoX, https://arxiv.org/abs/2204.06745, section 2.1.
+    """
+
+    attention: nn.Module
+    feed_forward: nn.Module
+    norm1: nn.Module
+    norm2: nn.Module
+
+    def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+        del train
+        y, cache = _attended(self.attention, self.norm1(x), reading, cache)
+        return x + y + self.feed_forward(self.norm2(x)), cache
+
+
+class Period(nn.Module):
+    """Blocks of several kinds, one after another: what repeats where layers alternate.
+
+    Args:
+      layers: Blocks of this interface; their caches are a tuple.
+    """
+
+    layers: tuple[nn.Module, ...]
+
+    def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+        caches = []
+        for i, layer in enumerate(self.layers):
+            x, new = layer(x, train, reading, None if cache is None else cache[i])
+            caches.append(new)
+        return x, None if cache is None else tuple(caches)
+
+    def empty_cache(self, *sizes: Any) -> tuple[Any, ...]:
+        return tuple(empty_cache(layer, *sizes) for layer in self.layers)
+
+
+def empty_cache(block: nn.Module, *sizes: Any) -> Any:
+    """The cache of a block; see `GroupedQueryAttention.empty_cache`."""
+    source: Any = block
+    return source.empty_cache(*sizes) if hasattr(block, "empty_cache") else source.attention.empty_cache(*sizes)

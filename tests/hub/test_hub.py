@@ -1,0 +1,242 @@
+"""Folders: what is written is read, on any mesh; what is wrong is said at once, by name and shape on both sides."""
+
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deeplab import hub, scale
+from deeplab.core.errors import UserError
+from deeplab.hub.files import read_headers, read_tensor, write_file
+from deeplab.hub.folder import folder_headers
+from deeplab.hub.loading import parameter_shapes
+from deeplab.hub.mapping import flat
+from deeplab.train.initialize import with_weights
+from deeplab.train.state import State
+
+LLAMA = {
+    "model_type": "llama", "vocab_size": 24, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 16,
+}  # fmt: skip
+TIED = {**LLAMA, "tie_word_embeddings": True}
+MOE = {
+    **LLAMA, "model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8,
+    "head_dim": 4,
+}  # fmt: skip
+
+
+def random(config, dtype=jnp.float32, seed=0):
+    """The config's parameters, all random."""
+    rng = np.random.default_rng(seed)
+    shapes = parameter_shapes(hub.family_of(config).model(config))
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), dtype), shapes)
+
+
+def written(folder, config=LLAMA, **more):
+    params = random(config)
+    hub.save(folder, params, config, **more)
+    return params
+
+
+def assert_equal(ours, theirs):
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def rewrite(folder, change):
+    """The folder's tensors, changed as a dict of arrays."""
+    headers, _ = folder_headers(folder)
+    tensors = {name: read_tensor(header) for name, header in headers.items()}
+    change(tensors)
+    written = {name: header for name, header in headers.items() if name in tensors}
+    example = next(iter(headers.values()))
+    for name, value in tensors.items():
+        written[name] = written.get(name, example)._replace(shape=value.shape)
+    write_file(folder / "model.safetensors", written.items(), tensors.__getitem__)
+
+
+@pytest.mark.parametrize("config", [LLAMA, TIED, MOE])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("shard_bytes", [10**9, 3000])
+def test_what_is_written_is_read(tmp_path, config, dtype, shard_bytes):
+    params = random(config, dtype)
+    hub.save(tmp_path, params, config, shard_bytes=shard_bytes)
+    assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == (shard_bytes < 10**9)
+    loaded = hub.load(tmp_path)
+    assert_equal(loaded.params, params)
+    assert {x.dtype for x in jax.tree.leaves(loaded.params)} == {jnp.dtype(dtype)}
+    assert loaded.tokenizer is None
+    assert hub.load(tmp_path, dtype=jnp.float16).params["norm"]["scale"].dtype == jnp.float16
+
+
+@pytest.mark.parametrize("config", [LLAMA, MOE])
+def test_a_mesh_gets_its_shards(tmp_path, config):
+    params, mesh = written(tmp_path, config), scale.make_mesh("data=2,fsdp=2,model=2")
+    loaded = hub.load(tmp_path, mesh=mesh)
+    assert_equal(loaded.params, params)
+    spec = loaded.params["blocks"]["attention"]["query"]["kernel"].sharding.spec
+    assert spec == jax.sharding.PartitionSpec(None, "fsdp", "model")
+
+
+def test_a_folder_is_what_safetensors_reads(tmp_path):
+    load_file = pytest.importorskip("safetensors.numpy").load_file
+    written(tmp_path)
+    theirs = load_file(tmp_path / "model.safetensors")
+    headers, _ = read_headers(tmp_path / "model.safetensors")
+    assert set(theirs) == set(headers)
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(read_tensor(headers[name]), value)
+
+
+def test_everything_that_is_wrong_is_one_error(tmp_path):
+    written(tmp_path)
+
+    def change(tensors):
+        del tensors["model.norm.weight"]
+        tensors["model.extra.weight"] = np.zeros((2, 3), np.float32)
+        tensors["model.layers.1.mlp.up_proj.weight"] = np.zeros((24, 5), np.float32)
+
+    rewrite(tmp_path, change)
+    with pytest.raises(UserError) as error:
+        hub.load(tmp_path)
+    assert str(error.value).splitlines()[1:] == [
+        "  shape: model.layers.1.mlp.up_proj.weight is [24, 5], expected [24, 16] for our "
+        "blocks/feed_forward/up/kernel[1]",
+        "  missing: model.norm.weight [16], for our norm/scale",
+        "  unexpected: model.extra.weight [2, 3] F32; no rule reads it",
+    ]
+
+
+def test_a_truncated_file_is_found_before_a_tensor_is_read(tmp_path):
+    written(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(UserError, match=r"model.safetensors: \S+ ends at byte [\d,]+ of [\d,]+; it is truncated"):
+        hub.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ((2**40).to_bytes(8, "little") + b"{}", "the header claims 1,099,511,627,776 bytes, and the file has 10"),
+        (b"abc", "the file has 3"),
+        ((6).to_bytes(8, "little") + b"[1, 2]", "no table of tensors"),
+        ((5).to_bytes(8, "little") + b"{nope", "no table of tensors"),
+    ],
+)
+def test_a_header_that_lies(tmp_path, content, message):
+    written(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        hub.load(tmp_path)
+
+
+def test_sizes_that_contradict_shapes(tmp_path):
+    written(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"shape": [24, 16]', b'"shape": [24, 17]', 1))
+    with pytest.raises(UserError, match=r"is \[24, 17\] F32, and has 1,536 bytes"):
+        hub.load(tmp_path)
+
+
+def test_files_that_the_index_names_are_there(tmp_path):
+    written(tmp_path, shard_bytes=3000)
+    gone = sorted(tmp_path.glob("*.safetensors"))[1]
+    gone.unlink()
+    with pytest.raises(UserError, match=f"{gone.name}: the file is missing, the index names it"):
+        hub.load(tmp_path)
+
+
+def test_a_pickle_is_refused(tmp_path):
+    written(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(
+        UserError, match=r"pytorch_model.bin is a pickle, which runs code .* Convert it where you trust"
+    ):
+        hub.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "lama"}, "model_type 'lama' is not supported; did you mean .*'llama'"),
+        ({"quantization_config": {"bits": 4}}, "the weights are quantized"),
+        ({"hidden_act": "gelu"}, "hidden_act='gelu'; this family is written for 'silu' alone"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "scales rotations by 'dynamic'; known are"),
+    ],
+)
+def test_a_config_that_is_not_supported(tmp_path, change, message):
+    written(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, **change}))
+    with pytest.raises(UserError, match=message):
+        hub.load(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["/nowhere/at/all", "nowhere"])
+def test_a_folder_that_is_not_there(source):
+    with pytest.raises(UserError, match=f"{source} is not a folder"):
+        hub.load(source)
+
+
+def test_either_of_two_tied_names_will_do(tmp_path):
+    params = written(tmp_path, TIED)
+    rewrite(tmp_path, lambda t: t.__setitem__("lm_head.weight", t["model.embed_tokens.weight"]))
+    assert_equal(hub.load(tmp_path).params, params)
+    rewrite(tmp_path, lambda t: t.__delitem__("model.embed_tokens.weight"))
+    assert_equal(hub.load(tmp_path).params, params)
+
+
+def test_tied_tensors_that_differ(tmp_path):
+    written(tmp_path, TIED)
+    rewrite(tmp_path, lambda t: t.__setitem__("lm_head.weight", t["model.embed_tokens.weight"] + 1))
+    with pytest.raises(UserError, match=r"tied: model.embed_tokens.weight \[24, 16\] F32 and lm_head.weight .* differ"):
+        hub.load(tmp_path)
+
+
+def test_names_without_their_prefix(tmp_path):
+    params = written(tmp_path, TIED)
+
+    def bare(tensors):
+        for name in list(tensors):
+            tensors[name.removeprefix("model.")] = tensors.pop(name)
+
+    rewrite(tmp_path, bare)
+    assert_equal(hub.load(tmp_path).params, params)
+
+
+def test_parameters_of_another_model_are_not_written(tmp_path):
+    with pytest.raises(UserError, match=r"not those of a llama:\n  token_embedding/embedding"):
+        hub.save(tmp_path, {"token_embedding": {"embedding": {"deep": jnp.zeros(2)}}}, LLAMA)
+
+
+def state(params):
+    return State(step=jnp.int32(0), params=params, variables={}, opt_state=(), key=jax.random.key(0))
+
+
+def test_weights_of_an_experiment(tmp_path):
+    """Those that are skipped keep their values, whatever their shapes in the folder."""
+    params, first = written(tmp_path), random({**LLAMA, "vocab_size": 30}, seed=1)
+    weights = hub.weights(tmp_path, skip=["head/", "token_embedding/"])
+    found = with_weights(state(first), weights).params
+    assert_equal(found["blocks"], params["blocks"])
+    assert_equal(found["head"], first["head"])
+    assert len(weights.digest) == 64
+    with pytest.raises(UserError, match=r"lm_head.weight is \[24, 16\], expected \[30, 16\]"):
+        with_weights(state(first), hub.weights(tmp_path, skip=["token_embedding/"]))
+
+
+def test_weights_of_a_part(tmp_path):
+    params, first = written(tmp_path), random(LLAMA, seed=1)
+    both = {"left": first, "right": first}
+    found = with_weights(state(both), hub.weights(tmp_path, path="params/right")).params
+    assert_equal(found, {"left": first, "right": params})
+
+
+def test_every_parameter_has_a_rule():
+    """A rule for each leaf, and no two for one."""
+    for config in (LLAMA, TIED, MOE):
+        rules = hub.family_of(config).names(config).rules
+        paths = [re.sub(r"\[.*", "", path) for rule in rules for path in rule.ours]
+        assert sorted(paths) == sorted(flat(random(config)))

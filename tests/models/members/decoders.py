@@ -1,0 +1,47 @@
+"""The families of the one decoder."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from deeplab.models.text.decoders import (
+    deepseek,
+    falcon,
+    gemma,
+    gpt2,
+    gpt_oss,
+    granite,
+    mixtral,
+    neox,
+    olmo,
+    opt,
+    phi,
+    qwen,
+)
+from tests.models.members.base import Family, Member, tokens
+
+MAKERS: dict[str, tuple[Callable[..., Any], dict[str, dict[str, Any]]]] = {
+    "deepseek_v3": (deepseek.DeepSeekV3, deepseek.VARIANTS),
+    "falcon": (falcon.Falcon, falcon.VARIANTS),
+    "gemma": (gemma.SandwichGemma, gemma.VARIANTS),
+    "gpt2": (gpt2.GPT2, gpt2.VARIANTS),
+    "gpt_oss": (gpt_oss.GPTOss, gpt_oss.VARIANTS),
+    "granite": (granite.Granite, granite.VARIANTS),
+    "mixtral": (mixtral.Mixtral, mixtral.VARIANTS),
+    "neox": (neox.NeoX, neox.VARIANTS),
+    "olmo": (olmo.OLMo2, olmo.VARIANTS),
+    "opt": (opt.OPT, opt.VARIANTS),
+    "phi": (phi.Phi, phi.VARIANTS),
+    "qwen": (qwen.Qwen, qwen.VARIANTS),
+}
+MADE = {name: functools.partial(make, vocab_size=7) for name, (make, _) in MAKERS.items()}
+
+
+def member(name: str, variant: str = "test") -> Member:
+    make = functools.partial(MADE[name], **MAKERS[name][1][variant])
+    return Member(make, tokens, (12, 7), make().rules)
+
+
+MEMBERS = {name: member(name) for name in MAKERS} | {"qwen_moe": member("qwen", "test_moe")}
+SLOW = set(MEMBERS) - {"gemma", "deepseek_v3"}  # a sandwich, and a mixture of experts
+FAMILIES = {name: Family(MADE[name], variants, tokens, (12, 7)) for name, (_, variants) in MAKERS.items()}
