@@ -52,7 +52,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not file.exists():
         raise UserError(f"{folder} has no config.json; give a folder as `save_pretrained` writes it")
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file} is not JSON: {error}") from error
 
@@ -75,7 +75,7 @@ def folder_headers(folder: Path) -> tuple[dict[str, Header], list[str]]:
     """
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        where = json.loads(index.read_text())["weight_map"]
+        where = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         files = [folder / Path(name).name for name in sorted(set(where.values()))]
     else:
         where, files = {}, sorted(folder.glob("*.safetensors"))

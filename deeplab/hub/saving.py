@@ -64,10 +64,10 @@ def save(
     if len(shards) > 1:
         total = sum(header.size for header in headers.values())
         index = {"metadata": {"total_size": total}, "weight_map": where}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
     said = {key: value for key, value in config.items() if key != "torch_dtype"}
     said["dtype"] = str(max((x.dtype for x in leaves.values()), key=lambda dtype: dtype.itemsize))
-    (folder / "config.json").write_text(json.dumps(said, indent=2))
+    (folder / "config.json").write_text(json.dumps(said, indent=2), encoding="utf-8")
     beside = [] if like is None else [file for pattern in BESIDE for file in Path(like).glob(pattern)]
     for file in beside:
         shutil.copy(file, folder)
