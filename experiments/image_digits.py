@@ -14,6 +14,7 @@ from deeplab.data import augment
 from deeplab.nn.norm import batch_norm
 
 
+@dl.checked(convolutions=dl.Range(at_least=0, at_most=3))
 def experiment(
     convolutions: int = 2,
     width: int = 64,

@@ -30,6 +30,7 @@ class Range:
       at_most: Largest number.
       above: Number that all are larger than.
       below: Number that all are smaller than.
+      whole: Whether only integers are in it.
 
     Example:
       >>> str(Range(at_least=0, below=1)), 1.0 in Range(at_least=0, below=1)
@@ -40,10 +41,12 @@ class Range:
     at_most: float | None = None
     above: float | None = None
     below: float | None = None
+    whole: bool = False
 
     def __contains__(self, value: float) -> bool:
         return (
             math.isfinite(value)
+            and (not self.whole or isinstance(value, int))
             and (self.at_least is None or value >= self.at_least)
             and (self.at_most is None or value <= self.at_most)
             and (self.above is None or value > self.above)
@@ -70,12 +73,14 @@ class Range:
             for one in value:
                 self.check(name, one, owner)
         elif np.ndim(value) == 0 and isinstance(value, (int, float, np.number, np.ndarray, jax.Array)):
-            number = value if isinstance(value, int) else float(value)
+            integer = isinstance(value, int) or getattr(value, "dtype", np.dtype(float)).kind in "iu"
+            number = int(value) if integer else float(value)
             if number not in self:
-                raise UserError(f"{name} is {value}, expected {self}{owner and f' (an argument of {owner})'}")
+                whole = "a whole number, " * (self.whole and not integer)
+                raise UserError(f"{name} is {value}, expected {whole}{self}{owner and f' (an argument of {owner})'}")
 
 
-COUNT = Range(at_least=1)
+COUNT = Range(at_least=1, whole=True)
 NATURAL = Range(at_least=0)
 POSITIVE = Range(above=0)
 FRACTION = Range(at_least=0, at_most=1)

@@ -56,6 +56,8 @@ class Packed(Data):
     def __post_init__(self) -> None:
         object.__setattr__(self, "batch_size", self.text.batch_size)
         object.__setattr__(self, "eval_split", self.text.eval_split)
+        separator = self.separator.replace("\r\n", "\n").replace("\r", "\n")  # as the lines of texts are read
+        object.__setattr__(self, "separator", separator)
         if not self.separator:
             raise UserError("separator is empty, expected the string that ends a document, such as a line break")
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.embedding import Embedding
 
 
@@ -20,6 +21,7 @@ def uniform_by_width(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = 
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
+@ranges.checked(width=ranges.COUNT)
 class LinearNumbers(nn.Module):
     """Each number as a vector, e_j = x_j w_j + b_j.
 
@@ -42,6 +44,7 @@ class LinearNumbers(nn.Module):
         return x[..., None] * w[None] + b[None]
 
 
+@ranges.checked(width=ranges.COUNT, frequencies=ranges.COUNT, sigma=ranges.POSITIVE)
 class PeriodicNumbers(nn.Module):
     """Each number by waves of its own: e_j = relu(W_j [sin(2 pi c_j x_j), cos(2 pi c_j x_j)] + b_j) ("PLR").
 
@@ -75,6 +78,7 @@ class PeriodicNumbers(nn.Module):
         return nn.relu(jnp.einsum("bnk,nkd->bnd", waves, kernel) + bias[None])
 
 
+@ranges.checked(cardinalities=ranges.COUNT, width=ranges.COUNT)
 class Categories(nn.Module):
     """Each category as a vector, from one table for all columns; a class that its column does not have counts as 0.
 
@@ -100,6 +104,7 @@ class Categories(nn.Module):
         return Embedding(int(sizes.sum()), self.width, uniform_by_width, name="table")(known + first[None])
 
 
+@ranges.checked(cardinalities=ranges.COUNT, width=ranges.COUNT, frequencies=ranges.NATURAL, sigma=ranges.POSITIVE)
 class Columns(nn.Module):
     """The columns of a table as vectors, [B, N + C, D]: numbers first, then categories.
 

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.transformer import INIT
 
 
+@ranges.checked(width=ranges.COUNT)
 class TokenEmbedding(nn.Module):
     """scale * table[token], and what stands at its position.
 
@@ -46,6 +48,7 @@ class TokenEmbedding(nn.Module):
         return x @ self.embedding.T
 
 
+@ranges.checked(width=ranges.COUNT)
 class LearnedPositions(nn.Module):
     """A vector for each position, in a table whose first `offset` rows no position reads.
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.tasks.forecast import pinball
 
@@ -68,6 +69,7 @@ class AbsoluteError(_OfPoint):
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(delta=ranges.POSITIVE)
 class Huber(_OfPoint):
     """e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2), with e = y - f: outliers pull less.
 

@@ -59,6 +59,10 @@ class RatingPrediction(Task):
     high: float = 5.0
     num_best: int = 10
 
+    def __post_init__(self) -> None:
+        if isinstance(self.low, int | float):  # no tracer
+            ranges.Range(above=self.low).check("high", self.high, "RatingPrediction")
+
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         told, variables = apply(*self.inputs(batch), train=True, key=key)
         squared = Mean.of(_errors(told, batch) ** 2, _weight(batch))

@@ -76,6 +76,11 @@ def predict_files(
     loaded = run()
     fields = {name: np.stack([example[name] for _, example in examples]) for name in examples[0][1]}
     found = loaded.predict(fields)
+    if not found:
+        raise UserError(
+            f"{type(loaded.experiment.task).__name__} predicts nothing for a file: its `predict` gives only what needs "
+            "a label; let it give the prediction, too"
+        )
     places = _places([name for name, _ in examples])
     told = {
         name: _keep_images(described, out / place)

@@ -1,7 +1,10 @@
 """Numbers out of their range are refused where they are used, in Python and on the command line."""
 
+import ast
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -105,7 +108,12 @@ def test_a_range_of_no_argument_is_refused():
         lambda: dl.data.Images("digits", batch_size=0, epochs=1),
         lambda: dl.data.Images("digits", epochs=0),
         lambda: dl.data.Images("digits", epochs=1, train_fraction=0.0),
+        lambda: dl.data.Images("digits", epochs=1.5),
+        lambda: dl.data.Images("digits", batch_size=8.5, epochs=1),
         lambda: dl.data.augment.flip(1.5),
+        lambda: dl.data.augment.resized_crop(4, 4, area=(0.1, 2.0)),
+        lambda: dl.tasks.RatingPrediction(low=5, high=1),
+        lambda: dl.tasks.errors.Huber(-1.0),
         lambda: dl.data.augment.shift(-1),
         lambda: dl.Runtime(accumulate=0),
         lambda: dl.Many(seeds=0),
@@ -115,3 +123,24 @@ def test_a_range_of_no_argument_is_refused():
 def test_the_library_refuses_what_makes_no_sense(make):
     with pytest.raises(UserError, match="expected"):
         make()
+
+
+DROPPED = re.compile(r"(.+_)?dropout")
+COUNTED = re.compile(r"width|hidden|num_(?!best)\w+|batch_size|context|kernel_size")
+
+
+def test_every_model_and_layer_gives_its_rates_and_sizes_a_range():
+    """So that none is forgotten: fields of these names, and the decorator above their class."""
+    package, without = Path(dl.__file__).parent, []
+    for path in sorted([*package.glob("nn/**/*.py"), *package.glob("models/**/*.py")]):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef) or "NamedTuple" in map(ast.unparse, node.bases):
+                continue
+            given = {k.arg for call in node.decorator_list if isinstance(call, ast.Call) for k in call.keywords}
+            fields = {
+                f.target.id: f for f in node.body if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)
+            }
+            sizes = {k for k, f in fields.items() if COUNTED.fullmatch(k) and ast.unparse(f.annotation) == "int"}
+            rates = {k for k in fields if DROPPED.fullmatch(k)}
+            without += [f"{path.relative_to(package)}:{node.name}.{name}" for name in sorted((sizes | rates) - given)]
+    assert not without

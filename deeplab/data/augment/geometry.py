@@ -42,7 +42,7 @@ def crop(padding: int = 4, pad: Pad = "zero") -> Augment:
     return shift(padding, pad)
 
 
-@ranges.checked(height=ranges.COUNT, width=ranges.COUNT, area=ranges.POSITIVE, ratio=ranges.POSITIVE)
+@ranges.checked(height=ranges.COUNT, width=ranges.COUNT, area=ranges.Range(above=0, at_most=1), ratio=ranges.POSITIVE)
 def resized_crop(
     height: int,
     width: int,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from deeplab.core import ranges
 from deeplab.data.base import Example, Prepare
 
 Scalar = float | jax.Array
 
 
+@ranges.checked(most=ranges.FRACTION, forget_user=ranges.FRACTION)
 def hide_ratings(most: Scalar = 0.4, forget_user: Scalar = 0.0) -> Prepare:
     """In training, hides part of a user's ratings as the target: `known` and `rating`, [V] each, share no item.
 

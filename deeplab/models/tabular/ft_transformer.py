@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn import transformer
 from deeplab.nn.activations import gated
 from deeplab.nn.attention.self_attention import SelfAttention
@@ -39,6 +40,7 @@ RULES = (
 _reglu = gated(nn.relu)
 
 
+@ranges.checked(hidden=ranges.COUNT, dropout=ranges.RATE)
 class FeedForward(nn.Module):
     """W_2 dropout(a relu(b)) + b_2, with a and b the halves of W_1 x + b_1 ("ReGLU").
 
@@ -59,6 +61,19 @@ class FeedForward(nn.Module):
         return nn.Dense(x.shape[-1], name="down")(rows(y)).reshape(x.shape)
 
 
+@ranges.checked(
+    outputs=ranges.COUNT,
+    cardinalities=ranges.COUNT,
+    num_layers=ranges.COUNT,
+    num_heads=ranges.COUNT,
+    width=ranges.COUNT,
+    hidden=ranges.COUNT,
+    attention_dropout=ranges.RATE,
+    hidden_dropout=ranges.RATE,
+    dropout=ranges.RATE,
+    frequencies=ranges.NATURAL,
+    sigma=ranges.POSITIVE,
+)
 class FTTransformer(nn.Module):
     """A token for each column and one more, whose last state gives the outputs: head(relu(norm(x))).
 

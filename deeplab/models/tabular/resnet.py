@@ -14,6 +14,7 @@ import flax.linen as nn
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.tabular import Columns
 
@@ -32,6 +33,7 @@ RULES = (
 )
 
 
+@ranges.checked(hidden=ranges.COUNT, dropout=ranges.RATE)
 class Block(nn.Module):
     """x + dropout(W_2 dropout(relu(W_1 norm(x) + b_1)) + b_2).
 
@@ -52,6 +54,17 @@ class Block(nn.Module):
         return x + nn.Dense(x.shape[-1], name="down")(y)
 
 
+@ranges.checked(
+    outputs=ranges.COUNT,
+    cardinalities=ranges.COUNT,
+    num_blocks=ranges.COUNT,
+    width=ranges.COUNT,
+    hidden=ranges.COUNT,
+    dropout=ranges.RATE,
+    column_width=ranges.COUNT,
+    frequencies=ranges.NATURAL,
+    sigma=ranges.POSITIVE,
+)
 class TabularResNet(nn.Module):
     """Columns as vectors side by side, then residual blocks, then relu(norm(x)) and a linear layer.
 

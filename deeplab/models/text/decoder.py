@@ -9,6 +9,7 @@ import flax.linen as nn
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.attention.cache import Index, Reading, read_positions
 from deeplab.nn.attention.masking import segment_positions
 from deeplab.nn.remat import remat
@@ -50,6 +51,7 @@ class Stack:
     name: str = "blocks"
 
 
+@ranges.checked(context=ranges.COUNT)
 class Decoder(nn.Module):
     """Tokens to the logits of the token after each of them.
 

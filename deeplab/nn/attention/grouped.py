@@ -125,6 +125,7 @@ class GroupedQueryAttention(nn.Module):
         return x if self.limit is None else jnp.clip(x, -self.limit, self.limit)
 
 
+@ranges.checked(num_heads=ranges.COUNT)
 class Sinks(nn.Module):
     """A learned score for each of H heads, of attending to no key.
 

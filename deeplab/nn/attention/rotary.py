@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.nn.attention.rotary_scaling import Scaling
 
 
@@ -70,6 +71,7 @@ def rotate_neighbors(x: Float[Array, "B H T d"], angles: Float[Array, "2 *B T d/
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(width=ranges.COUNT)
 class Rotary:
     """Turns the first `width` components of queries and keys by their positions.
 

@@ -67,7 +67,7 @@ class ChosenSoftmaxRouter(nn.Module):
         return jax.nn.softmax(logits, axis=-1), chosen
 
 
-@ranges.checked(num_experts=ranges.COUNT, top_k=ranges.COUNT)
+@ranges.checked(num_experts=ranges.COUNT, top_k=ranges.COUNT, num_groups=ranges.COUNT)
 class GroupedSigmoidRouter(nn.Module):
     """Experts in groups: the k best of the groups whose two best are the best, by sigmoid(x W) + b; weights without b.
 
