@@ -28,7 +28,22 @@ if TYPE_CHECKING:
     from deeplab.models.tabular import resnet as tabular_resnet
     from deeplab.models.tabular.ft_transformer import FTTransformer
     from deeplab.models.tabular.resnet import TabularResNet
-    from deeplab.models.text.decoders import gpt, llama
+    from deeplab.models.text.decoders import (
+        deepseek,
+        falcon,
+        gemma,
+        gpt,
+        gpt2,
+        gpt_oss,
+        granite,
+        llama,
+        mixtral,
+        neox,
+        olmo,
+        opt,
+        phi,
+        qwen,
+    )
     from deeplab.models.text.decoders.gpt import GPT
     from deeplab.models.text.decoders.llama import Llama
     from deeplab.models.text.encoders import bilstm, encoder, text_cnn
@@ -61,6 +76,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "CNN": "vision.convolutional.cnn:CNN",
         "conformer": "speech.conformer",
         "Conformer": "speech.conformer:Conformer",
+        "deepseek": "text.decoders.deepseek",
         "deep_speech": "speech.deep_speech",
         "DeepSpeech2": "speech.deep_speech:DeepSpeech2",
         "dlinear": "series.dlinear",
@@ -71,8 +87,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Factorization": "recsys.factorization:Factorization",
         "ft_transformer": "tabular.ft_transformer",
         "FTTransformer": "tabular.ft_transformer:FTTransformer",
+        "falcon": "text.decoders.falcon",
+        "gemma": "text.decoders.gemma",
         "gpt": "text.decoders.gpt",
         "GPT": "text.decoders.gpt:GPT",
+        "gpt2": "text.decoders.gpt2",
+        "gpt_oss": "text.decoders.gpt_oss",
+        "granite": "text.decoders.granite",
         "keyword_cnn": "speech.keyword_cnn",
         "KeywordCNN": "speech.keyword_cnn:KeywordCNN",
         "linknet": "vision.segmentation.linknet",
@@ -81,12 +102,18 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Llama": "text.decoders.llama:Llama",
         "lstm_forecaster": "series.lstm_forecaster",
         "LSTMForecaster": "series.lstm_forecaster:LSTMForecaster",
+        "mixtral": "text.decoders.mixtral",
         "mlp": "mlp",
         "MLP": "mlp:MLP",
+        "neox": "text.decoders.neox",
         "neumf": "recsys.neumf",
         "NeuMF": "recsys.neumf:NeuMF",
+        "olmo": "text.decoders.olmo",
+        "opt": "text.decoders.opt",
         "patchtst": "series.patchtst",
         "PatchTST": "series.patchtst:PatchTST",
+        "phi": "text.decoders.phi",
+        "qwen": "text.decoders.qwen",
         "resnet": "vision.convolutional.resnet",
         "ResNet": "vision.convolutional.resnet:ResNet",
         "sasrec": "recsys.sasrec",

@@ -234,6 +234,38 @@ def test_weights_of_a_part(tmp_path):
     assert_equal(found, {"left": first, "right": params})
 
 
+OLD_AND_NEW = [
+    ("llama", {"rope_theta": 5e5}, {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}),
+    (
+        "llama",
+        {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}},
+        {"rope_parameters": {"rope_theta": 5e5, "rope_type": "linear", "factor": 2.0}},
+    ),
+    (
+        "gemma3_text",
+        {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+         "sliding_window_pattern": 3},
+        {"rope_parameters": {
+            "full_attention": {"rope_theta": 1e6, "rope_type": "linear", "factor": 8.0},
+            "sliding_attention": {"rope_theta": 1e4, "rope_type": "default"},
+         }, "layer_types": ["sliding_attention", "sliding_attention", "full_attention"]},
+    ),
+    (
+        "gpt_neox",
+        {"rotary_pct": 0.5, "rotary_emb_base": 5e4},
+        {"rope_parameters": {"rope_theta": 5e4, "partial_rotary_factor": 0.5, "rope_type": "default"}},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "old", "new"), OLD_AND_NEW)
+def test_older_configs_say_the_same(kind, old, new):
+    common = {**LLAMA, "model_type": kind, **({} if kind == "llama" else {"hidden_act": "gelu_pytorch_tanh"})}
+    older, newer = (hub.family_of(common).model({**common, **said}) for said in (old, new))
+    assert older == newer
+    assert newer != hub.family_of(common).model({**common, **new, "rope_parameters": {"rope_theta": 3.0}})
+
+
 def test_every_parameter_has_a_rule():
     """A rule for each leaf, and no two for one."""
     for config in (LLAMA, TIED, MOE):

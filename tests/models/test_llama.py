@@ -81,3 +81,11 @@ def test_a_sequence_beyond_the_context_is_refused():
 def test_heads_that_cannot_be_shared_evenly_are_refused():
     with pytest.raises(ValueError, match="num_heads 4 is not a multiple of num_kv_heads 3"):
         Llama(11, **{**VARIANTS["test"], "num_kv_heads": 3}).init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
+
+
+def test_models_of_equal_sizes_are_equal():
+    """So that what is compiled for one serves the other."""
+    again = Llama(vocab_size=11, **VARIANTS["test"])
+    assert again == MODEL
+    assert hash(again) == hash(MODEL)
+    assert again != Llama(vocab_size=11, **VARIANTS["test"], epsilon=1e-6)

@@ -16,6 +16,7 @@ from deeplab.nn.attention.cache import KVCache, read_positions
 from deeplab.nn.attention.dot_product import attend
 from deeplab.nn.attention.kernels import kernel_of
 from deeplab.nn.attention.masking import causal_mask, same_segment_mask
+from deeplab.nn.attention.scores import Scores
 from deeplab.nn.attention.self_attention import SelfAttention, join_heads, split_heads
 
 
@@ -240,3 +241,23 @@ def test_a_slice_of_the_fused_kernel_is_a_head(layer):
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="width 16 is not a multiple of num_heads 3"):
         SelfAttention(num_heads=3, causal=True).init(jax.random.key(0), jnp.ones((1, 8, 16)))
+
+
+@pytest.mark.parametrize("block", [2, 8])
+def test_changed_scores_are_the_same_in_blocks(block):
+    """A soft cap, slopes by distance and sinks, with shared keys; values narrower than keys."""
+    q, k, v = (
+        jax.random.normal(jax.random.key(i), s) for i, s in enumerate([(2, 4, 8, 6), (2, 2, 8, 6), (2, 2, 8, 3)])
+    )
+    changes = Scores(2.0, jnp.arange(4.0) / 9, jnp.arange(4.0) - 1)
+    whole = attend(q, k, v, causal=True, window=5, scores=changes)
+    np.testing.assert_allclose(attend(q, k, v, causal=True, window=5, scores=changes, block=block), whole, atol=1e-5)
+    key, value = (jnp.repeat(x, 2, axis=1) for x in (k, v))
+    for head in range(4):
+        raw = 2 * np.tanh(np.asarray(q[:, head] @ key[:, head].mT) / 6**0.5 / 2)
+        distance = np.arange(8)[:, None] - np.arange(8)[None]
+        raw = np.where((distance >= 0) & (distance < 5), raw - head / 9 * distance, -np.inf)
+        # The sink has no position: its score is relative to those with slope times position.
+        part = np.exp(raw + head / 9 * np.arange(8)[:, None])
+        weights = part / (part.sum(axis=-1, keepdims=True) + np.exp(head - 1.0))
+        np.testing.assert_allclose(whole[:, head], weights @ np.asarray(value[:, head]), atol=1e-5)

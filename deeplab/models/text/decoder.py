@@ -73,7 +73,7 @@ class Decoder(nn.Module):
       ValueError: A sequence longer than `context`.
 
     Example:
-      >>> import jax
+      >>> import jax, jax.numpy as jnp
       >>> from deeplab.models.text.decoders import llama
       >>> model = llama.Llama(vocab_size=65, **llama.VARIANTS["test"])
       >>> logits, _ = model.init_with_output(jax.random.key(0), jnp.zeros((2, 16), jnp.int32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -78,7 +79,13 @@ class Sizes:
     @property
     def out_init(self) -> nn.initializers.Initializer:
         """N(0, 0.02^2 / (2 L)), for kernels that lead back to the residual stream (Radford et al. 2019)."""
-        return nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5)
+        return _normal(0.02 / (2 * self.num_layers) ** 0.5)
+
+
+@functools.cache
+def _normal(deviation: float) -> nn.initializers.Initializer:
+    """One function for each deviation, so that models of equal sizes are equal, and compiled once."""
+    return nn.initializers.normal(deviation)
 
 
 class Span(NamedTuple):
