@@ -67,7 +67,7 @@ def test_halving_stops_all_but_the_best_and_changes_nothing_for_them(tmp_path, m
     run(tmp_path / "all", *argv, "--steps", "20", "--execution", "serial")
     run(tmp_path / "half", *argv, "--steps", "20", "--halving", "2", "--execution", "serial")
     whole, halved = (written(tmp_path / name)["members"] for name in ("all", "half"))
-    assert sorted(row["steps"] for row in halved) == [6] * 6 + [12] * 4 + [20] * 2
+    assert sorted(row["steps"] for row in halved) == [8] * 6 + [12] * 4 + [20] * 2
     assert sum(not row["stopped"] for row in halved) == 2
     for a, b in zip(whole, halved, strict=True):
         assert b["curve"] == [
@@ -80,7 +80,7 @@ def test_halving_stops_all_but_the_best_and_changes_nothing_for_them(tmp_path, m
         ]
     at_rung = {(row["arguments"]["learning_rate"], row["seed"]): -row["rungs"][0] for row in halved}
     means = {rate: at_rung[rate, 0] + at_rung[rate, 1] for rate, _ in at_rung}
-    assert {row["arguments"]["learning_rate"] for row in halved if row["steps"] > 6} == set(
+    assert {row["arguments"]["learning_rate"] for row in halved if row["steps"] > 8} == set(
         sorted(means, key=means.get)[:3]
     )
     file = tmp_path / "half/run/members.jsonl"
