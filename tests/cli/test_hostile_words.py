@@ -84,7 +84,7 @@ def test_values_are_those_that_were_given(words):
 @given(WORDS.filter(lambda word: not word[1].startswith("-")))
 def test_a_value_may_be_a_word_of_its_own(word):
     flag, text = word
-    assert outcome([f"--{flag}", text]) == outcome([f"--{flag}={text}"])
+    assert repr(outcome([f"--{flag}", text])) == repr(outcome([f"--{flag}={text}"]))  # NaN is NaN
 
 
 @pytest.mark.parametrize(

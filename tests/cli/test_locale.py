@@ -45,7 +45,7 @@ def test_a_run_with_umlauts(tmp_path):
     done = run(tmp_path, "train", "--run-dir", "run")
     assert done.returncode == 0, done.stderr
     assert "g\\xfcte" in done.stdout
-    assert (tmp_path / "run/source.py").read_text(encoding="utf-8") == SOURCE
+    assert (tmp_path / "run/source.py").read_text(encoding="utf-8").startswith(SOURCE)
     assert "güte" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
 
 
