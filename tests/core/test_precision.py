@@ -44,6 +44,8 @@ def test_every_model_computes_in_bfloat16_and_reduces_in_float32(name):
     found = [visit.eqn for visit in walk(closed)]
     products = [e for e in found if e.primitive.name in PRODUCTS]
     wide = [e for e in products if any(v.aval.dtype == jnp.float32 for v in e.invars)]
+    # The choice of an expert is not continuous, so that routers compute in float32 by intent.
+    wide = [e for e in wide if not str(e.source_info.name_stack).endswith("router/gate")]
     assert products
     assert not wide, "\n".join(f"{e.source_info.name_stack}: {e}" for e in wide)
     narrow = [e for e in found if e.primitive.name in ("reduce_sum", "exp", "log", "rsqrt")]

@@ -47,7 +47,7 @@ def test_an_epoch_counts_the_steps_that_it_takes():
     assert [table(n, batch_size=64, epochs=10).num_steps for n in (127, 128, 129, 10)] == [20, 20, 21, 2]
     assert [table(n, batch_size=64, epochs=10).steps_per_epoch for n in (127, 128, 129, 10)] == [2, 2, 3, 1]
     assert [table(n, batch_size=64, num_steps=3).num_steps for n in (127, 10)] == [3, 3]
-    with pytest.raises(UserError, match="0 training steps"):
+    with pytest.raises(UserError, match="epochs is 0, expected 1 or more"):
         table(10, epochs=0)
 
 

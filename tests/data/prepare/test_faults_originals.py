@@ -157,7 +157,7 @@ def test_4_a_file_without_an_address_is_asked_for(one_file, address, tmp_path):
     with pytest.raises(UserError) as error:
         one_file(address).open("train")
     assert f"    pixels: 1,024 bytes uncompressed, sha256 {hashlib.sha256(CONTENT).hexdigest()}" in str(error.value)
-    assert "put them into a folder DIR (or DIR/one_file) and give --data-dir DIR" in str(error.value)
+    assert "put them into a folder DIR, or into folders of it, and give --data-dir DIR" in str(error.value)
     (tmp_path / "pixels").write_bytes(CONTENT[:-1])
     with pytest.raises(UserError, match=rf"pixels holds 1,023 bytes, .* get it again( from {address})?$"):
         one_file(address).open("train", tmp_path)
