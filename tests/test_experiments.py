@@ -70,7 +70,7 @@ def test_smoke(name, tmp_path, monkeypatch, capsys):
     assert Path(result["report"]).stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("study_")])
+@pytest.mark.parametrize("name", ["study_activations", pytest.param("study_data_scaling", marks=pytest.mark.slow)])
 def test_study_smoke(name, tmp_path):
     """The experiment's own verb: every run of the smoke axes, once, and a page of them."""
     module = importlib.import_module(f"experiments.{name}")
@@ -84,7 +84,21 @@ def test_study_smoke(name, tmp_path):
     assert dl.main(module.experiment, flags, study=module.STUDY)["trained"] == 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Compiles twice: an experiment of each field, whose floats reach data, model, task and optimizer, is enough for every day.
+VMAPPED = (
+    "health_ecg",
+    "image_digits",
+    "recsys_ratings",
+    "series_ett",
+    "speech_digits",
+    "table_diabetes",
+    "text_stdlib",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in VMAPPED else pytest.mark.slow) for name in NAMES]
+)
 def test_vmapped_over_all_floats_is_the_solo_runs(name):
     """The law of experiments: a population is `vmap` of the function, and its members are solo runs."""
     function = importlib.import_module(f"experiments.{name}").experiment

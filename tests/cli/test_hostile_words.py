@@ -80,7 +80,7 @@ def test_values_are_those_that_were_given(words):
     assert repr(found) == repr(REFUSED if refused else expected)  # 1 is no 1.0, and NaN is NaN
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(WORDS.filter(lambda word: not word[1].startswith("-")))
 def test_a_value_may_be_a_word_of_its_own(word):
     flag, text = word

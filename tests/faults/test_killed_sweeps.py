@@ -72,6 +72,7 @@ def test_a_killed_sweep_is_the_undisturbed_one(argv, tmp_path):
     assert not (tmp_path / "killed/members").exists()
 
 
+@pytest.mark.slow  # the kills are of the same kind, and less gentle
 def test_a_signal_stops_a_sweep_and_it_goes_on(tmp_path):
     """SIGTERM between two evaluations: the members are saved where they are, training metrics and all."""
     finish(tmp_path / "undisturbed")
