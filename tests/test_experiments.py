@@ -84,7 +84,7 @@ def test_study_smoke(name, tmp_path):
     assert dl.main(module.experiment, flags, study=module.STUDY)["trained"] == 0
 
 
-# Compiles twice: an experiment of each field, whose floats reach data, model, task and optimizer, is enough for every day.
+# Each compiles twice: one of each field is enough for every day.
 VMAPPED = (
     "health_ecg",
     "image_digits",
