@@ -5,8 +5,8 @@ Prints:  a row for the perceptron (`--convolutions 0`) and the CNN. Both sides a
          to the report, compilations included; each side begins with an empty cache of compiled programs, which its runs
          then share. Of the solo runs `--solo` are made, and the others counted as the mean of those after the first.
          Then, in this process, the largest relative difference of the training loss between members and solo runs.
-Result:  perceptron 105.8 over 7.8 s, ratio 13.5 (CPU time 12.1); CNN 128.7 over 26.4 s, ratio 4.9 (CPU time 4.1),
-         on two CPU cores (141e8b5). Losses over 20 steps: perceptron within 4.4e-7, CNN within 1.9e-7
+Result:  perceptron 134.1 over 11.3 s, ratio 11.9 (CPU time 11.6); CNN 167.9 over 62.0 s, ratio 2.7 (CPU time 2.4),
+         on two CPU cores (63e6307). Losses over 20 steps: perceptron within 3.7e-7, CNN equal
 """
 
 from __future__ import annotations
