@@ -102,7 +102,9 @@ def test_the_record_of_an_earlier_version_goes_on(tmp_path):
     manifest = read(tmp_path / "run.json")
     del manifest["versions"]["deeplab source"]
     write_json(tmp_path / "run.json", manifest)
-    Run.open(tmp_path, MANIFEST, SOURCE).close()
+    with Run.open(tmp_path, MANIFEST, SOURCE) as run:
+        assert run.sessions == 1
+        assert run.manifest["versions"]["deeplab source"]
 
 
 def test_other_devices_only_warn(tmp_path):

@@ -21,11 +21,12 @@ from deeplab.nn.vocabulary import LearnedPositions, TiedHead
 from deeplab.nn.wiring import PreNorm
 
 
-def GPT2(*, activation: Elementwise = nn.gelu, **sizes: Any) -> Decoder:
+def GPT2(*, activation: Elementwise = nn.gelu, position_offset: int = 0, **sizes: Any) -> Decoder:
     """Learned positions, pre-norm blocks with biases everywhere, and the token embedding as the output layer.
 
     Args:
       activation: Function of the hidden units.
+      position_offset: Number of rows of the table of positions that come before that of the first position.
       sizes: Arguments of `deeplab.models.text.layers.Sizes`.
 
     Example:
@@ -41,7 +42,7 @@ def GPT2(*, activation: Elementwise = nn.gelu, **sizes: Any) -> Decoder:
         return PreNorm(attention, feed_forward, layer_norm(s.epsilon), layer_norm(s.epsilon))
 
     return Decoder(
-        token_embedding=s.embedding(positions=LearnedPositions(s.context, s.width)),
+        token_embedding=s.embedding(positions=LearnedPositions(s.context, s.width, offset=position_offset)),
         stacks=stacks([None] * s.num_layers, block),
         norm=layer_norm(s.epsilon),
         head=TiedHead(),

@@ -10,14 +10,11 @@ from typing import Any
 import flax.linen as nn
 
 from deeplab.models.foreign import Family, Names, linear, norm, one, under
-from deeplab.models.text.decoder import Decoder, rules_of
+from deeplab.models.text.decoder import Decoder
 from deeplab.models.text.decoders import common
 from deeplab.models.text.decoders.common import Config
-from deeplab.models.text.layers import Sizes, stacks
-from deeplab.nn.feed_forward import Elementwise, Plain
-from deeplab.nn.norm import layer_norm
-from deeplab.nn.vocabulary import LearnedPositions, TiedHead
-from deeplab.nn.wiring import PreNorm
+from deeplab.models.text.decoders.gpt2 import GPT2
+from deeplab.nn.feed_forward import Elementwise
 
 
 def OPT(*, activation: Elementwise = nn.relu, **sizes: Any) -> Decoder:
@@ -31,23 +28,7 @@ def OPT(*, activation: Elementwise = nn.relu, **sizes: Any) -> Decoder:
       >>> OPT(vocab_size=7, **VARIANTS["test"]).context
       16
     """
-    s = Sizes(**sizes)
-
-    def block(kind: None) -> nn.Module:
-        del kind
-        attention = s.attention(use_bias=True, out_bias=True)
-        feed_forward = Plain(s.hidden, activation, out_init=s.out_init)
-        return PreNorm(attention, feed_forward, layer_norm(s.epsilon), layer_norm(s.epsilon))
-
-    return Decoder(
-        token_embedding=s.embedding(positions=LearnedPositions(s.context, s.width, offset=2)),
-        stacks=stacks([None] * s.num_layers, block),
-        norm=layer_norm(s.epsilon),
-        head=TiedHead(),
-        context=s.context,
-        rules=rules_of(tied=True),
-        remat=s.remat,
-    )
+    return GPT2(activation=activation, position_offset=2, **sizes)
 
 
 def _model(config: Config) -> Decoder:
