@@ -43,7 +43,7 @@ class PartEffects:
         self._train = [*self._members.each(progress.metrics)]
 
     def evaluate(self, progress: Progress) -> None:
-        """Evaluates the members, and saves them."""
+        """Evaluates the members, and saves them, unless they are still being saved from an evaluation before."""
         with self._slow("an evaluation"):
             self._evaluate(progress)
 
@@ -57,7 +57,7 @@ class PartEffects:
             self._best, self._scores = better(self._best, self._scores, progress.state, new)
         self.clock()
         self._part.at = PartState(progress.step, progress.state, self._best, self._scores)
-        self._part.save(self._checkpoints)
+        self._part.save(self._checkpoints, wait=False)
 
     def end(self, last: Progress) -> None:
         """Where the loop has ended; what was evaluated before has been donated."""

@@ -132,8 +132,14 @@ class Part:
         found = self.directory is not None and any(p.name.isdigit() for p in self.directory.glob("*"))
         return processes.allgather_json(found)[0]
 
-    def save(self, checkpoints: Checkpoints | None) -> None:
-        """Starts to save where it is, once the save before has ended."""
+    def save(self, checkpoints: Checkpoints | None, *, wait: bool = True) -> None:
+        """Starts to save where it is, once the save before has ended.
+
+        Args:
+          checkpoints: Checkpoints of the part; None saves nothing.
+          wait: Whether to wait for a save that has not ended; else this one is left out, and a kill loses no more than
+            is trained during a save.
+        """
         if checkpoints is None or self.at is None:
             return
         at = self.at
@@ -147,7 +153,7 @@ class Part:
                 for run in self.runs
             ],
         }
-        checkpoints.save(at.step, _saved_tree(at.state, at.best), extra=extra, force=True)
+        checkpoints.save(at.step, _saved_tree(at.state, at.best), extra=extra, force=wait)
 
     def restore(self, checkpoints: Checkpoints | None, abstract: State, *, best: bool) -> bool:
         """Takes up the newest sound checkpoint; False where there is none."""

@@ -143,8 +143,8 @@ class GroupRunner:
                 start=part.at.step,
             )
             effects.end(last)
+            part.save(checkpoints)
             if last.step < step:
-                part.save(checkpoints)
                 raise Stopped(f"step {last.step}")
 
     def _begin(self, part: Part, ready: _Ready) -> None:
