@@ -134,7 +134,7 @@ def parse(
     words = list(argv)
     verb = words.pop(0) if words and not words[0].startswith("-") else next(iter(verbs))
     if verb not in verbs:
-        raise UserError(f"{verb!r} is no verb; {nearest(verb, verbs)} All verbs: {', '.join(verbs)}")
+        raise UserError(f"{verb!r} is no verb; {nearest(verb, verbs)}")
     hyper, flags = _hyper_parameters(function, verbs[verb].many), verbs[verb].flags
     clash = {f.name for f in dataclasses.fields(hyper)} & {f.name for f in dataclasses.fields(flags)}
     if clash:

@@ -12,6 +12,7 @@ import numpy as np
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block, classification
+from deeplab.core.errors import UserError
 from deeplab.metrics import roc
 from deeplab.metrics.base import Mean, Metrics, defined, hits
 from deeplab.metrics.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
@@ -125,6 +126,10 @@ class Clinical(Task):
         return jax.nn.log_softmax(logits + self.adjustment * self._log_prior(logits)[None, :])
 
     def _log_prior(self, logits: jax.Array) -> jax.Array:
+        if len(self.prior) not in (0, logits.shape[-1]):
+            raise UserError(
+                f"prior has {len(self.prior)} classes, and the model {logits.shape[-1]} outputs; give one for each"
+            )
         prior = jnp.asarray(self.prior or (1.0,) * logits.shape[-1], jnp.float32)
         return jnp.log(prior / jnp.sum(prior))
 

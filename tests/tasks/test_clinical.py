@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, recall_score
 
+from deeplab.core.errors import UserError
 from deeplab.metrics.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
 from deeplab.robust import calibration
 from deeplab.tasks import Clinical
@@ -100,3 +101,8 @@ def test_what_is_not_defined_is_left_out():
     told = TASK.summarize(predictions)
     assert "b_auroc" not in told
     assert all(np.isfinite(value) for value in told.values())
+
+
+def test_a_prior_of_other_classes_is_refused():
+    with pytest.raises(UserError, match="prior has 2 classes, and the model 3 outputs"):
+        Clinical(("a", "b", "c"), (1.0, 2.0)).loss(_apply, BATCH, KEY)
