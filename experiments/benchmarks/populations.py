@@ -5,8 +5,8 @@ Prints:  a row for the perceptron (`--convolutions 0`) and the CNN. Both sides a
          to the report, compilations included; each side begins with an empty cache of compiled programs, which its runs
          then share. Of the solo runs `--solo` are made, and the others counted as the mean of those after the first.
          Then, in this process, the largest relative difference of the training loss between members and solo runs.
-Result:  perceptron 134.1 over 11.3 s, ratio 11.9 (CPU time 11.6); CNN 167.9 over 62.0 s, ratio 2.7 (CPU time 2.4),
-         on two CPU cores (63e6307). Losses over 20 steps: perceptron within 3.7e-7, CNN equal
+Result:  perceptron 149.5 over 12.0 s, ratio 12.5 (CPU time 11.6); CNN 198.3 over 51.3 s, ratio 3.9 (CPU time 3.4),
+         on two CPU cores (e882637). Losses over 20 steps: perceptron within 3.7e-7, CNN equal
 """
 
 from __future__ import annotations
