@@ -9,6 +9,7 @@ from deeplab.core import lazy
 if TYPE_CHECKING:
     from deeplab.hub.families import FAMILIES, family_of
     from deeplab.hub.loading import Loaded, load, weights
+    from deeplab.hub.mapping import flat
     from deeplab.hub.saving import save
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -16,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     {
         "FAMILIES": "families:FAMILIES",
         "family_of": "families:family_of",
+        "flat": "mapping:flat",
         "load": "loading:load",
         "Loaded": "loading:Loaded",
         "save": "saving:save",

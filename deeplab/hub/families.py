@@ -22,10 +22,14 @@ from deeplab.models.text.decoders import (
     phi,
     qwen,
 )
+from deeplab.models.text.encoders import bert, distilbert
+from deeplab.models.vision.transformers import vit
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
 FAMILIES: dict[str, Family] = {
+    **dict.fromkeys(("bert", "roberta"), bert.FAMILY),
     "deepseek_v3": deepseek.FAMILY,
+    "distilbert": distilbert.FAMILY,
     "falcon": falcon.FAMILY,
     **dict.fromkeys(("gemma", "gemma2", "gemma3_text"), gemma.FAMILY),
     "gpt2": gpt2.FAMILY,
@@ -37,6 +41,7 @@ FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("olmo", "olmo2", "olmo3", "olmoe"), olmo.FAMILY),
     "opt": opt.FAMILY,
     **dict.fromkeys(("phi", "phi3"), phi.FAMILY),
+    **dict.fromkeys(("deit", "vit"), vit.FAMILY),
     **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), qwen.FAMILY),
 }
 

@@ -20,7 +20,8 @@ from deeplab.hub.families import family_of
 from deeplab.hub.files import DTYPES, Header, read_tensor
 from deeplab.hub.folder import digest, find, folder_headers, read_config, read_tokenizer
 from deeplab.hub.mapping import Tensor, differences, flat, matched, tensors
-from deeplab.models.foreign import Names
+from deeplab.models import configs
+from deeplab.models.foreign import Family, Names
 from deeplab.scale.rules import state_shardings
 
 
@@ -40,15 +41,26 @@ class Loaded(NamedTuple):
     tokenizer: Any
 
 
-def load(source: str | Path, *, mesh: Mesh | None = None, dtype: Any = None) -> Loaded:
+def load(
+    source: str | Path,
+    *,
+    num_classes: int | None = None,
+    skip: Sequence[str] = (),
+    mesh: Mesh | None = None,
+    dtype: Any = None,
+    seed: int = 0,
+) -> Loaded:
     """A model with its parameters, from a folder in the Hugging Face layout or a name there.
 
     The host holds at most the parameters of its own devices and twice the largest tensor.
 
     Args:
       source: Folder with config.json and safetensors files; or "organization/name", which needs `huggingface_hub`.
+      num_classes: Number of classes of a new head, whatever head the folder has.
+      skip: Regular expressions of our parameter paths that start anew.
       mesh: Mesh whose devices hold the parameters, by the model's rules; the default device when None.
       dtype: Dtype of the parameters; that of the files when None.
+      seed: Seed of the parameters that start anew.
 
     Raises:
       UserError: The folder is not complete, its model is not supported, or tensors do not fit it; the message lists all
@@ -57,15 +69,32 @@ def load(source: str | Path, *, mesh: Mesh | None = None, dtype: Any = None) -> 
     folder = find(source)
     config = read_config(folder)
     family = family_of(config)
-    model, names = family.model(config), family.names(config)
-    shapes = parameter_shapes(model)
+    if num_classes is not None:
+        config, skip = headed(family, config, num_classes), (*skip, "^head/classes/")
+    new_head = num_classes is not None
+    model, names, inputs = family.model(config), family.names(config), family.inputs(config)
+    shapes = parameter_shapes(model, inputs)
     headers, wrong = folder_headers(folder)
-    plan = _plan(folder, names, shapes, headers, wrong)
+    plan = _plan(folder, names, shapes, headers, wrong, skip, new_head=new_head)
     shapes = _typed(shapes, plan, dtype)
     if mesh is not None:
         homes = state_shardings(shapes, getattr(model, "rules", ()), mesh)
         shapes = jax.tree.map(lambda x, home: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=home), shapes, homes)
-    return Loaded(model, _filled(shapes, plan), config, read_tokenizer(folder))
+    fresh = _fresh(model, inputs, shapes, plan, seed)
+    return Loaded(model, _filled(shapes, plan, fresh), config, read_tokenizer(folder))
+
+
+def headed(family: Family, config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
+    """The config of the same model with a head of so many classes.
+
+    Raises:
+      UserError: The family has no such head.
+    """
+    if not family.classifier:
+        raise UserError(
+            f"num_classes is {num_classes}, but a {config['model_type']} has no head of classes; leave it out"
+        )
+    return configs.with_head(config, family.classifier, num_classes)
 
 
 def weights(source: str | Path, *, path: str = "params", skip: Sequence[str] = ()) -> Weights:
@@ -85,16 +114,15 @@ def weights(source: str | Path, *, path: str = "params", skip: Sequence[str] = (
         folder = find(source)
         config = read_config(folder)
         headers, wrong = folder_headers(folder)
-        return _filled(tree, _plan(folder, family_of(config).names(config), tree, headers, wrong, skip))
+        return _filled(tree, _plan(folder, family_of(config).names(config), tree, headers, wrong, skip), flat(tree))
 
     folder = Path(source)
     return Weights(str(source), read, path, tuple(skip), digest(folder) if folder.is_dir() else "")
 
 
-def parameter_shapes(model: nn.Module) -> Any:
-    """The shapes of a decoder's parameters, without computing anything."""
-    tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    return jax.eval_shape(model.init, jax.random.key(0), tokens)["params"]
+def parameter_shapes(model: nn.Module, inputs: Sequence[jax.ShapeDtypeStruct]) -> Any:
+    """The shapes of a model's parameters, without computing anything."""
+    return jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
 
 
 class _Step(NamedTuple):
@@ -111,6 +139,7 @@ def _plan(
     headers: Mapping[str, Header],
     wrong: Sequence[str],
     skip: Sequence[str] = (),
+    new_head: bool = False,
 ) -> list[_Step]:
     """What to read, once everything is known to fit."""
     wanted, unfilled = tensors(names, flat(shapes))
@@ -119,8 +148,17 @@ def _plan(
     def skipped(path: str) -> bool:
         return any(re.search(pattern, path) for pattern in skip)
 
+    def of_head(tensor: Tensor) -> bool:
+        return all(path.startswith("head/") for path, _ in tensor.parts)
+
     left = {name for name, tensor in wanted.items() if all(skipped(path) for path, _ in tensor.parts)}
-    headers = {name: header for name, header in headers.items() if name not in {found.get(other) for other in left}}
+    if new_head:  # what a folder has of it is read
+        left |= {name for name, tensor in wanted.items() if of_head(tensor) and name not in found}
+    unread = {found[name] for name in left if name in found}
+    if any(of_head(wanted[name]) for name in left):  # so the folder has another one
+        used = {found[name] for name in wanted if name in found and name not in left}
+        unread |= {name for name in headers if any(re.search(p, name) for p in names.heads)} - used
+    headers = {name: header for name, header in headers.items() if name not in unread}
     wanted = {name: tensor for name, tensor in wanted.items() if name not in left}
     wrong = [*wrong, *(f"{path}: no rule fills it" for path in unfilled if not skipped(path))]
     wrong += differences(names, wanted, headers, found)
@@ -147,13 +185,29 @@ def _typed(shapes: Any, plan: Sequence[_Step], dtype: Any) -> Any:
 
     def typed(path: Any, leaf: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return jax.ShapeDtypeStruct(leaf.shape, dtype or stored[name])
+        return jax.ShapeDtypeStruct(leaf.shape, dtype or stored.get(name, leaf.dtype))
 
     return jax.tree_util.tree_map_with_path(typed, shapes)
 
 
-def _filled(shapes: Any, plan: Sequence[_Step]) -> Any:
-    """The parameters: arrays that are made on their devices, into which each tensor is put; others stay as they are."""
+def _fresh(model: nn.Module, inputs: Any, shapes: Any, plan: Sequence[_Step], seed: int) -> dict[str, Any]:
+    """The parameters that start anew, by their paths, where they belong; the others are not computed."""
+    read = {part.path for step in plan for part in step.tensor.parts}
+    wanted = {path: leaf for path, leaf in flat(shapes).items() if path not in read}
+    if not wanted:
+        return {}
+    zeros = [jnp.zeros(x.shape, x.dtype) for x in inputs]
+
+    def made(key: jax.Array) -> dict[str, Any]:
+        every = flat(model.init(key, *zeros)["params"])
+        return {path: every[path].astype(leaf.dtype) for path, leaf in wanted.items()}
+
+    homes = {path: leaf.sharding for path, leaf in wanted.items()}
+    return jax.jit(made, out_shardings=homes if any(homes.values()) else None)(jax.random.key(seed))
+
+
+def _filled(shapes: Any, plan: Sequence[_Step], others: Mapping[str, Any]) -> Any:
+    """The parameters: arrays that are made on their devices, into which each tensor is put, and the others."""
     leaves = flat(shapes)
     arrays: dict[str, jax.Array] = {}
     for tensor, header in plan:
@@ -164,7 +218,7 @@ def _filled(shapes: Any, plan: Sequence[_Step]) -> Any:
             if index and path not in arrays:
                 arrays[path] = _zeros(leaf.shape, leaf.dtype, leaf.sharding)
             arrays[path] = _put(arrays[path], ours, index) if index else jax.device_put(ours, leaf.sharding)
-    return jax.tree.unflatten(jax.tree.structure(shapes), [arrays.get(path, leaf) for path, leaf in leaves.items()])
+    return jax.tree.unflatten(jax.tree.structure(shapes), [arrays[p] if p in arrays else others[p] for p in leaves])
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any, home: Any) -> jax.Array:

@@ -93,10 +93,19 @@ def matched(names: Names, wanted: Mapping[str, Tensor], given: Mapping[str, Head
     found = {}
     for name in wanted:
         for candidate in (name, tied.get(name, name)):
-            for spelled in (candidate, candidate.removeprefix(names.prefix)):
+            for spelled in spellings(names, candidate):
                 if spelled in given:
                     found.setdefault(name, spelled)
     return found
+
+
+def spellings(names: Names, name: str) -> Iterator[str]:
+    """The names that a file may have for a tensor: without the prefix or with it, and as older files have it."""
+    for spelled in (name, name.removeprefix(names.prefix), f"{names.prefix}{name}"):
+        yield spelled
+        for today, older in names.older:
+            if spelled.endswith(today):
+                yield spelled.removesuffix(today) + older
 
 
 def differences(
@@ -113,7 +122,7 @@ def differences(
             yield f"shape: {name} is {list(header.shape)}, expected {list(tensor.shape)} for our {ours}"
         if header.dtype not in DTYPES:
             yield f"dtype: {name} is {header.dtype}, expected one of {', '.join(DTYPES)}; dequantize it first"
-    spare = {spelled for pair in names.ties for tie in pair for spelled in (tie, tie.removeprefix(names.prefix))}
+    spare = {spelled for pair in names.ties for tie in pair for spelled in spellings(names, tie)}
     used = set(found.values()) | spare
     for name, header in given.items():
         if name not in used and not any(re.search(pattern, name) for pattern in names.ignored):

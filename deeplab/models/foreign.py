@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +47,21 @@ class Names:
       prefix: Beginning of names that some files leave out.
       ties: Pairs of names of one tensor: that of the rules, and another that a file may have instead or besides.
       ignored: Regular expressions of names that are no parameters.
+      heads: Regular expressions of the tensors of heads, which are ignored where a model has another one.
+      older: Pairs of ends of names: that of the rules, and the one that older files have instead.
     """
 
     rules: tuple[Rule, ...]
     prefix: str = ""
     ties: tuple[tuple[str, str], ...] = ()
     ignored: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+    older: tuple[tuple[str, str], ...] = ()
+
+
+def _tokens(config: Mapping[str, Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
+    del config
+    return (jax.ShapeDtypeStruct((1, 1), jnp.int32),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +71,14 @@ class Family:
     Args:
       model: Function from a config, as its JSON file says it, to a model.
       names: Function from a config to the names of the model's parameters.
+      inputs: Function from a config to the shapes of inputs.
+      classifier: What follows "For" in the name of the class whose head has classes; empty where none has.
     """
 
     model: Callable[[Mapping[str, Any]], nn.Module]
     names: Callable[[Mapping[str, Any]], Names]
+    inputs: Callable[[Mapping[str, Any]], tuple[jax.ShapeDtypeStruct, ...]] = _tokens
+    classifier: str = ""
 
 
 def one(ours: str, theirs: str, axes: str = "") -> tuple[Rule]:

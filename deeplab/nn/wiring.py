@@ -15,6 +15,10 @@ from deeplab.nn.attention.cache import Reading
 Stream = Float[Array, "B T D"]
 
 
+def _dropped(dropout: nn.Dropout | None, y: Stream, train: bool) -> Stream:
+    return y if dropout is None else dropout(y, deterministic=not train)
+
+
 def _attended(attention: Any, x: Stream, reading: Reading, cache: Any) -> tuple[Stream, Any]:
     """What attention gives, and the new cache, if there is one."""
     y = attention(x, reading, cache)
@@ -30,6 +34,7 @@ class PreNorm(nn.Module):
       norm1: Norm of what the attention reads.
       norm2: Norm of what the feed-forward layer reads.
       residual: a, factor of both branches.
+      dropout: Dropout of what both branches give, if any.
 
     Source: Xiong et al. 2020, https://arxiv.org/abs/2002.04745.
     """
@@ -39,15 +44,41 @@ class PreNorm(nn.Module):
     norm1: nn.Module
     norm2: nn.Module
     residual: float = 1.0
+    dropout: nn.Dropout | None = None
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
-        del train  # there is no dropout, so nothing differs
         y, cache = _attended(self.attention, self.norm1(x), reading, cache)
-        x = x + self._scaled(y)
-        return x + self._scaled(self.feed_forward(self.norm2(x))), cache
+        x = x + self._scaled(_dropped(self.dropout, y, train))
+        y = self.feed_forward(self.norm2(x))
+        return x + self._scaled(_dropped(self.dropout, y, train)), cache
 
     def _scaled(self, y: Stream) -> Stream:
         return y if self.residual == 1 else y * self.residual
+
+
+class PostNorm(nn.Module):
+    """norm1(x + attention(x)), then norm2(x + feed_forward(x)).
+
+    Args:
+      attention: Module called as `GroupedQueryAttention` is.
+      feed_forward: Module applied to each position by itself.
+      norm1: Norm of the stream after the attention.
+      norm2: Norm of the stream after the feed-forward layer.
+      dropout: Dropout of what both branches give, if any.
+
+    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.1.
+    """
+
+    attention: nn.Module
+    feed_forward: nn.Module
+    norm1: nn.Module
+    norm2: nn.Module
+    dropout: nn.Dropout | None = None
+
+    def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+        y, cache = _attended(self.attention, x, reading, cache)
+        x = self.norm1(x + _dropped(self.dropout, y, train))
+        return self.norm2(x + _dropped(self.dropout, self.feed_forward(x), train)), cache
 
 
 class SandwichNorm(nn.Module):

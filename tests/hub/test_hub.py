@@ -31,7 +31,7 @@ MOE = {
 def random(config, dtype=jnp.float32, seed=0):
     """The config's parameters, all random."""
     rng = np.random.default_rng(seed)
-    shapes = parameter_shapes(hub.family_of(config).model(config))
+    shapes = parameter_shapes(hub.family_of(config).model(config), hub.family_of(config).inputs(config))
     return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), dtype), shapes)
 
 

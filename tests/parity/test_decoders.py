@@ -13,9 +13,7 @@ import pytest
 
 from deeplab import hub
 from deeplab.decode.protocol import cached, plain
-from deeplab.hub.files import read_tensor
-from deeplab.hub.folder import folder_headers
-from deeplab.hub.mapping import flat
+from tests.parity.folders import assert_same_tensors, gradient_errors, randomized, relative
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -114,14 +112,7 @@ def reference(name):
     config = getattr(transformers, f"{family}Config")(**{"attn_implementation": "eager", **SMALL, **changes})
     torch.manual_seed(0)
     model = getattr(transformers, f"{MODELS.get(family, f'{family}ForCausalLM')}")(config).float().eval()
-    generator = torch.Generator().manual_seed(1)
-    persistent = set(model.state_dict())
-    with torch.no_grad():
-        for path, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            if path in persistent and tensor.is_floating_point():
-                size = 0.3 if tensor.ndim > 1 else 0.2
-                tensor.copy_(size * torch.randn(tensor.shape, generator=generator) + (tensor.ndim == 1))
-    return model
+    return randomized(model)
 
 
 @pytest.fixture(scope="module", params=ALL)
@@ -135,10 +126,6 @@ def case(request, tmp_path_factory):
 
 def tokens(batch, length, seed=0):
     return np.random.default_rng(seed).integers(0, V, (batch, length))
-
-
-def relative(ours, theirs):
-    return np.abs(np.asarray(ours) - np.asarray(theirs)).max() / np.abs(np.asarray(theirs)).max()
 
 
 def call(model, x, **more):
@@ -168,29 +155,20 @@ def test_padding_on_the_left_changes_nothing(case):
 def test_gradients_are_theirs(case, tmp_path):
     """Of all parameters: theirs are written as if they were weights, and read back as ours."""
     theirs, ours, _ = case
-    for path, (error, scale, largest) in gradient_errors(theirs, ours, tmp_path).items():
-        assert error <= max(1e-3 * scale, 1e-6 * largest), (path, error, scale)
-
-
-def gradient_errors(theirs, ours, folder):
-    """For each parameter of ours the error of its gradient, the gradient's largest component, and that of all."""
     x, weight = tokens(2, T), np.random.default_rng(2).normal(size=(2, T, V)).astype(np.float32)
-    theirs.zero_grad()
-    (theirs(torch.tensor(x), use_cache=False).logits * torch.tensor(weight)).mean().backward()
-    saved = {path: theirs.get_parameter_or_buffer(path) for path in theirs.state_dict()}
-    saved = {path: tensor for path, tensor in saved.items() if tensor.is_floating_point()}
-    values = {path: tensor.detach().clone() for path, tensor in saved.items()}
-    with torch.no_grad():
-        for tensor in saved.values():
-            tensor.copy_(torch.zeros_like(tensor) if tensor.grad is None else tensor.grad)
-        theirs.save_pretrained(folder)
-        for path, tensor in saved.items():
-            tensor.copy_(values[path])
-    expected = {path: np.asarray(leaf) for path, leaf in flat(hub.load(folder).params).items()}
-    loss = jax.jit(jax.grad(lambda p: jnp.mean(ours.model.apply({"params": p}, x) * weight)))
-    found = flat(loss(ours.params))
-    largest = max(np.abs(leaf).max() for leaf in expected.values())
-    return {p: (np.abs(found[p] - leaf).max(), np.abs(leaf).max(), largest) for p, leaf in expected.items()}
+
+    def loss(logits):
+        return (logits * (torch.tensor(weight) if isinstance(logits, torch.Tensor) else weight)).mean()
+
+    errors = gradient_errors(
+        theirs,
+        lambda: loss(theirs(torch.tensor(x), use_cache=False).logits),
+        ours,
+        lambda params: loss(ours.model.apply({"params": params}, x)),
+        tmp_path,
+    )
+    for path, (error, scale, largest) in errors.items():
+        assert error <= max(1e-3 * scale, 1e-6 * largest), (path, error, scale)
 
 
 def test_a_cache_gives_the_same_token_by_token(case):
@@ -221,11 +199,7 @@ def test_prompts_of_unequal_length(case):
 def test_the_way_back_is_bit_equal(case, tmp_path):
     theirs, ours, folder = case
     hub.save(tmp_path, ours.params, ours.config)
-    before, _ = folder_headers(folder)
-    after, _ = folder_headers(tmp_path)
-    assert set(after) == set(before)
-    for name, header in after.items():
-        np.testing.assert_array_equal(read_tensor(header), read_tensor(before[name]))
+    assert_same_tensors(folder, tmp_path)
     how = theirs.config._attn_implementation
     again, report = type(theirs).from_pretrained(tmp_path, output_loading_info=True, attn_implementation=how)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from deeplab.core import ranges
 from deeplab.nn.attention.cache import Index, Reading, read_positions
 from deeplab.nn.attention.masking import segment_positions
-from deeplab.nn.remat import remat
+from deeplab.nn.stack import Stack, stacked
 from deeplab.nn.wiring import empty_cache
 
 RULES = (
@@ -34,21 +33,6 @@ def rules_of(*, tied: bool = False, experts: bool = False) -> tuple[tuple[str, P
     """The rules of a decoder whose head has no kernel, or that has experts."""
     rules = tuple(rule for rule in RULES if not (tied and rule[0].startswith("head")))
     return EXPERT_RULES + rules if experts else rules
-
-
-@dataclasses.dataclass(frozen=True)
-class Stack:
-    """Layers that are equal but for their parameters, [L, ...].
-
-    Args:
-      block: Block of `deeplab.nn.wiring`; a `Period` where layers alternate.
-      length: L, number of times that it is applied.
-      name: Name of its parameters.
-    """
-
-    block: nn.Module
-    length: int
-    name: str = "blocks"
 
 
 @ranges.checked(context=ranges.COUNT)
@@ -110,7 +94,7 @@ class Decoder(nn.Module):
         x = self.token_embedding(tokens, positions)
         caches = []
         for i, stack in enumerate(self.stacks):
-            x, new = self._layers(stack)(x, train, reading, None if cache is None else cache[i])
+            x, new = stacked(stack, self.remat)(x, train, reading, None if cache is None else cache[i])
             caches.append(new)
         logits = self.head(self.norm(x), self.token_embedding)
         return logits if cache is None else (logits, tuple(caches))
@@ -128,17 +112,3 @@ class Decoder(nn.Module):
     ) -> tuple[Float[Array, "B T V"], tuple[Any, ...]]:  # fmt: skip
         """Logits of the token after each of the T tokens from position `cache_index` on, and the new cache."""
         return self(tokens, train=train, cache=cache, cache_index=cache_index)
-
-    def _layers(self, stack: Stack) -> nn.Module:
-        in_axes: Any = (nn.broadcast, nn.broadcast, 1)  # Linen's annotation knows axes alone
-        stacked = nn.scan(
-            remat(type(stack.block), self.remat),
-            variable_axes={"params": 0, "intermediates": 0, "perturbations": 0},
-            split_rngs={"params": True},
-            in_axes=in_axes,
-            out_axes=1,  # of the cache: the batch stays its first axis, the layers are its second
-            length=stack.length,
-        )
-        parts = {f.name: getattr(stack.block, f.name) for f in dataclasses.fields(stack.block)}
-        del parts["parent"], parts["name"]
-        return stacked(**parts, name=stack.name)

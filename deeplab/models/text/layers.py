@@ -1,20 +1,17 @@
-"""The sizes that all decoders have, and layers of several kinds as few stacks."""
+"""The sizes that all decoders have."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 
 from deeplab.core import ranges
-from deeplab.models.text.decoder import Stack
 from deeplab.nn.attention.grouped import GroupedQueryAttention
 from deeplab.nn.transformer import INIT
 from deeplab.nn.vocabulary import TokenEmbedding
-from deeplab.nn.wiring import Period
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,59 +83,3 @@ class Sizes:
 def _normal(deviation: float) -> nn.initializers.Initializer:
     """One function for each deviation, so that models of equal sizes are equal, and compiled once."""
     return nn.initializers.normal(deviation)
-
-
-class Span(NamedTuple):
-    """Layers start, start + 1, ... of which `kinds` repeat.
-
-    Attributes:
-      name: Name of the stack.
-      kinds: Kinds of a period.
-      length: Number of periods.
-      start: Number of the first layer.
-    """
-
-    name: str
-    kinds: tuple[Any, ...]
-    length: int
-    start: int
-
-    @property
-    def layers(self) -> Iterator[tuple[str, Any, range]]:
-        """For each layer of a period: the path of its block, its kind, and the numbers of the layers that it is."""
-        period = len(self.kinds)
-        for j, kind in enumerate(self.kinds):
-            path = self.name if period == 1 else f"{self.name}/layers_{j}"
-            yield path, kind, range(self.start + j, self.start + period * self.length, period)
-
-
-def spans(kinds: Sequence[Any]) -> tuple[Span, ...]:
-    """Layers of these kinds as few stacks: each the longest repetition from where the one before ends.
-
-    Example:
-      >>> [(span.name, "".join(span.kinds), span.length) for span in spans("aab" * 3 + "aa")]
-      [('blocks1', 'aab', 3), ('blocks2', 'a', 2)]
-    """
-    found, start, size = [], 0, len(kinds)
-    while start < size:
-        best = 1, 1
-        for period in range(1, (size - start) // 2 + 1):
-            times = 1
-            while kinds[start : start + period] == kinds[start + times * period : start + (times + 1) * period]:
-                times += 1
-            if times > 1 and times * period > best[0] * best[1]:
-                best = times, period
-        found.append((tuple(kinds[start : start + best[1]]), best[0], start))
-        start += best[0] * best[1]
-    names = ["blocks"] if len(found) == 1 else [f"blocks{n}" for n in range(1, len(found) + 1)]
-    return tuple(Span(name, *span) for name, span in zip(names, found, strict=True))
-
-
-def stacks(kinds: Sequence[Any], block: Callable[[Any], nn.Module]) -> tuple[Stack, ...]:
-    """Stacks of layers of these kinds, from a function that makes a new block of a kind."""
-
-    def body(span: Span) -> nn.Module:
-        blocks = tuple(block(kind) for kind in span.kinds)
-        return blocks[0] if len(blocks) == 1 else Period(blocks)
-
-    return tuple(Stack(body(span), span.length, span.name) for span in spans(kinds))

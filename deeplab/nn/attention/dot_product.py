@@ -55,7 +55,8 @@ def attend(
       mask: True where query t may attend to key s: for all examples, or with axes of examples and heads.
       causal: Whether a query attends only to its own position and those before it.
       segment_ids: Segment of each token where several sequences share a row; a token attends within its own segment.
-      window: Number of positions that a query attends to, its own the last; all of them when None.
+      window: Number of positions that a query attends to, its own the last (and as many after it, unless causal); all
+        of them when None.
       offset: Position of the first query among the keys: the `cache_index` of a decoder, or one for each example.
       block: Number of queries processed at a time; see `attend_in_blocks`. No probability is dropped then.
       dropout: Function applied to the probabilities.
@@ -141,6 +142,8 @@ def _mask_fn(
             rows.append(keys <= at)
         if window is not None:
             rows.append(keys > at - window)
+            if not causal:
+                rows.append(keys < at + window)
         if segment_ids is not None:
             rows.append(same_segment_mask(segment_ids[:, positions], segment_ids))
         return None if not rows else _all(rows)

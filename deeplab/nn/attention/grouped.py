@@ -1,4 +1,4 @@
-"""Causal attention whose heads of keys and values are shared by groups of query heads.
+"""Attention whose heads of keys and values are shared by groups of query heads.
 
 Ainslie et al. 2023, "GQA", https://arxiv.org/abs/2305.13245.
 """
@@ -24,7 +24,7 @@ from deeplab.nn.attention.self_attention import Initializer, join_heads, split_h
     num_heads=ranges.COUNT, num_kv_heads=ranges.COUNT, head_dim=ranges.COUNT, window=ranges.COUNT, block=ranges.COUNT
 )
 class GroupedQueryAttention(nn.Module):
-    """Causal self-attention in which H heads of queries share K heads of keys and values.
+    """Self-attention in which H heads of queries share K heads of keys and values.
 
     H = K is multi-head attention, K = 1 multi-query attention. Keys are rotated before they are cached.
 
@@ -36,9 +36,12 @@ class GroupedQueryAttention(nn.Module):
       query_norm: Norm of the queries [B, H, T, d] before they turn, if any.
       key_norm: Norm of the keys, likewise.
       use_bias: Whether queries, keys and values have biases.
+      key_bias: Whether keys have one, where that differs.
       out_bias: Whether the output has a bias.
       scale: Factor of the products of queries and keys; 1 / sqrt(d) when None.
-      window: Number of positions that a query attends to, its own the last; all of them when None.
+      causal: Whether a query attends only to its own position and those before it.
+      window: Number of positions that a query attends to, its own the last (and as many after it, unless causal); all
+        of them when None.
       soft_cap: Bound of the scores; see `deeplab.nn.attention.scores.Scores`.
       slopes: Slope of each head by distance (ALiBi), if any.
       sinks: Module that gives each head's score of no key, such as `Sinks`, if any.
@@ -64,8 +67,10 @@ class GroupedQueryAttention(nn.Module):
     query_norm: nn.Module | None = None
     key_norm: nn.Module | None = None
     use_bias: bool = False
+    key_bias: bool | None = None
     out_bias: bool = False
     scale: float | None = None
+    causal: bool = True
     window: int | None = None
     soft_cap: float | None = None
     slopes: tuple[float, ...] | None = None
@@ -93,7 +98,7 @@ class GroupedQueryAttention(nn.Module):
             query,
             key,
             value,
-            causal=True,
+            causal=self.causal,
             window=self.window,
             segment_ids=reading.segment_ids,
             offset=0 if cache is None else reading.cache_index,
@@ -114,7 +119,8 @@ class GroupedQueryAttention(nn.Module):
 
     def _heads(self, name: str, x: jax.Array, heads: int) -> Float[Array, "B H T d"]:
         width = heads * (self.head_dim or x.shape[-1] // self.num_heads)
-        y = nn.Dense(width, use_bias=self.use_bias, kernel_init=self.kernel_init, name=name)(x)
+        bias = self.use_bias if name != "key" or self.key_bias is None else self.key_bias
+        y = nn.Dense(width, use_bias=bias, kernel_init=self.kernel_init, name=name)(x)
         return split_heads(y, heads, 1)[0]
 
     def _turned(self, x: jax.Array, norm: nn.Module | None, reading: Reading) -> Float[Array, "B H T d"]:

@@ -5,46 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
-import jax
-
 from deeplab.core.errors import UserError
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Names, Rule, linear, norm, one, under
-from deeplab.models.text.layers import spans
-from deeplab.nn.activations import gelu
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.attention.rotary_scaling import LinearScaling, Llama3Scaling, Scaling, YarnScaling, yarn_amplitude
-
-Config = Mapping[str, Any]
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "silu": nn.silu, "swish": nn.silu, "relu": nn.relu, "gelu": gelu, "gelu_new": nn.gelu, "gelu_pytorch_tanh": nn.gelu,
-}  # fmt: skip
-"""The activations of configs: names of another library, which `hub` alone reads."""
+from deeplab.nn.stack import spans
 
 KERNELS = ("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"), ("o_proj", "out")
-
-
-def activation(name: str) -> Callable[[jax.Array], jax.Array]:
-    """The activation that a config names.
-
-    Raises:
-      UserError: It is not known.
-    """
-    if name not in ACTIVATIONS:
-        raise UserError(f"the config's activation is {name!r}; known are {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
-
-
-def only(config: Config, **expected: Any) -> None:
-    """Checks that a config asks for nothing that the family's model leaves out.
-
-    Raises:
-      UserError: An entry has another value than the one expected.
-    """
-    for name, value in expected.items():
-        if config.get(name, value) != value:
-            raise UserError(f"the config says {name}={config[name]!r}; this family is written for {value!r} alone")
 
 
 def sizes(config: Config, epsilon: float = 1e-6) -> dict[str, Any]:

@@ -10,17 +10,19 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 from jax.sharding import PartitionSpec as P
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, linear, norm, one
 from deeplab.models.text.decoder import EXPERT_RULES, RULES, Decoder
 from deeplab.models.text.decoders import common
-from deeplab.models.text.decoders.common import Config
-from deeplab.models.text.layers import Sizes, stacks
+from deeplab.models.text.layers import Sizes
 from deeplab.nn.attention.latent import LatentAttention
 from deeplab.nn.attention.rotary import Rotary, rotate, rotate_neighbors
 from deeplab.nn.attention.rotary_scaling import yarn_amplitude
 from deeplab.nn.experts.mixture import Experts, Mixture
 from deeplab.nn.experts.routers import GroupedSigmoidRouter
 from deeplab.nn.feed_forward import Gated
+from deeplab.nn.stack import stacks
 from deeplab.nn.transformer import INIT
 from deeplab.nn.vocabulary import Head
 from deeplab.nn.wiring import PreNorm
@@ -124,7 +126,7 @@ def _sparse(num_layers: int, dense_layers: int) -> list[bool]:
 
 
 def _model(config: Config) -> Decoder:
-    common.only(config, hidden_act="silu", tie_word_embeddings=False)
+    configs.only(config, hidden_act="silu", tie_word_embeddings=False)
     turning, plain = config["qk_rope_head_dim"], config["qk_nope_head_dim"]
     said = config.get("rope_parameters") or config.get("rope_scaling") or {}
     scale = None

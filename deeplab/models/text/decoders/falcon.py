@@ -9,16 +9,18 @@ from typing import Any, Literal
 
 import flax.linen as nn
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, Rule, linear, norm, one, under
 from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.decoders import common
-from deeplab.models.text.decoders.common import Config
-from deeplab.models.text.layers import Sizes, stacks
+from deeplab.models.text.layers import Sizes
 from deeplab.nn.activations import gelu
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.attention.scores import alibi_slopes
 from deeplab.nn.feed_forward import Elementwise, Plain
 from deeplab.nn.norm import layer_norm
+from deeplab.nn.stack import stacks
 from deeplab.nn.vocabulary import Head, TiedHead
 from deeplab.nn.wiring import Parallel, ParallelNorms, PreNorm
 
@@ -100,7 +102,7 @@ def _model(config: Config) -> Decoder:
         wiring=_wiring(config),
         rotary=common.rotary_of(config, width),
         alibi=config.get("alibi", False),
-        activation=common.activation(config.get("activation", "gelu")),
+        activation=configs.activation(config.get("activation", "gelu")),
         bias=config.get("bias", False),
         tied=config.get("tie_word_embeddings", True),
     )

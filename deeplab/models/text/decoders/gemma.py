@@ -11,14 +11,16 @@ from typing import Any
 
 import flax.linen as nn
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, norm
 from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.decoders import common
-from deeplab.models.text.decoders.common import Config
-from deeplab.models.text.layers import Sizes, stacks
+from deeplab.models.text.layers import Sizes
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.feed_forward import Gated
 from deeplab.nn.norm import OffsetRMSNorm
+from deeplab.nn.stack import stacks
 from deeplab.nn.vocabulary import TiedHead
 from deeplab.nn.wiring import PreNorm, SandwichNorm
 
@@ -95,16 +97,16 @@ def SandwichGemma(
 
 
 def _model(config: Config) -> Decoder:
-    common.only(config, attention_bias=False, tie_word_embeddings=True)
+    configs.only(config, attention_bias=False, tie_word_embeddings=True)
     said = config.get("hidden_activation") or config.get("hidden_act") or "gelu"
-    if common.activation("gelu_pytorch_tanh" if said == "gelu" else said) is not nn.gelu:  # "gelu" was an error
-        common.only(config, hidden_activation="gelu_pytorch_tanh", hidden_act="gelu_pytorch_tanh")
+    if configs.activation("gelu_pytorch_tanh" if said == "gelu" else said) is not nn.gelu:  # "gelu" was an error
+        configs.only(config, hidden_activation="gelu_pytorch_tanh", hidden_act="gelu_pytorch_tanh")
     sizes, width = common.sizes(config), common.head_dim(config)
     if config["model_type"] == "gemma":
         return Gemma(rotary=common.rotary_of(config, width), **sizes)
     third = config["model_type"] == "gemma3_text"
     if config.get("use_bidirectional_attention"):
-        common.only(config, use_bidirectional_attention=False)
+        configs.only(config, use_bidirectional_attention=False)
     local = common.rotary_of(_local(config), width, kind="sliding_attention") if third else None
     return SandwichGemma(
         windows=_windows(config),

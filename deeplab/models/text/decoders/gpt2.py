@@ -10,13 +10,14 @@ from typing import Any
 
 import flax.linen as nn
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, Rule, norm, one, under
 from deeplab.models.text.decoder import Decoder, rules_of
-from deeplab.models.text.decoders import common
-from deeplab.models.text.decoders.common import Config
-from deeplab.models.text.layers import Sizes, stacks
+from deeplab.models.text.layers import Sizes
 from deeplab.nn.feed_forward import Elementwise, Plain
 from deeplab.nn.norm import layer_norm
+from deeplab.nn.stack import stacks
 from deeplab.nn.vocabulary import LearnedPositions, TiedHead
 from deeplab.nn.wiring import PreNorm
 
@@ -53,7 +54,7 @@ def GPT2(*, activation: Elementwise = nn.gelu, position_offset: int = 0, **sizes
 
 
 def _model(config: Config) -> Decoder:
-    common.only(
+    configs.only(
         config, scale_attn_weights=True, scale_attn_by_inverse_layer_idx=False, add_cross_attention=False,
         tie_word_embeddings=True,
     )  # fmt: skip
@@ -65,7 +66,7 @@ def _model(config: Config) -> Decoder:
         hidden=config.get("n_inner") or 4 * config["n_embd"],
         context=config["n_positions"],
         epsilon=config.get("layer_norm_epsilon", 1e-5),
-        activation=common.activation(config.get("activation_function", "gelu_new")),
+        activation=configs.activation(config.get("activation_function", "gelu_new")),
     )
 
 

@@ -10,16 +10,18 @@ from typing import Any
 
 import flax.linen as nn
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, Rule, linear, norm, one
 from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.decoders import common
-from deeplab.models.text.decoders.common import Config
-from deeplab.models.text.layers import Sizes, stacks
+from deeplab.models.text.layers import Sizes
 from deeplab.nn.attention.grouped import Sinks
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.attention.rotary_scaling import YarnScaling, yarn_amplitude
 from deeplab.nn.experts.mixture import Experts, Mixture, clamped_swiglu
 from deeplab.nn.experts.routers import ChosenSoftmaxRouter
+from deeplab.nn.stack import stacks
 from deeplab.nn.vocabulary import Head
 from deeplab.nn.wiring import PreNorm
 
@@ -67,7 +69,7 @@ def _windows(config: Config) -> list[int | None]:
 
 
 def _model(config: Config) -> Decoder:
-    common.only(config, swiglu_alpha=1.702, swiglu_limit=7.0, tie_word_embeddings=False)
+    configs.only(config, swiglu_alpha=1.702, swiglu_limit=7.0, tie_word_embeddings=False)
     return GPTOss(
         **common.sizes(config, epsilon=1e-5),
         num_experts=config["num_local_experts"],

@@ -9,13 +9,15 @@ from typing import Any
 
 import flax.linen as nn
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, norm
 from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.decoders import common
-from deeplab.models.text.decoders.common import Config
-from deeplab.models.text.layers import Sizes, stacks
+from deeplab.models.text.layers import Sizes
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.feed_forward import Gated
+from deeplab.nn.stack import stacks
 from deeplab.nn.vocabulary import Head, TiedHead
 from deeplab.nn.wiring import PreNorm
 
@@ -68,7 +70,7 @@ def Granite(
 
 
 def _model(config: Config) -> Decoder:
-    common.only(config, hidden_act="silu")
+    configs.only(config, hidden_act="silu")
     return Granite(
         **common.sizes(config),
         embedding=config.get("embedding_multiplier", 1.0),

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, norm
 from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.decoders import common
-from deeplab.models.text.decoders.common import Config
-from deeplab.models.text.layers import Sizes, stacks
+from deeplab.models.text.layers import Sizes
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.feed_forward import Gated
+from deeplab.nn.stack import stacks
 from deeplab.nn.vocabulary import Head, TiedHead
 from deeplab.nn.wiring import PreNorm
 
@@ -104,7 +106,7 @@ def Llama(
 
 
 def _llama(config: Config) -> Decoder:
-    common.only(config, hidden_act="silu")
+    configs.only(config, hidden_act="silu")
     third = config["model_type"] == "smollm3"
     return Llama(
         **common.sizes(config),

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, linear, norm
 from deeplab.models.text.decoder import Decoder
 from deeplab.models.text.decoders import common, qwen
-from deeplab.models.text.decoders.common import Config
 from deeplab.models.text.decoders.qwen import ExpertSizes, Layer
 
 
@@ -29,7 +30,7 @@ def Mixtral(*, experts: ExpertSizes, **parts: Any) -> Decoder:
 
 
 def _model(config: Config) -> Decoder:
-    common.only(config, hidden_act="silu")
+    configs.only(config, hidden_act="silu")
     number = config.get("num_local_experts", 8)
     return Mixtral(
         **common.sizes(config, epsilon=1e-5),

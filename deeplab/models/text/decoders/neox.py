@@ -10,15 +10,17 @@ from typing import Any
 
 import flax.linen as nn
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, Rule, linear, norm, one, under
 from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.decoders import common
-from deeplab.models.text.decoders.common import Config
-from deeplab.models.text.layers import Sizes, stacks
+from deeplab.models.text.layers import Sizes
 from deeplab.nn.activations import gelu
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.feed_forward import Elementwise, Plain
 from deeplab.nn.norm import layer_norm
+from deeplab.nn.stack import stacks
 from deeplab.nn.vocabulary import Head, TiedHead
 from deeplab.nn.wiring import ParallelNorms, PreNorm
 
@@ -72,7 +74,7 @@ def _model(config: Config) -> Decoder:
     return NeoX(
         **sizes,
         rotary=common.rotary_of(said, common.head_dim(config), partial=0.25),
-        activation=common.activation(config.get("hidden_act", "gelu")),
+        activation=configs.activation(config.get("hidden_act", "gelu")),
         parallel=config.get("use_parallel_residual", True),
         bias=config.get("attention_bias", True),
         tied=config.get("tie_word_embeddings", False),

@@ -11,18 +11,20 @@ from typing import Any
 
 import flax.linen as nn
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, Rule, linear, norm
 from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.decoders import common
-from deeplab.models.text.decoders.common import Config
 from deeplab.models.text.decoders.qwen import ExpertSizes
-from deeplab.models.text.layers import Sizes, stacks
+from deeplab.models.text.layers import Sizes
 from deeplab.nn.attention.grouped import AcrossHeads
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.experts.mixture import Experts, Mixture
 from deeplab.nn.experts.routers import SoftmaxRouter
 from deeplab.nn.feed_forward import Gated
 from deeplab.nn.norm import layer_norm
+from deeplab.nn.stack import stacks
 from deeplab.nn.vocabulary import Head, TiedHead
 from deeplab.nn.wiring import BranchNorm, PreNorm
 
@@ -132,7 +134,7 @@ def OLMoE(
 
 
 def _model(config: Config) -> Decoder:
-    common.only(config, hidden_act="silu")
+    configs.only(config, hidden_act="silu")
     width = common.head_dim(config)
     parts = {"tied": config.get("tie_word_embeddings", False), "bias": config.get("attention_bias", False)}
     parts |= common.sizes(config, epsilon=1e-5)

@@ -9,10 +9,10 @@ from typing import Any
 
 import flax.linen as nn
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, linear, norm, one, under
 from deeplab.models.text.decoder import Decoder
-from deeplab.models.text.decoders import common
-from deeplab.models.text.decoders.common import Config
 from deeplab.models.text.decoders.gpt2 import GPT2
 from deeplab.nn.feed_forward import Elementwise
 
@@ -32,7 +32,7 @@ def OPT(*, activation: Elementwise = nn.relu, **sizes: Any) -> Decoder:
 
 
 def _model(config: Config) -> Decoder:
-    common.only(
+    configs.only(
         config, do_layer_norm_before=True, enable_bias=True, layer_norm_elementwise_affine=True,
         _remove_final_layer_norm=False, tie_word_embeddings=True, word_embed_proj_dim=config["hidden_size"],
     )  # fmt: skip
@@ -43,7 +43,7 @@ def _model(config: Config) -> Decoder:
         width=config["hidden_size"],
         hidden=config["ffn_dim"],
         context=config["max_position_embeddings"],
-        activation=common.activation(config.get("activation_function", "relu")),
+        activation=configs.activation(config.get("activation_function", "relu")),
     )
 
 

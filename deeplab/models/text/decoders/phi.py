@@ -10,14 +10,16 @@ from typing import Any
 
 import flax.linen as nn
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, Rule, linear, norm
 from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.decoders import common, llama
-from deeplab.models.text.decoders.common import Config
-from deeplab.models.text.layers import Sizes, stacks
+from deeplab.models.text.layers import Sizes
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.feed_forward import Elementwise, Plain
 from deeplab.nn.norm import layer_norm
+from deeplab.nn.stack import stacks
 from deeplab.nn.vocabulary import Head, TiedHead
 from deeplab.nn.wiring import Parallel
 
@@ -65,15 +67,15 @@ def Phi(
 def _model(config: Config) -> Decoder:
     width, tied = common.head_dim(config), config.get("tie_word_embeddings", False)
     if config["model_type"] == "phi3":
-        common.only(config, hidden_act="silu", attention_bias=False)
+        configs.only(config, hidden_act="silu", attention_bias=False)
         rotary = common.rotary_of(config, width)
         sizes = common.sizes(config, epsilon=1e-5)
         return llama.Llama(**sizes, rotary=rotary, layers=_layers(config), tied=tied)
-    common.only(config, tie_word_embeddings=False)
+    configs.only(config, tie_word_embeddings=False)
     return Phi(
         **common.sizes(config, epsilon=1e-5),
         rotary=common.rotary_of(config, width, partial=0.5),
-        activation=common.activation(config.get("hidden_act", "gelu_new")),
+        activation=configs.activation(config.get("hidden_act", "gelu_new")),
         normed=config.get("qk_layernorm", False),
     )
 

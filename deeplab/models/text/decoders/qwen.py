@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
+from deeplab.models import configs
+from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, linear, norm
 from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.decoders import common
-from deeplab.models.text.decoders.common import Config
-from deeplab.models.text.layers import Sizes, stacks
+from deeplab.models.text.layers import Sizes
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.experts.mixture import Experts, Mixture, Weighed
 from deeplab.nn.experts.routers import SoftmaxRouter
 from deeplab.nn.feed_forward import Gated
+from deeplab.nn.stack import stacks
 from deeplab.nn.vocabulary import Head, TiedHead
 from deeplab.nn.wiring import PreNorm
 
@@ -111,7 +113,7 @@ def _mixture(experts: ExpertSizes, s: Sizes) -> nn.Module:
 
 
 def _model(config: Config) -> Decoder:
-    common.only(config, hidden_act="silu")
+    configs.only(config, hidden_act="silu")
     third, experts = config["model_type"].startswith("qwen3"), None
     if config["model_type"].endswith("moe"):
         number = config.get("num_experts") or config["num_local_experts"]

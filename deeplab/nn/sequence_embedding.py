@@ -1,0 +1,139 @@
+"""From the inputs of an encoder to its residual stream: tokens of text, patches of an image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from deeplab.core import ranges
+from deeplab.nn.attention.cache import Reading
+from deeplab.nn.transformer import INIT
+from deeplab.nn.vocabulary import TokenEmbedding
+
+
+class TextEmbedding(nn.Module):
+    """norm(token + position + type), with the mask of padding.
+
+    Args:
+      tokens: Embedding of the tokens, with positions if it has any.
+      types: Number of token types, such as the first and the second sentence of a pair; no embedding of them at 0.
+      norm: Norm of the sum, if any.
+      dropout: Probability of dropping a component in training; may be a tracer.
+      padding: Token that stands for padding where no mask is given; none is when None.
+      skip_padding: Whether positions count the tokens that are no padding, wherever it stands.
+
+    Example:
+      >>> layer = TextEmbedding(TokenEmbedding(size=7, width=4), types=2, padding=0)
+      >>> x, reading = layer.init_with_output(jax.random.key(0), jnp.array([[3, 1, 0]]))[0]
+      >>> x.shape, reading.segment_ids.tolist()
+      ((1, 3, 4), [[1, 1, 0]])
+    """
+
+    tokens: TokenEmbedding
+    types: int = 0
+    norm: nn.Module | None = None
+    dropout: float = 0.0
+    padding: int | None = None
+    skip_padding: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Int[Array, "B T"],
+        mask: Bool[Array, "B T"] | Int[Array, "B T"] | None = None,
+        types: Int[Array, "B T"] | None = None,
+        train: bool = False,
+    ) -> tuple[Float[Array, "B T D"], Reading]:
+        """The stream, and where its tokens stand.
+
+        Args:
+          tokens: Tokens.
+          mask: True (or 1) where a token is no padding; those that are not `padding` when None.
+          types: Type of each token; 0 when None.
+          train: Whether to drop components.
+        """
+        if mask is None and self.padding is not None:
+            mask = tokens != self.padding
+        segment_ids = None if mask is None else jnp.asarray(mask, jnp.int32)
+        positions = jnp.arange(tokens.shape[1])
+        if self.skip_padding and segment_ids is not None:
+            positions = jnp.maximum(jnp.cumsum(segment_ids, axis=1) - 1, 0)
+        x = self.tokens(tokens, positions)
+        if self.types:
+            table = self.param("types", INIT, (self.types, x.shape[-1]))
+            x = x + (table[:1][None] if types is None else table[types])
+        x = x if self.norm is None else self.norm(x)
+        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
+        return x, Reading(positions, 0, segment_ids)
+
+    def attend(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """Products with the embeddings of all tokens."""
+        return self.tokens.attend(x)
+
+
+@ranges.checked(patch=ranges.COUNT, width=ranges.COUNT)
+class PatchEmbedding(nn.Module):
+    """Patches by a linear map, after special tokens, with a learned position for each.
+
+    Args:
+      patch: P, height and width of a patch in pixels.
+      width: D.
+      grid: Patches from top to bottom and from left to right that have learned positions; no positions when None.
+      special: Names of the tokens before the patches, such as a class token, with positions of their own.
+      registers: Number of tokens between those and the patches, without positions.
+      norm: Norm of the sum, if any.
+      use_bias: Whether the linear map has a bias.
+      dropout: Probability of dropping a component in training; may be a tracer.
+
+    Raises:
+      ValueError: An image whose height or width is no multiple of P, or that does not fill the grid.
+
+    Example:
+      >>> layer = PatchEmbedding(patch=4, width=8, grid=(2, 2))
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 8, 3)))[0][0].shape
+      (1, 5, 8)
+
+    Source: Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929; registers: Darcet et al. 2023,
+      https://arxiv.org/abs/2309.16588.
+    """
+
+    patch: int
+    width: int
+    grid: tuple[int, int] | None
+    special: tuple[str, ...] = ("class",)
+    registers: int = 0
+    norm: nn.Module | None = None
+    use_bias: bool = True
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "B H W C"], train: bool = False) -> tuple[Float[Array, "B T D"], Reading]:
+        P, D, C = self.patch, self.width, image.shape[-1]
+        rows, columns = image.shape[1] // P, image.shape[2] // P
+        if image.shape[1:3] != (rows * P, columns * P) or (self.grid or (rows, columns)) != (rows, columns):
+            size = "a multiple of" if self.grid is None else f"{self.grid[0]} x {self.grid[1]} times"
+            raise ValueError(f"images are {image.shape[1]} x {image.shape[2]}, expected {size} the patch of {P} pixels")
+        kernel = self.param("kernel", nn.initializers.lecun_normal(in_axis=(0, 1, 2)), (P, P, C, D))
+        cut = image.reshape(-1, rows, P, columns, P, C).transpose(0, 1, 3, 2, 4, 5)  # B (h p) (w q) C -> B h w p q C
+        x = cut.reshape(len(image), rows * columns, P * P * C) @ kernel.reshape(-1, D)
+        if self.use_bias:
+            x = x + self.param("bias", nn.initializers.zeros, (D,))[None, None]
+        for name in reversed(self.special):
+            x = self._joined(x, self.param(name, INIT, (D,))[None])
+        if self.grid is not None:
+            x = x + self.param("positions", INIT, (x.shape[1], D))[None]
+        if self.registers:
+            before, patches = x[:, : len(self.special)], x[:, len(self.special) :]
+            registers: Any = self.param("registers", INIT, (self.registers, D))
+            x = jnp.concatenate([before, self._joined(patches, registers)], axis=1)
+        x = x if self.norm is None else self.norm(x)
+        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
+        return x, Reading(jnp.arange(x.shape[1]))
+
+    def _joined(self, x: jax.Array, tokens: jax.Array) -> jax.Array:
+        """Learned tokens [N, D] before those of each example."""
+        return jnp.concatenate([jnp.broadcast_to(tokens[None], (len(x), *tokens.shape)), x], axis=1)

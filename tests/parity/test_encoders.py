@@ -1,0 +1,154 @@
+"""Every family of encoders against transformers, through folders: outputs, masks, gradients, and the way back."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from deeplab import hub
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+from tests.parity.folders import assert_same_tensors, gradient_errors, randomized, relative  # noqa: E402  (needs torch)
+
+V, T = 99, 12
+TEXT = {"vocab_size": V, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "max_position_embeddings": 32}  # fmt: skip
+DISTIL = {"vocab_size": V, "dim": 32, "hidden_dim": 40, "n_layers": 3, "n_heads": 4, "max_position_embeddings": 32}
+IMAGE = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4,
+         "image_size": [16, 24], "patch_size": 4}  # fmt: skip
+
+CASES = {
+    "bert": ("BertModel", "Bert", TEXT),
+    "bert_classes": ("BertForSequenceClassification", "Bert", {**TEXT, "num_labels": 5}),
+    "bert_masked": ("BertForMaskedLM", "Bert", TEXT),
+    "roberta": ("RobertaModel", "Roberta", TEXT),
+    "roberta_classes": ("RobertaForSequenceClassification", "Roberta", {**TEXT, "num_labels": 5}),
+    "roberta_masked": ("RobertaForMaskedLM", "Roberta", TEXT),
+    "distilbert": ("DistilBertModel", "DistilBert", DISTIL),
+    "distilbert_classes": ("DistilBertForSequenceClassification", "DistilBert", {**DISTIL, "num_labels": 5}),
+    "distilbert_masked": ("DistilBertForMaskedLM", "DistilBert", DISTIL),
+    "vit": ("ViTModel", "ViT", IMAGE),
+    "vit_classes": ("ViTForImageClassification", "ViT", {**IMAGE, "num_labels": 7, "qkv_bias": False}),
+    "deit": ("DeiTModel", "DeiT", IMAGE),
+    "deit_taught": ("DeiTForImageClassificationWithTeacher", "DeiT", {**IMAGE, "num_labels": 7}),
+}
+DAILY = ("bert_classes", "vit")
+ALL = [pytest.param(name, marks=() if name in DAILY else pytest.mark.slow) for name in CASES]
+
+
+@functools.cache
+def reference(name):
+    kind, family, sizes = CASES[name]
+    config = getattr(transformers, f"{family}Config")(**sizes, attn_implementation="eager")
+    torch.manual_seed(0)
+    return randomized(getattr(transformers, kind)(config))
+
+
+@pytest.fixture(scope="module", params=ALL)
+def case(request, tmp_path_factory):
+    """Their model, ours, loaded from the folder that theirs wrote, and that folder."""
+    folder = tmp_path_factory.mktemp(request.param)
+    theirs = reference(request.param)
+    theirs.save_pretrained(folder)
+    return theirs, hub.load(folder), folder
+
+
+def inputs(theirs, length=T, seed=0):
+    """Arguments of theirs and of ours: text whose second row is shorter, or images."""
+    rng = np.random.default_rng(seed)
+    if theirs.main_input_name == "pixel_values":
+        images = rng.normal(size=(2, 16, 24, 3)).astype(np.float32)
+        return {"pixel_values": torch.tensor(images.transpose(0, 3, 1, 2))}, (images,), None
+    tokens = rng.integers(3, V, (2, length))
+    mask = np.arange(length)[None] < np.array([[length], [length - 4]])
+    padding = getattr(theirs.config, "pad_token_id", 0)
+    tokens = np.where(mask, tokens, padding)
+    given, ours = {"input_ids": torch.tensor(tokens), "attention_mask": torch.tensor(mask.astype(int))}, (tokens, mask)
+    if getattr(theirs.config, "type_vocab_size", 0) > 1:
+        types = rng.integers(0, 2, tokens.shape)
+        given, ours = {**given, "token_type_ids": torch.tensor(types)}, (*ours, types)
+    return given, ours, mask
+
+
+def arrays(outputs, mask):
+    """What both give, by name; where padding stands, nothing is compared."""
+    if hasattr(outputs, "logits"):
+        found = {"out": outputs.logits}
+    elif hasattr(outputs, "last_hidden_state"):
+        found = {"states": outputs.last_hidden_state, "pooled": getattr(outputs, "pooler_output", None)}
+    elif hasattr(outputs, "states"):
+        found = {"states": outputs.states, "pooled": outputs.pooled}
+    else:
+        found = {"out": outputs}
+    found = {name: x for name, x in found.items() if x is not None}
+    if mask is None:
+        return found
+    return {name: x * mask_like(x, mask) if x.ndim == 3 else x for name, x in found.items()}
+
+
+def mask_like(x, mask):
+    return torch.tensor(mask)[..., None] if isinstance(x, torch.Tensor) else mask[..., None]
+
+
+@pytest.mark.parametrize("length", [pytest.param(7, marks=pytest.mark.slow), T])
+def test_outputs_are_theirs(case, length):
+    theirs, ours, _ = case
+    given, x, mask = inputs(theirs, length)
+    with torch.no_grad():
+        expected = arrays(theirs(**given), mask)
+    found = arrays(jax.jit(ours.model.apply)({"params": ours.params}, *x), mask)
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        assert relative(array, expected[name]) < 1e-4, name
+
+
+def test_gradients_are_theirs(case, tmp_path):
+    theirs, ours, _ = case
+    given, x, mask = inputs(theirs)
+    weights = {}
+
+    def loss(outputs):
+        total = 0
+        for name, array in arrays(outputs, mask).items():
+            weights.setdefault(name, np.random.default_rng(2).normal(size=array.shape).astype(np.float32))
+            weight = weights[name]
+            total = total + (array * (torch.tensor(weight) if isinstance(array, torch.Tensor) else weight)).mean()
+        return total
+
+    errors = gradient_errors(
+        theirs,
+        lambda: loss(theirs(**given)),
+        ours,
+        lambda params: loss(ours.model.apply({"params": params}, *x)),
+        tmp_path,
+    )
+    for path, (error, scale, largest) in errors.items():
+        assert error <= max(1e-3 * scale, 1e-6 * largest), (path, error, scale)
+
+
+def test_the_way_back_is_bit_equal(case, tmp_path):
+    theirs, ours, folder = case
+    hub.save(tmp_path, ours.params, ours.config)
+    assert_same_tensors(folder, tmp_path)
+    again, report = type(theirs).from_pretrained(tmp_path, output_loading_info=True, attn_implementation="eager")
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    given, _, mask = inputs(theirs)
+    with torch.no_grad():
+        before, after = arrays(theirs(**given), mask), arrays(again.eval()(**given), mask)
+    assert all(relative(after[name], before[name]) < 1e-6 for name in before)
+
+
+@pytest.mark.parametrize("name", ["bert", pytest.param("roberta_masked", marks=pytest.mark.slow), "vit"])
+def test_another_head_starts_anew_and_the_rest_is_theirs(name, tmp_path):
+    reference(name).save_pretrained(tmp_path)
+    whole, headed = hub.load(tmp_path), hub.load(tmp_path, num_classes=6)
+    _, x, _ = inputs(reference(name))
+    assert headed.model.apply({"params": headed.params}, *x).shape == (2, 6)
+    same = {path: leaf for path, leaf in hub.flat(headed.params).items() if not path.startswith("head/")}
+    for path, leaf in same.items():
+        np.testing.assert_array_equal(leaf, hub.flat(whole.params)[path], err_msg=path)
+    hub.save(tmp_path / "tuned", headed.params, headed.config)
+    kind = getattr(transformers, headed.config["architectures"][0])
+    assert kind.from_pretrained(tmp_path / "tuned").config.num_labels == 6
