@@ -7,6 +7,7 @@ from typing import Any
 
 from deeplab.core.errors import UserError, nearest
 from deeplab.models.foreign import Family
+from deeplab.models.multimodal import clip
 from deeplab.models.text.decoders import (
     deepseek,
     falcon,
@@ -22,13 +23,18 @@ from deeplab.models.text.decoders import (
     phi,
     qwen,
 )
-from deeplab.models.text.encoders import bert, distilbert
-from deeplab.models.vision.transformers import vit
+from deeplab.models.text.encoders import bert, distilbert, modernbert
+from deeplab.models.vision.transformers import dino, vit
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
 FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("bert", "roberta"), bert.FAMILY),
+    **dict.fromkeys(
+        ("clip", "clip_text_model", "clip_vision_model", "siglip", "siglip_text_model", "siglip_vision_model"),
+        clip.FAMILY,
+    ),
     "deepseek_v3": deepseek.FAMILY,
+    **dict.fromkeys(("dinov2", "dinov2_with_registers", "dinov3_vit"), dino.FAMILY),
     "distilbert": distilbert.FAMILY,
     "falcon": falcon.FAMILY,
     **dict.fromkeys(("gemma", "gemma2", "gemma3_text"), gemma.FAMILY),
@@ -38,6 +44,7 @@ FAMILIES: dict[str, Family] = {
     "granite": granite.FAMILY,
     **dict.fromkeys(("llama", "mistral", "smollm3"), llama.FAMILY),
     "mixtral": mixtral.FAMILY,
+    "modernbert": modernbert.FAMILY,
     **dict.fromkeys(("olmo", "olmo2", "olmo3", "olmoe"), olmo.FAMILY),
     "opt": opt.FAMILY,
     **dict.fromkeys(("phi", "phi3"), phi.FAMILY),

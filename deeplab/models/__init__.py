@@ -9,6 +9,7 @@ from deeplab.core import lazy
 if TYPE_CHECKING:
     from deeplab.models import mlp
     from deeplab.models.mlp import MLP
+    from deeplab.models.multimodal import clip
     from deeplab.models.recsys import autorec, factorization, neumf, sasrec, two_tower
     from deeplab.models.recsys.autorec import AutoRec
     from deeplab.models.recsys.factorization import Factorization
@@ -46,9 +47,12 @@ if TYPE_CHECKING:
     )
     from deeplab.models.text.decoders.gpt import GPT
     from deeplab.models.text.decoders.llama import Llama
-    from deeplab.models.text.encoders import bilstm, encoder, text_cnn
+    from deeplab.models.text.encoders import bert, bilstm, distilbert, encoder, modernbert, text_cnn
+    from deeplab.models.text.encoders.bert import Bert
     from deeplab.models.text.encoders.bilstm import BiLSTM
+    from deeplab.models.text.encoders.distilbert import DistilBert
     from deeplab.models.text.encoders.encoder import Encoder
+    from deeplab.models.text.encoders.modernbert import ModernBert
     from deeplab.models.text.encoders.text_cnn import TextCNN
     from deeplab.models.text.seq2seq import attention_rnn, transformer
     from deeplab.models.text.seq2seq.attention_rnn import AttentionRNN
@@ -60,6 +64,9 @@ if TYPE_CHECKING:
     from deeplab.models.vision.segmentation import linknet, unet
     from deeplab.models.vision.segmentation.linknet import LinkNet
     from deeplab.models.vision.segmentation.unet import UNet
+    from deeplab.models.vision.transformers import dino, vit
+    from deeplab.models.vision.transformers.dino import Dino
+    from deeplab.models.vision.transformers.vit import ViT
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
@@ -68,10 +75,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "AttentionRNN": "text.seq2seq.attention_rnn:AttentionRNN",
         "autorec": "recsys.autorec",
         "AutoRec": "recsys.autorec:AutoRec",
+        "bert": "text.encoders.bert",
+        "Bert": "text.encoders.bert:Bert",
         "bilstm": "text.encoders.bilstm",
         "BiLSTM": "text.encoders.bilstm:BiLSTM",
         "cifarnet": "vision.convolutional.cifarnet",
         "CifarNet": "vision.convolutional.cifarnet:CifarNet",
+        "clip": "multimodal.clip",
         "cnn": "vision.convolutional.cnn",
         "CNN": "vision.convolutional.cnn:CNN",
         "conformer": "speech.conformer",
@@ -79,6 +89,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "deepseek": "text.decoders.deepseek",
         "deep_speech": "speech.deep_speech",
         "DeepSpeech2": "speech.deep_speech:DeepSpeech2",
+        "dino": "vision.transformers.dino",
+        "Dino": "vision.transformers.dino:Dino",
+        "distilbert": "text.encoders.distilbert",
+        "DistilBert": "text.encoders.distilbert:DistilBert",
         "dlinear": "series.dlinear",
         "DLinear": "series.dlinear:DLinear",
         "encoder": "text.encoders.encoder",
@@ -105,6 +119,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "mixtral": "text.decoders.mixtral",
         "mlp": "mlp",
         "MLP": "mlp:MLP",
+        "modernbert": "text.encoders.modernbert",
+        "ModernBert": "text.encoders.modernbert:ModernBert",
         "neox": "text.decoders.neox",
         "neumf": "recsys.neumf",
         "NeuMF": "recsys.neumf:NeuMF",
@@ -130,5 +146,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "TwoTower": "recsys.two_tower:TwoTower",
         "unet": "vision.segmentation.unet",
         "UNet": "vision.segmentation.unet:UNet",
+        "vit": "vision.transformers.vit",
+        "ViT": "vision.transformers.vit:ViT",
     },
 )

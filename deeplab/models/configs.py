@@ -89,3 +89,9 @@ def image_size(config: Config, default: int = 224) -> tuple[int, int]:
     """Height and width of the images, in pixels."""
     size = config.get("image_size") or default
     return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def unequal(config: Config, *names: str) -> UserError:
+    """The error that entries differ that a family's model has as one."""
+    said = ", ".join(f"{name}={config.get(name)!r}" for name in names)
+    return UserError(f"the config says {said}; this family is written for equal values alone")

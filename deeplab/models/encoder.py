@@ -8,14 +8,14 @@ import flax.linen as nn
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from deeplab.nn.stack import Stack, stacked
+from deeplab.nn.parts.stack import Stack, stacked
 
 RULES = (
-    (r"embed/(tokens/)?embedding", P("model", None)),  # [V, D]
     # The layers are stacked: the first axis is theirs. Whole heads, whole hidden units.
     (r"(query|key|value|gate|up)/kernel", P(None, "fsdp", "model")),
     (r"(out|down)/kernel", P(None, "model", "fsdp")),
 )
+TEXT_RULES = ((r"embed/tokens/embedding", P("model", None)), *RULES)  # [V, D]
 
 
 class Encoded(NamedTuple):

@@ -98,6 +98,11 @@ def norm(ours: str, theirs: str, bias: bool = False) -> tuple[Rule, ...]:
     return (*rules, *one(f"{ours}/bias", f"{theirs}.bias")) if bias else rules
 
 
+def within(ours: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The rules of a module of ours that is a part of another."""
+    return tuple(dataclasses.replace(r, ours=tuple(f"{ours}/{path}" for path in r.ours)) for r in rules)
+
+
 def under(ours: str, theirs: str, numbers: range, rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """The rules of stacked layers from those of one of them.
 

@@ -88,11 +88,27 @@ class OffsetRMSNorm(nn.Module):
         return (normed * (1 + scale.astype(jnp.float32)).reshape(*[1] * (x.ndim - 1), -1)).astype(x.dtype)
 
 
-def layer_norm(epsilon: float = 1e-5, affine: bool = True) -> nn.Module:
+class LayerScale(nn.Module):
+    """x * scale, where a branch joins the residual stream (Touvron et al. 2021, https://arxiv.org/abs/2103.17239).
+
+    Args:
+      start: First value of the scale.
+    """
+
+    start: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        scale = self.param("scale", nn.initializers.constant(self.start), (x.shape[-1],))
+        return x * scale.reshape(*[1] * (x.ndim - 1), -1)
+
+
+def layer_norm(epsilon: float = 1e-5, affine: bool = True, bias: bool = True) -> nn.Module:
     """A layer norm whose variance is that of the centered values: exact where the mean is large (Ba et al. 2016).
 
     Args:
       epsilon: Number added to the variance.
       affine: Whether there are a scale and a bias.
+      bias: Whether there is a bias, where there is a scale.
     """
-    return nn.LayerNorm(epsilon, use_bias=affine, use_scale=affine, use_fast_variance=False)
+    return nn.LayerNorm(epsilon, use_bias=affine and bias, use_scale=affine, use_fast_variance=False)

@@ -19,6 +19,12 @@ DISTIL = {"vocab_size": V, "dim": 32, "hidden_dim": 40, "n_layers": 3, "n_heads"
 IMAGE = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4,
          "image_size": [16, 24], "patch_size": 4}  # fmt: skip
 
+MODERN = {**TEXT, "num_hidden_layers": 7, "local_attention": 6, "pad_token_id": 0, "bos_token_id": 1,
+          "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}  # fmt: skip
+
+CAPTION = {**TEXT, "hidden_size": 24, "eos_token_id": V - 1}
+SQUARE = {**IMAGE, "image_size": 16}
+
 CASES = {
     "bert": ("BertModel", "Bert", TEXT),
     "bert_classes": ("BertForSequenceClassification", "Bert", {**TEXT, "num_labels": 5}),
@@ -29,10 +35,32 @@ CASES = {
     "distilbert": ("DistilBertModel", "DistilBert", DISTIL),
     "distilbert_classes": ("DistilBertForSequenceClassification", "DistilBert", {**DISTIL, "num_labels": 5}),
     "distilbert_masked": ("DistilBertForMaskedLM", "DistilBert", DISTIL),
+    "modernbert": ("ModernBertModel", "ModernBert", MODERN),
+    "modernbert_classes": (
+        "ModernBertForSequenceClassification",
+        "ModernBert",
+        {**MODERN, "num_labels": 5, "classifier_pooling": "mean", "attention_bias": True, "mlp_bias": True},
+    ),
+    "modernbert_masked": ("ModernBertForMaskedLM", "ModernBert", MODERN),
     "vit": ("ViTModel", "ViT", IMAGE),
     "vit_classes": ("ViTForImageClassification", "ViT", {**IMAGE, "num_labels": 7, "qkv_bias": False}),
     "deit": ("DeiTModel", "DeiT", IMAGE),
     "deit_taught": ("DeiTForImageClassificationWithTeacher", "DeiT", {**IMAGE, "num_labels": 7}),
+    "dinov2": ("Dinov2Model", "Dinov2", {**IMAGE, "mlp_ratio": 2, "image_size": 16}),
+    "dinov2_swiglu": ("Dinov2Model", "Dinov2", {**IMAGE, "mlp_ratio": 2, "image_size": 16, "use_swiglu_ffn": True}),
+    "dinov2_registers": (
+        "Dinov2WithRegistersForImageClassification",
+        "Dinov2WithRegisters",
+        {**IMAGE, "mlp_ratio": 2, "image_size": 16, "num_register_tokens": 3, "num_labels": 7},
+    ),
+    "dinov3": ("DINOv3ViTModel", "DINOv3ViT", {**IMAGE, "num_register_tokens": 3}),
+    "dinov3_gated": ("DINOv3ViTModel", "DINOv3ViT", {**IMAGE, "num_register_tokens": 3, "use_gated_mlp": True}),
+    "clip": ("CLIPModel", "CLIP", {"text_config": CAPTION, "vision_config": SQUARE, "projection_dim": 20}),
+    "clip_text": ("CLIPTextModelWithProjection", "CLIPText", {**CAPTION, "eos_token_id": 2, "projection_dim": 20}),
+    "clip_vision": ("CLIPVisionModel", "CLIPVision", SQUARE),
+    "siglip": ("SiglipModel", "Siglip", {"text_config": {**CAPTION, "projection_size": 32}, "vision_config": SQUARE}),
+    "siglip_vision": ("SiglipVisionModel", "SiglipVision", SQUARE),
+    "siglip_text": ("SiglipTextModel", "SiglipText", CAPTION),
 }
 DAILY = ("bert_classes", "vit")
 ALL = [pytest.param(name, marks=() if name in DAILY else pytest.mark.slow) for name in CASES]
@@ -57,10 +85,18 @@ def case(request, tmp_path_factory):
 
 def inputs(theirs, length=T, seed=0):
     """Arguments of theirs and of ours: text whose second row is shorter, or images."""
-    rng = np.random.default_rng(seed)
-    if theirs.main_input_name == "pixel_values":
-        images = rng.normal(size=(2, 16, 24, 3)).astype(np.float32)
-        return {"pixel_values": torch.tensor(images.transpose(0, 3, 1, 2))}, (images,), None
+    rng, vision = np.random.default_rng(seed), getattr(theirs.config, "vision_config", theirs.config)
+    size = getattr(vision, "image_size", [])
+    images = rng.normal(size=(2, *(size if isinstance(size, list) else [size, size]), 3)).astype(np.float32)
+    pixels = {"pixel_values": torch.tensor(images.transpose(0, 3, 1, 2))} if size else {}
+    if theirs.config.model_type in ("clip", "siglip", "clip_text_model", "siglip_text_model"):
+        tokens = rng.integers(3, V - 1, (2, length))
+        tokens[0, -1] = tokens[1, -4] = V - 1
+        tokens[1, -3:] = 1  # after the end of a text, of which CLIP's vectors know nothing
+        said = tokens != 1 if "clip" in theirs.config.model_type and "sig" not in theirs.config.model_type else None
+        return {**pixels, "input_ids": torch.tensor(tokens)}, (*([images] if size else []), tokens), said
+    if pixels:
+        return pixels, (images,), None
     tokens = rng.integers(3, V, (2, length))
     mask = np.arange(length)[None] < np.array([[length], [length - 4]])
     padding = getattr(theirs.config, "pad_token_id", 0)
@@ -74,7 +110,13 @@ def inputs(theirs, length=T, seed=0):
 
 def arrays(outputs, mask):
     """What both give, by name; where padding stands, nothing is compared."""
-    if hasattr(outputs, "logits"):
+    if hasattr(outputs, "logits_per_image"):
+        found = {"logits": outputs.logits_per_image, "image": outputs.image_embeds, "text": outputs.text_embeds}
+    elif hasattr(outputs, "_asdict") and "image" in outputs._fields:
+        found = outputs._asdict()
+    elif hasattr(outputs, "text_embeds"):
+        found = {"states": outputs.last_hidden_state, "pooled": outputs.text_embeds}
+    elif hasattr(outputs, "logits"):
         found = {"out": outputs.logits}
     elif hasattr(outputs, "last_hidden_state"):
         found = {"states": outputs.last_hidden_state, "pooled": getattr(outputs, "pooler_output", None)}

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int
 from deeplab.core import ranges
 from deeplab.nn.attention.cache import Index, Reading, read_positions
 from deeplab.nn.attention.masking import segment_positions
-from deeplab.nn.stack import Stack, stacked
-from deeplab.nn.wiring import empty_cache
+from deeplab.nn.parts.stack import Stack, stacked
+from deeplab.nn.parts.wiring import empty_cache
 
 RULES = (
     (r"token_embedding/embedding", P("model", None)),  # [V, D]

@@ -10,8 +10,8 @@ import flax.linen as nn
 
 from deeplab.core import ranges
 from deeplab.nn.attention.grouped import GroupedQueryAttention
+from deeplab.nn.parts.vocabulary import TokenEmbedding
 from deeplab.nn.transformer import INIT
-from deeplab.nn.vocabulary import TokenEmbedding
 
 
 @dataclasses.dataclass(frozen=True)

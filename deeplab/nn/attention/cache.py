@@ -21,12 +21,13 @@ class Reading(NamedTuple):
     """Where the tokens of a call stand.
 
     Attributes:
-      positions: Position of each token in its sequence, for the batch or for each example.
+      positions: Position of each token in its sequence, for the batch or for each example; of the patches of an image,
+        their centers.
       cache_index: Position of the first token in the cache, if there is one.
       segment_ids: Segment of each token where several sequences share a row, 0 for padding; None with a cache.
     """
 
-    positions: Int[Array, " T"] | Int[Array, "B T"]
+    positions: Int[Array, " T"] | Int[Array, "B T"] | Float[Array, "T 2"]
     cache_index: Index = 0
     segment_ids: Int[Array, "B T"] | None = None
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from deeplab.core import ranges
 from deeplab.nn.attention.cache import KVCache, Reading
 from deeplab.nn.attention.dot_product import attend
-from deeplab.nn.attention.rotary import Rotary
+from deeplab.nn.attention.rotary import GridRotary, Rotary
 from deeplab.nn.attention.scores import Scores
 from deeplab.nn.attention.self_attention import Initializer, join_heads, split_heads
 
@@ -63,7 +63,7 @@ class GroupedQueryAttention(nn.Module):
     num_heads: int
     num_kv_heads: int
     head_dim: int | None = None
-    rotary: Rotary | None = None
+    rotary: Rotary | GridRotary | None = None
     query_norm: nn.Module | None = None
     key_norm: nn.Module | None = None
     use_bias: bool = False

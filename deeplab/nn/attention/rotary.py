@@ -71,6 +71,29 @@ def rotate_neighbors(x: Float[Array, "B H T d"], angles: Float[Array, "2 *B T d/
 
 
 @dataclasses.dataclass(frozen=True)
+class GridRotary:
+    """Turns queries and keys by the centers of their patches, half of the pairs by each axis.
+
+    Args:
+      base: Base of the wavelengths, of which the shortest is the size of the image.
+
+    Example:
+      >>> GridRotary()(jnp.ones((1, 2, 4, 8)), jnp.zeros((4, 2))).shape
+      (1, 2, 4, 8)
+
+    Source: Simeoni et al. 2025, "DINOv3", https://arxiv.org/abs/2508.10104; the form is that of their code.
+    """
+
+    base: float = 100.0
+
+    def __call__(self, x: Float[Array, "B H T d"], positions: Float[Array, "T 2"]) -> Float[Array, "B H T d"]:
+        quarter = x.shape[-1] // 4
+        rates = self.base ** (-jnp.arange(quarter) / quarter)
+        angles = (2 * jnp.pi * positions[..., None] * rates[None, None]).reshape(len(positions), -1)  # T 2 r -> T (2 r)
+        return rotate(x, jnp.stack([jnp.cos(angles), jnp.sin(angles)]))
+
+
+@dataclasses.dataclass(frozen=True)
 @ranges.checked(width=ranges.COUNT)
 class Rotary:
     """Turns the first `width` components of queries and keys by their positions.

@@ -1,9 +1,9 @@
 """Who keeps the laws of `test_laws.py`: a table of each field, and all of them as one."""
 
-from tests.models.members import decoders, images, language, recommenders, series, speech, tables
+from tests.models.members import decoders, encoders, images, language, recommenders, series, speech, tables
 
-FIELDS = (decoders, images, language, recommenders, series, speech, tables)
+FIELDS = (decoders, encoders, images, language, recommenders, series, speech, tables)
 MEMBERS = {name: member for field in FIELDS for name, member in field.MEMBERS.items()}
 FAMILIES = {name: family for field in FIELDS for name, family in field.FAMILIES.items()}
-SLOW = decoders.SLOW
+SLOW = decoders.SLOW | encoders.SLOW
 """One of a kind keeps the laws every day; these with all."""

@@ -10,7 +10,7 @@ from deeplab.models.configs import Config
 from deeplab.models.foreign import Names, Rule, linear, norm, one, under
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.attention.rotary_scaling import LinearScaling, Llama3Scaling, Scaling, YarnScaling, yarn_amplitude
-from deeplab.nn.stack import spans
+from deeplab.nn.parts.stack import spans
 
 KERNELS = ("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"), ("o_proj", "out")
 

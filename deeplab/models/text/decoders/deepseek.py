@@ -21,11 +21,11 @@ from deeplab.nn.attention.rotary import Rotary, rotate, rotate_neighbors
 from deeplab.nn.attention.rotary_scaling import yarn_amplitude
 from deeplab.nn.experts.mixture import Experts, Mixture
 from deeplab.nn.experts.routers import GroupedSigmoidRouter
-from deeplab.nn.feed_forward import Gated
-from deeplab.nn.stack import stacks
+from deeplab.nn.parts.feed_forward import Gated
+from deeplab.nn.parts.stack import stacks
+from deeplab.nn.parts.vocabulary import Head
+from deeplab.nn.parts.wiring import PreNorm
 from deeplab.nn.transformer import INIT
-from deeplab.nn.vocabulary import Head
-from deeplab.nn.wiring import PreNorm
 
 LATENT_RULES = (
     (r"attention/(query|key_value)_up/kernel", P(None, "fsdp", "model")),  # [L, R, (H d)]: whole heads

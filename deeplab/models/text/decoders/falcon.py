@@ -18,11 +18,11 @@ from deeplab.models.text.layers import Sizes
 from deeplab.nn.activations import gelu
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.attention.scores import alibi_slopes
-from deeplab.nn.feed_forward import Elementwise, Plain
 from deeplab.nn.norm import layer_norm
-from deeplab.nn.stack import stacks
-from deeplab.nn.vocabulary import Head, TiedHead
-from deeplab.nn.wiring import Parallel, ParallelNorms, PreNorm
+from deeplab.nn.parts.feed_forward import Elementwise, Plain
+from deeplab.nn.parts.stack import stacks
+from deeplab.nn.parts.vocabulary import Head, TiedHead
+from deeplab.nn.parts.wiring import Parallel, ParallelNorms, PreNorm
 
 WIRINGS = {"one": (Parallel, 1), "two": (ParallelNorms, 2), "serial": (PreNorm, 2)}
 """Wirings, and the number of their norms."""

@@ -18,11 +18,11 @@ from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.decoders import common
 from deeplab.models.text.layers import Sizes
 from deeplab.nn.attention.rotary import Rotary
-from deeplab.nn.feed_forward import Gated
 from deeplab.nn.norm import OffsetRMSNorm
-from deeplab.nn.stack import stacks
-from deeplab.nn.vocabulary import TiedHead
-from deeplab.nn.wiring import PreNorm, SandwichNorm
+from deeplab.nn.parts.feed_forward import Gated
+from deeplab.nn.parts.stack import stacks
+from deeplab.nn.parts.vocabulary import TiedHead
+from deeplab.nn.parts.wiring import PreNorm, SandwichNorm
 
 Windows = Sequence[int | None]
 

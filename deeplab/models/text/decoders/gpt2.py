@@ -15,11 +15,11 @@ from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, Rule, norm, one, under
 from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.layers import Sizes
-from deeplab.nn.feed_forward import Elementwise, Plain
 from deeplab.nn.norm import layer_norm
-from deeplab.nn.stack import stacks
-from deeplab.nn.vocabulary import LearnedPositions, TiedHead
-from deeplab.nn.wiring import PreNorm
+from deeplab.nn.parts.feed_forward import Elementwise, Plain
+from deeplab.nn.parts.stack import stacks
+from deeplab.nn.parts.vocabulary import LearnedPositions, TiedHead
+from deeplab.nn.parts.wiring import PreNorm
 
 
 def GPT2(*, activation: Elementwise = nn.gelu, position_offset: int = 0, **sizes: Any) -> Decoder:

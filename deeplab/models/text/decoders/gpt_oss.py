@@ -21,9 +21,9 @@ from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.attention.rotary_scaling import YarnScaling, yarn_amplitude
 from deeplab.nn.experts.mixture import Experts, Mixture, clamped_swiglu
 from deeplab.nn.experts.routers import ChosenSoftmaxRouter
-from deeplab.nn.stack import stacks
-from deeplab.nn.vocabulary import Head
-from deeplab.nn.wiring import PreNorm
+from deeplab.nn.parts.stack import stacks
+from deeplab.nn.parts.vocabulary import Head
+from deeplab.nn.parts.wiring import PreNorm
 
 
 def GPTOss(

@@ -18,11 +18,11 @@ from deeplab.models.text.decoders import common
 from deeplab.models.text.layers import Sizes
 from deeplab.nn.activations import gelu
 from deeplab.nn.attention.rotary import Rotary
-from deeplab.nn.feed_forward import Elementwise, Plain
 from deeplab.nn.norm import layer_norm
-from deeplab.nn.stack import stacks
-from deeplab.nn.vocabulary import Head, TiedHead
-from deeplab.nn.wiring import ParallelNorms, PreNorm
+from deeplab.nn.parts.feed_forward import Elementwise, Plain
+from deeplab.nn.parts.stack import stacks
+from deeplab.nn.parts.vocabulary import Head, TiedHead
+from deeplab.nn.parts.wiring import ParallelNorms, PreNorm
 
 
 def NeoX(

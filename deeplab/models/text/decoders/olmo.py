@@ -22,11 +22,11 @@ from deeplab.nn.attention.grouped import AcrossHeads
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.experts.mixture import Experts, Mixture
 from deeplab.nn.experts.routers import SoftmaxRouter
-from deeplab.nn.feed_forward import Gated
 from deeplab.nn.norm import layer_norm
-from deeplab.nn.stack import stacks
-from deeplab.nn.vocabulary import Head, TiedHead
-from deeplab.nn.wiring import BranchNorm, PreNorm
+from deeplab.nn.parts.feed_forward import Gated
+from deeplab.nn.parts.stack import stacks
+from deeplab.nn.parts.vocabulary import Head, TiedHead
+from deeplab.nn.parts.wiring import BranchNorm, PreNorm
 
 
 def _decoder(s: Sizes, block: Any, kinds: Sequence[Any], last: nn.Module, tied: bool, experts: bool = False) -> Decoder:

@@ -14,7 +14,7 @@ from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, linear, norm, one, under
 from deeplab.models.text.decoder import Decoder
 from deeplab.models.text.decoders.gpt2 import GPT2
-from deeplab.nn.feed_forward import Elementwise
+from deeplab.nn.parts.feed_forward import Elementwise
 
 
 def OPT(*, activation: Elementwise = nn.relu, **sizes: Any) -> Decoder:

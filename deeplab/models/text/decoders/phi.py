@@ -17,11 +17,11 @@ from deeplab.models.text.decoder import Decoder, rules_of
 from deeplab.models.text.decoders import common, llama
 from deeplab.models.text.layers import Sizes
 from deeplab.nn.attention.rotary import Rotary
-from deeplab.nn.feed_forward import Elementwise, Plain
 from deeplab.nn.norm import layer_norm
-from deeplab.nn.stack import stacks
-from deeplab.nn.vocabulary import Head, TiedHead
-from deeplab.nn.wiring import Parallel
+from deeplab.nn.parts.feed_forward import Elementwise, Plain
+from deeplab.nn.parts.stack import stacks
+from deeplab.nn.parts.vocabulary import Head, TiedHead
+from deeplab.nn.parts.wiring import Parallel
 
 
 def Phi(

@@ -20,10 +20,10 @@ from deeplab.models.text.layers import Sizes
 from deeplab.nn.attention.rotary import Rotary
 from deeplab.nn.experts.mixture import Experts, Mixture, Weighed
 from deeplab.nn.experts.routers import SoftmaxRouter
-from deeplab.nn.feed_forward import Gated
-from deeplab.nn.stack import stacks
-from deeplab.nn.vocabulary import Head, TiedHead
-from deeplab.nn.wiring import PreNorm
+from deeplab.nn.parts.feed_forward import Gated
+from deeplab.nn.parts.stack import stacks
+from deeplab.nn.parts.vocabulary import Head, TiedHead
+from deeplab.nn.parts.wiring import PreNorm
 
 
 class Layer(NamedTuple):

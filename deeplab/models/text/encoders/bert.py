@@ -12,19 +12,19 @@ import flax.linen as nn
 
 from deeplab.models import configs
 from deeplab.models.configs import Config
-from deeplab.models.encoder import TransformerEncoder
+from deeplab.models.encoder import TEXT_RULES, TransformerEncoder
 from deeplab.models.foreign import Family, Names, Rule, linear, norm, one, under
 from deeplab.models.text.decoders import common
 from deeplab.models.text.layers import Sizes
 from deeplab.nn.activations import gelu
-from deeplab.nn.feed_forward import Elementwise, Plain
-from deeplab.nn.heads import Classifier, MaskedTokens, Pooled, Read, States, first
 from deeplab.nn.norm import layer_norm
-from deeplab.nn.sequence_embedding import TextEmbedding
-from deeplab.nn.stack import stacks
+from deeplab.nn.parts.feed_forward import Elementwise, Plain
+from deeplab.nn.parts.heads import Classifier, MaskedTokens, Pooled, Read, States, first
+from deeplab.nn.parts.inputs import TextEmbedding
+from deeplab.nn.parts.stack import stacks
+from deeplab.nn.parts.vocabulary import LearnedPositions
+from deeplab.nn.parts.wiring import PostNorm
 from deeplab.nn.transformer import INIT
-from deeplab.nn.vocabulary import LearnedPositions
-from deeplab.nn.wiring import PostNorm
 
 HEADS = ("Model", "SequenceClassification", "MaskedLM")
 """Heads that can be loaded, as the class of transformers names them after "For"."""
@@ -47,7 +47,7 @@ def Bert(
 
     Args:
       num_classes: K, of a classifier over what is pooled; the model gives an `Encoded` when None.
-      head: Another head; see `deeplab.nn.heads`.
+      head: Another head; see `deeplab.nn.parts.heads`.
       read: Function that reads the states for the head of classes.
       types: Number of token types.
       activation: Function of the hidden units.
@@ -82,6 +82,7 @@ def Bert(
         stacks=stacks([None] * s.num_layers, block),
         norm=None,
         head=head,
+        rules=TEXT_RULES,
         remat=s.remat,
     )
 

@@ -11,17 +11,20 @@ from deeplab.models.configs import Config
 from deeplab.models.encoder import TransformerEncoder
 from deeplab.models.foreign import Family, Names, linear, norm, one, under
 from deeplab.models.text.encoders.bert import HEADS, Bert
-from deeplab.nn.heads import Classifier, MaskedTokens, Pooled, States
 from deeplab.nn.norm import layer_norm
+from deeplab.nn.parts.heads import Classifier, MaskedTokens, Pooled, States
 
 EPSILON = 1e-12
 
 
-def DistilBert(*, num_classes: int | None = None, dropout: float = 0.0, **sizes: Any) -> TransformerEncoder:
+def DistilBert(
+    *, num_classes: int | None = None, head: nn.Module | None = None, dropout: float = 0.0, **sizes: Any
+) -> TransformerEncoder:
     """A `Bert` without token types, whose classes are read through a ReLU.
 
     Args:
       num_classes: K; the model gives an `Encoded` without `pooled` when None.
+      head: Another head; see `deeplab.nn.parts.heads`.
       dropout: Dropout probability in training; may be a tracer.
       sizes: Further arguments of `deeplab.models.text.encoders.bert.Bert`.
 
@@ -29,8 +32,9 @@ def DistilBert(*, num_classes: int | None = None, dropout: float = 0.0, **sizes:
       >>> DistilBert(vocab_size=65, num_classes=3, **VARIANTS["test"]).head.num_classes
       3
     """
-    classifier = num_classes and Classifier(num_classes, Pooled(width=sizes["width"], activation=nn.relu), dropout)
-    head = sizes.pop("head", None) or classifier or States()
+    if head is None:
+        pool = Pooled(width=sizes["width"], activation=nn.relu)
+        head = States() if num_classes is None else Classifier(num_classes, pool, dropout)
     return Bert(head=head, types=0, dropout=dropout, epsilon=EPSILON, **sizes)
 
 
@@ -48,7 +52,7 @@ def _model(config: Config) -> TransformerEncoder:
         context=config["max_position_embeddings"],
         activation=activation,
         padding=config.get("pad_token_id", 0),
-        **({"head": MaskedTokens(activation, layer_norm(EPSILON))} if what == "MaskedLM" else {}),
+        head=MaskedTokens(activation, layer_norm(EPSILON)) if what == "MaskedLM" else None,
     )
 
 

@@ -19,13 +19,13 @@ from deeplab.models.encoder import TransformerEncoder
 from deeplab.models.foreign import Family, Names, Rule, linear, norm, one, under
 from deeplab.nn.activations import gelu
 from deeplab.nn.attention.grouped import GroupedQueryAttention
-from deeplab.nn.feed_forward import Elementwise, Plain
-from deeplab.nn.heads import Classifier, Pooled, Read, States, first
 from deeplab.nn.norm import layer_norm
-from deeplab.nn.sequence_embedding import PatchEmbedding
-from deeplab.nn.stack import stacks
+from deeplab.nn.parts.feed_forward import Elementwise, Plain
+from deeplab.nn.parts.heads import Classifier, Pooled, Read, States, first
+from deeplab.nn.parts.inputs import PatchEmbedding
+from deeplab.nn.parts.stack import stacks
+from deeplab.nn.parts.wiring import PreNorm
 from deeplab.nn.transformer import INIT
-from deeplab.nn.wiring import PreNorm
 
 
 def ViT(
@@ -58,7 +58,7 @@ def ViT(
       hidden: Units of the feed-forward layers.
       special: Names of the tokens before the patches.
       read: Function that reads the states for the classes.
-      head: Another head; see `deeplab.nn.heads`.
+      head: Another head; see `deeplab.nn.parts.heads`.
       activation: Function of the hidden units.
       bias: Whether queries, keys and values have biases.
       dropout: Dropout probability in training: of the embeddings and of each branch; may be a tracer.

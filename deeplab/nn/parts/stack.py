@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
+from deeplab.nn.parts.wiring import Period
 from deeplab.nn.remat import remat
-from deeplab.nn.wiring import Period
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Stack:
     """Layers that are equal but for their parameters, [L, ...].
 
     Args:
-      block: Block of `deeplab.nn.wiring`; a `Period` where layers alternate.
+      block: Block of `deeplab.nn.parts.wiring`; a `Period` where layers alternate.
       length: L, number of times that it is applied.
       name: Name of its parameters.
     """

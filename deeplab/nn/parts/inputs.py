@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, Float, Int
 from deeplab.core import ranges
 from deeplab.nn.attention.cache import Reading
 from deeplab.nn.transformer import INIT
-from deeplab.nn.vocabulary import TokenEmbedding
 
 
 class TextEmbedding(nn.Module):
@@ -23,21 +22,24 @@ class TextEmbedding(nn.Module):
       types: Number of token types, such as the first and the second sentence of a pair; no embedding of them at 0.
       norm: Norm of the sum, if any.
       dropout: Probability of dropping a component in training; may be a tracer.
-      padding: Token that stands for padding where no mask is given; none is when None.
+      padding: Token that stands for padding where no mask is given; none does when None.
+      end: Token after whose first occurrence all is padding, where no mask is given, if any.
       skip_padding: Whether positions count the tokens that are no padding, wherever it stands.
 
     Example:
+      >>> from deeplab.nn.parts.vocabulary import TokenEmbedding
       >>> layer = TextEmbedding(TokenEmbedding(size=7, width=4), types=2, padding=0)
       >>> x, reading = layer.init_with_output(jax.random.key(0), jnp.array([[3, 1, 0]]))[0]
       >>> x.shape, reading.segment_ids.tolist()
       ((1, 3, 4), [[1, 1, 0]])
     """
 
-    tokens: TokenEmbedding
+    tokens: nn.Module
     types: int = 0
     norm: nn.Module | None = None
     dropout: float = 0.0
     padding: int | None = None
+    end: int | None = None
     skip_padding: bool = False
 
     @nn.compact
@@ -58,6 +60,9 @@ class TextEmbedding(nn.Module):
         """
         if mask is None and self.padding is not None:
             mask = tokens != self.padding
+        if mask is None and self.end is not None:
+            ends = (tokens == self.end).astype(jnp.int32)
+            mask = jnp.cumsum(ends, axis=1) - ends == 0
         segment_ids = None if mask is None else jnp.asarray(mask, jnp.int32)
         positions = jnp.arange(tokens.shape[1])
         if self.skip_padding and segment_ids is not None:
@@ -72,7 +77,8 @@ class TextEmbedding(nn.Module):
 
     def attend(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Products with the embeddings of all tokens."""
-        return self.tokens.attend(x)
+        tokens: Any = self.tokens
+        return tokens.attend(x)
 
 
 @ranges.checked(patch=ranges.COUNT, width=ranges.COUNT)
@@ -85,6 +91,7 @@ class PatchEmbedding(nn.Module):
       grid: Patches from top to bottom and from left to right that have learned positions; no positions when None.
       special: Names of the tokens before the patches, such as a class token, with positions of their own.
       registers: Number of tokens between those and the patches, without positions.
+      masks: Whether there is a token that stands for a patch that is hidden.
       norm: Norm of the sum, if any.
       use_bias: Whether the linear map has a bias.
       dropout: Probability of dropping a component in training; may be a tracer.
@@ -106,12 +113,22 @@ class PatchEmbedding(nn.Module):
     grid: tuple[int, int] | None
     special: tuple[str, ...] = ("class",)
     registers: int = 0
+    masks: bool = False
     norm: nn.Module | None = None
     use_bias: bool = True
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, image: Float[Array, "B H W C"], train: bool = False) -> tuple[Float[Array, "B T D"], Reading]:
+    def __call__(
+        self, image: Float[Array, "B H W C"], hidden: Bool[Array, "B N"] | None = None, train: bool = False
+    ) -> tuple[Float[Array, "B T D"], Reading]:
+        """The stream, and the center of each patch, from -1 to 1 along both axes; 0 for tokens that are none.
+
+        Args:
+          image: Images.
+          hidden: True where a patch is hidden, in a model that has masks; row by row.
+          train: Whether to drop components.
+        """
         P, D, C = self.patch, self.width, image.shape[-1]
         rows, columns = image.shape[1] // P, image.shape[2] // P
         if image.shape[1:3] != (rows * P, columns * P) or (self.grid or (rows, columns)) != (rows, columns):
@@ -122,6 +139,9 @@ class PatchEmbedding(nn.Module):
         x = cut.reshape(len(image), rows * columns, P * P * C) @ kernel.reshape(-1, D)
         if self.use_bias:
             x = x + self.param("bias", nn.initializers.zeros, (D,))[None, None]
+        if self.masks:
+            token: Any = self.param("mask", INIT, (D,))
+            x = x if hidden is None else jnp.where(hidden[..., None], token[None, None], x)
         for name in reversed(self.special):
             x = self._joined(x, self.param(name, INIT, (D,))[None])
         if self.grid is not None:
@@ -132,7 +152,12 @@ class PatchEmbedding(nn.Module):
             x = jnp.concatenate([before, self._joined(patches, registers)], axis=1)
         x = x if self.norm is None else self.norm(x)
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
-        return x, Reading(jnp.arange(x.shape[1]))
+        return x, Reading(self._centers(rows, columns))
+
+    def _centers(self, rows: int, columns: int) -> Float[Array, "T 2"]:
+        axes = [(2 * jnp.arange(n) + 1) / n - 1 for n in (rows, columns)]
+        centers = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+        return jnp.pad(centers, ((len(self.special) + self.registers, 0), (0, 0)))
 
     def _joined(self, x: jax.Array, tokens: jax.Array) -> jax.Array:
         """Learned tokens [N, D] before those of each example."""

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from deeplab.core import ranges
+from deeplab.nn.attention.dot_product import attend
+from deeplab.nn.attention.self_attention import join_heads, split_heads
 from deeplab.nn.transformer import INIT
 
 Read = Callable[[Float[Array, "B T D"], Bool[Array, "B T"] | None], Float[Array, "B P"]]
@@ -39,10 +41,25 @@ def mean(states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Floa
     return jnp.sum(states * weight, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1)
 
 
-def first_and_mean(states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Float[Array, "B 2D"]:
-    """The state of the first position beside the mean of all others."""
-    rest = None if mask is None else mask[:, 1:]
-    return jnp.concatenate([first(states, mask), mean(states[:, 1:], rest)], axis=-1)
+def last(states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Float[Array, "B D"]:
+    """The state of the last position that is no padding, which stands at the end."""
+    if mask is None:
+        return states[:, -1]
+    return states[jnp.arange(len(states)), jnp.maximum(jnp.sum(mask, axis=1) - 1, 0)]
+
+
+def final(states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Float[Array, "B D"]:
+    """The state of the last position, be it padding or not."""
+    del mask
+    return states[:, -1]
+
+
+def first_and_mean(
+    states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None, skip: int = 1
+) -> Float[Array, "B 2D"]:
+    """The state of the first position beside the mean of all from position `skip` on."""
+    rest = None if mask is None else mask[:, skip:]
+    return jnp.concatenate([first(states, mask), mean(states[:, skip:], rest)], axis=-1)
 
 
 class Pooled(nn.Module):
@@ -72,6 +89,54 @@ class Pooled(nn.Module):
         if self.width is not None:
             x = self.activation(nn.Dense(self.width, self.use_bias, kernel_init=INIT, name="dense")(x))
         return x if self.norm is None else self.norm(x)
+
+
+class Projection(nn.Module):
+    """A linear map of what is pooled, to a space that models of several kinds of data share.
+
+    Args:
+      pool: Module from states and mask to one vector for each sequence.
+      width: Width of that space.
+      use_bias: Whether the map has a bias.
+    """
+
+    pool: nn.Module
+    width: int
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Float[Array, "B P"]:
+        return nn.Dense(self.width, self.use_bias, kernel_init=INIT, name="projection")(self.pool(states, mask))
+
+
+@ranges.checked(num_heads=ranges.COUNT)
+class AttentionPool(nn.Module):
+    """What a learned query attends to, y, and y + feed_forward(norm(y)).
+
+    Args:
+      num_heads: H.
+      feed_forward: Module applied to the result.
+      norm: Norm of what it reads.
+
+    Source: Lee et al. 2018, "Set transformer", https://arxiv.org/abs/1810.00825; Zhai et al. 2021,
+      https://arxiv.org/abs/2106.04560.
+    """
+
+    num_heads: int
+    feed_forward: nn.Module
+    norm: nn.Module
+
+    @nn.compact
+    def __call__(self, states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Float[Array, "B D"]:
+        D = states.shape[-1]
+        probe = jnp.broadcast_to(self.param("probe", INIT, (1, D))[None], (len(states), 1, D))
+        read = {"query": probe, "key": states, "value": states}
+        heads = [
+            split_heads(nn.Dense(D, kernel_init=INIT, name=name)(x), self.num_heads, 1)[0] for name, x in read.items()
+        ]
+        seen = attend(*heads, mask=None if mask is None else mask[:, None, None])
+        y = nn.Dense(D, kernel_init=INIT, name="out")(join_heads(seen))
+        return (y + self.feed_forward(self.norm(y)))[:, 0]
 
 
 class States(nn.Module):
