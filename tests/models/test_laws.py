@@ -77,8 +77,8 @@ def test_training_has_the_shape_and_finite_gradients(made):
     # NumPy looks at the leaves: it compiles no program for the shape of each.
     grads = jax.device_get(gradient(made.params, made.member.inputs(4)))
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
-    # A residual branch that starts as nothing passes no gradient in the first step; its last scale gets one. The balance
-    # of a router is no part of the loss, and no patch is hidden here.
+    # A residual branch that starts as nothing passes no gradient in the first step; its last scale gets one. The
+    # balance of a router is no part of the loss, and no patch is hidden here.
     silent = [p for p, g in zip(paths(grads), jax.tree.leaves(grads), strict=True) if not np.any(g)]
     assert all(re.search(r"block\d+/(conv|norm)\d|router/balance|embed/mask", path) for path in silent)
 
