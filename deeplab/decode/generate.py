@@ -93,7 +93,8 @@ def _generate(
     drawn = prompt[:, :0]
     if num_cached:
         decoder = cached(apply, B, length=T + num_cached - 1)
-        drawn = _continue(decoder, prompt, lengths, num_cached, draw)
+        one_by_one = lengths is not None and getattr(model, "recurrent", False)
+        drawn = _continue(decoder, prompt, lengths, num_cached, draw, one_by_one=one_by_one)
     if num_cached == num_tokens:
         return drawn
     text = jnp.concatenate([prompt, drawn], axis=1)
@@ -153,6 +154,7 @@ def _continue(
     *,
     drawn: int = 0,
     text: Int[Array, "B L"] | None = None,
+    one_by_one: bool = False,
 ) -> Int[Array, "B N"]:
     """Reads the prompts at once, then each token as it is drawn.
 
@@ -164,10 +166,14 @@ def _continue(
       draw: Draw of a token.
       drawn: Number of tokens drawn before.
       text: All tokens so far, where the prompt is but the last of them.
+      one_by_one: Whether a cache must not read what comes after the end of a shorter prompt.
     """
     B, T = prompt.shape
-    logits, cache = decoder.step(prompt, decoder.cache, 0)
-    logits = logits[:, -1] if lengths is None else cut(logits, lengths - 1, 1)[:, 0]
+    if one_by_one:
+        logits, cache = _read_each(decoder, prompt, lengths)
+    else:
+        logits, cache = decoder.step(prompt, decoder.cache, 0)
+        logits = logits[:, -1] if lengths is None else cut(logits, lengths - 1, 1)[:, 0]
     seen = None
     if draw.repetition_penalty is not None:
         seen = _seen(prompt if text is None else text, lengths, logits.shape[-1])
@@ -182,6 +188,21 @@ def _continue(
 
     _, rest = jax.lax.scan(step, (first, cache, seen), jnp.arange(1, num_tokens))
     return jnp.concatenate([first[:, None], rest.T], axis=1)  # N B -> B N
+
+
+def _read_each(decoder: Decoder, prompt: Int[Array, "B T"], lengths: Any) -> tuple[Float[Array, "B V"], Any]:
+    """The logits after the last token of each prompt, and the cache then."""
+    first, cache = decoder.step(prompt[:, :1], decoder.cache, 0)
+
+    def step(carry: tuple[Any, ...], t: jax.Array) -> tuple[tuple[Any, ...], None]:
+        logits, new = decoder.step(jax.lax.dynamic_slice_in_dim(prompt, t, 1, axis=1), carry[1], t)
+
+        def chosen(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where((t < lengths).reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+        return jax.tree.map(chosen, (logits[:, 0], new), carry), None
+
+    return jax.lax.scan(step, (first[:, 0], cache), jnp.arange(1, prompt.shape[1]))[0]
 
 
 def _seen(text: Int[Array, "B T"], lengths: Int[Array, " B"] | None, vocab_size: int) -> Bool[Array, "B V"]:

@@ -24,6 +24,7 @@ from deeplab.models.text.decoders import (
     qwen,
 )
 from deeplab.models.text.encoders import bert, distilbert, modernbert
+from deeplab.models.text.recurrent import griffin, mamba
 from deeplab.models.vision.transformers import dino, vit
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
@@ -43,12 +44,14 @@ FAMILIES: dict[str, Family] = {
     "gpt_oss": gpt_oss.FAMILY,
     "granite": granite.FAMILY,
     **dict.fromkeys(("llama", "mistral", "smollm3"), llama.FAMILY),
+    **dict.fromkeys(("mamba", "mamba2"), mamba.FAMILY),
     "mixtral": mixtral.FAMILY,
     "modernbert": modernbert.FAMILY,
     **dict.fromkeys(("olmo", "olmo2", "olmo3", "olmoe"), olmo.FAMILY),
     "opt": opt.FAMILY,
     **dict.fromkeys(("phi", "phi3"), phi.FAMILY),
     **dict.fromkeys(("deit", "vit"), vit.FAMILY),
+    "recurrent_gemma": griffin.FAMILY,
     **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), qwen.FAMILY),
 }
 

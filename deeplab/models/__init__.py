@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from deeplab.models.text.encoders.encoder import Encoder
     from deeplab.models.text.encoders.modernbert import ModernBert
     from deeplab.models.text.encoders.text_cnn import TextCNN
+    from deeplab.models.text.recurrent import griffin, mamba
+    from deeplab.models.text.recurrent.griffin import Griffin
+    from deeplab.models.text.recurrent.mamba import Mamba, Mamba2
     from deeplab.models.text.seq2seq import attention_rnn, transformer
     from deeplab.models.text.seq2seq.attention_rnn import AttentionRNN
     from deeplab.models.text.seq2seq.transformer import Transformer
@@ -108,6 +111,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "gpt2": "text.decoders.gpt2",
         "gpt_oss": "text.decoders.gpt_oss",
         "granite": "text.decoders.granite",
+        "griffin": "text.recurrent.griffin",
+        "Griffin": "text.recurrent.griffin:Griffin",
         "keyword_cnn": "speech.keyword_cnn",
         "KeywordCNN": "speech.keyword_cnn:KeywordCNN",
         "linknet": "vision.segmentation.linknet",
@@ -116,6 +121,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Llama": "text.decoders.llama:Llama",
         "lstm_forecaster": "series.lstm_forecaster",
         "LSTMForecaster": "series.lstm_forecaster:LSTMForecaster",
+        "mamba": "text.recurrent.mamba",
+        "Mamba": "text.recurrent.mamba:Mamba",
+        "Mamba2": "text.recurrent.mamba:Mamba2",
         "mixtral": "text.decoders.mixtral",
         "mlp": "mlp",
         "MLP": "mlp:MLP",

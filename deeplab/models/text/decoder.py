@@ -49,9 +49,11 @@ class Decoder(nn.Module):
       stacks: Layers, in their order.
       norm: Norm after the last layer.
       head: Module from the residual stream and the embedding to logits.
-      context: Longest sequence, in tokens.
+      context: Longest sequence, in tokens; any when None.
       rules: Sharding of the parameters.
       remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
+      recurrent: Whether a cache is a state that cannot go back, so that prompts of unequal lengths are read token by
+        token.
 
     Raises:
       ValueError: A sequence longer than `context`.
@@ -69,9 +71,10 @@ class Decoder(nn.Module):
     stacks: tuple[Stack, ...]
     norm: nn.Module
     head: nn.Module
-    context: int
+    context: int | None
     rules: tuple[tuple[str, P], ...] = RULES
     remat: str = "none"
+    recurrent: bool = False
 
     @nn.compact
     def __call__(
@@ -87,7 +90,7 @@ class Decoder(nn.Module):
         With `segment_ids` (see `dl.data.Packed`) a row holds several documents: each is read as if it were alone.
         """
         T = tokens.shape[1]
-        if self.context < T:
+        if self.context is not None and self.context < T:
             raise ValueError(f"sequences have {T} tokens, the model's context is {self.context}")
         positions = read_positions(cache_index, T) if segment_ids is None else segment_positions(segment_ids)
         reading = Reading(positions, cache_index, segment_ids)

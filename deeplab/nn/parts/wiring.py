@@ -25,6 +25,27 @@ def _attended(attention: Any, x: Stream, reading: Reading, cache: Any) -> tuple[
     return (y, None) if cache is None else y
 
 
+class Residual(nn.Module):
+    """x + mixer(norm(x)), where the mixer is all that there is of a layer.
+
+    Args:
+      mixer: Module called as `GroupedQueryAttention` is.
+      norm: Norm of what it reads.
+    """
+
+    mixer: nn.Module
+    norm: nn.Module
+
+    def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+        del train
+        y, cache = _attended(self.mixer, self.norm(x), reading, cache)
+        return x + y, cache
+
+    def empty_cache(self, *sizes: Any) -> Any:
+        mixer: Any = self.mixer
+        return mixer.empty_cache(*sizes)
+
+
 class PreNorm(nn.Module):
     """x + a attention(norm1(x)), then x + a feed_forward(norm2(x)).
 

@@ -18,6 +18,7 @@ from deeplab.models.text.decoders import (
     phi,
     qwen,
 )
+from deeplab.models.text.recurrent import griffin, mamba
 from tests.models.members.base import Family, Member, tokens
 
 MAKERS: dict[str, tuple[Callable[..., Any], dict[str, dict[str, Any]]]] = {
@@ -27,6 +28,9 @@ MAKERS: dict[str, tuple[Callable[..., Any], dict[str, dict[str, Any]]]] = {
     "gpt2": (gpt2.GPT2, gpt2.VARIANTS),
     "gpt_oss": (gpt_oss.GPTOss, gpt_oss.VARIANTS),
     "granite": (granite.Granite, granite.VARIANTS),
+    "griffin": (griffin.Griffin, griffin.VARIANTS),
+    "mamba": (mamba.Mamba, mamba.VARIANTS),
+    "mamba2": (mamba.Mamba2, mamba.SECOND_VARIANTS),
     "mixtral": (mixtral.Mixtral, mixtral.VARIANTS),
     "neox": (neox.NeoX, neox.VARIANTS),
     "olmo": (olmo.OLMo2, olmo.VARIANTS),
@@ -43,5 +47,5 @@ def member(name: str, variant: str = "test") -> Member:
 
 
 MEMBERS = {name: member(name) for name in MAKERS} | {"qwen_moe": member("qwen", "test_moe")}
-SLOW = set(MEMBERS) - {"gemma", "deepseek_v3"}  # a sandwich, and a mixture of experts
+SLOW = set(MEMBERS) - {"gemma", "deepseek_v3", "griffin"}  # a sandwich, a mixture of experts, a recurrence
 FAMILIES = {name: Family(MADE[name], variants, tokens, (12, 7)) for name, (_, variants) in MAKERS.items()}

@@ -1,0 +1,1 @@
+"""Decoders whose memory is a state."""
