@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 PART = 64
 """Positions that are computed at once."""
@@ -22,8 +22,8 @@ _NEUTRAL = (0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def linear_scan(
-    decay: Float[Array, "B T *S"], x: Float[Array, "B T *S"], initial: Float[Array, B * S], part: int = PART
-) -> tuple[Float[Array, "B T *S"], Float[Array, B * S]]:
+    decay: Inexact[Array, "B T D"], x: Inexact[Array, "B T D"], initial: Inexact[Array, "B D"], part: int = PART
+) -> tuple[Inexact[Array, "B T D"], Inexact[Array, "B D"]]:
     """All states h_t = decay_t h_(t-1) + x_t, and the last.
 
     Args:
