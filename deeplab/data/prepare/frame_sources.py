@@ -80,8 +80,8 @@ def _parquet(path: Path) -> Any:
 
 def _of_columns(source: Any, where: str, absent: frozenset[str], plain: bool) -> Frame:
     """The columns of a mapping or of a data frame, which is asked for its columns one by one."""
-    names = list(getattr(source, "columns", source) if not isinstance(source, Mapping) else source)
-    if not names or isinstance(source, np.ndarray | list | tuple):
+    names = list(source if isinstance(source, Mapping) else getattr(source, "columns", ()))
+    if not names:
         raise UserError(f"{where} is {type(source).__name__}, expected a path, a data frame, or a dict of columns")
     columns = {str(name): _column(source[name], f"column {name!r} of {where}", absent, plain) for name in names}
     sizes = {name: len(column) for name, column in columns.items()}

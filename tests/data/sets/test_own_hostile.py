@@ -111,3 +111,14 @@ def test_a_byte_order_mark_and_windows_lines_change_nothing(change, tmp_path, ca
 
 def found_words(texts):
     return [text[0] for text in texts]
+
+
+@pytest.mark.parametrize("source", [None, 3, {}, {1, 2}, object()])
+@pytest.mark.parametrize(
+    "read", [dl.data.series, dl.data.sentences, dl.data.pairs, lambda s: dl.data.interactions(s, time="t")]
+)
+def test_what_is_no_table_is_named(read, source):
+    with pytest.raises(
+        UserError, match=f"the table is {type(source).__name__}, expected a path, a data frame, or a dict"
+    ):
+        read(source)

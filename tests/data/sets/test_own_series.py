@@ -82,6 +82,8 @@ def test_a_series_from_every_source_is_the_same(tmp_path):
     frame.to_parquet(tmp_path / "own.parquet")
     made = [OwnSeries(source, **SMALL) for source in (columns, frame, tmp_path / "own.csv", tmp_path / "own.parquet")]
     made.append(OwnSeries(np.stack([columns["a"], columns["b"]], axis=1), columns=("0", "1"), **SMALL))
+    alone = OwnSeries(frame["a"], **SMALL).open("test").arrays["series"]
+    np.testing.assert_allclose(alone[:, 0], made[0].open("test").arrays["series"][:, 0], rtol=1e-5)
     for each in made:
         np.testing.assert_allclose(each.open("test").arrays["series"], made[0].open("test").arrays["series"], rtol=1e-5)
     ((name, example),) = made[2].read_file(tmp_path / "own.parquet")

@@ -197,8 +197,8 @@ def _channels(frame: Frame, columns: Sequence[str], time: str) -> tuple[str, ...
 
 
 def _named(source: Any) -> Any:
-    """An array [T, C] or [T] as columns "0", "1", ...; anything else as it is."""
-    if not isinstance(source, np.ndarray) and not (isinstance(source, list | tuple) and len(source)):
+    """An array [T, C] or [T], or a single column of pandas, as columns "0", "1", ...; anything else as it is."""
+    if not isinstance(source, np.ndarray | list | tuple) and not hasattr(source, "to_frame"):
         return source
     array = np.asarray(source)
     if array.ndim not in (1, 2) or array.dtype.kind not in "biuf" or not array.size:
