@@ -82,7 +82,7 @@ class Experiment:
       weights: Trained values for parts of the first state.
       eval_every: Number of steps between evaluations; one epoch when None, and at least once, at the end.
       monitor: Metric of the evaluation by which the best checkpoint is kept.
-      show: Function that draws examples for the report, `(raw batch, predictions) -> cards`, one card an example; see
+      show: Function that draws examples in place of the data's own, `(raw batch, predictions) -> cards`, one each; see
         `dl.report.cards`. What the task's predictions tell when None.
     """
 

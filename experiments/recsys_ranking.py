@@ -8,8 +8,7 @@ Source:  Kang and McAuley 2018, https://arxiv.org/abs/1808.09781; He et al. 2017
          Yi et al. 2019, https://doi.org/10.1145/3298689.3346996
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import optax
 
@@ -68,20 +67,8 @@ def experiment(
         optimizer=dl.optim.with_ema(adam, decay=0.995),
         eval_every=20 * data.steps_per_epoch,
         monitor=dl.Monitor("ndcg@10", "max"),
-        show=show,
+        show=lambda batch, told: cards.next_items(movielens.decode(batch["title"][0]), batch, told),
     )
-
-
-def show(batch: Mapping[str, Any], predictions: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The last films of a user beside the recommended ones; the film seen next is marked."""
-    made = []
-    for i, target in enumerate(batch["target"]):
-        titles, seen = movielens.decode(batch["title"][i]), batch["sequence"][i][batch["sequence"][i] > 0]
-        listed = [[titles[film], "✓" if film == target else ""] for film in predictions["top"][i]]
-        tables = cards.rows(["saw last"], [[titles[film]] for film in seen[-10:]]), cards.rows(["next", ""], listed)
-        then = f"then {titles[target]}: rank {predictions['rank'][i]:g}"
-        made.append(cards.card(f"user {batch['user'][i]}", *tables, caption=then))
-    return made
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ Source:  Koren 2008, https://doi.org/10.1145/1401890.1401944; Sedhain et al. 201
          https://doi.org/10.1145/2740908.2742726
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import optax
 
 import deeplab as dl
@@ -63,23 +61,8 @@ def experiment(
         optimizer=dl.optim.with_ema(adam, decay=0.995),
         eval_every=10 * data.steps_per_epoch,
         monitor=dl.Monitor("rmse"),
-        show=show,
+        show=lambda batch, told: cards.rated_items(movielens.decode(batch["title"][0]), batch, told),
     )
-
-
-def show(batch: Mapping[str, Any], predictions: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The highest rated films of a user beside the recommended ones, with the held-out ratings of these."""
-    made = []
-    for i, user in enumerate(batch["user"]):
-        titles, known, since = movielens.decode(batch["title"][i]), batch["known"][i], batch["rating"][i]
-        liked = [[titles[film], known[film]] for film in np.argsort(-known, kind="stable")[:10] if known[film]]
-        top = zip(predictions["top"][i], predictions["top_rating"][i], strict=True)
-        listed = [[titles[film], f"{rating:.1f}", f"✓ {since[film]}" if since[film] else ""] for film, rating in top]
-        known_table = cards.rows(["rated highest", "rating"], liked)
-        listed_table = cards.rows(["recommended", "predicted", "actual"], listed)
-        error = f"{(since > 0).sum()} held-out ratings, RMSE {predictions['loss'][i] ** 0.5:.2f}"
-        made.append(cards.card(f"user {user}", known_table, listed_table, caption=error))
-    return made
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ Source:  data: Zhou et al. 2021, https://arxiv.org/abs/2012.07436; linear: Zeng 
 """
 
 import dataclasses
+import functools
 from typing import Literal
 
-import numpy as np
 import optax
 
 import deeplab as dl
@@ -60,26 +60,12 @@ def experiment(
     }[model]
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps)
     adam = optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only)
-
-    def show(batch, predictions):
-        """The last seven days of the past, the forecast and the truth, each in the unit of its column."""
-        lines = {"past": batch["history"][:, -168:], "truth": batch["target"], "forecast": predictions["forecast"]}
-        if quantiles:
-            lines |= {f"{q:.0%}": predictions["quantiles"][..., i] for i, q in enumerate(QUANTILES) if q != 0.5}
-        hours = {n: np.arange(v.shape[1]) - v.shape[1] * (n == "past") for n, v in lines.items()}
-        for i, number in enumerate(predictions["id"]):
-            drawn = {name: dataset.unscaled(values[i]) for name, values in lines.items()}
-            columns = map(dataset.columns.index, SHOWN)
-            curves = [cards.curve({n: v[:, c] for n, v in drawn.items()}, "hours ahead", hours) for c in columns]
-            loss = f"loss {predictions['loss'][i]:.3f}; above {SHOWN[0]}, below {SHOWN[1]}"
-            yield cards.card(f"window {number}", *curves, caption=loss)
-
     return dl.Experiment(
         data=data,
         model=network,
         task=task,
         optimizer=dl.optim.with_ema(adam, average_decay),
-        show=lambda batch, predictions: list(show(batch, predictions)),
+        show=functools.partial(cards.forecasts, dataset.columns, dataset.unscaled, shown=SHOWN, past=168),
     )
 
 

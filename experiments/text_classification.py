@@ -14,7 +14,6 @@ from typing import Literal
 import optax
 
 import deeplab as dl
-from deeplab.report import cards
 
 _MODELS = {
     "cnn": functools.partial(dl.models.TextCNN, windows=(1, 2, 3), filters=64, wide=True),
@@ -57,7 +56,7 @@ def experiment(
       word_dropout: Probability of replacing a word by the unknown token.
       average_decay: Decay of the moving average of the parameters.
     """
-    sentences = dl.data.sentences(corpus, fold, part)
+    sentences = dl.data.sentences(corpus, fold=fold, part=part)
     data = dl.data.Examples(
         sentences,
         batch_size=batch_size,
@@ -78,7 +77,6 @@ def experiment(
         ),
         task=dl.tasks.Classification(label_smoothing, fields=("tokens",)),
         optimizer=dl.optim.with_ema(adam, average_decay),
-        show=functools.partial(cards.sentences, data.class_names),
     )
 
 

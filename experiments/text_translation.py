@@ -11,15 +11,13 @@ Source:  Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; the setting: Wu 
          https://aclanthology.org/2021.acl-long.480; LSTMs: Luong et al. 2015, https://arxiv.org/abs/1508.04025
 """
 
-import functools
 from typing import Literal
 
 import optax
 
 import deeplab as dl
-from deeplab.data import pairs
+from deeplab.data import pair_rows
 from deeplab.models.text.seq2seq import attention_rnn, transformer
-from deeplab.report import cards
 
 
 def experiment(
@@ -57,8 +55,8 @@ def experiment(
         captions,
         batch_size,
         epochs=epochs,
-        prepare=pairs.segments,
-        mix=pairs.pack(per_row=4, width=72) if attends else pairs.pack(per_row=1, width=32),
+        prepare=pair_rows.segments,
+        mix=pair_rows.pack(per_row=4, width=72) if attends else pair_rows.pack(per_row=1, width=32),
         eval_split="validation",
     )
     family = transformer if attends else attention_rnn
@@ -71,7 +69,6 @@ def experiment(
         task=dl.tasks.Translation(captions.text, label_smoothing, beam, length_penalty),
         optimizer=dl.optim.with_ema(optax.chain(dl.optim.clip(1.0), adam), average_decay),
         eval_every=2 * data.steps_per_epoch,
-        show=functools.partial(cards.translations, captions.text),
     )
 
 

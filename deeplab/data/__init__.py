@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deeplab.core import lazy
 
 if TYPE_CHECKING:
-    from deeplab.data import augment, features, order, pairs, prepare, records, sets
+    from deeplab.data import augment, features, order, pair_rows, prepare, records, sets
     from deeplab.data.augment.base import Augment
     from deeplab.data.base import Batch, Data, Example, Mix, Prepare, Source, Spec
     from deeplab.data.examples import Examples
@@ -15,14 +15,20 @@ if TYPE_CHECKING:
     from deeplab.data.mixture import Mixture
     from deeplab.data.normalize import Normalize, Standardize
     from deeplab.data.packing import Packed
+    from deeplab.data.prepare.files import Archive, File
     from deeplab.data.sets.arrayrecord import write
+    from deeplab.data.sets.base import ExampleSet
+    from deeplab.data.sets.fields import Field
     from deeplab.data.sets.held_out import HeldOut as held_out
     from deeplab.data.sets.image.folder import ImageFolder as image_folder
     from deeplab.data.sets.memory import Arrays as arrays
     from deeplab.data.sets.recsys.movielens_ratings import MovieLensRatings as movielens_ratings
+    from deeplab.data.sets.recsys.one_line import interactions
+    from deeplab.data.sets.series.own import OwnSeries as series
     from deeplab.data.sets.text.lines import TextLines as text_lines
     from deeplab.data.sets.text.multi30k import Multi30k as multi30k
-    from deeplab.data.sets.text.sentences import Sentences as sentences
+    from deeplab.data.sets.text.one_line import sentences
+    from deeplab.data.sets.text.own_pairs import OwnPairs as pairs
     from deeplab.data.sets.tfds import PreparedTfds as tfds
     from deeplab.data.sets.tfds_text import PreparedTfdsText as tfds_text
     from deeplab.data.tabular import table
@@ -31,17 +37,22 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
+        "Archive": "prepare.files:Archive",
         "arrays": "sets.memory:Arrays",
         "augment": "augment",
         "Augment": "augment.base:Augment",
         "Batch": "base:Batch",
         "Data": "base:Data",
         "Example": "base:Example",
+        "ExampleSet": "sets.base:ExampleSet",
         "Examples": "examples:Examples",
         "features": "features",
+        "Field": "sets.fields:Field",
+        "File": "prepare.files:File",
         "held_out": "sets.held_out:HeldOut",
         "image_folder": "sets.image.folder:ImageFolder",
         "Images": "images:Images",
+        "interactions": "sets.recsys.one_line:interactions",
         "Mix": "base:Mix",
         "Mixture": "mixture:Mixture",
         "movielens_ratings": "sets.recsys.movielens_ratings:MovieLensRatings",
@@ -49,11 +60,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Normalize": "normalize:Normalize",
         "order": "order",
         "Packed": "packing:Packed",
-        "pairs": "pairs",
+        "pair_rows": "pair_rows",
+        "pairs": "sets.text.own_pairs:OwnPairs",
         "prepare": "prepare",
         "Prepare": "base:Prepare",
         "records": "records",
-        "sentences": "sets.text.sentences:Sentences",
+        "sentences": "sets.text.one_line:sentences",
+        "series": "sets.series.own:OwnSeries",
         "sets": "sets",
         "Source": "base:Source",
         "Spec": "base:Spec",

@@ -14,7 +14,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,6 +39,9 @@ Prepare = Callable[[Example, jax.Array | None], Example]
 
 Mix = Callable[[jax.Array, Batch], Batch]
 """`(key, batch) -> batch`, pure: what needs more than one example, such as mixup."""
+
+Show = Callable[[Mapping[str, Any], Mapping[str, Any]], Sequence[Mapping[str, Any]]]
+"""`(raw batch, predictions) -> cards`, as that of an `Experiment`."""
 
 NO_EXAMPLE = np.uint32(2**32 - 1)
 """The number that no example has: `fold_in(key, NO_EXAMPLE)` is a key for the whole batch."""
@@ -76,6 +79,7 @@ class Data(abc.ABC):
       train_fraction: Fraction of the training examples that are used: the first ones of a shuffle by the run's seed.
       normalize: Function applied to the model's first input, after `transform` and before the cast to the compute
         dtype; None leaves it as it is.
+      show: Function that draws examples for the report of an experiment that gives none; see `Experiment`.
     """
 
     batch_size: int
@@ -84,6 +88,7 @@ class Data(abc.ABC):
     eval_split: str
     train_fraction: float = 1.0
     normalize: Normalize | None = None
+    show: Show | None = None
 
     @abc.abstractmethod
     def num_examples(self, split: str) -> int:

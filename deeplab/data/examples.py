@@ -14,7 +14,7 @@ import numpy as np
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.data import sets
-from deeplab.data.base import NO_EXAMPLE, Batch, Data, Example, Mix, Prepare, Source, Spec, steps_of
+from deeplab.data.base import NO_EXAMPLE, Batch, Data, Example, Mix, Prepare, Show, Source, Spec, steps_of
 from deeplab.data.normalize import Normalize
 from deeplab.data.sets.base import ExampleSet, check_split
 from deeplab.data.sets.memory import Arrays
@@ -75,6 +75,11 @@ class Examples(Data):
     def builder(self) -> ExampleSet:
         """The data set itself: its fields, citation, version and files."""
         return sets.example_set(self.dataset)  # pyright: ignore[reportArgumentType]  (a mapping was wrapped)
+
+    @property
+    def show(self) -> Show | None:  # pyright: ignore[reportIncompatibleVariableOverride]  (frozen: nobody sets it)
+        """The set's own drawing of examples, if it has one."""
+        return self.builder.show
 
     @property
     def class_names(self) -> tuple[str, ...]:

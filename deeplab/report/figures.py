@@ -72,7 +72,8 @@ def curves(
         "zero" for all values and zero.
       x_label: Label of the horizontal axis.
       log_x: Whether the horizontal axis is logarithmic; it begins at the first point then.
-      counts: Whether a linear horizontal axis has whole numbers from 0; it spans the points otherwise.
+      counts: Whether a linear horizontal axis has whole numbers from 0, or from the first point if that is below 0; it
+        spans the points otherwise.
 
     Returns:
       The text of an SVG file.
@@ -184,7 +185,7 @@ def _horizontal(axes, lines: Sequence[Line], log_x: bool, counts: bool) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=counts))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
     margin = 0.04 * (last - first)
-    linear = (0, int(last)) if counts else (first - margin, last + margin)
+    linear = (min(0, int(first)), int(last)) if counts else (first - margin, last + margin)
     axes.set_xlim(*((0.9 * first, 1.1 * last) if log_x else linear))
 
 

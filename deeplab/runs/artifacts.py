@@ -83,8 +83,7 @@ def write(
     jobs: dict[str, Callable[[], None]] = {"the task's artifacts": own}
     if made:
         jobs["predictions.npz"] = lambda: _save_arrays(directory / "predictions.npz", shown)
-    if experiment.show is not None:
-        show = experiment.show
+    if (show := experiment.show or experiment.data.show) is not None:
         jobs["cards.json"] = lambda: _save(directory / "cards.json", _cards(show, made, feed))
     for name, job in jobs.items():
         try:

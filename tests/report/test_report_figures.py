@@ -47,6 +47,13 @@ def test_every_curve_can_be_drawn(lines):
         assert 'aria-label="&quot;&lt;x&gt;"' in figures.inline(svg, '"<x>', "f")
 
 
+def test_the_past_of_a_forecast_is_inside_the_axes():
+    """Steps before 0 are drawn, and the axis still begins at 0 where there are none."""
+    past, future = (Line(name, np.arange(6) - begin, np.arange(6.0), SERIES[0]) for name, begin in (("a", 6), ("b", 0)))
+    ticks = [re.findall(r">([-\u2212]?\d+)</text>", figures.curves(lines))[0] for lines in ([past, future], [future])]
+    assert ticks == ["-5", "0"]
+
+
 def test_labels_of_equal_ends_stand_apart():
     lines = [line([3.0, 2.0, 1.0], label=f"end-{i}", color=SERIES[i]) for i in range(8)]
     svg = figures.curves(lines)

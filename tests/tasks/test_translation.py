@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.data.pairs import pack
+from deeplab.data.pair_rows import pack
 from deeplab.models.text.seq2seq.transformer import VARIANTS, Transformer
 from deeplab.tasks.translation import Translation
 

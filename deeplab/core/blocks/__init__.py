@@ -28,6 +28,8 @@ from deeplab.core.blocks.classes import (
 from deeplab.core.blocks.examples import sentences, translations
 from deeplab.core.blocks.language import loss_by_position, samples
 from deeplab.core.blocks.masks import mask_cards
+from deeplab.core.blocks.recommended import next_items, rated_items
+from deeplab.core.blocks.series import forecasts
 from deeplab.core.blocks.values import regression
 
 __all__ = [
@@ -41,14 +43,17 @@ __all__ = [
     "confusion",
     "curve",
     "data_url",
+    "forecasts",
     "headline",
     "highest_losses",
     "loss_by_position",
     "mask_cards",
     "masks",
     "matrix",
+    "next_items",
     "per_class",
     "picture",
+    "rated_items",
     "regression",
     "reliability",
     "rows",

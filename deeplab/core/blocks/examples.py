@@ -17,7 +17,7 @@ def sentences(class_names: Sequence[str], batch: Mapping[str, Any], predictions:
 
     Args:
       class_names: Names of the labels.
-      batch: `text`, [N, L] uint8, Latin-1 padded by blanks, and `label`, [N].
+      batch: `text`, [N, L] uint8, UTF-8 (or else Latin-1) padded by blanks or zeros, and `label`, [N].
       predictions: `prediction` and its `probability`, [N].
 
     Example:
@@ -30,11 +30,19 @@ def sentences(class_names: Sequence[str], batch: Mapping[str, Any], predictions:
     return [
         card(
             str(class_names[label]),
-            text(bytes(raw).decode("latin-1").strip()),
+            text(_decoded(raw)),
             caption=f"predicted {class_names[prediction]}, probability {probability:.2f}",
         )
         for raw, label, prediction, probability in zip(*columns, strict=True)
     ]
+
+
+def _decoded(raw: np.ndarray) -> str:
+    given = bytes(raw).strip(b" \0")
+    try:
+        return given.decode()
+    except UnicodeDecodeError:
+        return given.decode("latin-1")
 
 
 def translations(decode: Callable[[Any], str], batch: Mapping[str, Any], predictions: Mapping[str, Any]) -> list[Card]:

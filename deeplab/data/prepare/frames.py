@@ -7,7 +7,7 @@ import datetime
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -152,6 +152,18 @@ def as_number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Each name once, sorted; as numbers if all are.
+
+    Example:
+      >>> ordered(["10", "9", "10"]), ordered(["b", "10", "9"])
+      (['9', '10'], ['10', '9', 'b'])
+    """
+    numbers = {name: as_number(name) for name in names}
+    finite = [(number, name) for name, number in numbers.items() if number is not None and math.isfinite(number)]
+    return [name for _, name in sorted(finite)] if len(finite) == len(numbers) else sorted(numbers)
 
 
 def _date(text: str) -> datetime.date | None:

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +15,9 @@ from numpy import ndarray
 
 from deeplab.core.errors import UserError, nearest
 from deeplab.data.prepare import texts
+
+TABS = (".tsv", ".tab")
+"""Suffixes of files whose cells are separated by tabs."""
 
 
 def rows(content: bytes, name: str) -> list[tuple[int, list[str]]]:
@@ -24,7 +28,8 @@ def rows(content: bytes, name: str) -> list[tuple[int, list[str]]]:
 
     Args:
       content: Bytes of the file.
-      name: Name of the file, for messages.
+      name: Name of the file, for messages. If it ends in .tsv or .tab, tabs separate the cells, and none is quoted: a
+        quotation mark is a character like any other.
 
     Raises:
       UserError: the content is no UTF-8 text, no CSV, or separated otherwise, or a row has more or fewer cells than the
@@ -34,14 +39,17 @@ def rows(content: bytes, name: str) -> list[tuple[int, list[str]]]:
       >>> rows(b'film,rating\n\n"Crying Game, The",5\n,\n', "mine.csv")
       [(1, ['film', 'rating']), (3, ['Crying Game, The', '5'])]
     """
-    reader = csv.reader(io.StringIO(texts.decode(content, name)), skipinitialspace=True, strict=True)
+    tabs = name.lower().endswith(TABS)
+    form: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"skipinitialspace": True}
+    reader = csv.reader(io.StringIO(texts.decode(content, name)), strict=True, **form)
     try:
         found = [(reader.line_num, row) for row in reader if len(row) > 1 or "".join(row).strip()]
     except csv.Error as error:
         raise UserError(f"{name}, row {reader.line_num} cannot be read as CSV ({error})") from error
     while found and not any(map(str.strip, found[-1][1])):
         found.pop()
-    if found and len(found[0][1]) == 1 and (mark := next((mark for mark in ";\t" if mark in found[0][1][0]), "")):
+    alone = found[0][1][0] if found and len(found[0][1]) == 1 and not tabs else ""
+    if mark := next((mark for mark in ";\t" if mark in alone), ""):
         raise UserError(f"{name} separates its cells by {mark!r}; write commas instead, and decimals with a point")
     for line, row in found:
         if len(row) != len(found[0][1]):

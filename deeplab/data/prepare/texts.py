@@ -12,6 +12,11 @@ def read(path: Path) -> str:
     return decode(read_bytes(path), str(path))
 
 
+def lines(path: Path) -> dict[int, str]:
+    """The lines of a file that are not blank, by their number, from 1 on."""
+    return {number: line for number, line in enumerate(read(path).split("\n"), start=1) if line.strip()}
+
+
 def read_bytes(path: Path) -> bytes:
     """The content of a file.
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deeplab.core.errors import UserError
-from deeplab.data.base import Source
+from deeplab.data.base import Show, Source
 from deeplab.data.normalize import Normalize
 from deeplab.data.prepare import cache, images, originals
 from deeplab.data.prepare.files import Original
@@ -36,6 +36,7 @@ class ExampleSet(abc.ABC):
       class_names: Name of each class of `label`, in order; empty for sets without classes.
       normalize: Normalization of the images in [0, 1] by the training images' mean and standard deviation; see
         `deeplab.data.Images`. None for other sets.
+      show: Method that draws examples for the report of an experiment that gives no `show`; None for other sets.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ExampleSet(abc.ABC):
     cached: ClassVar[bool] = True
     class_names: tuple[str, ...] = ()
     normalize: Normalize | None = None
+    show: Show | None = None
 
     @property
     @abc.abstractmethod

@@ -43,7 +43,7 @@ class HeldOut(ExampleSet):
         whole = self.whole
         if "validation" in whole.splits:
             raise UserError(f"{whole.name} has a validation split already")
-        for name in ("citation", "files", "class_names", "normalize"):
+        for name in ("citation", "files", "class_names", "normalize", "show"):
             object.__setattr__(self, name, getattr(whole, name))
         object.__setattr__(self, "name", f"{whole.name} with one of {self.every} held out")
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from deeplab.core.errors import UserError
-from deeplab.data.sets.text.multi30k import BEGIN, END, Multi30k
+from deeplab.data.sets.text.multi30k import Multi30k
+from deeplab.data.sets.text.parallel import BEGIN, END
 
 _WORDS = {"en": ("a man", "two dogs", "Snow"), "de": ("ein Mann", "zwei Hunde", "Schnee über")}
 

@@ -13,11 +13,10 @@ from deeplab.data.prepare.files import Original
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field
-from deeplab.data.sets.recsys import movielens, movielens_files
+from deeplab.data.sets.recsys import histories, movielens, movielens_files
 from deeplab.data.sets.recsys.movielens_ratings import based_on
 
 _LONGEST = 736  # films before a user's last
-_AHEAD = {"train": 2, "validation": 1, "test": 0}  # films at the end of a user's that a split does not see
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +38,7 @@ class MovieLensSequences(ExampleSet):
 
     @property
     def splits(self) -> Mapping[str, int]:
-        return dict.fromkeys(_AHEAD, movielens.NUM_USERS - 1)
+        return dict.fromkeys(histories.AHEAD, movielens.NUM_USERS - 1)
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -57,12 +56,8 @@ class MovieLensSequences(ExampleSet):
         lines = lines[np.lexsort((np.arange(len(lines)), lines[:, 3], lines[:, 0]))]
         users = np.arange(1, movielens.NUM_USERS)
         seen = np.split(lines[:, 1], np.searchsorted(lines[:, 0], users[1:]))
-        sequence, target = np.zeros((len(users), _LONGEST), np.int16), np.zeros(len(users), np.int32)
-        for row, films in enumerate(seen):
-            end = len(films) - 1 - _AHEAD[split]
-            sequence[row, :end], target[row] = films[:end], films[end]
-        count = np.bincount(np.concatenate([films[:-2] for films in seen]), minlength=movielens.NUM_FILMS)
-        more = {"sequence": sequence, "target": target, "count": count[None].astype(np.int32)}
+        more = histories.leave_one_out(seen, split, _LONGEST, movielens.NUM_FILMS)
+        more["sequence"] = more["sequence"].astype(np.int16)
         return movielens.tables(members, users) | more
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:

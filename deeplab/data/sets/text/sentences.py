@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data.features.words import Lexicon, split_words
-from deeplab.data.prepare import cache, originals, texts
+from deeplab.data.prepare import cache, originals
 from deeplab.data.prepare.files import Archive, Original
 from deeplab.data.prepare.originals import Content
-from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field
+from deeplab.data.sets.text.labeled import LabeledText
 
 NUM_FOLDS = 10
 _TEXT = 240  # characters of a sentence stored for display
@@ -75,7 +75,7 @@ CORPORA: Mapping[str, Corpus] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Sentences(ExampleSet):
+class Sentences(LabeledText):
     """A corpus of labeled sentences, each padded to a fixed number of words, and each word a bag of features.
 
     A corpus without a test part is cut into ten folds for cross-validation: the k-th sentence of its class, from 0 on,
@@ -108,6 +108,8 @@ class Sentences(ExampleSet):
     num_features: int = 16
     name: str = "sentence_classification"
     files: tuple[Original, ...] = (_ARCHIVE,)
+    # Latin-1, as the files are; padded with blanks.
+    _shown: ClassVar[Field] = Field((_TEXT,), "uint8", ord(" "))
 
     def __post_init__(self) -> None:
         if not 0 <= self.fold < NUM_FOLDS:
@@ -129,9 +131,8 @@ class Sentences(ExampleSet):
         return self._corpus.class_names
 
     @property
-    def table_size(self) -> int:
-        """Total number of features: rows of a model's embedding table."""
-        return self.num_words + self.num_buckets
+    def max_words(self) -> int:
+        return self._corpus.length
 
     @property
     def splits(self) -> Mapping[str, int]:
@@ -139,34 +140,21 @@ class Sentences(ExampleSet):
         evaluated = self._fold_size(self._folds[self.part]) if given is None else given[1]
         return {"train": sum(self._corpus.counts) - sum(map(self._fold_size, self._left_out)), self.part: evaluated}
 
-    @property
-    def fields(self) -> Mapping[str, Field]:
-        tokens = Field((self._corpus.length, self.num_features), "uint16", 0, self.table_size)
-        text = Field((_TEXT,), "uint8", ord(" "))  # Latin-1, as the files are; padded with blanks
-        return {"tokens": tokens, "label": Field((), "int32", 0, len(self.class_names)), "text": text}
-
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         labels, texts = self._lines(split, content)
         padded = b"".join(text[:_TEXT].ljust(_TEXT).encode("latin-1") for text in texts)
-        return {
-            "tokens": self._lexicon(content).encode([split_words(text) for text in texts], self._corpus.length),
-            "label": np.array(labels, np.int32),
-            "text": np.frombuffer(padded, np.uint8).reshape(len(texts), _TEXT),
-        }
+        return self.encoded(labels, texts, padded, self._lexicon(content))
 
-    def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        """Each non-blank line of a UTF-8 text, named FILE:LINE.
+    def lexicon(self, data_dir: str | Path | None = None) -> Lexicon:
+        """The lexicon from the cache; made first if it is not there."""
 
-        A line without any word of the vocabulary is classified by its character n-grams alone, and its name says so.
-        """
-        lines = texts.read(path).split("\n")
-        sentences = {number: words for number, line in enumerate(lines, start=1) if (words := split_words(line))}
-        if not sentences:
-            raise UserError(f"{path} holds no words; a line is a sentence")
-        lexicon = self._kept_lexicon(data_dir)
-        for number, words in sentences.items():
-            mark = "" if any(map(lexicon.knows, words)) else " (no known word)"
-            yield f"{path.name}:{number}{mark}", {"tokens": lexicon.encode([words], self._corpus.length)[0]}
+        def write(partial: Path) -> None:
+            words = self._lexicon(originals.contents(self.name, self.files, data_dir)).words
+            partial.write_text("\n".join(words), encoding="utf-8")
+
+        path = cache.publish(cache.cache_dir() / self.name / self.version / "words.txt", write)
+        words = tuple(path.read_text(encoding="utf-8").split("\n"))
+        return Lexicon(words, self.num_words, self.num_buckets, self.num_features)
 
     @property
     def _corpus(self) -> Corpus:
@@ -205,17 +193,6 @@ class Sentences(ExampleSet):
     def _lexicon(self, content: Content) -> Lexicon:
         sentences = map(split_words, self._lines("train", content)[1])
         return Lexicon.of(sentences, self.num_words, self.num_buckets, self.num_features)
-
-    def _kept_lexicon(self, data_dir: str | Path | None) -> Lexicon:
-        """The lexicon from the cache; made first if it is not there."""
-
-        def write(partial: Path) -> None:
-            words = self._lexicon(originals.contents(self.name, self.files, data_dir)).words
-            partial.write_text("\n".join(words), encoding="utf-8")
-
-        path = cache.publish(cache.cache_dir() / self.name / self.version / "words.txt", write)
-        words = tuple(path.read_text(encoding="utf-8").split("\n"))
-        return Lexicon(words, self.num_words, self.num_buckets, self.num_features)
 
 
 def fold_of(labels: Sequence[int]) -> np.ndarray:

@@ -120,7 +120,7 @@ class Transformer(nn.Module):
 
     An encoder and a decoder of `num_layers` blocks each. One table E [V, D] of N(0, 1 / D) serves both sides and the
     output: x = sqrt(D) E[token] + sinusoids(position), logits = norm(x) E^T. Sequences that share a row, as
-    `deeplab.data.pairs` packs them, do not attend to one another, and padding changes nothing.
+    `deeplab.data.pair_rows` packs them, do not attend to one another, and padding changes nothing.
 
     Besides `__call__` there are the two methods of `deeplab.decode.protocol`, `start` and `step`; and `attention`.
 

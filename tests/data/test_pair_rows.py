@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeplab.core.errors import UserError
-from deeplab.data.pairs import pack, segments
+from deeplab.data.pair_rows import pack, segments
 
 L = 6
 
