@@ -16,6 +16,7 @@ from deeplab.core.precision import PRECISIONS, Precision
 from deeplab.core.runtime import Runtime
 from deeplab.core.text import loads, read_rows
 from deeplab.experiment import Experiment
+from deeplab.runs import evaluations
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.identity import datasets, provenance
 from deeplab.train.initialize import init
@@ -78,10 +79,11 @@ def load(
         value,
         state,
         directory,
-        metrics=result.get("metrics", {}),
+        metrics=evaluations.by_split(directory) | result.get("metrics", {}),
         seconds=float(result.get("seconds", 0.0)),
         report=page if page.exists() else None,
         rows=tuple(read_rows(directory / "metrics.jsonl")[0]),
+        best_step=result.get("stopped_early", {}).get("best_step"),
     )
 
 

@@ -59,12 +59,17 @@ def environment() -> dict[str, Any]:
     """
     devices = jax.devices()
     return {
-        "session": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "session": now(),
         "versions": _versions() | {"deeplab source": _package_digest()},
         "devices": [f"{device.platform}:{device.id}" for device in devices],
         "device_kind": devices[0].device_kind,
         "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))},
     }
+
+
+def now() -> str:
+    """The current time in ISO format, with the time zone."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def patch() -> str:
