@@ -92,7 +92,8 @@ class RunRecord:
     @property
     def step(self) -> int:
         """The last step that the files name."""
-        return max([int(number((self.result or {}).get("step"), 0))] + [row["step"] for row in self.rows[-1:]])
+        told = [int(number((file or {}).get("step"), 0)) for file in (self.result, self.ended)]
+        return max(told + [row["step"] for row in self.rows[-1:]])
 
     @functools.cached_property
     def splits(self) -> list[str]:

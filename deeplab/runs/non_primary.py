@@ -38,7 +38,7 @@ class NonPrimaryRun:
     def finish(self, result: Mapping[str, Any]) -> None:
         """Does nothing: process 0 writes `result.json`."""
 
-    def end(self, status: str, message: str) -> None:
+    def end(self, status: str, message: str, step: int = 0) -> None:
         """Does nothing: process 0 writes `ended.json`."""
 
     def save_failure(self, step: int, state: Any, batch: Any, origin: Any, message: str) -> Path:

@@ -158,14 +158,16 @@ class Run:
         """Writes `result.json`."""
         write_json(self.directory / "result.json", dict(result))
 
-    def end(self, status: Literal["stopped", "crashed"], message: str) -> None:
+    def end(self, status: Literal["stopped", "crashed"], message: str, step: int = 0) -> None:
         """Writes `ended.json`, which tells why the session ended before the run did.
 
         Args:
           status: "stopped" where the state is saved; "crashed" after an error.
           message: One line.
+          step: Last step, where it is known.
         """
-        write_json(self.directory / ENDED, {"status": status, "message": message, "time": provenance.now()})
+        about = {"status": status, "message": message, "step": step, "time": provenance.now()}
+        write_json(self.directory / ENDED, about)
 
     def save_failure(self, step: int, state: Any, batch: Any, origin: Any, message: str) -> Path:
         """Saves what replays a failed step: `failure/state/` with state and batch, and `failure/report.json`.

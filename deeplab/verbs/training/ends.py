@@ -87,7 +87,7 @@ def stopped(
             content = held.manifest["data"]["splits"][split]
             evaluations.add(held.directory, outcome.last.step, split, metrics[split], content)
     if held is not None:
-        held.end("stopped", why)
+        held.end("stopped", why, outcome.last.step)
     return dataclasses.replace(_run(recipe, ready, held, rows, outcome), stopped=code, metrics=metrics)
 
 
