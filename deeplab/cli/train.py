@@ -64,7 +64,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
 
 def _say(call: Invocation, run: Run, console: Console) -> None:
     if run.stopped is not None:
-        again = "run the same command again" if jax.process_count() > 1 else f"resume with:\n  {call.command('train')}"
+        again = "run the same command again" if jax.process_count() > 1 else f"resume with:\n{call.command('train')}"
         why = "" if run.stopped else f"the budget of {call.flags.budget} is used up: "
         where = f"{run.step:,} of {run.experiment.num_steps:,}"
         console.print(f"{why}stopped and saved at step {where}; {again}", soft_wrap=True)

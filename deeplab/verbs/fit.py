@@ -139,6 +139,7 @@ def _open(recipe: Recipe, experiment: Experiment, directory: Path, mesh: Any, **
         "arguments": recipe.recorded,
         "seed": recipe.seed,
         "command": recipe.command("train", run_dir=directory),
+        "folder": str(Path.cwd()),
         "mesh": ",".join(f"{axis}={size}" for axis, size in mesh.shape.items()),
         "processes": jax.process_count(),
         "task": type(experiment.task).__name__,
