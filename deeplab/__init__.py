@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from deeplab.verbs.study import Study, study
     from deeplab.verbs.summary import summary
     from deeplab.verbs.sweep import Trials, sweep
+    from deeplab.verbs.training.weights import weights_of
     from deeplab.verbs.verify import verify
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -94,5 +95,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "UserError": "core.errors:UserError",
         "verify": "verbs.verify:verify",
         "Weights": "experiment:Weights",
+        "weights_of": "verbs.training.weights:weights_of",
     },
 )

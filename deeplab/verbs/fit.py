@@ -19,6 +19,7 @@ from deeplab.experiment import Experiment
 from deeplab.runs import non_primary, record, session
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.identity import datasets
+from deeplab.runs.identity.provenance import weights_record
 from deeplab.runs.metadata import note_first_step, run_metadata
 from deeplab.scale import processes
 from deeplab.train.loop import Hook, NonFinite
@@ -147,6 +148,8 @@ def _open(recipe: Recipe, experiment: Experiment, directory: Path, mesh: Any, **
         "num_steps": experiment.num_steps,
         "batch_size": experiment.data.batch_size,
         "monitor": dataclasses.asdict(experiment.monitor),
+        "sources": recipe.sources,
+        "weights": weights_record(experiment.weights),
     }
     return record.Run.open(directory, manifest, recipe.source, **options)
 

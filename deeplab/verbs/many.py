@@ -137,7 +137,8 @@ def session(
         return
 
     def open_run() -> record.Run:
-        return record.Run.open(directory, manifest, recipe.source, fresh=many.fresh, allow_change=many.allow_change)
+        known = {**manifest, "sources": recipe.sources}
+        return record.Run.open(directory, known, recipe.source, fresh=many.fresh, allow_change=many.allow_change)
 
     with non_primary.shared(open_run) as held:
         surroundings.say(f"{recipe.name} {manifest['task']}: {held.directory}")

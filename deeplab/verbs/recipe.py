@@ -23,6 +23,7 @@ from deeplab.core.words import call_text, flag_words, parses_to
 from deeplab.data.base import Data
 from deeplab.experiment import Experiment
 from deeplab.runs import record
+from deeplab.runs.identity import provenance
 from deeplab.runs.identity.sources import source_of
 
 
@@ -126,6 +127,11 @@ class Recipe:
     def source(self) -> str:
         """Source of everything of the user's that the function reaches; see `deeplab.runs.identity.sources`."""
         return source_of(self.function)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Digests of the parts of `source`, by the name of the module, function or value."""
+        return provenance.sources(self.function)
 
     @property
     def directory(self) -> Path:

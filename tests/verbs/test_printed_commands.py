@@ -24,8 +24,8 @@ import optax
 {more}
 
 def experiment(width: int = 4, note: str = "") -> dl.Experiment:
-    data = dl.data.Examples({{split: {{"image": [[0.0, 1.0]] * 8, "label": [0, 1] * 4}} for split in ("train", "test")}},
-                            batch_size=4, num_steps=2)
+    rows = {{"image": [[0.0, 1.0]] * 8, "label": [0, 1] * 4}}
+    data = dl.data.Examples({{"train": rows, "test": rows}}, batch_size=4, num_steps=2)
     return dl.Experiment(data, dl.models.MLP(2, (width,)), dl.tasks.Classification(), optax.sgd(0.1))
 
 
