@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import collections
 import importlib.machinery
 import sys
 import sysconfig
 import types
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[2]
 _INSTALLED = (PACKAGE, *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")))
+
+_UNKNOWN = object()
 
 
 def file_of(module: types.ModuleType | None) -> Path | None:
@@ -57,3 +61,32 @@ def imports(text: str, package: str) -> Iterable[str]:
             above = ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level]) if node.level else ""
             base = ".".join(part for part in (above, node.module) if part)
             yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+
+
+def reassigned(module: str, text: str) -> dict[str, Any]:
+    """Constants of a module whose values are no longer those that its file gives them, such as after `helper.RATE = 1`.
+
+    Args:
+      module: Name of the module.
+      text: Its source. Names that it assigns more than once, such as counters, do not count.
+    """
+    held = vars(sys.modules[module]) if module in sys.modules else {}
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return {}
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    stored = collections.Counter(node.id for node in names)
+    given: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            value = node.value.value if isinstance(node.value, ast.Constant) else _UNKNOWN
+            given |= {target.id: value for target in targets if isinstance(target, ast.Name)}
+    plain = str | bytes | int | float | complex | None
+    return {
+        name: held[name]
+        for name, value in given.items()
+        if value is not _UNKNOWN and name in held and stored[name] == 1
+        if isinstance(held[name], plain) and (type(held[name]), repr(held[name])) != (type(value), repr(value))
+    }

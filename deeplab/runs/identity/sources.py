@@ -25,7 +25,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from deeplab.runs.identity.modules import PACKAGE, file_of, found, imports, is_installed, package_of
+from deeplab.runs.identity.modules import PACKAGE, file_of, found, imports, is_installed, package_of, reassigned
 
 _SHOWN = 2_000  # characters of a value; of a longer one, a digest follows
 
@@ -94,6 +94,8 @@ class _Reached:
             return
         text = self._texts[path] = path.read_text(encoding="utf-8")
         self._modules[path] = path.stem if module == "__main__" else module
+        for name, value in reassigned(module, text).items():
+            self.add_line(f"{self._modules[path]}_{name}".replace(".", "_"), repr(value))
         for name in imports(text, package_of(module, path)):
             if (other := found(name)) and not is_installed(other):
                 self.add_file(name, other)
