@@ -216,7 +216,7 @@ def imported(module: str, function: str) -> Callable[..., Experiment]:
     Raises:
       UserError: The module cannot be imported from here, or has no such function.
     """
-    here = getattr(sys.modules["__main__"], function, None)
+    here: Any = getattr(sys.modules["__main__"], function, None)
     if callable(here) and getattr(here, "__module__", "") == "__main__" and module_name(here) == module:
         return here
     try:

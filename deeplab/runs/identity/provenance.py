@@ -163,7 +163,9 @@ def changed_sources(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]
       >>> changed_sources({"a": "1", "b": "1"}, {"a": "2", "c": "1"})
       ['a', 'b (gone)', 'c (new)']
     """
-    note = {name: "" if name in old and name in new else " (gone)" if name in old else " (new)" for name in old | new}
+    note = {
+        name: "" if name in old and name in new else " (gone)" if name in old else " (new)" for name in {**old, **new}
+    }
     return [f"{name}{note[name]}" for name in sorted(note) if old.get(name) != new.get(name)]
 
 

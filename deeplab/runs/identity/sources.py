@@ -82,7 +82,7 @@ class _Reached:
         return "\n".join(text for text in (first, *sorted(others), *sorted(self._lines.values())) if text)
 
     def parts(self) -> dict[str, str]:
-        named = {self._modules.get(key, key): text for key, text in self._texts.items()}
+        named = {str(self._modules.get(key, key)): text for key, text in self._texts.items()}
         for line in sorted(self._lines.values()):
             name = line.partition(" = ")[0]
             named[name] = "\n".join(filter(None, [named.get(name), line]))
