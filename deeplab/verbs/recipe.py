@@ -217,7 +217,7 @@ def imported(module: str, function: str) -> Callable[..., Experiment]:
       UserError: The module cannot be imported from here, or has no such function.
     """
     here: Any = getattr(sys.modules["__main__"], function, None)
-    if callable(here) and getattr(here, "__module__", "") == "__main__" and module_name(here) == module:
+    if here is not None and getattr(here, "__module__", "") == "__main__" and module_name(here) == module:
         return here
     try:
         return getattr(importlib.import_module(module), function)
