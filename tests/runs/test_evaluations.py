@@ -198,7 +198,7 @@ def test_patience_ends_a_run_where_its_evaluations_say(tmp_path):
         if progress.step >= at:
             raise KeyboardInterrupt
 
-    for at in (5, end - 1):
+    for at in (end - 1,):
         with pytest.raises(KeyboardInterrupt):
             dl.fit(
                 patient,

@@ -80,13 +80,8 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
-        pytest.param(name, marks=[] if name == "study that imports its experiment" else pytest.mark.slow)
-        for name in PLACES
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
 def test_the_command_of_an_error_works_there(place, project):
     where, words = PLACES[place]
     command = printed(f"{PYTHON} {words}", project / where)
