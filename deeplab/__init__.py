@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from deeplab.verbs.study import Study, study
     from deeplab.verbs.summary import summary
     from deeplab.verbs.sweep import Trials, sweep
+    from deeplab.verbs.training.rates import rate_range
+    from deeplab.verbs.training.weights import weights_of
     from deeplab.verbs.verify import verify
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -74,6 +76,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "predict_files": "verbs.predict:predict_files",
         "profile": "verbs.profile:profile",
         "Range": "core.ranges:Range",
+        "rate_range": "verbs.training.rates:rate_range",
         "report": "report",
         "robust": "robust",
         "Rules": "experiment:Rules",
@@ -94,5 +97,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "UserError": "core.errors:UserError",
         "verify": "verbs.verify:verify",
         "Weights": "experiment:Weights",
+        "weights_of": "verbs.training.weights:weights_of",
     },
 )

@@ -65,7 +65,7 @@ class Weights:
 
 
 @dataclasses.dataclass(frozen=True)
-@ranges.checked(eval_every=ranges.COUNT)
+@ranges.checked(eval_every=ranges.COUNT, patience=ranges.COUNT)
 class Experiment:
     """A frozen record of what is learned (data, model, task) and how (optimizer, cadence).
 
@@ -84,6 +84,8 @@ class Experiment:
       monitor: Metric of the evaluation by which the best checkpoint is kept.
       show: Function that draws examples in place of the data's own, `(raw batch, predictions) -> cards`, one each; see
         `dl.report.cards`. What the task's predictions tell when None.
+      patience: Number of evaluations without an improvement of the monitored metric after which the run ends, before
+        `num_steps`; it runs to its end when None. Runs of a sweep or a study end together, and have none.
     """
 
     data: Data
@@ -95,6 +97,7 @@ class Experiment:
     eval_every: int | None = None
     monitor: Monitor = Monitor()
     show: Show | None = None
+    patience: int | None = None
 
     @property
     def num_steps(self) -> int:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import math
 import sys
+import textwrap
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import docstring_parser
 import tyro
 from rich.console import Console
 
+from deeplab.core.entry import Entry
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.precision import named
 from deeplab.core.runtime import Runtime
@@ -63,6 +65,7 @@ class Invocation:
       flags: Flags of the verb, an instance of a subclass of `CommonFlags`.
       import_seconds: Time from the start of the process to the parsing, in seconds; None in a process, such as a
         notebook, that also does other work.
+      entry: How the command line of this process reaches the function; None where the process has none.
     """
 
     function: Callable[..., Experiment]
@@ -71,6 +74,7 @@ class Invocation:
     arguments: dict[str, Any]
     flags: Any
     import_seconds: float | None = None
+    entry: Entry | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -84,7 +88,9 @@ class Invocation:
             steps_per_dispatch=getattr(flags, "steps_per_dispatch", None),
             workers=getattr(flags, "workers", 0),
         )
-        return Recipe(self.function, self.arguments, self.module, flags.seed, runtime, flags.data_dir, flags.smoke)
+        return Recipe(
+            self.function, self.arguments, self.module, flags.seed, runtime, flags.data_dir, flags.smoke, self.entry
+        )
 
     @property
     def name(self) -> str:
@@ -97,9 +103,9 @@ class Invocation:
         return self.flags.run_dir or self.recipe.directory
 
     def command(self, verb: str, **changes: Any) -> str:
-        """Command line of another verb with the same arguments."""
+        """Command line of another verb with the same arguments, indented."""
         flags = {"run_dir": self.flags.run_dir, "json": self.flags.json} | changes
-        return self.recipe.command(verb, **flags)
+        return textwrap.indent(self.recipe.command(verb, **flags), "  ")
 
 
 class Verb(NamedTuple):

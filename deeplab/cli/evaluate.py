@@ -19,7 +19,8 @@ class EvalFlags(CommonFlags):
 
     Args:
       checkpoint: Last checkpoint, or the best by the experiment's monitor.
-      split: Name of the split; the one that training evaluates on when left out.
+      split: Name of the split, such as test, or train, which is read whole and without augmentation; the one that
+        training evaluates on when left out.
     """
 
     checkpoint: Checkpoint = "last"
@@ -27,11 +28,12 @@ class EvalFlags(CommonFlags):
 
 
 def run(call: Invocation, console: Console) -> dict[str, Any]:
-    """Evaluates the last or the best checkpoint of a run on a split.
+    """Evaluates the last or the best checkpoint of a run on a split, and records the metrics in the run.
 
     Returns:
-      run_dir, step, split, metrics.
+      run_dir, step, split, metrics, recorded.
     """
     found = evaluate(loaded(call, call.flags.checkpoint), call.flags.split)
     console.print(f"{found} ({call.flags.checkpoint} checkpoint)", highlight=False, soft_wrap=True)
-    return {"run_dir": call.directory, "step": found.step, "split": found.split, "metrics": dict(found.metrics)}
+    told = {"step": found.step, "split": found.split, "metrics": dict(found.metrics), "recorded": found.recorded}
+    return {"run_dir": call.directory, **told}

@@ -10,21 +10,18 @@ import jax
 from rich.console import Console
 
 from deeplab.cli.arguments import CommonFlags, Invocation
-from deeplab.cli.progress import progress
 from deeplab.core.arguments import to_json
 from deeplab.core.backend import explain_out_of_memory
-from deeplab.experiment import Experiment
 from deeplab.runs.identity import provenance
-from deeplab.runs.metadata import throughput_unit
 from deeplab.scale import processes
 from deeplab.scale.processes.join import GroupOptions, joined
 from deeplab.scale.processes.signals import stop_on_signal
 from deeplab.scale.processes.watch import Watchdog
 from deeplab.search.axes import Axis
 from deeplab.search.execution import How
-from deeplab.train.loop import Hook
-from deeplab.verbs.fit import Surroundings
 from deeplab.verbs.many import Many
+from deeplab.verbs.training.progress import progress
+from deeplab.verbs.training.surroundings import Surroundings
 
 _OF_ONE_PROCESS = (
     *("run_dir", "data_dir", "json", "wandb", "coordinator", "process_id", "num_processes", "connect_timeout"),
@@ -93,15 +90,10 @@ def surroundings(call: Invocation, watchdog: Watchdog, console: Console) -> Iter
       watchdog: Watchdog of this process.
       console: Console of the command.
     """
-
-    def shown(experiment: Experiment, start: int) -> contextlib.AbstractContextManager[Hook]:
-        unit, units = throughput_unit(experiment)
-        return progress(console, start, experiment.num_steps, units, unit)
-
     with stop_on_signal(watchdog) as stop:
         yield Surroundings(
             say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
-            progress=shown,
+            progress=lambda experiment, start: progress(console, experiment, start),
             stop=stop,
             exit_code=lambda: stop.exit_code,
             slow=watchdog.slow,

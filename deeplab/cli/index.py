@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.table import Table
 from deeplab import report
 from deeplab.core.errors import UserError
 from deeplab.core.printable import plain_console
+from deeplab.core.text import dumps
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:
@@ -34,7 +36,8 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     verbs.add_parser("list", help="list the experiments")
     runs = verbs.add_parser("runs", help="list the runs in a folder")
     runs.add_argument("root", nargs="?", type=Path, default=Path("runs"))
-    pages = verbs.add_parser("report", help="write the report of a run, or a comparison of several runs")
+    runs.add_argument("--json", action="store_true", help="print a list of objects, one a run, as JSON")
+    pages = verbs.add_parser("report", help="write the report of a run, or a comparison of runs, sweeps and studies")
     pages.add_argument("run", nargs="+", type=Path)
     pages.add_argument("--out", type=Path, default=Path("comparison.html"), help="path of a comparison")
     flags = parser.parse_args(argv)
@@ -45,7 +48,10 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
         if not flags.root.is_dir():
             raise UserError(f"{flags.root} is not a folder; give the folder of the runs: deeplab runs FOLDER")
         found = report.find(flags.root)
-        console.print(report.table(found))
+        if flags.json:
+            print(dumps([dataclasses.asdict(summary) for summary in found], str, indent=1))
+        else:
+            console.print(report.table(found))
         return {"runs": [str(summary.directory) for summary in found]}
     page = report.write(flags.run[0]) if len(flags.run) == 1 else report.compare(flags.run, flags.out)
     console.print(f"report: {page}", soft_wrap=True)

@@ -33,6 +33,7 @@ from deeplab.cli import (
 )
 from deeplab.cli.arguments import Invocation, Verb
 from deeplab.core.backend import explain_out_of_memory, prepare_backend
+from deeplab.core.entry import of_main
 from deeplab.core.errors import UserError
 from deeplab.core.printable import plain_console, print_message
 from deeplab.core.text import dumps
@@ -94,7 +95,8 @@ def main(
     def invoke() -> dict[str, Any]:
         _refuse_undecoded([*words, os.getcwd()])
         call = arguments.parse(experiment, module, known, words)
-        call = dataclasses.replace(call, import_seconds=_age() if argv is None else None)
+        if argv is None:
+            call = dataclasses.replace(call, import_seconds=_age(), entry=of_main())
         console = plain_console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
         if launch := _launch(call, by_command=argv is None):
             exit_code, restarts = supervise.run(launch, functools.partial(console.print, highlight=False))

@@ -19,7 +19,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     """
     directory = call.directory
     if not (directory / "run.json").exists():
-        raise UserError(f"{directory} is no run directory; train first:\n  {call.command('train')}")
+        raise UserError(f"{directory} is no run directory; train first:\n{call.command('train')}")
     page = report.write(directory)
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
     return {"run_dir": directory, "report": page}

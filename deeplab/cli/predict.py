@@ -51,5 +51,5 @@ def loaded(call: Invocation, checkpoint: Checkpoint) -> Run:
     try:
         state = read_state(experiment, call.directory, checkpoint, recipe.runtime, recipe.data_dir)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}:\n  {call.command('train')}") from error.__cause__
+        raise CheckpointError(f"{error}:\n{call.command('train')}") from error.__cause__
     return Run(recipe, experiment, state, call.directory)

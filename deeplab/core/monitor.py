@@ -60,3 +60,26 @@ class Monitor:
         if not math.isfinite(value):
             return -math.inf
         return value if self.direction == "max" else -value
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The best of the evaluations of a run so far.
+
+    Args:
+      score: Its score, from `Monitor.score`; -inf where none was finite.
+      step: Its step; 0 before the first evaluation.
+      since: Number of evaluations since, none of which was better.
+
+    Example:
+      >>> Best().after(10, -0.5).after(20, -0.4).after(30, -0.4)
+      Best(score=-0.4, step=20, since=1)
+    """
+
+    score: float = -math.inf
+    step: int = 0
+    since: int = 0
+
+    def after(self, step: int, score: float) -> Best:
+        """The best after one more evaluation; an equal one is no improvement."""
+        return Best(score, step) if score > self.score else dataclasses.replace(self, since=self.since + 1)

@@ -108,3 +108,15 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
         return [], []
     rows = [(number, parse_row(line)) for number, line in enumerate(lines, 1) if line]
     return [row for _, row in rows if row], [number for number, row in rows[:-1] if row is None]
+
+
+def read_evaluations(path: Path) -> list[dict[str, Any]]:
+    """Rows of an `evaluations.jsonl` by step, each with `step`, `split` and `metrics`.
+
+    Of two rows of one split and step the later one counts.
+
+    Args:
+      path: Path of the file; one that does not exist has no rows.
+    """
+    rows = [row for row in read_rows(path)[0] if isinstance(row.get("metrics"), dict)]
+    return sorted({(row["split"], row["step"]): row for row in rows}.values(), key=lambda row: row["step"])

@@ -97,6 +97,54 @@ def python_text(value: Any) -> str:
     return repr(value)
 
 
+def call_text(
+    verb: str, function: Callable[..., Any], module: str, given: Mapping[str, Any], options: Mapping[str, Any]
+) -> str:
+    """The Python call of a verb, with the imports that it needs.
+
+    Args:
+      verb: Name of the verb.
+      function: Function of the experiment.
+      module: Name of the module that it is imported from; "" where it is defined in a notebook.
+      given: Arguments of the experiment that differ from their defaults; of a sweep, its axes are among them.
+      options: Options of the verb by name; those that are None are left out.
+
+    Example:
+      >>> print(call_text("train", call_text, "", {"width": 8}, {"run_dir": Path("runs/1"), "seed": 0}))
+      import functools
+      dl.fit(functools.partial(call_text, width=8), run_dir='runs/1', seed=0)
+    """
+    name = getattr(function, "__name__", "experiment")
+    name = name if name.isidentifier() else "experiment"
+    own = ", ".join(f"{key}={python_text(value)}" for key, value in given.items())
+    partial = bool(own) and verb != "sweep"
+    words = [f"functools.partial({name}, {own})" if partial else name]
+    words += [python_text(dict(given))] if verb == "sweep" else ["question"] if verb == "study" else []
+    words += [
+        f"{key}={python_text(str(value) if isinstance(value, Path) else value)}"
+        for key, value in options.items()
+        if value is not None
+    ]
+    called = {"train": "fit", "eval": "evaluate"}.get(verb, verb)
+    imports = ["import functools"] * partial + ["from pathlib import Path"] * ("Path(" in own)
+    kinds = {kind for value in given.values() for kind in _kinds(value)}
+    imports += [f"from {kind.__module__} import {kind.__name__}" for kind in kinds if kind.__module__ != "__main__"]
+    known = getattr(function, "__module__", "") != "__main__" and getattr(function, "__qualname__", "<").isidentifier()
+    imports += [f"from {module} import {name}"] * bool(module and known)
+    return "\n".join([*sorted(imports), f"dl.{called}({', '.join(words)})"])
+
+
+def _kinds(value: Any) -> set[type]:
+    """Classes that the Python text of a value names."""
+    if isinstance(value, enum.Enum):
+        return {type(value)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {type(value)}.union(*(_kinds(getattr(value, f.name)) for f in dataclasses.fields(value)))
+    if isinstance(value, Mapping):
+        return set().union(*(_kinds(each) for each in value.values()))
+    return set().union(*map(_kinds, value)) if isinstance(value, list | tuple) else set()
+
+
 def _word(value: Any) -> str:
     if isinstance(value, enum.Enum):
         return value.name

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from deeplab.core import blocks
 from deeplab.core.errors import UserError
 from deeplab.core.text import loads
-from deeplab.report.record import RunRecord, is_number
+from deeplab.report.record import RunRecord
 from deeplab.report.render import Site, render
-from deeplab.report.text import Html, join, tag
+from deeplab.report.text import Html, is_number, join, tag
 
 Block = blocks.Block
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,8 +16,12 @@ from deeplab.core.errors import UserError
 from deeplab.core.text import dumps
 from deeplab.report import figures
 from deeplab.report.document import document, save
-from deeplab.report.record import RunRecord, number, read
-from deeplab.report.text import Html, duration, is_share, join, metric, note, table, tag
+from deeplab.report.members import read_all
+from deeplab.report.record import RunRecord
+from deeplab.report.text import Html, duration, is_share, join, metric, note, number, table, tag
+
+MOST = 200
+"""More runs than this are no comparison that anyone reads, and take minutes to draw."""
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -40,12 +44,12 @@ class Group:
 
 
 def compare(run_dirs: Iterable[str | Path], out: str | Path) -> Path:
-    """Writes one page that compares runs.
+    """Writes one page that compares runs; the runs of a sweep or a study are compared with the others.
 
     Runs that differ only in the seed form a group, with the mean and the sample standard deviation over its seeds.
 
     Args:
-      run_dirs: Run directories, two or more.
+      run_dirs: Run directories, two or more, or one of a sweep or a study.
       out: Path of the page; `compare.html` is added where it is a folder.
 
     Returns:
@@ -55,9 +59,14 @@ def compare(run_dirs: Iterable[str | Path], out: str | Path) -> Path:
       UserError: There are fewer than two runs, one of them is none, or the page cannot be written.
     """
     directories = dict.fromkeys(Path(directory).resolve() for directory in run_dirs)
-    if len(directories) < 2:
-        raise UserError(f"{len(directories)} different run directory given: expected two or more to compare")
-    runs = [read(directory) for directory in directories]
+    runs = [run for directory in directories for run in read_all(directory)]
+    if len(runs) < 2:
+        raise UserError(f"{len(runs)} different run directory given: expected two or more to compare")
+    if len(runs) > MOST:
+        raise UserError(
+            f"{len(runs):,} runs are given, with those of sweeps and studies: a page compares {MOST} at most. Leave "
+            "sweeps out: the report.html in the directory of each compares its runs"
+        )
     groups, differing = group(runs)
     page = (Path(out) / "compare.html" if Path(out).is_dir() else Path(out)).resolve()
     names = sorted({str(run.record["experiment"]) for run in runs})
@@ -76,8 +85,7 @@ def compare(run_dirs: Iterable[str | Path], out: str | Path) -> Path:
 def group(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
     """Groups of runs in the order of their settings, and the names of the arguments that differ, without the seed."""
     settings = [{"experiment": run.record["experiment"]} | run.arguments for run in runs]
-    names = dict.fromkeys(name for setting in settings for name in setting)
-    differing = [n for n in names if n != "seed" and len({_key(s.get(n)) for s in settings}) > 1]
+    differing = [name for name in differing_arguments(settings) if name != "seed"]
     order = sorted(range(len(runs)), key=lambda i: [_rank(settings[i].get(n)) for n in [*differing, "seed"]])
     members: dict[tuple[str, ...], list[RunRecord]] = {}
     for i in order:
@@ -89,6 +97,17 @@ def group(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
         letter = LETTERS[i] if i < len(LETTERS) else str(i + 1)
         groups.append(Group(letter, setting or "same arguments", figures.SERIES[i % len(figures.SERIES)], same))
     return groups, differing
+
+
+def differing_arguments(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the arguments whose values differ, or that not all have, in the order of their appearance.
+
+    Example:
+      >>> differing_arguments([{"width": 8, "rate": 1}, {"width": 16, "rate": 1}, {"width": 8, "rate": 1, "x": 1}])
+      ['width', 'x']
+    """
+    names = dict.fromkeys(name for setting in settings for name in setting)
+    return [name for name in names if len({_key(setting.get(name)) for setting in settings}) > 1]
 
 
 def _rank(value: Any) -> tuple[bool, float, str]:

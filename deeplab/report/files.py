@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -44,3 +46,18 @@ def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
         return None
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read ({error}); the run's own command writes it again") from error
+
+
+def is_in_use(directory: Path) -> bool:
+    """Whether a process holds the lock of a run directory; the lock file alone, which stays behind, tells nothing."""
+    try:
+        lock = os.open(directory / "run.lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(lock)

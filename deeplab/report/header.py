@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from deeplab.core.blocks import Block
-from deeplab.report.record import Headline, RunRecord, number
-from deeplab.report.text import Html, duration, join, metric, note, tag
+from deeplab.report.record import Headline, RunRecord
+from deeplab.report.text import Html, duration, join, metric, note, number, tag
 
 
 def header(run: RunRecord, computed: Sequence[Block]) -> Html:
@@ -92,6 +92,11 @@ def _notices(run: RunRecord) -> Html:
         if str(run.failure.get("layer")) not in message:
             message += f" ({', '.join(where)})" if where else ""
         notices.append(f"Diverged at step {run.failure.get('step', 'unknown')}: {message}")
+    if run.status in ("crashed", "stopped"):
+        why = (run.ended or {}).get("message") or "unknown"
+        notices.append(f"{run.status.capitalize()} at step {run.step:,}: {why}")
+    if run.told_early:
+        notices.append(f"{run.told_early.capitalize()}.")
     if run.damaged:
         notices.append(f"{run.damaged} lines of metrics.jsonl could not be read and are left out.")
     return join(*(tag("p", notice, class_="notice") for notice in notices))
@@ -115,6 +120,7 @@ def _facts(run: RunRecord) -> list[tuple[str, Any]]:
         ("mesh", record.get("mesh")),
         ("steps per dispatch", record.get("steps_per_dispatch")),
         ("seed", record.get("seed", 0)),
+        ("folder", record.get("folder")),
         ("started", str(record.get("started", "unknown")).replace("T", " ")[:19]),
         ("commit", commit + (" + local changes" if git.get("dirty") else "")),
     ]

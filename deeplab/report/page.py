@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from deeplab.core.errors import UserError
 from deeplab.report import artifacts, figures, speed
 from deeplab.report.document import document, save
 from deeplab.report.header import header
 from deeplab.report.record import RunRecord, read
 from deeplab.report.render import Site, figure
-from deeplab.report.text import Html, is_share, join, metric, note, table, tag
+from deeplab.report.text import Html, is_share, join, metric, note, number, table, tag
 
 _COLUMNS = 8
 """Number of metrics that fit side by side in a table; more of them become its rows."""
@@ -21,6 +22,8 @@ _COLUMNS = 8
 def write(run_dir: str | Path) -> Path:
     """Writes `report.html` and `figures/*.svg` into a run directory.
 
+    The page of a sweep or a study, which its own command alone can write, stays as it is.
+
     Args:
       run_dir: Directory of a run, finished or not.
 
@@ -28,9 +31,16 @@ def write(run_dir: str | Path) -> Path:
       The path of the page.
 
     Raises:
-      UserError: The directory is not that of a run, or cannot be written.
+      UserError: The directory is not that of a run, or cannot be written; or it is that of a sweep or a study, and
+        has no page yet.
     """
     run = read(run_dir)
+    if (kind := run.record.get("task")) in ("sweep", "study"):
+        page = run.directory / "report.html"
+        if not page.exists():
+            command = run.record.get("command")
+            raise UserError(f"{run.directory} is a {kind} without a page yet; its own command writes it:\n  {command}")
+        return page
     folder = run.directory / "figures"
     found = artifacts.load(run)
     body = join(
@@ -75,11 +85,17 @@ def _curves(run: RunRecord, folder: Path) -> Html:
 def _metrics(run: RunRecord) -> Html:
     rows = []
     for split in run.splits:
+        if split not in run.final and not any(row["split"] == split for row in run.rows):
+            continue  # it was only evaluated afterwards
         step, values = run.last(split)
         rows.append([f"{split}, last", f"{step:,}", *_cells(run.metrics, values)])
         best, values = run.best(split)
         if split != "train" and values and best != step:
             rows.append([f"{split}, best {run.monitor.name}", f"{best:,}", *_cells(run.metrics, values)])
+    for row in run.evaluations:
+        values = {name: number(value) for name, value in row["metrics"].items()}
+        rows.append([f"{row['split']}, evaluated {str(row.get('time', ''))[:10]}", f"{row['step']:,}",
+                     *_cells(run.metrics, values)])  # fmt: skip
     if not rows:
         return Html("")
     head = ["split", "step", *run.metrics]

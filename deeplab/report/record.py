@@ -14,7 +14,9 @@ import numpy as np
 from deeplab.core.arguments import told
 from deeplab.core.errors import UserError
 from deeplab.core.monitor import Monitor
-from deeplab.report.files import read_arrays, read_object, read_rows
+from deeplab.core.text import read_evaluations
+from deeplab.report.files import is_in_use, read_arrays, read_object, read_rows
+from deeplab.report.text import number
 
 NOT_METRICS = ("step", "split", "seconds", "steps_per_second", "stalled")
 """Fields of a row of `metrics.jsonl` that are not metrics."""
@@ -40,6 +42,9 @@ class RunRecord:
       damaged: Number of lines of `metrics.jsonl` that cannot be read, a torn last line excepted.
       result: Content of `result.json`; None before the end.
       failure: Content of `failure/report.json`; None where every value was finite.
+      evaluations: Rows of `evaluations.jsonl` by step: evaluations after training, each with its `metrics`.
+      ended: Content of `ended.json`, which tells why a session ended early; None where it did not, or was killed.
+      in_use: Whether a process holds the directory.
     """
 
     directory: Path
@@ -48,6 +53,9 @@ class RunRecord:
     damaged: int = 0
     result: Mapping[str, Any] | None = None
     failure: Mapping[str, Any] | None = None
+    evaluations: Sequence[Mapping[str, Any]] = ()
+    ended: Mapping[str, Any] | None = None
+    in_use: bool = False
 
     @property
     def name(self) -> str:
@@ -84,18 +92,19 @@ class RunRecord:
     @property
     def step(self) -> int:
         """The last step that the files name."""
-        return max([int(number((self.result or {}).get("step"), 0))] + [row["step"] for row in self.rows[-1:]])
+        told = [int(number((file or {}).get("step"), 0)) for file in (self.result, self.ended)]
+        return max(told + [row["step"] for row in self.rows[-1:]])
 
     @functools.cached_property
     def splits(self) -> list[str]:
         """Names of the evaluated splits in the order of their appearance, then "train"."""
-        seen = dict.fromkeys([*self.final, *(row["split"] for row in self.rows)])
+        seen = dict.fromkeys([*self.final, *(row["split"] for row in (*self.rows, *self.evaluations))])
         return [s for s in seen if s != "train"] + ["train"] * ("train" in seen)
 
     @functools.cached_property
     def metrics(self) -> list[str]:
         """Names of all metrics, in the order of their appearance, the loss first."""
-        rows = [*self.rows, *self.final.values()]
+        rows = [*self.rows, *self.final.values(), *(row["metrics"] for row in self.evaluations)]
         names = dict.fromkeys(key for row in rows for key in _metrics_of(row))
         return sorted(names, key=lambda name: name != "loss")
 
@@ -112,10 +121,11 @@ class RunRecord:
         return np.asarray(steps, np.int64), np.asarray(values, np.float64)
 
     def last(self, split: str) -> tuple[int, dict[str, float]]:
-        """Step and metrics of `result.json`, or of the last row; (0, {}) where there is neither."""
+        """Step and metrics of `result.json`, of the last row, or of the last recorded evaluation; (0, {}) without."""
         if split in self.final:
             return self.step, _metrics_of(self.final[split])
         rows = [row for row in self.rows if row["split"] == split]
+        rows = rows or [{"step": row["step"]} | row["metrics"] for row in self.evaluations if row["split"] == split]
         return (rows[-1]["step"], _metrics_of(rows[-1])) if rows else (0, {})
 
     def best(self, split: str) -> tuple[int, dict[str, float]]:
@@ -177,10 +187,24 @@ class RunRecord:
 
     @property
     def status(self) -> str:
-        """One of "finished", "diverged", "unfinished" (stopped, or still running)."""
-        if self.result is not None and self.step >= self.num_steps:
+        """One of "finished", "running", "diverged", "stopped", "crashed", and "unfinished" where the run was killed."""
+        if self.result is not None and (self.step >= self.num_steps or self.told_early):
             return "finished"
-        return "diverged" if self.failure is not None else "unfinished"
+        if self.in_use:
+            return "running"
+        if self.failure is not None:
+            return "diverged"
+        why = (self.ended or {}).get("status")
+        return why if why in ("stopped", "crashed") else "unfinished"
+
+    @property
+    def told_early(self) -> str:
+        """The end of a run that its patience has ended, in a line; "" of any other."""
+        found = (self.result or {}).get("stopped_early")
+        if not isinstance(found, Mapping):
+            return ""
+        best = int(number(found.get("best_step"), 0))
+        return f"stopped early at step {self.step:,} of {self.num_steps:,}, best at step {best:,}"
 
     def predictions(self) -> dict[str, np.ndarray] | None:
         """The arrays of `predictions.npz`; None where there is no such file.
@@ -221,17 +245,10 @@ def read(directory: str | Path) -> RunRecord:
             raise UserError(f"{path} is damaged: {key!r} is {record.get(key)!r}; train again into another --run-dir")
     rows, damaged = read_rows(directory / "metrics.jsonl")
     result, failure = read_object(directory / "result.json"), read_object(directory / "failure" / "report.json")
-    return RunRecord(directory, record, rows, damaged, result, failure)
-
-
-def number(value: Any, otherwise: float = math.nan) -> float:
-    """The value as a float, or `otherwise` where it is no number (missing, null, text)."""
-    return float(value) if is_number(value) else otherwise
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value of a JSON file is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return RunRecord(
+        directory, record, rows, damaged, result, failure, read_evaluations(directory / "evaluations.jsonl"),
+        read_object(directory / "ended.json"), is_in_use(directory),
+    )  # fmt: skip
 
 
 def _metrics_of(row: Mapping[str, Any]) -> dict[str, float]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from deeplab.core.text import loads
-from deeplab.report.record import RunRecord, number
-from deeplab.report.text import Html, duration, join, note, table, tag
+from deeplab.report.record import RunRecord
+from deeplab.report.text import Html, duration, join, note, number, table, tag
 
 _INPUT_BOUND = 0.1  # share of the time spent waiting; less is jitter
 

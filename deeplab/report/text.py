@@ -77,3 +77,13 @@ def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], **attributes: Any)
     lines = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
     parts = [tag("thead", headings)] * bool(head) + [tag("tbody", *lines)]
     return tag("div", tag("table", *parts, **attributes), class_="scroll")
+
+
+def number(value: Any, otherwise: float = math.nan) -> float:
+    """The value as a float, or `otherwise` where it is no number (missing, null, text)."""
+    return float(value) if is_number(value) else otherwise
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

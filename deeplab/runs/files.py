@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,18 @@ def replace(path: Path, data: bytes) -> None:
     partial = path.with_name(f"{path.name}.tmp")
     partial.write_bytes(data)
     os.replace(partial, path)
+
+
+def checksums(directory: Path, but: Path) -> dict[str, list[int]]:
+    """Size and checksum of each file in a directory but one, by its name."""
+    sums = {}
+    for file in sorted(p for p in directory.rglob("*") if p.is_file() and p != but):
+        size = checksum = 0
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                size, checksum = size + len(chunk), zlib.crc32(chunk, checksum)
+        sums[file.relative_to(directory).as_posix()] = [size, checksum]
+    return sums
 
 
 def move_aside(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 
 from deeplab.core.errors import UserError
@@ -37,7 +38,7 @@ def hold(directory: Path) -> int:
     except OSError as error:
         raise unwritable(directory, error) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock)
         if not os.path.samestat(os.fstat(lock), os.stat(directory / LOCK)):  # Moved aside by --fresh.
             raise BlockingIOError
         os.ftruncate(lock, 0)
@@ -52,6 +53,17 @@ def hold(directory: Path) -> int:
         os.close(lock)
         raise unwritable(directory, error) from error
     return lock
+
+
+def _lock(file: int) -> None:
+    """Locks an open file; tries for 0.1 s, because whoever lists the runs holds a lock for an instant."""
+    for last in (False, False, True):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if last:
+                raise
+            time.sleep(0.05)
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

@@ -29,11 +29,17 @@ class NonPrimaryRun:
         """Sets the first step of this session."""
         self.step = step
 
+    def go_on(self) -> None:
+        """Does nothing: process 0 removes `ended.json`."""
+
     def update(self, metadata: Mapping[str, Any]) -> None:
         """Does nothing: process 0 writes `run.json`."""
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Does nothing: process 0 writes `result.json`."""
+
+    def end(self, status: str, message: str, step: int = 0) -> None:
+        """Does nothing: process 0 writes `ended.json`."""
 
     def save_failure(self, step: int, state: Any, batch: Any, origin: Any, message: str) -> Path:
         """Writes this process's shards of the state and the batch; see `record.Run.save_failure`."""

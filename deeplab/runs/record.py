@@ -6,22 +6,25 @@ as text. Nothing in a run directory is imported, executed or unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from deeplab.core.errors import UserError
+from deeplab.core.errors import Diverged, UserError
 from deeplab.core.text import dumps, loads
-from deeplab.runs import storage
+from deeplab.runs import evaluations, storage
 from deeplab.runs.files import cut_rows, move_aside, replace, write_json
 from deeplab.runs.fingerprint import fingerprints
 from deeplab.runs.identity import provenance
+from deeplab.runs.identity.going_on import check_same_run, warn_of_bit_changes
 from deeplab.runs.lock import LOCK, hold, unwritable
+
+ENDED = "ended.json"
 
 
 def default_directory(root: str | Path, name: str, arguments: Mapping[str, Any], source: str, seed: int = 0) -> Path:
@@ -91,7 +94,7 @@ class Run:
             new = loads(dumps({**manifest, **provenance.environment()}))
             old = _read_manifest(directory / "run.json")
             if old is not None:
-                _check_same_run(directory, old, new, source, allow_change)
+                check_same_run(directory, old, new, source, allow_change)
             new["started"] = (old or {}).get("started", new["session"])
             # Until this session has compared its data, the record tells of those that the run was trained on.
             new |= {name: old[name] for name in ("class_names", "data") if old and name in old}
@@ -113,10 +116,12 @@ class Run:
         return len(self.manifest["history"])
 
     def restore(self, step: int) -> None:
-        """Rewinds the record to `step`: removes later rows of metrics and the result, and moves a failure aside."""
+        """Rewinds the record to `step`: removes later rows and the result, and moves a failure aside."""
         rows, failure, self.step = self.directory / "metrics.jsonl", self.directory / "failure", step
         cut_rows(rows, step)
+        cut_rows(self.directory / evaluations.FILE, step)
         (self.directory / "result.json").unlink(missing_ok=True)
+        self.go_on()
         if failure.exists():
             move_aside(failure)
         self._rows = os.open(rows, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -139,15 +144,30 @@ class Run:
         if written < len(line):
             raise unwritable(self.directory / "metrics.jsonl", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
+    def go_on(self) -> None:
+        """Forgets why the session before ended early."""
+        (self.directory / ENDED).unlink(missing_ok=True)
+
     def update(self, metadata: Mapping[str, Any]) -> None:
         """Adds JSON values to `run.json`, such as the number of parameters."""
-        _warn_of_bit_changes(self._previous, metadata)
+        warn_of_bit_changes(self._previous, metadata)
         self.manifest |= loads(dumps(metadata))
         write_json(self.directory / "run.json", self.manifest)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes `result.json`."""
         write_json(self.directory / "result.json", dict(result))
+
+    def end(self, status: Literal["stopped", "crashed"], message: str, step: int = 0) -> None:
+        """Writes `ended.json`, which tells why the session ended before the run did.
+
+        Args:
+          status: "stopped" where the state is saved; "crashed" after an error.
+          message: One line.
+          step: Last step, where it is known.
+        """
+        about = {"status": status, "message": message, "step": step, "time": provenance.now()}
+        write_json(self.directory / ENDED, about)
 
     def save_failure(self, step: int, state: Any, batch: Any, origin: Any, message: str) -> Path:
         """Saves what replays a failed step: `failure/state/` with state and batch, and `failure/report.json`.
@@ -180,8 +200,18 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        """Notes an error, unless it refused to go on with the run, or `save_failure` tells more; then closes."""
+        refused = isinstance(error, UserError) and self._rows is None and self.sessions
+        if isinstance(error, Exception | KeyboardInterrupt) and not refused and not isinstance(error, Diverged):
+            with contextlib.suppress(OSError):  # of a full disk, which must not hide the first error
+                self.end("crashed", _first_line(error))
         self.close()
+
+
+def _first_line(error: BaseException) -> str:
+    line = next(iter(str(error).strip().splitlines()), "")[:300]
+    return line if isinstance(error, UserError) else f"{type(error).__name__}: {line}".removesuffix(": ")
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:
@@ -197,36 +227,6 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
             "--fresh (the directory is moved aside, not deleted)"
         ) from error
     return manifest
-
-
-def _check_same_run(
-    directory: Path, old: Mapping[str, Any], new: Mapping[str, Any], source: str, allow_change: bool
-) -> None:
-    """Refuses to continue the run in the directory with different arguments or a different source."""
-    path = directory / "source.py"
-    table = provenance.differences(
-        old, new, path.read_text(errors="replace", encoding="utf-8") if path.exists() else source, source
-    )
-    if table and not allow_change:
-        raise UserError(
-            f"{directory} holds a run with other settings:\n{table}\n"
-            "Nothing was changed. Continue it with the new settings by --allow-change, start again by --fresh (the old "
-            "run is moved aside, not deleted), or give another --run-dir (in Python: allow_change=True, "
-            "fresh=True, run_dir=)"
-        )
-    if table:
-        warnings.warn(f"{directory} continues with other settings than before:\n{table}", stacklevel=4)
-    _warn_of_bit_changes(old, new)
-
-
-def _warn_of_bit_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    changes = provenance.bit_changes(old, new)
-    if changes:
-        warnings.warn(
-            f"the run was begun with {', '.join(changes)}: it continues with the same examples in the same order, but "
-            "is not bitwise equal to an uninterrupted run",
-            stacklevel=4,
-        )
 
 
 def _write_sources(directory: Path, source: str) -> None:

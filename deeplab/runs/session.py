@@ -9,7 +9,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.errors
 import jax
@@ -17,10 +17,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from deeplab.core.errors import UserError
+from deeplab.core.monitor import Best
 from deeplab.core.runtime import Runtime
 from deeplab.data.base import Data, Source
 from deeplab.experiment import Experiment
 from deeplab.runs.checkpoint import Checkpoints
+from deeplab.runs.effects import Effects, Write
 from deeplab.scale import processes, state_shardings, unapplied_rules
 from deeplab.train.check import check_task
 from deeplab.train.evaluate import make_evaluator
@@ -29,9 +31,6 @@ from deeplab.train.initialize import init, with_weights
 from deeplab.train.loop import Hook, Progress, fit, on_log, on_state
 from deeplab.train.program import Program, compile_program
 from deeplab.train.state import State
-
-Write = Callable[[int, str, dict[str, float]], None]
-"""A metrics writer, called as `write(step, split, values)`."""
 
 _PROBED = 32  # number of examples whose digests processes compare, to detect different data
 
@@ -144,6 +143,28 @@ def _shapes(experiment: Experiment, make: Callable[[jax.Array], State], seed: in
         ) from error
 
 
+def is_over(ready: Ready) -> bool:
+    """Whether the run has ended before this session: at its last step, or by its patience."""
+    patience, best = ready.experiment.patience, Best(*ready.extra.get("best", ()))
+    return int(ready.state.step) >= ready.experiment.num_steps or (patience is not None and best.since >= patience)
+
+
+class Outcome(NamedTuple):
+    """How training ended.
+
+    Attributes:
+      last: Final progress.
+      evaluation: Evaluation of the last step; {} if there was none.
+      seconds: Training seconds over all sessions.
+      best_step: Step of the best evaluation where the patience ended the run; None otherwise.
+    """
+
+    last: Progress
+    evaluation: dict[str, float]
+    seconds: float
+    best_step: int | None = None
+
+
 def train(
     ready: Ready,
     checkpoints: Checkpoints | None,
@@ -155,8 +176,10 @@ def train(
     hooks: Sequence[Hook] = (),
     stop: Callable[[], bool] = lambda: False,
     slow: Callable[[str], AbstractContextManager[Any]] = nullcontext,
-) -> tuple[Progress, dict[str, float], float]:
+) -> Outcome:
     """Trains to the end, or to the first dispatch after `stop` returns True; the last state is always saved.
+
+    With a `patience`, it also ends at the evaluation that exhausts it: the step depends on the evaluations alone.
 
     Args:
       ready: Prepared session, from `prepare`.
@@ -170,10 +193,12 @@ def train(
       slow: Context entered around work that takes longer than a dispatch; it receives the name of that work.
 
     Returns:
-      Final progress, evaluation of the last step ({} if stopped earlier), and training seconds over all sessions.
+      How training ended.
     """
     experiment, end = ready.experiment, ready.experiment.num_steps
-    effects = _Effects(ready, checkpoints, write, slow)
+    effects = Effects(
+        experiment, ready.evaluate, ready.extra, int(ready.state.step), checkpoints=checkpoints, write=write, slow=slow
+    )
     cadence = [on_log(effects.log), on_state(experiment.cadence, effects.evaluate)]
     if checkpoint_every and checkpoints:
         cadence.append(on_state(checkpoint_every, effects.save))
@@ -187,67 +212,14 @@ def train(
         seed=seed,
         metrics=ready.extra.get("metrics", ()),
         program=ready.program,
-        stop=stop,
+        stop=lambda: effects.is_over() or stop(),
     )
     if checkpoints:
         if last.step < end:
             effects.save(last, force=True)
         with slow("a checkpoint"):
             checkpoints.wait()
-    return last, effects.evaluation, effects.clock.seconds()
-
-
-class _Effects:
-    """The side effects of a run: rows of metrics, evaluations and checkpoints."""
-
-    def __init__(self, ready: Ready, checkpoints: Checkpoints | None, write: Write, slow: Callable[[str], Any]):
-        self._ready, self._checkpoints, self._write, self._slow = ready, checkpoints, write, slow
-        self.evaluation: dict[str, float] = dict(ready.extra.get("evaluation", {}))
-        self.clock = _Clock(ready.extra.get("seconds", 0.0))
-
-    def log(self, progress: Progress) -> None:
-        values = {name: metric.compute() for name, metric in progress.metrics.items()}
-        rate, stalled = self.clock.pace(progress.step, progress.stalled)
-        values |= {"seconds": self.clock.seconds(), "steps_per_second": rate, "stalled": stalled}
-        self._write(progress.step, "train", values)
-
-    def evaluate(self, progress: Progress) -> None:
-        assert progress.state is not None
-        with self._slow("an evaluation"):
-            self.evaluation = self._ready.evaluate(progress.state)
-        seconds = {"seconds": self.clock.seconds()}
-        self._write(progress.step, self._ready.experiment.data.eval_split, self.evaluation | seconds)
-        self.save(progress, self.evaluation)
-
-    def save(self, progress: Progress, metrics: dict[str, float] | None = None, force: bool = False) -> None:
-        if self._checkpoints is None:
-            return
-        at_end = progress.step == self._ready.experiment.num_steps
-        extra = {
-            "metrics": [x.tolist() for x in jax.tree.leaves(progress.metrics)],
-            "seconds": self.clock.seconds(),
-            "evaluation": self.evaluation if at_end else {},
-        }
-        with self._slow("a checkpoint"):
-            self._checkpoints.save(progress.step, progress.state, metrics=metrics, extra=extra, force=force or at_end)
-
-
-class _Clock:
-    """Training time over all sessions of a run, and the rate since the last row; used in reports only."""
-
-    def __init__(self, before: float):
-        self._before, self._began, self._last = before, time.monotonic(), (0, 0.0, time.monotonic())
-
-    def start(self, step: int) -> None:
-        self._began = time.monotonic()
-        self._last = (step, 0.0, self._began)
-
-    def seconds(self) -> float:
-        return round(self._before + time.monotonic() - self._began, 3)
-
-    def pace(self, step: int, stalled: float) -> tuple[float, float]:
-        """Steps per second, and the fraction of time that the device waited for input, since the last call."""
-        before, now = self._last, time.monotonic()
-        self._last = (step, stalled, now)
-        seconds = max(now - before[2], 1e-9)
-        return (step - before[0]) / seconds, round((stalled - before[1]) / seconds, 4)
+    early = effects.is_over() and last.step < end
+    return Outcome(
+        last, effects.evaluation_at(last.step), effects.clock.seconds(), effects.best.step if early else None
+    )

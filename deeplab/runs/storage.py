@@ -27,6 +27,7 @@ from orbax.checkpoint import v1 as ocp
 
 from deeplab.core.errors import CheckpointError, UserError
 from deeplab.core.text import decode, dumps
+from deeplab.runs.files import checksums
 from deeplab.runs.fingerprint import fingerprints, leaf_differences, leaves_by_path
 from deeplab.runs.snapshot import on_host, same_bytes
 from deeplab.scale import processes
@@ -34,6 +35,7 @@ from deeplab.scale import processes
 PARTIAL = r"\d+\.new.*"  # suffix of an incomplete directory
 _MANIFEST = "manifest.json"
 _SHOWN = 12  # number of differing leaves in an error message
+_PARAMETERS = 200  # the same, of parameters
 _READ_BACK = 256 << 20  # bytes in host memory while a checkpoint is read back, or its largest array
 T = TypeVar("T")
 
@@ -83,7 +85,7 @@ def write(path: Path, state: Any, numbers: Iterable[int], *, step: int, metrics:
             for (name, x), number in zip(leaves_by_path(state).items(), numbers, strict=True)
         }
         about = {"step": step, "metrics": dict(metrics), "extra": dict(extra)}
-        text = dumps(about | {"leaves": leaves, "files": _files(partial)})
+        text = dumps(about | {"leaves": leaves, "files": checksums(partial, partial / _MANIFEST)})
         (partial / _MANIFEST).write_text(
             json.dumps({"crc32": zlib.crc32(text.encode()), "manifest": json.loads(text)}), encoding="utf-8"
         )
@@ -149,8 +151,7 @@ def read(path: Path, abstract_state: Any, *, cast: bool = False) -> tuple[Any, d
     stored = manifest["leaves"]
     as_stored = {name: _abstract(x, stored[name]["dtype"]) for name, x in wanted.items()}
     state = _everywhere(lambda: _load(path, jax.tree.unflatten(jax.tree.structure(abstract_state), as_stored.values())))
-    if changed := [name for name, number in fingerprints(state).items() if number != stored[name]["fingerprint"]]:
-        raise Damage(f"the bits of {', '.join(changed[:_SHOWN])} are not those that were saved")
+    _check_fingerprints(state, stored)
     with jax.transfer_guard("allow"):
         state = jax.tree.map(lambda x, y: x if x.dtype == y.dtype else x.astype(y.dtype), state, abstract_state)
     return state, manifest["extra"]
@@ -171,25 +172,55 @@ def _everywhere(read: Callable[[], T]) -> T:
     return value  # type: ignore[return-value]  # not None without damage
 
 
+def read_part(path: Path, abstract_part: Any) -> Any:
+    """Reads a part of the state, such as `{"params": {"encoder": ...}}`, with its shardings and in its stored dtypes.
+
+    Args:
+      abstract_part: Nested dicts of `jax.ShapeDtypeStruct`s, whose shapes and dtypes are those that are stored.
+
+    Raises:
+      Damage: A file is missing, truncated or changed.
+    """
+    manifest = _everywhere(lambda: _intact(path))
+    part = _everywhere(lambda: _load(path, abstract_part, partial=True))
+    _check_fingerprints(part, manifest["leaves"])
+    return part
+
+
 def _verified(path: Path, wanted: dict[str, Any], cast: bool) -> dict[str, Any]:
     """Manifest of a checkpoint whose files are intact and whose leaves can be read as `wanted`."""
-    manifest = read_manifest(path)
-    if differences := leaf_differences(wanted, manifest["leaves"], cast):
-        more = [f"... and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
+    if differences := leaf_differences(wanted, read_manifest(path)["leaves"], cast):
+        own = [line for line in differences if line.startswith("params/")] or differences
+        shown = own[: _SHOWN if own is differences else _PARAMETERS]
+        left = len(differences) - len(shown)
+        more = [f"... and {left} more leaves, of the optimizer among them"] if left else []
         raise CheckpointError(
             f"{path} is of another model, optimizer or precision:\n  "
-            + "\n  ".join(differences[:_SHOWN] + more)
+            + "\n  ".join(shown + more)
             + "\nRun the experiment as it was, or give another --run-dir (--fresh moves this one aside)"
         )
-    found = _files(path) if processes.is_primary() else manifest["files"]
+    return _intact(path)
+
+
+def _intact(path: Path) -> dict[str, Any]:
+    """Manifest of a checkpoint whose files are those that were written."""
+    manifest = read_manifest(path)
+    found = checksums(path, path / _MANIFEST) if processes.is_primary() else manifest["files"]
     if changed := [name for name, sums in manifest["files"].items() if found.get(name) != sums]:
         raise Damage(f"{', '.join(changed[:_SHOWN])}: missing, or changed since written")
     return manifest
 
 
-def _load(path: Path, abstract: Any) -> Any:
+def _check_fingerprints(tree: Any, stored: Mapping[str, Any]) -> None:
+    if changed := [name for name, number in fingerprints(tree).items() if number != stored[name]["fingerprint"]]:
+        raise Damage(f"the bits of {', '.join(changed[:_SHOWN])} are not those that were saved")
+
+
+def _load(path: Path, abstract: Any, *, partial: bool = False) -> Any:
+    context = _orbax()
+    context.pytree_options.loading.partial_load = partial
     try:
-        with _orbax():
+        with context:
             stored = _stored(abstract)
             loaded = ocp.load(_Literal(path), stored)
             if _kinds(loaded) != _kinds(stored):
@@ -218,18 +249,6 @@ def reason(error: BaseException) -> str:
         error = error.__cause__
     line = next(iter(str(error).strip().splitlines()), "").split(" [tensorstore_spec")[0]
     return f"{type(error).__name__}: {line[:300]}"
-
-
-def _files(path: Path) -> dict[str, list[int]]:
-    """Size and checksum of each file in a directory, by its name."""
-    sums = {}
-    for file in sorted(p for p in path.rglob("*") if p.is_file() and p != path / _MANIFEST):
-        size = checksum = 0
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                size, checksum = size + len(chunk), zlib.crc32(chunk, checksum)
-        sums[file.relative_to(path).as_posix()] = [size, checksum]
-    return sums
 
 
 def _abstract(x: Any, dtype: str) -> jax.ShapeDtypeStruct:

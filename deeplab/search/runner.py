@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from deeplab.core.errors import UserError
 from deeplab.scale import processes
 from deeplab.search.effects import PartEffects
 from deeplab.search.execution import choose_execution
@@ -56,6 +57,11 @@ class GroupRunner:
         self._ready = functools.cache(self._compile)
         self._compiled: list[float] = []  # seconds that no row tells of yet
         self._monitor = self.experiment.monitor
+        if self.experiment.patience is not None:
+            raise UserError(
+                f"the experiment has patience={self.experiment.patience}, and the runs of a sweep or a study share "
+                "programs, and end together; give them patience=None: the curve of each run tells its best evaluation"
+            )
         check_task(self.experiment, jax.eval_shape(lambda: init(self.experiment, jax.random.key(0))))
         check_labels(self.experiment, self._feed("train"), "train")
         self._execution = choose_execution(group, self._train_feed, setup.execution, setup.members_per_program)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import inspect
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 
 from deeplab import scale
-from deeplab.core.arguments import from_json, kinds_of, same
+from deeplab.core.arguments import from_json, kinds_of, same, told
 from deeplab.core.errors import CheckpointError, UserError
 from deeplab.core.precision import PRECISIONS, Precision
 from deeplab.core.runtime import Runtime
 from deeplab.core.text import loads, read_rows
 from deeplab.experiment import Experiment
+from deeplab.runs import evaluations, storage
 from deeplab.runs.checkpoint import Checkpoints
+from deeplab.runs.fingerprint import leaf_differences, leaves_by_path
 from deeplab.runs.identity import datasets, provenance
 from deeplab.train.initialize import init
 from deeplab.train.state import State
@@ -36,6 +41,9 @@ def load(
 ) -> Run:
     """Loads a run from its directory, with the state of one of its checkpoints.
 
+    Where the code has changed since, a warning tells what differs: arguments that exist no more or are new, sources and
+    versions. The run is loaded if its arrays still fit; of a changed optimizer, the state begins anew.
+
     Args:
       run_dir: Run directory.
       experiment: Function of the experiment, whose arguments come from the run's record; imported by the module's name
@@ -46,7 +54,8 @@ def load(
 
     Raises:
       UserError: The folder is not a run directory, or its experiment cannot be imported.
-      CheckpointError: The run has no valid checkpoint.
+      CheckpointError: The run has no valid checkpoint, or its parameters do not fit the model; the message lists those
+        that are missing, new or of another shape.
 
     Example:
       >>> import tempfile
@@ -63,12 +72,12 @@ def load(
     smoke = bool(arguments.pop("smoke", False))
     row = PRECISIONS[precision] if isinstance(precision, str) else Precision(**precision)
     runtime = Runtime(mesh=mesh, precision=row, accumulate=accumulate)
-    function = experiment or imported(manifest["experiment"], manifest.get("function") or "experiment")
+    function, other = experiment or imported(manifest["experiment"], manifest.get("function") or "experiment"), []
     if not isinstance(function, Experiment):
-        function = _with_arguments(function, arguments)
+        function, other = _with_arguments(function, arguments)
     folder = None if data_dir is None else Path(data_dir)
     recipe = Recipe.of(function, seed=int(manifest["seed"]), runtime=runtime, data_dir=folder, smoke=smoke)
-    _warn_of_changes(directory, recipe)
+    _warn_of_changes(directory, manifest, recipe, other)
     value = recipe.experiment()
     state = read_state(value, directory, checkpoint, runtime, folder)
     result = _json(directory / "result.json") or {}
@@ -78,22 +87,33 @@ def load(
         value,
         state,
         directory,
-        metrics=result.get("metrics", {}),
+        metrics=evaluations.by_split(directory) | result.get("metrics", {}),
         seconds=float(result.get("seconds", 0.0)),
         report=page if page.exists() else None,
         rows=tuple(read_rows(directory / "metrics.jsonl")[0]),
+        best_step=result.get("stopped_early", {}).get("best_step"),
     )
 
 
-def _with_arguments(function: Any, stored: dict[str, Any]) -> Any:
-    """The function with the arguments of the run's record, which those of a partial must not contradict."""
+def _with_arguments(function: Any, stored: dict[str, Any]) -> tuple[Any, list[str]]:
+    """The function with the arguments of the run's record, and lines about those that it has not, or that are new.
+
+    Raises:
+      UserError: The arguments of a partial contradict the record.
+    """
     given = function.keywords if isinstance(function, functools.partial) else {}
-    kinds = kinds_of(function.func if isinstance(function, functools.partial) else function)
-    arguments = {name: from_json(value, kinds.get(name, Any)) for name, value in stored.items()}
+    inner = function.func if isinstance(function, functools.partial) else function
+    kinds, parameters = kinds_of(inner), inspect.signature(inner).parameters
+    arguments = {name: from_json(value, kinds.get(name, Any)) for name, value in stored.items() if name in parameters}
     for name, value in given.items():
-        if name in stored and not same(value, arguments[name]):
+        if name in arguments and not same(value, arguments[name]):
             raise UserError(f"the run was made with {name}={arguments[name]!r}, and load was given {name}={value!r}")
-    return functools.partial(function, **arguments)
+    lines = [
+        f"  argument {name}={told(value)} exists no more" for name, value in stored.items() if name not in parameters
+    ]
+    new = {name: given.get(name, p.default) for name, p in parameters.items() if name not in stored}
+    lines += [f"  argument {name} is new, and {value!r} here" for name, value in new.items()]
+    return functools.partial(function, **arguments), lines
 
 
 def read_state(
@@ -111,11 +131,36 @@ def read_state(
     abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
     folder = directory / "checkpoints"
     with Checkpoints(folder, best=experiment.monitor) as checkpoints:
-        step = checkpoints.best() if checkpoint == "best" else None
-        found = checkpoints.latest(abstract) if step is None else checkpoints.load(step, abstract)
+        best = checkpoints.best() if checkpoint == "best" else None
+        steps = [best] if best is not None else checkpoints.steps()[-1:]
+        if steps and _only_optimizer_differs(folder / str(steps[0]), abstract):
+            return _with_new_optimizer(folder / str(steps[0]), experiment, abstract, runtime)
+        found = checkpoints.latest(abstract) if best is None else checkpoints.load(best, abstract)
     if found is None:
         raise CheckpointError(f"{folder} holds no checkpoint; train first")
     return found[0]
+
+
+def _only_optimizer_differs(folder: Path, abstract: State) -> bool:
+    try:
+        stored = storage.read_manifest(folder)["leaves"]
+    except storage.Damage:
+        return False
+    lines = leaf_differences(leaves_by_path(abstract), stored, cast=False)
+    return bool(lines) and all(line.startswith("opt_state/") for line in lines)
+
+
+def _with_new_optimizer(folder: Path, experiment: Experiment, abstract: State, runtime: Runtime) -> State:
+    """The state of a checkpoint whose optimizer was another one: of that, the state is the first one."""
+    warnings.warn(f"{folder} is of another optimizer, whose state begins anew", stacklevel=4)
+    make = functools.partial(init, experiment, runtime=runtime)
+    state = jax.jit(make, out_shardings=jax.tree.map(lambda x: x.sharding, abstract))(jax.random.key(0))
+    part = {f.name: getattr(abstract, f.name) for f in dataclasses.fields(abstract) if f.name != "opt_state"}
+    held = {name: value for name, value in part.items() if jax.tree.leaves(value)}
+    try:
+        return dataclasses.replace(state, **storage.read_part(folder, held))
+    except storage.Damage as damage:
+        raise CheckpointError(f"checkpoint {folder} is damaged: {damage}") from damage
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -130,15 +175,13 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
-def _warn_of_changes(directory: Path, recipe: Recipe) -> None:
-    """Warns if the experiment's source has changed since the run."""
+def _warn_of_changes(directory: Path, manifest: Mapping[str, Any], recipe: Recipe, lines: Sequence[str]) -> None:
+    """Warns of what has changed since the run: arguments, versions and sources."""
     old = directory / "source.py"
-    if (
-        recipe.source
-        and old.exists()
-        and provenance.canonical(old.read_text(encoding="utf-8")) != provenance.canonical(recipe.source)
-    ):
-        difference = provenance.differences({}, {}, old.read_text(encoding="utf-8"), recipe.source)
+    text = old.read_text(encoding="utf-8") if recipe.source and old.exists() else recipe.source
+    before = {name: manifest[name] for name in ("versions", "sources") if name in manifest}
+    now = {"versions": provenance.versions(), "sources": recipe.sources}
+    if difference := "\n".join([*lines, *filter(None, [provenance.differences(before, now, text, recipe.source)])]):
         warnings.warn(f"{directory}: the experiment has changed since it was trained:\n{difference}", stacklevel=3)
 
 

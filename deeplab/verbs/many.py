@@ -28,7 +28,7 @@ from deeplab.scale import processes
 from deeplab.search import sweep
 from deeplab.search.execution import Devices, How
 from deeplab.search.groups import Group, Member, groups
-from deeplab.search.setup import Row, Setup
+from deeplab.search.setup import Row, Setup, Stopped
 from deeplab.verbs.fit import Surroundings
 from deeplab.verbs.recipe import Recipe
 
@@ -137,13 +137,15 @@ def session(
         return
 
     def open_run() -> record.Run:
-        return record.Run.open(directory, manifest, recipe.source, fresh=many.fresh, allow_change=many.allow_change)
+        known = {**manifest, "sources": recipe.sources}
+        return record.Run.open(directory, known, recipe.source, fresh=many.fresh, allow_change=many.allow_change)
 
     with non_primary.shared(open_run) as held:
         surroundings.say(f"{recipe.name} {manifest['task']}: {held.directory}")
         if processes.is_primary():
             sources = {split: data.open(split, recipe.data_dir) for split in ("train", data.eval_split)}
             datasets.check_training(held, data, sources, recipe.data_dir, allow_change=many.allow_change)
+        held.go_on()
         shared = dataclasses.replace(shared, directory=held.directory / FOLDER)
         yield Session(recipe, many, held, shared, surroundings)
 
@@ -174,7 +176,12 @@ def complete(now: Session, wanted: Sequence[Member], runner: Runner) -> tuple[li
         members = {name(member.arguments, member.seed): member for member in wanted}
         planned = _planned(folder, members, missing) if folder else [members[key] for key in missing]
         known = [done[key] for member in wanted if (key := name(member.arguments, member.seed)) in done]
-        runner(groups(now.recipe.build, planned, now.recipe.runtime), known, keep)
+        try:
+            runner(groups(now.recipe.build, planned, now.recipe.runtime), known, keep)
+        except Stopped:
+            if now.held is not None:
+                now.held.end("stopped", "saved; the same command goes on")
+            raise
         if folder and processes.is_primary():
             shutil.rmtree(folder, ignore_errors=True)
     return [done[name(member.arguments, member.seed)] for member in wanted], len(missing)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -181,10 +180,11 @@ def _placed(shapes: Any, shardings: Any) -> Any:
 
 def _elsewhere(recipe: Recipe, size: int, accelerator_name: str) -> StepPlan:
     """Plans in another process that has `size` virtual devices."""
-    if not recipe.module:
+    if (entry := recipe.reached) is None:
         raise UserError(
-            f"--mesh {recipe.runtime.mesh} needs {size} virtual devices, and the experiment has no module that another "
-            f"process could import: write it into a file, or set JAX_NUM_CPU_DEVICES={size} before this process starts"
+            f"--mesh {recipe.runtime.mesh} needs {size} virtual devices, and the experiment has no file that another "
+            f"process could run: write it into one that calls dl.main, or set JAX_NUM_CPU_DEVICES={size} before this "
+            "process starts"
         )
     words = recipe.words("plan", accelerator=accelerator_name, json=True)
     if words is None:
@@ -193,7 +193,7 @@ def _elsewhere(recipe: Recipe, size: int, accelerator_name: str) -> StepPlan:
             f"it these arguments; set JAX_NUM_CPU_DEVICES={size} before this process starts"
         )
     devices = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(size), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment = os.environ | devices | {"PYTHONIOENCODING": "utf-8"}
+    environment = entry.environment() | devices | {"PYTHONIOENCODING": "utf-8"}
     done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: ") or f"plan ended with {done.returncode}")

@@ -8,20 +8,22 @@ import importlib
 import inspect
 import math
 import os
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from deeplab.core import arguments, ranges
+from deeplab.core import entry as entries
+from deeplab.core.entry import Entry
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.precision import PRECISIONS
 from deeplab.core.runtime import Runtime
-from deeplab.core.words import flag_words, parses_to, python_text
+from deeplab.core.words import call_text, flag_words, parses_to
 from deeplab.data.base import Data
 from deeplab.experiment import Experiment
 from deeplab.runs import record
+from deeplab.runs.identity import provenance
 from deeplab.runs.identity.sources import source_of
 
 
@@ -38,6 +40,7 @@ class Recipe:
       runtime: Mesh, precision and accumulation.
       data_dir: Folder with the original files of the data set; they are downloaded when None.
       smoke: Whether synthetic data of the right shape replace the data set.
+      entry: How the command line of this process reaches the function; found by its module when None.
     """
 
     function: Callable[..., Experiment]
@@ -47,6 +50,7 @@ class Recipe:
     runtime: Runtime = Runtime()
     data_dir: Path | None = None
     smoke: bool = False
+    entry: Entry | None = None
 
     @classmethod
     def of(cls, experiment: Any, **options: Any) -> Recipe:
@@ -125,25 +129,42 @@ class Recipe:
         return source_of(self.function)
 
     @property
+    def sources(self) -> dict[str, str]:
+        """Digests of the parts of `source`, by the name of the module, function or value."""
+        return provenance.sources(self.function)
+
+    @property
     def directory(self) -> Path:
         """Default run directory, named by a hash of the arguments, the seed and the source."""
         return record.default_directory("runs", self.name, self.recorded, self.source, self.seed)
 
     def command(self, verb: str, **flags: Any) -> str:
-        """Command line that runs a verb with this recipe; "" if the recipe has no module.
+        """Command line that runs a verb with this recipe from the current folder.
 
-        Where no command line gives these arguments, it is a comment that says so, and the Python call.
+        Where no command line gives these arguments, or reaches the function, it is the Python call.
 
         Args:
           verb: Name of the verb.
           **flags: Flags of the verb by name; those that are None or False are left out.
         """
-        words = self.words(verb, **flags)
-        return shlex.join([Path(sys.executable).name, *words]) if words is not None else self._call(verb, flags)
+        entry, words = self.reached, self.words(verb, **flags)
+        if entry is not None and words:
+            return entry.command(words[len(entry.words) :])
+        note = "" if entry is None else "# No command line gives these arguments; in Python:\n"
+        return note + self._call(verb, flags)
+
+    @property
+    def reached(self) -> Entry | None:
+        """How a command line reaches the function; None where none does."""
+        if self.entry is not None or not self.module:
+            return self.entry
+        own = inspect.unwrap(self.function).__module__ == "__main__"
+        return entries.of_main() if own else entries.of_module(self.module)
 
     def words(self, verb: str, **flags: Any) -> list[str] | None:
-        """Words of `command` after that of Python; [] without a module, and None if no words give these arguments."""
-        if not self.module:
+        """Words of `command` after that of Python; [] if none reach the function, None if none give the arguments."""
+        entry = self.reached
+        if entry is None:
             return []
         parameters = inspect.signature(self.function).parameters
         kinds = arguments.kinds_of(self.function)
@@ -163,25 +184,16 @@ class Recipe:
         }
         usual = {"seed": 0, "mesh": "auto", "precision": "f32", "accumulate": 1, "offload": False, "smoke": False}
         given = {name: value for name, value in (common | flags).items() if value is not None}
-        return ["-m", self.module, verb, *own, *flag_words(given, usual)]
+        return [*entry.words, verb, *own, *flag_words(given, usual)]
 
     def _call(self, verb: str, flags: Mapping[str, Any]) -> str:
         """The Python call of a verb with these arguments."""
-        name = getattr(self.function, "__name__", "experiment")
         parameters = inspect.signature(self.function).parameters
         own = {k: v for k, v in self.arguments.items() if not arguments.same(v, parameters[k].default)}
         options = {"run_dir": flags.get("run_dir"), "seed": self.seed, "data_dir": self.data_dir}
+        options |= {name: flags[name] for name in ("seeds",) if flags.get(name)}
         options |= {"smoke": True} if self.smoke else {}
-        given, other = (
-            "".join(f", {k}={python_text(v)}" for k, v in values.items() if v is not None or values is own)
-            for values in (own, options)
-        )
-        function = {"train": "fit", "eval": "evaluate"}.get(verb, verb)
-        return (
-            "# No command line gives these arguments; in Python:\n"
-            f"from {self.module} import {name}\n"
-            f"dl.{function}(functools.partial({name}{given}){other})"
-        )
+        return call_text(verb, self.function, self.module, own, options)
 
 
 def module_name(function: Callable[..., Any]) -> str:
@@ -199,9 +211,14 @@ def module_name(function: Callable[..., Any]) -> str:
 def imported(module: str, function: str) -> Callable[..., Experiment]:
     """Imports the function of an experiment by the name of its module, as a run's record holds it.
 
+    That of the notebook or the script that runs now is taken from there.
+
     Raises:
       UserError: The module cannot be imported from here, or has no such function.
     """
+    here: Any = getattr(sys.modules["__main__"], function, None)
+    if here is not None and getattr(here, "__module__", "") == "__main__" and module_name(here) == module:
+        return here
     try:
         return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:

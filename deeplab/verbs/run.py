@@ -15,6 +15,7 @@ from deeplab.core.printable import Printable
 from deeplab.core.text import loads
 from deeplab.data.base import raw_spec
 from deeplab.experiment import Experiment
+from deeplab.runs import evaluations
 from deeplab.runs.identity.datasets import class_names
 from deeplab.train.state import State
 from deeplab.train.step import make_predict
@@ -31,10 +32,11 @@ class Run(Printable):
       experiment: Experiment that the run trained.
       state: State after the last step, or that of the loaded checkpoint.
       directory: Run directory; None for a run that was kept in memory.
-      metrics: Final metrics by split; {} if the run has not ended.
+      metrics: Metrics by split: the final ones, if the run has ended, and those of its recorded evaluations.
       seconds: Training time, in seconds.
       resumed_from: Step from which the last session resumed; None if it was the first.
-      stopped: Exit code of the signal that stopped the run; None if there was no signal.
+      stopped: Exit code of the signal that stopped the run, or 0 where its budget of time did; None if nothing did.
+      best_step: Step of the best evaluation, where the experiment's patience ended the run; None otherwise.
       report: Path of the report; None if there is no report.
       rows: Rows of metrics: `step`, `split`, and metrics by name.
     """
@@ -49,11 +51,19 @@ class Run(Printable):
     stopped: int | None = None
     report: Path | None = None
     rows: tuple[Mapping[str, Any], ...] = ()
+    best_step: int | None = None
 
     @property
     def step(self) -> int:
         """Number of steps taken."""
         return int(self.state.step)
+
+    @property
+    def told_early(self) -> str:
+        """The end of a run that its patience has ended, in a line; "" of any other."""
+        if self.best_step is None:
+            return ""
+        return f"stopped early at step {self.step:,} of {self.experiment.num_steps:,}, best at step {self.best_step:,}"
 
     def predict(self, inputs: Any) -> dict[str, np.ndarray]:
         """Predictions of the task for examples in memory.
@@ -109,6 +119,11 @@ class Run(Printable):
         """The run's record, `run.json`; {} for a run that was kept in memory."""
         path = self.directory and self.directory / "run.json"
         return loads(path.read_bytes()) if path and path.exists() else {}
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Recorded evaluations by step, each with `step`, `split`, `metrics`, `time` and `data`; [] without any."""
+        return evaluations.read(self.directory) if self.directory else []
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -169,7 +184,8 @@ class Run(Printable):
         from rich.table import Table
 
         table = Table("run", str(self.directory or f"{self.recipe.name}, in memory"), box=None)
-        table.add_row("steps", f"{self.step:,} of {self.experiment.num_steps:,}")
+        steps = f"{self.step:,} of {self.experiment.num_steps:,}"
+        table.add_row("steps", steps if self.best_step is None else f"{steps}: {self.told_early}")
         table.add_row("seconds", f"{self.seconds:,.1f}")
         for split, values in self.metrics.items():
             table.add_row(split, ", ".join(f"{name} {value:.4g}" for name, value in values.items()))

@@ -91,8 +91,10 @@ def verify(
       UserError: `kills` is below 1, a run fails, or the runs end before the last kill.
     """
     recipe = Recipe.of(experiment, **options)
-    if not recipe.module:
-        raise UserError("verify trains in processes of its own: the experiment must be a function in a module's file")
+    if recipe.reached is None:
+        raise UserError(
+            "verify trains in processes of its own: the experiment must be a function that a file runs by dl.main"
+        )
     root = Path(run_dir or tempfile.mkdtemp(prefix="deeplab-verify-"))
     say(f"one run undisturbed, one killed {kills} times, in {root}")
     _finish(_start(recipe, root / "straight"), root / "straight")
@@ -106,12 +108,13 @@ def verify(
 
 
 def _start(recipe: Recipe, directory: Path) -> subprocess.Popen:
-    words = recipe.words("train", run_dir=directory)
-    if not words:
+    entry, words = recipe.reached, recipe.words("train", run_dir=directory)
+    if entry is None or not words:
         raise UserError("verify trains in processes of its own, and no command line gives them these arguments")
     directory.parent.mkdir(parents=True, exist_ok=True)
     with open(directory.parent / f"{directory.name}.log", "ab") as log:
-        return subprocess.Popen([sys.executable, *words], stdout=log, stderr=subprocess.STDOUT)
+        command = [sys.executable, *words]
+        return subprocess.Popen(command, env=entry.environment(), stdout=log, stderr=subprocess.STDOUT)
 
 
 def _finish(process: subprocess.Popen, directory: Path) -> None:

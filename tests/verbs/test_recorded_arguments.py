@@ -19,6 +19,7 @@ from deeplab import report
 from deeplab.cli import arguments as cli
 from deeplab.cli.main import VERBS, main
 from deeplab.core.arguments import from_json, same, to_json, told
+from deeplab.core.entry import Entry
 from deeplab.core.errors import UserError
 from deeplab.core.text import dumps, loads
 from deeplab.core.words import python_text
@@ -121,7 +122,7 @@ def test_the_recorded_command_makes_this_very_run(signature, seed):
         known = {"dl": fake_dl(), "functools": functools, "experiment": function, "Path": Path}
         known |= {kind.__name__: kind for kind in (Color, Level, Inner, Config)}
         made, options = eval(call, known)
-        assert options == {"run_dir": Path("runs/-x [1]"), "seed": seed}
+        assert options == {"run_dir": "runs/-x [1]", "seed": seed}
         found = {p.name: p.default for p in inspect.signature(function).parameters.values()} | made.keywords
     else:
         words = shlex.split(command)
@@ -174,11 +175,11 @@ def test_what_no_command_line_gives_is_a_python_call():
 
     recipe = Recipe(experiment, {"name": "None", "more": ("--a",), "width": 3}, "toys", seed=2)
     assert recipe.command("train", run_dir=Path("runs/1")) == (
-        "# No command line gives these arguments; in Python:\nfrom toys import experiment\n"
-        "dl.fit(functools.partial(experiment, name='None', more=('--a',)), run_dir=Path('runs/1'), seed=2)"
+        "# No command line gives these arguments; in Python:\nimport functools\n"
+        "dl.fit(functools.partial(experiment, name='None', more=('--a',)), run_dir='runs/1', seed=2)"
     )
     with pytest.raises(UserError, match="no command line gives them these arguments"):
-        dl.verify(functools.partial(experiment, name="None"), kills=1)
+        dl.verify(dataclasses.replace(recipe, entry=Entry(("-m", "toys"))), kills=1)
 
 
 @settings(max_examples=300, deadline=None, phases=[Phase.generate])
@@ -236,9 +237,10 @@ def test_a_run_with_paths_enums_and_dataclasses(tmp_path, capsys):
     assert dl.load(tmp_path / "run", changed).step == run.step
     with pytest.raises(UserError, match=r"made with pace=nan, and load was given pace=0\.5"):
         dl.load(tmp_path / "run", functools.partial(typed, pace=0.5))
-    command = loads((tmp_path / "run/run.json").read_text())["command"]
-    main(typed, ["eval", *shlex.split(command)[4:], "--json"])
-    main(typed, ["report", *shlex.split(command)[4:]])
+    program = dataclasses.replace(run.recipe, entry=Entry(("-m", "typed")))
+    flags = program.words("train", run_dir=tmp_path / "run")[3:]
+    main(typed, ["eval", *flags, "--json"])
+    main(typed, ["report", *flags])
     page = (tmp_path / "run/report.html").read_text()
     assert "Config(rate=inf, inner=Inner(depth=None, hue=RED), folder=a)" in page
     dl.fit(typed, run_dir=tmp_path / "other", smoke=True)

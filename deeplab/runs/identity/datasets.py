@@ -130,8 +130,13 @@ def check_loaded(directory: Path, manifest: Mapping[str, Any], data: Data, data_
         )
 
 
-def check_evaluated(directory: Path, manifest: Mapping[str, Any], data: Data, split: str, source: Source) -> None:
+def check_evaluated(
+    directory: Path, manifest: Mapping[str, Any], data: Data, split: str, source: Source
+) -> dict[str, Any]:
     """Refuses to evaluate on classes of other names than the run's, and warns of a split that has changed.
+
+    Returns:
+      What identifies the split: number of `examples` and `digest`.
 
     Raises:
       UserError: The classes differ in name or order; the message lists both.
@@ -142,9 +147,10 @@ def check_evaluated(directory: Path, manifest: Mapping[str, Any], data: Data, sp
             f"{directory} was trained with the classes {', '.join(old)}, and the data now have {', '.join(new)}: one "
             "class would be counted as another. Give the classes the names and the order of the run, or train again"
         )
-    now = {"data": {"splits": {split: _split(data, source)}}}
-    if lines := changes({"data": manifest.get("data")}, now):
+    found = _split(data, source)
+    if lines := changes({"data": manifest.get("data")}, {"data": {"splits": {split: found}}}):
         warnings.warn(
             f"{directory}: the data have changed since the run ({lines[0]}); these are metrics of the data of today",
             stacklevel=3,
         )
+    return found

@@ -13,7 +13,7 @@ import hashlib
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ import jax
 
 from deeplab.core import arguments
 from deeplab.core.text import dumps
-from deeplab.runs.identity.sources import source_of
+from deeplab.experiment import Weights
+from deeplab.runs.identity.sources import parts_of, source_of
 
 _PACKAGES = ("deeplab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _PACKAGE = Path(__file__).parents[2]
@@ -59,12 +60,17 @@ def environment() -> dict[str, Any]:
     """
     devices = jax.devices()
     return {
-        "session": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": _versions() | {"deeplab source": _package_digest()},
+        "session": now(),
+        "versions": versions(),
         "devices": [f"{device.platform}:{device.id}" for device in devices],
         "device_kind": devices[0].device_kind,
         "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))},
     }
+
+
+def now() -> str:
+    """The current time in ISO format, with the time zone."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def patch() -> str:
@@ -117,6 +123,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
         {"experiment": run.get("experiment"), "seed": run.get("seed")} | dict(run.get("arguments") or {})
         for run in (old, new)
     ]
+    if "weights" in old and "weights" in new:
+        settings[0]["(weights)"], settings[1]["(weights)"] = _contents(old["weights"]), _contents(new["weights"])
     before, after = (dict(run.get("versions") or {}) for run in (old, new))
     for name in sorted(before.keys() & after.keys()):
         settings[0][f"({name})"], settings[1][f"({name})"] = before[name], after[name]
@@ -127,6 +135,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
             rows.append((name, values[0], values[1]))
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     lines = [f"  {row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}" for row in rows] if len(rows) > 1 else []
+    if "sources" in old and "sources" in new and (modules := changed_sources(old["sources"], new["sources"])):
+        lines.append(f"  sources that differ: {', '.join(modules)}")
     before, after = canonical(old_source).splitlines(), canonical(new_source).splitlines()
     unified = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]  # After the names of the files.
     changed = [line for line in unified if not line.startswith("@@")]
@@ -134,6 +144,40 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
         lines += ["  source (without comments):", *(f"    {line}" for line in changed[:_SHOWN])]
         lines += [f"    ... and {len(changed) - _SHOWN} lines more"] if len(changed) > _SHOWN else []
     return "\n".join(lines)
+
+
+def sources(function: Callable[..., Any]) -> dict[str, str]:
+    """Digests of the sources that a function reaches, by the name of the module, function or value.
+
+    Comments, docstrings and layout do not count.
+    """
+    return {
+        name: hashlib.sha256(canonical(text).encode()).hexdigest()[:12] for name, text in parts_of(function).items()
+    }
+
+
+def changed_sources(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Names of the sources that differ between two runs.
+
+    Example:
+      >>> changed_sources({"a": "1", "b": "1"}, {"a": "2", "c": "1"})
+      ['a', 'b (gone)', 'c (new)']
+    """
+    note = {
+        name: "" if name in old and name in new else " (gone)" if name in old else " (new)" for name in {**old, **new}
+    }
+    return [f"{name}{note[name]}" for name in sorted(note) if old.get(name) != new.get(name)]
+
+
+def weights_record(weights: Weights | Sequence[Weights]) -> list[dict[str, Any]]:
+    """What the record of a run holds of the trained values that it begins with."""
+    parts = (weights,) if isinstance(weights, Weights) else weights
+    return [{"source": w.source, "digest": w.digest, "path": w.path, "skip": list(w.skip)} for w in parts]
+
+
+def _contents(weights: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same without the source, where a digest tells more."""
+    return [{k: v for k, v in part.items() if k != "source" or not part["digest"]} for part in weights]
 
 
 def bit_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -161,6 +205,11 @@ def _package_files() -> dict[str, bytes]:
 def _package_digest() -> str:
     """A digest of deeplab's source, which is what this process has imported or will import."""
     return hashlib.sha256(repr(_package_files()).encode()).hexdigest()[:12]
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python, deeplab and its dependencies, and a digest of deeplab's own source."""
+    return _versions() | {"deeplab source": _package_digest()}
 
 
 def _versions() -> dict[str, str | None]:

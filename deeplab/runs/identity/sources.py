@@ -12,14 +12,12 @@ import dataclasses
 import enum
 import functools
 import hashlib
-import importlib.machinery
 import inspect
 import re
 import sys
-import sysconfig
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-_PACKAGE = Path(__file__).resolve().parents[2]
-_INSTALLED = (_PACKAGE, *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")))
+from deeplab.runs.identity.modules import PACKAGE, file_of, found, imports, is_installed, package_of, reassigned
+
 _SHOWN = 2_000  # characters of a value; of a longer one, a digest follows
 
 
@@ -50,15 +48,24 @@ def source_of(function: Callable[..., Any]) -> str:
       >>> print(source_of(make(np.zeros(2, np.int8))).splitlines()[-1])
       table = 'int8[2] 96a296d224f285c6'
     """
+    return _reached(function).text()
+
+
+def parts_of(function: Callable[..., Any]) -> dict[str, str]:
+    """The parts of `source_of`, by the name of the module, function or value."""
+    return _reached(function).parts()
+
+
+def _reached(function: Callable[..., Any]) -> _Reached:
     reached = _Reached()
     inner = inspect.unwrap(function)
     module = sys.modules.get(getattr(inner, "__module__", None) or "")
-    if (path := _file_of(module)) and not path.is_relative_to(_PACKAGE):  # an installed experiment is one, too
+    if (path := file_of(module)) and not path.is_relative_to(PACKAGE):  # an installed experiment is one, too
         reached.add_file(getattr(module, "__name__", ""), path)
     described = reached.describe(function)
     if not isinstance(inner, types.FunctionType):
         reached.add_line("experiment", described)
-    return reached.text()
+    return reached
 
 
 class _Reached:
@@ -66,6 +73,7 @@ class _Reached:
 
     def __init__(self) -> None:
         self._texts: dict[Any, str] = {}
+        self._modules: dict[Any, str] = {}
         self._lines: dict[str, str] = {}
         self._seen: dict[int, Any] = {}  # holds the objects, so that no two have the same id
 
@@ -73,13 +81,23 @@ class _Reached:
         first, *others = self._texts.values() or [""]
         return "\n".join(text for text in (first, *sorted(others), *sorted(self._lines.values())) if text)
 
+    def parts(self) -> dict[str, str]:
+        named = {str(self._modules.get(key, key)): text for key, text in self._texts.items()}
+        for line in sorted(self._lines.values()):
+            name = line.partition(" = ")[0]
+            named[name] = "\n".join(filter(None, [named.get(name), line]))
+        return named
+
     def add_file(self, module: str, path: Path) -> None:
         """Adds the file of a module, and of the user's modules that it imports."""
         if path in self._texts:
             return
         text = self._texts[path] = path.read_text(encoding="utf-8")
-        for name in _imports(text, _package_of(module, path)):
-            if (other := _found(name)) and not _is_installed(other):
+        self._modules[path] = path.stem if module == "__main__" else module
+        for name, value in reassigned(module, text).items():
+            self.add_line(f"{self._modules[path]}_{name}".replace(".", "_"), repr(value))
+        for name in imports(text, package_of(module, path)):
+            if (other := found(name)) and not is_installed(other):
                 self.add_file(name, other)
 
     def add_line(self, name: str, described: str) -> None:
@@ -116,7 +134,7 @@ class _Reached:
         return f"{self.describe(type(value))}({inside})"
 
     def _module(self, value: types.ModuleType) -> str:
-        if (path := _file_of(value)) and not _is_installed(path):
+        if (path := file_of(value)) and not is_installed(path):
             self.add_file(value.__name__, path)
         return value.__name__
 
@@ -155,8 +173,8 @@ class _Reached:
     def _in_file(self, value: Any) -> bool:
         """Adds the file of a function or class of the user's; whether its source needs no other record."""
         module = sys.modules.get(value.__module__ or "")
-        path = _file_of(module)
-        if path is not None and not _is_installed(path):
+        path = file_of(module)
+        if path is not None and not is_installed(path):
             self.add_file(value.__module__, path)
         return path is not None or getattr(module, "__spec__", None) is not None  # the latter of built-in modules
 
@@ -185,51 +203,6 @@ def _digest(value: Any) -> str:
     array = np.ascontiguousarray(value)
     content = repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
     return f"{array.dtype}[{','.join(map(str, array.shape))}] {hashlib.sha256(content).hexdigest()[:16]}"
-
-
-def _file_of(module: types.ModuleType | None) -> Path | None:
-    path = getattr(module, "__file__", None)
-    return Path(path).resolve() if path and path.endswith(".py") and Path(path).is_file() else None
-
-
-def _is_installed(path: Path) -> bool:
-    """Whether a file is deeplab's, of another installed package, or of Python itself."""
-    return any(path.is_relative_to(folder) for folder in _INSTALLED)
-
-
-def _found(name: str) -> Path | None:
-    """The file of a module; nothing is imported for it."""
-    if name in sys.modules:
-        return _file_of(sys.modules[name])
-    spec, folders = None, None
-    for part in name.split("."):
-        spec = importlib.machinery.PathFinder.find_spec(part, folders)
-        folders = spec.submodule_search_locations if spec else None
-        if spec is None or (part != name.rpartition(".")[2] and folders is None):
-            return None
-    origin = spec.origin if spec else None
-    return Path(origin).resolve() if origin and origin.endswith(".py") else None
-
-
-def _package_of(module: str, path: Path) -> str:
-    if module == "__main__":
-        return getattr(getattr(sys.modules["__main__"], "__spec__", None), "parent", None) or ""
-    return module if path.name == "__init__.py" else module.rpartition(".")[0]
-
-
-def _imports(text: str, package: str) -> Iterable[str]:
-    """Names of the modules that a source may import, also inside of functions."""
-    try:
-        nodes = list(ast.walk(ast.parse(text)))
-    except SyntaxError:
-        return
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level]) if node.level else ""
-            base = ".".join(part for part in (above, node.module) if part)
-            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
