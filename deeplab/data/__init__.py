@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from deeplab.data.sets.arrayrecord import write
     from deeplab.data.sets.held_out import HeldOut as held_out
     from deeplab.data.sets.image.folder import ImageFolder as image_folder
+    from deeplab.data.sets.image.image_table import ImageTable as image_table
+    from deeplab.data.sets.image.mask_folders import MaskFolders as masks
     from deeplab.data.sets.memory import Arrays as arrays
     from deeplab.data.sets.recsys.movielens_ratings import MovieLensRatings as movielens_ratings
+    from deeplab.data.sets.speech.sounds import Sounds as sounds
     from deeplab.data.sets.text.lines import TextLines as text_lines
     from deeplab.data.sets.text.multi30k import Multi30k as multi30k
     from deeplab.data.sets.text.sentences import Sentences as sentences
@@ -41,7 +44,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "features": "features",
         "held_out": "sets.held_out:HeldOut",
         "image_folder": "sets.image.folder:ImageFolder",
+        "image_table": "sets.image.image_table:ImageTable",
         "Images": "images:Images",
+        "masks": "sets.image.mask_folders:MaskFolders",
         "Mix": "base:Mix",
         "Mixture": "mixture:Mixture",
         "movielens_ratings": "sets.recsys.movielens_ratings:MovieLensRatings",
@@ -55,6 +60,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "records": "records",
         "sentences": "sets.text.sentences:Sentences",
         "sets": "sets",
+        "sounds": "sets.speech.sounds:Sounds",
         "Source": "base:Source",
         "Spec": "base:Spec",
         "Standardize": "normalize:Standardize",

@@ -59,6 +59,23 @@ def rows(
     return found
 
 
+def shares(test: float, validation: float, fold: int) -> dict[str, float]:
+    """The share of each split but "train", as `rows` reads them.
+
+    Raises:
+      UserError: nothing is left for training or for the test, or there is no such fold.
+
+    Example:
+      >>> shares(0.2, 0.0, 4), shares(0.2, 0.1, 0)
+      ({'test': 0.2}, {'test': 0.2, 'validation': 0.1})
+    """
+    if not (test > 0 and validation >= 0 and test + validation < 1):
+        raise UserError(f"test is {test} and validation {validation}, expected shares that leave some for training")
+    if not 0 <= fold < round(1 / test):
+        raise UserError(f"fold is {fold}, expected 0 to {round(1 / test) - 1}, where test is {test}")
+    return {"test": test} | ({"validation": validation} if validation else {})
+
+
 def by_chance(
     strata: Shaped[np.ndarray, " N"], shares: Mapping[str, float], fold: int, seed: int
 ) -> Int[np.ndarray, " N"]:

@@ -84,12 +84,7 @@ class Table(ExampleSet):
             object.__setattr__(self, name, tuple(map(frame_sources.text_of, given)))
         if self.time and (self.split or self.group):
             raise UserError(f"time={self.time!r} is given with another way to split; give one of split, group and time")
-        if not (self.test > 0 and self.validation >= 0 and self.test + self.validation < 1):
-            raise UserError(
-                f"test is {self.test} and validation {self.validation}, expected shares that leave some for training"
-            )
-        if not 0 <= self.fold < round(1 / self.test):
-            raise UserError(f"fold is {self.fold}, expected 0 to {round(1 / self.test) - 1}, where test is {self.test}")
+        splitting.shares(self.test, self.validation, self.fold)
 
     @property
     def frame(self) -> Frame:
@@ -190,7 +185,7 @@ def _made(table: Table, frame: Frame) -> Made:
         if name:
             frame.check(name, what)
     values, class_names = _target(table, frame)
-    shares = {"test": table.test} | ({"validation": table.validation} if table.validation else {})
+    shares = splitting.shares(table.test, table.validation, table.fold)
     strata = values if class_names else np.zeros(len(frame))
     rows = splitting.rows(
         frame, strata, shares, table.fold, table.seed, split=table.split, group=table.group, time=table.time
