@@ -143,7 +143,7 @@ class Sounds(Listed):
         longest, path = max((wav.seconds(path), path) for path in self.listing.paths)
         if longest > _LONGEST:
             raise UserError(
-                f"{path} lasts {longest:.1f} s, to which all clips would be padded; give the length of an example, seconds="
+                f"{path} lasts {longest:.1f} s, to which all clips would be padded; give the seconds= of an example"
             )
         return math.ceil(longest * self.rate)
 
