@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from deeplab.data.packing import Packed
     from deeplab.data.sets.arrayrecord import write
     from deeplab.data.sets.held_out import HeldOut as held_out
+    from deeplab.data.sets.huggingface import HuggingFace as huggingface
     from deeplab.data.sets.image.folder import ImageFolder as image_folder
     from deeplab.data.sets.image.image_table import ImageTable as image_table
     from deeplab.data.sets.image.mask_folders import MaskFolders as masks
@@ -43,6 +44,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Examples": "examples:Examples",
         "features": "features",
         "held_out": "sets.held_out:HeldOut",
+        "huggingface": "sets.huggingface:HuggingFace",
         "image_folder": "sets.image.folder:ImageFolder",
         "image_table": "sets.image.image_table:ImageTable",
         "Images": "images:Images",

@@ -54,7 +54,9 @@ class CTC(Task):
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
         losses = _mean_losses(logits, batch)
-        return Loss(losses.pop("loss"), {self._rate: _error_rate(self._edits(logits, batch), batch), **losses}, variables)
+        return Loss(
+            losses.pop("loss"), {self._rate: _error_rate(self._edits(logits, batch), batch), **losses}, variables
+        )
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         logits, _ = apply(*self.inputs(batch))

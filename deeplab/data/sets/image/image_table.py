@@ -15,7 +15,7 @@ from deeplab.data.normalize import CENTERED, Normalize
 from deeplab.data.prepare import images
 from deeplab.data.prepare.frames import Frame
 from deeplab.data.sets import listed, listing
-from deeplab.data.sets.fields import Field, image_fields
+from deeplab.data.sets.fields import Field, check_size, image_fields
 from deeplab.data.sets.listed import Listed
 from deeplab.data.sets.listing import Listing
 
@@ -146,15 +146,3 @@ class ImageTable(Listed):
         return {"labels": ", ".join(told) or "none"} | {
             name: float(value) for name, value in zip(self.class_names, p, strict=True)
         }
-
-
-def check_size(size: int | tuple[int, int], channels: int) -> tuple[int, int]:
-    """Height and width in pixels.
-
-    Raises:
-      UserError: they are no size, or there are neither 1 nor 3 channels.
-    """
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or min(pair) < 1 or channels not in (1, 3):
-        raise UserError(f"size={size}, channels={channels}; expected pixels, or (height, width), and 1 or 3 channels")
-    return pair

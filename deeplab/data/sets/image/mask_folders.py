@@ -15,9 +15,8 @@ from deeplab.core.errors import UserError
 from deeplab.data.normalize import CENTERED, Normalize
 from deeplab.data.prepare import archives, cache, folders, images
 from deeplab.data.sets import listed, listing
-from deeplab.data.sets.fields import Field
+from deeplab.data.sets.fields import Field, check_size
 from deeplab.data.sets.image import mask_pairs, mask_values
-from deeplab.data.sets.image.image_table import check_size
 from deeplab.data.sets.image.mask_values import Value
 from deeplab.data.sets.image.masks import described
 from deeplab.data.sets.listed import Listed
