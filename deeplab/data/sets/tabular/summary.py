@@ -58,22 +58,6 @@ class TableSummary(Printable):
         return f"{len(distinct):,}: {', '.join(most)}{', ...' if len(distinct) > _SHOWN else ''}"
 
 
-def leaks(arrays: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> list[str]:
-    """A note for each split with rows whose inputs are those of a training row: a model may have learned them by heart.
-
-    Args:
-      arrays: `numbers` and `categories` of all rows, [N, ...].
-      rows: Rows of each split.
-    """
-    inputs = [a.tobytes() + b.tobytes() for a, b in zip(arrays["numbers"], arrays["categories"], strict=True)]
-    seen, notes = {inputs[i] for i in rows["train"]}, []
-    for split in rows:
-        equal = sum(inputs[i] in seen for i in rows[split]) if split != "train" else 0
-        if equal:
-            notes.append(f"{equal:,} of {len(rows[split]):,} rows of split {split!r} are equal to a training row")
-    return notes
-
-
 def _cell(cell: Any) -> str:
     if cell is None or (isinstance(cell, np.datetime64) and np.isnat(cell)):
         return "missing"
