@@ -41,9 +41,9 @@ class TableSummary(Printable):
             missing = int(self.frame.missing(name).sum())
             first = ", ".join(_cell(cell) for cell in self.frame.columns[name][:_SHOWN])
             shown.add_row(name, kind, f"{missing:,}" if missing else "", self._values(name, kind), first)
-        splits = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
+        splits = f" ({', '.join(f'{split} {size:,}' for split, size in self.sizes.items())})" if self.sizes else ""
         classes = f"; classes {', '.join(self.class_names)}" if self.class_names else ""
-        head = f"{self.frame.where}: {len(self.frame):,} rows ({splits}){classes}"
+        head = f"{self.frame.where}: {len(self.frame):,} rows{splits}{classes}"
         return Group(head, shown, *(f"note: {note}" for note in self.notes))
 
     def _values(self, name: str, kind: str) -> str:
