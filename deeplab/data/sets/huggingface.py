@@ -97,7 +97,7 @@ class HuggingFace(ExampleSet):
                 raise UserError(f"column {self.target!r} of {table.where} is {kind.told}, expected numbers")
             roles |= {"target": self.target, "label": ""}
         found = {field: column for field, column in roles.items() if column}
-        taken = {*found, *found.values(), "id", "weight"}
+        taken = {*found.values(), "image", "label", "target", "id", "weight"}
         found |= {
             name: name for name, c in table.columns.items() if c.kind in (*_DTYPES, "class") and name not in taken
         }

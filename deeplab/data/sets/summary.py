@@ -131,8 +131,8 @@ def _look(source: Any, size: int, fields: Mapping[str, Field], class_names: Sequ
     for ids in _chunks(min(size, max(1, most)), max(1, _CHUNK // each)):
         batch = {name: np.asarray(value) for name, value in fetch(source, ids).items() if name in fields}
         for name, values in batch.items():
-            if not seen.looked_at:
-                seen.first[name] = [_cell(name, value, class_names) for value in values[:_SHOWN]]
+            shown = seen.first.setdefault(name, [])
+            shown += [_cell(name, value, class_names) for value in values[: _SHOWN - len(shown)]]
             if values.dtype.kind in "iufb" and values.size:
                 low, high = values.min(), values.max()
                 seen.low[name], seen.high[name] = (
