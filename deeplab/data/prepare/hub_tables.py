@@ -159,7 +159,7 @@ def _place(path: Path) -> tuple[str, str]:
 @functools.lru_cache(maxsize=8)
 def _of_hub(name: str, config: str, revision: str) -> HubTable:
     try:
-        import datasets
+        import datasets  # pyright: ignore[reportMissingImports]  (an extra)
     except ImportError as error:
         raise UserError(
             f"there is no folder {name}, and sets of the Hugging Face hub are read by the package datasets: "

@@ -59,7 +59,9 @@ def paths(frame: Frame, column: str, root: Path, suffixes: Collection[str]) -> t
       UserError: a name is missing, files are not there (the message counts them), or two rows name the same file.
     """
     frame.check(column, "the name of the file")
-    texts, found, gone = frame.texts(column), [], []
+    texts: list[str | None] = frame.texts(column).tolist()
+    found: list[Path] = []
+    gone: list[int] = []
     known: dict[Path, Mapping[str, Sequence[str]]] = {}
     for row, text in enumerate(texts):
         if text is None:
@@ -76,7 +78,7 @@ def paths(frame: Frame, column: str, root: Path, suffixes: Collection[str]) -> t
         raise UserError(
             f"{len(gone):,} of the {len(texts):,} files that {frame.where} names are not in {root}: {told}"
             f"{', ...' if len(gone) > _SHOWN else ''}; give root=FOLDER, correct the names, or remove the rows"
-            + (f" ({nearest(Path(texts[gone[0]]).name, near)})" if 0 < len(near) < 2000 else "")
+            + (f" ({nearest(Path(str(texts[gone[0]])).name, near)})" if 0 < len(near) < 2000 else "")
         )
     first: dict[Path, int] = {}
     for row, path in enumerate(found):

@@ -127,12 +127,12 @@ def _look(source: Any, size: int, fields: Mapping[str, Field], class_names: Sequ
     seen = _Seen()
     each = sum(math.prod(f.shape) * np.dtype(f.dtype).itemsize for f in fields.values()) or 1
     most = (_STORED if source.arrays.keys() == fields.keys() else _MADE) // each
-    inputs = _inputs(fields)
+    inputs, spelled = _inputs(fields), _of_characters(fields, class_names)
     for ids in _chunks(min(size, max(1, most)), max(1, _CHUNK // each)):
         batch = {name: np.asarray(value) for name, value in fetch(source, ids).items() if name in fields}
         for name, values in batch.items():
             shown = seen.first.setdefault(name, [])
-            shown += [_cell(name, value, class_names) for value in values[: _SHOWN - len(shown)]]
+            shown += [_cell(name, value, class_names, spelled) for value in values[: _SHOWN - len(shown)]]
             if values.dtype.kind in "iufb" and values.size:
                 low, high = values.min(), values.max()
                 seen.low[name], seen.high[name] = (
@@ -179,13 +179,13 @@ def _counts(name: str, field: Field, values: np.ndarray, classes: int) -> np.nda
     return found[1:] if name == "label" and field.below > classes else found[:classes]
 
 
-def _cell(name: str, value: np.ndarray, class_names: Sequence[str]) -> str:
+def _cell(name: str, value: np.ndarray, class_names: Sequence[str], spelled: bool) -> str:
     if name == "label" and class_names:
-        if value.dtype == bool and len(value) == len(class_names):
+        if value.dtype == bool and value.shape == (len(class_names),):
             return "+".join(c for c, there in zip(class_names, value, strict=True) if there) or "none"
-        if value.ndim == 1:
-            return repr("".join(class_names[token - 1] for token in value if token))
-        if not value.ndim and 0 <= value < len(class_names):
+        if spelled:
+            return repr("".join(class_names[int(token) - 1] for token in value if token))
+        if not value.ndim and value.dtype.kind in "iu" and 0 <= value < len(class_names):
             return class_names[int(value)]
     if not value.ndim:
         return f"{value:.6g}" if value.dtype.kind == "f" else str(value)

@@ -83,6 +83,7 @@ def test_several_labels_masks_and_texts(tmp_path):
     assert found.counts == {"cat": {"train": 3, "test": 3}, "dog": {"train": 1, "test": 1}}
     assert found.rows[1][3] == "cat, cat+dog, none"
     assert found.notes[0] == "4 of 4 examples of split 'test' are equal to a training example"
+    assert dl.data.held_out(dl.data.arrays({"train": several}), 2).summary().sizes == {"train": 2, "validation": 2}
     path = tmp_path / "novel.txt"
     path.write_text("Call me Ishmael.\n" * 100)
     assert "'Call me Ishmael." in str(dl.data.text_lines(path).summary())

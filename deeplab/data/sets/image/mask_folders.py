@@ -84,9 +84,9 @@ class MaskFolders(Listed):
             raise UserError(f"split={self.split!r} is a column, and masks has none; make folders train, val and test")
         given, names = tuple(map(mask_values.code, self.values)), tuple(map(str, self.class_names))
         where = str(self.masks)
-        codes = given or mask_values.choose(self._counts[0], names, self._ignored, where)
+        codes = given or mask_values.choose(self._counts[0].tolist(), names, self._ignored, where)
         if given:
-            mask_values.check(self._counts[0], codes, self._ignored, where)
+            mask_values.check(self._counts[0].tolist(), codes, self._ignored, where)
         if names and len(names) != len(codes):
             told = ", ".join(str(mask_values.value(code)) for code in codes)
             raise UserError(f"class_names has {len(names)} names for the {len(codes)} values of {where}: {told}")
@@ -127,8 +127,8 @@ class MaskFolders(Listed):
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        size, void = check_size(self.size, self.channels), self._ignored in self._counts[0].tolist()
-        void = void and self._ignored not in map(mask_values.code, self.values)
+        size, codes = check_size(self.size, self.channels), [mask_values.code(value) for value in self.values]
+        void = self._ignored in self._counts[0].tolist() and self._ignored not in codes
         return {
             "image": Field((*size, self.channels), "uint8", 0, 256),
             "mask": Field(size, "uint8", below=self.void + void),

@@ -46,7 +46,8 @@ def name(code: int) -> str:
       >>> name(7), name(code((255, 0, 16)))
       ('7', '#ff0010')
     """
-    return str(code) if code < _COLOR else "#{:02x}{:02x}{:02x}".format(*value(code))  # pyright: ignore  (a triple)
+    told = value(code)
+    return str(told) if isinstance(told, int) else "#{:02x}{:02x}{:02x}".format(*told)
 
 
 def read(path: Path, values: Sequence[int] = ()) -> Int[np.ndarray, "H W"]:
@@ -104,8 +105,14 @@ def count(paths: Sequence[Path], values: Sequence[int]) -> dict[str, np.ndarray]
     counts = np.zeros((len(paths), len(codes)), np.int64)
     for row, (found, times) in enumerate(each):
         counts[row, np.searchsorted(codes, found)] = times
-    colors = [[*value(int(c))] if c >= _COLOR else (palette or [])[3 * c : 3 * c + 3] or [-1] * 3 for c in codes]  # pyright: ignore
-    return {"codes": codes, "counts": counts, "colors": np.array(colors, np.int16).reshape(-1, 3)}
+    own = [_color(int(one), palette or []) for one in codes]
+    return {"codes": codes, "counts": counts, "colors": np.array(own, np.int16).reshape(-1, 3)}
+
+
+def _color(code: int, palette: Sequence[int]) -> Sequence[int]:
+    """The color of a code: its own, or that of a palette; negative where there is none."""
+    told = value(code)
+    return (palette[3 * told : 3 * told + 3] or (-1, -1, -1)) if isinstance(told, int) else told
 
 
 def _palette(path: Path) -> list[int] | None:
@@ -128,7 +135,7 @@ def choose(codes: Sequence[int], names: Sequence[str], ignored: int | None, wher
     rest = tuple(int(c) for c in codes if c != ignored)
     every = tuple(map(int, codes))
     if len(every) < 2:
-        raise UserError(f"all pixels of {where} are {value(every[0])}, expected two classes or more")
+        raise UserError(f"all pixels of {where} are {value(codes[0])}, expected two classes or more")
     return every if len(rest) < 2 or len(names) == len(every) else rest
 
 

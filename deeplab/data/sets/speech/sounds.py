@@ -113,7 +113,7 @@ class Sounds(Listed):
             return Listing(frame.where, found, rows, {"label": values}, names, groups)
         texts = [" ".join(text.split()) for text in listing.present(frame, self.text, "the transcript")]
         rows = self.part(frame, np.zeros(len(frame)), self.split, self.group)
-        names = self.classes or alphabet(texts, rows["train"])
+        names = tuple(self.classes) or alphabet(texts, rows["train"])
         return Listing(frame.where, found, rows, encoded(texts, names), names, groups)
 
     def _of_folder(self) -> Listing:
