@@ -1,5 +1,7 @@
 """Files of one's own from their folder to predictions: train, evaluate, report and predict, as a user would."""
 
+import functools
+
 import numpy as np
 import optax
 import pytest
@@ -12,7 +14,8 @@ from deeplab.models.speech.deep_speech import VARIANTS
 
 RNG = np.random.default_rng(0)
 RATE = 8000
-LOG_MELS = speech.log_mels(audio.LogMel(rate=RATE, num_mels=16))
+MEL = audio.LogMel(rate=RATE, num_mels=16)
+LOG_MELS, DRAW = speech.log_mels(MEL), functools.partial(speech.image, MEL)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +85,9 @@ def a_sound(own):
         clips = dl.data.sounds(own / "labels.csv", label="side", root=own / "clips", rate=RATE)
         data = dl.data.Examples(clips, batch_size=8, num_steps=60, prepare=LOG_MELS)
         task = dl.tasks.Classification(fields=("features",))
-        return dl.Experiment(data, dl.models.KeywordCNN(2, widths=(4,), hidden=8), task, optax.adam(learning_rate))
+        model = dl.models.KeywordCNN(2, widths=(4,), hidden=8)
+        show = dl.report.sounds.sound_cards(data.class_names, DRAW)
+        return dl.Experiment(data, model, task, optax.adam(learning_rate), show=show)
 
     return experiment
 
@@ -92,7 +97,9 @@ def a_transcript(own):
         clips = dl.data.sounds(own / "clips", transcripts=own / "labels.csv", rate=RATE)
         data = dl.data.Examples(clips, batch_size=8, num_steps=80, prepare=LOG_MELS)
         model = dl.models.DeepSpeech2(data.num_classes + 1, **VARIANTS["test"])
-        return dl.Experiment(data, model, dl.tasks.CTC(data.class_names, separator=""), optax.adam(learning_rate))
+        task = dl.tasks.CTC(data.class_names, separator="")
+        show = dl.report.sounds.sound_cards(data.class_names, DRAW)
+        return dl.Experiment(data, model, task, optax.adam(learning_rate), show=show)
 
     return experiment
 
@@ -125,7 +132,8 @@ def test_from_files_to_predictions(own, tmp_path, make, files, metric, least, to
     experiment, run = make(own), ["--run-dir", str(tmp_path / "run")]
     trained = dl.main(experiment, ["train", *run])["metrics"]["test"]
     assert trained[metric] >= least
-    assert (tmp_path / "run/report.html").is_file()
+    page = (tmp_path / "run/report.html").read_text()
+    assert make not in (a_mask, a_sound, a_transcript) or page.count('<figure class="card">') == 16  # 8, by loss, too
     given = sorted((own / files).iterdir())[:6]
     found = dl.main(experiment, ["predict", *map(str, given), "--out", str(tmp_path / "out"), *run])
     assert found["failed"] == {}

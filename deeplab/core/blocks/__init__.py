@@ -1,6 +1,6 @@
 """Blocks of a report, as plain JSON: one closed vocabulary for tasks, experiments and pages."""
 
-from deeplab.core.blocks import masks
+from deeplab.core.blocks import masks, sounds
 from deeplab.core.blocks.base import (
     Block,
     Card,
@@ -28,6 +28,7 @@ from deeplab.core.blocks.classes import (
 from deeplab.core.blocks.examples import sentences, translations
 from deeplab.core.blocks.language import loss_by_position, samples
 from deeplab.core.blocks.masks import mask_cards
+from deeplab.core.blocks.sounds import sound_cards
 from deeplab.core.blocks.values import regression
 
 __all__ = [
@@ -55,6 +56,8 @@ __all__ = [
     "samples",
     "section",
     "sentences",
+    "sound_cards",
+    "sounds",
     "text",
     "translations",
     "wilson",
