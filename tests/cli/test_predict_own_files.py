@@ -1,9 +1,12 @@
 """Files of one's own from their folder to predictions: train, evaluate, report and predict, as a user would."""
 
 import functools
+import json
 
 import numpy as np
 import optax
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from PIL import Image
@@ -14,6 +17,7 @@ from deeplab.models.speech.deep_speech import VARIANTS
 
 RNG = np.random.default_rng(0)
 RATE = 8000
+LEFT_OR_RIGHT = ("left", "right")
 MEL = audio.LogMel(rate=RATE, num_mels=16)
 LOG_MELS, DRAW = speech.log_mels(MEL), functools.partial(speech.image, MEL)
 
@@ -69,6 +73,22 @@ def a_number(own):
     return experiment
 
 
+def a_table_of_the_hub(own):
+    images = [{"bytes": (own / f"photos/{i}.png").read_bytes(), "path": None} for i in range(40)]
+    for split, part in (("train", slice(0, 32)), ("test", slice(32, 40))):
+        rows = pa.table({"image": images[part], "label": [i % 2 for i in range(40)][part]})
+        told = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": LEFT_OR_RIGHT}}
+        rows = rows.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": told}})})
+        (own / "hub").mkdir(exist_ok=True)
+        pq.write_table(rows, own / f"hub/{split}-00000-of-00001.parquet")
+
+    def experiment(learning_rate: float = 0.01) -> dl.Experiment:
+        data = dl.data.Images(dl.data.huggingface(own / "hub"), batch_size=8, num_steps=60)
+        return dl.Experiment(data, dl.models.MLP(2, (8,)), dl.tasks.Classification(), optax.adam(learning_rate))
+
+    return experiment
+
+
 def a_mask(own):
     def experiment(learning_rate: float = 0.03) -> dl.Experiment:
         scenes = dl.data.masks(own / "photos", own / "masks", ("dark", "bright"), size=16)
@@ -105,7 +125,6 @@ def a_transcript(own):
 
 
 SLOW = pytest.mark.slow
-LEFT_OR_RIGHT = ("left", "right")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +138,10 @@ LEFT_OR_RIGHT = ("left", "right")
         ),
         pytest.param(
             *(a_number, "photos", "r2", 0.9, lambda i, got: abs(got["prediction"] - (i % 2) / 2) < 0.2), marks=SLOW
+        ),
+        pytest.param(
+            *(a_table_of_the_hub, "photos", "accuracy", 1.0, lambda i, got: got["prediction"] == LEFT_OR_RIGHT[i % 2]),
+            marks=SLOW,
         ),
         (a_mask, "photos", "miou", 0.9, lambda i, got: abs(got["bright"] - 0.5) < 0.1 and got["mask"].is_file()),
         (a_sound, "clips", "accuracy", 1.0, lambda i, got: got["prediction"] == LEFT_OR_RIGHT[i % 2]),
@@ -141,7 +164,7 @@ def test_from_files_to_predictions(own, tmp_path, make, files, metric, least, to
         assert told(int(path.stem), found["predictions"][str(path)]), found["predictions"][str(path)]
 
 
-KINDS = (a_class, several_labels, a_number, a_mask, a_sound, a_transcript)
+KINDS = (a_class, several_labels, a_number, a_table_of_the_hub, a_mask, a_sound, a_transcript)
 
 
 @pytest.mark.parametrize("make", [a_mask, *(pytest.param(make, marks=SLOW) for make in KINDS if make is not a_mask)])

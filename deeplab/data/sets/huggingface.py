@@ -62,7 +62,7 @@ class HuggingFace(ExampleSet):
         if self.label and self.target:
             raise UserError(f"label={self.label!r} and target={self.target!r}, expected a class or a number to predict")
 
-    @property
+    @functools.cached_property
     def table(self) -> HubTable:
         """The table itself: its columns and sizes."""
         return hub_tables.open_table(self.path, self.config, self.revision)

@@ -9,7 +9,7 @@ from PIL import Image
 import deeplab as dl
 from deeplab.core.errors import UserError
 from deeplab.data.sets.image import mask_values
-from deeplab.data.sets.speech.sounds import UNKNOWN
+from deeplab.data.sets.speech.spelling import UNKNOWN
 
 RATE = 8000
 
@@ -348,3 +348,9 @@ def test_all_damaged_clips_are_told_at_once(clips):
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=r"(?s)is cut off.*is cut off.*and 3 more"):
         dl.data.sounds(clips, rate=RATE, seconds=1.0).open("train")
+    for path in clips.rglob("*.wav"):
+        path.write_bytes(b"no sound")
+    with pytest.raises(UserError, match=r"(?s)_1.wav is not a sound file.*and 5 more"):
+        dl.data.sounds(clips, rate=RATE).open("train")
+    with pytest.raises(UserError, match="split='part' is a column, and folders have none"):
+        dl.data.sounds(clips, split="part").open("train")

@@ -21,10 +21,10 @@ from deeplab.data.sets import listed, listing
 from deeplab.data.sets.fields import Field
 from deeplab.data.sets.listed import Listed
 from deeplab.data.sets.listing import Listing
+from deeplab.data.sets.speech.spelling import alphabet, encoded
 
-UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-"""What stands for a character that no training transcript holds."""
-
+_ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".gz", ".xz"})
+_SLACK = 1.01  # a compressed file may hold a little more than its header says
 _LONGEST = 60.0  # s, of clips that are not cut by the user's own choice: each is padded to it
 
 
@@ -35,7 +35,7 @@ class Sounds(Listed):
     `sounds("clips", labels="folder")` reads `clips/CLASS/*.wav`, below `train`, `val` and `test` if they are there.
     `sounds("clips.csv", label="word")` reads the files that a table names, and `sounds("clips",
     transcripts="clips.csv")` their texts, for a `CTC(data.class_names, separator="")` of characters: the alphabet is
-    that of the training transcripts, and `UNKNOWN` stands for other characters, if there are any.
+    that of the training transcripts, and `spelling.UNKNOWN` stands for other characters, if there are any.
 
     Batches hold `audio` [B, S] int16, padded with silence, its `length` [B], and `label`: [B] int32, or [B, L] tokens
     (k + 1 for character k, 0 for padding) with `label_length` [B]. `features.speech.log_mels` is the `prepare` for
@@ -95,7 +95,8 @@ class Sounds(Listed):
     def _is_folder(self) -> bool:
         if self.transcripts is not None or isinstance(self.source, Frame):
             return False
-        return self.labels == "folder" or Path(self.source).expanduser().is_dir()
+        path = Path(self.source).expanduser()
+        return self.labels == "folder" or path.is_dir() or path.suffix.lower() in _ARCHIVES
 
     @functools.cached_property
     def listing(self) -> Listing:
@@ -117,6 +118,8 @@ class Sounds(Listed):
         return Listing(frame.where, found, rows, encoded(texts, names), names, groups)
 
     def _of_folder(self) -> Listing:
+        if self.split:
+            raise UserError(f"split={self.split!r} is a column, and folders have none; make folders train and test")
         root = archives.folder(self.source)
         by_split = class_folders.find(self.source, root, wav.SUFFIXES, "sounds")
         found = class_folders.names(by_split, self.source, "sounds", "*.wav")
@@ -140,12 +143,7 @@ class Sounds(Listed):
         """Samples of an example."""
         if self.seconds:
             return max(1, round(self.seconds * self.rate))
-        longest, path = max((wav.seconds(path), path) for path in self.listing.paths)
-        if longest > _LONGEST:
-            raise UserError(
-                f"{path} lasts {longest:.1f} s, to which all clips would be padded; give the seconds= of an example"
-            )
-        return math.ceil(longest * self.rate)
+        return _longest(tuple(listed.stats(self.listing.paths)), self.rate)
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -188,12 +186,12 @@ class Sounds(Listed):
     def _clip(self, path: Path) -> np.ndarray:
         """One clip, up to `size` samples int16."""
         x = wav.read(path, self.rate)
-        if self._spoken and len(x) > self.size:
+        if self._spoken and len(x) > _SLACK * self.size:
             raise UserError(
                 f"{path} lasts {len(x) / self.rate:.1f} s, and examples {self.size / self.rate:.1f} s; give more "
                 "seconds=, or cut the clip with its text"
             )
-        if len(x) > self.size:
+        if len(x) > _SLACK * self.size:
             warnings.warn(f"{path}: the loudest {self.size / self.rate:g} s are read", stacklevel=2)
         return wav.to_int16(wav.loudest(x, self.size))
 
@@ -212,34 +210,19 @@ class Sounds(Listed):
         return {"transcript": transcript, "log_prob": float(prediction["log_prob"])}
 
 
-def alphabet(texts: Sequence[str], train: np.ndarray) -> tuple[str, ...]:
-    """The characters of the training texts, sorted; with `UNKNOWN` at the end, if other texts hold further ones.
-
-    Example:
-      >>> alphabet(["ab", "b c"], np.array([0, 1])), alphabet(["ab", "b c"], np.array([0]))[-1] == UNKNOWN
-      ((' ', 'a', 'b', 'c'), True)
-    """
-    known = {character for row in train for character in texts[row]}
-    others = {character for text in texts for character in text} - known
-    return (*sorted(known), *[UNKNOWN] * bool(others))
-
-
-def encoded(texts: Sequence[str], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """`label` [N, L], k + 1 for character k and 0 for padding, and `label_length` [N].
-
-    Raises:
-      UserError: a character is none of the names, and `UNKNOWN` is none, either.
-
-    Example:
-      >>> encoded(["ba", "b"], ("a", "b"))["label"].tolist()
-      [[2, 1], [2, 0]]
-    """
-    number = {character: k for k, character in enumerate(names, start=1)}
-    label = np.zeros((len(texts), max(map(len, texts))), np.int32)
-    for row, text in enumerate(texts):
-        for at, character in enumerate(text):
-            token = number.get(character, number.get(UNKNOWN))
-            if token is None:
-                raise UserError(f"the transcript {text!r} holds {character!r}, which is none of the given characters")
-            label[row, at] = token
-    return {"label": label, "label_length": np.array([len(text) for text in texts], np.int32)}
+@functools.lru_cache(maxsize=8)
+def _longest(stats: tuple[tuple[str, int, int], ...], rate: int) -> int:
+    """Samples of the longest of some files, by their headers; kept while they do not change."""
+    lengths, failed = [], []
+    for name, _, _ in stats:
+        try:
+            lengths.append((wav.seconds(Path(name)), name))
+        except UserError as error:
+            failed.append(error)
+    raise_all(failed)
+    longest, name = max(lengths)
+    if longest > _LONGEST:
+        raise UserError(
+            f"{name} lasts {longest:.1f} s, to which all clips would be padded; give the seconds= of an example"
+        )
+    return math.ceil(longest * rate)
