@@ -37,10 +37,12 @@ HEAVY = {
     *(
         "PIL",
         "absl",
+        "datasets",
         "grain",
         "matplotlib",
         "optuna",
         "pandas",
+        "pyarrow",
         "ray",
         "rich",
         "sacrebleu",

@@ -1,4 +1,4 @@
-"""`deeplab list`, `deeplab runs` and `deeplab report RUN ...`: commands about more than one experiment."""
+"""`deeplab list`, `runs`, `report RUN ...` and `data`: commands about more than one experiment."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deeplab import report
+from deeplab.cli import data
 from deeplab.core.errors import UserError
 from deeplab.core.printable import plain_console
 from deeplab.core.text import dumps
@@ -26,7 +27,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
       argv: Words after the program's name.
 
     Returns:
-      experiments, runs or report, by the verb.
+      experiments, runs, report or what `deeplab.cli.data.run` returns, by the verb.
 
     Raises:
       UserError: A folder or a run directory does not exist.
@@ -40,8 +41,11 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     pages = verbs.add_parser("report", help="write the report of a run, or a comparison of runs, sweeps and studies")
     pages.add_argument("run", nargs="+", type=Path)
     pages.add_argument("--out", type=Path, default=Path("comparison.html"), help="path of a comparison")
+    data.add(verbs)
     flags = parser.parse_args(argv)
     console = plain_console()
+    if flags.verb == "data":
+        return data.run(flags, console)
     if flags.verb == "list":
         return {"experiments": _list(console)}
     if flags.verb == "runs":

@@ -7,7 +7,7 @@ temporary failure (restart the command), 130 and 143 after a signal.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -40,3 +40,24 @@ def nearest(given: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
     return f"known are {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
+
+
+def raise_all(errors: Sequence[UserError], shown: int = 5) -> None:
+    """Raises what went wrong with several things of one kind, in one error; nothing where there is none.
+
+    Args:
+      errors: Errors in order.
+      shown: Number of messages that are shown.
+
+    Example:
+      >>> try:
+      ...     raise_all([UserError("a.png is empty"), UserError("b.png is empty")], shown=1)
+      ... except UserError as error:
+      ...     print(error)
+      a.png is empty
+      and 1 more
+    """
+    if errors:
+        left = len(errors) - shown
+        lines = [*map(str, errors[:shown]), *[f"and {left:,} more"] * (left > 0)]
+        raise UserError("\n".join(lines)) from errors[0]

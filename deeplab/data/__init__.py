@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from deeplab.data.sets.base import ExampleSet
     from deeplab.data.sets.fields import Field
     from deeplab.data.sets.held_out import HeldOut as held_out
+    from deeplab.data.sets.huggingface import HuggingFace as huggingface
     from deeplab.data.sets.image.folder import ImageFolder as image_folder
+    from deeplab.data.sets.image.image_table import ImageTable as image_table
+    from deeplab.data.sets.image.mask_folders import MaskFolders as masks
     from deeplab.data.sets.memory import Arrays as arrays
     from deeplab.data.sets.recsys.movielens_ratings import MovieLensRatings as movielens_ratings
     from deeplab.data.sets.recsys.one_line import interactions
     from deeplab.data.sets.series.own import OwnSeries as series
+    from deeplab.data.sets.speech.sounds import Sounds as sounds
     from deeplab.data.sets.text.lines import TextLines as text_lines
     from deeplab.data.sets.text.multi30k import Multi30k as multi30k
     from deeplab.data.sets.text.one_line import sentences
@@ -50,9 +54,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Field": "sets.fields:Field",
         "File": "prepare.files:File",
         "held_out": "sets.held_out:HeldOut",
+        "huggingface": "sets.huggingface:HuggingFace",
         "image_folder": "sets.image.folder:ImageFolder",
+        "image_table": "sets.image.image_table:ImageTable",
         "Images": "images:Images",
         "interactions": "sets.recsys.one_line:interactions",
+        "masks": "sets.image.mask_folders:MaskFolders",
         "Mix": "base:Mix",
         "Mixture": "mixture:Mixture",
         "movielens_ratings": "sets.recsys.movielens_ratings:MovieLensRatings",
@@ -68,6 +75,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "sentences": "sets.text.one_line:sentences",
         "series": "sets.series.own:OwnSeries",
         "sets": "sets",
+        "sounds": "sets.speech.sounds:Sounds",
         "Source": "base:Source",
         "Spec": "base:Spec",
         "Standardize": "normalize:Standardize",

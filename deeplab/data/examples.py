@@ -13,6 +13,7 @@ import numpy as np
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
+from deeplab.core.printable import Printable
 from deeplab.data import sets
 from deeplab.data.base import NO_EXAMPLE, Batch, Data, Example, Mix, Prepare, Show, Source, Spec, steps_of
 from deeplab.data.normalize import Normalize
@@ -101,6 +102,14 @@ class Examples(Data):
     def image_shape(self) -> tuple[int, ...]:
         """(H, W, C) of the field `image`."""
         return self.spec()["image"].shape[1:]
+
+    def summary(self, data_dir: str | Path | None = None) -> Printable:
+        """What was read, to print: splits, fields, classes, first examples, and what may be wrong with them.
+
+        Args:
+          data_dir: Folder with the original files; downloaded when None.
+        """
+        return self.builder.summary(data_dir)
 
     def num_examples(self, split: str) -> int:
         check_split(self.builder, split)

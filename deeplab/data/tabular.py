@@ -49,7 +49,7 @@ class TableData(Examples):
         """Mean and standard deviation of the training targets: an argument of `Regression`; (0, 1) for classes."""
         return self.table.scale
 
-    def summary(self) -> TableSummary:
+    def summary(self, data_dir: str | Path | None = None) -> TableSummary:
         """What was read, to print: columns, splits, the first rows, and what may be wrong with them."""
         return self.table.summary()
 

@@ -59,6 +59,21 @@ def character_errors(references: list[str], hypotheses: list[str]) -> tuple[int,
     return int(distances.sum()), int(pairs[0][1].sum())
 
 
+def word_errors(references: list[str], hypotheses: list[str]) -> tuple[int, int]:
+    """Summed edit distances, and the summed lengths of the references, in words that spaces separate.
+
+    Example:
+      >>> word_errors(["two six"], ["two sixty six"])
+      (1, 2)
+    """
+    number: dict[str, int] = {}
+    coded = [
+        ["".join(chr(number.setdefault(word, len(number) + 1)) for word in text.split()) for text in texts]
+        for texts in (references, hypotheses)
+    ]
+    return character_errors(*coded)
+
+
 def _codes(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Code points of the texts, padded, [N, longest] int32, and their lengths [N]."""
     lengths = np.array([len(text) for text in texts], np.int32)

@@ -12,9 +12,10 @@ import numpy as np
 import optax
 
 from deeplab.core import ranges
+from deeplab.core.errors import UserError
 from deeplab.decode.ctc import beam_search, best_path
 from deeplab.metrics.base import Mean, Metrics, defined
-from deeplab.metrics.edits import character_errors, edit_distance
+from deeplab.metrics.edits import character_errors, edit_distance, word_errors
 from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task
 
 
@@ -25,14 +26,15 @@ class CTC(Task):
 
     A batch holds `features` [B, F, M] with `frames` [B] valid frames, and `label` [B, L] int32 with `label_length` [B]
     valid tokens. Token 0 is the blank and the padding, token k is `vocabulary[k - 1]`. The model, called with features
-    and frames, returns logits [B, T, K + 1] for T = F / s, of which the first ceil(frames / s) are valid.
+    and frames, returns logits [B, T, K + 1] for T = ceil(F / s), of which the first ceil(frames / s) are valid.
 
     A transcript needs a frame for each token, and one for a blank between equal neighbors. One that has not as many
     frames is impossible: its loss is infinite, and it has no weight in the mean. An empty transcript is all blanks.
 
     Metrics: `loss` in nats per possible transcript; `impossible`, the fraction of the others; `wer`, edits of greedy
     decoding per reference token; `exact`, the fraction of transcripts without edits. For a whole split, by beam search:
-    `wer_beam`, and `cer_beam` over characters.
+    `wer_beam`, and `cer_beam` over characters. Without a separator tokens are characters: `wer` is then called `cer`,
+    and the words of `wer_beam` are what lies between spaces.
 
     Args:
       vocabulary: Text of each token.
@@ -43,7 +45,7 @@ class CTC(Task):
     Source: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891.
     """
 
-    headline: ClassVar[tuple[str, ...]] = ("wer",)
+    headline: ClassVar[tuple[str, ...]] = ("wer", "cer")
     vocabulary: Sequence[str]
     beam: int = 8
     separator: str = " "
@@ -52,7 +54,9 @@ class CTC(Task):
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
         losses = _mean_losses(logits, batch)
-        return Loss(losses.pop("loss"), {"wer": _error_rate(self._edits(logits, batch), batch), **losses}, variables)
+        return Loss(
+            losses.pop("loss"), {self._rate: _error_rate(self._edits(logits, batch), batch), **losses}, variables
+        )
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         logits, _ = apply(*self.inputs(batch))
@@ -60,7 +64,7 @@ class CTC(Task):
         exact = defined((edits == 0).astype(jnp.float32), edits[:, None])
         return {
             **_mean_losses(logits, batch),
-            "wer": _error_rate(edits, batch),
+            self._rate: _error_rate(edits, batch),
             "exact": Mean.of(exact, batch["weight"]),
         }
 
@@ -99,16 +103,22 @@ class CTC(Task):
         references = predictions["label"], predictions["label_length"]
         if np.isnan(predictions.get("loss", np.zeros(1))).any():
             return {"wer_beam": float("nan"), "cer_beam": float("nan")}
-        edits = jax.jit(jax.vmap(edit_distance))(*references, *given)
-        errors, characters = character_errors(self.texts(*references), self.texts(*given))
-        return {
-            "wer_beam": float(edits.sum()) / max(int(references[1].sum()), 1),
-            "cer_beam": errors / max(characters, 1),
-        }
+        texts = self.texts(*references), self.texts(*given)
+        if self.separator:
+            edits = jax.jit(jax.vmap(edit_distance))(*references, *given)
+            errors, words = int(edits.sum()), int(references[1].sum())
+        else:
+            errors, words = word_errors(*texts)
+        wrong, characters = character_errors(*texts)
+        return {"wer_beam": errors / max(words, 1), "cer_beam": wrong / max(characters, 1)}
 
     def texts(self, tokens: np.ndarray, lengths: np.ndarray) -> list[str]:
         """Transcripts of tokens [N, L], of which the first `lengths` [N] are valid."""
         return [transcript(row[:n], self.vocabulary, self.separator) for row, n in zip(tokens, lengths, strict=True)]
+
+    @property
+    def _rate(self) -> str:
+        return "wer" if self.separator else "cer"
 
     def _edits(self, logits: jax.Array, batch: Batch) -> jax.Array:
         """Edits between each transcript and greedy decoding, [B] float32; NaN where a frame that counts holds one."""
@@ -132,9 +142,12 @@ def transcript(tokens: np.ndarray, vocabulary: Sequence[str], separator: str = "
 def _frames(logits: jax.Array, batch: Batch) -> jax.Array:
     """Number of valid frames of the logits, [B]."""
     shorter, longer = logits.shape[1], batch["features"].shape[1]
-    if longer % shorter:
-        raise ValueError(f"the model returns {shorter} frames for {longer} inputs; expected a divisor of {longer}")
-    return -(-batch["frames"] // (longer // shorter))
+    stride = -(-longer // shorter)
+    if -(-longer // stride) != shorter:
+        raise UserError(
+            f"the model returns {shorter} frames for {longer} inputs, expected {longer} / s, rounded up, for a stride s"
+        )
+    return -(-batch["frames"] // stride)
 
 
 def _losses(logits: jax.Array, batch: Batch) -> jax.Array:

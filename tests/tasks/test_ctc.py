@@ -1,5 +1,6 @@
 """CTC: the loss is minus the log probability of all paths, and neither padding nor batches change a figure."""
 
+import dataclasses
 import functools
 import operator
 
@@ -8,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from deeplab.core.errors import UserError
 from deeplab.tasks.ctc import CTC
 from tests.decode.test_ctc_decoding import walked
 
 KEY = jax.random.key(0)
 
-TASK = CTC(("a", "b"), separator="")
+TASK = CTC(("a", "b"))
 LABEL, LENGTHS = jnp.array([[1, 2, 0], [1, 1, 0], [2, 0, 0], [1, 2, 1]]), jnp.array([2, 2, 1, 3])
 
 
@@ -126,13 +128,31 @@ def test_a_longer_transcript_than_any_reference_is_not_cut():
     assert TASK.metrics(spelled, made, KEY)["wer"].compute() == 9.0
     told = TASK.predict(spelled, made, KEY)
     assert told["prediction_length"].tolist() == [10]
-    assert TASK.summarize(told) == {"wer_beam": 9.0, "cer_beam": 9.0}
+    assert TASK.summarize(told) == {"wer_beam": 9.0, "cer_beam": 18.0}  # and nine spaces
 
 
 def test_outputs_beyond_the_vocabulary_are_written_as_numbers():
-    assert TASK.texts(np.array([[2, 3, 0]]), np.array([2])) == ["b<3>"]
+    assert TASK.texts(np.array([[2, 3, 0]]), np.array([2])) == ["b <3>"]
 
 
 def test_a_model_of_other_frames_is_refused():
-    with pytest.raises(ValueError, match="the model returns 3 frames for 8 inputs; expected a divisor of 8"):
-        TASK.score(batch()["features"][:, :3], batch())
+    with pytest.raises(UserError, match="the model returns 5 frames for 8 inputs, expected 8 / s, rounded up"):
+        TASK.score(batch()["features"][:, :5], batch())
+
+
+def test_a_model_may_round_its_frames_up():
+    """Two convolutions of stride 2 make 63 frames of 250, of which 62 are of 248."""
+    made = batch()
+    logits, many = np.zeros((4, 63, 3), np.float32), np.zeros((4, 250, 1))
+    frames = np.full(4, 248)
+    padded = TASK.score(logits, made | {"features": many, "frames": frames})
+    exact = TASK.score(logits[:, :62], made | {"features": many[:, :248], "frames": frames})
+    np.testing.assert_allclose(padded, exact, rtol=1e-6)
+
+
+def test_without_a_separator_tokens_are_characters():
+    task = dataclasses.replace(TASK, vocabulary=("a", " "), separator="")
+    made = {"label": np.array([[1, 2, 1]]), "label_length": np.array([3])}
+    told = made | {"prediction": np.array([[1, 1, 0]]), "prediction_length": np.array([2])}
+    assert task.summarize(told) == {"wer_beam": 1.0, "cer_beam": 1 / 3}  # "a a" and "aa": two edits of two words
+    assert "cer" in task.metrics(halving, batch(), KEY)

@@ -1,6 +1,6 @@
 """Blocks of a report, as plain JSON: one closed vocabulary for tasks, experiments and pages."""
 
-from deeplab.core.blocks import masks
+from deeplab.core.blocks import masks, sounds
 from deeplab.core.blocks.base import (
     Block,
     Card,
@@ -30,6 +30,7 @@ from deeplab.core.blocks.language import loss_by_position, samples
 from deeplab.core.blocks.masks import mask_cards
 from deeplab.core.blocks.recommended import next_items, rated_items
 from deeplab.core.blocks.series import forecasts
+from deeplab.core.blocks.sounds import sound_cards
 from deeplab.core.blocks.values import regression
 
 __all__ = [
@@ -60,6 +61,8 @@ __all__ = [
     "samples",
     "section",
     "sentences",
+    "sound_cards",
+    "sounds",
     "text",
     "translations",
     "wilson",

@@ -31,6 +31,19 @@ _UTF8_FLAG = 0x800  # of a member of a zip
 _LIMIT = 64 * 2**30  # bytes, ten times the unpacked ImageNet validation set
 
 
+def folder(path: str | Path) -> Path:
+    """A folder of the user's, or the one that an archive of it is unpacked to.
+
+    Raises:
+      UserError: there is neither, or the archive is damaged or refused.
+    """
+    given = Path(path).expanduser().resolve()
+    root = unpacked(given) if given.is_file() else given
+    if not root.is_dir():
+        raise UserError(f"there is no folder or archive {given}")
+    return root
+
+
 def unpacked(archive: Path, limit: int = _LIMIT) -> Path:
     """The folder of the cache with the content of `archive` (.tar, .tar.gz, .tar.xz, .zip), unpacked on first use."""
     status = archive.stat()

@@ -25,6 +25,16 @@ def is_junk(path: PurePath) -> bool:
     return path.name.startswith(".") or path.name.lower() in _ADDED
 
 
+def split(path: PurePath) -> str:
+    """The split that the first such folder of a relative path stands for; "" where there is none.
+
+    Example:
+      >>> split(PurePath("photos/Val/a.png")), split(PurePath("val.png"))
+      ('validation', '')
+    """
+    return next((SPLITS[name] for part in path.parts[:-1] if (name := part.lower()) in SPLITS), "")
+
+
 def is_utf8(name: str) -> bool:
     """Whether a file's name is UTF-8; Python lets surrogates stand for bytes that are not, and such a name cannot be
     printed."""

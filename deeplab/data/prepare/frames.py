@@ -55,7 +55,11 @@ class Frame:
 
     def at(self, name: str, row: int) -> str:
         """Where a cell is, for messages."""
-        return f"{self.where}, row {self.lines[row] if self.lines else row}, column {name!r}"
+        return f"{self.where}, row {self.row(row)}, column {name!r}"
+
+    def row(self, row: int) -> int:
+        """Number of a row in its file."""
+        return self.lines[row] if self.lines else row
 
     def missing(self, name: str) -> np.ndarray:
         """Whether each cell is missing, [N]."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import io
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deeplab.core.errors import UserError
+from deeplab.core.errors import UserError, raise_all
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,11 +29,45 @@ def load(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
       UserError: the file is not an image that Pillow can decode.
     """
+    return fit(decode(read_bytes(path), str(path), shape[-1]), shape)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; UserError where it cannot be read."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); repair or remove it") from error
-    return fit(decode(content, str(path), shape[-1]), shape)
+
+
+def load_all(
+    paths: Sequence[Path],
+    shape: tuple[int, ...],
+    load: Callable[[Path, tuple[int, ...]], np.ndarray] = load,
+) -> np.ndarray:
+    """Image files as [N, H, W, C] uint8.
+
+    Args:
+      paths: Files.
+      shape: Shape of one image.
+      load: Function that reads one file.
+
+    Raises:
+      UserError: files cannot be decoded; the message is about all of them.
+    """
+    made = np.empty((len(paths), *shape), np.uint8)
+
+    def fill(i: int) -> UserError | None:
+        try:
+            made[i] = load(paths[i], shape)
+        except UserError as error:
+            return error
+        return None
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter's lock
+        failed = [error for error in pool.map(fill, range(len(paths))) if error]
+    raise_all(failed)
+    return made
 
 
 def decode(content: bytes, name: str, channels: int) -> Image.Image:
@@ -133,6 +169,13 @@ def fit(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
 
     height, width, _ = shape
     return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC), np.uint8).reshape(shape)
+
+
+def fit_labels(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Labels of pixels, [h, w] uint8, as [H, W]: cropped as `fit` crops their image, to the nearest pixel."""
+    from PIL import Image, ImageOps
+
+    return np.asarray(ImageOps.fit(Image.fromarray(labels), (shape[1], shape[0]), Image.Resampling.NEAREST), np.uint8)
 
 
 def fit_array(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -13,6 +13,9 @@ import numpy as np
 from deeplab.core.errors import UserError
 from deeplab.data.prepare import texts
 
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"})
+"""Suffixes of the files that `read` reads, in lower case."""
+
 _SILENCE = 1e-4  # of full scale, -80 dB: three steps of 16 bits
 _OVER = 2.0  # of full scale; lossy codecs and floats go a little beyond 1, integers that were not scaled far
 _RATES = (1000, 1_000_000)  # Hz; others are of damaged headers, and resampling them would take all memory
@@ -46,6 +49,40 @@ def read(path: Path, rate: int) -> np.ndarray:
         common = math.gcd(given, rate)
         x = np.clip(resample_poly(x, rate // common, given // common), -1, 1)
     return np.asarray(x, np.float32)
+
+
+def seconds(path: Path) -> float:
+    """Length of an audio file, as its header says.
+
+    Raises:
+      UserError: the file is no audio file.
+    """
+    import soundfile
+
+    try:
+        told = soundfile.info(path)
+    except soundfile.LibsndfileError as error:
+        raise _unreadable(str(path), error) from error
+    return told.frames / told.samplerate
+
+
+def loudest(x: np.ndarray, size: int) -> np.ndarray:
+    """The `size` samples of most power in a row; all of a shorter sound.
+
+    Example:
+      >>> loudest(np.array([0.1, 0.5, 0.6, 0.0]), 2).tolist()
+      [0.5, 0.6]
+    """
+    if len(x) <= size:
+        return x
+    power = np.concatenate([[0.0], np.cumsum(x.astype(np.float64) ** 2)])
+    start = int(np.argmax(power[size:] - power[:-size]))
+    return x[start : start + size]
+
+
+def to_int16(x: np.ndarray) -> np.ndarray:
+    """Samples in [-1, 1] as integers of 16 bits."""
+    return np.clip(np.round(x * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
 
 
 def _clipped(x: np.ndarray, path: Path, seconds: float) -> np.ndarray:
@@ -105,4 +142,8 @@ def decode(content: bytes, name: str, dtype: Literal["float32", "int16"] = "floa
                 raise UserError(f"{name} is cut off: it holds {len(x):,} of {declared:,} samples; copy it again")
             return x, file.samplerate
     except soundfile.LibsndfileError as error:
-        raise UserError(f"{name} is not a sound file that can be read ({error}); repair or remove it") from error
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> UserError:
+    return UserError(f"{name} is not a sound file that can be read ({error}); repair or remove it")

@@ -15,13 +15,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deeplab.core.errors import UserError
+from deeplab.core.printable import Printable
 from deeplab.data.base import Show, Source
 from deeplab.data.normalize import Normalize
 from deeplab.data.prepare import cache, images, originals
 from deeplab.data.prepare.files import Original
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets import fields as field_checks
+from deeplab.data.sets import summary
 from deeplab.data.sets.fields import Field
+
+_BEGINNING = 60  # characters of a text that a summary shows
 
 
 class ExampleSet(abc.ABC):
@@ -97,6 +101,19 @@ class ExampleSet(abc.ABC):
         folder = cache.cache_dir() / self.name / self.version / split if self.cached else None
         return Source(self.splits[split], make() if folder is None else cache.arrays(folder, make))
 
+    def groups(self, split: str) -> np.ndarray | None:
+        """Group of each example, such as the patient, [N]: what no two splits should share. None if unknown."""
+        return None
+
+    def summary(self, data_dir: str | Path | None = None) -> Printable:
+        """What the set holds, to print: splits, fields, classes, first examples, and what may be wrong with them.
+
+        All examples are looked at, a few megabytes at a time.
+        """
+        sources = {split: self.open(split, data_dir) for split, size in self.splits.items() if size}
+        groups = {split: found for split in sources if (found := self.groups(split)) is not None}
+        return summary.summarize(self.name, self.splits, self.fields, self.class_names, sources, self.fetch, groups)
+
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         """Examples of a user's own file for `predict`, each with a name; fields that only training needs may be absent.
 
@@ -144,6 +161,15 @@ class TextSet(abc.ABC):
     @abc.abstractmethod
     def read(self, split: str, content: Content) -> bytes:
         """The text of a split, as it is in the files."""
+
+    def summary(self, data_dir: str | Path | None = None) -> Printable:
+        """What the set holds, to print: splits, and the beginning of each."""
+        content = originals.contents(self.name, self.files, data_dir)
+        rows = []
+        for split, size in self.splits.items():
+            text = self.read(split, content).decode(errors="replace")
+            rows.append((split, f"{size:,} bytes", f"{len(set(text)):,} characters", repr(text[:_BEGINNING])))
+        return summary.SetSummary(self.name, self.splits, rows, unit="bytes")
 
 
 def check_split(dataset: ExampleSet | TextSet, split: str) -> None:

@@ -47,6 +47,18 @@ def image_fields(shape: tuple[int, int, int], num_classes: int = 0, dtype: str =
     return {"image": image} | ({"label": Field((), "int32", 0, num_classes)} if num_classes else {})
 
 
+def check_size(size: int | tuple[int, int], channels: int) -> tuple[int, int]:
+    """Height and width in pixels.
+
+    Raises:
+      UserError: they are no size, or there are neither 1 nor 3 channels.
+    """
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or min(pair) < 1 or channels not in (1, 3):
+        raise UserError(f"size={size}, channels={channels}; expected pixels, or (height, width), and 1 or 3 channels")
+    return pair
+
+
 def num_rows(fields: Mapping[str, Field], name: str, size: int) -> int:
     """Rows of a field's array in a split of `size` examples; for a table, the bound of its index.
 

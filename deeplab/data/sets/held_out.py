@@ -83,6 +83,10 @@ class HeldOut(ExampleSet):
     def fetch(self, source: Source, ids: Any) -> dict[str, Any]:
         return self.whole.fetch(source, ids)
 
+    def groups(self, split: str) -> np.ndarray | None:
+        given = self.whole.groups(self._of(split))
+        return None if given is None else given[self._rows(split)]
+
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         return self.whole.read_file(path, data_dir)
 
@@ -94,9 +98,10 @@ class HeldOut(ExampleSet):
 
     def _part(self, split: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The rows of a split; a table (see `Field.per`) stays whole."""
-        rows: Any = slice(None)
-        if split == "validation":
-            rows = slice(None, None, self.every)
-        elif split == "train":
-            rows = np.arange(self.whole.splits["train"]) % self.every > 0
+        rows = self._rows(split)
         return {name: array if self.fields[name].per else array[rows] for name, array in arrays.items()}
+
+    def _rows(self, split: str) -> Any:
+        if split == "validation":
+            return slice(None, None, self.every)
+        return np.arange(self.whole.splits["train"]) % self.every > 0 if split == "train" else slice(None)

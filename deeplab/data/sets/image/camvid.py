@@ -14,7 +14,7 @@ from deeplab.data.prepare.files import Archive
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field
-from deeplab.data.sets.image.masks import colored, decode_mask
+from deeplab.data.sets.image.masks import decode_mask, described
 
 _PREFIX = {"train": "train", "validation": "val", "test": "test"}
 _LABELS = "061ef95bd31d1b55d2f02fc9f10b3fd3b18a69d4018eea41ab065ec066020261"
@@ -78,10 +78,7 @@ class CamVid(ExampleSet):
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """The mask as a picture, and the shares of the classes in it."""
-        mask = prediction["prediction"]
-        shares = np.bincount(mask.reshape(-1), minlength=len(self.class_names)) / mask.size
-        seen = {name: float(x) for name, x in zip(self.class_names, shares, strict=True) if x > 0}
-        return seen | {"mask": colored(mask, self.palette)}
+        return described(prediction["prediction"], self.class_names, self.palette)
 
 
 def _image(content: bytes, name: str) -> np.ndarray:

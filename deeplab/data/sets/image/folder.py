@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data.normalize import CENTERED, Normalize
-from deeplab.data.prepare import archives, folders, images
-from deeplab.data.prepare.folders import SPLITS
+from deeplab.data.prepare import archives, class_folders, folders, images
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field, image_fields
 
 _FORMAT = 2  # of the prepared copies; raised when the same files are read otherwise
-_UNLABELED = ""  # the "class" of images that lie in no folder of a class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +72,7 @@ class ImageFolder(ExampleSet):
     @functools.cached_property
     def class_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Names of the folders; empty where the images lie in none."""
-        names = {name for classes in self._images.values() for name, paths in classes.items() if paths}
-        if not names:
-            raise UserError(f"{self.path} holds no images; expected {self.path}/CLASS/*.png, or {self.path}/*.png")
-        _check_names(names - {_UNLABELED}, self.path)
-        return tuple(sorted(names - {_UNLABELED}))
+        return class_folders.names(self._images, self.path, "images", "*.png")
 
     @property
     def splits(self) -> Mapping[str, int]:
@@ -89,72 +80,17 @@ class ImageFolder(ExampleSet):
 
     def read(self, split: str, content: Content) -> dict[str, np.ndarray]:
         paths, labels = zip(*self._files[split], strict=True)
-        shape = self.fields["image"].shape
-        with concurrent.futures.ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter's lock
-            image = np.stack(list(pool.map(lambda path: images.load(path, shape), paths)))
+        image = images.load_all(paths, self.fields["image"].shape)
         return {"image": image} | ({"label": np.array(labels, np.int32)} if self.class_names else {})
 
     @functools.cached_property
-    def _root(self) -> Path:
-        path = Path(self.path).expanduser().resolve()
-        root = archives.unpacked(path) if path.is_file() else path
-        if not root.is_dir():
-            raise UserError(f"there is no folder or archive {path}")
-        return root
-
-    @property
-    def _splits(self) -> dict[str, Path]:
-        """Folder of each split; a single one, "", when the set has none."""
-        root = self._root
-        inside = _folders(root)
-        above = (root.resolve(),)
-        while len(inside) == 1 and inside[0].name.lower() not in SPLITS and _holds_folders(inside[0], above):
-            root, inside = inside[0], _folders(inside[0])  # an archive often holds its folder, not the folder's content
-            above = (*above, root.resolve())
-        named = {SPLITS.get(folder.name.lower()) for folder in inside}
-        if "train" not in named:
-            if inside and None not in named:
-                names = ", ".join(folder.name for folder in inside)
-                raise UserError(f"{root} has the folders {names}, but none to train on; name that one train")
-            return {"": root}
-        found: dict[str, Path] = {}
-        for folder in inside:
-            split = SPLITS.get(folder.name.lower(), folder.name)
-            if split in found:
-                raise UserError(f"{found[split]} and {folder} are both the split {split!r}; keep one")
-            found[split] = folder
-        return found
-
-    @functools.cached_property
-    def _images(self) -> dict[str, dict[str, list[Path]]]:
-        """Images by split and class, in the order of names; what is left out is told."""
-        try:
-            splits, every = self._splits, list(folders.files(self._root))
-            inside = [folder for root in splits.values() for folder in _folders(root)]
-            _check_layout(inside)
-        except OSError as error:
-            raise UserError(f"{error.filename or self.path} cannot be read ({error.strerror or error})") from error
-        found: dict[str, dict[str, list[Path]]] = {split: collections.defaultdict(list) for split in splits}
-        stray, roots = [], {root: split for split, root in splits.items()}
-        for path in filter(_is_image, every):
-            root = next((folder for folder in path.parents if folder in roots), None)
-            if root is None:
-                stray.append(path)
-            else:
-                found[roots[root]][path.relative_to(root).parts[0] if path.parent != root else _UNLABELED].append(path)
-        classes = {name for split in found.values() for name in split}
-        if classes > {_UNLABELED}:
-            stray += [path for split in found.values() for path in split.pop(_UNLABELED, [])]
-        others, empty = [path for path in every if not _is_image(path)], {folder.name for folder in inside} - classes
-        folders.tell(self.path, "images lie in no folder of a class, and are left out", stray)
-        folders.tell(self.path, "files are not read as images (by their suffix), and are left out", others)
-        folders.tell(self.path, "folders hold no images, and are no classes", sorted(empty) if classes else [])
-        return found
+    def _images(self) -> class_folders.Files:
+        return class_folders.find(self.path, archives.folder(self.path), images.SUFFIXES, "images")
 
     @functools.cached_property
     def _files(self) -> dict[str, list[tuple[Path, int]]]:
         """Images with their labels (0 without classes), sorted by class and name, by split."""
-        names, every = self.class_names or (_UNLABELED,), self.test_every
+        names, every = self.class_names or (class_folders.UNLABELED,), self.test_every
         lists = {split: [classes.get(name, []) for name in names] for split, classes in self._images.items()}
         if (whole := lists.pop("", None)) is not None:
             single = [name for name, paths in zip(names, whole, strict=True) if len(paths) == 1]
@@ -170,38 +106,5 @@ class ImageFolder(ExampleSet):
         }
 
 
-def _folders(path: Path) -> list[Path]:
-    return [folder for folder in folders.children(path) if folder.is_dir()]
-
-
-def _holds_folders(folder: Path, above: tuple[Path, ...]) -> bool:
-    """Whether there are images in the folders that a folder holds."""
-    return any(_is_image(path) and path.parent != folder for path in folders.files(folder, above))
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in images.SUFFIXES and path.is_file()
-
-
 def _without(paths: list[Path], every: int) -> list[Path]:
     return [path for number, path in enumerate(paths) if number % every]
-
-
-def _check_layout(classes: Sequence[Path]) -> None:
-    """Refuses splits below classes, which would mix training and test images."""
-    for folder in classes:
-        if inner := ", ".join(below.name for below in _folders(folder) if below.name.lower() in SPLITS):
-            raise UserError(f"{folder} has folders {inner}; put them above the classes, as in train/{folder.name}")
-
-
-def _check_names(names: set[str], where: str | Path) -> None:
-    """Refuses classes whose names cannot be printed, or look alike."""
-    seen: dict[str, str] = {}
-    for name in sorted(names):
-        if not folders.is_utf8(name):
-            raise UserError(f"the folder {name!a} of {where} has a name that is not UTF-8; rename it")
-        if (other := seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)) != name:
-            raise UserError(
-                f"the folders {other!a} and {name!a} of {where} differ only in case or in the encoding of their "
-                "letters; give a class one name"
-            )

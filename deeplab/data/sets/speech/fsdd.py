@@ -100,15 +100,13 @@ class FSDD(ExampleSet):
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         """The loudest second of one audio file; see `prepare.wav.read` for what is resampled or refused."""
         x = wav.read(path, RATE)
-        power = np.concatenate([[0.0], np.cumsum(x.astype(np.float64) ** 2)])
-        start = int(np.argmax(power[SIZE:] - power[:-SIZE])) if len(x) > SIZE else 0
         if len(x) > SIZE:
             warnings.warn(f"{path}: of {len(x) / RATE:.2f} s the loudest second is read", stacklevel=2)
-        x = x[start : start + SIZE]
+        x = wav.loudest(x, SIZE)
         yield (
             path.name,
             {
-                "audio": fit(np.clip(np.round(x * 2**15), -(2**15), 2**15 - 1).astype(np.int16)),
+                "audio": fit(wav.to_int16(x)),
                 "length": np.array(len(x), np.int32),
             },
         )

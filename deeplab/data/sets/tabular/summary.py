@@ -41,9 +41,9 @@ class TableSummary(Printable):
             missing = int(self.frame.missing(name).sum())
             first = ", ".join(_cell(cell) for cell in self.frame.columns[name][:_SHOWN])
             shown.add_row(name, kind, f"{missing:,}" if missing else "", self._values(name, kind), first)
-        splits = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
+        splits = f" ({', '.join(f'{split} {size:,}' for split, size in self.sizes.items())})" if self.sizes else ""
         classes = f"; classes {', '.join(self.class_names)}" if self.class_names else ""
-        head = f"{self.frame.where}: {len(self.frame):,} rows ({splits}){classes}"
+        head = f"{self.frame.where}: {len(self.frame):,} rows{splits}{classes}"
         return Group(head, shown, *(f"note: {note}" for note in self.notes))
 
     def _values(self, name: str, kind: str) -> str:
@@ -56,22 +56,6 @@ class TableSummary(Printable):
         distinct, counts = np.unique(np.array(cells, str), return_counts=True)
         most = distinct[np.argsort(-counts, kind="stable")][:_SHOWN]
         return f"{len(distinct):,}: {', '.join(most)}{', ...' if len(distinct) > _SHOWN else ''}"
-
-
-def leaks(arrays: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> list[str]:
-    """A note for each split with rows whose inputs are those of a training row: a model may have learned them by heart.
-
-    Args:
-      arrays: `numbers` and `categories` of all rows, [N, ...].
-      rows: Rows of each split.
-    """
-    inputs = [a.tobytes() + b.tobytes() for a, b in zip(arrays["numbers"], arrays["categories"], strict=True)]
-    seen, notes = {inputs[i] for i in rows["train"]}, []
-    for split in rows:
-        equal = sum(inputs[i] in seen for i in rows[split]) if split != "train" else 0
-        if equal:
-            notes.append(f"{equal:,} of {len(rows[split]):,} rows of split {split!r} are equal to a training row")
-    return notes
 
 
 def _cell(cell: Any) -> str:

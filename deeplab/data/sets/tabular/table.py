@@ -16,8 +16,9 @@ from deeplab.data.prepare.frames import Frame, Kind
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
 from deeplab.data.sets.fields import Field
+from deeplab.data.sets.leaks import digests, equal_examples, shared_groups
 from deeplab.data.sets.tabular import columns, splitting
-from deeplab.data.sets.tabular.summary import TableSummary, leaks
+from deeplab.data.sets.tabular.summary import TableSummary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,14 +141,16 @@ class Table(ExampleSet):
         for i in range(len(frame)):
             yield f"{path.name}:{i + 1}", {name: array[i] for name, array in arrays.items()}
 
-    def summary(self) -> TableSummary:
+    def summary(self, data_dir: str | Path | None = None) -> TableSummary:
         """What was read, to print: columns, splits, the first rows, and what may be wrong with them."""
         made, frame = self._made, self.frame
-        notes = [*made.notes, *leaks(made.arrays, made.rows)]
+        inputs = {
+            split: [made.arrays[name][rows] for name in ("numbers", "categories")] for split, rows in made.rows.items()
+        }
+        notes = [*made.notes, *equal_examples({split: digests(arrays) for split, arrays in inputs.items()}, "row")]
         if self.group:
-            values, rows = frame.texts(self.group), made.rows
-            shared = set(values[rows["train"]]) & {value for s in rows if s != "train" for value in values[rows[s]]}
-            notes += [f"groups of {self.group!r} in training and in another split: {len(shared):,}"] * bool(shared)
+            values = frame.texts(self.group)
+            notes += shared_groups({split: values[rows] for split, rows in made.rows.items()}, self.group)
         kinds = {self.target: "class" if made.class_names else "target", **made.kinds}
         told = {self.split: "the split", self.group: "the group", **dict.fromkeys(self.ignore, "ignored")}
         kinds = {name: kinds.get(name) or told.get(name) or "left out" for name in frame.columns}
