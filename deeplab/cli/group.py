@@ -23,6 +23,7 @@ from deeplab.scale.processes.watch import Watchdog
 from deeplab.search.axes import Axis
 from deeplab.search.execution import How
 from deeplab.train.loop import Hook
+from deeplab.verbs.answers.progress import Line
 from deeplab.verbs.fit import Surroundings
 from deeplab.verbs.many import Many
 
@@ -98,14 +99,21 @@ def surroundings(call: Invocation, watchdog: Watchdog, console: Console) -> Iter
         unit, units = throughput_unit(experiment)
         return progress(console, start, experiment.num_steps, units, unit)
 
+    line = Line(None if console.quiet else console.file, console.is_terminal)
+
+    def say(text: str) -> None:
+        line.clear()
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     with stop_on_signal(watchdog) as stop:
         yield Surroundings(
-            say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
+            say=say,
             progress=shown,
             stop=stop,
             exit_code=lambda: stop.exit_code,
             slow=watchdog.slow,
             import_seconds=call.import_seconds,
+            line=lambda: line,
         )
 
 

@@ -25,6 +25,7 @@ from deeplab.runs.metadata import note_first_step, run_metadata
 from deeplab.scale import processes
 from deeplab.train.loop import Hook, NonFinite, Progress
 from deeplab.train.nonfinite import find_origin
+from deeplab.verbs.answers.progress import Line, standard
 from deeplab.verbs.recipe import Recipe
 from deeplab.verbs.run import Run
 
@@ -42,6 +43,7 @@ class Surroundings:
       exit_code: Function that returns, after a stop, the exit code of the signal that caused it.
       slow: Context entered around work that takes longer than a dispatch; it receives the name of that work.
       import_seconds: Time from the start of the process to the call, in seconds, for the report.
+      line: Function that makes the line on which many runs show how far they are.
     """
 
     say: Callable[[str], None] = lambda text: None
@@ -52,6 +54,7 @@ class Surroundings:
     exit_code: Callable[[], int | None] = lambda: None
     slow: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     import_seconds: float | None = None
+    line: Callable[[], Line] = standard
 
 
 @ranges.checked(seed=ranges.SEED, log_every=ranges.COUNT, checkpoint_every=ranges.COUNT, keep=ranges.COUNT)
