@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from deeplab.core.precision import PRECISIONS, Precision
     from deeplab.core.ranges import Range, checked
     from deeplab.core.runtime import Runtime
-    from deeplab.experiment import Experiment, Rules, StaticFloat, Weights
+    from deeplab.experiment import Experiment, Fold, Rules, StaticFloat, Weights
     from deeplab.train.evaluate import make_evaluator
     from deeplab.train.feed import make_feed
     from deeplab.train.initialize import init
     from deeplab.train.loop import on_dispatch, on_log, on_state
     from deeplab.train.state import State
     from deeplab.train.step import make_eval, make_predict, make_step
+    from deeplab.verbs.answers.compare import compare
+    from deeplab.verbs.answers.folds import cross_validate
+    from deeplab.verbs.answers.trials import Trials
     from deeplab.verbs.evaluate import evaluate
     from deeplab.verbs.fit import fit
     from deeplab.verbs.load import load
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from deeplab.verbs.run import Run
     from deeplab.verbs.study import Study, study
     from deeplab.verbs.summary import summary
-    from deeplab.verbs.sweep import Trials, sweep
+    from deeplab.verbs.sweep import sweep
     from deeplab.verbs.training.rates import rate_range
     from deeplab.verbs.training.weights import weights_of
     from deeplab.verbs.verify import verify
@@ -45,12 +48,15 @@ __getattr__, __dir__, __all__ = lazy.attach(
     {
         "checked": "core.ranges:checked",
         "CheckpointError": "core.errors:CheckpointError",
+        "compare": "verbs.answers.compare:compare",
+        "cross_validate": "verbs.answers.folds:cross_validate",
         "data": "data",
         "decode": "decode",
         "Diverged": "core.errors:Diverged",
         "evaluate": "verbs.evaluate:evaluate",
         "Experiment": "experiment:Experiment",
         "fit": "verbs.fit:fit",
+        "Fold": "experiment:Fold",
         "hub": "hub",
         "init": "train.initialize:init",
         "load": "verbs.load:load",
@@ -93,7 +99,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "sweep": "verbs.sweep:sweep",
         "tasks": "tasks",
         "train": "train",
-        "Trials": "verbs.sweep:Trials",
+        "Trials": "verbs.answers.trials:Trials",
         "UserError": "core.errors:UserError",
         "verify": "verbs.verify:verify",
         "Weights": "experiment:Weights",

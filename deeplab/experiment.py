@@ -19,6 +19,7 @@ import optax
 from jax.sharding import PartitionSpec
 
 from deeplab.core import ranges
+from deeplab.core.errors import UserError
 from deeplab.core.monitor import Monitor
 from deeplab.data.base import Data
 from deeplab.tasks.base import Task
@@ -37,6 +38,17 @@ class StaticMarker:
 
 StaticFloat = Annotated[float, StaticMarker()]
 """A float that is never traced: `def experiment(width_multiplier: dl.StaticFloat = 1.0)`."""
+
+
+class FoldMarker:
+    """Marks the argument that says which part of the data is held out."""
+
+
+Fold = Annotated[int, FoldMarker()]
+"""Index of the part of the data that is held out: `def experiment(fold: dl.Fold = 0)`.
+
+A sweep over it is a cross-validation: folds are averaged like seeds, and none of them is the best.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +137,32 @@ def traced_arguments(function: Callable[..., Experiment]) -> dict[str, float]:
       >>> traced_arguments(experiment)
       {'learning_rate': 0.1}
     """
+    hints = _hints(function)
+    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+    return {name: default for name, default in defaults.items() if hints.get(name) is float}
+
+
+def is_fold(kind: Any) -> bool:
+    """Whether the type of an argument is marked as `Fold` is."""
+    return any(isinstance(extra, FoldMarker) for extra in getattr(kind, "__metadata__", ()))
+
+
+def fold_argument(function: Callable[..., Experiment]) -> str | None:
+    """The argument that is annotated as a `Fold`; None where there is none.
+
+    Example:
+      >>> def experiment(width: int = 8, part: Fold = 0): ...
+      >>> fold_argument(experiment)
+      'part'
+    """
+    marked = [name for name, hint in _hints(function).items() if is_fold(hint)]
+    if len(marked) > 1:
+        raise UserError(f"the arguments {', '.join(marked)} are all a dl.Fold, expected one: a run holds out one part")
+    return marked[0] if marked else None
+
+
+def _hints(function: Callable[..., Experiment]) -> dict[str, Any]:
     inner: Any = function
     while isinstance(inner, functools.partial):
         inner = inner.func
-    hints = typing.get_type_hints(inner, include_extras=True)
-    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
-    return {name: default for name, default in defaults.items() if hints.get(name) is float}
+    return typing.get_type_hints(inspect.unwrap(inner), include_extras=True)

@@ -11,7 +11,7 @@ Source:  Street, Wolberg and Mangasarian 1993, https://doi.org/10.1117/12.148698
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ from deeplab.robust import calibration
 
 
 def experiment(
-    fold: Literal[0, 1, 2, 3, 4] = 0,
+    fold: dl.Fold = 0,
     width: int = 64,
     epochs: int = 60,
     batch_size: int = 32,

@@ -21,7 +21,7 @@ from deeplab.report import cards
 
 def experiment(
     model: Literal["factorization", "neural"] = "factorization",
-    fold: int = 1,
+    fold: dl.Fold = 1,
     part: Literal["test", "validation"] = "test",
     width: int = 96,
     epochs: int = 100,

@@ -1,6 +1,7 @@
 """Progression of diabetes within a year, from age, sex, body mass index, blood pressure and six blood measurements.
 
 Run:     python -m experiments.table_diabetes --fold 0    (the data come with scikit-learn: nothing to download)
+         python -m experiments.table_diabetes cv          (five folds of it: mean, spread and page)
          python -m experiments.benchmarks.tables          (five folds of this and of two other tables, and baselines)
 Predict: python -m experiments.table_diabetes predict patients.csv     (one row each, the ten columns by name)
 Result:  five folds, seed 0: RMSE 54.77; tuned gradient boosting 55.56, a random forest 56.45, ridge regression 54.41:
@@ -20,7 +21,7 @@ import deeplab as dl
 
 
 def experiment(
-    fold: Literal[0, 1, 2, 3, 4] = 0,
+    fold: dl.Fold = 0,
     variant: Literal["test", "small", "base"] = "small",
     epochs: int = 60,
     batch_size: int = 64,

@@ -1,6 +1,7 @@
 """Sentence classification: reviews (MR, SST-2), questions (TREC), subjectivity (Subj); no pretrained embeddings.
 
 Run:     python -m experiments.text_classification --corpus trec      (downloads 4 MB, or: --data-dir FOLDER)
+         python -m experiments.text_classification cv --folds 10 --corpus mr --model cnn,lstm      (which is better?)
 Predict: python -m experiments.text_classification predict my-lines.txt
 Result:  cnn, 20 to 28 s of CPU time: SST-2 79.74, 81.71, 81.82 % (seeds 0 to 2), TREC, --epochs 12, 89.20 % (each),
          MR 77.25, Subj 92.50 % (fold 0 of ten; commit 9d8ed90). Kim's CNN, random vectors: 83.5 (with phrases), 88.2,
@@ -25,7 +26,7 @@ _MODELS = {
 def experiment(
     corpus: Literal["mr", "sst2", "trec", "subj"] = "sst2",
     model: Literal["cnn", "lstm", "transformer"] = "cnn",
-    fold: int = 0,
+    fold: dl.Fold = 0,
     part: Literal["test", "validation"] = "test",
     width: int = 48,
     epochs: int = 6,

@@ -19,6 +19,7 @@ from deeplab.scale.processes.signals import stop_on_signal
 from deeplab.scale.processes.watch import Watchdog
 from deeplab.search.axes import Axis
 from deeplab.search.execution import How
+from deeplab.verbs.answers.progress import Line
 from deeplab.verbs.many import Many
 from deeplab.verbs.training.progress import progress
 from deeplab.verbs.training.surroundings import Surroundings
@@ -90,14 +91,21 @@ def surroundings(call: Invocation, watchdog: Watchdog, console: Console) -> Iter
       watchdog: Watchdog of this process.
       console: Console of the command.
     """
+    line = Line(None if console.quiet else console.file, console.is_terminal)
+
+    def say(text: str) -> None:
+        line.clear()
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     with stop_on_signal(watchdog) as stop:
         yield Surroundings(
-            say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
+            say=say,
             progress=lambda experiment, start: progress(console, experiment, start),
             stop=stop,
             exit_code=lambda: stop.exit_code,
             slow=watchdog.slow,
             import_seconds=call.import_seconds,
+            line=lambda: line,
         )
 
 

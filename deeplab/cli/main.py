@@ -50,6 +50,7 @@ VERBS: Mapping[str, Verb] = {
     "eval": Verb(evaluate.EvalFlags, evaluate.run),
     "predict": Verb(predict.PredictFlags, predict.run),
     "sweep": Verb(sweep.SweepFlags, sweep.run, many=True),
+    "cv": Verb(sweep.FoldsFlags, sweep.cross_validate, many=True),
     "verify": Verb(verify.VerifyFlags, verify.run),
     "profile": Verb(profile.ProfileFlags, profile.run),
     "plan": Verb(plan.PlanFlags, plan.run),

@@ -110,7 +110,7 @@ def curves(
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def inline(svg: str, label: str, prefix: str) -> Html:
@@ -230,7 +230,8 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1e3 else f"{value:g}"
 
 
-def _svg(figure) -> str:
+def svg_of(figure) -> str:
+    """The text of an SVG file, the same for the same figure of Matplotlib."""
     import matplotlib
 
     out = io.StringIO()

@@ -13,7 +13,7 @@ import numpy as np
 from tyro.constructors import PrimitiveConstructorSpec
 
 from deeplab.core.errors import UserError
-from deeplab.experiment import StaticFloat
+from deeplab.experiment import is_fold
 
 _MOST = 10_000  # values of a range: each is a run
 _DIGITS = 4  # of a value between the ends of a range: what is reported is what was run
@@ -103,11 +103,12 @@ def parse(text: str, kind: Any) -> Axis:
     """Reads `0.0,0.1`, or `LOW..HIGH:COUNT`: log-spaced where both ends are above 0 and a factor of 10 apart.
 
     `log:LOW..HIGH:COUNT` and `lin:LOW..HIGH:COUNT` say it themselves. The count may be left out where values are
-    drawn. Values between the ends are rounded to four digits, and to integers where the argument is one.
+    drawn, and for folds, which are all integers of the range. Values between the ends are rounded to four digits, and
+    to integers where the argument is one.
 
     Args:
       text: Text of the command line.
-      kind: Type of the argument: float, int, bool, str or a `Literal`.
+      kind: Type of the argument: float, int, bool, str, a `Literal`, or one of these annotated, as `dl.Fold` is.
 
     Raises:
       ValueError: The text is none of these.
@@ -118,7 +119,8 @@ def parse(text: str, kind: Any) -> Axis:
       >>> parse("0..0.2:3", float).values, parse("16..64:3", int).values, parse("false,true", bool).values
       ((0.0, 0.1, 0.2), (16, 40, 64), (False, True))
     """
-    match = _RANGE.fullmatch(text) if kind in (int, float, StaticFloat) else None
+    folds, kind = is_fold(kind), plain(kind)
+    match = _RANGE.fullmatch(text) if kind in (int, float) else None
     if match is None:
         values = tuple(_value(word.strip(), kind) for word in text.split(","))
         if len(set(values)) < len(values):
@@ -131,6 +133,8 @@ def parse(text: str, kind: Any) -> Axis:
     if match["scale"] == "log:" and low <= 0:
         raise ValueError(f"{text}: a logarithmic range begins above 0")
     axis = Axis(text, (), low, high, match["scale"] == "log:" or (apart and match["scale"] is None), kind is int)
+    if count is None and folds:
+        return Axis(text, tuple(range(int(low), int(high) + 1)))
     if count is None:
         return axis
     if not 2 <= int(count) <= _MOST:
@@ -154,11 +158,23 @@ def of(value: Any, kind: Any) -> Axis:
     """
     if isinstance(value, Axis):
         return value
-    if isinstance(value, str) and kind is not str:
+    if isinstance(value, str) and plain(kind) is not str:
         return parse(value, kind)
     if isinstance(value, Sequence) and not isinstance(value, str):
+        if not value:
+            raise UserError("an argument of a sweep is given no value; give a sequence of one or more, or one value")
         return Axis(",".join(map(str, value)), tuple(value))
     return Axis.of(value)
+
+
+def plain(kind: Any) -> Any:
+    """A type without what it is annotated with.
+
+    Example:
+      >>> plain(typing.Annotated[int, "a note"]), plain(str)
+      (<class 'int'>, <class 'str'>)
+    """
+    return typing.get_args(kind)[0] if hasattr(kind, "__metadata__") else kind
 
 
 def annotated(kind: Any) -> Any:
@@ -174,6 +190,7 @@ def annotated(kind: Any) -> Any:
 
 
 def _metavar(kind: Any) -> str:
+    kind = plain(kind)
     if kind is bool:
         return "{true|false},..."
     if typing.get_origin(kind) is typing.Literal:

@@ -22,7 +22,7 @@ from deeplab.train.check import check_labels, check_task
 from deeplab.train.evaluate import make_evaluator
 from deeplab.train.feed import Feed, make_feed
 from deeplab.train.initialize import init
-from deeplab.train.loop import fit, on_log, on_state
+from deeplab.train.loop import fit, on_dispatch, on_log, on_state
 from deeplab.train.members import MemberExecution, Members, abstract_state, make_init, member_mesh
 from deeplab.train.program import Program, compile_program
 from deeplab.train.state import State
@@ -139,7 +139,11 @@ class GroupRunner:
                 self.experiment,
                 part.at.state,
                 self._train_feed,
-                hooks=[on_log(effects.log), on_state(every, effects.evaluate)],
+                hooks=[
+                    on_dispatch(lambda progress: self._setup.watch(part.runs, progress.step)),
+                    on_log(effects.log),
+                    on_state(every, effects.evaluate),
+                ],
                 log_every=every,
                 num_steps=step,
                 metrics=part.at.metrics,

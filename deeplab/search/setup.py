@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Setup:
       directory: Folder where the members are saved at each evaluation; None saves nothing.
       stop: Function that is asked between dispatches; training ends early when it returns True.
       slow: Context around what takes longer than dispatches, given its name, for whoever watches the loop.
+      watch: Function that is called between dispatches with the runs (`parts.MemberRun`) of a program, and their step.
     """
 
     data_dir: Path | None = None
@@ -52,6 +53,7 @@ class Setup:
     directory: Path | None = None
     stop: Callable[[], bool] = lambda: False
     slow: Callable[[str], AbstractContextManager[Any]] = nullcontext
+    watch: Callable[[Sequence[Any], int], None] = lambda runs, step: None
 
 
 def rungs_of(row: Row) -> list[float]:

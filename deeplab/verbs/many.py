@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +27,10 @@ from deeplab.scale import processes
 from deeplab.search import sweep
 from deeplab.search.execution import Devices, How
 from deeplab.search.groups import Group, Member, groups
+from deeplab.search.parts import key_of
 from deeplab.search.setup import Row, Setup, Stopped
+from deeplab.verbs.answers.progress import Watch
+from deeplab.verbs.answers.rows import append, finished, name, told
 from deeplab.verbs.fit import Surroundings
 from deeplab.verbs.recipe import Recipe
 
@@ -92,6 +94,7 @@ class Session:
       held: The run directory; None where nothing is written.
       setup: What all runs share.
       surroundings: Effects of a command line or a notebook.
+      watch: How far the runs are.
     """
 
     recipe: Recipe
@@ -99,6 +102,7 @@ class Session:
     held: Run | NonPrimaryRun | None
     setup: Setup
     surroundings: Surroundings
+    watch: Watch
 
     @property
     def seeds(self) -> range:
@@ -128,12 +132,14 @@ def session(
       **setup: Further fields of the `Setup`.
     """
     ranges.SEED.check("the seed of the last run", recipe.seed + many.seeds - 1)
+    watch = Watch(surroundings.line())
     shared = Setup(
         recipe.data_dir, _devices(recipe.runtime.mesh), many.execution, many.members_per_program,
-        directory=directory and directory / FOLDER, stop=surroundings.stop, slow=surroundings.slow, **setup,
+        directory=directory and directory / FOLDER, stop=surroundings.stop, slow=surroundings.slow, watch=watch,
+        **setup,
     )  # fmt: skip
     if directory is None:
-        yield Session(recipe, many, None, shared, surroundings)
+        yield Session(recipe, many, None, shared, surroundings, watch)
         return
 
     def open_run() -> record.Run:
@@ -147,15 +153,22 @@ def session(
             datasets.check_training(held, data, sources, recipe.data_dir, allow_change=many.allow_change)
         held.go_on()
         shared = dataclasses.replace(shared, directory=held.directory / FOLDER)
-        yield Session(recipe, many, held, shared, surroundings)
+        yield Session(recipe, many, held, shared, surroundings, watch)
 
 
 Runner = Callable[[Sequence[Group], Sequence[Row], Callable[[list[Row]], None]], None]
 """A function `(groups, known rows, keep)` that trains the other members, and calls `keep` with their rows."""
 
 
-def complete(now: Session, wanted: Sequence[Member], runner: Runner) -> tuple[list[Row], int]:
-    """Makes the runs whose rows are not kept yet; gives the rows of all, and how many were made."""
+def complete(now: Session, wanted: Sequence[Member], runner: Runner, runs: int = 0) -> tuple[list[Row], int]:
+    """Makes the runs whose rows are not kept yet; gives the rows of all, and how many were made.
+
+    Args:
+      now: Session that trains them.
+      wanted: Runs that are wanted.
+      runner: Function that trains those that are missing.
+      runs: Number of all runs of the session, where more will be wanted later.
+    """
     file, say = now.held and now.held.directory / FILE, now.surroundings.say
     done = processes.allgather_json(finished(file) if file and processes.is_primary() else {})[0]
     missing = [key for member in wanted if (key := name(member.arguments, member.seed)) not in done]
@@ -169,22 +182,38 @@ def complete(now: Session, wanted: Sequence[Member], runner: Runner) -> tuple[li
         if rows[0].get("execution", execution) != execution:
             execution = rows[0]["execution"]
             say(f"runs: {execution}")
-        say(f"{ended} of {len(missing)}: {_told(rows, varied)}")
+        now.watch.end([(key_of(Member(row["arguments"], row["seed"])), row) for row in rows])
+        if not now.watch.live or any(row.get("diverged", False) for row in rows):
+            say(f"{ended} of {len(missing)}: {told(rows, varied)}")
 
     if missing:
         folder = now.setup.directory
         members = {name(member.arguments, member.seed): member for member in wanted}
         planned = _planned(folder, members, missing) if folder else [members[key] for key in missing]
         known = [done[key] for member in wanted if (key := name(member.arguments, member.seed)) in done]
+        made = groups(now.recipe.build, planned, now.recipe.runtime)
+        now.watch.begin(_steps(made, done), made[0].experiment().monitor, known, runs)
         try:
-            runner(groups(now.recipe.build, planned, now.recipe.runtime), known, keep)
+            runner(made, known, keep)
         except Stopped:
             if now.held is not None:
                 now.held.end("stopped", "saved; the same command goes on")
             raise
+        finally:
+            now.watch.clear()
         if folder and processes.is_primary():
             shutil.rmtree(folder, ignore_errors=True)
     return [done[name(member.arguments, member.seed)] for member in wanted], len(missing)
+
+
+def _steps(made: Sequence[Group], done: Mapping[str, Row]) -> dict[str, int]:
+    """The steps of each run that is not done, by its key."""
+    left: dict[str, int] = {}
+    for group in made:
+        steps = group.experiment().num_steps
+        missing = [member for member in group.members if name(member.arguments, member.seed) not in done]
+        left |= {key_of(member): steps for member in missing}
+    return left
 
 
 def _planned(folder: Path, members: Mapping[str, Member], missing: Sequence[str]) -> list[Member]:
@@ -236,54 +265,3 @@ def publish(now: Session, kind: str, rows: Sequence[Row], summary: Any, sections
     )  # fmt: skip
     held.finish({"step": len(rows), "steps": len(rows), "seconds": seconds})
     return report
-
-
-def _told(rows: Sequence[Row], varied: Sequence[str]) -> str:
-    """One line of text about runs that have ended together."""
-    same = [k for k in varied if len({str(row["arguments"][k]) for row in rows}) == 1]
-    setting = ", ".join(f"{k} {rows[0]['arguments'][k]}" for k in same)
-    counts = {
-        "diverged": sum(row.get("diverged", False) for row in rows),
-        "stopped": sum(r.get("stopped", False) for r in rows),
-    }
-    compiled = sum(sum(row.get("compiled", ())) for row in rows)
-    parts = [
-        f"seed {rows[0]['seed']}" if len(rows) == 1 else f"{len(rows)} runs",
-        duration(sum(r["seconds"] for r in rows)),
-    ]
-    parts += [f"{count} {what}" for what, count in counts.items() if count]
-    parts += [f"of which compiling {duration(compiled)}"] if compiled else []
-    return f"{setting}: {', '.join(parts)}" if setting else ", ".join(parts)
-
-
-def name(arguments: Mapping[str, Any], seed: int) -> str:
-    """Identifier of a run: its arguments and seed as JSON."""
-    return dumps({"arguments": dict(sorted(arguments.items())), "seed": seed}, str)
-
-
-def finished(file: Path) -> dict[str, Row]:
-    """Rows of a file by name; an incomplete last line, which a kill can leave, is removed."""
-    lines = file.read_text(errors="replace", encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-    rows: dict[str, Row] = {}
-    for number, line in enumerate(lines):
-        try:
-            row = loads(line if line.endswith("\n") else "")
-            rows[name(row["arguments"], row["seed"])] = row
-        except (ValueError, KeyError, TypeError, AttributeError):
-            if number + 1 < len(lines):
-                raise UserError(
-                    f"{file}: line {number + 1} is damaged; delete the line, and its run is trained again"
-                ) from None
-            save(file, "".join(lines[:number]))
-    return rows
-
-
-def append(file: Path | None, rows: Sequence[Row]) -> dict[str, Row]:
-    """Keeps rows, and gives them as they will be read again."""
-    lines = [dumps(row, str) for row in rows]
-    if file and processes.is_primary():
-        with file.open("a", encoding="utf-8") as out:
-            out.write("".join(f"{line}\n" for line in lines))
-            out.flush()
-            os.fsync(out.fileno())  # the states of these runs are deleted next
-    return {name(row["arguments"], row["seed"]): loads(line) for row, line in zip(rows, lines, strict=True)}

@@ -11,13 +11,17 @@ from typing import Any
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.core.printable import Printable
+from deeplab.experiment import Experiment, fold_argument
+from deeplab.report.sweeps import page
+from deeplab.report.sweeps.summary import Axis, summarize
 from deeplab.report.text import Html
 from deeplab.runs import record
+from deeplab.search import axes as search_axes
 from deeplab.search.groups import Member
 from deeplab.search.setup import Row, Stopped
 from deeplab.train.evaluate import Probe
 from deeplab.train.step import make_eval
+from deeplab.verbs.answers.results import Found, printed, with_metrics
 from deeplab.verbs.fit import Surroundings
 from deeplab.verbs.many import Many, complete, local, publish, session
 from deeplab.verbs.recipe import Recipe
@@ -29,50 +33,46 @@ class Study:
 
     Args:
       axes: Values of the arguments that differ; the runs are their product, times the seeds.
-      summarize: Function from the rows, one a run, to what they say: JSON.
-      sections: Function from that to the sections of the page.
+      summarize: Function from the rows, one a run, to what they say: JSON. When None, the settings in the order of
+        their mean, each with the interval over its seeds, see `deeplab.report.sweeps.summary`.
+      sections: Function from that to the sections of the page; when None, a figure and a table of the settings.
       probe: Metrics of a run before training, after it, and of its best state.
       split: Split that the probe measures on.
       smoke: Axes of a smoke run.
 
     Example:
-      >>> study = Study({"depth": (2, 4)}, len, lambda count: [], smoke={"depth": (2,)})
+      >>> study = Study({"depth": (2, 4)}, smoke={"depth": (2,)})
       >>> study.axes["depth"]
       (2, 4)
     """
 
     axes: Mapping[str, Sequence[Any]]
-    summarize: Callable[[list[Row]], Any]
-    sections: Callable[[Any], Sequence[Html]]
+    summarize: Callable[[list[Row]], Any] | None = None
+    sections: Callable[[Any], Sequence[Html]] | None = None
     probe: Probe = make_eval
     split: str = "test"
     smoke: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Answer(Printable):
+class Answer(Found):
     """What the runs of a study say.
 
     Attributes:
-      rows: One row a run; JSON.
       summary: What they say, from `Study.summarize`; None where a signal has stopped the study.
-      trained: Number of runs made by this call; the others had ended before.
-      directory: Run directory; None where nothing was written.
-      report: Path of the page; None where there is none.
-      stopped: Exit code of the signal that stopped the study; None where none did.
+      settings: The settings in their order, where the study leaves the summary or the page to us; None elsewhere.
     """
 
-    rows: Sequence[Row]
-    summary: Any
-    trained: int
-    directory: Path | None = None
-    report: Path | None = None
-    stopped: int | None = None
+    settings: Mapping[str, Any] | None = None
 
     def __rich__(self) -> Any:
-        if self.summary is None:
-            return "stopped and saved; run the same command again to resume"
-        return f"{len(self.rows):,} runs, {self.trained:,} of them made now; report: {self.report}"
+        from rich.console import Group
+
+        if self.summary is None or self.settings is None:
+            told = f"{len(self.rows):,} runs, {self.trained:,} of them made now; report: {self.report}"
+            return told if self.summary is not None else "stopped and saved; run the same command again to resume"
+        told = super().__rich__() if self.summary is self.settings else printed(self.settings)
+        return Group(told, *[f"report: {self.report}"] * (self.report is not None))
 
 
 @ranges.checked(seeds=ranges.COUNT)
@@ -123,9 +123,26 @@ def study(
         except Stopped:
             return Answer((), None, 0, where, stopped=surroundings.exit_code())
         with now.setup.slow("the report"):
-            summary = question.summarize(rows)
-            report = publish(now, "study", rows, summary, question.sections(summary))
-            return Answer(rows, summary, trained, where, report)
+            elsewhere = question.probe is make_eval and question.split != first.data.eval_split
+            rows = with_metrics(rows, question.split if elsewhere else None)
+            own, drawn, settings = question.summarize, question.sections, None
+            if own is None or drawn is None:
+                settings = _settings(question.smoke if recipe.smoke else question.axes, rows, first, recipe)
+            summary = settings if own is None else own(rows)
+            sections = drawn(summary) if drawn is not None else page.answer(settings or {}, rows)
+            report = publish(now, "study", rows, summary, sections)
+            return Answer(rows, summary, trained, where, report, monitor=first.monitor, settings=settings)
+
+
+def _settings(
+    values: Mapping[str, Sequence[Any]], rows: list[Row], first: Experiment, recipe: Recipe
+) -> dict[str, Any]:
+    """The summary of a study that brings none."""
+    fold, data = fold_argument(recipe.function), first.data
+    given = {name: search_axes.of(list(each), str) for name, each in values.items()}
+    axes = {k: Axis(a.values, a.log, a.position, a.at) for k, a in given.items() if k != fold}
+    overlap = data.num_examples(data.eval_split) / data.num_train if fold in given else 0.0
+    return summarize(rows, axes, first.monitor, fold if fold in given else None, overlap)
 
 
 def members(question: Study, recipe: Recipe, seeds: int) -> list[Member]:

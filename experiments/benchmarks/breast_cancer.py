@@ -32,7 +32,7 @@ Fold = tuple[np.ndarray, np.ndarray]
 
 def ours(fold: int, seed: int) -> Fold:
     """The experiment with its default arguments."""
-    exp = experiment(fold=fold)  # pyright: ignore[reportArgumentType]  # an int of the Literal
+    exp = experiment(fold=fold)
     mesh = scale.make_mesh("auto")
     train, test = (dl.make_feed(exp.data, exp.data.open(split), mesh) for split in ("train", "test"))
     state = jax.jit(functools.partial(dl.init, exp))(jax.random.key(seed))

@@ -41,7 +41,7 @@ RECIPE = {name: p.default for name, p in inspect.signature(table_diabetes.experi
 def experiment(name: str, fold: int) -> dl.Experiment:
     """The recipe of `table_diabetes` on one of the tables."""
     if name == "diabetes":
-        return table_diabetes.experiment(fold=fold)  # pyright: ignore[reportArgumentType]  # an int of the Literal
+        return table_diabetes.experiment(fold=fold)
     found: Any = getattr(datasets, f"load_{name}")()
     columns = dict(zip(found.feature_names, found.data.T, strict=True)) | {"class": found.target}
     options: Any = {name: RECIPE[name] for name in ("batch_size", "epochs")}

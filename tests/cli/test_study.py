@@ -36,7 +36,16 @@ def counted(monkeypatch):
         for group in asked:
             groups.append(group)
             yield [
-                {"arguments": dict(m.arguments), "seed": m.seed, "last": {"loss": float(m.seed)}, "seconds": 1.0}
+                {
+                    "arguments": dict(m.arguments),
+                    "seed": m.seed,
+                    "last": {"loss": float(m.seed)},
+                    "seconds": 1.0,
+                    "curve": [],
+                    "steps": 20,
+                    "diverged": False,
+                    "stopped": False,
+                }
                 for m in group.members
             ]
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from deeplab.report.sweeps import page as sweep
+from deeplab.report.sweeps import page
+from deeplab.report.sweeps import summary as sweep
 from deeplab.report.sweeps.importance import POSITIONS, fanova
 
 GRID = np.stack(np.meshgrid(*[(np.arange(6) + 0.5) / 6] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -67,7 +68,7 @@ def test_settings_are_ordered_by_the_mean_of_their_seeds(summary):
 
 
 def test_the_page_says_all_and_escapes_what_was_given(summary):
-    text = "".join(sweep.sections(*summary))
+    text = "".join(page.sections(*summary))
     for part in (
         "85.00 %",
         "python -m x train",
@@ -86,4 +87,4 @@ def test_stopped_settings_come_last_and_are_compared_where_all_were():
     found = sweep.summarize(rows, {"rate": axis([0.1, 0.2])}, "accuracy")
     assert [entry["setting"]["rate"] for entry in found["settings"]] == [0.1, 0.2]
     assert [entry["compared"] for entry in found["settings"]] == [0.4, 0.3]
-    assert "at the first rung" in "".join(sweep.sections(found | {"command": "", "split": "test"}, rows))
+    assert "at the first rung" in "".join(page.sections(found | {"command": "", "split": "test"}, rows))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeplab.core.errors import UserError
+from deeplab.experiment import Fold, StaticFloat
 from deeplab.search.axes import Axis, parse
 from deeplab.search.proposals import search
 
@@ -27,6 +28,9 @@ from deeplab.search.proposals import search
         ("a,b..c", str, ("a", "b..c")),
         ("true,False", bool, (True, False)),
         ("2,0", Literal[0, 1, 2], (2, 0)),
+        ("0..3", Fold, (0, 1, 2, 3)),
+        ("1,3", Fold, (1, 3)),
+        ("0.5..2.0:2", StaticFloat, (0.5, 2.0)),
         ("relu", Literal["relu", "gelu"], ("relu",)),
     ],
 )

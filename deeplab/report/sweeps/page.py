@@ -4,155 +4,78 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
-
-from deeplab.core.monitor import Monitor
-from deeplab.report.sweeps import importance, responses
-from deeplab.report.text import Html, duration, join, metric, note, table, tag
+from deeplab.report import figures
+from deeplab.report.sweeps import importance, points, responses, sentences
+from deeplab.report.sweeps.intervals import LEVEL, paired
+from deeplab.report.sweeps.responses import state, told_interval
+from deeplab.report.text import Html, duration, is_share, join, metric, note, table, tag
 
 _SHOWN = 24  # settings in the table
-
-Entry = dict[str, Any]
-"""A setting: `setting` (values by argument), `values` (the monitored metric of each seed at its last evaluation), their
-`mean` and `sd`, `metrics` (mean and sd of every metric), `compared` (the mean at the last step that all settings
-reached), `steps`, `diverged` (number of seeds) and `stopped`. Unknown values are None."""
-
-
-class Axis(NamedTuple):
-    """An argument that differs between settings.
-
-    Attributes:
-      values: Values of a list; empty for a range from which values were drawn.
-      log: Whether its axis is logarithmic.
-      position: Function from a value to [0, 1].
-      at: Inverse of `position`.
-    """
-
-    values: tuple[Any, ...]
-    log: bool
-    position: Callable[[Any], float]
-    at: Callable[[float], Any]
-
-
-def summarize(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], monitor: Monitor | str) -> dict[str, Any]:
-    """The results as JSON: `metric`, `smaller` (is better), `settings`, best first, `axes`, `importance`, `ways`."""
-    monitor = Monitor.parse(monitor)
-    smaller, name = monitor.direction == "min", monitor.name
-    by_setting: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by_setting.setdefault(repr([row["arguments"][k] for k in axes]), []).append(row)
-    entries = [_entry(same, axes, name, smaller) for same in by_setting.values()]
-    entries.sort(key=lambda e: (e["stopped"], -e["steps"] if e["stopped"] else 0, _loss(e, smaller)))
-    described = {k: {"values": list(a.values), "log": a.log} for k, a in axes.items()}
-    found = _importance(entries, axes)
-    return {
-        "metric": name,
-        "smaller": smaller,
-        "settings": entries,
-        "axes": described,
-        "importance": found,
-        "ways": _ways(rows),
-    }
-
-
-def _entry(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], name: str, smaller: bool) -> Entry:
-    ends = [row["curve"][-1]["evaluation"] for row in rows]
-    values = [
-        math.nan if row["diverged"] or end[name] is None else end[name] for row, end in zip(rows, ends, strict=True)
-    ]
-    rungs = [(row["rungs"] or [None])[0] for row in rows]
-    compared = [v if r is None else -r if smaller else r for v, r in zip(values, rungs, strict=True)]
-    numbers = {k: [math.nan if end[k] is None else end[k] for end in ends] for k in ends[0]}
-    return {
-        "setting": {k: rows[0]["arguments"][k] for k in axes},
-        "values": values,
-        "mean": float(np.mean(values)),
-        "sd": _sd(values),
-        "metrics": {k: [float(np.mean(v)), _sd(v)] for k, v in numbers.items()},
-        "compared": float(np.mean(compared)),
-        "steps": max(row["steps"] for row in rows),
-        "diverged": sum(row["diverged"] for row in rows),
-        "stopped": any(row["stopped"] for row in rows),
-    }
-
-
-def _sd(values: Sequence[float]) -> float | None:
-    """The sample standard deviation; None for a single value."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def _loss(entry: Entry, smaller: bool) -> float:
-    value = entry["mean"] if smaller else -entry["mean"]
-    return math.inf if math.isnan(value) else value
-
-
-def _importance(entries: Sequence[Entry], axes: Mapping[str, Axis]) -> dict[str, Any] | None:
-    """Shares of the variance; None for a single argument or too few settings."""
-    sound = [entry for entry in entries if math.isfinite(entry["compared"])]
-    y = np.array([entry["compared"] for entry in sound])
-    if len(axes) < 2 or len(sound) < importance.MIN_SETTINGS or np.ptp(y) == 0:
-        return None
-    x = np.array([[axis.position(entry["setting"][k]) for k, axis in axes.items()] for entry in sound])
-    found, names = importance.fanova(x, y), list(axes)
-    return {
-        "settings": len(sound),
-        "explained": found.explained,
-        "main": {k: [float(share.mean()), float(share.std())] for k, share in zip(names, found.main.T, strict=True)},
-        "pairs": {f"{names[i]} and {names[j]}": [float(s.mean()), float(s.std())] for (i, j), s in found.pairs.items()},
-        "curves": {
-            k: [[axis.at(float(u)) for u in importance.POSITIONS], curve.tolist()]
-            for (k, axis), curve in zip(axes.items(), found.curves, strict=True)
-            if not axis.values
-        },
-    }
-
-
-def _ways(rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    """Execution of the runs: its kind, number of runs, seconds, and number and seconds of compilations."""
-    ways: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        ways.setdefault(row["execution"] if "execution" in row else row["way"], []).append(row)
-    return [
-        [way, len(same), sum(r["seconds"] for r in same), sum(len(r["compiled"]) for r in same),
-         sum(sum(r["compiled"]) for r in same)]
-        for way, same in ways.items()
-    ]  # fmt: skip
-
-
-def told(entry: Entry, name: str) -> str:
-    """A setting and its result, in a line.
-
-    Example:
-      >>> told({"setting": {"learning_rate": 0.01}, "mean": 0.975, "sd": 0.01, "values": [0.965, 0.985]}, "accuracy")
-      'learning_rate 0.01: accuracy 97.50 % (s.d. 1.00 %, 2 seeds)'
-    """
-    setting = ", ".join(f"{k} {v}" for k, v in entry["setting"].items()) or "the only setting"
-    spread = "" if entry["sd"] is None else f" (s.d. {metric(name, entry['sd'])}, {len(entry['values'])} seeds)"
-    return f"{setting}: {name} {metric(name, entry['mean'])}{spread}"
+_COLUMNS = 6  # settings in the table of folds
 
 
 def sections(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Html]:
-    """The sections of the page.
+    """The sections of the page of a sweep.
 
     Args:
-      summary: Summary from `summarize`, with `split` and the `command` that trains the best setting.
+      summary: Summary from `summarize`, with `split` and the `command` that trains the best setting; with `test_split`
+        where the metrics of that split were measured, too.
       rows: Rows of the runs.
     """
-    best = summary["settings"][0]
-    split, name = summary["split"], summary["metric"]
-    advice = f"It was chosen by its result on the {split} split at the last step; expect less on other data."
+    best, several = summary["settings"][0], len(summary["settings"]) > 1
+    split, name, folds = summary["split"], summary["metric"], summary["unit"] == "fold"
+    which = "of the best setting" if several else f"of {summary['over']}"
+    chosen = f"It was chosen by its result on the {split} split at the last step; expect less on other data."
+    value = tag("strong", metric(name, best["mean"]))
+    other = summary.get("test_split")
+    tested = f"The {other} metrics are those of the last state of each run, and had no part in the choice."
+    advice = [chosen] * several + [tested] * bool(other)
     parts = [
-        tag("div", tag("strong", metric(name, best["mean"])), tag("span", f"{split} {name} of the best setting"),
-            class_="headline"),
-        note(f"{told(best, name)}. {advice}"),
-        tag("h3", "Command of the best setting"),
+        tag("div", value, tag("span", f"{split} {name} {which}"), class_="headline"),
+        note(" ".join([f"{sentences.told(best, name, summary['over'])}.", *advice])),
+        *_remarks(summary),
+        tag("h3", f"Command of the {'best' if several else 'only'} setting{', on its first fold' * folds}"),
         tag("pre", summary["command"], class_="command", title="click selects the whole command"),
-        tag("h2", "Settings"),
-        _table(summary),
-    ]  # fmt: skip
+    ]
+    return [*parts, *_body(summary, rows)]
+
+
+def answer(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Html]:
+    """The sections of the page of a study that brings none of its own: all settings, and what differs between two.
+
+    Args:
+      summary: Summary from `summarize`.
+      rows: Rows of the runs.
+    """
+    name, settings = summary["metric"], summary["settings"]
+    marks = [
+        points.Mark(sentences.named(entry["setting"]), [*entry["points"].values()], entry["from"], entry["to"])
+        for entry in settings[: points.ROWS]
+    ]
+    svg = points.intervals(marks, x_label=name, share=is_share(name))
+    caption = tag("figcaption", tag("b", name), f"of each setting, over {summary['over']}")
+    figure = tag("figure", caption, figures.inline(svg, f"{name} of each setting", "settings"))
+    said = [tag("p", two(summary))] if len(settings) == 2 else []
+    return [*said, *_remarks(summary), figure, *_body(summary, rows)]
+
+
+def _remarks(summary: Mapping[str, Any]) -> list[Html]:
+    return [tag("p", f"{remark}.", class_="notice") for remark in summary["remarks"]]
+
+
+def two(summary: Mapping[str, Any]) -> str:
+    """What differs between the two settings of a summary: the better one against the other."""
+    best, other = summary["settings"]
+    found = paired(other["units"], best["units"], summary["overlap"])
+    first, second = sentences.named(other["setting"]), sentences.named(best["setting"])
+    return sentences.compared(first, second, summary["metric"], found, summary["unit"], summary["smaller"])
+
+
+def _body(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Html]:
+    parts = [tag("h2", "Settings"), _table(summary), *_folds(summary)]
     if summary["axes"]:
         parts += [tag("h2", "Effect of each argument"), *responses.sections(summary)]
     return [*parts, *_importances(summary), *_executions(summary, rows)]
@@ -160,17 +83,40 @@ def sections(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> l
 
 def _table(summary: Mapping[str, Any]) -> Html:
     settings, name = summary["settings"], summary["metric"]
-    others = [k for k in settings[0]["metrics"] if k != name]
+    others, several = [k for k in settings[0]["metrics"] if k != name], len(settings[0]["units"]) > 1
     lines = []
     for i, entry in enumerate(settings[:_SHOWN], start=1):
-        state = [f"{entry['diverged']} diverged"] * bool(entry["diverged"]) + ["stopped"] * entry["stopped"]
-        cells = [_spread(name, entry["mean"], entry["sd"]), *(_spread(k, *entry["metrics"][k]) for k in others)]
-        lines.append([i, *entry["setting"].values(), *cells, f"{entry['steps']:,}", ", ".join(state)])
-    head = ["", *summary["axes"], name, *others, "steps", ""]
+        cells = [_spread(name, entry["mean"], entry["sd"])]
+        if several:
+            cells += [told_interval(name, entry["low"], entry["high"]), sentences.difference(name, entry["against"])]
+        cells += [_spread(k, *entry["metrics"][k]) for k in others]
+        lines.append([i, *entry["setting"].values(), *cells, f"{entry['steps']:,}", state(entry)])
+    level = f"{100 * LEVEL:.0f} % interval"
+    head = ["", *summary["axes"], name, *[level, "against the best"] * several, *others, "steps", ""]
     rest = f" The first {_SHOWN} of {len(settings)}." if len(settings) > _SHOWN else ""
-    seeds = len(settings[0]["values"])
-    legend = f"Mean ± sample standard deviation over {seeds} seeds, at the last evaluation.{rest}"
-    return join(table(head, lines, class_="numbers"), note(legend))
+    legend = f"Mean ± sample standard deviation over {summary['over']}, at the last evaluation.{_how(summary)}{rest}"
+    return join(table(head, lines, class_="numbers"), note(legend if several else f"At the last evaluation.{rest}"))
+
+
+def _how(summary: Mapping[str, Any]) -> str:
+    """How the intervals were made."""
+    intervals = (
+        f" Intervals are of the mean, by Student's t; those against the best are of the differences, {summary['unit']} "
+        f"by {summary['unit']}. The best one was chosen among {len(summary['settings'])}, which flatters it."
+    )
+    folds = " Folds share training examples: the variance has the correction of Nadeau and Bengio (2003)."
+    return intervals + folds * (summary["unit"] == "fold")
+
+
+def _folds(summary: Mapping[str, Any]) -> list[Html]:
+    """The results by fold."""
+    if summary["unit"] != "fold":
+        return []
+    settings, name = summary["settings"][:_COLUMNS], summary["metric"]
+    lines = [[fold, *(metric(name, e["units"].get(fold, math.nan)) for e in settings)] for fold in settings[0]["units"]]
+    head = ["", *(sentences.named(entry["setting"]) for entry in settings)]
+    rest = f" The best {_COLUMNS} settings." * (len(summary["settings"]) > _COLUMNS)
+    return [tag("h3", "Folds"), table(head, lines, class_="numbers"), note(f"{name} of each fold.{rest}")]
 
 
 def _spread(name: str, mean: float, sd: float | None) -> str:

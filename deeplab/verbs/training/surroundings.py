@@ -9,6 +9,7 @@ from typing import Any
 
 from deeplab.core.printable import plain_console
 from deeplab.experiment import Experiment
+from deeplab.verbs.answers.progress import Line, standard
 from deeplab.verbs.training.progress import Shown, progress
 
 
@@ -23,6 +24,7 @@ class Surroundings:
       exit_code: Function that returns, after a stop, the exit code of the signal that caused it.
       slow: Context entered around work that takes longer than a dispatch; it receives the name of that work.
       import_seconds: Time from the start of the process to the call, in seconds, for the report.
+      line: Function that makes the line on which many runs show how far they are.
     """
 
     say: Callable[[str], None] = lambda text: None
@@ -33,6 +35,7 @@ class Surroundings:
     exit_code: Callable[[], int | None] = lambda: None
     slow: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     import_seconds: float | None = None
+    line: Callable[[], Line] = standard
 
 
 def usual() -> Surroundings:
