@@ -21,6 +21,7 @@ from deeplab.experiment import Experiment
 from deeplab.runs import artifacts, non_primary, record, session
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.identity import datasets
+from deeplab.runs.identity.purity import pure
 from deeplab.runs.metadata import note_first_step, run_metadata
 from deeplab.scale import processes
 from deeplab.train.loop import Hook, NonFinite, Progress
@@ -103,7 +104,7 @@ def fit(
     """
     folder = None if data_dir is None else Path(data_dir)
     recipe = Recipe.of(experiment, seed=seed, runtime=runtime, data_dir=folder, smoke=smoke)
-    value = recipe.experiment()
+    value = pure(recipe.build, **recipe.arguments)
     mesh = processes.global_mesh(recipe.runtime.mesh)
     scale.check_batch(value.data.batch_size, mesh, recipe.runtime.accumulate)
     options = {"log_every": log_every, "checkpoint_every": checkpoint_every}
@@ -130,7 +131,7 @@ def fit(
             ),
             runtime=recipe.runtime,
         )
-        for hint in filter(None, (gpu_hint(), huge_page_hint(ready.program.temporary))):
+        for hint in filter(None, (gpu_hint(), huge_page_hint(ready.program.temporary), *ready.remarks)):
             surroundings.say(f"hint: {hint}")
         start, rows = int(ready.state.step), []
         if held is None:

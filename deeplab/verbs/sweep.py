@@ -19,6 +19,7 @@ from deeplab.core.monitor import Monitor
 from deeplab.core.printable import Printable
 from deeplab.report.sweeps import page
 from deeplab.runs import record
+from deeplab.runs.identity.purity import pure
 from deeplab.search import axes as search_axes
 from deeplab.search.axes import Axis
 from deeplab.search.groups import Member
@@ -175,7 +176,7 @@ def sweep(
     manifest = {"experiment": recipe.module, "arguments": arguments, "seed": recipe.seed,
                 "command": named.command("sweep", **flags), "task": "sweep", "num_steps": 0}  # fmt: skip
     start = fixed | {k: axis.at(0.0) for k, axis in varied.items()}
-    first = recipe.build(**start)
+    first = pure(recipe.build, **start)
     for k, axis in varied.items():
         for value in axis.values or (axis.low, axis.high):
             recipe.build(**start | {k: value})  # A number out of its range is refused here; later it is a tracer.

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from deeplab.core.contract import Contract
 from deeplab.core.errors import UserError
 from deeplab.data.base import Source
 from deeplab.data.normalize import Normalize
@@ -24,7 +25,7 @@ from deeplab.data.sets import fields as field_checks
 from deeplab.data.sets.fields import Field
 
 
-class ExampleSet(abc.ABC):
+class ExampleSet(Contract):
     """Examples made of named arrays. Subclasses are frozen records, and final.
 
     Attributes:
@@ -120,7 +121,7 @@ class ExampleSet(abc.ABC):
         return described
 
 
-class TextSet(abc.ABC):
+class TextSet(Contract):
     """Running text. Subclasses are frozen records, and final; attributes as for `ExampleSet`, and:
 
     Attributes:
