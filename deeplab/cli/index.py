@@ -1,4 +1,4 @@
-"""`deeplab list`, `deeplab runs` and `deeplab report RUN ...`: commands about more than one experiment."""
+"""The command `deeplab`: `new`, `doctor`, and `list`, `runs` and `report` of more than one experiment or run."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from deeplab import report
+from deeplab.cli.tools import doctor, new
 from deeplab.core.errors import UserError
 from deeplab.core.printable import plain_console
+
+_TOOLS = {"new": new.run, "doctor": doctor.run}
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:
@@ -24,10 +27,10 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
       argv: Words after the program's name.
 
     Returns:
-      experiments, runs or report, by the verb.
+      experiments, runs, report, files or checks, by the verb; and exit_code, where it is not 0.
 
     Raises:
-      UserError: A folder or a run directory does not exist.
+      UserError: A folder or a run directory does not exist, or a file of a new experiment does.
     """
     parser = argparse.ArgumentParser("deeplab", description="Experiments, runs and their reports.")
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -37,8 +40,14 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     pages = verbs.add_parser("report", help="write the report of a run, or a comparison of several runs")
     pages.add_argument("run", nargs="+", type=Path)
     pages.add_argument("--out", type=Path, default=Path("comparison.html"), help="path of a comparison")
+    new.add_flags(verbs.add_parser("new", help="write an experiment, its test and a notebook"))
+    doctor.add_flags(
+        verbs.add_parser("doctor", help="what is installed and missing here, and the commands that mend it")
+    )
     flags = parser.parse_args(argv)
     console = plain_console()
+    if flags.verb in _TOOLS:
+        return _TOOLS[flags.verb](flags, console)
     if flags.verb == "list":
         return {"experiments": _list(console)}
     if flags.verb == "runs":

@@ -116,7 +116,8 @@ def main(
 
 def deeplab() -> None:
     """The command `deeplab`: see `deeplab.cli.index`."""
-    _or_exit(lambda: index.run(sys.argv[1:]))
+    result = _or_exit(lambda: index.run(sys.argv[1:]))
+    sys.exit(result.get("exit_code") or 0)
 
 
 def _launch(call: Invocation, *, by_command: bool) -> supervise.Launch | None:

@@ -20,9 +20,9 @@ def log_ticks(low: float, high: float, extents: Callable[[float], float], length
 
     Example:
       >>> log_ticks(1e-3, 1e-1, lambda x: 20, 300), log_ticks(1e-3, 1e-1, lambda x: 50, 300)
-      ([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1], [0.001, 0.01, 0.1])
+      ([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1], [0.001, 0.003, 0.01, 0.03, 0.1])
       >>> log_ticks(1e-12, 1e3, lambda x: 40, 300), log_ticks(0.2, 0.4, lambda x: 30, 300)
-      ([1e-12, 1e-09, 1e-06, 0.001, 1.0, 1000.0], [0.2, 0.25, 0.3, 0.35, 0.4])
+      ([1e-12, 1e-10, 1e-08, 1e-06, 0.0001, 0.01, 1.0, 100.0], [0.2, 0.25, 0.3, 0.35, 0.4])
     """
     fitting = [ticks for ticks in _candidates(low, high) if _fits(ticks, low, high, extents, length)]
     return next((ticks for ticks in fitting if len(ticks) >= _FEW), max(fitting, key=len, default=[]))

@@ -76,7 +76,7 @@ def _parts(value: Any) -> dict[str, Any]:
 
 
 def _is_key(value: Any) -> bool:
-    return jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def _brief(value: Any) -> str:
