@@ -46,7 +46,7 @@ class OutOfRange(UserError):
 
     def renamed(self, name: str) -> OutOfRange:
         """The same error under the name by which the caller knows the argument."""
-        origin = self.origin.replace("an argument", f"{self.name}, an argument") if name != self.name else self.origin
+        origin = f"{self.name}, {self.origin}" if self.origin.startswith("an argument") else self.origin
         return OutOfRange.of(name, self.value, self.expected, origin)
 
 

@@ -75,7 +75,9 @@ def test_nothing_is_overwritten(file, tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {file: "mine"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in ("images", "series") else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def test_each_kind_has_the_whole_way(kind, tmp_path, monkeypatch):
     """On synthetic data, in this process; the whole commands are the next test's."""
     monkeypatch.chdir(tmp_path)
@@ -114,8 +116,9 @@ def test_each_kind_trains_is_tested_and_resumes_in_one_command_each(kind, tmp_pa
     assert "finished before" in command("my_idea.py")
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path):
-    """All cells of it, as one script; where a cell of its own is looked at, nothing is printed."""
+    """All cells of it, as one script."""
     file, _, notebook = new("my_idea", "--kind", "table", "--folder", str(tmp_path))
     cells = json.loads(Path(notebook).read_text())["cells"]
     script = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")

@@ -496,6 +496,33 @@ def test_is_told_before_the_first_step(name, tmp_path, monkeypatch):
     told(dl.fit, *WRONG[name], tmp_path, monkeypatch)
 
 
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (momentum_above_one, "--momentum is 1.5, expected 0 or more and up to 1 .decay, an argument of trace"),
+        (rate_below_zero, "--base-rate is -1.0, expected .* .peak, an argument of warmup_cosine"),
+    ],
+    ids=["optax", "deeplab"],
+)
+def test_a_command_line_names_the_flag(function, words, tmp_path, monkeypatch):
+    told(lambda f: dl.main(f, ["train", "--run-dir", "run"]), function, (words,), tmp_path, monkeypatch)
+
+
+def test_what_may_be_a_mistake_is_remarked(tmp_path, capsys):
+    def experiment(batch_size: int = 64, num_classes: int = 5) -> dl.Experiment:
+        return right(table(batch_size=batch_size), Net(num_classes))
+
+    dl.main(experiment, ["train", "--run-dir", str(tmp_path / "run")])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("hint: ")]
+    assert lines == [
+        "hint: a batch of 64 is larger than the 12 training examples, so that one step reads an example several times; "
+        "a --batch-size of 12 or less does not",
+        "hint: Net has 5 outputs, and 'label' has 3 classes: the others can only be wrong",
+    ]
+    dl.main(experiment, ["train", "--batch-size", "12", "--num-classes", "3", "--run-dir", str(tmp_path / "other")])
+    assert "hint: " not in capsys.readouterr().out
+
+
 MANY = ["returns_nothing", "default_of_another_type", "model_is_a_class", "model_without_train", "two_outputs",
         "broadcasts_in_the_loss", "task_without_a_loss", "momentum_above_one", "draws_without_a_seed"]  # fmt: skip
 

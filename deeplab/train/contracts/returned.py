@@ -22,11 +22,13 @@ def check_loss(experiment: Experiment, state: State, out: Any) -> None:
         raise UserError(f"the loss that {task}.loss returns is {described(out.loss)}; expected {_LOSS}")
     metrics = out.metrics
     check_metrics(f"{task}.loss", {"loss": out.loss, **metrics} if isinstance(metrics, Mapping) else metrics)
-    given, expected = (described(variables) for variables in (out.variables, state.variables))
-    if given != expected:
+    given = out.variables if isinstance(out.variables, Mapping) else None
+    kept = given and {name: given[name] for name in state.variables if name in given}  # what a model sows is no state
+    if given is None or described(kept) != described(state.variables):
         raise UserError(
-            f"the variables that {task}.loss returns are {given}, expected those of the model, {expected}; return what "
-            "it gave: outputs, variables = apply(*self.inputs(batch), train=True, key=key)"
+            f"the variables that {task}.loss returns are {described(out.variables)}, expected those of the model, "
+            f"{described(state.variables)}; return what it gave: outputs, variables = apply(*self.inputs(batch), "
+            "train=True, key=key)"
         )
 
 
