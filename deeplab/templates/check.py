@@ -1,5 +1,6 @@
 """Tests of images: it runs from end to end on synthetic data, and goes on where it was stopped."""
 
+import functools
 import math
 
 import pytest
@@ -19,8 +20,9 @@ def test_a_stopped_run_comes_to_the_same_end(tmp_path):
         raise KeyboardInterrupt
 
     straight = dl.fit(experiment, smoke=True, run_dir=tmp_path / "straight")
+    stopped = functools.partial(dl.fit, experiment, smoke=True, run_dir=tmp_path / "stopped", checkpoint_every=2)
     with pytest.raises(KeyboardInterrupt):
-        dl.fit(experiment, smoke=True, run_dir=tmp_path / "stopped", hooks=[dl.on_state(2, stop)])
-    resumed = dl.fit(experiment, smoke=True, run_dir=tmp_path / "stopped")
+        stopped(hooks=[dl.on_state(2, stop)])
+    resumed = stopped()
     assert resumed.resumed_from == 2
     assert resumed.metrics == straight.metrics
