@@ -22,10 +22,11 @@ class Contract(abc.ABC):  # noqa: B024  (its subclasses have the abstract method
       ...         "Training loss."
       >>> class Mine(Task):
       ...     def los(self, batch, key): ...
-      >>> Mine()
-      Traceback (most recent call last):
-      deeplab.core.errors.UserError: Mine has no `loss`, which a Task must define: def loss(self, batch, key): Training
-      loss. (It defines `los`; did you mean 'loss'?)
+      >>> try:
+      ...     Mine()
+      ... except UserError as error:
+      ...     print(str(error).partition(": ")[2])
+      def loss(self, batch, key): Training loss. (It defines `los`; did you mean 'loss'?)
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:

@@ -31,7 +31,7 @@ def no_pairs() -> Iterator[None]:
 
     Example:
       >>> with no_pairs():
-      ...     (jnp.zeros((4, 1)) - jnp.zeros((1, 4))).shape
+      ...     (np.zeros((4, 1)) - jax.numpy.zeros((1, 4))).shape
       (4, 4)
     """
 
