@@ -67,7 +67,7 @@ def _entry(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], name: st
     compared = [v if r is None else -r if smaller else r for v, r in zip(values, rungs, strict=True)]
     numbers = {k: [math.nan if end[k] is None else end[k] for end in ends] for k in ends[0]}
     return {
-        "setting": {k: rows[0]["arguments"][k] for k in axes},
+        "setting": {k: _tuple(rows[0]["arguments"][k]) for k in axes},
         "values": values,
         "mean": float(np.mean(values)),
         "sd": _sd(values),
@@ -77,6 +77,11 @@ def _entry(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis], name: st
         "diverged": sum(row["diverged"] for row in rows),
         "stopped": any(row["stopped"] for row in rows),
     }
+
+
+def _tuple(value: Any) -> Any:
+    """A value of an argument, in which JSON has made lists of the tuples."""
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
 def _sd(values: Sequence[float]) -> float | None:
