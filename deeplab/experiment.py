@@ -22,7 +22,8 @@ from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.core.monitor import Monitor
 from deeplab.data.base import Data
-from deeplab.tasks.base import Task
+from deeplab.optim.check import check_hyperparameters
+from deeplab.tasks.base import Task, described
 
 Rules = Sequence[tuple[str, PartitionSpec]]
 """Sharding by name: the first regular expression that matches a parameter's path gives its `PartitionSpec`."""
@@ -76,6 +77,28 @@ class Weights:
     digest: str = ""
 
 
+_PARTS = {
+    "data": (Data, "data such as dl.data.Images(...), dl.data.Examples(...) or dl.data.Text(...)"),
+    "model": (nn.Module, "a Flax Linen module such as dl.models.MLP(...)"),
+    "task": (Task, "a task such as dl.tasks.Classification()"),
+    "optimizer": (object, "an Optax optimizer such as optax.adamw(1e-3)"),
+    "monitor": (Monitor, 'a monitor such as dl.Monitor("accuracy", "max")'),
+}
+"""The type of each part of an experiment, and what a message expects; of an optimizer, `init` and `update` suffice."""
+
+
+def _check_part(name: str, value: Any) -> None:
+    kind, expected = _PARTS[name]
+    fits = {"init", "update"} <= set(dir(value)) if name == "optimizer" else isinstance(value, kind)
+    if fits and not isinstance(value, type):
+        return
+    if isinstance(value, type) or inspect.isfunction(value):
+        given = f"{value.__name__}, which is not called"
+    else:
+        given = f"the {type(value).__name__} {value!r}" if isinstance(value, int | float | str) else described(value)
+    raise UserError(f"the {name} of the experiment is {given}; expected {expected}")
+
+
 @dataclasses.dataclass(frozen=True)
 @ranges.checked(eval_every=ranges.COUNT, patience=ranges.COUNT)
 class Experiment:
@@ -98,6 +121,9 @@ class Experiment:
         `dl.report.cards`. What the task's predictions tell when None.
       patience: Number of evaluations without an improvement of the monitored metric after which the run ends, before
         `num_steps`; it runs to its end when None. Runs of a sweep or a study end together, and have none.
+
+    Raises:
+      UserError: A part is of another kind, such as a class that is not called, or a number is out of its range.
     """
 
     data: Data
@@ -110,6 +136,16 @@ class Experiment:
     monitor: Monitor = Monitor()
     show: Show | None = None
     patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in _PARTS:
+            _check_part(name, getattr(self, name))
+        if isinstance(self.task.fields, str):
+            raise UserError(
+                f"fields of {type(self.task).__name__} is the text {self.task.fields!r}, expected names: "
+                f"fields=({self.task.fields!r},)"
+            )
+        check_hyperparameters(self.optimizer)
 
     @property
     def num_steps(self) -> int:

@@ -16,6 +16,7 @@ import docstring_parser
 import tyro
 from rich.console import Console
 
+from deeplab.core.arguments import check_given
 from deeplab.core.entry import Entry
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.precision import named
@@ -232,4 +233,5 @@ def _hyper_parameters(function: Callable[..., Experiment], many: bool) -> type:
         kind = typing.Annotated[kind, tyro.conf.arg(help=helps.get(name) or "")]
         made = dataclasses.field(default_factory=lambda default=default: default)  # it may be mutable
         fields.append((name, kind, made))
+    check_given(function, {})
     return dataclasses.make_dataclass("HyperParameters", fields, frozen=True)

@@ -1,4 +1,4 @@
-"""`deeplab list`, `runs`, `report RUN ...` and `data`: commands about more than one experiment."""
+"""The command `deeplab`: `new`, `doctor`, `data`, and `list`, `runs`, `report` of more than one experiment."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from rich.table import Table
 
 from deeplab import report
 from deeplab.cli import data
+from deeplab.cli.tools import doctor, new
 from deeplab.core.errors import UserError
 from deeplab.core.printable import plain_console
 from deeplab.core.text import dumps
+
+_TOOLS = {"new": new.run, "doctor": doctor.run, "data": data.run}
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:
@@ -27,10 +30,11 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
       argv: Words after the program's name.
 
     Returns:
-      experiments, runs, report or what `deeplab.cli.data.run` returns, by the verb.
+      experiments, runs, report, files, checks or what `deeplab.cli.data.run` returns, by the verb; and exit_code, where
+      it is not 0.
 
     Raises:
-      UserError: A folder or a run directory does not exist.
+      UserError: A folder or a run directory does not exist, or a file of a new experiment does.
     """
     parser = argparse.ArgumentParser("deeplab", description="Experiments, runs and their reports.")
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -42,10 +46,14 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     pages.add_argument("run", nargs="+", type=Path)
     pages.add_argument("--out", type=Path, default=Path("comparison.html"), help="path of a comparison")
     data.add(verbs)
+    new.add_flags(verbs.add_parser("new", help="write an experiment, its test and a notebook"))
+    doctor.add_flags(
+        verbs.add_parser("doctor", help="what is installed and missing here, and the commands that mend it")
+    )
     flags = parser.parse_args(argv)
     console = plain_console()
-    if flags.verb == "data":
-        return data.run(flags, console)
+    if flags.verb in _TOOLS:
+        return _TOOLS[flags.verb](flags, console)
     if flags.verb == "list":
         return {"experiments": _list(console)}
     if flags.verb == "runs":

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,6 +36,7 @@ from deeplab.core.backend import explain_out_of_memory, prepare_backend
 from deeplab.core.entry import of_main
 from deeplab.core.errors import UserError
 from deeplab.core.printable import plain_console, print_message
+from deeplab.core.ranges import OutOfRange
 from deeplab.core.text import dumps
 from deeplab.data.prepare.cache import cache_dir
 from deeplab.experiment import Experiment
@@ -103,7 +104,7 @@ def main(
             exit_code, restarts = supervise.run(launch, functools.partial(console.print, highlight=False))
             return {"exit_code": exit_code, "restarts": restarts}
         prepare_backend(cache_dir() / "compiled", optimize=not (call.flags.smoke and argv is None))
-        with explain_out_of_memory(), end_on_signal() if argv is None else contextlib.nullcontext():
+        with explain_out_of_memory(), end_on_signal() if argv is None else contextlib.nullcontext(), _by_flag(call):
             result = known[call.verb].run(call, console)
         if call.flags.json and processes.is_primary():
             print(dumps(result, str), flush=True)
@@ -117,9 +118,21 @@ def main(
     sys.exit(result.get("exit_code") or 0)
 
 
+@contextlib.contextmanager
+def _by_flag(call: Invocation) -> Iterator[None]:
+    """Context in which a number out of its range is told by its flag, if it is one of an argument."""
+    try:
+        yield
+    except OutOfRange as error:
+        if error.name not in call.arguments:
+            raise
+        raise error.renamed(f"--{error.name.replace('_', '-')}") from error
+
+
 def deeplab() -> None:
     """The command `deeplab`: see `deeplab.cli.index`."""
-    _or_exit(lambda: index.run(sys.argv[1:]))
+    result = _or_exit(lambda: index.run(sys.argv[1:]))
+    sys.exit(result.get("exit_code") or 0)
 
 
 def _launch(call: Invocation, *, by_command: bool) -> supervise.Launch | None:

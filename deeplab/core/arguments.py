@@ -6,13 +6,17 @@ import collections.abc
 import dataclasses
 import enum
 import inspect
+import numbers
 import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from deeplab.core.errors import UserError
+import jax.core
+import numpy as np
+
+from deeplab.core.errors import UserError, place_of
 from deeplab.core.text import dumps
 
 
@@ -92,6 +96,56 @@ def kinds_of(function: Callable[..., Any]) -> dict[str, Any]:
         hints = {}
     parameters = inspect.signature(function).parameters.items()
     return {name: type(p.default) if hints.get(name, Any) is Any else hints[name] for name, p in parameters}
+
+
+def check_given(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Checks that the arguments of an experiment are of the types that it declares, and that a record can hold them.
+
+    Args:
+      function: Function of an experiment.
+      given: Values by name; the defaults stand for those that are missing.
+
+    Raises:
+      UserError: An argument has no value or one of another type, is an array, or stands for many arguments.
+
+    Example:
+      >>> def experiment(width: int = 8): ...
+      >>> check_given(experiment, {"width": 8})
+    """
+    kinds = kinds_of(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        value, place = given.get(name, parameter.default), place_of(function)
+        where = f"the argument {name!r} of {getattr(function, '__name__', 'the experiment')}{place and f' ({place})'}"
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise UserError(f"{where} has no name of its own; give each argument a name, a type and a default")
+        if value is inspect.Parameter.empty:
+            raise UserError(f"{where} has no value; give it a default, as in {name}: float = 0.1")
+        if isinstance(value, np.ndarray | jax.Array) and value.ndim and not isinstance(value, jax.core.Tracer):
+            raise UserError(
+                f"{where} is an array {value.dtype}{list(value.shape)}; arguments are numbers, texts, paths, and "
+                "tuples of them. Make or read the array inside the function"
+            )
+        if not _is_of(value, kinds[name]):
+            told = inspect.formatannotation(kinds[name])
+            mend = f"; annotate it {told} | None" if value is None else ""
+            raise UserError(f"{where} is {value!r} of type {type(value).__name__}, expected {told}{mend}")
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value is of an annotated type; True where that cannot be told."""
+    return isinstance(value, jax.core.Tracer) or any(_is_one_of(value, each) for each in _alternatives(kind))
+
+
+def _is_one_of(value: Any, kind: Any) -> bool:
+    made = _class(kind)
+    if made is typing.Literal:
+        return value in typing.get_args(kind)
+    if made in (int, float):
+        number = numbers.Integral if made is int else numbers.Real
+        return isinstance(value, number | np.ndarray | jax.Array) and not isinstance(value, bool)
+    if made in (str, bool, type(None), tuple) or (isinstance(made, type) and issubclass(made, Path | enum.Enum)):
+        return isinstance(value, (made, {tuple: list, Path: str}.get(made, made)))
+    return True
 
 
 def told(stored: Any) -> Any:

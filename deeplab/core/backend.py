@@ -20,8 +20,8 @@ from deeplab.core.errors import UserError
 _TUNABLE = "glibc.malloc.hugetlb=1"
 _LARGE = 1 << 25  # Bytes; glibc returns blocks above this size to the system as soon as they are free.
 _CUDA_13 = 580  # Major version of NVIDIA's oldest driver for CUDA 13.
-_DRIVER = Path("/proc/driver/nvidia/version")
-_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+DRIVER = Path("/proc/driver/nvidia/version")
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def prepare_backend(cache: Path, *, optimize: bool = True) -> None:
@@ -70,7 +70,7 @@ def explain_out_of_memory() -> Iterator[None]:
         ) from error
 
 
-def gpu_hint(devices: Path = Path("/dev"), driver: Path = _DRIVER) -> str | None:
+def gpu_hint(devices: Path = Path("/dev"), driver: Path = DRIVER) -> str | None:
     """What to install where this machine has an NVIDIA GPU and JAX computes on the CPU; else None.
 
     It is None, too, where the environment chooses: by JAX_PLATFORMS, or by CUDA_VISIBLE_DEVICES that hides all GPUs.
@@ -90,7 +90,7 @@ def gpu_hint(devices: Path = Path("/dev"), driver: Path = _DRIVER) -> str | None
     return f'{found}; `pip install "jax[cuda{cuda}]=={jax.__version__}"` gives it the GPU, and keeps its version'
 
 
-def huge_page_hint(temporary: int, setting: Path = _HUGE_PAGES) -> str | None:
+def huge_page_hint(temporary: int, setting: Path = HUGE_PAGES) -> str | None:
     """Advice to use huge pages, if a step on a CPU allocates much memory in pages of 4 KiB; else None.
 
     Page faults take up to a third of a CPU step that allocates hundreds of megabytes. Where Linux gives huge pages

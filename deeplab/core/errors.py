@@ -1,4 +1,4 @@
-"""Errors that a user can fix. Each message says what was given, what was expected and what to do.
+"""Errors that a user can fix. Each message says what was given, what was expected and what to do, and where.
 
 Exit codes of the command line: 2 for a user's error, 3 for unusable checkpoints, 4 for a diverged run, 75 for a
 temporary failure (restart the command), 130 and 143 after a signal.
@@ -7,7 +7,18 @@ temporary failure (restart the command), 130 and 143 after a signal.
 from __future__ import annotations
 
 import difflib
+import inspect
+import linecache
+import sys
+import sysconfig
+import traceback
+import types
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_INSTALLED = (_PACKAGE, *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")))
 
 
 class UserError(Exception):
@@ -61,3 +72,53 @@ def raise_all(errors: Sequence[UserError], shown: int = 5) -> None:
         left = len(errors) - shown
         lines = [*map(str, errors[:shown]), *[f"and {left:,} more"] * (left > 0)]
         raise UserError("\n".join(lines)) from errors[0]
+
+
+def place_of(made: Any) -> str:
+    """File and line of the user's own that define a function or a class, such as "idea.py:12"; "" for any other."""
+    try:
+        inner = inspect.unwrap(made)
+        code = getattr(inner, "__code__", None)
+        line = code.co_firstlineno if code else inspect.getsourcelines(inner)[1]
+        file = code.co_filename if code else inspect.getfile(inner)
+    except (OSError, TypeError):
+        return ""
+    return _told(file, line) if _is_own(file) else ""
+
+
+def place_of_error(error: BaseException) -> str:
+    """The innermost line of the user's own that an error passed, with its text; "" if there is none.
+
+    Example:
+      >>> try:
+      ...     [][0]
+      ... except IndexError as error:
+      ...     print(place_of_error(error).partition(": ")[2])
+      [][0]
+    """
+    return _innermost((frame, line) for frame, line in traceback.walk_tb(error.__traceback__))
+
+
+def place_here() -> str:
+    """The innermost line of the user's own that is being executed, with its text; "" if there is none."""
+    frames = reversed(list(traceback.walk_stack(sys._getframe(1))))
+    return _innermost(frames)
+
+
+def _innermost(frames: Iterable[tuple[types.FrameType, int]]) -> str:
+    found = [(frame.f_code.co_filename, line) for frame, line in frames if _is_own(frame.f_code.co_filename)]
+    if not found:
+        return ""
+    file, line = found[-1]
+    text = linecache.getline(file, line).strip()
+    return f"{_told(file, line)}{text and f': {text}'}"
+
+
+def _is_own(file: str) -> bool:
+    path = Path(file).resolve()
+    return not file.startswith(("<frozen", "<string>")) and not any(map(path.is_relative_to, _INSTALLED))
+
+
+def _told(file: str, line: int) -> str:
+    path = Path(file)
+    return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name}:{line}"

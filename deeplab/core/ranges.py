@@ -5,11 +5,12 @@ A command line needs no ranges of its own: it passes its numbers on, and prints 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -19,6 +20,57 @@ import numpy as np
 from deeplab.core.errors import UserError
 
 T = TypeVar("T", bound=Callable[..., Any])
+
+
+class OutOfRange(UserError):
+    """A number is out of its range.
+
+    Attributes:
+      name: Name of the argument, as the caller knows it.
+      value: The number.
+      expected: The range, as text.
+      origin: What else is known of the argument: its own name, and what has it.
+    """
+
+    name: str = ""
+    value: Any = None
+    expected: str = ""
+    origin: str = ""
+
+    @classmethod
+    def of(cls, name: str, value: Any, expected: str, origin: str) -> OutOfRange:
+        """The error, with its message."""
+        error = cls(f"{name} is {value}, expected {expected}{origin and f' ({origin})'}")
+        error.name, error.value, error.expected, error.origin = name, value, expected, origin
+        return error
+
+    def renamed(self, name: str) -> OutOfRange:
+        """The same error under the name by which the caller knows the argument."""
+        origin = f"{self.name}, {self.origin}" if self.origin.startswith("an argument") else self.origin
+        return OutOfRange.of(name, self.value, self.expected, origin)
+
+
+@contextlib.contextmanager
+def blaming(arguments: Mapping[str, Any]) -> Iterator[None]:
+    """Context in which a number out of its range is told by the name of the argument that gave it, if only one did.
+
+    Args:
+      arguments: Arguments of the caller.
+
+    Example:
+      >>> with blaming({"learning_rate": -1.0}):
+      ...     POSITIVE.check("peak", -1.0, "warmup_cosine")
+      Traceback (most recent call last):
+      deeplab.core.ranges.OutOfRange: learning_rate is -1.0, expected above 0 (peak, an argument of warmup_cosine)
+    """
+    try:
+        yield
+    except OutOfRange as error:
+        if error.name in arguments:
+            raise
+        numbers = {k: v for k, v in arguments.items() if type(v) is type(error.value)}
+        found = [k for k, v in numbers.items() if v == error.value or (v != v and error.value != error.value)]
+        raise (error.renamed(found[0]) if len(found) == 1 else error) from error.__cause__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +129,7 @@ class Range:
             number = int(value) if integer else float(value)
             if number not in self:
                 whole = "a whole number, " * (self.whole and not integer)
-                raise UserError(f"{name} is {value}, expected {whole}{self}{owner and f' (an argument of {owner})'}")
+                raise OutOfRange.of(name, value, f"{whole}{self}", owner and f"an argument of {owner}")
 
 
 COUNT = Range(at_least=1, whole=True)
@@ -104,7 +156,7 @@ def checked(**ranges: Range) -> Callable[[T], T]:
       ... def drop(rate: float = 0.0): ...
       >>> drop(rate=1.5)
       Traceback (most recent call last):
-      deeplab.core.errors.UserError: rate is 1.5, expected 0 or more and below 1 (an argument of drop)
+      deeplab.core.ranges.OutOfRange: rate is 1.5, expected 0 or more and below 1 (an argument of drop)
     """
 
     def decorate(made: T) -> T:

@@ -21,6 +21,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
+from deeplab.core.contract import Contract
 from deeplab.core.errors import UserError
 from deeplab.data import order
 from deeplab.data.normalize import Normalize
@@ -67,7 +68,7 @@ class Source:
         return sum(a.nbytes for a in self.arrays.values())
 
 
-class Data(abc.ABC):
+class Data(Contract):
     """Batches of training and evaluation examples. Subclasses are frozen records, and final.
 
     Attributes:

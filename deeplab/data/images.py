@@ -28,7 +28,7 @@ class PrepareImage:
       views: Name and augmentation of each further field; see `Images`.
 
     Raises:
-      UserError: an example has no `image`, or one that is neither uint8 nor floats.
+      UserError: an example has no `image`, or one that is neither uint8 nor floats, or not [H, W, C].
     """
 
     augment: Augment | None = None
@@ -40,6 +40,13 @@ class PrepareImage:
         image = example["image"]
         if image.dtype != jnp.uint8 and not jnp.issubdtype(image.dtype, jnp.floating):
             raise UserError(f"images are {image.dtype}, expected uint8, or floats in [0, 1]; convert them")
+        if image.ndim != 3:
+            raise UserError(f"an image is {list(image.shape)}, expected [H, W, C]; add a channel by images[..., None]")
+        if image.shape[0] in (1, 3) and image.shape[2] > 4:
+            raise UserError(
+                f"an image is {list(image.shape)}, expected [H, W, C]: its channels come first; give "
+                "np.moveaxis(images, 1, -1)"
+            )
         image = image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
         views = {name: _view(view, number, image, key) for number, (name, view) in enumerate(self.views)}
         if key is not None and self.augment is not None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+import types
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.optim.evaluation import NAMES, SlowState, eval_params
 from deeplab.optim.transforms import Bfloat16State
@@ -33,6 +37,60 @@ optax.GradientTransformationExtraArgs, and update(grads, state, params) on any o
 - If it needs others: write an update that computes them and calls the transformation's.
 - If it is an optax.MultiSteps: optax.MultiSteps(...).gradient_transformation() passes them on.
 - If it searches along a line for a part of the parameters: use dl.optim.groups, not optax.masked or optax.partition."""
+
+
+_RANGES = {
+    **dict.fromkeys(("b1", "b2", "b3"), ranges.RATE),
+    **dict.fromkeys(("decay", "momentum"), ranges.FRACTION),
+    **dict.fromkeys(("weight_decay", "eps", "eps_root"), ranges.NATURAL),
+}
+_MOST = 5_000  # values of an optimizer that are looked at
+
+
+def check_hyperparameters(optimizer: Any) -> None:
+    """Checks the numbers of an optimizer, which Optax keeps as they are given, in the closures of its functions.
+
+    Args:
+      optimizer: Optimizer of an experiment; numbers that are tracers pass.
+
+    Raises:
+      UserError: A decay, a weight decay or an epsilon is out of its range, or a number is NaN.
+
+    Example:
+      >>> check_hyperparameters(optax.adamw(1e-3, weight_decay=-0.1))
+      Traceback (most recent call last):
+      deeplab.core.ranges.OutOfRange: weight_decay is -0.1, expected 0 or more (an argument of add_decayed_weights)
+    """
+    left, seen = [("", "", optimizer)], set()
+    while left and len(seen) < _MOST:
+        owner, name, value = left.pop()
+        if isinstance(value, float | int) and not isinstance(value, bool):
+            if name in _RANGES or math.isnan(value):
+                _RANGES.get(name, ranges.Range()).check(name or "a number", value, owner or "the optimizer")
+        elif id(value) not in seen:
+            seen.add(id(value))
+            left += [(of or owner, key, part) for of, key, part in _parts(value)]
+
+
+def _parts(value: Any) -> Iterator[tuple[str, str, Any]]:
+    """What a function, a bound method or a container of them holds: the owner, the name and the value of each."""
+    if inspect.isfunction(value):
+        owner = value.__qualname__.partition(".")[0]
+        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=False)
+        yield from ((owner, name, part) for name, cell in cells for part in _contents(cell))
+    elif inspect.ismethod(value):
+        yield from (("", name, part) for name, part in getattr(value.__self__, "__dict__", {}).items())
+    elif isinstance(value, Mapping):
+        yield from (("", str(name), part) for name, part in value.items())
+    elif isinstance(value, tuple | list):
+        yield from (("", "", part) for part in value)
+
+
+def _contents(cell: types.CellType) -> tuple[Any, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:  # a name that has no value yet
+        return ()
 
 
 def check_optimizer(optimizer: optax.GradientTransformation, params: Any) -> None:

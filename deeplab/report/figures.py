@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import html
 import io
-import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from deeplab.report.text import Html
+from deeplab.report.ticks import log_ticks
 
 # In a page a variable of the style sheet replaces each color, so that dark mode can change it.
 INK, MUTED, GRID, BAD = "#1c1e21", "#6a7078", "#e3e5e8", "#c02f2f"
@@ -21,6 +21,9 @@ SERIES = ("#1767b3", "#c75a12", "#14805e", "#8a4bb8", "#b0801a", "#c2417f", "#3f
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--rule", BAD: "--bad", TRAIN: "--train"} | {
     color: f"--series-{i}" for i, color in enumerate(SERIES)
 }
+
+_FONT = 8.5  # points, of the labels of ticks
+_WIDTH, _HEIGHT = 0.755 * 5.2 * 72, 0.82 * 2.9 * 72  # points, of the axes
 
 MAX_POINTS = 300
 """More points than this are averaged in bins: at 650 px a figure shows no more, and a page stays small."""
@@ -79,7 +82,7 @@ def curves(
       The text of an SVG file.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     figure = Figure(figsize=(5.2, 2.9))
     axes = figure.add_axes((0.115, 0.135, 0.755, 0.82))
@@ -87,10 +90,7 @@ def curves(
     if log is None:
         log = not share and len(finite) > 0 and finite.min() > 0 and finite.max() > 10 * finite.min()
     if log:
-        decades = math.log10(finite.max() / finite.min()) if len(finite) else 1
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
-        axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %" if share else _short(y)))
@@ -101,11 +101,13 @@ def curves(
     elif span == "late" and not log:
         _limit(axes, lines)
     _horizontal(axes, lines, log_x, counts)
-    axes.autoscale_view()  # the labels need the final limits
+    axes.autoscale_view()  # the ticks and the labels need the final limits
+    if log:
+        _log_ticks(axes.yaxis, axes.get_ylim(), _HEIGHT, lambda y: 2 * _FONT)
     _label(axes, lines)
 
-    axes.set_xlabel(x_label, color=MUTED, fontsize=8.5, loc="right", labelpad=2)
-    axes.tick_params(colors=MUTED, labelsize=8.5, length=0, pad=5)
+    axes.set_xlabel(x_label, color=MUTED, fontsize=_FONT, loc="right", labelpad=2)
+    axes.tick_params(colors=MUTED, labelsize=_FONT, length=0, pad=5)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -173,20 +175,26 @@ def _draw(axes, line: Line) -> None:
 
 
 def _horizontal(axes, lines: Sequence[Line], log_x: bool, counts: bool) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     ends = [(line.steps[0], line.steps[-1]) for line in lines if len(line.steps)] or [(1, 1)]
     first, last = min(end[0] for end in ends), max(end[1] for end in ends)
     if log_x:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_minor_locator(NullLocator())
+        _log_ticks(axes.xaxis, (0.9 * first, 1.1 * last), _WIDTH, lambda x: _FONT * (0.65 * len(_short(x)) + 0.8))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=counts))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
     margin = 0.04 * (last - first)
     linear = (min(0, int(first)), int(last)) if counts else (first - margin, last + margin)
     axes.set_xlim(*((0.9 * first, 1.1 * last) if log_x else linear))
+
+
+def _log_ticks(axis, limits: tuple[float, float], length: float, extents: Callable[[float], float]) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axis.set_major_locator(FixedLocator(log_ticks(*limits, extents, length)))
+    axis.set_minor_locator(NullLocator())
 
 
 def _limit(axes, lines: Sequence[Line]) -> None:

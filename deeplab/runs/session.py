@@ -11,12 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-import flax.errors
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from deeplab.core.errors import UserError
 from deeplab.core.monitor import Best
 from deeplab.core.runtime import Runtime
 from deeplab.data.base import Data, Source
@@ -24,7 +22,7 @@ from deeplab.experiment import Experiment
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.effects import Effects, Write
 from deeplab.scale import processes, state_shardings, unapplied_rules
-from deeplab.train.check import check_task
+from deeplab.train.contracts.checked import checked
 from deeplab.train.evaluate import make_evaluator
 from deeplab.train.feed import Feed, make_feed
 from deeplab.train.initialize import init, with_weights
@@ -50,6 +48,7 @@ class Ready:
       evaluate: Compiled function from a state to the metrics of the evaluation split.
       data_seconds: Time to open the data, in seconds.
       compile_seconds: Time to initialize or restore the state and to compile, in seconds.
+      remarks: What may be a mistake in the experiment, a sentence each.
     """
 
     experiment: Experiment
@@ -62,6 +61,7 @@ class Ready:
     evaluate: Callable[[State], dict[str, float]]
     data_seconds: float
     compile_seconds: float
+    remarks: tuple[str, ...] = ()
 
 
 def prepare(
@@ -90,8 +90,7 @@ def prepare(
     """
     data = experiment.data
     make = functools.partial(init, experiment, runtime=runtime)
-    shapes = _shapes(experiment, make, seed)
-    check_task(experiment, shapes, runtime)
+    shapes, remarks = checked(experiment, runtime)
     shardings = state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
     given = experiment.rules is not None
     for misfit in unapplied_rules(shapes.params, experiment.sharding_rules, mesh, given=given):
@@ -117,7 +116,7 @@ def prepare(
     program = compile_program(experiment, state, feed, seed, runtime)
     evaluate = make_evaluator(experiment, eval_feed, data.eval_split, runtime, warm=state)
     seconds = opened - began, time.monotonic() - opened
-    return Ready(experiment, runtime, state, extra, feed, eval_feed, program, evaluate, *seconds)
+    return Ready(experiment, runtime, state, extra, feed, eval_feed, program, evaluate, *seconds, remarks)
 
 
 def _content(feed: Feed) -> str:
@@ -128,19 +127,6 @@ def _content(feed: Feed) -> str:
         digest = zlib.crc32(np.ascontiguousarray(array).data, zlib.crc32(name.encode(), digest))
     where = "on the devices" if feed.resident is not None else "on the host"
     return f"{feed.source.size:,} examples, digest {digest:08x}, {where}"
-
-
-def _shapes(experiment: Experiment, make: Callable[[jax.Array], State], seed: int) -> State:
-    """Shapes and dtypes of the state; the error for a model that cannot read the data describes both."""
-    try:
-        return jax.eval_shape(make, jax.random.key(seed))
-    except (TypeError, ValueError, KeyError, flax.errors.FlaxError) as error:
-        fields = {name: f"{s.dtype}{list(s.shape)}" for name, s in experiment.data.spec().items()}
-        raise UserError(
-            f"{type(experiment.model).__name__} cannot read a batch of {type(experiment.data).__name__} through "
-            f"{type(experiment.task).__name__}: {error}\nA batch holds {fields}; change the arguments of the model, or "
-            "the fields that the task passes to it"
-        ) from error
 
 
 def is_over(ready: Ready) -> bool:

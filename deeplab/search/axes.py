@@ -202,6 +202,11 @@ def _metavar(kind: Any) -> str:
 
 
 def _value(word: str, kind: Any) -> Any:
+    if typing.get_origin(kind) in (tuple, list, dict, Sequence):
+        raise ValueError(
+            f"{word!r}: on a command line a list is the values of a sweep, and this argument is itself a list; sweep "
+            "it in Python, as by dl.sweep(experiment, {'widths': [(8, 8), (16, 16)]}), or give it one number"
+        )
     if kind is bool:
         known = {"true": True, "false": False}
     elif typing.get_origin(kind) is typing.Literal:

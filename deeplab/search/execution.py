@@ -15,7 +15,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from deeplab.core.errors import UserError
+from deeplab.core.errors import UserError, place_of_error
 from deeplab.core.jaxpr import has_primitive, walk
 from deeplab.scale import processes
 from deeplab.search.groups import Group
@@ -49,10 +49,14 @@ def choose_execution(
     floats = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in group.floats}
     try:
         state = jax.eval_shape(lambda f: init(group.experiment(f), jax.random.key(0), group.runtime), floats)
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # of any kind: with numbers in place of tracers, the same has been built
+        given = [name for name in floats if not _is_traceable(group, name)] or list(floats)
+        place = place_of_error(error)
         raise UserError(
-            f"the experiment uses one of its floats ({', '.join(floats)}) in `if`, int() or a shape, and a sweep "
-            "traces them: declare that argument dl.StaticFloat, or int, bool or str"
+            f"the experiment uses one of its floats ({', '.join(given)}) in `if`, int() or a shape, and a sweep traces "
+            f"them: declare that argument dl.StaticFloat, or int, bool or str{place and f'; see {place}'}"
         ) from error
 
     def step(floats: Any, state: State, item: Any) -> Any:
@@ -73,6 +77,16 @@ def choose_execution(
         size, reason = max(1, members_per_program // devices), f"at most {members_per_program} were asked for"
     size, reason = processes.allgather_json([size, reason])[0]  # hosts may differ in memory
     return MemberExecution(size, feed.mesh, reason).of(len(group.members))
+
+
+def _is_traceable(group: Group, name: str) -> bool:
+    """Whether one float may be a tracer while the others are numbers."""
+    try:
+        shape = jax.ShapeDtypeStruct((), jnp.float32)
+        jax.eval_shape(lambda f: init(group.experiment({name: f}), jax.random.key(0), group.runtime), shape)
+    except Exception:  # as in `choose_execution`
+        return False
+    return True
 
 
 def _vmap_size(how: How, needed: int, fit: int, convolution: bool, num_params: int) -> tuple[int, str]:

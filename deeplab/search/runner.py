@@ -18,10 +18,10 @@ from deeplab.search.execution import choose_execution
 from deeplab.search.groups import Group, chunks
 from deeplab.search.parts import MemberRun, Part, directory_of, gathered, initial, key_of, saved_curves, setting_of
 from deeplab.search.setup import Row, Setup, Stopped, default_devices, rungs_of
-from deeplab.train.check import check_labels, check_task
+from deeplab.train.check import check_labels
+from deeplab.train.contracts.checked import checked
 from deeplab.train.evaluate import make_evaluator
 from deeplab.train.feed import Feed, make_feed
-from deeplab.train.initialize import init
 from deeplab.train.loop import fit, on_dispatch, on_log, on_state
 from deeplab.train.members import MemberExecution, Members, abstract_state, make_init, member_mesh
 from deeplab.train.program import Program, compile_program
@@ -62,7 +62,7 @@ class GroupRunner:
                 f"the experiment has patience={self.experiment.patience}, and the runs of a sweep or a study share "
                 "programs, and end together; give them patience=None: the curve of each run tells its best evaluation"
             )
-        check_task(self.experiment, jax.eval_shape(lambda: init(self.experiment, jax.random.key(0))))
+        checked(self.experiment, group.runtime)
         check_labels(self.experiment, self._feed("train"), "train")
         self._execution = choose_execution(group, self._train_feed, setup.execution, setup.members_per_program)
         self._level, self._rung = 0, 0

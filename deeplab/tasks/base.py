@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from deeplab.core.contract import Contract
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics
 
@@ -106,6 +107,50 @@ def named_outputs(class_names: Sequence[str], outputs: int) -> int:
     return outputs
 
 
+def described(value: Any) -> str:
+    """What a value is, for messages: dtypes and shapes of arrays, and what holds them.
+
+    Example:
+      >>> described((np.zeros((4, 3), np.float32), None)), described({"loss": "a"})
+      ('a tuple (float32[4, 3], None)', "a dict {'loss': str}")
+    """
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array {value.dtype}{list(value.shape)}"
+    kind = type(value).__name__
+    if isinstance(value, Mapping):
+        return f"a {kind} {{{', '.join(f'{name!r}: {_brief(part)}' for name, part in value.items())}}}"
+    if isinstance(value, tuple | list):
+        return f"a {kind} ({', '.join(map(_brief, value))})"
+    return "None" if value is None else f"a {kind}"
+
+
+def _brief(value: Any) -> str:
+    return described(value).removeprefix("an array ").removeprefix("a ")
+
+
+def one_array(outputs: Any, *shape: int | str) -> jax.Array:
+    """The outputs of a model, where they are one array of the shape that a task reads.
+
+    Args:
+      outputs: Outputs of the model.
+      *shape: Expected sizes; a text is the name of one that may be any.
+
+    Raises:
+      UserError: The outputs are several, none, or of another shape.
+
+    Example:
+      >>> one_array(np.zeros((4, 3)), 4, "K").shape
+      (4, 3)
+      >>> one_array(np.zeros((4, 1)), 4)
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: the model returns an array float64[4, 1], expected one array [4]
+    """
+    given = getattr(outputs, "shape", ())
+    if len(given) != len(shape) or any(b not in (a, str(b)) for a, b in zip(given, shape, strict=True)):
+        raise UserError(f"the model returns {described(outputs)}, expected one array [{', '.join(map(str, shape))}]")
+    return outputs
+
+
 class Loss(NamedTuple):
     """Result of `Task.loss`.
 
@@ -146,7 +191,7 @@ class Trained(NamedTuple):
     key: jax.Array
 
 
-class Task(abc.ABC):
+class Task(Contract):
     """The problem that a model learns. Subclasses are final, frozen dataclasses, and must define `loss` only.
 
     Attributes:

@@ -15,11 +15,11 @@ from deeplab.core.blocks import Block, classification
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics, defined
 from deeplab.metrics.of_split import OfSplit
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
+from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained, one_array
 
 
 @dataclasses.dataclass(frozen=True)
-@ranges.checked(label_smoothing=ranges.RATE)
+@ranges.checked(label_smoothing=ranges.RATE, class_weights=ranges.NATURAL, gamma=ranges.NATURAL)
 class Classification(Task):
     """Cross-entropy over classes.
 
@@ -47,6 +47,7 @@ class Classification(Task):
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
+        logits = one_array(logits, len(batch["label"]), "K")
         target = _target(batch["label"], logits.shape[-1])
         target = target * (1 - self.label_smoothing) + self.label_smoothing / logits.shape[-1]
         losses = -jnp.sum(self._weighted(target, logits) * jax.nn.log_softmax(logits), axis=-1)  # [B, K] -> [B]
@@ -98,12 +99,14 @@ class Classification(Task):
     def _log_probs(self, apply: Apply, batch: Batch) -> jax.Array:
         """Log probabilities [B, K], averaged (as probabilities) over the views of the first input."""
         x, *others = self.inputs(batch)
-        each = [jax.nn.log_softmax(apply(view(x), *others)[0]) for view in (lambda x: x, *self.views)]
+        logits = [apply(view(x), *others)[0] for view in (lambda x: x, *self.views)]
+        each = [jax.nn.log_softmax(one_array(one, len(batch["label"]), "K")) for one in logits]
         return jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each)) if self.views else each[0]
 
     def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
         needed = batch["label"].shape[-1] if batch["label"].ndim == 2 else None
-        return {"label": Labels(apply(*self.inputs(batch))[0].shape[-1], needed=needed)}
+        logits = one_array(apply(*self.inputs(batch))[0], len(batch["label"]), "K")
+        return {"label": Labels(logits.shape[-1], needed=needed)}
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
         """The confusion matrix, the reliability of the probabilities, and the worst mistakes."""
@@ -116,6 +119,11 @@ class Classification(Task):
 
 
 def _target(label: jax.Array, num_classes: int) -> jax.Array:
+    if label.ndim == 2 and label.shape[-1] != num_classes:
+        raise UserError(
+            f"'label' is {list(label.shape)} for {num_classes} outputs of the model, expected the numbers of classes "
+            f"[{len(label)}], as by label[:, 0], or a share for each class, {[len(label), num_classes]}"
+        )
     return label if label.ndim == 2 else jax.nn.one_hot(label, num_classes)
 
 

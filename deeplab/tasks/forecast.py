@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Real
 
 from deeplab.core import ranges
+from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics, defined
-from deeplab.tasks.base import Apply, Batch, Loss, Task
+from deeplab.tasks.base import Apply, Batch, Loss, Task, one_array
 
 
 def pinball(
@@ -47,7 +48,7 @@ class Forecasting(Task):
       fields: Names of the batch's fields that the model reads.
 
     Raises:
-      ValueError: The levels do not increase, or are not between 0 and 1.
+      UserError: The levels do not increase, or are not between 0 and 1.
     """
 
     quantiles: tuple[float, ...] = ()
@@ -56,7 +57,7 @@ class Forecasting(Task):
     def __post_init__(self) -> None:
         levels = (0.0, *self.quantiles, 1.0)
         if any(a >= b for a, b in itertools.pairwise(levels)):
-            raise ValueError(f"quantiles are {self.quantiles}, expected increasing levels above 0 and below 1")
+            raise UserError(f"quantiles are {self.quantiles}, expected increasing levels above 0 and below 1")
 
     @property
     def outputs(self) -> int:
@@ -65,6 +66,7 @@ class Forecasting(Task):
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         outputs, variables = apply(*self.inputs(batch), train=True, key=key)
+        outputs = one_array(outputs, *batch["target"].shape, self.outputs)
         target = _target(batch)
         metrics = {"mae": _mean(jnp.abs(self._point(outputs) - target), batch)}
         return Loss(_mean(self._losses(outputs, target), batch), metrics, variables)
@@ -95,7 +97,7 @@ class Forecasting(Task):
         return _per_example(point if target is None else jnp.take(point, jnp.atleast_1d(target), axis=-1))
 
     def _outputs(self, apply: Apply, batch: Batch) -> Float[Array, "B H C Q"]:
-        outputs, _ = apply(*self.inputs(batch))
+        outputs = one_array(apply(*self.inputs(batch))[0], *batch["target"].shape, self.outputs)
         undefined = jnp.isnan(outputs).any(axis=-1, keepdims=True)  # sorted last, a NaN would shift the others
         return jnp.where(undefined, jnp.nan, jnp.sort(outputs, axis=-1))
 

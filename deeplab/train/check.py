@@ -1,10 +1,9 @@
-"""Whether task, model and data fit together, and each label has an output: asked before the first step."""
+"""Whether each label has an output: asked before the first step."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,59 +14,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 from deeplab.core.errors import UserError
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
-from deeplab.tasks.base import Labels, Loss
+from deeplab.tasks.base import Labels
 from deeplab.train.bind import bind
 from deeplab.train.feed import Feed
 from deeplab.train.initialize import init
 from deeplab.train.state import State
 
 _STREAMED = 64  # batches of a split that is read from the disk, of which labels are looked at
-
-
-def check_task(experiment: Experiment, state: State, runtime: Runtime = Runtime()) -> None:
-    """Traces the loss of a batch, without any computation, and checks what it returns and how many outputs there are.
-
-    Args:
-      experiment: Experiment to check.
-      state: Its first state; shapes suffice.
-      runtime: Precision of the model.
-
-    Raises:
-      UserError: The task reads a field that the batch lacks, the data declare a label without an output, or the loss
-        is no `Loss` of a `Mean` and of metrics.
-
-    Example:
-      >>> from deeplab.train.initialize import init
-      >>> from experiments.image_digits import experiment
-      >>> check_task(experiment(), jax.eval_shape(lambda: init(experiment(), jax.random.key(0))))
-    """
-    task, spec = type(experiment.task).__name__, experiment.data.spec()
-    fields = ", ".join(f"{name} {s.dtype}{list(s.shape)}" for name, s in spec.items())
-
-    def loss(state: State, batch: Any) -> Any:
-        return experiment.task.loss(bind(experiment, state, batch, runtime), batch, state.key)
-
-    try:
-        for name, labels in label_fields(experiment, state, runtime).items():
-            _check_declared(experiment, name, labels)
-        out = jax.eval_shape(loss, state, dict(spec))
-    except KeyError as error:
-        raise UserError(
-            f"{task}.loss looks for {error}, which is not there; a batch of {type(experiment.data).__name__} holds "
-            f"{fields}"
-        ) from error
-    expected = "Loss(loss, metrics, variables), with the loss as Mean.of(values, batch['weight'])"
-    if not isinstance(out, Loss):
-        raise UserError(f"{task}.loss returns {_described(out)}; expected {expected}")
-    if not (hasattr(out.loss, "total") and hasattr(out.loss, "count")):
-        raise UserError(f"the loss that {task}.loss returns is {_described(out.loss)}; expected {expected}")
-    metrics: Any = out.metrics if isinstance(out.metrics, Mapping) else {"metrics": out.metrics}
-    for name, metric in metrics.items():
-        if not hasattr(metric, "compute"):
-            raise UserError(
-                f"{name!r} of {task}.loss is {_described(metric)}; expected metrics by name, such as "
-                '{"mae": Mean.of(values, batch["weight"])}'
-            )
 
 
 def label_fields(experiment: Experiment, state: State, runtime: Runtime = Runtime()) -> dict[str, Labels]:
@@ -134,7 +87,23 @@ def _extremes(values: jax.Array, labels: Labels, weight: jax.Array) -> tuple[jax
     return jnp.min(values), jnp.max(values)
 
 
-def _check_declared(experiment: Experiment, name: str, labels: Labels) -> None:
+def check_declared(experiment: Experiment, name: str, labels: Labels) -> None:
+    """Checks the labels of a field as far as the data declare them.
+
+    Args:
+      experiment: Experiment whose task reads the labels.
+      name: Name of the field.
+      labels: What the task says of it, from `label_fields`.
+
+    Raises:
+      UserError: The labels are no integers, or a label has no output.
+    """
+    given = experiment.data.spec().get(name)
+    if given is not None and labels.needed is None and not jnp.issubdtype(given.dtype, jnp.integer):
+        raise UserError(
+            f"{name!r} is {given.dtype}{list(given.shape)}, and {type(experiment.task).__name__} reads it as the "
+            "numbers of classes; give integers from 0 on, as by labels.astype(np.int32)"
+        )
     bounds = (0, labels.needed) if labels.needed is not None else experiment.data.bounds().get(name)
     if bounds is None:
         return
@@ -156,14 +125,9 @@ def _check_range(experiment: Experiment, name: str, labels: Labels, least: int, 
         raise UserError(
             f"{who} labels up to {most} in {name!r}, which need {most + 1} outputs, and {type(model).__name__} has "
             f"{labels.outputs} for {task}: 0 to {labels.outputs - 1}; set the {argument} to {most + 1}"
+            + (", or number the labels from 0 if they begin at 1" if most == labels.outputs else "")
         )
 
 
 def _is_count(value: Any, count: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value == count
-
-
-def _described(value: Any) -> str:
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"an array {value.dtype}{list(value.shape)}"
-    return f"a {type(value).__name__}"

@@ -20,6 +20,7 @@ from deeplab.runs import non_primary, record, session
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.identity import datasets
 from deeplab.runs.identity.provenance import weights_record
+from deeplab.runs.identity.purity import pure
 from deeplab.runs.metadata import note_first_step, run_metadata
 from deeplab.scale import processes
 from deeplab.train.loop import Hook, NonFinite
@@ -85,7 +86,7 @@ def fit(
     surroundings = surroundings or usual()
     limit = Budget(budget, surroundings.import_seconds or 0.0)
     recipe = Recipe.of(experiment, seed=seed, runtime=runtime, data_dir=folder, smoke=smoke)
-    value = recipe.experiment()
+    value = pure(recipe.build, **recipe.arguments)
     mesh = processes.global_mesh(recipe.runtime.mesh)
     scale.check_batch(value.data.batch_size, mesh, recipe.runtime.accumulate)
     options = {"log_every": log_every, "checkpoint_every": checkpoint_every}
@@ -112,7 +113,7 @@ def fit(
             ),
             runtime=recipe.runtime,
         )
-        for hint in filter(None, (gpu_hint(), huge_page_hint(ready.program.temporary))):
+        for hint in filter(None, (gpu_hint(), huge_page_hint(ready.program.temporary), *ready.remarks)):
             surroundings.say(f"hint: {hint}")
         start, rows = int(ready.state.step), []
         if held is None:

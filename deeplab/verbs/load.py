@@ -23,7 +23,7 @@ from deeplab.runs import evaluations, storage
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.fingerprint import leaf_differences, leaves_by_path
 from deeplab.runs.identity import datasets, provenance
-from deeplab.train.initialize import init
+from deeplab.train.contracts.checked import state_shapes
 from deeplab.train.state import State
 from deeplab.verbs.recipe import Recipe, imported
 from deeplab.verbs.run import Run
@@ -126,7 +126,7 @@ def read_state(
     """Loads the state of a run's last or best checkpoint onto the runtime's mesh."""
     datasets.check_loaded(directory, _json(directory / "run.json") or {}, experiment.data, data_dir)
     mesh = scale.make_mesh(runtime.mesh)
-    shapes = jax.eval_shape(functools.partial(init, experiment, runtime=runtime), jax.random.key(0))
+    shapes = state_shapes(experiment, runtime)
     shardings = scale.state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
     abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
     folder = directory / "checkpoints"

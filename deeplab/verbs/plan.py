@@ -23,7 +23,7 @@ from deeplab.scale.activations import with_examples
 from deeplab.scale.plan.accelerators import accelerator
 from deeplab.scale.plan.plan import Plan, make_plan
 from deeplab.train.bind import bind
-from deeplab.train.initialize import init
+from deeplab.train.contracts.checked import checked
 from deeplab.train.state import State
 from deeplab.train.step import Step, make_step
 from deeplab.verbs.recipe import Recipe
@@ -167,7 +167,7 @@ def plan_experiment(experiment: Experiment, runtime: Runtime, name: str) -> Plan
 
 def abstract_step(experiment: Experiment, mesh: Mesh, runtime: Runtime = Runtime()) -> tuple[Step, State, Any]:
     """Step of an experiment, and its abstract state and batch with their shardings on a mesh."""
-    shapes = jax.eval_shape(lambda key: init(experiment, key, runtime), jax.random.key(0))
+    shapes = checked(experiment, runtime).state
     state = _placed(shapes, scale.state_shardings(shapes, experiment.sharding_rules, mesh))
     batch = raw_spec(experiment.data)
     batch = _placed(batch, jax.tree.map(lambda _: scale.batch_sharding(mesh), batch))

@@ -19,6 +19,7 @@ from deeplab.core.printable import Printable
 from deeplab.core.runtime import Runtime
 from deeplab.core.text import dumps
 from deeplab.runs import lock, trace
+from deeplab.train.contracts.checked import checked
 from deeplab.train.feed import Feed, make_feed
 from deeplab.train.initialize import init
 from deeplab.train.program import Program, compile_program
@@ -122,7 +123,7 @@ def _record(recipe: Recipe, folder: Path, trace_steps: int) -> tuple[dict[str, s
     mesh = scale.make_mesh(recipe.runtime.mesh)
     runtime = dataclasses.replace(recipe.runtime, steps_per_dispatch=1)
     feed = make_feed(experiment.data, experiment.data.open("train", recipe.data_dir), mesh)
-    shapes = jax.eval_shape(lambda key: init(experiment, key, runtime), jax.random.key(seed))
+    shapes = checked(experiment, runtime).state
     shardings = scale.state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
     state = jax.jit(lambda key: init(experiment, key, runtime), out_shardings=shardings)(jax.random.key(seed))
     program = compile_program(experiment, state, feed, seed, runtime)

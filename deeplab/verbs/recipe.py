@@ -8,6 +8,7 @@ import importlib
 import inspect
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from deeplab.core import arguments, ranges
 from deeplab.core import entry as entries
 from deeplab.core.entry import Entry
-from deeplab.core.errors import UserError, nearest
+from deeplab.core.errors import UserError, nearest, place_of, place_of_error
 from deeplab.core.precision import PRECISIONS
 from deeplab.core.runtime import Runtime
 from deeplab.core.words import call_text, flag_words, parses_to
@@ -25,6 +26,8 @@ from deeplab.experiment import Experiment
 from deeplab.runs import record
 from deeplab.runs.identity import provenance
 from deeplab.runs.identity.sources import source_of
+
+_MISCALLED = re.compile("unexpected keyword argument|required (positional|keyword-only) argument|multiple values for")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Recipe:
         parameters = inspect.signature(experiment).parameters
         if unknown := [name for name in given if name not in parameters]:
             raise UserError(f"the experiment takes no argument {unknown[0]!r}; {nearest(unknown[0], parameters)}")
+        arguments.check_given(experiment, given)
         values = {name: given.get(name, p.default) for name, p in parameters.items()}
         function: Any = experiment
         return cls(function, values, options.pop("module", module_name(experiment)), **options)
@@ -97,7 +101,7 @@ class Recipe:
     @property
     def build(self) -> Callable[..., Experiment]:
         """Function of the experiment, with synthetic data for a smoke run."""
-        return _on_synthetic_data(self.function) if self.smoke else self.function
+        return _checked(self.function, smoke=self.smoke)
 
     def experiment(self) -> Experiment:
         """Builds the experiment.
@@ -105,10 +109,7 @@ class Recipe:
         Raises:
           UserError: The function returned something else.
         """
-        made = self.build(**self.arguments)
-        if not isinstance(made, Experiment):
-            raise UserError(f"{self.name} returned {type(made).__name__}; an experiment returns a dl.Experiment")
-        return made
+        return self.build(**self.arguments)
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -228,14 +229,36 @@ def imported(module: str, function: str) -> Callable[..., Experiment]:
         ) from error
 
 
-def _on_synthetic_data(function: Callable[..., Experiment]) -> Callable[..., Experiment]:
+def _checked(function: Callable[..., Experiment], *, smoke: bool) -> Callable[..., Experiment]:
+    """The function, whose errors say what a user mends; on synthetic data for a smoke run."""
+
     @functools.wraps(function)
     def build(**values: Any) -> Experiment:
-        experiment = function(**values)
-        data = experiment.data.synthetic(_smoke_batch(experiment.data))
-        return dataclasses.replace(experiment, data=data, eval_every=None)
+        try:
+            with ranges.blaming(values):
+                made = function(**values)
+        except TypeError as error:
+            if not _MISCALLED.search(str(error)):
+                raise
+            raise UserError(f"{place_of_error(error) or 'the experiment'}: {error}") from error
+        if not isinstance(made, Experiment):
+            raise UserError(_other(function, made))
+        if not smoke:
+            return made
+        return dataclasses.replace(made, data=made.data.synthetic(_smoke_batch(made.data)), eval_every=None)
 
     return build
+
+
+def _other(function: Callable[..., Any], made: Any) -> str:
+    """What is said of a function that returns something else than an experiment."""
+    given = f"the class {made.__name__}, which is not called" if isinstance(made, type) else type(made).__name__
+    mend = {"NoneType": "; is its `return` missing?", "tuple": "; put the parts into one dl.Experiment(...)"}
+    name, place = getattr(function, "__name__", "the function"), place_of(function)
+    return (
+        f"{name}{place and f' ({place})'} returned {given}; an experiment returns a dl.Experiment"
+        f"{mend.get(type(made).__name__, '')}"
+    )
 
 
 def _smoke_batch(data: Data) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
 from deeplab.scale.table import sentence, sharding_table
 from deeplab.train.bind import bind
-from deeplab.train.initialize import init
+from deeplab.train.contracts.checked import checked
 from deeplab.verbs.recipe import Recipe
 
 
@@ -64,11 +63,11 @@ def summary(experiment: Any, *, runtime: Runtime | None = None) -> Summary:
     """
     recipe = Recipe.of(experiment, runtime=runtime)
     value, runtime = recipe.experiment(), recipe.runtime
+    state = checked(value, runtime).state
     batch = {name: jnp.zeros((1, *s.shape[1:]), s.dtype) for name, s in value.data.spec().items()}
     table = linen_summary.tabulate(
         value.model, jax.random.key(0), compute_flops=True, console_kwargs={"width": 140, "force_terminal": False}
     )
-    state = jax.eval_shape(functools.partial(init, value, runtime=runtime), jax.random.key(0))
 
     def forward(state: Any) -> Any:
         return bind(value, state, batch, runtime)(*value.task.inputs(batch), key=state.key)[0]

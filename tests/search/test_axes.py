@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from deeplab.core.errors import UserError
 from deeplab.experiment import Fold, StaticFloat
-from deeplab.search.axes import Axis, parse
+from deeplab.report.sweeps import page
+from deeplab.report.sweeps.summary import Axis as Shown
+from deeplab.report.sweeps.summary import summarize
+from deeplab.search.axes import Axis, of, parse
 from deeplab.search.proposals import search
 
 
@@ -52,11 +55,28 @@ def test_words_are_values(text, kind, values):
         ("0..1:1", float, "2 to 10,000 values"),
         ("maybe", bool, "none of true, false"),
         ("swish", Literal["relu", "gelu"], "none of relu, gelu"),
+        ("8,16", tuple[int, ...], "this argument is itself a list; sweep it in Python"),
+        ("8,16", list[int], "this argument is itself a list; sweep it in Python"),
     ],
 )
 def test_what_is_no_axis_is_told(text, kind, message):
     with pytest.raises(ValueError, match=message):
         parse(text, kind)
+
+
+def test_a_page_of_tuples_that_json_has_made_lists():
+    values = ((4, 4), (8, 8))
+    rows = [
+        {"arguments": {"widths": list(value)}, "seed": 0, "curve": [{"step": 2, "evaluation": {"loss": value[0] / 8}}],
+         "diverged": False, "steps": 2, "rungs": [], "stopped": False, "seconds": 1.0, "compiled": [],
+         "execution": "serial"}
+        for value in values
+    ]  # fmt: skip
+    axis = of(values, tuple[int, ...])
+    summary = summarize(rows, {"widths": Shown(axis.values, axis.log, axis.position, axis.at)}, "-loss")
+    assert [entry["setting"] for entry in summary["settings"]] == [{"widths": (4, 4)}, {"widths": (8, 8)}]
+    text = "".join(page.sections(summary | {"split": "test", "command": ""}, rows))
+    assert "<td>(4, 4)</td>" in text
 
 
 @given(st.floats(0, 1, exclude_max=True), st.sampled_from(["1e-3..1e-1", "0..0.5", "-2..7", "a,b,c"]))

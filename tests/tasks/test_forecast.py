@@ -77,7 +77,7 @@ def test_the_loss_finds_the_quantiles():
 
 @pytest.mark.parametrize("levels", [(0.5, 0.5), (0.9, 0.1)])
 def test_levels_must_rise(levels):
-    with pytest.raises(ValueError, match="expected increasing levels"):
+    with pytest.raises(UserError, match="expected increasing levels"):
         Forecasting(levels)
 
 

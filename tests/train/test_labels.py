@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -20,14 +19,13 @@ from deeplab.tasks import (
     Segmentation,
     Softmax,
 )
-from deeplab.train.check import check_task
-from deeplab.train.initialize import init
+from deeplab.train.contracts.checked import checked as check_all
 from tests import toys
 
 
 def checked(data, model, task):
     made = dl.Experiment(data, model, task, optax.sgd(0.1))
-    check_task(made, jax.eval_shape(lambda: init(made, jax.random.key(0))))
+    check_all(made)
 
 
 def table(**fields):

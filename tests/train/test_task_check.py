@@ -33,12 +33,12 @@ class Wrong(Task):
             r"Wrong.loss returns an array float32\[\]; expected Loss\(loss, met",
         ),
         (lambda mean, rest, batch: (mean, {}), "Wrong.loss returns a tuple"),
-        (lambda mean, rest, batch: None, "Wrong.loss returns a NoneType"),
+        (lambda mean, rest, batch: None, "Wrong.loss returns None"),
         (
             lambda mean, rest, batch: Loss(mean.total, {}, rest),
             "that Wrong.loss returns is an array",
         ),
-        (lambda mean, rest, batch: Loss(mean, None, rest), "'metrics' of Wrong.loss is a NoneType"),
+        (lambda mean, rest, batch: Loss(mean, None, rest), "'metrics' of Wrong.loss is None"),
         (lambda mean, rest, batch: Loss(mean, {"mae": mean.total}, rest), "'mae' of Wrong.loss is an array"),
         (
             lambda mean, rest, batch: batch["target"],

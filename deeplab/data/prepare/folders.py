@@ -63,14 +63,16 @@ def files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             yield path
 
 
-def tell(where: Path | str, what: str, which: Sequence[Path | str]) -> None:
+def tell(where: Path | str, what: str, which: Sequence[Path | str], mend: str = "") -> None:
     """Warns of what is not read as a user may expect; of nothing where there is none.
 
     Args:
       where: Folder that is read.
       what: Description of the items, after their number.
       which: Paths or names; the first five are shown.
+      mend: What to do about it.
     """
     if which:
         names = ", ".join("/".join(Path(name).parts[-2:]) for name in which[:5])
-        warnings.warn(f"{where}: {len(which)} {what}: {names}{', ...' if len(which) > 5 else ''}", stacklevel=3)
+        more, mend = ", ..." if len(which) > 5 else "", mend and f"; {mend}"
+        warnings.warn(f"{where}: {len(which)} {what}: {names}{more}{mend}", stacklevel=3)

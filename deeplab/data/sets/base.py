@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from deeplab.core.contract import Contract
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
 from deeplab.data.base import Show, Source
@@ -28,7 +29,7 @@ from deeplab.data.sets.fields import Field
 _BEGINNING = 60  # characters of a text that a summary shows
 
 
-class ExampleSet(abc.ABC):
+class ExampleSet(Contract):
     """Examples made of named arrays. Subclasses are frozen records, and final.
 
     Attributes:
@@ -139,7 +140,7 @@ class ExampleSet(abc.ABC):
         return described
 
 
-class TextSet(abc.ABC):
+class TextSet(Contract):
     """Running text. Subclasses are frozen records, and final; attributes as for `ExampleSet`, and:
 
     Attributes:

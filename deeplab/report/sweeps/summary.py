@@ -114,7 +114,7 @@ def _entry(rows: Rows, axes: Mapping[str, Axis], name: str, smaller: bool, fold:
     units, points = _by(labels, values), _by(labels, shown)
     told, drawn = interval([*units.values()], overlap), interval([*points.values()], overlap)
     return {
-        "setting": {k: rows[0]["arguments"][k] for k in axes},
+        "setting": {k: _tuple(rows[0]["arguments"][k]) for k in axes},
         "values": values,
         "units": units,
         "mean": float(np.mean(values)),
@@ -132,6 +132,11 @@ def _entry(rows: Rows, axes: Mapping[str, Axis], name: str, smaller: bool, fold:
         "diverged": sum(row["diverged"] for row in rows),
         "stopped": any(row["stopped"] for row in rows),
     }
+
+
+def _tuple(value: Any) -> Any:
+    """A value of an argument, in which JSON has made lists of the tuples."""
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
 def _by(labels: Sequence[str], values: Sequence[float]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from deeplab.experiment import Experiment
+from deeplab.runs.identity.purity import pure
 from deeplab.search.axes import Axis
 from deeplab.search.proposals import Setting
 
@@ -63,4 +64,4 @@ class Space:
                 build(**start | {k: value})
         for part in self.parts[1:]:
             build(**start | part)
-        return build(**start)
+        return pure(build, **start)

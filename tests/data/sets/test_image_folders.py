@@ -103,7 +103,10 @@ def test_every_class_has_a_test_image_and_one_to_learn_from(sizes, every):
 
 
 def test_a_class_with_a_single_image_is_told(tmp_path):
-    with pytest.warns(UserWarning, match=r"1 classes have a single image, and so none to test on: dog"):
+    with pytest.warns(
+        UserWarning,
+        match=r"1 classes have a single image, and so none to test on: dog; add images, or choose.*/test/CLASS",
+    ):
         assert seen(make(tmp_path, *each("cat", 2), "dog/0.png")) == {
             "train": ["cat:1.png", "dog:0.png"],
             "test": ["cat:0.png"],

@@ -94,7 +94,10 @@ class ImageFolder(ExampleSet):
         lists = {split: [classes.get(name, []) for name in names] for split, classes in self._images.items()}
         if (whole := lists.pop("", None)) is not None:
             single = [name for name, paths in zip(names, whole, strict=True) if len(paths) == 1]
-            folders.tell(self.path, "classes have a single image, and so none to test on", single)
+            mend = (
+                f"add images, or choose test images yourself, as {self.path}/test/CLASS beside {self.path}/train/CLASS"
+            )
+            folders.tell(self.path, "classes have a single image, and so none to test on", single, mend)
             lists["train"] = [paths if len(paths) == 1 else _without(paths, every) for paths in whole]
             lists["test"] = [paths[::every] if len(paths) > 1 else [] for paths in whole]
         else:

@@ -1,0 +1,1 @@
+"""Commands of the first hour, about no experiment: `deeplab new`, `deeplab doctor`."""

@@ -1,0 +1,1 @@
+"""The contracts of model, task and data, checked before the first step."""
