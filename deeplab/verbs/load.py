@@ -24,6 +24,7 @@ from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.fingerprint import leaf_differences, leaves_by_path
 from deeplab.runs.identity import datasets, provenance
 from deeplab.train.contracts.checked import state_shapes
+from deeplab.train.initialize import init
 from deeplab.train.state import State
 from deeplab.verbs.recipe import Recipe, imported
 from deeplab.verbs.run import Run
