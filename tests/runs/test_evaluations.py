@@ -19,6 +19,7 @@ from deeplab.core.errors import UserError
 from deeplab.core.monitor import Best, Monitor
 from deeplab.core.text import loads
 from deeplab.verbs.training.budget import Budget, seconds_of
+from deeplab.train.loop import on_dispatch
 from deeplab.verbs.training.progress import progress
 from tests import toys
 
@@ -278,6 +279,16 @@ def test_evaluations_are_shown_in_plain_lines():
     assert f"step 8/8  test loss {last['loss']:.4g}, accuracy {last['accuracy']:.4g} (" in out.getvalue()
     assert "steps/s" in out.getvalue()
     assert out.getvalue().count("\n") <= 4
+
+
+def test_a_line_of_throughput_tells_no_evaluation_of_another_step():
+    out = io.StringIO()
+    with progress(Console(file=out, width=60), toys.experiment(steps=8), 0) as lines:
+        earlier = on_dispatch(lambda at: lines.row(4, "test", {"loss": 0.5, "accuracy": 0.25}))
+        dl.fit(functools.partial(toys.experiment, steps=8), hooks=[earlier, lines.hook])
+    speeds = [line for line in out.getvalue().splitlines() if "steps/s" in line]
+    assert speeds
+    assert not any("test loss" in line for line in speeds)
 
 
 def test_a_notebook_has_one_line(capsys):

@@ -102,12 +102,12 @@ class _Meter:
     def left(self, step: int) -> str:
         return f"{(self.end - step) / max(self.rate(step), 1e-9):.0f} s left"
 
-    def news(self, step: Progress) -> str:
+    def news(self, step: Progress, *, evaluation: bool = True) -> str:
         loss = f"loss {step.metrics['loss'].compute():.4f}  " if "loss" in step.metrics else ""
         stalled = step.stalled / max(time.monotonic() - self._began, 1e-9)
         waiting = f"  waits for input {100 * stalled:.0f} % of the time" if stalled >= 0.01 else ""
-        evaluation, rate = f"{self.evaluation}  " if self.evaluation else "", self.rate(step.step)
-        return f"{loss}{evaluation}{rate:.3g} steps/s, {rate * self._units:,.0f} {self._unit}/s{waiting}"
+        told, rate = f"{self.evaluation}  " if self.evaluation and evaluation else "", self.rate(step.step)
+        return f"{loss}{told}{rate:.3g} steps/s, {rate * self._units:,.0f} {self._unit}/s{waiting}"
 
 
 class _Lines:
@@ -122,7 +122,8 @@ class _Lines:
         if now - self._last < _LINE_SECONDS and step.step < step.num_steps:
             return
         self._last = now
-        self._print(step.step, f"{self._meter.news(step)}  {self._meter.left(step.step)}")
+        news = self._meter.news(step, evaluation=False)  # which has a line of its own, of its own step
+        self._print(step.step, f"{news}  {self._meter.left(step.step)}")
 
     def row(self, step: int, split: str, metrics: Mapping[str, float]) -> None:
         before = self._meter.evaluation
