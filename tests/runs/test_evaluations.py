@@ -18,8 +18,8 @@ from deeplab.cli import deeplab as command
 from deeplab.core.errors import UserError
 from deeplab.core.monitor import Best, Monitor
 from deeplab.core.text import loads
-from deeplab.verbs.training.budget import Budget, seconds_of
 from deeplab.train.loop import on_dispatch
+from deeplab.verbs.training.budget import Budget, seconds_of
 from deeplab.verbs.training.progress import progress
 from tests import toys
 
