@@ -129,6 +129,10 @@ def sweep(
             f"--test-split {test_split}: settings are chosen on that split, and what is chosen there is no test; make "
             'the experiment evaluate on another one, such as eval_split="validation" of its data, or leave it out'
         )
+    if test_split and trials.backend == "ray":
+        raise UserError(
+            f"--test-split {test_split}: the processes of --backend ray measure no other split; leave one of them out"
+        )
     measured = {"probe": make_eval, "split": test_split} if test_split else {}
     with session(recipe, many, directory, manifest, surroundings, first.data, **measured) as now:
         try:

@@ -134,6 +134,8 @@ def test_members_are_measured_on_another_split_which_has_no_part_in_the_choice()
     assert "test/accuracy" in str(found)
     with pytest.raises(UserError, match="--test-split train: settings are chosen on that split"):
         dl.sweep(validated, rates, test_split="train")
+    with pytest.raises(UserError, match="--test-split test: the processes of --backend ray measure no other split"):
+        dl.sweep(validated, rates, test_split="test", trials=dl.Trials(backend="ray"))
 
 
 def test_what_cannot_be_compared_is_told():
