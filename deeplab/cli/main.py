@@ -131,8 +131,8 @@ def _by_flag(call: Invocation) -> Iterator[None]:
 
 def deeplab() -> None:
     """The command `deeplab`: see `deeplab.cli.index`."""
-    result = _or_exit(lambda: index.run(sys.argv[1:]))
-    sys.exit(result.get("exit_code") or 0)
+    if exit_code := _or_exit(lambda: index.run(sys.argv[1:])).get("exit_code"):
+        sys.exit(exit_code)
 
 
 def _launch(call: Invocation, *, by_command: bool) -> supervise.Launch | None:
