@@ -46,6 +46,8 @@ def test_every_model_computes_in_bfloat16_and_reduces_in_float32(name):
     wide = [e for e in products if any(v.aval.dtype == jnp.float32 for v in e.invars)]
     # The choice of an expert is not continuous, so that routers compute in float32 by intent.
     wide = [e for e in wide if not str(e.source_info.name_stack).endswith("router/gate")]
+    if getattr(model, "recurrent", False):  # A state adds up over time, in float32 by intent; layers have a path.
+        wide = [e for e in wide if "/" in str(e.source_info.name_stack)]
     assert products
     assert not wide, "\n".join(f"{e.source_info.name_stack}: {e}" for e in wide)
     narrow = [e for e in found if e.primitive.name in ("reduce_sum", "exp", "log", "rsqrt")]

@@ -91,6 +91,7 @@ class Pooled(nn.Module):
         return x if self.norm is None else self.norm(x)
 
 
+@ranges.checked(width=ranges.COUNT)
 class Projection(nn.Module):
     """A linear map of what is pooled, to a space that models of several kinds of data share.
 
@@ -149,7 +150,7 @@ class States(nn.Module):
         return encoded if self.pool is None else encoded._replace(pooled=self.pool(encoded.states, encoded.mask))
 
 
-@ranges.checked(num_classes=ranges.COUNT)
+@ranges.checked(num_classes=ranges.COUNT, dropout=ranges.RATE)
 class Classifier(nn.Module):
     """Logits of classes.
 

@@ -14,6 +14,7 @@ from deeplab.nn.attention.cache import Reading
 from deeplab.nn.transformer import INIT
 
 
+@ranges.checked(dropout=ranges.RATE)
 class TextEmbedding(nn.Module):
     """norm(token + position + type), with the mask of padding.
 
@@ -81,7 +82,7 @@ class TextEmbedding(nn.Module):
         return tokens.attend(x)
 
 
-@ranges.checked(patch=ranges.COUNT, width=ranges.COUNT)
+@ranges.checked(patch=ranges.COUNT, width=ranges.COUNT, dropout=ranges.RATE)
 class PatchEmbedding(nn.Module):
     """Patches by a linear map, after special tokens, with a learned position for each.
 

@@ -55,7 +55,7 @@ class PreNorm(nn.Module):
       norm1: Norm of what the attention reads.
       norm2: Norm of what the feed-forward layer reads.
       residual: a, factor of both branches.
-      dropout: Dropout of what both branches give, if any.
+      drop: Dropout of what both branches give, if any.
 
     Source: Xiong et al. 2020, https://arxiv.org/abs/2002.04745.
     """
@@ -65,13 +65,13 @@ class PreNorm(nn.Module):
     norm1: nn.Module
     norm2: nn.Module
     residual: float = 1.0
-    dropout: nn.Dropout | None = None
+    drop: nn.Dropout | None = None
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         y, cache = _attended(self.attention, self.norm1(x), reading, cache)
-        x = x + self._scaled(_dropped(self.dropout, y, train))
+        x = x + self._scaled(_dropped(self.drop, y, train))
         y = self.feed_forward(self.norm2(x))
-        return x + self._scaled(_dropped(self.dropout, y, train)), cache
+        return x + self._scaled(_dropped(self.drop, y, train)), cache
 
     def _scaled(self, y: Stream) -> Stream:
         return y if self.residual == 1 else y * self.residual
@@ -85,7 +85,7 @@ class PostNorm(nn.Module):
       feed_forward: Module applied to each position by itself.
       norm1: Norm of the stream after the attention.
       norm2: Norm of the stream after the feed-forward layer.
-      dropout: Dropout of what both branches give, if any.
+      drop: Dropout of what both branches give, if any.
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.1.
     """
@@ -94,12 +94,12 @@ class PostNorm(nn.Module):
     feed_forward: nn.Module
     norm1: nn.Module
     norm2: nn.Module
-    dropout: nn.Dropout | None = None
+    drop: nn.Dropout | None = None
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         y, cache = _attended(self.attention, x, reading, cache)
-        x = self.norm1(x + _dropped(self.dropout, y, train))
-        return self.norm2(x + _dropped(self.dropout, self.feed_forward(x), train)), cache
+        x = self.norm1(x + _dropped(self.drop, y, train))
+        return self.norm2(x + _dropped(self.drop, self.feed_forward(x), train)), cache
 
 
 class SandwichNorm(nn.Module):

@@ -72,6 +72,7 @@ def fresh(mixer: Any, x: jax.Array) -> Recurrent:
     return jax.tree.map(lambda leaf: leaf[:, 0], empty)
 
 
+@ranges.checked(width=ranges.COUNT)
 class Convolution(nn.Module):
     """silu(causal convolution + bias), or without the silu."""
 
@@ -129,8 +130,8 @@ class Mamba(nn.Module):
         spread = nn.initializers.uniform(2 * self.rank**-0.5)
         rate = nn.Dense(inner, kernel_init=lambda *a: spread(*a) - self.rank**-0.5, bias_init=_rates, name="rate")(rate)
         decay: Any = self.param("decay_log", _counted, (inner, N))
-        taken, rate, decay, write, read = _wide(u, nn.softplus(rate), -jnp.exp(decay), write, read)
-        y, state = selective_scan(taken, rate, decay, write, read, known.state, _kept(reading))
+        taken, rate, decay, write, read = _wide(u, rate, decay, write, read)
+        y, state = selective_scan(taken, nn.softplus(rate), -jnp.exp(decay), write, read, known.state, _kept(reading))
         y = y.astype(x.dtype) + u * self.param("skip", nn.initializers.ones, (inner,))[None, None]
         y = nn.Dense(D, self.use_bias, kernel_init=self.out_init, name="out")(y * nn.silu(gate))
         return y if cache is None else (y, Recurrent(inputs, state))
@@ -141,7 +142,9 @@ class Mamba(nn.Module):
         return empty(batch_size, num_layers, (self.width - 1, self.inner), (self.inner, self.state))
 
 
-@ranges.checked(num_heads=ranges.COUNT, head_dim=ranges.COUNT, state=ranges.COUNT, groups=ranges.COUNT)
+@ranges.checked(
+    num_heads=ranges.COUNT, head_dim=ranges.COUNT, state=ranges.COUNT, groups=ranges.COUNT, width=ranges.COUNT
+)
 class Mamba2(nn.Module):
     """A selective state space whose channels are heads that decay alike: products of matrices, not a scan.
 
@@ -190,10 +193,12 @@ class Mamba2(nn.Module):
         u, write, read = jnp.split(both, (inner, inner + G * N), axis=-1)
         u = u.reshape(B, T, H, self.head_dim)
         write, read = (jnp.repeat(a.reshape(B, T, G, N), H // G, axis=2) for a in (write, read))
-        rate = nn.softplus(rate + self.param("rate_bias", _rates, (H,))[None, None])
         decay: Any = self.param("decay_log", _counted, (H,))
-        taken, rate, decay, write, read = _wide(u, jnp.clip(rate, *self.rates), -jnp.exp(decay), write, read)
-        y, state = dual_scan(taken, rate, decay, write, read, known.state, _kept(reading), self.part)
+        taken, rate, bias, decay, write, read = _wide(
+            u, rate, self.param("rate_bias", _rates, (H,)), decay, write, read
+        )
+        rate = jnp.clip(nn.softplus(rate + bias[None, None]), *self.rates)
+        y, state = dual_scan(taken, rate, -jnp.exp(decay), write, read, known.state, _kept(reading), self.part)
         y = y.astype(x.dtype) + u * self.param("skip", nn.initializers.ones, (H,))[None, None, :, None]
         y = GroupedRMSNorm(G, self.epsilon, name="norm")(y.reshape(B, T, inner) * nn.silu(gate))
         y = nn.Dense(D, self.use_bias, kernel_init=self.out_init, name="out")(y)

@@ -90,7 +90,7 @@ def ModernBert(
         )  # fmt: skip
         feed_forward = Gated(s.hidden, activation, use_bias=bias, out_init=INIT)
         return PreNorm(
-            attention, feed_forward, normed() if layer.normed else Identity(), normed(), dropout=nn.Dropout(dropout)
+            attention, feed_forward, normed() if layer.normed else Identity(), normed(), drop=nn.Dropout(dropout)
         )
 
     if head is None:

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from deeplab.core import ranges
 from deeplab.models import configs
 from deeplab.models.configs import Config
 from deeplab.models.encoder import TransformerEncoder
@@ -79,7 +80,7 @@ def ViT(
             num_heads, num_heads, causal=False, use_bias=bias, out_bias=True, kernel_init=INIT, out_init=INIT
         )
         feed_forward = Plain(hidden, activation)
-        return PreNorm(attention, feed_forward, layer_norm(epsilon), layer_norm(epsilon), dropout=nn.Dropout(dropout))
+        return PreNorm(attention, feed_forward, layer_norm(epsilon), layer_norm(epsilon), drop=nn.Dropout(dropout))
 
     grid = (height // patch, wide // patch)
     if head is None:
@@ -93,6 +94,7 @@ def ViT(
     )
 
 
+@ranges.checked(num_classes=ranges.COUNT)
 class TaughtClassifier(nn.Module):
     """The mean of the logits of a class token and of a teacher's token: DeiT's, after its training.
 
