@@ -11,7 +11,23 @@ from typing import TYPE_CHECKING
 from deeplab.core import lazy
 
 if TYPE_CHECKING:
-    from deeplab import data, decode, hub, metrics, models, nn, optim, report, robust, runs, scale, search, tasks, train
+    from deeplab import (
+        data,
+        decode,
+        hub,
+        metrics,
+        models,
+        nn,
+        optim,
+        report,
+        robust,
+        runs,
+        scale,
+        search,
+        tasks,
+        train,
+        tuning,
+    )
     from deeplab.cli import main
     from deeplab.core.errors import CheckpointError, Diverged, UserError
     from deeplab.core.monitor import Monitor
@@ -90,6 +106,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "sweep": "verbs.sweep:sweep",
         "tasks": "tasks",
         "train": "train",
+        "tuning": "tuning",
         "Trials": "verbs.sweep:Trials",
         "UserError": "core.errors:UserError",
         "verify": "verbs.verify:verify",

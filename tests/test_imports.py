@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "search": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs"},
     "report": set(),
     "robust": set(),
-    "hub": {"models", "experiment", "scale"},
+    "tuning": {"optim", "experiment"},
+    "hub": {"models", "experiment", "scale", "tuning"},
     "verbs": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report"},
     "cli": {"data", "tasks", "experiment", "scale", "train", "runs", "search", "report", "verbs"},
 }

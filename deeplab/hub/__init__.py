@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from deeplab.core import lazy
 
 if TYPE_CHECKING:
+    from deeplab.hub.adapters import load_adapters, save_adapters
     from deeplab.hub.families import FAMILIES, family_of
     from deeplab.hub.loading import Loaded, load, weights
     from deeplab.hub.mapping import flat
@@ -19,8 +20,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "family_of": "families:family_of",
         "flat": "mapping:flat",
         "load": "loading:load",
+        "load_adapters": "adapters:load_adapters",
         "Loaded": "loading:Loaded",
         "save": "saving:save",
+        "save_adapters": "adapters:save_adapters",
         "weights": "loading:weights",
     },
 )
