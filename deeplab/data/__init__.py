@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from deeplab.data.sets.text.lines import TextLines as text_lines
     from deeplab.data.sets.text.multi30k import Multi30k as multi30k
     from deeplab.data.sets.text.sentences import Sentences as sentences
+    from deeplab.data.sets.text.tokenized import Tokenized as tokenized
     from deeplab.data.sets.tfds import PreparedTfds as tfds
     from deeplab.data.sets.tfds_text import PreparedTfdsText as tfds_text
     from deeplab.data.tabular import table
@@ -63,6 +64,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "text_lines": "sets.text.lines:TextLines",
         "tfds": "sets.tfds:PreparedTfds",
         "tfds_text": "sets.tfds_text:PreparedTfdsText",
+        "tokenized": "sets.text.tokenized:Tokenized",
         "write": "sets.arrayrecord:write",
     },
 )

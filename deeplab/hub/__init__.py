@@ -9,6 +9,7 @@ from deeplab.core import lazy
 if TYPE_CHECKING:
     from deeplab.hub.adapters import load_adapters, save_adapters
     from deeplab.hub.families import FAMILIES, family_of
+    from deeplab.hub.folder import TokenizerFile as tokenizer
     from deeplab.hub.loading import Loaded, load, weights
     from deeplab.hub.mapping import flat
     from deeplab.hub.saving import save
@@ -24,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Loaded": "loading:Loaded",
         "save": "saving:save",
         "save_adapters": "adapters:save_adapters",
+        "tokenizer": "folder:TokenizerFile",
         "weights": "loading:weights",
     },
 )

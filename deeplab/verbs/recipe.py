@@ -92,7 +92,7 @@ class Recipe:
 
     @property
     def build(self) -> Callable[..., Experiment]:
-        """Function of the experiment, with synthetic data for a smoke run."""
+        """Function of the experiment, with synthetic data and random weights for a smoke run."""
         return _on_synthetic_data(self.function) if self.smoke else self.function
 
     def experiment(self) -> Experiment:
@@ -216,7 +216,7 @@ def _on_synthetic_data(function: Callable[..., Experiment]) -> Callable[..., Exp
     def build(**values: Any) -> Experiment:
         experiment = function(**values)
         data = experiment.data.synthetic(_smoke_batch(experiment.data))
-        return dataclasses.replace(experiment, data=data, eval_every=None)
+        return dataclasses.replace(experiment, data=data, eval_every=None, weights=())
 
     return build
 
