@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "tuning": {"optim", "experiment"},
     "hub": {"models", "experiment", "scale", "tuning"},
     "verbs": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report"},
-    "cli": {"data", "tasks", "experiment", "scale", "train", "runs", "search", "report", "verbs"},
+    "cli": {"data", "tasks", "decode", "hub", "experiment", "scale", "train", "runs", "search", "report", "verbs"},
 }
 FILES = sorted((ROOT / "deeplab").rglob("*.py"))
 HEAVY = {
@@ -49,7 +49,7 @@ HEAVY = {
         "sklearn",
         "soundfile",
     ),
-    *("huggingface_hub", "tensorflow_datasets", "tokenizers", "tyro", "wandb"),
+    *("huggingface_hub", "jinja2", "tensorflow_datasets", "tokenizers", "tyro", "wandb"),
 }
 """Libraries that are optional, or that take long to import: they may be imported where they are used."""
 

@@ -1,4 +1,4 @@
-"""`deeplab list`, `deeplab runs` and `deeplab report RUN ...`: commands about more than one experiment."""
+"""Commands about more than one experiment: `deeplab list`, `runs`, `report RUN ...` and `chat FOLDER`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deeplab import report
+from deeplab.cli import chat
 from deeplab.core.errors import UserError
 from deeplab.core.printable import plain_console
 
@@ -24,7 +25,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
       argv: Words after the program's name.
 
     Returns:
-      experiments, runs or report, by the verb.
+      experiments, runs, report or messages, by the verb.
 
     Raises:
       UserError: A folder or a run directory does not exist.
@@ -37,7 +38,10 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     pages = verbs.add_parser("report", help="write the report of a run, or a comparison of several runs")
     pages.add_argument("run", nargs="+", type=Path)
     pages.add_argument("--out", type=Path, default=Path("comparison.html"), help="path of a comparison")
+    chat.add_flags(verbs)
     flags = parser.parse_args(argv)
+    if flags.verb == "chat":
+        return chat.run(flags)
     console = plain_console()
     if flags.verb == "list":
         return {"experiments": _list(console)}

@@ -8,6 +8,7 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.hub.adapters import load_adapters, save_adapters
+    from deeplab.hub.chat import chat_template
     from deeplab.hub.families import FAMILIES, family_of
     from deeplab.hub.folder import TokenizerFile as tokenizer
     from deeplab.hub.loading import Loaded, load, weights
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
+        "chat_template": "chat:chat_template",
         "FAMILIES": "families:FAMILIES",
         "family_of": "families:family_of",
         "flat": "mapping:flat",
