@@ -64,7 +64,7 @@ def save_adapters(
             check_linear(tensor)
             own = {name: np.asarray(adapters[f"{path}/{name}"][index]) for name in _names(lora)}
             if lora.dora:
-                own["scale"] = own["scale"] * np.asarray(norms(matrix(path, leaves[path])[index])[0])
+                own["scale"] = own["scale"] * np.asarray(norms(matrix(path, leaves[path])[index]))
             written |= {STEM + module + ENDS[name]: _theirs(tensor.axes, name, x) for name, x in own.items()}
         elif also and all(re.search(also, path) for path, _ in tensor.parts):
             written[STEM + tensor.name] = tensor.axes.theirs([np.asarray(leaves[p][i]) for p, i in tensor.parts])
@@ -127,7 +127,7 @@ def load_adapters(folder: str | Path, loaded: Loaded) -> Loaded:
             continue
         value = _ours(tensor.axes, part, read_tensor(header))
         if part == "scale":
-            value = value / np.asarray(norms(matrix(path, leaves[path])[index])[0])
+            value = value / np.asarray(norms(matrix(path, leaves[path])[index]))
         found.setdefault(f"{path}/{part}", {})[index] = value
     paths = sorted({path.rpartition("/")[0] for path in found})
     lora = Lora(rank, alpha, where="^(" + "|".join(map(re.escape, paths)) + ")$", dora=bool(said.get("use_dora")))

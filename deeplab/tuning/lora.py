@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import jax
@@ -19,6 +19,9 @@ from deeplab.optim.paths import check_found, stacked_axes
 
 ADAPTERS = "adapters"
 """Key of the adapters beside the parameters of the model."""
+
+LOW_RANK = ("lora_a", "lora_b", "lora_factor")
+"""Names of A (times alpha / rank), B and DoRA's factor of the columns, beside a kernel that is not summed with them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Lora:
         Raises:
           UserError: No kernel is found.
         """
-        leaves = traverse_util.flatten_dict(dict(params), sep="/")
+        leaves: dict[str, Any] = traverse_util.flatten_dict(dict(params), sep="/")
         check_found([self.where], [path for path, leaf in leaves.items() if leaf.ndim >= 2 + stacked_axes(path)])
         found: dict[str, jax.Array] = {}
         for path, kernel in self._adapted(leaves):
@@ -84,11 +87,27 @@ class Lora:
         Args:
           params: Parameters of the model, and its `adapters`.
         """
-        leaves = traverse_util.flatten_dict(base(params), sep="/")
-        adapters = traverse_util.flatten_dict(params[ADAPTERS], sep="/")
+        return self.placed(params, frozenset())
+
+    def placed(self, params: Mapping[str, Any], apart: Set[str]) -> dict[str, Any]:
+        """The parameters with adapters merged into their kernels, or, as `LOW_RANK`, beside them.
+
+        Args:
+          params: Parameters of the model, and its `adapters`.
+          apart: Paths of kernels that stay as they are, for `Adapted`.
+        """
+        leaves: dict[str, Any] = traverse_util.flatten_dict(base(params), sep="/")
+        adapters: dict[str, Any] = traverse_util.flatten_dict(params[ADAPTERS], sep="/")
         for path, kernel in self._adapted(leaves):
-            own = {name: adapters[f"{path}/{name}"] for name in ("a", "b", *(["scale"] if self.dora else []))}
-            leaves[path] = self._sum(matrix(path, kernel), **own).reshape(kernel.shape).astype(kernel.dtype)
+            a, b = adapters[f"{path}/a"], adapters[f"{path}/b"]
+            a, w = (self.alpha / self.rank * a.astype(jnp.float32)).astype(a.dtype), matrix(path, kernel)
+            factor = self._factor(w, a, b, adapters[f"{path}/scale"]) if self.dora else None
+            if path in apart:
+                beside = zip(LOW_RANK, (a, b, factor), strict=True)
+                leaves |= {path.removesuffix("kernel") + name: x for name, x in beside if x is not None}
+                continue
+            total = _sum(w, a, b) if factor is None else _sum(w, a, b) * factor[..., None, :]
+            leaves[path] = total.reshape(kernel.shape).astype(kernel.dtype)
         return traverse_util.unflatten_dict(leaves, sep="/")
 
     def rules(self, rules: Sequence[tuple[str, PartitionSpec]]) -> tuple[tuple[str, PartitionSpec], ...]:
@@ -112,13 +131,15 @@ class Lora:
             if re.search(self.where, path) and leaf.ndim >= 2 + stacked_axes(path):
                 yield path, leaf
 
-    def _sum(self, w: jax.Array, a: jax.Array, b: jax.Array, scale: jax.Array | None = None) -> jax.Array:
-        w, a, b = (x.astype(jnp.float32) for x in (w, a, b))
-        total = w + self.alpha / self.rank * jnp.matmul(a, b, precision="highest")
-        if scale is None:
-            return total
-        was, now = norms(w), jax.lax.stop_gradient(norms(total))
-        return total * (scale.astype(jnp.float32)[..., None, :] * was / now)
+    def _factor(self, w: jax.Array, a: jax.Array, b: jax.Array, scale: jax.Array) -> jax.Array:
+        """What DoRA multiplies the columns of the sum by, [..., out]."""
+        now = jax.lax.stop_gradient(norms(_sum(w, a, b)))
+        return scale.astype(jnp.float32) * norms(w.astype(jnp.float32)) / now
+
+
+def _sum(w: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    w, a, b = (x.astype(jnp.float32) for x in (w, a, b))
+    return w + jnp.matmul(a, b, precision="highest")
 
 
 def base(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,5 +154,5 @@ def matrix(path: str, kernel: jax.Array) -> jax.Array:
 
 
 def norms(w: jax.Array) -> jax.Array:
-    """Norms of the columns of matrices, [..., 1, out]."""
-    return jnp.sqrt(jnp.sum(jnp.square(w), axis=-2, keepdims=True))
+    """Norms of the columns of matrices, [..., out]."""
+    return jnp.sqrt(jnp.sum(jnp.square(w), axis=-2))

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from deeplab.optim.paths import check_found, name, names
-from deeplab.tuning.lora import ADAPTERS, Lora
+from deeplab.tuning.lora import ADAPTERS, LOW_RANK, Lora, base
 
 _KEY = 0x6C6F7261  # folded into the key of the parameters, so that the model's own are the same without adapters
 
@@ -23,6 +24,9 @@ _KEY = 0x6C6F7261  # folded into the key of the parameters, so that the model's 
 @dataclasses.dataclass(frozen=True)
 class Adapted:
     """A model with adapters, which stand beside its parameters as "adapters".
+
+    A layer `nn.Dense` computes x W + (x A) B, so that W has no gradient and none is computed; other kernels, such as
+    those of convolutions and experts, are summed with their adapters first.
 
     Args:
       model: Model, a Linen module.
@@ -50,7 +54,26 @@ class Adapted:
 
     def apply(self, variables: Mapping[str, Any], *inputs: Any, **options: Any) -> Any:
         """As `nn.Module.apply`."""
-        return self.model.apply({**variables, "params": self.lora.merged(variables["params"])}, *inputs, **options)
+        params = variables["params"]
+        apart = self._dense({**variables, "params": base(params)}, inputs, options)
+        with nn.intercept_methods(_low_rank):
+            return self.model.apply({**variables, "params": self.lora.placed(params, apart)}, *inputs, **options)
+
+    def _dense(self, variables: Any, inputs: Any, options: Any) -> set[str]:
+        """The paths of the kernels of `nn.Dense`, found by a call that computes nothing."""
+        found = set()
+
+        def note(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+            if type(context.module) is nn.Dense:
+                found.add("/".join((*context.module.path, "kernel")))
+            return call(*args, **kwargs)
+
+        def silent() -> None:
+            self.model.apply(variables, *inputs, **options)
+
+        with nn.intercept_methods(note):
+            jax.eval_shape(silent)
+        return found
 
     @property
     def rules(self) -> tuple[Any, ...]:
@@ -98,6 +121,29 @@ class Frozen:
 
     def __getattr__(self, attribute: str) -> Any:
         return _of_model(self, attribute)
+
+
+def _low_rank(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+    """The outputs of a layer `nn.Dense` whose kernel has adapters beside it."""
+    y, layer = call(*args, **kwargs), context.module
+    if (
+        type(layer) is not nn.Dense
+        or context.method_name != "__call__"
+        or not layer.has_variable("params", LOW_RANK[0])
+    ):
+        return y
+    x = args[0] if args else kwargs["inputs"]
+    a, b, factor = (layer.get_variable("params", name) for name in LOW_RANK)
+    low = jnp.dot(jnp.dot(x.astype(y.dtype), a.astype(y.dtype)), b.astype(y.dtype))
+    if factor is None:
+        return y + low
+    factor = _of_columns(factor, y)
+    bias = _of_columns(layer.get_variable("params", "bias"), y) if layer.use_bias else 0.0
+    return (y + low) * factor + bias * (1 - factor)
+
+
+def _of_columns(x: jax.Array, y: jax.Array) -> jax.Array:
+    return x.astype(y.dtype).reshape(*[1] * (y.ndim - 1), -1)
 
 
 def _of_model(wrapper: Any, attribute: str) -> Any:
