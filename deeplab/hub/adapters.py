@@ -69,21 +69,7 @@ def save_adapters(
         elif also and all(re.search(also, path) for path, _ in tensor.parts):
             written[STEM + tensor.name] = tensor.axes.theirs([np.asarray(leaves[p][i]) for p, i in tensor.parts])
             whole.add(tensor.name.rpartition(".")[0])
-    modules = [name.removeprefix(STEM).removesuffix(ENDS["a"]) for name in written if name.endswith(ENDS["a"])]
-    said = {
-        "peft_type": "LORA",
-        "task_type": None,
-        "base_model_name_or_path": source,
-        "inference_mode": True,
-        "r": lora.rank,
-        "lora_alpha": float(lora.alpha),
-        "target_modules": modules,
-        "modules_to_save": sorted(whole) or None,
-        "use_dora": lora.dora,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": False,
-    }
+    said = _said(lora, written, whole, source)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(said, indent=2), encoding="utf-8")
     headers = {name: Header(Path(), CODES[x.dtype], x.shape, 0, x.nbytes) for name, x in written.items()}
@@ -104,48 +90,58 @@ def load_adapters(folder: str | Path, loaded: Loaded) -> Loaded:
     """
     folder = Path(folder)
     said = _config(folder)
-    headers, wrong = read_headers(folder / FILE) if (folder / FILE).exists() else ({}, [f"{folder} has no {FILE}"])
+    rank, alpha = said["r"], said["lora_alpha"] * (said["r"] ** 0.5 if said.get("use_rslora") else 1.0)
+    leaves, found, wrong = _read(folder / FILE, loaded, rank)
+    paths = sorted({path.rpartition("/")[0] for path in found})
+    lora = Lora(rank, alpha, where="^(" + "|".join(map(re.escape, paths)) + ")$", dora=bool(said.get("use_dora")))
+    adapters = {}
+    for path in (f"{path}/{name}" for path in paths for name in _names(lora)):
+        batch = matrix(path, leaves[path.rpartition("/")[0]]).shape[:-2]
+        indices = list(np.ndindex(*batch))
+        missing = [list(index) for index in indices if index not in found.get(path, {})]
+        if missing:
+            wrong.append(f"missing: the adapters of our {path} at {missing}; layers are adapted all or not at all")
+            continue
+        stacked = np.stack([found[path][index] for index in indices])
+        adapters[path] = jnp.asarray(stacked.reshape(*batch, *stacked.shape[1:]))
+    if wrong or not adapters:
+        raise UserError(f"{folder} does not fit its model:\n  " + "\n  ".join(wrong or ["it has no adapters"]))
+    params = jax.tree.unflatten(jax.tree.structure(loaded.params), leaves.values())
+    model: Any = Adapted(loaded.model, lora)
+    return loaded._replace(model=model, params={**params, ADAPTERS: traverse_util.unflatten_dict(adapters, sep="/")})
+
+
+Found = dict[str, dict[tuple[int, ...], np.ndarray]]
+"""Parts of adapters by our path, and by their numbers along its stacked axes."""
+
+
+def _read(file: Path, loaded: Loaded, rank: int) -> tuple[dict[str, Any], Found, list[str]]:
+    """The model's parameters with those that the file holds whole, parts of adapters, and what is wrong."""
+    headers, wrong = read_headers(file) if file.exists() else ({}, [f"there is no {file.name}"])
     names, leaves = family_of(loaded.config).names(loaded.config), flat(loaded.params)
     known = {s: tensor for tensor in tensors(names, leaves)[0].values() for s in spellings(names, tensor.name)}
-    rank, alpha = said["r"], said["lora_alpha"] * (said["r"] ** 0.5 if said.get("use_rslora") else 1.0)
-    found: dict[str, dict[tuple[int, ...], np.ndarray]] = {}
+    found: Found = {}
     for key, header in headers.items():
         part, module = _split(key)
         tensor = known.get(f"{module}.weight" if part else module)
         if tensor is None:
             wrong.append(f"unexpected: {key} {header}; the model has no such tensor")
             continue
+        if part is not None:
+            check_linear(tensor)
+        expected = {"a": (rank, tensor.shape[-1]), "b": (tensor.shape[0], rank), "scale": tensor.shape[:1]}
+        if header.shape != (tensor.shape if part is None else expected[part]):
+            wrong.append(f"shape: {key} is {list(header.shape)}, expected {list(expected.get(part, tensor.shape))}")
+            continue
         if part is None:  # a module that PEFT saves whole
             for number, (path, index) in enumerate(tensor.parts):
                 leaves[path] = jnp.asarray(leaves[path]).at[index].set(tensor.axes.ours(read_tensor(header), number))
             continue
-        check_linear(tensor)
-        (path, index), (rows, columns) = tensor.parts[0], reversed(tensor.shape)
-        expected = {"a": (rank, rows), "b": (columns, rank), "scale": (columns,)}[part]
-        if header.shape != expected:
-            wrong.append(f"shape: {key} is {list(header.shape)}, expected {list(expected)}")
-            continue
+        path, index = tensor.parts[0]
         value = _ours(tensor.axes, part, read_tensor(header))
-        if part == "scale":
-            value = value / np.asarray(norms(matrix(path, leaves[path])[index]))
+        value = value / np.asarray(norms(matrix(path, leaves[path])[index])) if part == "scale" else value
         found.setdefault(f"{path}/{part}", {})[index] = value
-    paths = sorted({path.rpartition("/")[0] for path in found})
-    lora = Lora(rank, alpha, where="^(" + "|".join(map(re.escape, paths)) + ")$", dora=bool(said.get("use_dora")))
-    adapters = {}
-    for path in (f"{path}/{name}" for path in paths for name in _names(lora)):
-        kernel = matrix(path, leaves[path.rpartition("/")[0]])
-        indices = list(np.ndindex(*kernel.shape[:-2]))
-        missing = [list(index) for index in indices if index not in found.get(path, {})]
-        if missing:
-            wrong.append(f"missing: the adapters of our {path} at {missing}; layers are adapted all or not at all")
-            continue
-        stacked = np.stack([found[path][index] for index in indices])
-        adapters[path] = jnp.asarray(stacked.reshape(*kernel.shape[:-2], *stacked.shape[1:]))
-    if wrong or not adapters:
-        raise UserError(f"{folder} does not fit its model:\n  " + "\n  ".join(wrong or ["it has no adapters"]))
-    params = jax.tree.unflatten(jax.tree.structure(loaded.params), leaves.values())
-    model: Any = Adapted(loaded.model, lora)
-    return loaded._replace(model=model, params={**params, ADAPTERS: traverse_util.unflatten_dict(adapters, sep="/")})
+    return leaves, found, wrong
 
 
 def check_linear(tensor: Tensor) -> None:
@@ -166,6 +162,25 @@ def _config(folder: Path) -> dict[str, Any]:
         what = f"peft_type {said.get('peft_type')!r}" if said.get("peft_type") != "LORA" else ", ".join(more)
         raise UserError(f"{folder / CONFIG}: {what} is not supported; known are LoRA and DoRA of one rank")
     return said
+
+
+def _said(lora: Lora, written: Mapping[str, Any], whole: set[str], source: str | None) -> dict[str, Any]:
+    """What adapter_config.json says."""
+    modules = [name.removeprefix(STEM).removesuffix(ENDS["a"]) for name in written if name.endswith(ENDS["a"])]
+    return {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": source,
+        "inference_mode": True,
+        "r": lora.rank,
+        "lora_alpha": float(lora.alpha),
+        "target_modules": modules,
+        "modules_to_save": sorted(whole) or None,
+        "use_dora": lora.dora,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+    }
 
 
 def _names(lora: Lora) -> Iterator[str]:

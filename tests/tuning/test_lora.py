@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,6 +111,26 @@ def test_each_stacked_layer_is_adapted_by_itself():
     total = w + own["dense"]["kernel"]["a"] @ own["dense"]["kernel"]["b"]
     length = own["dense"]["kernel"]["scale"] * jnp.linalg.norm(w, axis=0) / jnp.linalg.norm(total, axis=0)
     np.testing.assert_allclose(merged[0], length[None] * total, rtol=1e-5)
+
+
+class Mixed(nn.Module):
+    """A convolution, which is adapted by a sum, and dense layers called in both ways."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.Conv(4, (2, 2), name="conv")(x).mean((1, 2))
+        return nn.Dense(3, name="second")(inputs=nn.Dense(5, use_bias=False, name="first")(x))
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_adapted_is_merged_for_layers_of_any_kind(dora):
+    model, x = tuning.Adapted(Mixed(), tuning.Lora(2, 3.0, "kernel", dora)), jnp.asarray(TOKENS[:, :, None, None] / 9.0)
+    params = model.init(jax.random.key(0), x)["params"]
+    rng = np.random.default_rng(0)
+    params["adapters"] = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), params["adapters"])
+    plain = Mixed().apply({"params": model.lora.merged(params)}, x)
+    np.testing.assert_allclose(model.apply({"params": params}, x), plain, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(plain, Mixed().apply({"params": tuning.lora.base(params)}, x))
 
 
 def test_resumed_is_straight():
