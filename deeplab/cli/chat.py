@@ -38,7 +38,8 @@ def run(flags: argparse.Namespace) -> dict[str, Any]:
       UserError: The folder has no model, tokenizer or chat template.
     """
     template = hub.chat_template(flags.folder)
-    loaded = hub.load(flags.folder, dtype=jnp.float32)
+    # A CPU computes in bfloat16 by way of float32, and slowly.
+    loaded = hub.load(flags.folder, dtype=jnp.float32 if jax.default_backend() == "cpu" else None)
     if loaded.tokenizer is None:
         raise UserError(f"{flags.folder} has no tokenizer.json")
     messages: list[dict[str, str]] = [{"role": "system", "content": flags.system}] if flags.system else []
