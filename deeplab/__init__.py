@@ -11,7 +11,23 @@ from typing import TYPE_CHECKING
 from deeplab.core import lazy
 
 if TYPE_CHECKING:
-    from deeplab import data, decode, hub, metrics, models, nn, optim, report, robust, runs, scale, search, tasks, train
+    from deeplab import (
+        data,
+        decode,
+        hub,
+        metrics,
+        models,
+        nn,
+        optim,
+        report,
+        robust,
+        runs,
+        scale,
+        search,
+        tasks,
+        train,
+        tuning,
+    )
     from deeplab.cli import main
     from deeplab.core.errors import CheckpointError, Diverged, UserError
     from deeplab.core.monitor import Monitor
@@ -100,6 +116,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "tasks": "tasks",
         "train": "train",
         "Trials": "verbs.answers.trials:Trials",
+        "tuning": "tuning",
         "UserError": "core.errors:UserError",
         "verify": "verbs.verify:verify",
         "Weights": "experiment:Weights",

@@ -28,9 +28,10 @@ MAY_IMPORT = {
     "search": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs"},
     "report": set(),
     "robust": set(),
-    "hub": {"models", "experiment", "scale"},
+    "tuning": {"optim", "experiment"},
+    "hub": {"models", "experiment", "scale", "tuning"},
     "verbs": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report"},
-    "cli": {"data", "tasks", "experiment", "scale", "train", "runs", "search", "report", "verbs"},
+    "cli": {"data", "tasks", "decode", "hub", "experiment", "scale", "train", "runs", "search", "report", "verbs"},
     "templates": {"data"},  # experiments as a user writes them
 }
 FILES = sorted((ROOT / "deeplab").rglob("*.py"))
@@ -51,7 +52,7 @@ HEAVY = {
         "sklearn",
         "soundfile",
     ),
-    *("huggingface_hub", "tensorflow_datasets", "tokenizers", "tyro", "wandb"),
+    *("huggingface_hub", "jinja2", "tensorflow_datasets", "tokenizers", "tyro", "wandb"),
 }
 """Libraries that are optional, or that take long to import: they may be imported where they are used."""
 

@@ -1,4 +1,4 @@
-"""The command `deeplab`: `new`, `doctor`, `data`, and `list`, `runs`, `report` of more than one experiment."""
+"""The command `deeplab`: `new`, `doctor`, `data`, `chat`, and `list`, `runs`, `report` of more than one experiment."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from deeplab import report
-from deeplab.cli import data
+from deeplab.cli import chat, data
 from deeplab.cli.tools import doctor, new
 from deeplab.core.errors import UserError
 from deeplab.core.printable import plain_console
 from deeplab.core.text import dumps
 
-_TOOLS = {"new": new.run, "doctor": doctor.run, "data": data.run}
+_TOOLS = {"new": new.run, "doctor": doctor.run, "data": data.run, "chat": chat.run}
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:
@@ -50,6 +50,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     doctor.add_flags(
         verbs.add_parser("doctor", help="what is installed and missing here, and the commands that mend it")
     )
+    chat.add_flags(verbs)
     flags = parser.parse_args(argv)
     console = plain_console()
     if flags.verb in _TOOLS:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from deeplab.data.sets.text.multi30k import Multi30k as multi30k
     from deeplab.data.sets.text.one_line import sentences
     from deeplab.data.sets.text.own_pairs import OwnPairs as pairs
+    from deeplab.data.sets.text.tokenized import Tokenized as tokenized
     from deeplab.data.sets.tfds import PreparedTfds as tfds
     from deeplab.data.sets.tfds_text import PreparedTfdsText as tfds_text
     from deeplab.data.tabular import table
@@ -84,6 +85,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "text_lines": "sets.text.lines:TextLines",
         "tfds": "sets.tfds:PreparedTfds",
         "tfds_text": "sets.tfds_text:PreparedTfdsText",
+        "tokenized": "sets.text.tokenized:Tokenized",
         "write": "sets.arrayrecord:write",
     },
 )

@@ -81,7 +81,7 @@ def _generate(
     settings: Mapping[str, Any],
 ) -> Int[Array, "B N"]:
     apply = apply if callable(apply) else plain(model, apply)
-    draw = _Draw(key, top_k, **settings)
+    draw = Draw(key, top_k, **settings)
     context = getattr(model, "context", None)
     if context is not None and prompt.shape[1] > context:
         prompt, lengths = _last(prompt, lengths, context)
@@ -116,7 +116,7 @@ def _last(
     return cut(prompt, jnp.maximum(lengths - context, 0), context), jnp.minimum(lengths, context)
 
 
-class _Draw(NamedTuple):
+class Draw(NamedTuple):
     """How the next token is drawn; see `generate`."""
 
     key: jax.Array
@@ -150,7 +150,7 @@ def _continue(
     prompt: Int[Array, "B T"],
     lengths: Int[Array, " B"] | None,
     num_tokens: int,
-    draw: _Draw,
+    draw: Draw,
     *,
     drawn: int = 0,
     text: Int[Array, "B L"] | None = None,

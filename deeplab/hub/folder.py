@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -65,6 +66,34 @@ def read_tokenizer(folder: Path) -> Any:
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(file))
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerFile:
+    """The tokenizer of a folder or a name, opened by a call, as the argument of `dl.data.tokenized`.
+
+    Args:
+      source: As in `load`.
+
+    Example:
+      >>> TokenizerFile("org/name").source
+      'org/name'
+    """
+
+    source: str | Path
+
+    def __call__(self) -> Any:
+        """The `tokenizers.Tokenizer`.
+
+        Raises:
+          UserError: There is no such folder, or it has no tokenizer.json.
+        """
+        folder = find(self.source)
+        if (found := read_tokenizer(folder)) is None:
+            raise UserError(
+                f"{folder} has no tokenizer.json; AutoTokenizer.from_pretrained(...).save_pretrained writes it"
+            )
+        return found
 
 
 def folder_headers(folder: Path) -> tuple[dict[str, Header], list[str]]:

@@ -6,8 +6,10 @@ The optimizer of an experiment is any Optax transformation that `check_optimizer
 from typing import Any
 
 from deeplab.optim.check import check_optimizer
+from deeplab.optim.depth import by_depth
 from deeplab.optim.evaluation import EmaState, SlowState, eval_params, lookahead, with_ema
-from deeplab.optim.groups import groups, mask, matrices_only
+from deeplab.optim.groups import freeze, groups, mask, matrices_only
+from deeplab.optim.matrices import hidden_matrices
 from deeplab.optim.schedules import Scalar, constant, warmup_cosine, warmup_linear
 from deeplab.optim.transforms import Bfloat16State, clip, every, with_bfloat16_state
 
@@ -16,12 +18,15 @@ __all__ = [
     "EmaState",
     "Scalar",
     "SlowState",
+    "by_depth",
     "check_optimizer",
     "clip",
     "constant",
     "eval_params",
     "every",
+    "freeze",
     "groups",
+    "hidden_matrices",
     "lookahead",
     "mask",
     "matrices_only",

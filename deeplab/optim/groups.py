@@ -10,6 +10,7 @@ import jax
 import optax
 
 from deeplab.core.errors import UserError
+from deeplab.optim.paths import check_found, name, names
 
 _NOT_DECAYED = ("bias", "scale")  # Linen's names for offsets, and for the gains of normalization layers
 
@@ -27,7 +28,7 @@ def groups(transforms: Mapping[str, optax.GradientTransformation]) -> optax.Grad
       transforms: Regular expressions and their transformations, in order. The last is usually ".*".
 
     Raises:
-      UserError: A parameter matches no pattern.
+      UserError: A parameter matches no pattern, or a pattern no parameter.
 
     Example:
       >>> import jax.numpy as jnp
@@ -39,15 +40,17 @@ def groups(transforms: Mapping[str, optax.GradientTransformation]) -> optax.Grad
     """
 
     def label(path: Any, _: Any) -> str:
-        name = _name(path)
+        full = name(path)
         for pattern in transforms:
-            if re.search(pattern, name):
+            if re.search(pattern, full):
                 return pattern
-        raise UserError(f"parameter {name} belongs to no group; the patterns are {list(transforms)}; end with '.*'")
+        raise UserError(f"parameter {full} belongs to no group; the patterns are {list(transforms)}; end with '.*'")
 
-    tx = optax.partition(
-        {**transforms}, lambda tree: jax.tree.map_with_path(label, tree), mask_compatible_extra_args=True
-    )
+    def labels(tree: Any) -> Any:
+        check_found((pattern for pattern in transforms if pattern != ".*"), names(tree))
+        return jax.tree.map_with_path(label, tree)
+
+    tx = optax.partition({**transforms}, labels, mask_compatible_extra_args=True)
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
         if value_fn := extra_args.get("value_fn"):
@@ -57,6 +60,28 @@ def groups(transforms: Mapping[str, optax.GradientTransformation]) -> optax.Grad
     return optax.GradientTransformationExtraArgs(tx.init, update)
 
 
+def freeze(optimizer: optax.GradientTransformation, pattern: str) -> optax.GradientTransformationExtraArgs:
+    """An optimizer that leaves some parameters as they are, and has no state for them.
+
+    Their gradients are still computed; `dl.tuning.frozen` spares that too.
+
+    Args:
+      optimizer: Optimizer of the other parameters.
+      pattern: Regular expression of the paths of frozen parameters.
+
+    Raises:
+      UserError: The pattern matches no parameter; the message names the nearest.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> tx = freeze(optax.adam(0.1), "embed|blocks")
+      >>> state = tx.init({"embed": jnp.ones(5), "head": jnp.ones(3)})
+      >>> sum(x.size for x in jax.tree.leaves(state))  # two moments of the head, and a count
+      7
+    """
+    return groups({pattern: optax.set_to_zero(), ".*": optimizer})
+
+
 def mask(pattern: str) -> Callable[[Any], Any]:
     """Mask that is True for parameters whose path contains the regular expression; an argument of `optax.masked`.
 
@@ -64,7 +89,7 @@ def mask(pattern: str) -> Callable[[Any], Any]:
       >>> mask("^head/")({"body": {"bias": 0.0}, "head": {"bias": 0.0}})
       {'body': {'bias': False}, 'head': {'bias': True}}
     """
-    return lambda tree: jax.tree.map_with_path(lambda path, _: bool(re.search(pattern, _name(path))), tree)
+    return lambda tree: jax.tree.map_with_path(lambda path, _: bool(re.search(pattern, name(path))), tree)
 
 
 def matrices_only(params: Any) -> Any:
@@ -80,7 +105,7 @@ def matrices_only(params: Any) -> Any:
     Source: Radford et al. 2019 (GPT-2), https://github.com/karpathy/nanoGPT/blob/master/model.py.
     """
     return jax.tree.map_with_path(
-        lambda path, leaf: leaf.ndim >= 2 and _name(path).split("/")[-1] not in _NOT_DECAYED, params
+        lambda path, leaf: leaf.ndim >= 2 and name(path).split("/")[-1] not in _NOT_DECAYED, params
     )
 
 
@@ -101,7 +126,3 @@ def merge(group: Any, params: Any, function: Callable[[Any, Any], Any] = lambda 
         return isinstance(x, optax.MaskedNode)
 
     return jax.tree.map(lambda g, p: p if is_masked(g) else function(g, p), group, params, is_leaf=is_masked)
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -100,7 +100,7 @@ class Recipe:
 
     @property
     def build(self) -> Callable[..., Experiment]:
-        """Function of the experiment, with synthetic data for a smoke run."""
+        """Function of the experiment, with synthetic data and random weights for a smoke run."""
         return _checked(self.function, smoke=self.smoke)
 
     def experiment(self) -> Experiment:
@@ -245,7 +245,8 @@ def _checked(function: Callable[..., Experiment], *, smoke: bool) -> Callable[..
             raise UserError(_other(function, made))
         if not smoke:
             return made
-        return dataclasses.replace(made, data=made.data.synthetic(_smoke_batch(made.data)), eval_every=None)
+        data = made.data.synthetic(_smoke_batch(made.data))
+        return dataclasses.replace(made, data=data, eval_every=None, weights=())
 
     return build
 
