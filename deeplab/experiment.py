@@ -84,12 +84,15 @@ _PARTS = {
     "optimizer": (object, "an Optax optimizer such as optax.adamw(1e-3)"),
     "monitor": (Monitor, 'a monitor such as dl.Monitor("accuracy", "max")'),
 }
-"""The type of each part of an experiment, and what a message expects; of an optimizer, `init` and `update` suffice."""
+"""The type of each part of an experiment, and what a message expects."""
+
+_METHODS = {"model": {"init", "apply"}, "optimizer": {"init", "update"}}
+"""Methods that suffice in place of a type: a model may wrap a module, as `dl.tuning` does."""
 
 
 def _check_part(name: str, value: Any) -> None:
     kind, expected = _PARTS[name]
-    fits = {"init", "update"} <= set(dir(value)) if name == "optimizer" else isinstance(value, kind)
+    fits = _METHODS[name] <= set(dir(value)) if name in _METHODS else isinstance(value, kind)
     if fits and not isinstance(value, type):
         return
     if isinstance(value, type) or inspect.isfunction(value):

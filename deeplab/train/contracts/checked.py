@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 
 from deeplab.core.errors import UserError, nearest, place_of, place_of_error
@@ -89,6 +90,8 @@ def state_shapes(experiment: Experiment, runtime: Runtime = Runtime()) -> State:
 def _check_call(experiment: Experiment) -> None:
     """Checks that the model can be called with `train`, and with as many inputs as the task passes."""
     model, task = type(experiment.model), experiment.task
+    if not isinstance(experiment.model, nn.Module):  # but a wrapper of one
+        return
     call, place = getattr(experiment.model, "__call__", place_of), place_of(model)  # noqa: B004  (its signature is read)
     name, kinds = f"{model.__name__}{place and f' ({place})'}", {p.kind for p in _inputs(call).values()}
     if "train" not in inspect.signature(call).parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
