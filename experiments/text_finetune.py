@@ -1,8 +1,8 @@
 """Fine-tuning of MiniLM on questions (TREC) and reviews (MR): all of it, its head, or adapters.
 
-Run:     python -m experiments.text_finetune --corpus trec --weights DIR    (a folder, or a name at the hub)
+Run:     python -m experiments.text_finetune --corpus trec --length 24 --weights DIR   (a folder, or a name at the hub)
 Predict: python -m experiments.text_finetune predict my-lines.txt
-Result:  not yet measured
+Result:  none yet; MR takes 2.2 s of CPU time a step of 32 sentences (over 104 of the 300 steps of an epoch)
 Source:  Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084; Wang et al. 2020 (MiniLM),
          https://arxiv.org/abs/2002.10957; Hu et al. 2021 (LoRA), https://arxiv.org/abs/2106.09685
 """
@@ -26,7 +26,7 @@ def experiment(
     part: Literal["test", "validation"] = "test",
     variant: Literal["minilm", "test"] = "minilm",
     length: int = 48,
-    epochs: int = 3,
+    epochs: int = 2,
     batch_size: int = 32,
     learning_rate: float = 2e-4,
     head_rate: float = 10.0,
