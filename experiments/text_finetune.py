@@ -57,7 +57,7 @@ def experiment(
       alpha: Adapters are multiplied by alpha / rank.
     """
     tokens = dl.data.tokenized(
-        dl.data.sentences(corpus, fold, part), dl.hub.tokenizer(weights), vocab_size=30_522, length=length
+        dl.data.sentences(corpus, fold=fold, part=part), dl.hub.tokenizer(weights), vocab_size=30_522, length=length
     )
     data = dl.data.Examples(tokens, batch_size=batch_size, epochs=epochs, eval_split=part)
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1)
