@@ -64,7 +64,7 @@ TEXTS = st.one_of(st.sampled_from(HOSTILE), st.integers().map(str), st.floats().
 WORDS = st.tuples(st.sampled_from(["width", "rate", "name", "kind"]), TEXTS)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(WORDS, max_size=3))
 def test_values_are_those_that_were_given(words):
     """The last one of a flag counts."""
@@ -112,7 +112,7 @@ def test_ranges_that_are_none(flag, text):
     assert outcome(["sweep", f"--{flag}={text}"]) == REFUSED
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.floats(1e-6, 1e6), st.floats(1e-6, 1e6), st.integers(2, 9))
 def test_a_range_has_its_ends_and_is_ordered(low, high, count):
     found = outcome(["sweep", f"--rate={low!r}..{high!r}:{count}"])

@@ -61,7 +61,7 @@ def interrupted(folder: Path, words: list[str], seconds: float, signals: int) ->
         process.kill()
 
 
-@pytest.mark.parametrize(("verb", "signals"), [("summary", 1), ("train", 2)])
+@pytest.mark.parametrize(("verb", "signals"), [pytest.param("summary", 1, marks=pytest.mark.slow), ("train", 2)])
 def test_ctrl_c_while_compiling_ends_at_once(tmp_path, verb, signals):
     code, seconds, output = interrupted(tmp_path, [verb, "--run-dir", "run"], 0.5, signals)
     assert code == 130, output

@@ -76,7 +76,7 @@ def test_nothing_is_overwritten(file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind", [kind if kind in ("images", "series") else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+    "kind", [kind if kind == "images" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 )
 def test_each_kind_has_the_whole_way(kind, tmp_path, monkeypatch):
     """On synthetic data, in this process; the whole commands are the next test's."""

@@ -30,6 +30,7 @@ def test_more_devices_than_there_are_in_a_process_of_its_own(capsys):
     assert "16 x L4" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_error_over_there_is_told_here():
     with pytest.raises(UserError, match=r"^--batch-size 16 is not a multiple of the 32 devices"):
         dl.main(toys.experiment, ["plan", "--mesh", "data=32"])

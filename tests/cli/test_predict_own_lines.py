@@ -101,7 +101,7 @@ KINDS = {
 }
 
 
-DEAR = (pairs, sequences)
+DEAR = (pairs, ratings, sequences)
 NAMED = [pytest.param(kind, id=kind.__name__, marks=[pytest.mark.slow] * (kind in DEAR)) for kind in KINDS]
 
 

@@ -22,6 +22,7 @@ def homes(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_number(homes, tmp_path):
     """The straight line is learned, in the unit of the price, and a file without prices is predicted."""
 

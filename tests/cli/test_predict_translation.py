@@ -32,12 +32,14 @@ def trained(tmp_path_factory):
     patch.undo()
 
 
+@pytest.mark.slow
 def test_training_tells_bleu(trained):
     metrics = trained[1]["metrics"]["test_2017_flickr"]
     assert {"loss", "perplexity", "accuracy", "bleu", "sacrebleu"} == set(metrics)
     assert all(np.isfinite(value) for value in metrics.values())
 
 
+@pytest.mark.slow
 def test_a_line_is_a_sentence(trained, tmp_path):
     (tmp_path / "mine.txt").write_text("Two dogs.\n犬も\n", encoding="utf-8")
     (tmp_path / "empty.txt").write_text("")
@@ -50,6 +52,7 @@ def test_a_line_is_a_sentence(trained, tmp_path):
     assert list(result["failed"]) == [str(tmp_path / "empty.txt")]
 
 
+@pytest.mark.slow
 def test_the_page_shows_translations_beside_references(trained):
     page = dl.report.write(trained[0][1]).read_text()
     assert "translation:" in page

@@ -69,6 +69,7 @@ def test_profile_beside_a_run(tmp_path):
     assert again["metrics"] == trained["metrics"]
 
 
+@pytest.mark.slow
 def test_profile_before_any_run(tmp_path):
     dl.main(toys.experiment, ["profile", "--trace-steps", "1", "--run-dir", str(tmp_path / "run")])
     assert dl.main(toys.experiment, ["train", "--run-dir", str(tmp_path / "run")])["steps"] == 20

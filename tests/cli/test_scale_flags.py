@@ -39,6 +39,7 @@ def test_flags_change_the_experiment_and_the_run_directory():
         _ = parse("--accumulate", "0").recipe.runtime
 
 
+@pytest.mark.slow
 def test_another_precision_is_another_run(tmp_path):
     def run(*flags):
         return dl.main(toys.experiment, ["train", "--run-dir", str(tmp_path / "run"), *flags])

@@ -75,7 +75,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     assert rows(tmp_path) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, capsys):
     """Row 16: the exit code is the signal's, and the end is that of an undisturbed run."""
     flags = ["train", "--steps", "20000"]

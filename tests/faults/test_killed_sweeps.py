@@ -90,6 +90,7 @@ def test_a_signal_stops_a_sweep_and_it_goes_on(tmp_path):
 OFFLOAD = pytest.param(("--halving", "2", "--offload"), id="offload", marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argv", [*KINDS, OFFLOAD])
 def test_two_processes_make_the_rows_of_one(argv, tmp_path):
     argv = ("--norm", "false", "--steps", "40", *argv)

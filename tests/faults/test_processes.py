@@ -45,6 +45,7 @@ def test_killed_runs_equal_uninterrupted_ones_bitwise(tmp_path):
     assert result["rows"] > 100
 
 
+@pytest.mark.slow
 def test_verify_reports_a_difference(tmp_path, monkeypatch):
     """A run of another seed takes the place of the killed one."""
 

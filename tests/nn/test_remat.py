@@ -11,6 +11,7 @@ from deeplab.models.vision.convolutional import resnet
 from deeplab.nn.remat import POLICIES, remat
 from tests.models.members import MEMBERS
 
+SLOW = pytest.mark.slow
 TRANSFORMERS = ("gpt_dropout", "encoder", "sasrec_dropout", "conformer", "patchtst", "transformer_dropout")
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # the programs run but once
 
@@ -67,14 +68,15 @@ def assert_near(grads, expected):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6 * largest), grads, expected)
 
 
-@pytest.mark.parametrize("name", [*TRANSFORMERS, "resnet"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in TRANSFORMERS[1:]), TRANSFORMERS[0], "resnet"]
+)
 def test_less_is_kept(name):
     assert residual_bytes(name, "full") < 0.7 * residual_bytes(name, "none")
 
 
 CASES = [("gpt_dropout", policy) for policy in POLICIES if policy != "none"] + [
-    ("conformer", "full"),
-    ("transformer_dropout", "full"),
+    *(pytest.param(name, "full", marks=SLOW) for name in ("conformer", "transformer_dropout")),
     ("resnet", "full"),
 ]
 

@@ -113,8 +113,9 @@ def test_sequences_that_share_a_row_are_read_as_if_alone(name):
     variables = jax.jit(mixer.init)(jax.random.key(1), x, Reading(jnp.arange(T)))
     segments = jnp.array([[1] * 4 + [2] * (T - 4)])
     positions = jnp.concatenate([jnp.arange(4), jnp.arange(T - 4)])[None]
-    packed = mixer.apply(variables, x, Reading(positions, 0, segments))
-    alone = [mixer.apply(variables, part, Reading(jnp.arange(part.shape[1]))) for part in (x[:, :4], x[:, 4:])]
+    apply = jax.jit(mixer.apply)
+    packed = apply(variables, x, Reading(positions, 0, segments))
+    alone = [apply(variables, part, Reading(jnp.arange(part.shape[1]))) for part in (x[:, :4], x[:, 4:])]
     np.testing.assert_allclose(packed, jnp.concatenate(alone, axis=1), atol=1e-5)
 
 

@@ -47,6 +47,7 @@ def test_groups_name_a_parameter_without_a_group():
         optim.groups({"^head/": optax.sgd(1.0)}).init(PARAMS)
 
 
+@pytest.mark.slow
 def test_a_line_search_in_a_group_holds_the_other_parameters():
     """L-BFGS on the head of a frozen trunk is L-BFGS on a loss of the head alone."""
     trunk, head = jnp.array([1.0, -2.0, 0.5]), jnp.array([3.0, 1.0])

@@ -243,6 +243,7 @@ def test_what_is_no_budget_is_told(text):
         Budget(text)
 
 
+@pytest.mark.slow
 def test_a_budget_evaluates_saves_and_goes_on_as_if_it_had_not_been(tmp_path, capsys):
     steps = ["--steps", "600", "--run-dir", str(tmp_path / "run")]
     stopped = dl.main(toys.experiment, ["train", *steps, "--budget", "0.001s"])
