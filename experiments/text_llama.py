@@ -45,7 +45,7 @@ def experiment(
     return dl.Experiment(
         data=data,
         model=dl.models.Llama(data.vocab_size, **sizes, remat=remat, attention_block=attention_block),
-        task=dl.tasks.LanguageModelling(),
+        task=dl.tasks.LanguageModeling(),
         optimizer=optax.chain(
             dl.optim.clip(1.0),
             optax.adamw(rate, b1=0.9, b2=0.95, weight_decay=weight_decay, mask=dl.optim.matrices_only),

@@ -44,7 +44,7 @@ def experiment(
     return dl.Experiment(
         data=data,
         model=dl.models.GPT(data.vocab_size, num_layers, num_heads, width, context, dropout),
-        task=dl.tasks.LanguageModelling(),
+        task=dl.tasks.LanguageModeling(),
         optimizer=optax.chain(
             dl.optim.clip(1.0),
             optax.adamw(rate, b1=0.9, b2=0.99, weight_decay=weight_decay, mask=dl.optim.matrices_only),

@@ -61,7 +61,7 @@ def experiment(
     return dl.Experiment(
         data=data,
         model=dl.models.GPT(vocab_size, num_layers, num_heads, width, context, dropout),
-        task=dl.tasks.LanguageModelling(),
+        task=dl.tasks.LanguageModeling(),
         optimizer=dl.optim.with_ema(optax.chain(dl.optim.clip(1.0), adamw), average_decay),
         eval_every=max(1, num_steps // 4),
     )

@@ -7,7 +7,7 @@ from deeplab.tasks.clinical import Clinical
 from deeplab.tasks.ctc import CTC
 from deeplab.tasks.errors import AbsoluteError, Gaussian, Huber, Quantiles, SquaredError
 from deeplab.tasks.forecast import Forecasting
-from deeplab.tasks.language import LanguageModelling
+from deeplab.tasks.language import LanguageModeling
 from deeplab.tasks.multilabel import MultiLabel
 from deeplab.tasks.objectives import BinaryCrossEntropy, InBatchSoftmax, SampledSoftmax, Softmax
 from deeplab.tasks.ranking import Ranking
@@ -27,7 +27,7 @@ __all__ = [
     "Gaussian",
     "Huber",
     "InBatchSoftmax",
-    "LanguageModelling",
+    "LanguageModeling",
     "Loss",
     "MeanIoU",
     "MultiLabel",

@@ -21,7 +21,7 @@ _TEMPERATURE = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
-class LanguageModelling(Task):
+class LanguageModeling(Task):
     """Mean negative log-likelihood per token, in nats.
 
     A batch holds `tokens` and `targets` (the tokens shifted by one), [B, T] int32, and optionally `mask`, [B, T]

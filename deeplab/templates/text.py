@@ -46,7 +46,7 @@ def experiment(
     return dl.Experiment(
         data=data,
         model=Model(data.vocab_size, width),  # or dl.models.GPT(data.vocab_size, 4, 4, 128, context)
-        task=dl.tasks.LanguageModelling(),
+        task=dl.tasks.LanguageModeling(),
         optimizer=optax.adamw(dl.optim.warmup_cosine(learning_rate, num_steps)),
         eval_every=num_steps,
     )

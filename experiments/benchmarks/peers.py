@@ -82,7 +82,7 @@ def experiment(name: str) -> Any:
         text = SyntheticText((("train", 64 * batch + shape[0]), ("validation", 2 * shape[0])), characters)
         data = dl.data.Text(text, context=shape[0], batch_size=batch, num_steps=10**6)
         model = dl.models.GPT(classes, **gpt.VARIANTS["nano" if name == "gpt" else "nano_cpu"])
-        return dl.Experiment(data=data, model=model, task=dl.tasks.LanguageModelling(), optimizer=optimizer)
+        return dl.Experiment(data=data, model=model, task=dl.tasks.LanguageModeling(), optimizer=optimizer)
     if name == "lstm":
         fields = {"image": Field(shape), "label": Field((), "int32", 0, classes)}
         vectors = SyntheticExamples(fields, (("train", size), ("test", batch)))

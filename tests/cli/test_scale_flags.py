@@ -96,7 +96,7 @@ def test_summary_shows_the_sharding():
             toys.experiment(),
             data=toys.Given({"tokens": tokens, "targets": tokens, "id": ids, "weight": jnp.ones(8)}),
             model=models.GPT(vocab_size=64, num_layers=2, num_heads=2, width=64, context=16),
-            task=dl.tasks.LanguageModelling(),
+            task=dl.tasks.LanguageModeling(),
             rules=gpt.RULES,
         )
 

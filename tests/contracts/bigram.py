@@ -15,7 +15,7 @@ def experiment(num_steps: int = 60, learning_rate: float = 0.3) -> dl.Experiment
     return dl.Experiment(
         data=data,
         model=Bigram(data.vocab_size),
-        task=dl.tasks.LanguageModelling(),
+        task=dl.tasks.LanguageModeling(),
         optimizer=optax.adam(learning_rate),
         eval_every=20,
     )

@@ -13,7 +13,7 @@ from deeplab.data import Packed, Text, text_lines
 from deeplab.data.packing import first_fit, pack
 from deeplab.models import GPT
 from deeplab.models.text.decoders import gpt
-from deeplab.tasks import LanguageModelling
+from deeplab.tasks import LanguageModeling
 
 T = 16
 DOCUMENTS = st.lists(st.integers(1, 40), min_size=1, max_size=30).map(
@@ -50,7 +50,7 @@ def test_a_packed_document_is_read_as_if_it_were_alone():
     packed, alone = pack(documents, T), [pack([document], T) for document in documents]
     alone = {name: np.concatenate([one[name] for one in alone]) for name in packed}
     assert len(packed["tokens"]) == 4 < len(alone["tokens"]) == 6
-    model, task = GPT(vocab_size=99, **gpt.VARIANTS["test"]), LanguageModelling()
+    model, task = GPT(vocab_size=99, **gpt.VARIANTS["test"]), LanguageModeling()
     params = model.init(jax.random.key(0), jnp.zeros((1, T), jnp.int32))
     # Of the size that training gives them: at the start, a place hardly differs from the next.
     params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)

@@ -165,7 +165,7 @@ def test_a_model_that_cannot_read_the_data_is_reported(tmp_path):
     def experiment(context: int = 16, learning_rate: float = 1e-3) -> dl.Experiment:
         data = dl.data.Text("tiny_shakespeare", context=2 * context, batch_size=8, num_steps=4)
         model = dl.models.GPT(65, num_layers=1, num_heads=1, width=8, context=context)
-        return dl.Experiment(data, model, dl.tasks.LanguageModelling(), optax.sgd(learning_rate))
+        return dl.Experiment(data, model, dl.tasks.LanguageModeling(), optax.sgd(learning_rate))
 
     with pytest.raises(
         UserError, match=r"GPT cannot read a batch of Text.*32 tokens.*context is 16[\s\S]*int32\[8, 32\]"

@@ -22,7 +22,7 @@ from deeplab.tasks import (
     Classification,
     Clinical,
     Forecasting,
-    LanguageModelling,
+    LanguageModeling,
     Ranking,
     RatingPrediction,
     Segmentation,
@@ -45,7 +45,7 @@ CASES = {
     "classification": (Classification(), normal(B, K), {"image": 0, "label": LABEL}),
     "mixed labels": (Classification(), normal(B, K), {"image": 0, "label": jax.nn.one_hot(LABEL, K)}),
     "clinical": (Clinical(("a", "b", "c")), normal(B, K), {"x": 0, "label": LABEL}),
-    "language": (LanguageModelling(), normal(B, T, K), {"tokens": 0, "targets": jnp.zeros((B, T), int)}),
+    "language": (LanguageModeling(), normal(B, T, K), {"tokens": 0, "targets": jnp.zeros((B, T), int)}),
     "segmentation": (
         Segmentation(("a", "b", "c")), normal(B, 2, 2, K), {"image": 0, "mask": jnp.zeros((B, 2, 2), int)},
     ),

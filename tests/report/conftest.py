@@ -62,7 +62,7 @@ def write_language(directory: Path, *, num_steps=300, seed=0, rate=3e-3, **recor
     for row in rows:
         if row["split"] != "train":
             row |= {"perplexity": float(np.exp(row["loss"]))}
-    _write(directory, rows, _record("LanguageModelling", rate, seed, num_steps, "tokens", 768) | record)
+    _write(directory, rows, _record("LanguageModeling", rate, seed, num_steps, "tokens", 768) | record)
     token_loss = (1.6 + 2 / np.sqrt(np.arange(1, 65)) + rng.normal(0, 0.2, (200, 64))).astype(np.float32)
     token_loss[-1, 40:] = 0
     np.savez(directory / "predictions.npz", id=np.arange(200), token_loss=token_loss, loss=token_loss.mean(1))

@@ -135,7 +135,7 @@ def test_the_rows_of_a_sweep_are_of_one_data_set(tmp_path):
 def text_experiment(file: str = "") -> dl.Experiment:
     data = dl.data.Text(dl.data.text_lines(file), "char", context=8, batch_size=2, num_steps=2)
     model = dl.models.GPT(data.vocab_size, num_layers=1, num_heads=1, width=4, context=8)
-    return dl.Experiment(data, model, dl.tasks.LanguageModelling(), optax.sgd(0.1))
+    return dl.Experiment(data, model, dl.tasks.LanguageModeling(), optax.sgd(0.1))
 
 
 def test_the_vocabulary_belongs_to_the_run(tmp_path):

@@ -26,7 +26,7 @@ def experiment():
     tokens = jnp.zeros((16, T), jnp.int32)
     batch = {"tokens": tokens, "targets": tokens, "id": jnp.arange(16), "weight": jnp.ones(16)}
     model = models.GPT(vocab_size=64, num_layers=2, num_heads=2, width=64, context=T)
-    return Experiment(toys.Given(batch), model, tasks.LanguageModelling(), optax.adam(1e-3), rules=gpt.RULES)
+    return Experiment(toys.Given(batch), model, tasks.LanguageModeling(), optax.adam(1e-3), rules=gpt.RULES)
 
 
 def compiled(shape):

@@ -10,7 +10,7 @@ import pytest
 from deeplab.core.blocks import classification
 from deeplab.data.features.interactions import hide_ratings
 from deeplab.nn.ratings import History
-from deeplab.tasks import Forecasting, LanguageModelling, RatingPrediction, Segmentation
+from deeplab.tasks import Forecasting, LanguageModeling, RatingPrediction, Segmentation
 
 KEY = jax.random.key(0)
 
@@ -51,7 +51,7 @@ def test_images_of_nothing_but_void_give_a_finite_gradient():
 def test_a_window_of_only_padding():
     logits, targets = jax.random.normal(KEY, (2, 3, 4)), jnp.array([[1, 2, 3], [-100, -100, -100]])
     batch = {"tokens": 0, "targets": targets, "mask": jnp.array([[1.0, 1, 0], [0, 0, 0]]), "weight": jnp.ones(2)}
-    loss, evaluated, each = both(LanguageModelling(), logits, batch)
+    loss, evaluated, each = both(LanguageModeling(), logits, batch)
     assert evaluated["loss"] == pytest.approx(loss)
     assert each[0] == pytest.approx(loss, rel=1e-6)
     assert np.isnan(each).tolist() == [False, True]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from deeplab.tasks import Classification, Forecasting, LanguageModelling, RatingPrediction, Segmentation
+from deeplab.tasks import Classification, Forecasting, LanguageModeling, RatingPrediction, Segmentation
 
 B, T, K = 6, 5, 4
 KEY = jax.random.key(0)
@@ -43,7 +43,7 @@ def forecast(rng):
 TASKS = {
     "classification": (Classification(), classification),
     "segmentation": (Segmentation(("a", "b"), void=2), segmentation),
-    "language": (LanguageModelling(), language),
+    "language": (LanguageModeling(), language),
     "rating": (RatingPrediction(low=-2, high=2), rating),
     "forecast": (Forecasting(), forecast),
 }

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.tasks import LanguageModelling
+from deeplab.tasks import LanguageModeling
 
 KEY = jax.random.key(0)
-TASK = LanguageModelling()
+TASK = LanguageModeling()
 LOGITS = jax.random.normal(jax.random.key(1), (4, 5, 7)) * 2
 TARGETS = jax.random.randint(jax.random.key(2), (4, 5), 0, 7)
 MASK = jnp.ones((4, 5)).at[1, 3:].set(0.0).at[3, :2].set(0.0)

@@ -43,7 +43,7 @@ SETTINGS = {
     "gpt": (
         tokens,
         models.GPT(7, num_layers=1, num_heads=2, width=8, context=8, dropout=0.5),
-        tasks.LanguageModelling(),
+        tasks.LanguageModeling(),
     ),
 }
 

@@ -13,7 +13,7 @@ from deeplab.tasks import (
     CTC,
     Classification,
     Clinical,
-    LanguageModelling,
+    LanguageModeling,
     Ranking,
     RatingPrediction,
     Segmentation,
@@ -64,7 +64,7 @@ def test_fewer_outputs_than_declared_classes():
         (
             dl.data.Text("tiny_shakespeare", context=8, batch_size=2),
             dl.models.GPT(60, 1, 1, 8, 8),
-            LanguageModelling(),
+            LanguageModeling(),
             "labels up to 64 in 'targets'.*vocab_size of GPT to 65",
         ),
     ],
@@ -160,9 +160,9 @@ def test_masked_labels_may_be_anything():
     tokens = np.tile(np.arange(4), (8, 1))
     targets, mask = np.where(tokens == 0, -100, tokens), (tokens > 0).astype(np.float32)
     data = table(tokens=tokens, targets=targets, mask=mask)
-    dl.fit(dl.Experiment(data, dl.models.GPT(4, 1, 1, 8, 4), LanguageModelling(), optax.sgd(0.1)))
+    dl.fit(dl.Experiment(data, dl.models.GPT(4, 1, 1, 8, 4), LanguageModeling(), optax.sgd(0.1)))
     with pytest.raises(UserError, match="holds labels up to 3 in 'targets'"):
-        dl.fit(dl.Experiment(data, dl.models.GPT(3, 1, 1, 8, 4), LanguageModelling(), optax.sgd(0.1)))
+        dl.fit(dl.Experiment(data, dl.models.GPT(3, 1, 1, 8, 4), LanguageModeling(), optax.sgd(0.1)))
 
 
 def test_a_sweep_is_checked_too():

@@ -13,7 +13,7 @@ from deeplab.core.errors import UserError
 from deeplab.data.features.vocab import BPE, Bytes, Characters
 from deeplab.data.sets.text import wikitext
 from deeplab.data.text import Text, counts
-from deeplab.tasks.language import LanguageModelling
+from deeplab.tasks.language import LanguageModeling
 
 LINES = " \n = Ein Käfer = \n \n The <unk> of it , is 3 @.@ 5 m . \n"
 PARTS = {"train": LINES * 30, "validation": LINES * 4, "test": LINES * 6 + " \n"}
@@ -77,7 +77,7 @@ def test_perplexities_differ_by_what_they_are_counted_per():
         "mask": jnp.array([[1.0, 1, 1], [0, 1, 1]]),
         "words": jnp.array([[1.0, 0, 0], [9, 1, 0]]), "bytes": jnp.array([[3.0, 2, 1], [9, 4, 2]]),
     }  # fmt: skip
-    metrics = LanguageModelling().metrics(lambda tokens: (logits, {}), batch, jax.random.key(0))
+    metrics = LanguageModeling().metrics(lambda tokens: (logits, {}), batch, jax.random.key(0))
     nats = metrics["loss"].compute() * 5
     assert metrics["perplexity"].compute() == pytest.approx(np.exp(nats / 5), rel=1e-5)
     assert metrics["perplexity_word"].compute() == pytest.approx(np.exp(nats / 2), rel=1e-5)
