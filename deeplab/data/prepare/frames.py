@@ -7,12 +7,15 @@ import datetime
 import functools
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from deeplab.core.errors import UserError, nearest
+
+_WITH_COMMAS = re.compile(r"[+-]?\d+(,\d+)+(\.\d+)?|[+-]?\d+(\.\d{3})*,\d+")  # 1,5 or 1,000.5 or 1.000,5
 
 Kind = Literal["number", "category", "date"]
 
@@ -72,12 +75,20 @@ class Frame:
         """What a column holds: numbers or dates if all of its cells are such, else categories.
 
         Raises:
-          UserError: most cells are numbers (or dates), and some are not; the message names the first.
+          UserError: most cells are numbers (or dates), and some are not; or at least half of them are numbers with a
+            comma. The message names the first.
         """
         column = self.columns[name]
         if column.dtype != object:
             return "number" if column.dtype.kind == "f" else "date"
         present = np.flatnonzero(~self.missing(name)).tolist()
+        commas = [i for i in present if _WITH_COMMAS.fullmatch(column[i].strip())]
+        if commas and len(commas) * 2 >= len(present):
+            raise UserError(
+                f"{self.at(name, commas[0])}: {column[commas[0]]!r}, and {len(commas):,} of {len(present):,} cells are "
+                f"numbers with a comma; write decimals with a point and thousands without a mark, or give "
+                f"categories=({name!r},) if the column holds categories"
+            )
         kinds: tuple[tuple[Kind, Callable[[str], Any]], ...] = (("number", as_number), ("date", _date))
         for kind, read in kinds:
             wrong = [i for i in present if read(column[i]) is None]

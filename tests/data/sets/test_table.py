@@ -137,6 +137,10 @@ def test_a_number_may_stand_for_a_missing_cell(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            'price,size\n1,"1,5"\n2,"2,5"\n3,4\n4,"1,5"\n5,\n',
+            r"row 2, column 'size': '1,5', and 3 of 4 cells are numbers with a comma; write decimals with a point",
+        ),
         (HOMES.replace("140,110", "140,big"), r"row 6, column 'size': 'big', where 3 of 4 cells hold a number"),
         (HOMES.replace("2022-12-24T18:00:00", "soon"), r"row 6, column 'sold': 'soon', where 3 of 4 .* a date"),
         (HOMES.replace("140,", ","), r"row 6, column 'price': the target is missing \(1 such rows\)"),
