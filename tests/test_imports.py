@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "search": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs"},
     "report": set(),
     "robust": set(),
-    "hub": {"models", "experiment", "scale"},
+    "hub": {"data", "models", "experiment", "scale"},
     "verbs": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report"},
     "cli": {"data", "tasks", "experiment", "scale", "train", "runs", "search", "report", "verbs"},
 }
