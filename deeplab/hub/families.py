@@ -24,7 +24,7 @@ from deeplab.models.text.decoders import (
     qwen,
 )
 from deeplab.models.text.encoders import bert, distilbert, modernbert
-from deeplab.models.vision.convolutional import efficientnet, mobilenet
+from deeplab.models.vision.convolutional import efficientnet, mobilenet, resnet_names
 from deeplab.models.vision.transformers import dino, vit
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
@@ -56,7 +56,9 @@ FAMILIES: dict[str, Family] = {
 
 # As timm spells them in "architecture"; each family's file has the sizes.
 ARCHITECTURES: dict[str, Family] = {
-    name: module.FAMILY for module in (efficientnet, mobilenet) for name in module.ARCHITECTURES
+    **dict.fromkeys(efficientnet.ARCHITECTURES, efficientnet.FAMILY),
+    **dict.fromkeys(mobilenet.ARCHITECTURES, mobilenet.FAMILY),
+    **dict.fromkeys(resnet_names.ARCHITECTURES, resnet_names.FAMILY),
 }
 
 
