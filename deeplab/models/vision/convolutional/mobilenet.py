@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.models import configs
 from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, Rule, batch_norm, conv, linear, pointwise
@@ -92,6 +93,7 @@ def MobileNetV2(
     return ConvNet(trunk, MapHead(num_classes, before=last, dropout=dropout))
 
 
+@ranges.checked(width=ranges.COUNT)
 class Dense(nn.Module):
     """activation(x W + b).
 

@@ -160,6 +160,7 @@ class ImageNetStem(nn.Module):
         return max_pool(x, 3, stride=2, padding=((1, 1), (1, 1)))
 
 
+@ranges.checked(width=ranges.COUNT)
 class Stages(nn.Module):
     """The stem and the stages of a `ResNet`: the features that each stage gives."""
 
