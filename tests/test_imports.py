@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "report": set(),
     "robust": set(),
     "tuning": {"optim", "experiment"},
-    "hub": {"models", "experiment", "scale", "tuning"},
+    "hub": {"data", "models", "experiment", "scale", "tuning"},
     "verbs": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report"},
     "cli": {"data", "tasks", "decode", "hub", "experiment", "scale", "train", "runs", "search", "report", "verbs"},
     "templates": {"data"},  # experiments as a user writes them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -108,7 +109,8 @@ def load_adapters(folder: str | Path, loaded: Loaded) -> Loaded:
         raise UserError(f"{folder} does not fit its model:\n  " + "\n  ".join(wrong or ["it has no adapters"]))
     params = jax.tree.unflatten(jax.tree.structure(loaded.params), leaves.values())
     model: Any = Adapted(loaded.model, lora)
-    return loaded._replace(model=model, params={**params, ADAPTERS: traverse_util.unflatten_dict(adapters, sep="/")})
+    params = {**params, ADAPTERS: traverse_util.unflatten_dict(adapters, sep="/")}
+    return dataclasses.replace(loaded, model=model, variables={**loaded.variables, "params": params})
 
 
 Found = dict[str, dict[tuple[int, ...], np.ndarray]]

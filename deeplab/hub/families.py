@@ -1,4 +1,4 @@
-"""Which family reads which `model_type`."""
+"""Which family reads which `model_type`, and which architecture of timm."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from deeplab.models.text.decoders import (
 )
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import griffin, mamba
+from deeplab.models.vision.convolutional import efficientnet, mobilenet, resnet_names
 from deeplab.models.vision.transformers import dino, vit
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
@@ -56,15 +57,29 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+# As timm spells them in "architecture"; each family's file has the sizes.
+ARCHITECTURES: dict[str, Family] = {
+    **dict.fromkeys(efficientnet.ARCHITECTURES, efficientnet.FAMILY),
+    **dict.fromkeys(mobilenet.ARCHITECTURES, mobilenet.FAMILY),
+    **dict.fromkeys(resnet_names.ARCHITECTURES, resnet_names.FAMILY),
+}
+
+
+def kind_of(config: Mapping[str, Any]) -> str:
+    """What a config calls its model: the `model_type` of transformers, or the architecture of timm."""
+    return str(config.get("model_type") or config.get("architecture"))
+
+
 def family_of(config: Mapping[str, Any]) -> Family:
     """The family of a config.
 
     Raises:
-      UserError: Its `model_type` is not supported, or its weights are quantized.
+      UserError: Its `model_type` or architecture is not supported, or its weights are quantized.
     """
-    kind = config.get("model_type")
-    if kind not in FAMILIES:
-        raise UserError(f"config.json: model_type {kind!r} is not supported; {nearest(str(kind), FAMILIES)}")
+    kind = kind_of(config)
+    name, known = ("model_type", FAMILIES) if "architecture" not in config else ("architecture", ARCHITECTURES)
+    if kind not in known:
+        raise UserError(f"config.json: {name} {kind!r} is not supported; {nearest(kind, known)}")
     if config.get("quantization_config"):
         raise UserError("config.json: the weights are quantized; load and save them dequantized by transformers first")
-    return FAMILIES[kind]
+    return known[kind]

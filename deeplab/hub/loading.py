@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,28 +17,41 @@ from jax.sharding import Mesh
 from deeplab.core.errors import UserError
 from deeplab.experiment import Weights
 from deeplab.hub.families import family_of
-from deeplab.hub.files import DTYPES, Header, read_tensor
+from deeplab.hub.files import DTYPES, read_tensor
 from deeplab.hub.folder import digest, find, folder_headers, read_config, read_tokenizer
-from deeplab.hub.mapping import Tensor, differences, flat, matched, tensors
+from deeplab.hub.mapping import counts, flat, leaves, of
+from deeplab.hub.plan import Step, plan
+from deeplab.hub.preprocess import Preprocess, read_preprocess
 from deeplab.models import configs
-from deeplab.models.foreign import Family, Names
+from deeplab.models.foreign import COUNTS, Family
 from deeplab.scale.rules import state_shardings
 
 
-class Loaded(NamedTuple):
-    """A model from a folder.
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model from a folder; `model, params, config, tokenizer = loaded` gives its first parts.
 
     Attributes:
       model: Module.
-      params: Its parameters; `model.apply({"params": params}, tokens)`.
+      variables: Its parameters and other collections; `model.apply(variables, inputs)`.
       config: What config.json says.
       tokenizer: `tokenizers.Tokenizer` of tokenizer.json; None where there is none.
+      preprocess: Function from images to what the model reads; None where the folder says nothing of it.
     """
 
     model: nn.Module
-    params: Any
+    variables: dict[str, Any]
     config: dict[str, Any]
     tokenizer: Any
+    preprocess: Preprocess | None
+
+    @property
+    def params(self) -> Any:
+        """The parameters; `model.apply({"params": params}, tokens)` where there is nothing else."""
+        return self.variables["params"]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.model, self.params, self.config, self.tokenizer))
 
 
 def load(
@@ -50,7 +63,7 @@ def load(
     dtype: Any = None,
     seed: int = 0,
 ) -> Loaded:
-    """A model with its parameters, from a folder in the Hugging Face layout or a name there.
+    """A model with its parameters, from a folder in the layout of Hugging Face or timm, or a name there.
 
     The host holds at most the parameters of its own devices and twice the largest tensor.
 
@@ -70,18 +83,21 @@ def load(
     config = read_config(folder)
     family = family_of(config)
     if num_classes is not None:
-        config, skip = headed(family, config, num_classes), (*skip, "^head/classes/")
+        config, skip = headed(family, config, num_classes), (*skip, "^head/(classes/|kernel$|bias$)")
     new_head = num_classes is not None
     model, names, inputs = family.model(config), family.names(config), family.inputs(config)
-    shapes = parameter_shapes(model, inputs)
+    shapes = dict(variable_shapes(model, inputs))
     headers, wrong = folder_headers(folder)
-    plan = _plan(folder, names, shapes, headers, wrong, skip, new_head=new_head)
-    shapes = _typed(shapes, plan, dtype)
+    if counted := counts(names, headers):
+        shapes[COUNTS] = counted
+    steps = plan(folder, names, leaves(shapes), headers, wrong, skip, new_head=new_head)
+    shapes = _typed(shapes, steps, dtype)
     if mesh is not None:
         homes = state_shardings(shapes, getattr(model, "rules", ()), mesh)
         shapes = jax.tree.map(lambda x, home: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=home), shapes, homes)
-    fresh = _fresh(model, inputs, shapes, plan, seed)
-    return Loaded(model, _filled(shapes, plan, fresh), config, read_tokenizer(folder))
+    fresh = _fresh(model, inputs, shapes, steps, seed)
+    variables = _filled(shapes, steps, fresh)
+    return Loaded(model, variables, config, read_tokenizer(folder), read_preprocess(folder, config))
 
 
 def headed(family: Family, config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
@@ -90,6 +106,9 @@ def headed(family: Family, config: Mapping[str, Any], num_classes: int) -> dict[
     Raises:
       UserError: The family has no such head.
     """
+    if "architecture" in config:
+        said = config.get("pretrained_cfg") or {}
+        return {**config, "num_classes": num_classes, "pretrained_cfg": {**said, "num_classes": num_classes}}
     if not family.classifier:
         raise UserError(
             f"num_classes is {num_classes}, but a {config['model_type']} has no head of classes; leave it out"
@@ -102,7 +121,8 @@ def weights(source: str | Path, *, path: str = "params", skip: Sequence[str] = (
 
     Args:
       source: As in `load`.
-      path: Part of the state that has the parameters of the folder's model.
+      path: Part of the state that has the parameters of the folder's model, or its statistics:
+        "variables/batch_stats". A part of that model is one, too, where the rest of the state's part is skipped.
       skip: Regular expressions of our parameter paths that keep their initial values, such as a head of another size.
 
     Example:
@@ -110,115 +130,67 @@ def weights(source: str | Path, *, path: str = "params", skip: Sequence[str] = (
       'params'
     """
 
+    collection = path.split("/")[1] if path.startswith("variables/") else "params"
+
     def read(tree: Any) -> Any:
         folder = find(source)
         config = read_config(folder)
+        names = of(family_of(config).names(config), collection)
         headers, wrong = folder_headers(folder)
-        return _filled(tree, _plan(folder, family_of(config).names(config), tree, headers, wrong, skip), flat(tree))
+        steps = plan(folder, names, flat(tree), headers, wrong, skip, part=True)
+        return _filled({"params": tree}, steps, flat(tree))["params"]
 
     folder = Path(source)
     return Weights(str(source), read, path, tuple(skip), digest(folder) if folder.is_dir() else "")
 
 
-def parameter_shapes(model: nn.Module, inputs: Sequence[jax.ShapeDtypeStruct]) -> Any:
-    """The shapes of a model's parameters, without computing anything."""
-    return jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+def variable_shapes(model: nn.Module, inputs: Sequence[jax.ShapeDtypeStruct]) -> Any:
+    """The shapes of a model's parameters and other variables, without computing anything."""
+    return jax.eval_shape(model.init, jax.random.key(0), *inputs)
 
 
-class _Step(NamedTuple):
-    """One tensor to read, and where it goes."""
-
-    tensor: Tensor
-    header: Header
-
-
-def _plan(
-    folder: Path,
-    names: Names,
-    shapes: Any,
-    headers: Mapping[str, Header],
-    wrong: Sequence[str],
-    skip: Sequence[str] = (),
-    new_head: bool = False,
-) -> list[_Step]:
-    """What to read, once everything is known to fit."""
-    wanted, unfilled = tensors(names, flat(shapes))
-    found = matched(names, wanted, headers)
-
-    def skipped(path: str) -> bool:
-        return any(re.search(pattern, path) for pattern in skip)
-
-    def of_head(tensor: Tensor) -> bool:
-        return all(path.startswith("head/") for path, _ in tensor.parts)
-
-    left = {name for name, tensor in wanted.items() if all(skipped(path) for path, _ in tensor.parts)}
-    if new_head:  # what a folder has of it is read
-        left |= {name for name, tensor in wanted.items() if of_head(tensor) and name not in found}
-    unread = {found[name] for name in left if name in found}
-    if any(of_head(wanted[name]) for name in left):  # so the folder has another one
-        used = {found[name] for name in wanted if name in found and name not in left}
-        unread |= {name for name in headers if any(re.search(p, name) for p in names.heads)} - used
-    headers = {name: header for name, header in headers.items() if name not in unread}
-    wanted = {name: tensor for name, tensor in wanted.items() if name not in left}
-    wrong = [*wrong, *(f"{path}: no rule fills it" for path in unfilled if not skipped(path))]
-    wrong += differences(names, wanted, headers, found)
-    if not wrong:
-        wrong = _untied(names, headers)
-    if wrong:
-        raise UserError(f"{folder} does not fit its model:\n  " + "\n  ".join(wrong))
-    return [_Step(tensor, headers[found[name]]) for name, tensor in wanted.items()]
-
-
-def _untied(names: Names, headers: Mapping[str, Header]) -> list[str]:
-    """Tensors that are one by the config, and two that differ in the file."""
-    pairs = [pair for pair in names.ties if all(name in headers for name in pair)]
-    return [
-        f"tied: {a} {headers[a]} and {b} {headers[b]} differ; the config says that they are one (tie_word_embeddings)"
-        for a, b in pairs
-        if not np.array_equal(read_tensor(headers[a]), read_tensor(headers[b]))
-    ]
-
-
-def _typed(shapes: Any, plan: Sequence[_Step], dtype: Any) -> Any:
-    """The shapes with the dtype asked for, or else that of the files."""
-    stored = {part.path: DTYPES[step.header.dtype] for step in plan for part in step.tensor.parts}
+def _typed(shapes: Any, steps: Sequence[Step], dtype: Any) -> Any:
+    """The shapes with the dtype asked for, or else that of the files; integers keep theirs."""
+    stored = {part.path: DTYPES[step.header.dtype] for step in steps for part in step.tensor.parts}
 
     def typed(path: Any, leaf: Any) -> Any:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        name = jax.tree_util.keystr(path, simple=True, separator="/").removeprefix("params/")
         return jax.ShapeDtypeStruct(leaf.shape, dtype or stored.get(name, leaf.dtype))
 
     return jax.tree_util.tree_map_with_path(typed, shapes)
 
 
-def _fresh(model: nn.Module, inputs: Any, shapes: Any, plan: Sequence[_Step], seed: int) -> dict[str, Any]:
-    """The parameters that start anew, by their paths, where they belong; the others are not computed."""
-    read = {part.path for step in plan for part in step.tensor.parts}
-    wanted = {path: leaf for path, leaf in flat(shapes).items() if path not in read}
+def _fresh(model: nn.Module, inputs: Any, shapes: Any, steps: Sequence[Step], seed: int) -> dict[str, Any]:
+    """The variables that start anew, by their paths, where they belong; the others are not computed."""
+    read = {part.path for step in steps for part in step.tensor.parts}
+    wanted = {path: leaf for path, leaf in leaves(shapes).items() if path not in read}
     if not wanted:
         return {}
     zeros = [jnp.zeros(x.shape, x.dtype) for x in inputs]
 
     def made(key: jax.Array) -> dict[str, Any]:
-        every = flat(model.init(key, *zeros)["params"])
+        every = leaves(model.init(key, *zeros))
         return {path: every[path].astype(leaf.dtype) for path, leaf in wanted.items()}
 
     homes = {path: leaf.sharding for path, leaf in wanted.items()}
     return jax.jit(made, out_shardings=homes if any(homes.values()) else None)(jax.random.key(seed))
 
 
-def _filled(shapes: Any, plan: Sequence[_Step], others: Mapping[str, Any]) -> Any:
-    """The parameters: arrays that are made on their devices, into which each tensor is put, and the others."""
-    leaves = flat(shapes)
+def _filled(shapes: Any, steps: Sequence[Step], others: Mapping[str, Any]) -> Any:
+    """The variables: arrays that are made on their devices, into which each tensor is put, and the others."""
+    wanted = leaves(shapes)
     arrays: dict[str, jax.Array] = {}
-    for tensor, header in plan:
+    for tensor, header in steps:
         theirs = read_tensor(header)
         for number, (path, index) in enumerate(tensor.parts):
-            leaf = leaves[path]
+            leaf = wanted[path]
             ours = tensor.axes.ours(theirs, number).astype(leaf.dtype)
             if index and path not in arrays:
                 arrays[path] = _zeros(leaf.shape, leaf.dtype, leaf.sharding)
             arrays[path] = _put(arrays[path], ours, index) if index else jax.device_put(ours, leaf.sharding)
-    return jax.tree.unflatten(jax.tree.structure(shapes), [arrays[p] if p in arrays else others[p] for p in leaves])
+    return jax.tree.unflatten(jax.tree.structure(shapes), [arrays[p] if p in arrays else others[p] for p in wanted])
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any, home: Any) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 
 from deeplab.hub.axes import Axes
 from deeplab.hub.files import DTYPES, Header
-from deeplab.models.foreign import Names, Rule
+from deeplab.models.foreign import COUNTS, Names, Rule
 
 
 class Part(NamedTuple):
@@ -53,17 +54,53 @@ def flat(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
+def leaves(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of all collections: parameters by their paths, others by theirs after the collection's name.
+
+    Example:
+      >>> leaves({"params": {"norm": {"scale": 1}}, "batch_stats": {"norm": {"mean": 2}}})
+      {'batch_stats/norm/mean': 2, 'norm/scale': 1}
+    """
+    return {path.removeprefix("params/"): leaf for path, leaf in flat(dict(variables)).items()}
+
+
+def places(rule: Rule) -> list[str]:
+    """The paths of a rule as `leaves` spells them, without stacked axes."""
+    collection = "" if rule.collection == "params" else f"{rule.collection}/"
+    return [f"{collection}{path.partition('[')[0]}" for path in rule.ours]
+
+
+def counts(names: Names, given: Mapping[str, Header]) -> dict[str, Any]:
+    """The shapes of what no model reads and a file has, as a tree; see `deeplab.models.foreign.COUNTS`."""
+    tree: dict[str, Any] = {}
+    for rule in names.rules:
+        if rule.collection == COUNTS and rule.theirs in given:
+            *path, last = rule.ours[0].split("/")
+            inner = tree
+            for name in path:
+                inner = inner.setdefault(name, {})
+            inner[last] = jax.ShapeDtypeStruct((), np.int32)
+    return tree
+
+
+def of(names: Names, collection: str) -> Names:
+    """The names of one collection's tensors, as if they were parameters; those of the others are ignored."""
+    others = tuple(f"^{re.escape(rule.theirs)}$" for rule in names.rules if rule.collection != collection)
+    rules = [dataclasses.replace(r, collection="params") for r in names.rules if r.collection == collection]
+    return dataclasses.replace(names, rules=tuple(rules), ignored=(*names.ignored, *others))
+
+
 def tensors(names: Names, params: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
     """Their tensors by name, and our parameters without a rule.
 
     Args:
       names: Names of a family.
-      params: Parameters, or their shapes, by their paths.
+      params: Parameters and other variables, or their shapes, as `leaves` gives them.
     """
     found: dict[str, Tensor] = {}
     filled: set[str] = set()
     for rule in names.rules:
-        paths = [path.partition("[")[0] for path in rule.ours]
+        paths = places(rule)
         if not all(path in params for path in paths):
             continue
         filled.update(paths)

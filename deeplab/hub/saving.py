@@ -1,4 +1,4 @@
-"""Writing a folder that transformers reads."""
+"""Writing a folder that transformers or timm reads."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import numpy as np
 
 from deeplab.core.errors import UserError
-from deeplab.hub.families import family_of
-from deeplab.hub.files import CODES, Header, write_file
-from deeplab.hub.mapping import Tensor, flat, tensors
+from deeplab.hub.families import family_of, kind_of
+from deeplab.hub.files import CODES, DTYPES, Header, write_file
+from deeplab.hub.mapping import Tensor, tensors
+from deeplab.hub.mapping import leaves as every_leaf
 
 BESIDE = (
     "tokenizer*",
@@ -32,25 +34,32 @@ def save(
     params: Any,
     config: Mapping[str, Any],
     *,
+    variables: Mapping[str, Any] = MappingProxyType({}),
     like: str | Path | None = None,
     shard_bytes: int = 5 * 10**9,
 ) -> None:
-    """Writes config.json and the parameters in the Hugging Face layout, one tensor at a time.
+    """Writes config.json and the parameters in the layout of Hugging Face or timm, one tensor at a time.
 
     Args:
       folder: Folder to write; it is made, and files of these names in it are replaced.
       params: Parameters of the model that the config describes.
       config: Content of config.json, such as `Loaded.config`.
+      variables: Other collections, where the model has statistics; `Loaded.variables`, or those of a state.
       like: Folder from which the tokenizer's files are copied.
       shard_bytes: Size of the largest file; more files get an index.
 
     Raises:
       UserError: The parameters are not those of the config's model.
     """
-    folder, leaves = Path(folder), flat(params)
-    wanted, wrong = tensors(family_of(config).names(config), leaves)
+    names = family_of(config).names(config)
+    known = {rule.collection for rule in names.rules}
+    given = {name: tree for name, tree in variables.items() if name in known} | {"params": params}
+    if "batch_stats" in known - set(given):
+        raise UserError("the model has batch_stats; give save(..., variables=loaded.variables), or a state's variables")
+    folder, leaves = Path(folder), every_leaf(given)
+    wanted, wrong = tensors(names, leaves)
     if wrong or not wanted:
-        raise UserError(f"the parameters are not those of a {config['model_type']}:\n  " + "\n  ".join(wrong))
+        raise UserError(f"the parameters are not those of a {kind_of(config)}:\n  " + "\n  ".join(wrong))
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("model*.safetensors*"):
         old.unlink()
@@ -66,7 +75,8 @@ def save(
         index = {"metadata": {"total_size": total}, "weight_map": where}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
     said = {key: value for key, value in config.items() if key != "torch_dtype"}
-    said["dtype"] = str(max((x.dtype for x in leaves.values()), key=lambda dtype: dtype.itemsize))
+    if "architecture" not in config:
+        said["dtype"] = str(max((x.dtype for x in leaves.values()), key=lambda dtype: dtype.itemsize))
     (folder / "config.json").write_text(json.dumps(said, indent=2), encoding="utf-8")
     beside = [] if like is None else [file for pattern in BESIDE for file in Path(like).glob(pattern)]
     for file in beside:
@@ -74,8 +84,8 @@ def save(
 
 
 def _header(tensor: Tensor, leaves: Mapping[str, Any]) -> Header:
-    dtype = leaves[tensor.parts[0].path].dtype
-    return Header(Path(), CODES[np.dtype(dtype)], tensor.shape, 0, int(np.prod(tensor.shape)) * dtype.itemsize)
+    code = tensor.axes.rule.dtype or CODES[np.dtype(leaves[tensor.parts[0].path].dtype)]
+    return Header(Path(), code, tensor.shape, 0, int(np.prod(tensor.shape)) * DTYPES[code].itemsize)
 
 
 def _shards(headers: Mapping[str, Header], most: int) -> list[dict[str, Header]]:
@@ -91,4 +101,5 @@ def _shards(headers: Mapping[str, Header], most: int) -> list[dict[str, Header]]
 
 
 def _theirs(tensor: Tensor, leaves: Mapping[str, Any]) -> np.ndarray:
-    return tensor.axes.theirs([np.asarray(jax.device_get(leaves[path][index])) for path, index in tensor.parts])
+    theirs = tensor.axes.theirs([np.asarray(jax.device_get(leaves[path][index])) for path, index in tensor.parts])
+    return theirs.astype(DTYPES[tensor.axes.rule.dtype]) if tensor.axes.rule.dtype else theirs

@@ -60,9 +60,12 @@ if TYPE_CHECKING:
     from deeplab.models.text.seq2seq import attention_rnn, transformer
     from deeplab.models.text.seq2seq.attention_rnn import AttentionRNN
     from deeplab.models.text.seq2seq.transformer import Transformer
-    from deeplab.models.vision.convolutional import cifarnet, cnn, resnet
+    from deeplab.models.vision.convolutional import cifarnet, cnn, efficientnet, mobilenet, resnet
     from deeplab.models.vision.convolutional.cifarnet import CifarNet
     from deeplab.models.vision.convolutional.cnn import CNN
+    from deeplab.models.vision.convolutional.efficientnet import EfficientNet
+    from deeplab.models.vision.convolutional.mobilenet import MobileNetV2, MobileNetV3
+    from deeplab.models.vision.convolutional.network import ConvNet
     from deeplab.models.vision.convolutional.resnet import ResNet
     from deeplab.models.vision.segmentation import linknet, unet
     from deeplab.models.vision.segmentation.linknet import LinkNet
@@ -98,6 +101,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "DistilBert": "text.encoders.distilbert:DistilBert",
         "dlinear": "series.dlinear",
         "DLinear": "series.dlinear:DLinear",
+        "ConvNet": "vision.convolutional.network:ConvNet",
+        "efficientnet": "vision.convolutional.efficientnet",
+        "EfficientNet": "vision.convolutional.efficientnet:EfficientNet",
         "encoder": "text.encoders.encoder",
         "Encoder": "text.encoders.encoder:Encoder",
         "factorization": "recsys.factorization",
@@ -127,6 +133,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "mixtral": "text.decoders.mixtral",
         "mlp": "mlp",
         "MLP": "mlp:MLP",
+        "mobilenet": "vision.convolutional.mobilenet",
+        "MobileNetV2": "vision.convolutional.mobilenet:MobileNetV2",
+        "MobileNetV3": "vision.convolutional.mobilenet:MobileNetV3",
         "modernbert": "text.encoders.modernbert",
         "ModernBert": "text.encoders.modernbert:ModernBert",
         "neox": "text.decoders.neox",

@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from deeplab.core.errors import UserError
 from deeplab.nn.activations import gelu
@@ -89,6 +90,30 @@ def image_size(config: Config, default: int = 224) -> tuple[int, int]:
     """Height and width of the images, in pixels."""
     size = config.get("image_size") or default
     return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def variant(config: Config, known: Mapping[str, Mapping[str, Any]], arguments: Mapping[str, str]) -> dict[str, Any]:
+    """What timm's config says of a family's sizes: those of its architecture, and arguments that differ from them.
+
+    Args:
+      config: Config, with "architecture" and perhaps "model_args".
+      known: Sizes by the names of architectures.
+      arguments: Names of ours by those of timm's arguments.
+
+    Raises:
+      UserError: An argument is not known.
+    """
+    given = config.get("model_args") or {}
+    if unknown := sorted(set(given) - set(arguments)):
+        raise UserError(f"the config's model_args have {', '.join(unknown)}; known are {', '.join(arguments)}")
+    only(config, global_pool="avg")
+    return {**known[config["architecture"]], **{arguments[name]: value for name, value in given.items()}}
+
+
+def timm_inputs(config: Config) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """The shape of images by timm's config."""
+    channels, height, width = (config.get("pretrained_cfg") or {}).get("input_size", (3, 224, 224))
+    return (jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32),)
 
 
 def unequal(config: Config, *names: str) -> UserError:

@@ -27,6 +27,8 @@ class Rule:
       parts: Sizes of the parts.
       sizes: Sizes of axes that the shapes do not tell.
       numbers: Numbers of the layers, the values of {i}.
+      collection: Collection of ours: parameters, or statistics that are no parameters.
+      dtype: Dtype in files, as safetensors spells it, where it is not that of ours.
     """
 
     ours: tuple[str, ...]
@@ -36,6 +38,8 @@ class Rule:
     parts: tuple[int, ...] = (0,)
     sizes: tuple[tuple[str, int], ...] = ()
     numbers: range = range(0)
+    collection: str = "params"
+    dtype: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +100,35 @@ def norm(ours: str, theirs: str, bias: bool = False) -> tuple[Rule, ...]:
     """A norm with a scale."""
     rules = one(f"{ours}/scale", f"{theirs}.weight")
     return (*rules, *one(f"{ours}/bias", f"{theirs}.bias")) if bias else rules
+
+
+COUNTS = "batch_counts"
+"""Collection of what no model of ours reads, and files have: numbers of batches. It is kept for the way back."""
+
+
+def batch_norm(ours: str, theirs: str) -> tuple[Rule, ...]:
+    """A batch norm of PyTorch, with its statistics."""
+    return (
+        *norm(ours, theirs, bias=True),
+        Rule((f"{ours}/mean",), f"{theirs}.running_mean", collection="batch_stats"),
+        Rule((f"{ours}/var",), f"{theirs}.running_var", collection="batch_stats"),
+        Rule((f"{ours}/batches",), f"{theirs}.num_batches_tracked", collection=COUNTS, dtype="I64"),
+    )
+
+
+def conv(ours: str, theirs: str, bias: bool = False) -> tuple[Rule, ...]:
+    """A convolution of PyTorch."""
+    rules = one(f"{ours}/kernel", f"{theirs}.weight", "o i h w -> h w i o")
+    return (*rules, *one(f"{ours}/bias", f"{theirs}.bias")) if bias else rules
+
+
+def pointwise(ours: str, theirs: str) -> tuple[Rule, ...]:
+    """A linear layer that is a 1 x 1 convolution of PyTorch, with its bias."""
+    ones = (("u", 1), ("v", 1))
+    return (
+        Rule((f"{ours}/kernel",), f"{theirs}.weight", "o i u v -> (u v i) o", sizes=ones),
+        *one(f"{ours}/bias", f"{theirs}.bias"),
+    )
 
 
 def within(ours: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:

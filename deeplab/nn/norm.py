@@ -10,6 +10,7 @@ Example:
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Protocol
 
 import flax.linen as nn
@@ -30,7 +31,7 @@ class Norm(Protocol):
     def __call__(self, train: bool, name: str, **init: Any) -> nn.Module: ...
 
 
-def batch_norm(train: bool, name: str, *, momentum: float = 0.9, **init: Any) -> nn.Module:
+def batch_norm(train: bool, name: str, *, momentum: float = 0.9, epsilon: float = 1e-5, **init: Any) -> nn.Module:
     """Normalizes each channel over the batch and space.
 
     Training uses the mean and variance of the batch. Evaluation uses running statistics, r <- m r + (1 - m) batch with
@@ -38,7 +39,11 @@ def batch_norm(train: bool, name: str, *, momentum: float = 0.9, **init: Any) ->
 
     Source: Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167.
     """
-    return nn.BatchNorm(use_running_average=not train, momentum=momentum, epsilon=1e-5, name=name, **init)
+    return nn.BatchNorm(use_running_average=not train, momentum=momentum, epsilon=epsilon, name=name, **init)
+
+
+tensorflow_norm: Norm = functools.partial(batch_norm, momentum=0.99, epsilon=1e-3)
+"""`batch_norm` with the defaults of TensorFlow, which networks have that were published there."""
 
 
 def group_norm(train: bool, name: str, **init: Any) -> nn.Module:

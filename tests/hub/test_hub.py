@@ -12,7 +12,7 @@ from deeplab import hub, scale
 from deeplab.core.errors import UserError
 from deeplab.hub.files import read_headers, read_tensor, write_file
 from deeplab.hub.folder import folder_headers
-from deeplab.hub.loading import parameter_shapes
+from deeplab.hub.loading import variable_shapes
 from deeplab.hub.mapping import flat
 from deeplab.train.initialize import with_weights
 from deeplab.train.state import State
@@ -31,7 +31,7 @@ MOE = {
 def random(config, dtype=jnp.float32, seed=0):
     """The config's parameters, all random."""
     rng = np.random.default_rng(seed)
-    shapes = parameter_shapes(hub.family_of(config).model(config), hub.family_of(config).inputs(config))
+    shapes = variable_shapes(hub.family_of(config).model(config), hub.family_of(config).inputs(config))["params"]
     return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), dtype), shapes)
 
 

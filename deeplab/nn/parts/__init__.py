@@ -1,1 +1,1 @@
-"""Parts that the families of transformers are tables of."""
+"""Parts that families of models are tables of."""

@@ -1,18 +1,26 @@
 """Models of images."""
 
 import functools
+from typing import Any
 
 from deeplab.models import mlp
-from deeplab.models.vision.convolutional import cifarnet, cnn, resnet
+from deeplab.models.vision.convolutional import cifarnet, cnn, efficientnet, mobilenet, resnet
 from deeplab.models.vision.segmentation import linknet, unet
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
-from tests.models.members.base import Family, member, normal
+from tests.models.members.base import Family, Member, member, normal
 
 small = normal(8, 8, 1)
 of_mlp = functools.partial(member, mlp, mlp.MLP, small, (5,), num_classes=5)
 of_cnn = functools.partial(member, cnn, cnn.CNN, small, (5,), num_classes=5)
 of_resnet = functools.partial(member, resnet, resnet.ResNet, num_classes=5)
 of_unet = functools.partial(member, unet, unet.UNet, num_classes=5)
+
+
+def net(make: Any, variants: Any, size: int = 32, **more: Any) -> Member:
+    made = functools.partial(make, num_classes=5, **{**variants["test"], **more})
+    return Member(made, normal(size, size, 3), (5,), made().rules)
+
+
 MEMBERS = {
     "mlp": of_mlp(),
     "mlp_norm_dropout": of_mlp(norm=batch_norm, dropout=0.5),
@@ -23,6 +31,12 @@ MEMBERS = {
     "resnet_no_norm_dropout": of_resnet(small, (5,), norm=no_norm, dropout=0.5),
     "resnet_imagenet_stem": of_resnet(normal(16, 16, 3), (5,), stem=resnet.ImageNetStem),
     "resnet_bottleneck": of_resnet(small, (5,), block=resnet.BottleneckBlock),
+    "efficientnet": net(efficientnet.EfficientNet, efficientnet.VARIANTS),
+    "efficientnet_squeeze_dropout": net(
+        efficientnet.EfficientNet, efficientnet.VARIANTS, lite=False, dropout=0.5, drop_path=0.5
+    ),
+    "mobilenet2": net(mobilenet.MobileNetV2, mobilenet.VARIANTS_2),
+    "mobilenet3": net(mobilenet.MobileNetV3, mobilenet.VARIANTS_3),
     "cifarnet": member(cifarnet, cifarnet.CifarNet, small, (5,), num_classes=5),
     "linknet": member(linknet, linknet.LinkNet, normal(7, 8, 1), (7, 8, 5), num_classes=5),
     "unet": of_unet(small, (8, 8, 5)),
@@ -30,7 +44,10 @@ MEMBERS = {
 }
 
 
-def classes(make: type, number: int) -> functools.partial:
+SLOW = {"mobilenet2", "mobilenet3", "efficientnet_squeeze_dropout"}
+
+
+def classes(make: Any, number: int) -> functools.partial:
     return functools.partial(make, num_classes=number)
 
 
@@ -38,6 +55,9 @@ FAMILIES = {
     "mlp": Family(classes(mlp.MLP, 10), mlp.VARIANTS, normal(28, 28, 1), (10,)),
     "cnn": Family(classes(cnn.CNN, 10), cnn.VARIANTS, normal(28, 28, 1), (10,)),
     "resnet": Family(classes(resnet.ResNet, 1000), resnet.VARIANTS, normal(64, 64, 3), (1000,)),
+    "efficientnet": Family(classes(efficientnet.EfficientNet, 1000), efficientnet.VARIANTS, normal(64, 64, 3), (1000,)),
+    "mobilenet2": Family(classes(mobilenet.MobileNetV2, 1000), mobilenet.VARIANTS_2, normal(64, 64, 3), (1000,)),
+    "mobilenet3": Family(classes(mobilenet.MobileNetV3, 1000), mobilenet.VARIANTS_3, normal(64, 64, 3), (1000,)),
     "cifarnet": Family(classes(cifarnet.CifarNet, 10), cifarnet.VARIANTS, normal(32, 32, 3), (10,)),
     "linknet": Family(classes(linknet.LinkNet, 3), linknet.VARIANTS, normal(32, 32, 3), (32, 32, 3)),
     "unet": Family(classes(unet.UNet, 3), unet.VARIANTS, normal(32, 32, 1), (32, 32, 3)),

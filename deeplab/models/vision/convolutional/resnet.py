@@ -7,6 +7,7 @@ The stride of a bottleneck is in its 3 x 3 convolution, as in published weights,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float
 
 from deeplab.core import ranges
 from deeplab.nn.norm import Norm, batch_norm
+from deeplab.nn.parts.convolution import INIT, centered
 from deeplab.nn.pooling import global_mean, max_pool
 
 Activation = Callable[[jax.Array], jax.Array]
@@ -30,12 +32,17 @@ RULES = (
 )
 
 
-def conv(width: int, kernel: int, stride: int, name: str) -> nn.Conv:
+def conv(width: int, kernel: int, stride: int, name: str, groups: int = 1) -> nn.Conv:
     """Convolution without bias (a norm follows), padded by kernel // 2 on every side: H -> ceil(H / stride)."""
-    init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al. 2015, equation 14
-    pad = (kernel // 2, kernel // 2)
     return nn.Conv(
-        width, (kernel, kernel), (stride, stride), padding=(pad, pad), use_bias=False, kernel_init=init, name=name
+        width,
+        (kernel, kernel),
+        (stride, stride),
+        padding=centered(kernel),
+        feature_group_count=groups,
+        use_bias=False,
+        kernel_init=INIT,
+        name=name,
     )
 
 
@@ -69,9 +76,13 @@ class BasicBlock(nn.Module):
         return self.activation(x + y)
 
 
-@ranges.checked(width=ranges.COUNT, stride=ranges.COUNT)
+@ranges.checked(width=ranges.COUNT, stride=ranges.COUNT, groups=ranges.COUNT, base=ranges.COUNT)
 class BottleneckBlock(nn.Module):
     """1 x 1, 3 x 3 and 1 x 1 convolutions, the last to 4 `width` channels, and a shortcut as in `BasicBlock`.
+
+    The 3 x 3 convolution has `groups` groups of `width` `base` / 64 channels: more than one in a ResNeXt (Xie et al.
+    2016, https://arxiv.org/abs/1611.05431), a base of 128 in a WideResNet (Zagoruyko and Komodakis 2016,
+    https://arxiv.org/abs/1605.07146).
 
     Example:
       >>> import jax
@@ -84,12 +95,15 @@ class BottleneckBlock(nn.Module):
     stride: int = 1
     norm: Norm = batch_norm
     activation: Activation = nn.relu
+    groups: int = 1
+    base: int = 64
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H2 W2 C2"]:
-        y = conv(self.width, 1, 1, name="conv1")(x)
+        inner = self.width * self.base // 64 * self.groups
+        y = conv(inner, 1, 1, name="conv1")(x)
         y = self.activation(self.norm(train, name="norm1")(y))
-        y = conv(self.width, 3, self.stride, name="conv2")(y)
+        y = conv(inner, 3, self.stride, name="conv2", groups=self.groups)(y)
         y = self.activation(self.norm(train, name="norm2")(y))
         y = conv(4 * self.width, 1, 1, name="conv3")(y)
         y = self.norm(train, name="norm3", scale_init=nn.initializers.zeros)(y)
@@ -146,15 +160,40 @@ class ImageNetStem(nn.Module):
         return max_pool(x, 3, stride=2, padding=((1, 1), (1, 1)))
 
 
+@ranges.checked(width=ranges.COUNT)
+class Stages(nn.Module):
+    """The stem and the stages of a `ResNet`: the features that each stage gives."""
+
+    stage_sizes: Sequence[int]
+    width: int
+    block: Part
+    stem: Part
+    norm: Norm
+    activation: Activation
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> tuple[Float[Array, "B H2 W2 C2"], ...]:
+        parts, features = {"norm": self.norm, "activation": self.activation}, []
+        x = self.stem(self.width, **parts, name="stem")(x, train)
+        for stage, num_blocks in enumerate(self.stage_sizes):
+            for i in range(num_blocks):
+                stride = 2 if stage > 0 and i == 0 else 1
+                name = f"stage{stage + 1}_block{i + 1}"
+                x = self.block(self.width * 2**stage, stride=stride, **parts, name=name)(x, train)
+            features.append(x)
+        return tuple(features)
+
+
 @ranges.checked(num_classes=ranges.COUNT, stage_sizes=ranges.COUNT, width=ranges.COUNT, dropout=ranges.RATE)
 class ResNet(nn.Module):
     """Stem, stages of residual blocks, mean over space and a linear layer.
 
     Stage s = 0, 1, ... has blocks of `width` 2^s channels. The first block of each stage after the first halves the
-    side.
+    side. `model.apply(variables, images, method="features")` gives what each stage does, for detection and
+    segmentation: of strides 4, 8, 16 and 32 with an `ImageNetStem`.
 
     Args:
-      num_classes: Number of classes K.
+      num_classes: Number of classes K; the model gives the pooled features when None.
       stage_sizes: Numbers of blocks of the stages.
       width: Number of channels of the first stage.
       block: `BasicBlock`, `BottleneckBlock` or another module with the same arguments.
@@ -173,7 +212,7 @@ class ResNet(nn.Module):
 
     rules = RULES
 
-    num_classes: int
+    num_classes: int | None
     stage_sizes: Sequence[int] = (2, 2, 2, 2)
     width: int = 64
     block: Part = BasicBlock
@@ -182,27 +221,43 @@ class ResNet(nn.Module):
     activation: Activation = nn.relu
     dropout: float = 0.0
 
+    def setup(self) -> None:
+        self.stages = Stages(self.stage_sizes, self.width, self.block, self.stem, self.norm, self.activation)
+        nn.share_scope(self, self.stages)  # its parameters are this module's own, by the same names
+
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B K"]:
-        parts = {"norm": self.norm, "activation": self.activation}
-        x = self.stem(self.width, **parts, name="stem")(x, train)
-        for stage, num_blocks in enumerate(self.stage_sizes):
-            for i in range(num_blocks):
-                stride = 2 if stage > 0 and i == 0 else 1
-                name = f"stage{stage + 1}_block{i + 1}"
-                x = self.block(self.width * 2**stage, stride=stride, **parts, name=name)(x, train)
-        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(global_mean(x))  # [B, C]
-        return nn.Dense(self.num_classes, name="head")(x)
+        x = global_mean(self.stages(x, train)[-1])  # [B, C]
+        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
+        return x if self.num_classes is None else nn.Dense(self.num_classes, name="head")(x)
+
+    def features(self, x: Float[Array, "B H W C"], train: bool = False) -> tuple[Float[Array, "B H2 W2 C2"], ...]:
+        """What each stage gives."""
+        return self.stages(x, train)
 
 
-# He et al. 2016: table 1 (ImageNet) and section 4.2 (CIFAR; there with parameter-free shortcuts).
+_DEEP: dict[str, Any] = {"stem": ImageNetStem, "block": BottleneckBlock}
+
+
+def _with(groups: int = 1, base: int = 64) -> dict[str, Any]:
+    return {"stem": ImageNetStem, "block": functools.partial(BottleneckBlock, groups=groups, base=base)}
+
+
+# He et al. 2016: table 1 (ImageNet) and section 4.2 (CIFAR; there with parameter-free shortcuts); Xie et al. 2016,
+# table 1; wide ones with twice the inner channels, as torchvision publishes them.
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"stage_sizes": (1, 1), "width": 8},
     "18": {"stage_sizes": (2, 2, 2, 2), "stem": ImageNetStem},
     "34": {"stage_sizes": (3, 4, 6, 3), "stem": ImageNetStem},
-    "50": {"stage_sizes": (3, 4, 6, 3), "stem": ImageNetStem, "block": BottleneckBlock},
-    "101": {"stage_sizes": (3, 4, 23, 3), "stem": ImageNetStem, "block": BottleneckBlock},
-    "152": {"stage_sizes": (3, 8, 36, 3), "stem": ImageNetStem, "block": BottleneckBlock},
+    "50": {"stage_sizes": (3, 4, 6, 3), **_DEEP},
+    "101": {"stage_sizes": (3, 4, 23, 3), **_DEEP},
+    "152": {"stage_sizes": (3, 8, 36, 3), **_DEEP},
+    "wide50": {"stage_sizes": (3, 4, 6, 3), **_with(base=128)},
+    "wide101": {"stage_sizes": (3, 4, 23, 3), **_with(base=128)},
+    "next50_32x4d": {"stage_sizes": (3, 4, 6, 3), **_with(32, 4)},
+    "next101_32x4d": {"stage_sizes": (3, 4, 23, 3), **_with(32, 4)},
+    "next101_32x8d": {"stage_sizes": (3, 4, 23, 3), **_with(32, 8)},
+    "next101_64x4d": {"stage_sizes": (3, 4, 23, 3), **_with(64, 4)},
     "cifar20": {"stage_sizes": (3, 3, 3), "width": 16},
     "cifar56": {"stage_sizes": (9, 9, 9), "width": 16},
 }
