@@ -2,8 +2,8 @@
 
 Run:     python -m experiments.text_finetune --corpus trec --length 24 --weights DIR   (a folder, or a name at the hub)
 Predict: python -m experiments.text_finetune predict my-lines.txt
-Result:  seed 0: TREC, 2 epochs 97.2 % (97.0 after the first), 277 s on two cores; MR, --corpus mr --length 48 --epochs 1,
-         fold 0 of ten, 82.77 %, 9 minutes beside other work (commit d7866fe). From scratch: 89.2 and 77.3 %
+Result:  seed 0: TREC, 2 epochs 97.2 % (97.0 after the first), 277 s on two cores; MR, --corpus mr --length 48
+         --epochs 1, fold 0 of ten, 82.77 %, 9 minutes beside other work (d7866fe). From scratch: 89.2 and 77.3 %
 Source:  Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084; Wang et al. 2020 (MiniLM),
          https://arxiv.org/abs/2002.10957; Hu et al. 2021 (LoRA), https://arxiv.org/abs/2106.09685
 """
