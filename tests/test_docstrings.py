@@ -17,7 +17,12 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+# Those that compile models and whole runs; of each of these there is a test that does the same and looks closer.
+DEAR = (ROOT / "deeplab" / "models", ROOT / "deeplab" / "verbs", ROOT / "deeplab" / "nn" / "state_space")
+CASES = [pytest.param(path, marks=[pytest.mark.slow] * any(map(path.is_relative_to, DEAR))) for path in FILES]
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_examples(path):
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     result = doctest.testmod(importlib.import_module(module))

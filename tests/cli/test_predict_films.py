@@ -28,6 +28,7 @@ def trained(tmp_path_factory):
     patch.undo()
 
 
+@pytest.mark.slow
 def test_ten_films(trained, tmp_path):
     (tmp_path / "mine.csv").write_text('film,rating\n"Film 1, The (1931)",5\n"film 9, the",1\n')
     (tmp_path / "nothing.csv").write_text("film,rating\n")
@@ -45,6 +46,7 @@ def test_ten_films(trained, tmp_path):
     assert 'expected a CSV file with a column "film"' in result["failed"][str(tmp_path / "wrong.csv")]
 
 
+@pytest.mark.slow
 def test_the_page_shows_lists_beside_histories(trained):
     page = dl.report.write(trained[1]).read_text()
     assert page.count("Film 1") > 20

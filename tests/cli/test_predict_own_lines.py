@@ -101,7 +101,7 @@ KINDS = {
 }
 
 
-DEAR = (pairs, ratings, sequences)
+DEAR = (pairs, ratings, sentences, sequences)
 NAMED = [pytest.param(kind, id=kind.__name__, marks=[pytest.mark.slow] * (kind in DEAR)) for kind in KINDS]
 
 

@@ -61,6 +61,7 @@ def test_the_best_setting_s_command_trains_it_alone(tmp_path):
     assert alone["metrics"]["test"]["loss"] == pytest.approx(result["best"]["score"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_halving_stops_all_but_the_best_and_changes_nothing_for_them(tmp_path, monkeypatch):
     argv = ["--learning-rate", "1e-3..1e-1:6", "--seeds", "2"]
     monkeypatch.chdir(tmp_path)

@@ -56,9 +56,7 @@ def test_two_processes_of_four_devices_equal_one_of_eight(tmp_path):
         assert [fingerprints(loaded), extra] == [two["state"], {"from": "two"}]
 
 
-@pytest.mark.parametrize(
-    "kind", ["raise", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("kill", "freeze"))]
-)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in ("raise", "kill", "freeze")])
 def test_a_failed_process_ends_the_other_and_both_resume(kind, tmp_path):
     """One fault of each kind; `python -m experiments.benchmarks.process_faults` injects many."""
     result = process_faults.measure(1, (kind,), tmp_path, num_steps=100, seed=1)

@@ -81,6 +81,7 @@ def test_out_of_memory_is_explained(tmp_path, monkeypatch):
         dl.main(toys.experiment, ["train", "--run-dir", str(tmp_path / "run")])
 
 
+@pytest.mark.slow
 def test_a_damaged_compilation_cache_is_ignored(tmp_path):
     """Programs are compiled again, with the same results."""
     cache = {"DEEPLAB_CACHE": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +71,7 @@ def test_state_in_bfloat16_keeps_its_mean():
     np.testing.assert_allclose(updates[-1].mean(), wide[-1].mean(), rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_training_with_state_in_bfloat16_is_near_that_in_float32():
     experiment = toys.experiment()
 

@@ -44,7 +44,10 @@ MEMBERS = {
 }
 
 
-SLOW = {"mobilenet2", "mobilenet3", "efficientnet_squeeze_dropout"}
+SLOW = {
+    "mobilenet2", "mobilenet3", "efficientnet_squeeze_dropout", "mlp", "cnn", "resnet_group_norm", "unet_dropout",
+    "resnet_no_norm_dropout", "resnet_imagenet_stem",
+}  # fmt: skip
 
 
 def classes(make: Any, number: int) -> functools.partial:
