@@ -135,8 +135,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
             rows.append((name, values[0], values[1]))
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     lines = [f"  {row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}" for row in rows] if len(rows) > 1 else []
-    if "sources" in old and "sources" in new and (modules := changed_sources(old["sources"], new["sources"])):
-        lines.append(f"  sources that differ: {', '.join(modules)}")
+    made_of = [run["sources"] for run in (old, new) if "sources" in run]
+    # By their contents: a module that is run has another name than where it is imported.
+    if len(made_of) == 2 and sorted(made_of[0].values()) != sorted(made_of[1].values()):
+        lines.append(f"  sources that differ: {', '.join(changed_sources(*made_of))}")
     before, after = canonical(old_source).splitlines(), canonical(new_source).splitlines()
     unified = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]  # After the names of the files.
     changed = [line for line in unified if not line.startswith("@@")]

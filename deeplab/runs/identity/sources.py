@@ -68,6 +68,12 @@ def _reached(function: Callable[..., Any]) -> _Reached:
     return reached
 
 
+def _name_of_main(path: Path) -> str:
+    """The name under which the program's own module is imported elsewhere, as far as it is known."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec is not None else path.stem
+
+
 class _Reached:
     """What is reached from a function: files by path, the sources of cells, and the values of names."""
 
@@ -93,7 +99,7 @@ class _Reached:
         if path in self._texts:
             return
         text = self._texts[path] = path.read_text(encoding="utf-8")
-        self._modules[path] = path.stem if module == "__main__" else module
+        self._modules[path] = _name_of_main(path) if module == "__main__" else module
         for name, value in reassigned(module, text).items():
             self.add_line(f"{self._modules[path]}_{name}".replace(".", "_"), repr(value))
         for name in imports(text, package_of(module, path)):
