@@ -8,12 +8,7 @@ import pytest
 
 from deeplab import models
 
-# But for the one whose parts, of several families, have rules of their own.
-MODELS = {
-    name: model
-    for name in models.__all__
-    if inspect.isclass(model := getattr(models, name)) and model is not models.ConvNet
-}
+MODELS = {name: model for name in models.__all__ if inspect.isclass(model := getattr(models, name))}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -76,7 +76,6 @@ class ConvNet(nn.Module):
     Args:
       trunk: Module from images to a tuple of features.
       head: Module from the last features to the outputs, such as `MapHead`.
-      rules: Sharding of the parameters.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -87,9 +86,10 @@ class ConvNet(nn.Module):
       [8, 4, 2, 1]
     """
 
+    rules = RULES
+
     trunk: nn.Module
     head: nn.Module
-    rules: tuple[tuple[str, P], ...] = RULES
 
     def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Any:
         return self.head(self.trunk(x, train)[-1], train)
