@@ -101,3 +101,13 @@ def scan_operands(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> tuple[list[Any],
 def manual_axes(eqn: core.JaxprEqn) -> frozenset[str]:
     """Mesh axes over which a `shard_map` splits what it is given."""
     return eqn.params["newly_manual_axes" if "newly_manual_axes" in eqn.params else "manual_axes"]
+
+
+def varying(x: jax.Array, axis: str) -> jax.Array:
+    """An array that is equal on all devices of an axis, as one that differs: its gradient is the sum of theirs.
+
+    For the body of a `jax.shard_map`, where JAX (0.10) leaves that sum out if `x` is only indexed by what differs.
+    """
+    if hasattr(jax.lax, "pcast"):
+        return jax.lax.pcast(x, axis, to="varying")
+    return jax.lax.pvary(x, axis)  # 0.7  # pyright: ignore[reportAttributeAccessIssue] - gone in 0.10

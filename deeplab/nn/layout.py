@@ -38,6 +38,12 @@ def divides_time(length: int) -> bool:
     return parts_of_time(length) > 1
 
 
+def divides_experts(number: int) -> bool:
+    """Whether the current mesh splits this number of experts, over the axis "expert"."""
+    size = jax.sharding.get_abstract_mesh().shape.get("expert", 1)
+    return size > 1 and number % size == 0
+
+
 def rows(x: jax.Array) -> jax.Array:
     """[B, T, D] as [(B T), D]; unchanged where time is split, since one axis of both would gather it."""
     return x if divides_time(x.shape[1]) else x.reshape(-1, x.shape[-1])

@@ -47,7 +47,7 @@ def by_example(size: int) -> AbstractContextManager[Any]:
 
 
 def with_examples(tree: Any, size: int, *, convolved: bool = False) -> Any:
-    """The tree with its arrays [B, ...] constrained to be split over `data` and `fsdp`; other arrays are unchanged.
+    """The tree with its arrays [B, ...] constrained to be split over the axes of `BATCH`; other arrays are unchanged.
 
     Examples are recognized by the size of the first axis: position embeddings [T, D] with T = B are split, too. That
     changes where they are computed, and no value.
@@ -59,7 +59,7 @@ def with_examples(tree: Any, size: int, *, convolved: bool = False) -> Any:
         see `deeplab.scale.rules`.
     """
     shape = jax.sharding.get_abstract_mesh().shape
-    devices, parts = shape.get("data", 1) * shape.get("fsdp", 1), shape.get("sequence", 1)
+    devices, parts = math.prod(shape.get(axis, 1) for axis in BATCH), shape.get("sequence", 1)
     if devices * parts == 1 or size % devices:
         return tree
 

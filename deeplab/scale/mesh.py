@@ -9,15 +9,16 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from deeplab.core.errors import UserError, nearest
 
-AXES = ("data", "fsdp", "sequence", "model")
-"""Axes that split: examples; examples and parameters; positions of a sequence; layers, by the model's rules."""
+AXES = ("data", "fsdp", "expert", "sequence", "model")
+"""Axes that split: examples; examples and parameters; examples and experts; positions of a sequence; layers, by the
+model's rules."""
 
-BATCH = ("data", "fsdp")
+BATCH = ("data", "fsdp", "expert")
 """Axes that split a batch."""
 
 
 def make_mesh(shape: str = "auto") -> Mesh:
-    """A mesh with the axes `data`, `fsdp`, `sequence` and `model`.
+    """A mesh with the axes `data`, `fsdp`, `expert`, `sequence` and `model`.
 
     Args:
       shape: Sizes by axis, such as "data=4,fsdp=2"; axes that are left out have size 1. "auto" is data parallelism
@@ -28,7 +29,7 @@ def make_mesh(shape: str = "auto") -> Mesh:
 
     Example:
       >>> dict(make_mesh("data=1").shape)
-      {'data': 1, 'fsdp': 1, 'sequence': 1, 'model': 1}
+      {'data': 1, 'fsdp': 1, 'expert': 1, 'sequence': 1, 'model': 1}
     """
     devices = jax.devices()
     count = 1 if jax.default_backend() == "cpu" else len(devices)

@@ -21,7 +21,7 @@ _SHOWN = 4  # Names in a message.
 
 
 def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """The sharding of a batch: dimension `axis` is split over the mesh axes `data` and `fsdp`."""
+    """The sharding of a batch: dimension `axis` is split over the mesh axes `data`, `fsdp` and `expert`."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, BATCH))
 
 
@@ -44,7 +44,7 @@ def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, accumulate: int = 1)
         parts = f" times the {accumulate} microbatches of --accumulate" if accumulate > 1 else ""
         raise UserError(
             f"--batch-size {batch_size} is not a multiple of the {devices} devices on the axes "
-            f'"data" and "fsdp"{parts}; use {sizes}'
+            f'"data", "fsdp" and "expert"{parts}; use {sizes}'
         )
 
 

@@ -23,7 +23,7 @@ def test_what_is_mistyped(flags, said):
 
 def test_more_devices_than_there_are_in_a_process_of_its_own(capsys):
     result = dl.main(toys.experiment, ["plan", "--mesh", "data=4,fsdp=4", "--accelerator", "l4", "--precision", "bf16"])
-    assert result["mesh"] == {"data": 4, "fsdp": 4, "sequence": 1, "model": 1}
+    assert result["mesh"] == {"data": 4, "fsdp": 4, "expert": 1, "sequence": 1, "model": 1}
     assert result["accelerator"] == "L4"
     assert result["fits"]
     assert result["memory"]["batch"] == 20

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 from deeplab import scale
-from deeplab.models.text.decoders import deepseek, qwen
+from deeplab.models.text.decoders import deepseek, gpt_oss, qwen
 from deeplab.nn.experts.mixture import Experts, clamped_swiglu, swiglu
 from deeplab.nn.experts.routers import ChosenSoftmaxRouter, GroupedSigmoidRouter, SoftmaxRouter
 from deeplab.scale.rules import state_shardings
@@ -57,18 +58,40 @@ def test_only_the_best_groups_are_asked():
     assert (weights < 1).all()
 
 
+def test_experts_on_several_devices_answer_as_one():
+    """Also tokens that the devices do not divide, and an expert that nobody asks."""
+    layer = Experts(4, 8, clamped_swiglu, use_bias=True)
+    chosen = jnp.stack([jnp.zeros(10, int), jnp.arange(10) % 2 + 1], axis=1)
+    weights = jax.random.uniform(jax.random.key(3), (10, 2))
+    variables = random(layer, X, weights, chosen)
+
+    def loss(variables, x, weights):
+        return jnp.sum(jnp.sin(layer.apply(variables, x, weights, chosen)))
+
+    gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
+    expected = gradient(variables, X, weights)
+    rules = (("gate_kernel", P("expert", None, "model")), ("down_kernel", P("expert", "model")))
+    for shape in ("expert=4,model=2", "data=2,expert=2,model=2", "expert=8"):  # the last one holds them all
+        mesh = scale.make_mesh(shape)
+        with jax.set_mesh(mesh):
+            found = gradient(jax.device_put(variables, state_shardings(variables, rules, mesh)), X, weights)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("shape", ["data=2,fsdp=2,model=2", "data=2,expert=2,model=2", "fsdp=2,expert=4"])
 @pytest.mark.parametrize("make", [
     lambda: qwen.Qwen(vocab_size=8, **qwen.VARIANTS["test_moe"]),
     lambda: deepseek.DeepSeekV3(vocab_size=8, **deepseek.VARIANTS["test"]),
+    lambda: gpt_oss.GPTOss(vocab_size=8, **gpt_oss.VARIANTS["test"]),
 ])  # fmt: skip
-def test_a_mesh_changes_nothing(make):
-    model, tokens = make(), jax.random.randint(jax.random.key(1), (4, 16), 0, 8)
+def test_a_mesh_changes_nothing(make, shape):
+    model, tokens = make(), jax.random.randint(jax.random.key(1), (8, 16), 0, 8)
     params = jax.jit(model.init)(jax.random.key(0), tokens)["params"]
     params = jax.tree.map(lambda p: p * 6 if p.ndim > 2 else p, params)
     gradient = jax.jit(jax.value_and_grad(lambda params, x: jnp.mean(model.apply({"params": params}, x) ** 2)))
     expected = gradient(params, tokens)
-    mesh = scale.make_mesh("data=2,fsdp=2,model=2")
+    mesh = scale.make_mesh(shape)
     placed = jax.device_put(params, state_shardings(params, model.rules, mesh))
     with jax.set_mesh(mesh):
         found = gradient(placed, jax.device_put(tokens, scale.rules.batch_sharding(mesh)))

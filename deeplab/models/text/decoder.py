@@ -23,8 +23,8 @@ RULES = (
     (r"(out|down)/kernel", P(None, "model", "fsdp")),
 )
 EXPERT_RULES = (
-    (r"experts/(gate|up)_kernel", P(None, None, "fsdp", "model")),  # [L, E, D, F]
-    (r"experts/down_kernel", P(None, None, "model", "fsdp")),  # [L, E, F, D]
+    (r"experts/(gate|up)_kernel", P(None, "expert", "fsdp", "model")),  # [L, E, D, F]
+    (r"experts/down_kernel", P(None, "expert", "model", "fsdp")),  # [L, E, F, D]
     (r"router/gate/kernel", P()),  # [L, D, E]
 )
 

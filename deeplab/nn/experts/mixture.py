@@ -7,9 +7,12 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from deeplab.core import ranges
+from deeplab.core.jax_compat import varying
+from deeplab.nn.layout import divides_experts
 from deeplab.nn.transformer import INIT
 
 
@@ -32,7 +35,8 @@ class Experts(nn.Module):
     """E gated feed-forward layers of which each token asks k: sum_j w_j expert_j(x).
 
     The tokens are sorted by expert, so that each of the three products is one of ragged blocks: the work is that of k
-    experts for each token, whoever they are.
+    experts for each token, whoever they are. Where the mesh has an axis `expert`, each of its devices holds some of the
+    experts, reads the tokens of all of them and adds up its own experts' answers; no token is dropped there, either.
 
     Args:
       num_experts: E.
@@ -58,24 +62,60 @@ class Experts(nn.Module):
     def __call__(
         self, x: Float[Array, "N D"], weights: Float[Array, "N k"], chosen: Int[Array, "N k"]
     ) -> Float[Array, "N D"]:
-        k = chosen.shape[1]
-        expert = chosen.reshape(-1)  # N k -> (N k)
-        order = jnp.argsort(expert)
-        expert, token = expert[order], order // k
-        sizes = jnp.zeros(self.num_experts, jnp.int32).at[expert].add(1)
-
-        def product(name: str, y: jax.Array, width: int, init: nn.initializers.Initializer) -> jax.Array:
-            kernel = self.param(f"{name}_kernel", init, (self.num_experts, y.shape[-1], width))
-            y = jax.lax.ragged_dot(y, kernel.astype(y.dtype), sizes)
+        E, D, F = self.num_experts, x.shape[-1], self.hidden
+        layers = {"gate": (D, F, INIT), "up": (D, F, INIT), "down": (F, D, self.out_init)}
+        params = {}
+        for name, (inputs, outputs, init) in layers.items():
+            params[f"{name}_kernel"] = self.param(f"{name}_kernel", init, (E, inputs, outputs))
             if self.use_bias:
-                bias = self.param(f"{name}_bias", nn.initializers.zeros, (self.num_experts, width))
-                y = y + bias[expert].astype(y.dtype)
-            return y
+                params[f"{name}_bias"] = self.param(f"{name}_bias", nn.initializers.zeros, (E, outputs))
 
-        read = x[token]
-        hidden = self.combine(product("gate", read, self.hidden, INIT), product("up", read, self.hidden, INIT))
-        out = product("down", hidden, x.shape[-1], self.out_init) * weights.reshape(-1)[order][:, None].astype(x.dtype)
-        return jnp.zeros_like(x).at[token].add(out)
+        def own(x: jax.Array, weights: jax.Array, chosen: jax.Array, params: dict[str, jax.Array]) -> jax.Array:
+            x, weights = (varying(a, "expert") for a in (x, weights))
+            first = jax.lax.axis_index("expert") * len(params["gate_kernel"])
+            return jax.lax.psum(asked(x, weights, chosen, params, self.combine, first), "expert")
+
+        if not divides_experts(E):
+            return asked(x, weights, chosen, params, self.combine)
+        specs = P(), P(), P(), P("expert")
+        return jax.shard_map(own, in_specs=specs, out_specs=P(), axis_names={"expert"})(x, weights, chosen, params)
+
+
+def asked(
+    x: Float[Array, "N D"],
+    weights: Float[Array, "N k"],
+    chosen: Int[Array, "N k"],
+    params: dict[str, jax.Array],
+    combine: Callable[[jax.Array, jax.Array], jax.Array],
+    first: int | jax.Array = 0,
+) -> Float[Array, "N D"]:
+    """What the experts from number `first` on add to each token.
+
+    Args:
+      x: Tokens.
+      weights: Weights of the experts that each token asks.
+      chosen: Their numbers.
+      params: Kernels, and biases if there are any, of these experts alone.
+      combine: Function of gate and up.
+      first: Number of the first of these experts.
+    """
+    k, size = chosen.shape[1], len(params["gate_kernel"])
+    expert = chosen.reshape(-1) - first  # N k -> (N k)
+    expert = jnp.where((expert >= 0) & (expert < size), expert, size)  # those of other devices come last
+    order = jnp.argsort(expert)
+    expert, token = expert[order], order // k
+    sizes = jnp.bincount(expert, length=size + 1)[:-1].astype(jnp.int32)
+    answered = (expert < size)[:, None]
+
+    def product(name: str, y: jax.Array) -> jax.Array:
+        y = jax.lax.ragged_dot(y, params[f"{name}_kernel"].astype(y.dtype), sizes)
+        bias = params.get(f"{name}_bias")
+        return y if bias is None else y + bias.at[expert].get(mode="fill", fill_value=0).astype(y.dtype)
+
+    read = x[token]
+    out = product("down", combine(product("gate", read), product("up", read)))
+    out = jnp.where(answered, out * weights.reshape(-1)[order][:, None].astype(x.dtype), 0)
+    return jnp.zeros_like(x).at[token].add(out)
 
 
 class Mixture(nn.Module):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from deeplab.scale.mesh import BATCH
 from deeplab.scale.plan.memory import Memory
 
 
@@ -38,7 +40,7 @@ def suggestions(memory: Memory, mesh: Mapping[str, int], batch_size: int, dtype:
     activations = memory.residuals + memory.temporaries
     state = memory.params + memory.optimizer_state + memory.gradients
     data, fsdp = mesh["data"], mesh["fsdp"]
-    device_batch = batch_size // (data * fsdp)
+    device_batch = batch_size // math.prod(mesh.get(axis, 1) for axis in BATCH)
     found = []
     if not remat:
         found.append(
