@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.members import FAMILIES, MEMBERS, SLOW
+from tests.models.members import CAUSAL, FAMILIES, MEMBERS, SLOW
 from tests.models.members.base import Member
 
 
@@ -50,7 +51,7 @@ def made(request) -> Made:
     return Made(MEMBERS[request.param])
 
 
-# Without `jit` each operation is compiled by itself: a family of each kind is enough for every day.
+# Without `jit` each operation is compiled by itself, and in bfloat16 anew: a family of each kind is enough for every day.
 KINDS = ("cnn_norm_dropout", "attention_rnn_dropout", "gpt_dropout", "two_tower_dropout")
 EAGER = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in MEMBERS]
 
@@ -102,6 +103,57 @@ def test_evaluation_treats_each_example_by_itself(made):
     mixed = np.concatenate([x[:2], np.zeros_like(x[2:])])
     (whole, _), (part, _) = made.evaluate(x), made.evaluate(mixed)
     np.testing.assert_allclose(whole[:2], part[:2], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("made", EAGER, indirect=True)
+def test_half_the_bits_give_nearly_the_same(made):
+    """bfloat16 has 8 bits: a hundredth, through all layers. A choice, of an expert say, may turn out otherwise."""
+    x = made.member.inputs(6)
+    half, halved = jax.tree.map(to_bf16, (made.variables, x))
+    logits = jax.jit(made.member.make().apply)(half, halved)
+    logits = np.asarray(logits, np.float32)
+    expected = np.asarray(made.evaluate(x)[0])
+    assert np.median(np.abs(logits - expected)) <= 0.03 * np.abs(expected).max()
+
+
+def to_bf16(leaf: Any) -> Any:
+    return leaf.astype(jnp.bfloat16) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+
+LANGUAGE = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CAUSAL]
+
+
+@pytest.mark.parametrize("made", LANGUAGE, indirect=True)
+def test_the_future_is_not_read(made):
+    """The gradient by the embeddings of later tokens is exactly zero, by those up to its own is not."""
+    x, cut = made.member.inputs(2), 5
+    factor = np.random.default_rng(4).normal(size=(2, cut, 7)).astype(np.float32)
+
+    def loss(moved):
+        def intercept(call, args, kwargs, context):
+            out = call(*args, **kwargs)
+            return (
+                out + moved if context.module.name == "token_embedding" and context.method_name == "__call__" else out
+            )
+
+        with nn.intercept_methods(intercept):
+            return jnp.sum(made.member.make().apply(made.variables, x)[:, :cut] * factor)
+
+    width = made.params["token_embedding"]["embedding"].shape[1]
+    grads = np.asarray(jax.jit(jax.grad(loss))(jnp.zeros((*x.shape, width))))
+    assert np.all(grads[:, cut:] == 0)
+    assert np.all(np.any(grads[:, :cut] != 0, axis=-1))
+
+
+@pytest.mark.parametrize("made", LANGUAGE, indirect=True)
+def test_documents_in_a_row_do_not_see_each_other(made):
+    tokens = np.asarray(made.member.inputs(1))
+    segments = np.array([[1] * 5 + [2] * 4 + [0] * 3])
+    apply = jax.jit(made.member.make().apply)
+    packed = np.asarray(apply(made.variables, tokens, segments))
+    for part in (slice(0, 5), slice(5, 9)):
+        alone = apply(made.variables, tokens[:, part])
+        np.testing.assert_allclose(packed[:, part], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_evaluation_changes_no_variable(made):
