@@ -7,3 +7,5 @@ MEMBERS = {name: member for field in FIELDS for name, member in field.MEMBERS.it
 FAMILIES = {name: family for field in FIELDS for name, family in field.FAMILIES.items()}
 SLOW = decoders.SLOW | encoders.SLOW | images.SLOW
 """One of a kind keeps the laws every day; these with all."""
+SLOW_SIZES = images.SLOW_SIZES
+"""Families all of whose sizes take seconds to trace: they are looked at with these."""
