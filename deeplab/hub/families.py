@@ -25,7 +25,7 @@ from deeplab.models.text.decoders import (
 )
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import griffin, mamba
-from deeplab.models.vision.convolutional import efficientnet, mobilenet, resnet_names
+from deeplab.models.vision.convolutional import convnext, efficientnet, mobilenet, resnet_names
 from deeplab.models.vision.transformers import dino, vit
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
@@ -59,6 +59,7 @@ FAMILIES: dict[str, Family] = {
 
 # As timm spells them in "architecture"; each family's file has the sizes.
 ARCHITECTURES: dict[str, Family] = {
+    **dict.fromkeys(convnext.ARCHITECTURES, convnext.FAMILY),
     **dict.fromkeys(efficientnet.ARCHITECTURES, efficientnet.FAMILY),
     **dict.fromkeys(mobilenet.ARCHITECTURES, mobilenet.FAMILY),
     **dict.fromkeys(resnet_names.ARCHITECTURES, resnet_names.FAMILY),

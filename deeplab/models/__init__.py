@@ -60,9 +60,10 @@ if TYPE_CHECKING:
     from deeplab.models.text.seq2seq import attention_rnn, transformer
     from deeplab.models.text.seq2seq.attention_rnn import AttentionRNN
     from deeplab.models.text.seq2seq.transformer import Transformer
-    from deeplab.models.vision.convolutional import cifarnet, cnn, efficientnet, mobilenet, resnet
+    from deeplab.models.vision.convolutional import cifarnet, cnn, convnext, efficientnet, mobilenet, resnet
     from deeplab.models.vision.convolutional.cifarnet import CifarNet
     from deeplab.models.vision.convolutional.cnn import CNN
+    from deeplab.models.vision.convolutional.convnext import ConvNeXt
     from deeplab.models.vision.convolutional.efficientnet import EfficientNet
     from deeplab.models.vision.convolutional.mobilenet import MobileNetV2, MobileNetV3
     from deeplab.models.vision.convolutional.network import ConvNet
@@ -92,6 +93,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "CNN": "vision.convolutional.cnn:CNN",
         "conformer": "speech.conformer",
         "Conformer": "speech.conformer:Conformer",
+        "convnext": "vision.convolutional.convnext",
+        "ConvNeXt": "vision.convolutional.convnext:ConvNeXt",
         "deepseek": "text.decoders.deepseek",
         "deep_speech": "speech.deep_speech",
         "DeepSpeech2": "speech.deep_speech:DeepSpeech2",

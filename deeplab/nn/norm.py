@@ -108,6 +108,28 @@ class LayerScale(nn.Module):
         return x * scale.reshape(*[1] * (x.ndim - 1), -1)
 
 
+class ResponseNorm(nn.Module):
+    """x + scale x g / mean(g) + bias, where g is each channel's norm over space; the scale starts as zeros.
+
+    Args:
+      epsilon: Number added to the mean.
+
+    Source: Woo et al. 2023, "ConvNeXt V2", https://arxiv.org/abs/2301.00808, section 3.
+    """
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        C = x.shape[-1]
+        scale, bias = (self.param(name, nn.initializers.zeros, (C,)).reshape(1, 1, 1, C) for name in ("scale", "bias"))
+        squares = jnp.sum(jnp.square(x), axis=(1, 2), keepdims=True)
+        # The gradient of a norm at 0 is not a number; that of a channel without a response is 0.
+        size = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+        relative = size / (jnp.mean(size, axis=-1, keepdims=True) + self.epsilon)
+        return x + scale * x * relative + bias
+
+
 def layer_norm(epsilon: float = 1e-5, affine: bool = True, bias: bool = True) -> nn.Module:
     """A layer norm whose variance is that of the centered values: exact where the mean is large (Ba et al. 2016).
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.members import CAUSAL, FAMILIES, MEMBERS, SLOW
+from tests.models.members import CAUSAL, FAMILIES, MEMBERS, SLOW, SLOW_SIZES
 from tests.models.members.base import Member
 
 
@@ -177,7 +177,9 @@ def test_every_rule_matches_and_fits(made):
         assert any(re.search(pattern, path) for path in paths(made.params)), f"{pattern} matches no parameter"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.slow if name in SLOW_SIZES else ()) for name in FAMILIES]
+)
 def test_every_variant_has_its_shape(family):
     make, variants, inputs, output = FAMILIES[family]
     assert "test" in variants

@@ -34,8 +34,14 @@ def created(name, **arguments):
 EFFNET, MOBILE3 = "efficientnet", "mobilenetv3"
 SHORT = {"layers": [1, 1, 2, 1]}
 
+TINY = {"depths": [1, 1, 2, 1], "dims": [8, 12, 16, 24]}
+
 # Their model, the architecture of the config and its model_args.
 CASES = {
+    "convnext": (created("convnext_tiny", **TINY), "convnext_tiny", TINY),
+    "convnext_pointwise": (created("convnext_nano", **TINY), "convnext_nano", TINY),
+    "convnext2": (created("convnextv2_tiny", **TINY), "convnextv2_tiny", TINY),
+    "convnext2_pointwise": (created("convnextv2_atto", **TINY), "convnextv2_atto", TINY),
     "lite": (built(EFFNET, "_gen_efficientnet_lite", "", **SMALL, **TF), "tf_efficientnet_lite0", SMALL),
     "efficientnet": (built(EFFNET, "_gen_efficientnet", "", **SMALL, **TF), "tf_efficientnet_b0", SMALL),
     "efficientnet_torch": (built(EFFNET, "_gen_efficientnet", "", **SMALL), "efficientnet_b0", SMALL),

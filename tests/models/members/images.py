@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 from deeplab.models import mlp
-from deeplab.models.vision.convolutional import cifarnet, cnn, efficientnet, mobilenet, resnet
+from deeplab.models.vision.convolutional import cifarnet, cnn, convnext, efficientnet, mobilenet, resnet
 from deeplab.models.vision.segmentation import linknet, unet
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 from tests.models.members.base import Family, Member, member, normal
@@ -31,6 +31,8 @@ MEMBERS = {
     "resnet_no_norm_dropout": of_resnet(small, (5,), norm=no_norm, dropout=0.5),
     "resnet_imagenet_stem": of_resnet(normal(16, 16, 3), (5,), stem=resnet.ImageNetStem),
     "resnet_bottleneck": of_resnet(small, (5,), block=resnet.BottleneckBlock),
+    "convnext": net(convnext.ConvNeXt, convnext.VARIANTS),
+    "convnext2": net(convnext.ConvNeXt, convnext.VARIANTS, second=True),
     "efficientnet": net(efficientnet.EfficientNet, efficientnet.VARIANTS),
     "efficientnet_squeeze_dropout": net(
         efficientnet.EfficientNet, efficientnet.VARIANTS, lite=False, dropout=0.5, drop_path=0.5
@@ -45,9 +47,12 @@ MEMBERS = {
 
 
 SLOW = {
-    "mobilenet2", "mobilenet3", "efficientnet_squeeze_dropout", "mlp", "cnn", "resnet_group_norm", "unet_dropout",
-    "resnet_no_norm_dropout", "resnet_imagenet_stem",
+    "convnext", "convnext2", "mobilenet2", "mobilenet3", "efficientnet_squeeze_dropout", "mlp", "cnn",
+    "resnet_group_norm", "unet_dropout", "resnet_no_norm_dropout", "resnet_imagenet_stem",
 }  # fmt: skip
+
+
+SLOW_SIZES = {"convnext"}
 
 
 def classes(make: Any, number: int) -> functools.partial:
@@ -58,6 +63,7 @@ FAMILIES = {
     "mlp": Family(classes(mlp.MLP, 10), mlp.VARIANTS, normal(28, 28, 1), (10,)),
     "cnn": Family(classes(cnn.CNN, 10), cnn.VARIANTS, normal(28, 28, 1), (10,)),
     "resnet": Family(classes(resnet.ResNet, 1000), resnet.VARIANTS, normal(64, 64, 3), (1000,)),
+    "convnext": Family(classes(convnext.ConvNeXt, 1000), convnext.VARIANTS, normal(64, 64, 3), (1000,)),
     "efficientnet": Family(classes(efficientnet.EfficientNet, 1000), efficientnet.VARIANTS, normal(64, 64, 3), (1000,)),
     "mobilenet2": Family(classes(mobilenet.MobileNetV2, 1000), mobilenet.VARIANTS_2, normal(64, 64, 3), (1000,)),
     "mobilenet3": Family(classes(mobilenet.MobileNetV3, 1000), mobilenet.VARIANTS_3, normal(64, 64, 3), (1000,)),

@@ -245,6 +245,6 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         f"{library}mobilenetv3_{size}": {**VARIANTS_3[size], **more}
         for library, more in (("tf_", {}), ("", TORCH))
         for size in VARIANTS_3
-        if size != "test"
+        if size != "test" and (library or "minimal" not in size)
     },
 }
