@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from deeplab.models import mlp
     from deeplab.models.mlp import MLP
     from deeplab.models.multimodal import clip
-    from deeplab.models.recsys import autorec, factorization, neumf, sasrec, two_tower
+    from deeplab.models.recsys import autorec, dlrm, factorization, neumf, sasrec, two_tower
     from deeplab.models.recsys.autorec import AutoRec
+    from deeplab.models.recsys.dlrm import DLRM
     from deeplab.models.recsys.factorization import Factorization
     from deeplab.models.recsys.neumf import NeuMF
     from deeplab.models.recsys.sasrec import SASRec
@@ -104,6 +105,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "DistilBert": "text.encoders.distilbert:DistilBert",
         "dlinear": "series.dlinear",
         "DLinear": "series.dlinear:DLinear",
+        "dlrm": "recsys.dlrm",
+        "DLRM": "recsys.dlrm:DLRM",
         "ConvNet": "vision.convolutional.network:ConvNet",
         "efficientnet": "vision.convolutional.efficientnet",
         "EfficientNet": "vision.convolutional.efficientnet:EfficientNet",

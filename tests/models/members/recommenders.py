@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deeplab.models.recsys import autorec, factorization, neumf, sasrec, two_tower
-from tests.models.members.base import Family, member, tokens
+from deeplab.models.recsys import autorec, dlrm, factorization, neumf, sasrec, two_tower
+from tests.models.members.base import Family, member, normal, tokens
 
 
 class Rated(nn.Module):
@@ -34,6 +34,16 @@ class Ranked(nn.Module):
         given += (jnp.ones((size, 2), int), jnp.ones((size, 7, 3), int)) if self.features else ()
         scores, _ = self.model(*given, jnp.arange(7), jnp.zeros((size, 3), jnp.int32), train=train)
         return scores
+
+
+class Clicked(nn.Module):
+    """A model of clicks as a function of five numbers: their signs are a field of one id, and one of up to two."""
+
+    model: nn.Module
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        ids = jnp.stack([x[:, 0] > 0, jnp.ones(len(x)), jnp.where(x[:, 1] > 0, 2, -1)], axis=1).astype(jnp.int32)
+        return self.model(x, ids, train=train)
 
 
 def ratings(batch: int) -> jax.Array:
@@ -63,6 +73,10 @@ def neural(**arguments) -> Ranked:
     return Ranked(neumf.NeuMF(num_users=9, num_items=7, **arguments), by_number=True)
 
 
+def clicks(**arguments) -> Clicked:
+    return Clicked(dlrm.DLRM(cardinalities=(2, 3), slots=(1, 2), **arguments))
+
+
 dropout = functools.partial(member, dropout=0.5)
 MEMBERS = {
     "factorization_dropout": dropout(factorization, factors, ratings, (7,)),
@@ -70,6 +84,7 @@ MEMBERS = {
     "sasrec_dropout": dropout(sasrec, attention, histories, (2, 7)),
     "two_tower_dropout": dropout(two_tower, towers, histories, (2, 7)),
     "neumf_dropout": dropout(neumf, neural, histories, (1, 7)),
+    "dlrm_dropout": dropout(dlrm, clicks, normal(5), (1,)),
 }
 FAMILIES = {
     "factorization": Family(factors, factorization.VARIANTS, ratings, (7,)),
@@ -77,4 +92,5 @@ FAMILIES = {
     "sasrec": Family(attention, sasrec.VARIANTS, histories, (2, 7)),
     "two_tower": Family(towers, two_tower.VARIANTS, histories, (2, 7)),
     "neumf": Family(neural, neumf.VARIANTS, histories, (1, 7)),
+    "dlrm": Family(clicks, dlrm.VARIANTS, normal(5), (1,)),
 }
