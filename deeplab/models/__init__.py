@@ -71,8 +71,9 @@ if TYPE_CHECKING:
     from deeplab.models.vision.segmentation import linknet, unet
     from deeplab.models.vision.segmentation.linknet import LinkNet
     from deeplab.models.vision.segmentation.unet import UNet
-    from deeplab.models.vision.transformers import dino, vit
+    from deeplab.models.vision.transformers import dino, swin, vit
     from deeplab.models.vision.transformers.dino import Dino
+    from deeplab.models.vision.transformers.swin import Swin
     from deeplab.models.vision.transformers.vit import ViT
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -154,6 +155,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "ResNet": "vision.convolutional.resnet:ResNet",
         "sasrec": "recsys.sasrec",
         "SASRec": "recsys.sasrec:SASRec",
+        "swin": "vision.transformers.swin",
+        "Swin": "vision.transformers.swin:Swin",
         "tabular_resnet": "tabular.resnet",
         "TabularResNet": "tabular.resnet:TabularResNet",
         "tcn": "series.tcn",

@@ -25,6 +25,10 @@ MODERN = {**TEXT, "num_hidden_layers": 7, "local_attention": 6, "pad_token_id": 
 CAPTION = {**TEXT, "hidden_size": 24, "eos_token_id": V - 1}
 SQUARE = {**IMAGE, "image_size": 16}
 
+WINDOWS = {"image_size": 48, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 3, "num_labels": 7}
+OTHER_SIZES = {"swin": [57, 50]}
+"""Images of another size than the config's, where a model reads them."""
+
 CASES = {
     "bert": ("BertModel", "Bert", TEXT),
     "bert_classes": ("BertForSequenceClassification", "Bert", {**TEXT, "num_labels": 5}),
@@ -60,6 +64,7 @@ CASES = {
     "clip_vision": ("CLIPVisionModel", "CLIPVision", SQUARE),
     "siglip": ("SiglipModel", "Siglip", {"text_config": {**CAPTION, "projection_size": 32}, "vision_config": SQUARE}),
     "siglip_vision": ("SiglipVisionModel", "SiglipVision", SQUARE),
+    "swin_classes": ("SwinForImageClassification", "Swin", WINDOWS),
     "siglip_text": ("SiglipTextModel", "SiglipText", CAPTION),
 }
 DAILY = ("bert_classes", "vit")
@@ -87,6 +92,7 @@ def inputs(theirs, length=T, seed=0):
     """Arguments of theirs and of ours: text whose second row is shorter, or images."""
     rng, vision = np.random.default_rng(seed), getattr(theirs.config, "vision_config", theirs.config)
     size = getattr(vision, "image_size", [])
+    size = size if length == T else OTHER_SIZES.get(theirs.config.model_type, size)
     images = rng.normal(size=(2, *(size if isinstance(size, list) else [size, size]), 3)).astype(np.float32)
     pixels = {"pixel_values": torch.tensor(images.transpose(0, 3, 1, 2))} if size else {}
     if theirs.config.model_type in ("clip", "siglip", "clip_text_model", "siglip_text_model"):

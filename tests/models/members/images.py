@@ -6,6 +6,7 @@ from typing import Any
 from deeplab.models import mlp
 from deeplab.models.vision.convolutional import cifarnet, cnn, convnext, efficientnet, mobilenet, resnet
 from deeplab.models.vision.segmentation import linknet, unet
+from deeplab.models.vision.transformers import swin
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 from tests.models.members.base import Family, Member, member, normal
 
@@ -41,6 +42,7 @@ MEMBERS = {
     "mobilenet3": net(mobilenet.MobileNetV3, mobilenet.VARIANTS_3),
     "cifarnet": member(cifarnet, cifarnet.CifarNet, small, (5,), num_classes=5),
     "linknet": member(linknet, linknet.LinkNet, normal(7, 8, 1), (7, 8, 5), num_classes=5),
+    "swin": net(swin.Swin, swin.VARIANTS),
     "unet": of_unet(small, (8, 8, 5)),
     "unet_dropout": of_unet(normal(7, 8, 1), (7, 8, 5), dropout=0.5),
 }
@@ -52,7 +54,7 @@ SLOW = {
 }  # fmt: skip
 
 
-SLOW_SIZES = {"convnext"}
+SLOW_SIZES = {"convnext", "swin"}
 
 
 def classes(make: Any, number: int) -> functools.partial:
@@ -69,5 +71,6 @@ FAMILIES = {
     "mobilenet3": Family(classes(mobilenet.MobileNetV3, 1000), mobilenet.VARIANTS_3, normal(64, 64, 3), (1000,)),
     "cifarnet": Family(classes(cifarnet.CifarNet, 10), cifarnet.VARIANTS, normal(32, 32, 3), (10,)),
     "linknet": Family(classes(linknet.LinkNet, 3), linknet.VARIANTS, normal(32, 32, 3), (32, 32, 3)),
+    "swin": Family(classes(swin.Swin, 1000), swin.VARIANTS, normal(64, 64, 3), (1000,)),
     "unet": Family(classes(unet.UNet, 3), unet.VARIANTS, normal(32, 32, 1), (32, 32, 3)),
 }
