@@ -26,6 +26,7 @@ from deeplab.models.text.decoders import (
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import griffin, mamba
 from deeplab.models.vision.convolutional import convnext, efficientnet, mobilenet, resnet_names
+from deeplab.models.vision.segmentation import segformer
 from deeplab.models.vision.transformers import dino, swin_names, vit
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
@@ -54,6 +55,7 @@ FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("deit", "vit"), vit.FAMILY),
     "recurrent_gemma": griffin.FAMILY,
     **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), qwen.FAMILY),
+    "segformer": segformer.FAMILY,
     "swin": swin_names.TRANSFORMERS,
 }
 

@@ -143,25 +143,27 @@ class InvertedResidual(nn.Module):
         return x + drop_path(y, self.drop, train) if self.residual else y
 
 
-@ranges.checked(width=ranges.COUNT, side=ranges.COUNT)
+@ranges.checked(width=ranges.COUNT, side=ranges.COUNT, stride=ranges.COUNT)
 class Patches(nn.Module):
-    """A convolution of patches that do not overlap, before or after a norm.
+    """A convolution of patches, before or after a norm.
 
     Args:
       width: Number of channels.
       side: Height and width of a patch.
+      stride: Distance between two patches; they overlap where it is less, and each is around a place of its own.
       norm: Norm.
       first: Whether the norm comes first.
       pad: Whether what is left of a side gets zeros to make a patch; it is cut off otherwise.
 
     Example:
-      >>> layer = Patches(8, 4, nn.LayerNorm(), pad=True)
+      >>> layer = Patches(8, 4, 4, nn.LayerNorm(), pad=True)
       >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 9, 8, 3)))[0].shape
       (1, 3, 2, 8)
     """
 
     width: int
     side: int
+    stride: int
     norm: nn.Module
     first: bool = False
     pad: bool = False
@@ -169,9 +171,10 @@ class Patches(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H2 W2 D"]:
         del train
-        size, init = (self.side, self.side), nn.initializers.normal(0.02)
-        pads = [(0, -length % self.side if self.pad else 0) for length in x.shape[1:3]]
-        layer = nn.Conv(self.width, size, size, pads, kernel_init=init, name="conv")
+        init, half = nn.initializers.normal(0.02), self.side // 2 if self.stride < self.side else 0
+        pads = [(half, half + (-length % self.side if self.pad else 0)) for length in x.shape[1:3]]
+        sides, strides = (self.side, self.side), (self.stride, self.stride)
+        layer = nn.Conv(self.width, sides, strides, pads, kernel_init=init, name="conv")
         return layer(self.norm(x)) if self.first else self.norm(layer(x))
 
 

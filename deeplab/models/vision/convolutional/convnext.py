@@ -93,7 +93,8 @@ def ConvNeXt(
     """
     last, found = max(sum(depths) - 1, 1), []
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
-        blocks: list[nn.Module] = [Patches(width, 2 if stage else 4, layer_norm(epsilon), first=stage > 0)]
+        side = 2 if stage else 4
+        blocks: list[nn.Module] = [Patches(width, side, side, layer_norm(epsilon), first=stage > 0)]
         for number in range(sum(depths[:stage]), sum(depths[:stage]) + depth):
             response, scale = (ResponseNorm(), None) if second else (None, LayerScale(1e-6))
             blocks.append(Block(4 * width, response, scale, layer_norm(epsilon), drop=drop * number / last))

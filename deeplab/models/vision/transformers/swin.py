@@ -103,7 +103,7 @@ def Swin(
     for stage, depth in enumerate(depths):
         C, step = width * 2**stage, patch * 2**stage
         fitting = (min(window, -(-height // step)), min(window, -(-wide // step)))
-        first = Merge(C, layer_norm(epsilon)) if stage else Patches(C, patch, layer_norm(epsilon), pad=True)
+        first = Merge(C, layer_norm(epsilon)) if stage else Patches(C, patch, patch, layer_norm(epsilon), pad=True)
         blocks: list[nn.Module] = [first]
         for i in range(depth):
             attention = WindowAttention(num_heads[stage], fitting, shifted=i % 2 == 1, use_bias=bias)
