@@ -26,7 +26,8 @@ from deeplab.models.text.decoders import (
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import griffin, mamba
 from deeplab.models.vision.convolutional import convnext, efficientnet, mobilenet, resnet_names
-from deeplab.models.vision.transformers import dino, vit
+from deeplab.models.vision.segmentation import segformer
+from deeplab.models.vision.transformers import dino, swin_names, vit
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
 FAMILIES: dict[str, Family] = {
@@ -54,6 +55,8 @@ FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("deit", "vit"), vit.FAMILY),
     "recurrent_gemma": griffin.FAMILY,
     **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), qwen.FAMILY),
+    "segformer": segformer.FAMILY,
+    "swin": swin_names.TRANSFORMERS,
 }
 
 
@@ -63,6 +66,7 @@ ARCHITECTURES: dict[str, Family] = {
     **dict.fromkeys(efficientnet.ARCHITECTURES, efficientnet.FAMILY),
     **dict.fromkeys(mobilenet.ARCHITECTURES, mobilenet.FAMILY),
     **dict.fromkeys(resnet_names.ARCHITECTURES, resnet_names.FAMILY),
+    **dict.fromkeys(swin_names.ARCHITECTURES, swin_names.FAMILY),
 }
 
 

@@ -76,7 +76,7 @@ def save(
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
     said = {key: value for key, value in config.items() if key != "torch_dtype"}
     if "architecture" not in config:
-        said["dtype"] = str(max((x.dtype for x in leaves.values()), key=lambda dtype: dtype.itemsize))
+        said["dtype"] = str(max((x.dtype for x in jax.tree.leaves(params)), key=lambda dtype: dtype.itemsize))
     (folder / "config.json").write_text(json.dumps(said, indent=2), encoding="utf-8")
     beside = [] if like is None else [file for pattern in BESIDE for file in Path(like).glob(pattern)]
     for file in beside:

@@ -69,11 +69,13 @@ if TYPE_CHECKING:
     from deeplab.models.vision.convolutional.mobilenet import MobileNetV2, MobileNetV3
     from deeplab.models.vision.convolutional.network import ConvNet
     from deeplab.models.vision.convolutional.resnet import ResNet
-    from deeplab.models.vision.segmentation import linknet, unet
+    from deeplab.models.vision.segmentation import linknet, segformer, unet
     from deeplab.models.vision.segmentation.linknet import LinkNet
+    from deeplab.models.vision.segmentation.segformer import MixTransformer, SegFormer, Segmenter
     from deeplab.models.vision.segmentation.unet import UNet
-    from deeplab.models.vision.transformers import dino, vit
+    from deeplab.models.vision.transformers import dino, swin, vit
     from deeplab.models.vision.transformers.dino import Dino
+    from deeplab.models.vision.transformers.swin import Swin
     from deeplab.models.vision.transformers.vit import ViT
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -137,6 +139,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Mamba": "text.recurrent.mamba:Mamba",
         "Mamba2": "text.recurrent.mamba:Mamba2",
         "mixtral": "text.decoders.mixtral",
+        "MixTransformer": "vision.segmentation.segformer:MixTransformer",
         "mlp": "mlp",
         "MLP": "mlp:MLP",
         "mobilenet": "vision.convolutional.mobilenet",
@@ -157,6 +160,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "ResNet": "vision.convolutional.resnet:ResNet",
         "sasrec": "recsys.sasrec",
         "SASRec": "recsys.sasrec:SASRec",
+        "segformer": "vision.segmentation.segformer",
+        "SegFormer": "vision.segmentation.segformer:SegFormer",
+        "Segmenter": "vision.segmentation.segformer:Segmenter",
+        "swin": "vision.transformers.swin",
+        "Swin": "vision.transformers.swin:Swin",
         "tabular_resnet": "tabular.resnet",
         "TabularResNet": "tabular.resnet:TabularResNet",
         "tcn": "series.tcn",

@@ -272,3 +272,13 @@ def test_every_parameter_has_a_rule():
         rules = hub.family_of(config).names(config).rules
         paths = [re.sub(r"\[.*", "", path) for rule in rules for path in rule.ours]
         assert sorted(paths) == sorted(flat(random(config)))
+
+
+def test_the_dtype_that_a_config_says_is_that_of_the_parameters(tmp_path):
+    """Not that of the numbers of batches, which transformers would refuse."""
+    config = {"model_type": "segformer", "architectures": ["SegformerForSemanticSegmentation"], "depths": [1],
+              "hidden_sizes": [4], "num_attention_heads": [1], "sr_ratios": [1], "decoder_hidden_size": 4}  # fmt: skip
+    variables = jax.jit(hub.family_of(config).model(config).init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    counts = {"batch_counts": {"head": {"fuse": {"norm": {"batches": jnp.int32(17)}}}}}
+    hub.save(tmp_path, variables["params"], config, variables={**variables, **counts})
+    assert hub.load(tmp_path).config["dtype"] == "float32"

@@ -145,15 +145,51 @@ class InvertedResidual(nn.Module):
         return x + drop_path(y, self.drop, train) if self.residual else y
 
 
-def drop_path(y: Float[Array, "B ..."], rate: float, train: bool) -> Float[Array, "B ..."]:
+@ranges.checked(width=ranges.COUNT, side=ranges.COUNT, stride=ranges.COUNT)
+class Patches(nn.Module):
+    """A convolution of patches, before or after a norm.
+
+    Args:
+      width: Number of channels.
+      side: Height and width of a patch.
+      stride: Distance between two patches; they overlap where it is less, and each is around a place of its own.
+      norm: Norm.
+      first: Whether the norm comes first.
+      pad: Whether what is left of a side gets zeros to make a patch; it is cut off otherwise.
+
+    Example:
+      >>> layer = Patches(8, 4, 4, nn.LayerNorm(), pad=True)
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 9, 8, 3)))[0].shape
+      (1, 3, 2, 8)
+    """
+
+    width: int
+    side: int
+    stride: int
+    norm: nn.Module
+    first: bool = False
+    pad: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H2 W2 D"]:
+        del train
+        init, half = nn.initializers.normal(0.02), self.side // 2 if self.stride < self.side else 0
+        pads = [(half, half + (-length % self.side if self.pad else 0)) for length in x.shape[1:3]]
+        sides, strides = (self.side, self.side), (self.stride, self.stride)
+        layer = nn.Conv(self.width, sides, strides, pads, kernel_init=init, name="conv")
+        return layer(self.norm(x)) if self.first else self.norm(layer(x))
+
+
+def drop_path(y: Float[Array, "B ..."], rate: float, train: bool, name: str = "drop_path") -> Float[Array, "B ..."]:
     """A branch that some examples leave out in training, to be called within a compact method.
 
     Args:
       y: What the branch gives.
       rate: Probability of leaving it out; may be a tracer.
       train: Whether the call is part of training.
+      name: Name of the layer.
 
     Source: Huang et al. 2016, https://arxiv.org/abs/1603.09382.
     """
     dims = tuple(range(1, y.ndim))
-    return nn.Dropout(rate, broadcast_dims=dims, deterministic=not train, name="drop_path")(y)
+    return nn.Dropout(rate, broadcast_dims=dims, deterministic=not train, name=name)(y)

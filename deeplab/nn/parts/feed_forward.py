@@ -76,3 +76,32 @@ class Plain(nn.Module):
         up = nn.Dense(self.hidden, use_bias=self.use_bias, kernel_init=self.kernel_init, name="up")(x)
         down = nn.Dense(x.shape[-1], use_bias=self.use_bias, kernel_init=self.out_init, name="down")
         return down(self.activation(up))
+
+
+@ranges.checked(hidden=ranges.COUNT)
+class MixFeedForward(nn.Module):
+    """activation(mix(x W_up)) W_down on a map, where a depthwise convolution of 3 x 3 places mixes: so positions show.
+
+    Args:
+      hidden: Number of hidden units.
+      activation: Function of the hidden units.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> MixFeedForward(hidden=16).init_with_output(jax.random.key(0), jnp.ones((1, 4, 5, 8)))[0].shape
+      (1, 4, 5, 8)
+
+    Source: Xie et al. 2021, https://arxiv.org/abs/2105.15203, section 3.1.
+    """
+
+    hidden: int
+    activation: Elementwise = nn.gelu
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W D"]) -> Float[Array, "B H W D"]:
+        y = nn.Dense(self.hidden, kernel_init=INIT, name="up")(x)
+        groups, pads = self.hidden, ((1, 1), (1, 1))
+        mixed = nn.Conv(
+            self.hidden, (3, 3), padding=pads, feature_group_count=groups, kernel_init=INIT, name="depthwise"
+        )
+        return nn.Dense(x.shape[-1], kernel_init=INIT, name="down")(self.activation(mixed(y)))

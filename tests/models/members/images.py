@@ -5,7 +5,8 @@ from typing import Any
 
 from deeplab.models import mlp
 from deeplab.models.vision.convolutional import cifarnet, cnn, convnext, efficientnet, mobilenet, resnet
-from deeplab.models.vision.segmentation import linknet, unet
+from deeplab.models.vision.segmentation import linknet, segformer, unet
+from deeplab.models.vision.transformers import swin
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 from tests.models.members.base import Family, Member, member, normal
 
@@ -41,18 +42,25 @@ MEMBERS = {
     "mobilenet3": net(mobilenet.MobileNetV3, mobilenet.VARIANTS_3),
     "cifarnet": member(cifarnet, cifarnet.CifarNet, small, (5,), num_classes=5),
     "linknet": member(linknet, linknet.LinkNet, normal(7, 8, 1), (7, 8, 5), num_classes=5),
+    "segformer": Member(
+        functools.partial(segformer.SegFormer, num_classes=5, **segformer.VARIANTS["test"]),
+        normal(20, 16, 3),
+        (5, 4, 5),
+        segformer.RULES,
+    ),
+    "swin": net(swin.Swin, swin.VARIANTS),
     "unet": of_unet(small, (8, 8, 5)),
     "unet_dropout": of_unet(normal(7, 8, 1), (7, 8, 5), dropout=0.5),
 }
 
 
 SLOW = {
-    "convnext", "convnext2", "mobilenet2", "mobilenet3", "efficientnet_squeeze_dropout", "mlp", "cnn",
+    "convnext", "convnext2", "segformer", "mobilenet2", "mobilenet3", "efficientnet_squeeze_dropout", "mlp", "cnn",
     "resnet_group_norm", "unet_dropout", "resnet_no_norm_dropout", "resnet_imagenet_stem",
 }  # fmt: skip
 
 
-SLOW_SIZES = {"convnext"}
+SLOW_SIZES = {"convnext", "segformer", "swin"}
 
 
 def classes(make: Any, number: int) -> functools.partial:
@@ -69,5 +77,7 @@ FAMILIES = {
     "mobilenet3": Family(classes(mobilenet.MobileNetV3, 1000), mobilenet.VARIANTS_3, normal(64, 64, 3), (1000,)),
     "cifarnet": Family(classes(cifarnet.CifarNet, 10), cifarnet.VARIANTS, normal(32, 32, 3), (10,)),
     "linknet": Family(classes(linknet.LinkNet, 3), linknet.VARIANTS, normal(32, 32, 3), (32, 32, 3)),
+    "segformer": Family(classes(segformer.SegFormer, 150), segformer.VARIANTS, normal(64, 64, 3), (16, 16, 150)),
+    "swin": Family(classes(swin.Swin, 1000), swin.VARIANTS, normal(64, 64, 3), (1000,)),
     "unet": Family(classes(unet.UNet, 3), unet.VARIANTS, normal(32, 32, 1), (32, 32, 3)),
 }

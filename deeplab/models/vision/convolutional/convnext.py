@@ -20,7 +20,7 @@ from deeplab.models.foreign import Family, Names, Rule, conv, linear, norm, one,
 from deeplab.models.vision.convolutional.network import ConvNet, MapHead, Trunk
 from deeplab.nn.activations import gelu
 from deeplab.nn.norm import LayerScale, ResponseNorm, layer_norm
-from deeplab.nn.parts.convolution import centered, drop_path
+from deeplab.nn.parts.convolution import Patches, centered, drop_path
 from deeplab.nn.transformer import INIT
 
 RULES = (
@@ -64,29 +64,6 @@ class Block(nn.Module):
         return x + drop_path(y if self.scale is None else self.scale(y), self.drop, train)
 
 
-class Patches(nn.Module):
-    """A convolution whose stride is its kernel, before or after a norm.
-
-    Args:
-      width: Number of channels.
-      side: Height and width of the kernel.
-      first: Whether the norm comes first.
-      norm: Norm.
-    """
-
-    width: int
-    side: int
-    first: bool
-    norm: nn.Module
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H2 W2 D"]:
-        del train
-        size = (self.side, self.side)
-        layer = nn.Conv(self.width, size, size, "VALID", kernel_init=INIT, name="conv")
-        return layer(self.norm(x)) if self.first else self.norm(layer(x))
-
-
 def ConvNeXt(
     *,
     num_classes: int | None = None,
@@ -116,7 +93,8 @@ def ConvNeXt(
     """
     last, found = max(sum(depths) - 1, 1), []
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
-        blocks: list[nn.Module] = [Patches(width, 2 if stage else 4, stage > 0, layer_norm(epsilon))]
+        side = 2 if stage else 4
+        blocks: list[nn.Module] = [Patches(width, side, side, layer_norm(epsilon), first=stage > 0)]
         for number in range(sum(depths[:stage]), sum(depths[:stage]) + depth):
             response, scale = (ResponseNorm(), None) if second else (None, LayerScale(1e-6))
             blocks.append(Block(4 * width, response, scale, layer_norm(epsilon), drop=drop * number / last))

@@ -67,6 +67,16 @@ class MapHead(nn.Module):
         return nn.Dense(self.num_classes, name="classes")(x)
 
 
+class Normed(nn.Module):
+    """A norm as a block: `(x, train) -> norm(x)`."""
+
+    norm: nn.Module
+
+    def __call__(self, x: Float[Array, "*B C"], train: bool = False) -> Float[Array, "*B C"]:
+        del train
+        return self.norm(x)
+
+
 class ConvNet(nn.Module):
     """Images [B, H, W, C] to what a head makes of the trunk's last features.
 
