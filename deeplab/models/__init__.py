@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from deeplab.models.vision.convolutional.mobilenet import MobileNetV2, MobileNetV3
     from deeplab.models.vision.convolutional.network import ConvNet
     from deeplab.models.vision.convolutional.resnet import ResNet
+    from deeplab.models.vision.detection import fcos
+    from deeplab.models.vision.detection.fcos import FCOS
     from deeplab.models.vision.segmentation import linknet, unet
     from deeplab.models.vision.segmentation.linknet import LinkNet
     from deeplab.models.vision.segmentation.unet import UNet
@@ -111,6 +113,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "ft_transformer": "tabular.ft_transformer",
         "FTTransformer": "tabular.ft_transformer:FTTransformer",
         "falcon": "text.decoders.falcon",
+        "fcos": "vision.detection.fcos",
+        "FCOS": "vision.detection.fcos:FCOS",
         "gemma": "text.decoders.gemma",
         "gpt": "text.decoders.gpt",
         "GPT": "text.decoders.gpt:GPT",

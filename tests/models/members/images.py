@@ -5,6 +5,7 @@ from typing import Any
 
 from deeplab.models import mlp
 from deeplab.models.vision.convolutional import cifarnet, cnn, efficientnet, mobilenet, resnet
+from deeplab.models.vision.detection import fcos
 from deeplab.models.vision.segmentation import linknet, unet
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 from tests.models.members.base import Family, Member, member, normal
@@ -19,6 +20,12 @@ of_unet = functools.partial(member, unet, unet.UNet, num_classes=5)
 def net(make: Any, variants: Any, size: int = 32, **more: Any) -> Member:
     made = functools.partial(make, num_classes=5, **{**variants["test"], **more})
     return Member(made, normal(size, size, 3), (5,), made().rules)
+
+
+def detector(num_classes: int = 2, **arguments: Any) -> fcos.FCOS:
+    """Two levels are of the trunk, and three are made of its last map."""
+    trunk = resnet.ResNet(None, (1, 1, 1), width=8, stem=resnet.ImageNetStem)
+    return fcos.FCOS(trunk, num_classes, **arguments)
 
 
 MEMBERS = {
@@ -38,6 +45,7 @@ MEMBERS = {
     "mobilenet2": net(mobilenet.MobileNetV2, mobilenet.VARIANTS_2),
     "mobilenet3": net(mobilenet.MobileNetV3, mobilenet.VARIANTS_3),
     "cifarnet": member(cifarnet, cifarnet.CifarNet, small, (5,), num_classes=5),
+    "fcos": member(fcos, detector, normal(32, 32, 3), (4 * 4 + 2 * 2 + 3, 10)),
     "linknet": member(linknet, linknet.LinkNet, normal(7, 8, 1), (7, 8, 5), num_classes=5),
     "unet": of_unet(small, (8, 8, 5)),
     "unet_dropout": of_unet(normal(7, 8, 1), (7, 8, 5), dropout=0.5),
@@ -62,6 +70,7 @@ FAMILIES = {
     "mobilenet2": Family(classes(mobilenet.MobileNetV2, 1000), mobilenet.VARIANTS_2, normal(64, 64, 3), (1000,)),
     "mobilenet3": Family(classes(mobilenet.MobileNetV3, 1000), mobilenet.VARIANTS_3, normal(64, 64, 3), (1000,)),
     "cifarnet": Family(classes(cifarnet.CifarNet, 10), cifarnet.VARIANTS, normal(32, 32, 3), (10,)),
+    "fcos": Family(classes(detector, 80), fcos.VARIANTS, normal(64, 64, 3), (8 * 8 + 4 * 4 + 2 * 2 + 2, 88)),
     "linknet": Family(classes(linknet.LinkNet, 3), linknet.VARIANTS, normal(32, 32, 3), (32, 32, 3)),
     "unet": Family(classes(unet.UNet, 3), unet.VARIANTS, normal(32, 32, 1), (32, 32, 3)),
 }
