@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from deeplab.core import lazy
 
 if TYPE_CHECKING:
-    from deeplab.decode import beam, ctc, generate, logits, protocol, stream
+    from deeplab.decode import beam, boxes, ctc, generate, logits, protocol, stream
 
 __getattr__, __dir__, __all__ = lazy.attach(
-    __name__, {name: name for name in ("beam", "ctc", "generate", "logits", "protocol", "stream")}
+    __name__, {name: name for name in ("beam", "boxes", "ctc", "generate", "logits", "protocol", "stream")}
 )

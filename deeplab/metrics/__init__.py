@@ -1,7 +1,8 @@
 """Metrics that merge by addition, and metrics of a whole split."""
 
-from deeplab.metrics import bleu, confusion, edits, ranks, roc
+from deeplab.metrics import bleu, confusion, detection, edits, ranks, roc
 from deeplab.metrics.base import Mean, Metrics, Perplexity, defined, hits
+from deeplab.metrics.detection import AveragePrecision
 from deeplab.metrics.labels import F1
 from deeplab.metrics.of_split import OfSplit, auc, average_precision, f1
 from deeplab.metrics.regression import R2
@@ -9,6 +10,7 @@ from deeplab.metrics.regression import R2
 __all__ = [
     "F1",
     "R2",
+    "AveragePrecision",
     "Mean",
     "Metrics",
     "OfSplit",
@@ -18,6 +20,7 @@ __all__ = [
     "bleu",
     "confusion",
     "defined",
+    "detection",
     "edits",
     "f1",
     "hits",

@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from deeplab.models.vision.convolutional.mobilenet import MobileNetV2, MobileNetV3
     from deeplab.models.vision.convolutional.network import ConvNet
     from deeplab.models.vision.convolutional.resnet import ResNet
+    from deeplab.models.vision.detection import fcos
+    from deeplab.models.vision.detection.fcos import FCOS
     from deeplab.models.vision.segmentation import linknet, segformer, unet
     from deeplab.models.vision.segmentation.linknet import LinkNet
     from deeplab.models.vision.segmentation.segformer import MixTransformer, SegFormer, Segmenter
@@ -119,6 +121,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "ft_transformer": "tabular.ft_transformer",
         "FTTransformer": "tabular.ft_transformer:FTTransformer",
         "falcon": "text.decoders.falcon",
+        "fcos": "vision.detection.fcos",
+        "FCOS": "vision.detection.fcos:FCOS",
         "gemma": "text.decoders.gemma",
         "gpt": "text.decoders.gpt",
         "GPT": "text.decoders.gpt:GPT",

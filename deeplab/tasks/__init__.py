@@ -5,6 +5,7 @@ from deeplab.tasks.base import Apply, Loss, Task, Trained
 from deeplab.tasks.classification import Classification
 from deeplab.tasks.clinical import Clinical
 from deeplab.tasks.ctc import CTC
+from deeplab.tasks.detection import Detection
 from deeplab.tasks.errors import AbsoluteError, Gaussian, Huber, Quantiles, SquaredError
 from deeplab.tasks.forecast import Forecasting
 from deeplab.tasks.language import LanguageModeling
@@ -23,6 +24,7 @@ __all__ = [
     "BinaryCrossEntropy",
     "Classification",
     "Clinical",
+    "Detection",
     "Forecasting",
     "Gaussian",
     "Huber",

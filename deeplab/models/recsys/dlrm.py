@@ -36,8 +36,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-# Not of `bottom`: where the vector of the numbers is split before it is put beside the others, XLA's partitioner computes
-# wrong gradients (jax 0.10.2).
+# Not of `bottom`: where the vector of the numbers is split before it is put beside the others, XLA's partitioner (jax
+# 0.10.2) computes wrong gradients.
 RULES = (
     (r"embedding$", P("model", None)),  # [V, D], rows padded
     (r"(top/hidden|down)\d+/kernel", P(None, "model")),

@@ -5,6 +5,7 @@ from typing import Any
 
 from deeplab.models import mlp
 from deeplab.models.vision.convolutional import cifarnet, cnn, convnext, efficientnet, mobilenet, resnet
+from deeplab.models.vision.detection import fcos
 from deeplab.models.vision.segmentation import linknet, segformer, unet
 from deeplab.models.vision.transformers import swin
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
@@ -20,6 +21,12 @@ of_unet = functools.partial(member, unet, unet.UNet, num_classes=5)
 def net(make: Any, variants: Any, size: int = 32, **more: Any) -> Member:
     made = functools.partial(make, num_classes=5, **{**variants["test"], **more})
     return Member(made, normal(size, size, 3), (5,), made().rules)
+
+
+def detector(num_classes: int = 2, **arguments: Any) -> fcos.FCOS:
+    """Two levels are of the trunk, and three are made of its last map."""
+    trunk = resnet.ResNet(None, (1, 1, 1), width=8, stem=resnet.ImageNetStem)
+    return fcos.FCOS(trunk, num_classes, **arguments)
 
 
 MEMBERS = {
@@ -41,6 +48,7 @@ MEMBERS = {
     "mobilenet2": net(mobilenet.MobileNetV2, mobilenet.VARIANTS_2),
     "mobilenet3": net(mobilenet.MobileNetV3, mobilenet.VARIANTS_3),
     "cifarnet": member(cifarnet, cifarnet.CifarNet, small, (5,), num_classes=5),
+    "fcos": member(fcos, detector, normal(32, 32, 3), (4 * 4 + 2 * 2 + 3, 10)),
     "linknet": member(linknet, linknet.LinkNet, normal(7, 8, 1), (7, 8, 5), num_classes=5),
     "segformer": Member(
         functools.partial(segformer.SegFormer, num_classes=5, **segformer.VARIANTS["test"]),
@@ -76,6 +84,7 @@ FAMILIES = {
     "mobilenet2": Family(classes(mobilenet.MobileNetV2, 1000), mobilenet.VARIANTS_2, normal(64, 64, 3), (1000,)),
     "mobilenet3": Family(classes(mobilenet.MobileNetV3, 1000), mobilenet.VARIANTS_3, normal(64, 64, 3), (1000,)),
     "cifarnet": Family(classes(cifarnet.CifarNet, 10), cifarnet.VARIANTS, normal(32, 32, 3), (10,)),
+    "fcos": Family(classes(detector, 80), fcos.VARIANTS, normal(64, 64, 3), (8 * 8 + 4 * 4 + 2 * 2 + 2, 88)),
     "linknet": Family(classes(linknet.LinkNet, 3), linknet.VARIANTS, normal(32, 32, 3), (32, 32, 3)),
     "segformer": Family(classes(segformer.SegFormer, 150), segformer.VARIANTS, normal(64, 64, 3), (16, 16, 150)),
     "swin": Family(classes(swin.Swin, 1000), swin.VARIANTS, normal(64, 64, 3), (1000,)),
