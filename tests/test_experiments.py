@@ -31,6 +31,7 @@ SMALL = {
     "image_digits": {"width": 8},
     "image_fashion": {"width": 8},
     "image_mnist": {"width": 8},
+    "recsys_ctr": {"width": 4},
     "recsys_ranking": {"width": 8},
     "recsys_ratings": {"width": 8},
     "series_ett": {"context": 96, "horizon": 24},

@@ -169,25 +169,38 @@ def _continue(
       one_by_one: Whether a cache must not read what comes after the end of a shorter prompt.
     """
     B, T = prompt.shape
-    if one_by_one:
-        logits, cache = _read_each(decoder, prompt, lengths)
-    else:
-        logits, cache = decoder.step(prompt, decoder.cache, 0)
-        logits = logits[:, -1] if lengths is None else cut(logits, lengths - 1, 1)[:, 0]
-    seen = None
+    logits, cache = read(decoder, prompt, lengths, one_by_one=one_by_one)
+    held = None
     if draw.repetition_penalty is not None:
-        seen = _seen(prompt if text is None else text, lengths, logits.shape[-1])
-    first = draw(logits, seen, drawn)
+        held = seen(prompt if text is None else text, lengths, logits.shape[-1])
+    first = draw(logits, held, drawn)
 
     def step(carry: tuple[Any, ...], n: jax.Array) -> tuple[tuple[Any, ...], jax.Array]:
-        token, cache, seen = carry
-        seen = None if seen is None else seen.at[jnp.arange(B), token].set(True)
+        token, cache, held = carry
+        held = None if held is None else held.at[jnp.arange(B), token].set(True)
         logits, cache = decoder.step(token[:, None], cache, (T if lengths is None else lengths) + n - 1)
-        token = draw(logits[:, -1], seen, drawn + n)
-        return (token, cache, seen), token
+        token = draw(logits[:, -1], held, drawn + n)
+        return (token, cache, held), token
 
-    _, rest = jax.lax.scan(step, (first, cache, seen), jnp.arange(1, num_tokens))
+    _, rest = jax.lax.scan(step, (first, cache, held), jnp.arange(1, num_tokens))
     return jnp.concatenate([first[:, None], rest.T], axis=1)  # N B -> B N
+
+
+def read(
+    decoder: Decoder, prompt: Int[Array, "B T"], lengths: Int[Array, " B"] | None, *, one_by_one: bool = False
+) -> tuple[Float[Array, "B V"], Any]:
+    """The logits after the last token of each prompt, and the cache then.
+
+    Args:
+      decoder: Decoder whose cache is empty.
+      prompt: Tokens to read.
+      lengths: Number of tokens of each prompt; all of them when None.
+      one_by_one: Whether a cache must not read what comes after the end of a shorter prompt.
+    """
+    if one_by_one:
+        return _read_each(decoder, prompt, lengths)
+    logits, cache = decoder.step(prompt, decoder.cache, 0)
+    return logits[:, -1] if lengths is None else cut(logits, lengths - 1, 1)[:, 0], cache
 
 
 def _read_each(decoder: Decoder, prompt: Int[Array, "B T"], lengths: Any) -> tuple[Float[Array, "B V"], Any]:
@@ -205,7 +218,7 @@ def _read_each(decoder: Decoder, prompt: Int[Array, "B T"], lengths: Any) -> tup
     return jax.lax.scan(step, (first[:, 0], cache), jnp.arange(1, prompt.shape[1]))[0]
 
 
-def _seen(text: Int[Array, "B T"], lengths: Int[Array, " B"] | None, vocab_size: int) -> Bool[Array, "B V"]:
+def seen(text: Int[Array, "B T"], lengths: Int[Array, " B"] | None, vocab_size: int) -> Bool[Array, "B V"]:
     """Which tokens each text holds."""
     real = jnp.ones(text.shape, bool) if lengths is None else jnp.arange(text.shape[1])[None] < lengths[:, None]
     return jnp.zeros((len(text), vocab_size), bool).at[jnp.arange(len(text))[:, None], text].max(real)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,62 @@ def test_a_state_reads_the_prompt_alone():
     params = jax.tree.map(lambda x: 3 * x, model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))
     expected = generate(model, params, jnp.array([[3, 4, 5]]), 9, KEY, temperature=0.0)[0].tolist()
     assert list(stream.tokens(model, params, [3, 4, 5], 9, KEY, temperature=0.0, room=8)) == expected
+
+
+@pytest.mark.parametrize("family", ["llama", "mamba"])
+def test_a_batch_of_prompts_of_several_lengths_is_what_each_is_alone(family):
+    """With keys, and with a state that must not read what fills up the shorter prompts."""
+    model, params = MODEL, PARAMS
+    if family == "mamba":
+        model = dl.models.Mamba(23, **mamba.VARIANTS["test"])
+        params = jax.tree.map(lambda x: 3 * x, model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))
+    prompts, settings = [[3, 4, 5], [8], [1, 2]], {"temperature": 0.0, "repetition_penalty": 1.3}
+    steps = np.stack(list(stream.batch(model, params, prompts, 7, KEY, **settings, room=8)), axis=1)
+    for row, prompt in zip(steps, prompts, strict=True):
+        alone = list(stream.tokens(model, params, prompt, 7, KEY, **settings, room=8))
+        assert row.tolist() == alone
+    padded, lengths = jnp.array([[3, 4, 5], [8, 0, 0], [1, 2, 0]]), jnp.array([3, 1, 2])
+    draw = {"temperature": 0.9, "top_k": 7}
+    drawn = np.stack(list(stream.batch(model, params, prompts, 5, KEY, **draw)), axis=1)
+    np.testing.assert_array_equal(drawn, generate(model, params, padded, 5, KEY, lengths=lengths, **draw))
+
+
+def test_a_batch_stops_row_by_row_and_is_read_no_further():
+    """A stop string over three tokens; an end token; a row that goes on; and then all have stopped."""
+    rows = ["ab\u00e9!!!wxyz", "a.bcdefghi", "abcdefg!!z"]
+    steps = np.array([list(row.encode("latin-1")) for row in rows]).T
+
+    def spelt(ids):
+        return bytes(ids).decode("latin-1")
+
+    read = iter(steps)
+    found = stream.texts(read, spelt, stop=["!!!", "g!!"], end=[ord(".")])
+    assert found == ["ab\u00e9", "a", "abcdef"]
+    assert len(list(read)) == len(steps) - len("abcdefg!!")
+    assert stream.texts(steps[:4], spelt, stop=["!!!"]) == ["ab\u00e9!", "a.bc", "abcd"]
+    assert stream.texts([], lambda _: "", stop=["!"]) == []
+
+
+@given(
+    st.lists(st.text(alphabet="ab!", min_size=9, max_size=9), min_size=1, max_size=4),
+    st.lists(st.text(alphabet="ab!", min_size=1, max_size=3), max_size=2),
+)
+def test_a_batch_is_cut_as_each_row_alone(rows, stop):
+    """Tokens of three characters each, so that a stop string lies in them in every way."""
+    steps = [[row[n : n + 3] for row in rows] for n in (0, 3, 6)]
+    words = sorted({word for step in steps for word in step})
+    numbers = np.array([[words.index(word) for word in step] for step in steps])
+
+    def spelt(ids):
+        return "".join(words[i] for i in ids)
+
+    alone = ["".join(stream.text(column.tolist(), spelt, stop=stop)) for column in numbers.T]
+    assert stream.texts(numbers, spelt, stop=stop) == alone
+
+
+def test_no_prompt_is_refused():
+    with pytest.raises(dl.UserError, match="no prompts were given, expected one at least"):
+        next(stream.batch(MODEL, PARAMS, [], 3, KEY))
 
 
 def test_the_context_is_the_end():

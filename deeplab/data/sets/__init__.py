@@ -15,6 +15,7 @@ from deeplab.data.sets.image.camvid import CAMVID
 from deeplab.data.sets.image.cifar import CIFAR10
 from deeplab.data.sets.image.digits import DIGITS
 from deeplab.data.sets.image.mnist import FASHION_MNIST, MNIST
+from deeplab.data.sets.recsys.movielens_clicks import MovieLensClicks
 from deeplab.data.sets.recsys.movielens_sequences import MOVIELENS_SEQUENCES
 from deeplab.data.sets.series.windows import ETT_H1
 from deeplab.data.sets.speech.digit_strings import DigitStrings
@@ -41,7 +42,8 @@ SETS: Mapping[str, ExampleSet | TextSet] = {
     s.name: s
     for s in (
         DIGITS, MNIST, FASHION_MNIST, CIFAR10, CAMVID, MEMBRANE, BREAST_CANCER, MITBIH_BEATS, ETT_H1,
-        MOVIELENS_SEQUENCES, FSDD(), DigitStrings(), Multi30k(), TINY_SHAKESPEARE, PYTHON_STDLIB, WikiText2(),
+        MovieLensClicks(), MOVIELENS_SEQUENCES, FSDD(), DigitStrings(), Multi30k(), TINY_SHAKESPEARE, PYTHON_STDLIB,
+        WikiText2(),
     )
 }  # fmt: skip
 

@@ -36,8 +36,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-# Not of `bottom`: where the vector of the numbers is split before it is put beside the others, XLA's partitioner (jax
-# 0.10.2) computes wrong gradients.
+# Not of `bottom`: if the vector of the numbers is split before it is put beside the others, XLA's partitioner computes
+# wrong gradients (jax 0.10.2).
 RULES = (
     (r"embedding$", P("model", None)),  # [V, D], rows padded
     (r"(top/hidden|down)\d+/kernel", P(None, "model")),
@@ -49,6 +49,8 @@ RULES = (
 @ranges.checked(cardinalities=ranges.COUNT, width=ranges.COUNT, slots=ranges.COUNT)
 class Tables(nn.Module):
     """Each categorical field as one vector: the sum of the embeddings of its ids, from a table of its own.
+
+    An id that its field does not have, such as -1, is an empty slot, and adds nothing.
 
     Args:
       cardinalities: Number of ids of each of C fields.
@@ -79,8 +81,9 @@ class Tables(nn.Module):
         vectors, first = [], 0
         for number, (size, count) in enumerate(zip(self.cardinalities, slots, strict=True), start=1):
             own = ids[:, first : first + count]
-            found = Embedding(size, self.width, _uniform(size), name=f"table{number}")(jnp.maximum(own, 0))
-            vectors.append(jnp.sum(jnp.where((own >= 0)[..., None], found, 0), axis=1))  # [B, S, D] -> [B, D]
+            known = (own >= 0) & (own < size)
+            found = Embedding(size, self.width, _uniform(size), name=f"table{number}")(jnp.where(known, own, 0))
+            vectors.append(jnp.sum(jnp.where(known[..., None], found, 0), axis=1))  # [B, S, D] -> [B, D]
             first += count
         return jnp.stack(vectors, axis=1)
 
@@ -125,7 +128,7 @@ class DLRM(nn.Module):
     def __call__(
         self, numbers: Float[Array, "B N"], categories: Int[Array, "B S"], train: bool = False
     ) -> Float[Array, "B K"]:
-        """Logits; `categories` are the ids of all fields side by side, below 0 where a slot is empty."""
+        """Logits; `categories` are the ids of all fields side by side, -1 where a slot is empty."""
         dense = ReluLayers((*self.bottom, self.width), name="bottom")(numbers)[:, None]
         fields = Tables(self.cardinalities, self.width, self.slots, name="tables")(categories)
         vectors = jnp.concatenate([dense, fields.astype(dense.dtype)], axis=1)  # [B, 1 + C, D]

@@ -5,6 +5,7 @@ import pytest
 
 from deeplab.core.errors import UserError
 from deeplab.data.sets.recsys import movielens, movielens_files
+from deeplab.data.sets.recsys.movielens_clicks import MovieLensClicks, past
 from deeplab.data.sets.recsys.movielens_ratings import MovieLensRatings
 from deeplab.data.sets.recsys.movielens_sequences import MovieLensSequences
 from tests.data import fake_movielens
@@ -75,6 +76,37 @@ def test_sequences_are_in_the_order_of_time(folder):
             assert arrays["target"][user - 1] == films[len(films) - 1 - ahead]
     seen = np.concatenate([splits["train"]["sequence"].reshape(-1), splits["train"]["target"]])
     assert np.bincount(seen[seen > 0], minlength=1683).tolist() == splits["test"]["count"][0].tolist()
+
+
+def test_clicks_are_predicted_from_what_was_known_before(folder):
+    """Each row as a loop over earlier seconds finds it; ids that training lacks are empty slots."""
+    path, files = folder
+    lines = fake_movielens.lines()
+    order = lines[np.argsort(lines[:, 3], kind="stable")]
+    ends = np.searchsorted(order[:, 3], [880_000_004, 880_000_009])
+    parts = (int(ends[0]), int(ends[1] - ends[0]), int(len(order) - ends[1]))
+    dataset = MovieLensClicks(parts, files=files)
+    found = {split: dataset.open(split, path).arrays for split in dataset.splits}
+    numbers, ids, label = (np.concatenate([arrays[name] for arrays in found.values()]) for name in dataset.fields)
+    assert label[:, 0].tolist() == (order[:, 2] >= 4).tolist()
+    for k in (0, 1):
+        given = np.stack(past(order[:, k], order[:, 2], order[:, 3]), axis=1)
+        for row in (0, 7000, 12_345, 22_000, len(order) - 1):
+            own = order[(order[:, k] == order[row, k]) & (order[:, 3] < order[row, 3])]
+            pause = order[row, 3] - own[:, 3].max() if len(own) else 0
+            by_hand = np.log1p(len(own)), (own[:, 2].sum() + 15) / (len(own) + 5), np.log1p(pause)
+            np.testing.assert_allclose(given[row], by_hand, rtol=1e-6)
+        learned = given[: ends[0]]
+        expected = (given - learned.mean(axis=0)) / learned.std(axis=0)
+        np.testing.assert_allclose(numbers[:, 1 + 3 * k : 4 + 3 * k], expected, rtol=1e-3, atol=1e-5)
+        known = np.isin(order[:, k], order[: ends[0], k])
+        assert ids[:, k].tolist() == np.where(known, order[:, k], -1).tolist()
+    assert ids[0, 2:].tolist() == [int(order[0, 0] % 2 == 0), order[0, 0] % 21, 0, *_of_film(order[0, 1]), *[-1] * 5]
+
+
+def _of_film(number):
+    """Group of years, hour and weekday of the first rating (a Thursday), and the one genre that films have."""
+    return 1 + np.searchsorted(movielens.YEARS, 1930 + number % 69, side="right"), 4, 3, number % 19
 
 
 def test_films_of_ones_own_are_a_sequence(folder, tmp_path):
