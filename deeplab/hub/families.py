@@ -25,6 +25,7 @@ from deeplab.models.text.decoders import (
 )
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import griffin, mamba
+from deeplab.models.text.seq2seq import t5
 from deeplab.models.vision.convolutional import efficientnet, mobilenet, resnet_names
 from deeplab.models.vision.transformers import dino, vit
 
@@ -54,6 +55,7 @@ FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("deit", "vit"), vit.FAMILY),
     "recurrent_gemma": griffin.FAMILY,
     **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), qwen.FAMILY),
+    "t5": t5.FAMILY,
 }
 
 
