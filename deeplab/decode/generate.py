@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.core import ranges
+from deeplab.core.errors import UserError
 from deeplab.decode import logits as chain
 from deeplab.decode.protocol import Apply, Decoder, cached, cut, has_cache, plain, windowed
 
@@ -30,6 +31,7 @@ def generate(
     num_tokens: int,
     key: jax.Array,
     *,
+    source: tuple[Any, ...] | None = None,
     lengths: Int[Array, " B"] | None = None,
     temperature: float | jax.Array = 1.0,
     top_k: int | None = None,
@@ -51,12 +53,17 @@ def generate(
       prompt: At least one token each; of a prompt longer than the context, the last `context` tokens are read.
       num_tokens: N.
       key: Key of the draws; token n of row b depends on (key, n, b) alone.
+      source: What an encoder-decoder's `start` reads besides the length, such as the source and its mask; its prompts
+        are the first tokens of targets.
       lengths: Number of tokens of each prompt, at least 1, where they differ; prompts are padded at the end.
       temperature: Divisor of the logits; 0 takes the most likely token. May be a tracer.
       top_k: Number of most likely tokens to draw from.
       top_p: Probability that the tokens to draw from have together; may be a tracer.
       min_p: Smallest probability of a token divided by that of the most likely one; may be a tracer.
       repetition_penalty: Factor by which tokens that the text holds become less likely; may be a tracer.
+
+    Raises:
+      UserError: A target longer than the context of an encoder-decoder.
 
     Example:
       >>> from deeplab.models.text.decoders.gpt import GPT, VARIANTS
@@ -67,7 +74,7 @@ def generate(
     """
     settings = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty}
     compute = _generate if callable(apply) else _generate_compiled
-    return compute(model, apply, jnp.asarray(prompt), num_tokens, key, lengths, top_k, settings)
+    return compute(model, apply, jnp.asarray(prompt), num_tokens, key, source, lengths, top_k, settings)
 
 
 def _generate(
@@ -76,6 +83,7 @@ def _generate(
     prompt: Int[Array, "B T"],
     num_tokens: int,
     key: jax.Array,
+    source: tuple[Any, ...] | None,
     lengths: Int[Array, " B"] | None,
     top_k: int | None,
     settings: Mapping[str, Any],
@@ -83,6 +91,11 @@ def _generate(
     apply = apply if callable(apply) else plain(model, apply)
     draw = Draw(key, top_k, **settings)
     context = getattr(model, "context", None)
+    if source is not None and context is not None and context + 1 < prompt.shape[1] + num_tokens:
+        raise UserError(
+            f"{num_tokens} tokens after {prompt.shape[1]} do not fit the context of {context}, beyond which an "
+            f"encoder-decoder does not go; ask for {max(context + 1 - prompt.shape[1], 0)}"
+        )
     if context is not None and prompt.shape[1] > context:
         prompt, lengths = _last(prompt, lengths, context)
     B, T = prompt.shape
@@ -92,7 +105,7 @@ def _generate(
         num_cached = 0  # prompts of several lengths reach the context at several tokens: one way for all of them
     drawn = prompt[:, :0]
     if num_cached:
-        decoder = cached(apply, B, length=T + num_cached - 1)
+        decoder = cached(apply, *((B,) if source is None else source), length=T + num_cached - 1)
         one_by_one = lengths is not None and getattr(model, "recurrent", False)
         drawn = _continue(decoder, prompt, lengths, num_cached, draw, one_by_one=one_by_one)
     if num_cached == num_tokens:

@@ -25,6 +25,7 @@ from deeplab.models.text.decoders import (
 )
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import griffin, mamba
+from deeplab.models.text.seq2seq import t5
 from deeplab.models.vision.convolutional import convnext, efficientnet, mobilenet, resnet_names
 from deeplab.models.vision.segmentation import segformer
 from deeplab.models.vision.transformers import dino, swin_names, vit
@@ -57,6 +58,7 @@ FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), qwen.FAMILY),
     "segformer": segformer.FAMILY,
     "swin": swin_names.TRANSFORMERS,
+    "t5": t5.FAMILY,
 }
 
 

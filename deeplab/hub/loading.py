@@ -82,12 +82,13 @@ def load(
     folder = find(source)
     config = read_config(folder)
     family = family_of(config)
+    headers, wrong = folder_headers(folder)
+    config = dict(family.seen(config, headers))
     if num_classes is not None:
         config, skip = headed(family, config, num_classes), (*skip, "^head/(classes/|kernel$|bias$)")
     new_head = num_classes is not None
     model, names, inputs = family.model(config), family.names(config), family.inputs(config)
     shapes = dict(variable_shapes(model, inputs))
-    headers, wrong = folder_headers(folder)
     if counted := counts(names, headers):
         shapes[COUNTS] = counted
     steps = plan(folder, names, leaves(shapes), headers, wrong, skip, new_head=new_head)
@@ -134,9 +135,9 @@ def weights(source: str | Path, *, path: str = "params", skip: Sequence[str] = (
 
     def read(tree: Any) -> Any:
         folder = find(source)
-        config = read_config(folder)
-        names = of(family_of(config).names(config), collection)
-        headers, wrong = folder_headers(folder)
+        config, (headers, wrong) = read_config(folder), folder_headers(folder)
+        family = family_of(config)
+        names = of(family.names(family.seen(config, headers)), collection)
         steps = plan(folder, names, flat(tree), headers, wrong, skip, part=True)
         return _filled({"params": tree}, steps, flat(tree))["params"]
 
@@ -168,7 +169,7 @@ def _fresh(model: nn.Module, inputs: Any, shapes: Any, steps: Sequence[Step], se
     wanted = {path: leaf for path, leaf in leaves(shapes).items() if path not in read}
     if not wanted:
         return {}
-    zeros = [jnp.zeros(x.shape, x.dtype) for x in inputs]
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), inputs)
 
     def made(key: jax.Array) -> dict[str, Any]:
         every = leaves(model.init(key, *zeros))

@@ -126,10 +126,9 @@ def _numbers(
 
 def matched(names: Names, wanted: Mapping[str, Tensor], given: Mapping[str, Header]) -> dict[str, str]:
     """For each tensor that is wanted, the name that a file has for it: its own, without the prefix, or a tied one."""
-    tied = dict(names.ties)
     found = {}
     for name in wanted:
-        for candidate in (name, tied.get(name, name)):
+        for candidate in (name, *(other for own, other in names.ties if own == name)):
             for spelled in spellings(names, candidate):
                 if spelled in given:
                     found.setdefault(name, spelled)

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from deeplab.models.text.recurrent import griffin, mamba
     from deeplab.models.text.recurrent.griffin import Griffin
     from deeplab.models.text.recurrent.mamba import Mamba, Mamba2
-    from deeplab.models.text.seq2seq import attention_rnn, transformer
+    from deeplab.models.text.seq2seq import attention_rnn, t5, transformer
     from deeplab.models.text.seq2seq.attention_rnn import AttentionRNN
     from deeplab.models.text.seq2seq.transformer import Transformer
     from deeplab.models.vision.convolutional import cifarnet, cnn, convnext, efficientnet, mobilenet, resnet
@@ -169,6 +169,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Segmenter": "vision.segmentation.segformer:Segmenter",
         "swin": "vision.transformers.swin",
         "Swin": "vision.transformers.swin:Swin",
+        "t5": "text.seq2seq.t5",
         "tabular_resnet": "tabular.resnet",
         "TabularResNet": "tabular.resnet:TabularResNet",
         "tcn": "series.tcn",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
@@ -45,6 +46,8 @@ class TransformerEncoder(nn.Module):
       head: Module from (`Encoded` without `pooled`, `embed`, train) to the outputs, such as `Classifier`.
       rules: Sharding of the parameters.
       remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
+      bias: Module from positions and their number to what all layers add to their scores, such as
+        `deeplab.nn.attention.relative.RelativeBias`, if any.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -60,10 +63,13 @@ class TransformerEncoder(nn.Module):
     head: nn.Module
     rules: tuple[tuple[str, P], ...] = RULES
     remat: str = "none"
+    bias: nn.Module | None = None
 
     @nn.compact
     def __call__(self, *inputs: Any, train: bool = False) -> Any:
         x, reading = self.embed(*inputs, train=train)
+        if self.bias is not None:
+            reading = reading._replace(bias=self.bias(jnp.arange(x.shape[1]), x.shape[1]))
         for stack in self.stacks:
             x, _ = stacked(stack, self.remat)(x, train, reading, None)
         x = x if self.norm is None else self.norm(x)

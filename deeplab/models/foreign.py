@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -68,6 +68,16 @@ def _tokens(config: Mapping[str, Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
     return (jax.ShapeDtypeStruct((1, 1), jnp.int32),)
 
 
+def texts(config: Mapping[str, Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """The shapes of a source, of the segments of its tokens, and of a target."""
+    return _tokens(config) * 3
+
+
+def _as_it_is(config: Mapping[str, Any], names: Collection[str]) -> Mapping[str, Any]:
+    del names
+    return config
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """What loads and writes a family of models.
@@ -77,12 +87,14 @@ class Family:
       names: Function from a config to the names of the model's parameters.
       inputs: Function from a config to the shapes of inputs.
       classifier: What follows "For" in the name of the class whose head has classes; empty where none has.
+      seen: Function from a config and the names of a folder's tensors to the config, where they say more than it does.
     """
 
     model: Callable[[Mapping[str, Any]], nn.Module]
     names: Callable[[Mapping[str, Any]], Names]
     inputs: Callable[[Mapping[str, Any]], tuple[jax.ShapeDtypeStruct, ...]] = _tokens
     classifier: str = ""
+    seen: Callable[[Mapping[str, Any], Collection[str]], Mapping[str, Any]] = _as_it_is
 
 
 def one(ours: str, theirs: str, axes: str = "") -> tuple[Rule]:

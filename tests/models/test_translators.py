@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models.text.seq2seq import attention_rnn, transformer
+from deeplab.models.text.seq2seq import attention_rnn, t5, transformer
 
 V = 11
 MODELS = {
     "transformer": transformer.Transformer(vocab_size=V, **transformer.VARIANTS["test"]),
     "attention_rnn": attention_rnn.AttentionRNN(vocab_size=V, **attention_rnn.VARIANTS["test"]),
+    "t5": t5.T5(vocab_size=V, **t5.VARIANTS["test"]),
 }
 each = pytest.mark.parametrize("name", MODELS)
 
@@ -47,7 +48,7 @@ def test_padding_changes_nothing(name):
     np.testing.assert_allclose(changed[1, :3], expected[1, :3], atol=2e-5)
 
 
-@each
+@pytest.mark.parametrize("name", ["transformer", "attention_rnn"])
 def test_attention_is_over_the_source(name):
     model = MODELS[name]
     seen = jax.jit(functools.partial(model.apply, method="attention"))(variables(name), *INPUTS)
@@ -58,8 +59,9 @@ def test_attention_is_over_the_source(name):
     assert not seen[1, :3, 3:].any()
 
 
-def test_pairs_that_share_a_row_are_read_as_if_alone():
-    model, made = MODELS["transformer"], variables("transformer")
+@pytest.mark.parametrize("name", ["transformer", "t5"])
+def test_pairs_that_share_a_row_are_read_as_if_alone(name):
+    model, made = MODELS[name], variables(name)
     apply = jax.jit(model.apply)
     apart = apply(made, *INPUTS)
     row = (

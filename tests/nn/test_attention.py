@@ -245,16 +245,17 @@ def test_heads_must_divide_the_width():
 
 @pytest.mark.parametrize("block", [2, 8])
 def test_changed_scores_are_the_same_in_blocks(block):
-    """A soft cap, slopes by distance and sinks, with shared keys; values narrower than keys."""
+    """A soft cap, slopes by distance, sinks and a bias, with shared keys; values narrower than keys."""
     q, k, v = (
         jax.random.normal(jax.random.key(i), s) for i, s in enumerate([(2, 4, 8, 6), (2, 2, 8, 6), (2, 2, 8, 3)])
     )
-    changes = Scores(2.0, jnp.arange(4.0) / 9, jnp.arange(4.0) - 1)
+    bias = jax.random.normal(jax.random.key(3), (1, 4, 8, 8))
+    changes = Scores(2.0, jnp.arange(4.0) / 9, jnp.arange(4.0) - 1, bias)
     whole = attend(q, k, v, causal=True, window=5, scores=changes)
     np.testing.assert_allclose(attend(q, k, v, causal=True, window=5, scores=changes, block=block), whole, atol=1e-5)
     key, value = (jnp.repeat(x, 2, axis=1) for x in (k, v))
     for head in range(4):
-        raw = 2 * np.tanh(np.asarray(q[:, head] @ key[:, head].mT) / 6**0.5 / 2)
+        raw = 2 * np.tanh(np.asarray(q[:, head] @ key[:, head].mT) / 6**0.5 / 2) + np.asarray(bias[:, head])
         distance = np.arange(8)[:, None] - np.arange(8)[None]
         raw = np.where((distance >= 0) & (distance < 5), raw - head / 9 * distance, -np.inf)
         # The sink has no position: its score is relative to those with slope times position.

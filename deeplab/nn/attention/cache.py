@@ -11,10 +11,22 @@ from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 Index = int | Int[Array, ""] | Int[Array, " B"]
 """Position of the first new token: one for the batch, or one for each example where prompts differ in length."""
+
+
+class Memory(NamedTuple):
+    """What the layers of a decoder read of an encoder.
+
+    Attributes:
+      states: States of the encoder; None where each layer has its keys and values of them beside its cache.
+      mask: True where a token may attend to a state; to all of them when None.
+    """
+
+    states: Float[Array, "B S D"] | None
+    mask: Bool[Array, "B 1 #T S"] | None
 
 
 class Reading(NamedTuple):
@@ -25,11 +37,15 @@ class Reading(NamedTuple):
         their centers.
       cache_index: Position of the first token in the cache, if there is one.
       segment_ids: Segment of each token where several sequences share a row, 0 for padding; None with a cache.
+      bias: What is added to the scores of all layers, if anything; see `deeplab.nn.attention.scores.Scores`.
+      memory: What an encoder has read, for the layers that attend to it, if any.
     """
 
     positions: Int[Array, " T"] | Int[Array, "B T"] | Float[Array, "T 2"]
     cache_index: Index = 0
     segment_ids: Int[Array, "B T"] | None = None
+    bias: Float[Array, "#B H T S"] | None = None
+    memory: Memory | None = None
 
 
 class KVCache(NamedTuple):

@@ -107,6 +107,7 @@ class GroupedQueryAttention(nn.Module):
                 self.soft_cap,
                 None if self.slopes is None else jnp.array(self.slopes, jnp.float32),
                 None if self.sinks is None else self.sinks(),
+                reading.bias,
             ),
         )
         out = nn.Dense(D, use_bias=self.out_bias, kernel_init=self.out_init, name="out")(join_heads(out))

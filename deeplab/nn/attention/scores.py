@@ -19,6 +19,7 @@ class Scores(NamedTuple):
         https://arxiv.org/abs/2108.12409). Added as slope times position, the same up to a constant of the softmax.
       sinks: Score of each head's key without a value, which takes a part of the weight (Xiao et al. 2023,
         https://arxiv.org/abs/2309.17453).
+      bias: What is added to the score of each query and key, such as `deeplab.nn.attention.relative.RelativeBias`.
 
     Example:
       >>> half = Scores(sinks=jnp.zeros(1)).weights(jnp.zeros((1, 1, 1, 1)), None)
@@ -29,6 +30,7 @@ class Scores(NamedTuple):
     soft_cap: float | None = None
     slopes: Float[Array, " H"] | None = None
     sinks: Float[Array, " H"] | None = None
+    bias: Float[Array, "#B H T S"] | None = None
 
     def of_rows(self, rows: Int[Array, " C"], group: int) -> Scores:
         """Those of rows that hold the queries of `group` heads side by side: [K, C] for each number of a head."""
@@ -36,7 +38,11 @@ class Scores(NamedTuple):
         def for_rows(x: Any) -> Any:
             return None if x is None else x.reshape(-1, group)[:, rows % group]
 
-        return self._replace(slopes=for_rows(self.slopes), sinks=for_rows(self.sinks))
+        bias = self.bias
+        if bias is not None:
+            B, H, T, S = bias.shape
+            bias = bias.reshape(B, H // group, group, T, S)[:, :, rows % group, rows // group]  # B K C S
+        return self._replace(slopes=for_rows(self.slopes), sinks=for_rows(self.sinks), bias=bias)
 
     def weights(
         self, scores: Float[Array, "B K C S"], mask: Bool[Array, "#B #K #C S"] | None
@@ -47,6 +53,8 @@ class Scores(NamedTuple):
         if self.slopes is not None:
             slopes = self.slopes.reshape(1, *self.slopes.shape[:1], -1, 1)
             scores = scores + slopes * jnp.arange(scores.shape[-1], dtype=scores.dtype).reshape(1, 1, 1, -1)
+        if self.bias is not None:
+            scores = scores + self.bias.astype(scores.dtype)
         if mask is not None:
             scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
         if self.sinks is None:

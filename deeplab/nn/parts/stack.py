@@ -28,21 +28,22 @@ class Stack:
 
 
 def stacked(stack: Stack, policy: str = "none") -> nn.Module:
-    """The layers of a stack as one module, to be called within a compact method: its block under `nn.scan`.
+    """The layers of a stack as one module, to be called within a module's method: its block under `nn.scan`.
 
     Args:
       stack: Stack.
       policy: What a block keeps for its gradient; see `deeplab.nn.remat`.
     """
-    in_axes: Any = (nn.broadcast, nn.broadcast, 1)  # Linen's annotation knows axes alone
-    layers = nn.scan(
-        remat(type(stack.block), policy),
-        variable_axes={"params": 0, "intermediates": 0, "perturbations": 0},
-        split_rngs={"params": True, "dropout": True},
-        in_axes=in_axes,
-        out_axes=1,  # of the cache: the batch stays its first axis, the layers are its second
-        length=stack.length,
-    )
+    axes = {
+        "variable_axes": {"params": 0, "intermediates": 0, "perturbations": 0},
+        "split_rngs": {"params": True, "dropout": True},
+        "out_axes": 1,  # of the cache: the batch stays its first axis, the layers are its second
+        "length": stack.length,
+    }
+    methods: Any = {"__call__": {**axes, "in_axes": (nn.broadcast, nn.broadcast, 1)}}
+    if hasattr(stack.block, "read"):  # of blocks that attend to a memory
+        methods["read"] = {**axes, "in_axes": nn.broadcast}
+    layers = nn.scan(remat(type(stack.block), policy), methods=methods)
     parts = {f.name: getattr(stack.block, f.name) for f in dataclasses.fields(stack.block)}
     del parts["parent"], parts["name"]
     return layers(**parts, name=stack.name)

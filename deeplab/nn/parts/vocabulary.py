@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from deeplab.core import ranges
-from deeplab.nn.transformer import INIT
+from deeplab.nn.transformer import INIT, sinusoids
 
 
 @ranges.checked(width=ranges.COUNT)
@@ -67,6 +67,38 @@ class LearnedPositions(nn.Module):
         return self.param("embedding", INIT, (self.size + self.offset, self.width))[positions + self.offset]
 
 
+class Sinusoids(nn.Module):
+    """Waves for positions, without parameters; see `deeplab.nn.transformer.sinusoids`.
+
+    Args:
+      width: D.
+    """
+
+    width: int
+
+    def __call__(self, positions: Int[Array, "*B T"]) -> Float[Array, "*B T D"]:
+        return sinusoids(positions, self.width)
+
+
+class Placed(nn.Module):
+    """norm(token + position), where several modules share one table of tokens.
+
+    Args:
+      tokens: Embedding of the tokens, such as a `TokenEmbedding` without positions.
+      positions: Module from positions to vectors that are added.
+      norm: Norm of the sum, if any.
+    """
+
+    tokens: nn.Module
+    positions: nn.Module
+    norm: nn.Module | None = None
+
+    def __call__(self, tokens: Int[Array, "B T"], positions: Int[Array, "*B T"]) -> Float[Array, "B T D"]:
+        x, at = self.tokens(tokens, positions), self.positions(positions)
+        x = x + (at if at.ndim == 3 else at[None]).astype(x.dtype)
+        return x if self.norm is None else self.norm(x)
+
+
 class Head(nn.Module):
     """Logits by a kernel of its own.
 
@@ -98,13 +130,19 @@ class TiedHead(nn.Module):
     Args:
       scale: Factor of the logits.
       soft_cap: c of c tanh(logits / c), if any.
+      use_bias: Whether there is a bias.
     """
 
     scale: float = 1.0
     soft_cap: float | None = None
+    use_bias: bool = False
 
+    @nn.compact
     def __call__(self, x: Float[Array, "B T D"], embedding: TokenEmbedding) -> Float[Array, "B T V"]:
-        return _capped(embedding.attend(x), self.scale, self.soft_cap)
+        logits = embedding.attend(x)
+        if self.use_bias:
+            logits = logits + self.param("bias", nn.initializers.zeros, (logits.shape[-1],))[None, None]
+        return _capped(logits, self.scale, self.soft_cap)
 
 
 def _capped(logits: jax.Array, scale: float, soft_cap: float | None) -> jax.Array:

@@ -15,11 +15,12 @@ from deeplab.nn.attention.cache import Reading
 Stream = Float[Array, "B T D"]
 
 
-def _dropped(dropout: nn.Dropout | None, y: Stream, train: bool) -> Stream:
+def dropped(dropout: nn.Dropout | None, y: Stream, train: bool) -> Stream:
+    """What a branch gives, after its dropout, if there is one."""
     return y if dropout is None else dropout(y, deterministic=not train)
 
 
-def _attended(attention: Any, x: Stream, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+def attended(attention: Any, x: Stream, reading: Reading, cache: Any) -> tuple[Stream, Any]:
     """What attention gives, and the new cache, if there is one."""
     y = attention(x, reading, cache)
     return (y, None) if cache is None else y
@@ -38,7 +39,7 @@ class Residual(nn.Module):
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         del train
-        y, cache = _attended(self.mixer, self.norm(x), reading, cache)
+        y, cache = attended(self.mixer, self.norm(x), reading, cache)
         return x + y, cache
 
     def empty_cache(self, *sizes: Any) -> Any:
@@ -68,10 +69,10 @@ class PreNorm(nn.Module):
     drop: nn.Dropout | None = None
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
-        y, cache = _attended(self.attention, self.norm1(x), reading, cache)
-        x = x + self._scaled(_dropped(self.drop, y, train))
+        y, cache = attended(self.attention, self.norm1(x), reading, cache)
+        x = x + self._scaled(dropped(self.drop, y, train))
         y = self.feed_forward(self.norm2(x))
-        return x + self._scaled(_dropped(self.drop, y, train)), cache
+        return x + self._scaled(dropped(self.drop, y, train)), cache
 
     def _scaled(self, y: Stream) -> Stream:
         return y if self.residual == 1 else y * self.residual
@@ -97,9 +98,9 @@ class PostNorm(nn.Module):
     drop: nn.Dropout | None = None
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
-        y, cache = _attended(self.attention, x, reading, cache)
-        x = self.norm1(x + _dropped(self.drop, y, train))
-        return self.norm2(x + _dropped(self.drop, self.feed_forward(x), train)), cache
+        y, cache = attended(self.attention, x, reading, cache)
+        x = self.norm1(x + dropped(self.drop, y, train))
+        return self.norm2(x + dropped(self.drop, self.feed_forward(x), train)), cache
 
 
 class SandwichNorm(nn.Module):
@@ -125,7 +126,7 @@ class SandwichNorm(nn.Module):
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         del train
-        y, cache = _attended(self.attention, self.norm1(x), reading, cache)
+        y, cache = attended(self.attention, self.norm1(x), reading, cache)
         x = x + self.out_norm1(y)
         return x + self.out_norm2(self.feed_forward(self.norm2(x))), cache
 
@@ -149,7 +150,7 @@ class BranchNorm(nn.Module):
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         del train
-        y, cache = _attended(self.attention, x, reading, cache)
+        y, cache = attended(self.attention, x, reading, cache)
         x = x + self.out_norm1(y)
         return x + self.out_norm2(self.feed_forward(x)), cache
 
@@ -172,7 +173,7 @@ class Parallel(nn.Module):
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         del train
         normed = self.norm1(x)
-        y, cache = _attended(self.attention, normed, reading, cache)
+        y, cache = attended(self.attention, normed, reading, cache)
         return x + y + self.feed_forward(normed), cache
 
 
@@ -195,7 +196,7 @@ class ParallelNorms(nn.Module):
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         del train
-        y, cache = _attended(self.attention, self.norm1(x), reading, cache)
+        y, cache = attended(self.attention, self.norm1(x), reading, cache)
         return x + y + self.feed_forward(self.norm2(x)), cache
 
 

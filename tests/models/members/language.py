@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from deeplab.models.text.decoders import gpt, llama
 from deeplab.models.text.encoders import bilstm, encoder, text_cnn
-from deeplab.models.text.seq2seq import attention_rnn, transformer
+from deeplab.models.text.seq2seq import attention_rnn, t5, transformer
 from tests.models.members.base import Family, member, tokens
 
 
@@ -52,6 +52,7 @@ MEMBERS = {
     "llama": member(llama, llama.Llama, tokens, (12, 7), vocab_size=7),
     "transformer_dropout": translator(transformer, transformer.Transformer),
     "attention_rnn_dropout": translator(attention_rnn, attention_rnn.AttentionRNN),
+    "t5_dropout": translator(t5, t5.T5),
 }
 
 
@@ -66,6 +67,7 @@ FAMILIES = {
     "gpt": Family(functools.partial(gpt.GPT, vocab_size=7), gpt.VARIANTS, tokens, (12, 7)),
     "llama": Family(functools.partial(llama.Llama, vocab_size=7), llama.VARIANTS, tokens, (12, 7)),
     "transformer": Family(functools.partial(translated, transformer.Transformer), transformer.VARIANTS, tokens, (5, 7)),
+    "t5": Family(functools.partial(translated, t5.T5), t5.VARIANTS, tokens, (5, 7)),
     "attention_rnn": Family(
         functools.partial(translated, attention_rnn.AttentionRNN), attention_rnn.VARIANTS, tokens, (5, 7)
     ),

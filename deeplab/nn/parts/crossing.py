@@ -1,0 +1,95 @@
+"""Blocks of decoders that attend to what an encoder has read: one module for each way.
+
+They have the interface of `deeplab.nn.parts.wiring`, and a method `read`: the body of a scan that gives each layer's
+keys and values of the memory. With a cache, a layer is given the pair of it and of them, and gives its new cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from deeplab.nn.attention.cache import KVCache, Reading
+from deeplab.nn.parts.wiring import Stream, attended, dropped
+
+
+class CrossPreNorm(nn.Module):
+    """x + attention(norm1(x)), x + cross(cross_norm(x), memory), x + feed_forward(norm2(x)).
+
+    Args:
+      attention: Module called as `GroupedQueryAttention` is.
+      cross: Module called as `deeplab.nn.attention.cross.CrossAttention` is.
+      feed_forward: Module applied to each position by itself.
+      norm1: Norm of what the attention reads.
+      cross_norm: Norm of what reads the memory.
+      norm2: Norm of what the feed-forward layer reads.
+      drop: Dropout of what the branches give, if any.
+
+    Source: Xiong et al. 2020, https://arxiv.org/abs/2002.04745.
+    """
+
+    attention: nn.Module
+    cross: nn.Module
+    feed_forward: nn.Module
+    norm1: nn.Module
+    cross_norm: nn.Module
+    norm2: nn.Module
+    drop: nn.Dropout | None = None
+
+    def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+        cache, memory, mask = _memory(reading, cache)
+        y, cache = attended(self.attention, self.norm1(x), reading, cache)
+        x = x + dropped(self.drop, y, train)
+        x = x + dropped(self.drop, self.cross(self.cross_norm(x), memory, mask), train)
+        return x + dropped(self.drop, self.feed_forward(self.norm2(x)), train), cache
+
+    def read(self, carry: None, states: Float[Array, "B S E"]) -> tuple[None, KVCache]:
+        """The layer's keys and values of these states."""
+        cross: Any = self.cross
+        return carry, cross.read(states)
+
+
+class CrossPostNorm(nn.Module):
+    """norm1(x + attention(x)), cross_norm(x + cross(x, memory)), norm2(x + feed_forward(x)).
+
+    Args:
+      attention: Module called as `GroupedQueryAttention` is.
+      cross: Module called as `deeplab.nn.attention.cross.CrossAttention` is.
+      feed_forward: Module applied to each position by itself.
+      norm1: Norm of the stream after the attention.
+      cross_norm: Norm of the stream after what is read of the memory.
+      norm2: Norm of the stream after the feed-forward layer.
+      drop: Dropout of what the branches give, if any.
+
+    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.1.
+    """
+
+    attention: nn.Module
+    cross: nn.Module
+    feed_forward: nn.Module
+    norm1: nn.Module
+    cross_norm: nn.Module
+    norm2: nn.Module
+    drop: nn.Dropout | None = None
+
+    def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+        cache, memory, mask = _memory(reading, cache)
+        y, cache = attended(self.attention, x, reading, cache)
+        x = self.norm1(x + dropped(self.drop, y, train))
+        x = self.cross_norm(x + dropped(self.drop, self.cross(x, memory, mask), train))
+        return self.norm2(x + dropped(self.drop, self.feed_forward(x), train)), cache
+
+    def read(self, carry: None, states: Float[Array, "B S E"]) -> tuple[None, KVCache]:
+        """The layer's keys and values of these states."""
+        cross: Any = self.cross
+        return carry, cross.read(states)
+
+
+def _memory(reading: Reading, cache: Any) -> tuple[Any, Any, Any]:
+    """A layer's cache, the states or its keys and values of them, and their mask."""
+    if reading.memory is None:
+        raise ValueError("a block that attends to a memory needs one; give reading.memory")
+    cache, memory = (None, reading.memory.states) if cache is None else cache
+    return cache, memory, reading.memory.mask
