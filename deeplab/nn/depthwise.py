@@ -8,9 +8,36 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+
+def depthwise(channels: int, side: int, *, kernel_init: nn.initializers.Initializer, name: str | None) -> nn.Conv:
+    """A convolution of each channel by itself, of stride 1, padded so that the size stays.
+
+    Args:
+      channels: Number of channels.
+      side: Height and width of the kernel, odd.
+      kernel_init: Initializer of the kernel.
+      name: Name of the layer.
+
+    Example:
+      >>> layer = depthwise(2, 7, kernel_init=nn.initializers.normal(0.02), name=None)
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 4, 4, 2)))[0].shape
+      (1, 4, 4, 2)
+    """
+    half = side // 2
+    return nn.Conv(
+        channels,
+        (side, side),
+        padding=((half, half), (half, half)),
+        feature_group_count=channels,
+        kernel_init=kernel_init,
+        conv_general_dilated=conv_general_dilated,
+        name=name,
+    )
 
 
 def conv_general_dilated(
@@ -42,7 +69,6 @@ def conv_general_dilated(
       **options: Other arguments of `jax.lax.conv_general_dilated`.
 
     Example:
-      >>> import flax.linen as nn
       >>> layer = nn.Conv(2, (3, 3), 2, feature_group_count=2, conv_general_dilated=conv_general_dilated)
       >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 4, 4, 2)))[0].shape
       (1, 2, 2, 2)

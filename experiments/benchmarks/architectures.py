@@ -24,7 +24,7 @@ CLASSES = 65
 INPUTS = {  # of a batch: tokens [B, T], images [B, H, W, C]
     "gpt": (8, 256),
     "vit": (8, 224, 224, 3),
-    "resnet": (32, 32, 32, 3),
+    "resnet": (8, 128, 128, 3),
     "convnext": (8, 128, 128, 3),
     "mamba": (4, 256),
 }
@@ -52,7 +52,7 @@ def ours(name: str) -> Run:
         sizes = {"num_layers": 12, "num_heads": 3, "width": 192, "hidden": 768}
         return gradients(name, vit.ViT(num_classes=CLASSES, **sizes))
     if name == "resnet":
-        return gradients(name, resnet.ResNet(CLASSES, **resnet.VARIANTS["18"] | {"stem": resnet.CifarStem}))
+        return gradients(name, resnet.ResNet(CLASSES, **resnet.VARIANTS["18"]))
     if name == "convnext":
         return gradients(name, convnext.ConvNeXt(num_classes=CLASSES, **convnext.VARIANTS["atto"]))
     return gradients(name, mamba.Mamba(CLASSES, num_layers=4, width=256))
@@ -91,24 +91,15 @@ def torch(name: str) -> Run:
     import torch  # pyright: ignore[reportMissingImports]  # an extra that only benchmarks and tests/parity need
     import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 
-    from experiments.benchmarks import peers_torch
-
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     x, y = (torch.tensor(array) for array in data(name))
-    if name == "gpt":
-        model = peers_torch.GPT(CLASSES, 6, 6, 384, 256)
-    elif name == "resnet":
-        model = peers_torch.resnet(CLASSES)
-    else:
-        model = published(name)
+    model = published(name)
     x = x if x.ndim == 2 else x.permute(0, 3, 1, 2).contiguous()
 
     def run() -> None:
         for parameter in model.parameters():
             parameter.grad = None
-        out = model(x)
-        logits = out if isinstance(out, torch.Tensor) else out.logits
-        F.cross_entropy(logits.flatten(0, -2), y.flatten()).backward()
+        F.cross_entropy(model(x).logits.flatten(0, -2), y.flatten()).backward()
 
     return run
 
@@ -117,6 +108,13 @@ def published(name: str) -> Any:
     """A model of transformers, whose outputs have logits."""
     import transformers  # pyright: ignore[reportMissingImports]
 
+    if name == "gpt":
+        sizes = {"n_positions": 256, "n_embd": 384, "n_layer": 6, "n_head": 6}
+        dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+        return transformers.GPT2LMHeadModel(transformers.GPT2Config(CLASSES, **sizes, **dropout, use_cache=False))
+    if name == "resnet":
+        sizes = {"hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "layer_type": "basic"}
+        return transformers.ResNetForImageClassification(transformers.ResNetConfig(**sizes, num_labels=CLASSES))
     if name == "mamba":
         config = transformers.MambaConfig(vocab_size=CLASSES, hidden_size=256, num_hidden_layers=4, use_cache=False)
         return transformers.MambaForCausalLM(config)

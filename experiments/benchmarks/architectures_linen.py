@@ -64,7 +64,7 @@ class ViT(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet-18 for small images."""
+    """ResNet-18."""
 
     classes: int
 
@@ -76,7 +76,8 @@ class ResNet(nn.Module):
         def conv(x: jax.Array, width: int, stride: int = 1, size: int = 3) -> jax.Array:
             return norm(nn.Conv(width, (size, size), (stride, stride), use_bias=False)(x))
 
-        x = nn.relu(conv(x, 64))
+        x = nn.relu(norm(nn.Conv(64, (7, 7), (2, 2), use_bias=False)(x)))
+        x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
         for width in (64, 128, 256, 512):
             for block in range(2):
                 stride = 2 if width > 64 and block == 0 else 1

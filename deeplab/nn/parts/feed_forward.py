@@ -9,6 +9,7 @@ import jax
 from jaxtyping import Array, Float
 
 from deeplab.core import ranges
+from deeplab.nn.depthwise import depthwise
 from deeplab.nn.transformer import INIT
 
 Elementwise = Callable[[jax.Array], jax.Array]
@@ -100,8 +101,5 @@ class MixFeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W D"]) -> Float[Array, "B H W D"]:
         y = nn.Dense(self.hidden, kernel_init=INIT, name="up")(x)
-        groups, pads = self.hidden, ((1, 1), (1, 1))
-        mixed = nn.Conv(
-            self.hidden, (3, 3), padding=pads, feature_group_count=groups, kernel_init=INIT, name="depthwise"
-        )
+        mixed = depthwise(self.hidden, 3, kernel_init=INIT, name="depthwise")
         return nn.Dense(x.shape[-1], kernel_init=INIT, name="down")(self.activation(mixed(y)))

@@ -19,8 +19,9 @@ from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, Rule, conv, linear, norm, one, pointwise
 from deeplab.models.vision.convolutional.network import ConvNet, MapHead, Trunk
 from deeplab.nn.activations import gelu
+from deeplab.nn.depthwise import depthwise
 from deeplab.nn.norm import LayerScale, ResponseNorm, layer_norm
-from deeplab.nn.parts.convolution import Patches, centered, drop_path
+from deeplab.nn.parts.convolution import Patches, drop_path
 from deeplab.nn.transformer import INIT
 
 RULES = (
@@ -56,8 +57,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H W C"]:
         C = x.shape[-1]
-        depthwise = nn.Conv(C, (7, 7), padding=centered(7), feature_group_count=C, kernel_init=INIT, name="depthwise")
-        y = self.norm(depthwise(x))
+        y = self.norm(depthwise(C, 7, kernel_init=INIT, name="depthwise")(x))
         y = gelu(nn.Dense(self.hidden, kernel_init=INIT, name="up")(y))
         y = y if self.response is None else self.response(y)
         y = nn.Dense(C, kernel_init=INIT, name="down")(y)
