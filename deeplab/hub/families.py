@@ -26,9 +26,9 @@ from deeplab.models.text.decoders import (
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import griffin, mamba
 from deeplab.models.text.seq2seq import t5
-from deeplab.models.vision.convolutional import convnext, efficientnet, mobilenet, resnet_names
+from deeplab.models.vision.convolutional import convnext, densenet, efficientnet, mobilenet, resnet_names, vgg
 from deeplab.models.vision.segmentation import segformer
-from deeplab.models.vision.transformers import dino, swin_names, vit
+from deeplab.models.vision.transformers import dino, mixer, swin_names, vit
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
 FAMILIES: dict[str, Family] = {
@@ -65,10 +65,13 @@ FAMILIES: dict[str, Family] = {
 # As timm spells them in "architecture"; each family's file has the sizes.
 ARCHITECTURES: dict[str, Family] = {
     **dict.fromkeys(convnext.ARCHITECTURES, convnext.FAMILY),
+    **dict.fromkeys(densenet.ARCHITECTURES, densenet.FAMILY),
     **dict.fromkeys(efficientnet.ARCHITECTURES, efficientnet.FAMILY),
+    **dict.fromkeys(mixer.ARCHITECTURES, mixer.FAMILY),
     **dict.fromkeys(mobilenet.ARCHITECTURES, mobilenet.FAMILY),
     **dict.fromkeys(resnet_names.ARCHITECTURES, resnet_names.FAMILY),
     **dict.fromkeys(swin_names.ARCHITECTURES, swin_names.FAMILY),
+    **dict.fromkeys(vgg.ARCHITECTURES, vgg.FAMILY),
 }
 
 

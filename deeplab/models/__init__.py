@@ -61,22 +61,36 @@ if TYPE_CHECKING:
     from deeplab.models.text.seq2seq import attention_rnn, t5, transformer
     from deeplab.models.text.seq2seq.attention_rnn import AttentionRNN
     from deeplab.models.text.seq2seq.transformer import Transformer
-    from deeplab.models.vision.convolutional import cifarnet, cnn, convnext, efficientnet, mobilenet, resnet
+    from deeplab.models.vision.convolutional import (
+        cifarnet,
+        cnn,
+        convnext,
+        densenet,
+        efficientnet,
+        lenet,
+        mobilenet,
+        resnet,
+        vgg,
+    )
     from deeplab.models.vision.convolutional.cifarnet import CifarNet
     from deeplab.models.vision.convolutional.cnn import CNN
     from deeplab.models.vision.convolutional.convnext import ConvNeXt
+    from deeplab.models.vision.convolutional.densenet import DenseNet
     from deeplab.models.vision.convolutional.efficientnet import EfficientNet
+    from deeplab.models.vision.convolutional.lenet import LeNet
     from deeplab.models.vision.convolutional.mobilenet import MobileNetV2, MobileNetV3
     from deeplab.models.vision.convolutional.network import ConvNet
     from deeplab.models.vision.convolutional.resnet import ResNet
+    from deeplab.models.vision.convolutional.vgg import VGG
     from deeplab.models.vision.detection import fcos
     from deeplab.models.vision.detection.fcos import FCOS
     from deeplab.models.vision.segmentation import linknet, segformer, unet
     from deeplab.models.vision.segmentation.linknet import LinkNet
     from deeplab.models.vision.segmentation.segformer import MixTransformer, SegFormer, Segmenter
     from deeplab.models.vision.segmentation.unet import UNet
-    from deeplab.models.vision.transformers import dino, swin, vit
+    from deeplab.models.vision.transformers import dino, mixer, swin, vit
     from deeplab.models.vision.transformers.dino import Dino
+    from deeplab.models.vision.transformers.mixer import Mixer
     from deeplab.models.vision.transformers.swin import Swin
     from deeplab.models.vision.transformers.vit import ViT
 
@@ -103,6 +117,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "deepseek": "text.decoders.deepseek",
         "deep_speech": "speech.deep_speech",
         "DeepSpeech2": "speech.deep_speech:DeepSpeech2",
+        "densenet": "vision.convolutional.densenet",
+        "DenseNet": "vision.convolutional.densenet:DenseNet",
         "dino": "vision.transformers.dino",
         "Dino": "vision.transformers.dino:Dino",
         "distilbert": "text.encoders.distilbert",
@@ -133,6 +149,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Griffin": "text.recurrent.griffin:Griffin",
         "keyword_cnn": "speech.keyword_cnn",
         "KeywordCNN": "speech.keyword_cnn:KeywordCNN",
+        "lenet": "vision.convolutional.lenet",
+        "LeNet": "vision.convolutional.lenet:LeNet",
         "linknet": "vision.segmentation.linknet",
         "LinkNet": "vision.segmentation.linknet:LinkNet",
         "llama": "text.decoders.llama",
@@ -143,6 +161,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Mamba": "text.recurrent.mamba:Mamba",
         "Mamba2": "text.recurrent.mamba:Mamba2",
         "mixtral": "text.decoders.mixtral",
+        "mixer": "vision.transformers.mixer",
+        "Mixer": "vision.transformers.mixer:Mixer",
         "MixTransformer": "vision.segmentation.segformer:MixTransformer",
         "mlp": "mlp",
         "MLP": "mlp:MLP",
@@ -182,6 +202,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "TwoTower": "recsys.two_tower:TwoTower",
         "unet": "vision.segmentation.unet",
         "UNet": "vision.segmentation.unet:UNet",
+        "vgg": "vision.convolutional.vgg",
+        "VGG": "vision.convolutional.vgg:VGG",
         "vit": "vision.transformers.vit",
         "ViT": "vision.transformers.vit:ViT",
     },

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 Padding = Sequence[tuple[int, int]]
@@ -64,6 +65,28 @@ def _largest_jvp(axis: int, primals: tuple[jax.Array], tangents: tuple[jax.Array
     position = jnp.argmax(x, axis=axis, keepdims=True)
     is_maximum = jax.lax.broadcasted_iota(position.dtype, x.shape, axis) == position
     return _largest(x, axis), jnp.sum(jnp.where(is_maximum, dx, 0), axis=axis)
+
+
+def adaptive_mean(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Means over windows that give a map of this size, [B, H, W, C] -> [B, H', W', C].
+
+    Window i of a side has the rows from floor(i H / H') to ceil((i + 1) H / H'). Windows overlap where H' does not
+    divide H; where it is larger, rows are repeated.
+
+    Example:
+      >>> adaptive_mean(jnp.arange(3.0).reshape(1, 1, 3, 1), (1, 2))[0, 0, :, 0].tolist()
+      [0.5, 1.5]
+    """
+
+    def weights(given: int, wanted: int) -> np.ndarray:
+        numbers, places = np.arange(wanted)[:, None], np.arange(given)[None]
+        inside = (places >= numbers * given // wanted) & (places < -(-(numbers + 1) * given // wanted))
+        return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    if x.shape[1:3] == size:
+        return x
+    rows, columns = (jnp.asarray(weights(*sides), x.dtype) for sides in zip(x.shape[1:3], size, strict=True))
+    return jnp.einsum("bhwc,ih,jw->bijc", x, rows, columns)
 
 
 def global_mean(x: jax.Array) -> jax.Array:

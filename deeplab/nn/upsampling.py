@@ -1,8 +1,11 @@
-"""Upsampling of images."""
+"""Upsampling of images, and resizing of learned maps."""
 
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from deeplab.core import ranges
@@ -30,3 +33,38 @@ class Upsampling(nn.Module):
         batch, height, width, _ = x.shape
         x = nn.Dense(4 * self.width, name="squares")(x).reshape(batch, height, width, 2, 2, self.width)
         return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, self.width)  # (H 2) (W 2)
+
+
+def bicubic(x: Float[Array, "H W C"], size: tuple[int, int], antialias: bool = False) -> Float[Array, "H2 W2 C"]:
+    """A map at another size, by cubic convolution, as PyTorch does it: which is how learned positions are resized.
+
+    A place reads the 4 x 4 nearest ones (with a = -0.75), those beyond an edge as those on it. With `antialias`, it
+    reads as many as a smaller map needs (with a = -0.5), none beyond an edge.
+
+    Args:
+      x: Map.
+      size: Height and width of the result.
+      antialias: Whether places of a smaller map are means of several.
+
+    Example:
+      >>> [round(float(y), 2) for y in bicubic(jnp.arange(3.0).reshape(1, 3, 1), (1, 6))[0, :, 0]]
+      [-0.11, 0.19, 0.67, 1.33, 1.81, 2.11]
+
+    Source: Keys 1981, "Cubic convolution interpolation for digital image processing", equation 4 for a = -0.5.
+    """
+    if antialias:
+        return jax.image.resize(x, (*size, x.shape[-1]), "cubic", antialias=True)
+    rows, columns = (jnp.asarray(_cubic(*sides), x.dtype) for sides in zip(x.shape[:2], size, strict=True))
+    return jnp.einsum("hwc,ih,jw->ijc", x, rows, columns)
+
+
+def _cubic(given: int, wanted: int, a: float = -0.75) -> np.ndarray:
+    """What each place of a side of the result takes of each place of the given one, [wanted, given]."""
+    center = (np.arange(wanted) + 0.5) * given / wanted - 0.5
+    nearest = np.floor(center).astype(int)[:, None] + np.arange(-1, 3)  # [wanted, 4]
+    far = np.abs(center[:, None] - nearest)
+    near = ((a + 2) * far - (a + 3)) * far**2 + 1
+    weights = np.where(far <= 1, near, ((a * far - 5 * a) * far + 8 * a) * far - 4 * a)
+    found = np.zeros((wanted, given))
+    np.add.at(found, (np.arange(wanted)[:, None], np.clip(nearest, 0, given - 1)), weights)
+    return found.astype(np.float32)

@@ -1,4 +1,4 @@
-"""ResNet: published sizes, and the block's own equations."""
+"""ResNet: the blocks are their own equations, and start as they should."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from deeplab.models.vision.convolutional.resnet import (
-    VARIANTS,
     BasicBlock,
     BottleneckBlock,
     CifarStem,
@@ -15,16 +14,6 @@ from deeplab.models.vision.convolutional.resnet import (
     StridedStem,
 )
 from deeplab.nn.norm import batch_norm
-
-# Weights of torchvision's models, https://pytorch.org/vision/stable/models.html.
-PUBLISHED = {"18": 11_689_512, "34": 21_797_672, "50": 25_557_032, "101": 44_549_160, "152": 60_192_808}
-
-
-@pytest.mark.parametrize("variant", PUBLISHED)
-def test_parameters_are_as_many_as_published(variant):
-    model = ResNet(num_classes=1000, **VARIANTS[variant])
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
-    assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == PUBLISHED[variant]
 
 
 def convolve(x, kernel, stride, pad):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.nn.pooling import global_mean, masked_max, masked_mean, max_pool
+from deeplab.nn.pooling import adaptive_mean, global_mean, masked_max, masked_mean, max_pool
 
 
 def distinct(shape):
@@ -79,3 +79,11 @@ def test_pooling_of_nothing_is_zero_with_a_gradient_of_zero(pool):
     value, gradient = jax.value_and_grad(lambda x: pool(x, jnp.zeros((1, 4), bool)).sum())(jnp.ones((1, 4, 2)))
     assert value == 0
     np.testing.assert_array_equal(gradient, jnp.zeros((1, 4, 2)))
+
+
+@pytest.mark.parametrize("size", [(7, 7), (14, 21), (10, 8), (9, 5), (2, 1)])
+def test_adaptive_mean_is_torchs(size):
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    expected = torch.nn.functional.adaptive_avg_pool2d(torch.tensor(x.transpose(0, 3, 1, 2)), (7, 7)).numpy()
+    np.testing.assert_allclose(adaptive_mean(jnp.asarray(x), (7, 7)), expected.transpose(0, 2, 3, 1), atol=1e-6)

@@ -28,7 +28,7 @@ SQUARE = {**IMAGE, "image_size": 16}
 WINDOWS = {"image_size": 48, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 3, "num_labels": 7}
 MIX = {"image_size": 48, "depths": [2, 1, 1, 1], "hidden_sizes": [8, 16, 20, 24], "num_attention_heads": [1, 2, 5, 3],
        "decoder_hidden_size": 20, "num_labels": 7}  # fmt: skip
-OTHER_SIZES = {"segformer": [70, 85], "swin": [57, 50]}
+OTHER_SIZES = {"dinov2": [28, 12], "dinov2_with_registers": [28, 12], "segformer": [70, 85], "swin": [57, 50]}
 """Images of another size than the config's, where a model reads them."""
 
 CASES = {

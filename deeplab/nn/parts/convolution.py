@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from deeplab.core import ranges
 from deeplab.nn.depthwise import conv_general_dilated
 from deeplab.nn.norm import Norm, batch_norm
+from deeplab.nn.pooling import max_pool
 
 Elementwise = Callable[[jax.Array], jax.Array]
 Padding = Callable[[int], Any]
@@ -54,6 +55,7 @@ class ConvNorm(nn.Module):
       norm: Constructor of the norm; see `deeplab.nn.norm`.
       activation: Function of the result, if any.
       padding: Function from the kernel's side to the padding.
+      use_bias: Whether the convolution has a bias, which a norm that subtracts the mean makes needless.
 
     Example:
       >>> layer = ConvNorm(8, kernel=3, stride=2, padding=tensorflow)
@@ -68,6 +70,7 @@ class ConvNorm(nn.Module):
     norm: Norm = batch_norm
     activation: Elementwise | None = nn.relu
     padding: Padding = centered
+    use_bias: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H2 W2 D"]:
@@ -77,7 +80,7 @@ class ConvNorm(nn.Module):
             (self.stride, self.stride),
             padding=self.padding(self.kernel),
             feature_group_count=self.groups,
-            use_bias=False,
+            use_bias=self.use_bias,
             kernel_init=INIT,
             conv_general_dilated=conv_general_dilated,
             name="conv",
@@ -178,6 +181,25 @@ class Patches(nn.Module):
         sides, strides = (self.side, self.side), (self.stride, self.stride)
         layer = nn.Conv(self.width, sides, strides, pads, kernel_init=init, name="conv")
         return layer(self.norm(x)) if self.first else self.norm(layer(x))
+
+
+@ranges.checked(window=ranges.COUNT, stride=ranges.COUNT, pad=ranges.NATURAL)
+class MaxPool(nn.Module):
+    """`deeplab.nn.pooling.max_pool` as a block.
+
+    Args:
+      window: Side of the windows.
+      stride: Distance between windows.
+      pad: Width of the border of -inf.
+    """
+
+    window: int
+    stride: int
+    pad: int = 0
+
+    def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H2 W2 C"]:
+        del train
+        return max_pool(x, self.window, self.stride, ((self.pad, self.pad), (self.pad, self.pad)))
 
 
 def drop_path(y: Float[Array, "B ..."], rate: float, train: bool, name: str = "drop_path") -> Float[Array, "B ..."]:

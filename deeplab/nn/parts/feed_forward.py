@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -103,3 +104,24 @@ class MixFeedForward(nn.Module):
         y = nn.Dense(self.hidden, kernel_init=INIT, name="up")(x)
         mixed = depthwise(self.hidden, 3, kernel_init=INIT, name="depthwise")
         return nn.Dense(x.shape[-1], kernel_init=INIT, name="down")(self.activation(mixed(y)))
+
+
+class OverTokens(nn.Module):
+    """A feed-forward layer along the tokens, each channel by itself, which stands in the place of attention.
+
+    Args:
+      feed_forward: Module applied to the last axis, which is then that of the tokens: their number is fixed.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> OverTokens(Plain(hidden=16)).init_with_output(jax.random.key(0), jnp.ones((1, 2, 8)))[0].shape
+      (1, 2, 8)
+
+    Source: Tolstikhin et al. 2021, https://arxiv.org/abs/2105.01601.
+    """
+
+    feed_forward: nn.Module
+
+    def __call__(self, x: Float[Array, "B T D"], reading: Any = None, cache: None = None) -> Float[Array, "B T D"]:
+        del reading, cache
+        return self.feed_forward(x.swapaxes(1, 2)).swapaxes(1, 2)

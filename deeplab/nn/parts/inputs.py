@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -82,6 +83,9 @@ class TextEmbedding(nn.Module):
         return tokens.attend(x)
 
 
+Resize = Callable[[Float[Array, "H W D"], tuple[int, int]], Float[Array, "H2 W2 D"]]
+
+
 @ranges.checked(patch=ranges.COUNT, width=ranges.COUNT, dropout=ranges.RATE)
 class PatchEmbedding(nn.Module):
     """Patches by a linear map, after special tokens, with a learned position for each.
@@ -96,6 +100,8 @@ class PatchEmbedding(nn.Module):
       norm: Norm of the sum, if any.
       use_bias: Whether the linear map has a bias.
       dropout: Probability of dropping a component in training; may be a tracer.
+      resize: Function from the positions of the grid, [h, w, D], and another grid to those of that one, such as
+        `deeplab.nn.upsampling.bicubic`; images that do not fill the grid are an error when None.
 
     Raises:
       ValueError: An image whose height or width is no multiple of P, or that does not fill the grid.
@@ -118,6 +124,7 @@ class PatchEmbedding(nn.Module):
     norm: nn.Module | None = None
     use_bias: bool = True
     dropout: float = 0.0
+    resize: Resize | None = None
 
     @nn.compact
     def __call__(
@@ -132,8 +139,9 @@ class PatchEmbedding(nn.Module):
         """
         P, D, C = self.patch, self.width, image.shape[-1]
         rows, columns = image.shape[1] // P, image.shape[2] // P
-        if image.shape[1:3] != (rows * P, columns * P) or (self.grid or (rows, columns)) != (rows, columns):
-            size = "a multiple of" if self.grid is None else f"{self.grid[0]} x {self.grid[1]} times"
+        free = self.grid is None or self.resize is not None
+        if image.shape[1:3] != (rows * P, columns * P) or not (free or self.grid == (rows, columns)):
+            size = "a multiple of" if free or self.grid is None else f"{self.grid[0]} x {self.grid[1]} times"
             raise ValueError(f"images are {image.shape[1]} x {image.shape[2]}, expected {size} the patch of {P} pixels")
         kernel = self.param("kernel", nn.initializers.lecun_normal(in_axis=(0, 1, 2)), (P, P, C, D))
         cut = image.reshape(-1, rows, P, columns, P, C).transpose(0, 1, 3, 2, 4, 5)  # B (h p) (w q) C -> B h w p q C
@@ -146,7 +154,7 @@ class PatchEmbedding(nn.Module):
         for name in reversed(self.special):
             x = self._joined(x, self.param(name, INIT, (D,))[None])
         if self.grid is not None:
-            x = x + self.param("positions", INIT, (x.shape[1], D))[None]
+            x = x + self._positions(self.grid, (rows, columns))[None]
         if self.registers:
             before, patches = x[:, : len(self.special)], x[:, len(self.special) :]
             registers: Any = self.param("registers", INIT, (self.registers, D))
@@ -154,6 +162,14 @@ class PatchEmbedding(nn.Module):
         x = x if self.norm is None else self.norm(x)
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         return x, Reading(self._centers(rows, columns))
+
+    def _positions(self, grid: tuple[int, int], wanted: tuple[int, int]) -> Float[Array, "T D"]:
+        """The learned positions, of the special tokens first."""
+        table = self.param("positions", INIT, (len(self.special) + grid[0] * grid[1], self.width))
+        if self.resize is None or wanted == grid:
+            return table
+        patches = self.resize(table[len(self.special) :].reshape(*grid, self.width), wanted)
+        return jnp.concatenate([table[: len(self.special)], patches.reshape(-1, self.width)])
 
     def _centers(self, rows: int, columns: int) -> Float[Array, "T 2"]:
         axes = [(2 * jnp.arange(n) + 1) / n - 1 for n in (rows, columns)]

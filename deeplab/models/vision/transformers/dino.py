@@ -28,6 +28,7 @@ from deeplab.nn.parts.inputs import PatchEmbedding
 from deeplab.nn.parts.stack import stacks
 from deeplab.nn.parts.wiring import SandwichNorm
 from deeplab.nn.transformer import INIT
+from deeplab.nn.upsampling import bicubic
 
 
 def Dino(
@@ -42,6 +43,7 @@ def Dino(
     registers: int = 0,
     rotary: GridRotary | None = None,
     key_bias: bool = True,
+    antialias: bool = False,
     scale: float = 1e-5,
     epsilon: float = 1e-6,
     remat: str = "none",
@@ -50,7 +52,7 @@ def Dino(
 
     Args:
       num_classes: K, read from the class token beside the mean of the patches; the model gives an `Encoded` when None.
-      size: Height and width of an image in pixels; any without learned positions.
+      size: Height and width in pixels of the images for which positions are learned; others have them interpolated.
       patch: Height and width of a patch in pixels.
       num_layers: L.
       num_heads: H.
@@ -59,6 +61,7 @@ def Dino(
       registers: Number of tokens between the class and the patches that stand for nothing.
       rotary: Rotation by the patches' centers, instead of learned positions.
       key_bias: Whether keys have a bias, as queries and values have.
+      antialias: Whether positions of smaller images are means of several.
       scale: First value of the scales of branches.
       epsilon: Number added to the variance in norms.
       remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
@@ -81,9 +84,10 @@ def Dino(
         return SandwichNorm(attention, feed_forward(), *parts)
 
     grid = None if rotary else (size[0] // patch, size[1] // patch)
+    resize = functools.partial(bicubic, antialias=antialias)
     read = functools.partial(first_and_mean, skip=1 + registers)
     return TransformerEncoder(
-        PatchEmbedding(patch, width, grid, registers=registers, masks=True),
+        PatchEmbedding(patch, width, grid, registers=registers, masks=True, resize=resize),
         stacks=stacks([None] * num_layers, block),
         norm=layer_norm(epsilon),
         head=States(Pooled(first)) if num_classes is None else Classifier(num_classes, Pooled(read)),
@@ -124,6 +128,7 @@ def _model(config: Config) -> TransformerEncoder:
         registers=0 if config["model_type"] == "dinov2" else config.get("num_register_tokens", 4),
         rotary=GridRotary(config.get("rope_theta", 100.0)) if third else None,
         key_bias=config.get("key_bias", False) if third else True,
+        antialias=config["model_type"] == "dinov2_with_registers",
         scale=config.get("layerscale_value", 1.0),
         epsilon=config.get("layer_norm_eps", 1e-5 if third else 1e-6),
     )
