@@ -25,12 +25,13 @@ from deeplab.models.text.decoders import (
 )
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import griffin, mamba
-from deeplab.models.text.seq2seq import t5
+from deeplab.models.text.seq2seq import bart, t5
 from deeplab.models.vision.convolutional import efficientnet, mobilenet, resnet_names
 from deeplab.models.vision.transformers import dino, vit
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
 FAMILIES: dict[str, Family] = {
+    **dict.fromkeys(("bart", "marian"), bart.FAMILY),
     **dict.fromkeys(("bert", "roberta"), bert.FAMILY),
     **dict.fromkeys(
         ("clip", "clip_text_model", "clip_vision_model", "siglip", "siglip_text_model", "siglip_vision_model"),

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from deeplab.models.text.recurrent import griffin, mamba
     from deeplab.models.text.recurrent.griffin import Griffin
     from deeplab.models.text.recurrent.mamba import Mamba, Mamba2
-    from deeplab.models.text.seq2seq import attention_rnn, t5, transformer
+    from deeplab.models.text.seq2seq import attention_rnn, bart, t5, transformer
     from deeplab.models.text.seq2seq.attention_rnn import AttentionRNN
     from deeplab.models.text.seq2seq.transformer import Transformer
     from deeplab.models.vision.convolutional import cifarnet, cnn, efficientnet, mobilenet, resnet
@@ -81,6 +81,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "AttentionRNN": "text.seq2seq.attention_rnn:AttentionRNN",
         "autorec": "recsys.autorec",
         "AutoRec": "recsys.autorec:AutoRec",
+        "bart": "text.seq2seq.bart",
         "bert": "text.encoders.bert",
         "Bert": "text.encoders.bert:Bert",
         "bilstm": "text.encoders.bilstm",
