@@ -8,6 +8,7 @@ from typing import Any
 from deeplab.core.errors import UserError, nearest
 from deeplab.models.foreign import Family
 from deeplab.models.multimodal import clip
+from deeplab.models.speech import wav2vec2, whisper
 from deeplab.models.text.decoders import (
     deepseek,
     falcon,
@@ -57,6 +58,8 @@ FAMILIES: dict[str, Family] = {
     "recurrent_gemma": griffin.FAMILY,
     **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), qwen.FAMILY),
     "t5": t5.FAMILY,
+    "wav2vec2": wav2vec2.FAMILY,
+    "whisper": whisper.FAMILY,
 }
 
 

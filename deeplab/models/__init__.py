@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from deeplab.models.series.lstm_forecaster import LSTMForecaster
     from deeplab.models.series.patchtst import PatchTST
     from deeplab.models.series.tcn import TCN
-    from deeplab.models.speech import conformer, deep_speech, keyword_cnn
+    from deeplab.models.speech import conformer, deep_speech, keyword_cnn, wav2vec2, whisper
     from deeplab.models.speech.conformer import Conformer
     from deeplab.models.speech.deep_speech import DeepSpeech2
     from deeplab.models.speech.keyword_cnn import KeywordCNN
@@ -167,5 +167,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "UNet": "vision.segmentation.unet:UNet",
         "vit": "vision.transformers.vit",
         "ViT": "vision.transformers.vit:ViT",
+        "wav2vec2": "speech.wav2vec2",
+        "whisper": "speech.whisper",
     },
 )

@@ -29,6 +29,7 @@ T5 = {"vocab_size": V, "d_model": 32, "d_kv": 6, "d_ff": 40, "num_layers": 3, "n
 BART = {"vocab_size": V, "d_model": 32, "max_position_embeddings": 20, "encoder_layers": 3, "decoder_layers": 3,
         "encoder_ffn_dim": 40, "decoder_ffn_dim": 24, "encoder_attention_heads": 4, "decoder_attention_heads": 2,
         "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}  # fmt: skip
+WHISPER = {**BART, "num_mel_bins": 6, "max_source_positions": S, "max_target_positions": 20}
 MARIAN = {**BART, "activation_function": "swish", "scale_embedding": True}
 TWO = {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": V, "vocab_size": V + 5}
 
@@ -43,6 +44,7 @@ CASES = {
     "marian": ("Marian", MARIAN, False),
     "marian_two_tables": ("Marian", {**MARIAN, **TWO}, False),
     "marian_three_tables": ("Marian", {**MARIAN, **TWO, TIE: False}, False),
+    "whisper": ("Whisper", WHISPER, False),
 }
 HEADS = {"Marian": "MarianMTModel"}
 DAILY = ("t5",)
