@@ -8,6 +8,7 @@ from typing import Any
 from deeplab.core.errors import UserError, nearest
 from deeplab.models.foreign import Family
 from deeplab.models.multimodal import clip
+from deeplab.models.speech import wav2vec2, whisper
 from deeplab.models.text.decoders import (
     deepseek,
     falcon,
@@ -25,13 +26,14 @@ from deeplab.models.text.decoders import (
 )
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import griffin, mamba
-from deeplab.models.text.seq2seq import t5
+from deeplab.models.text.seq2seq import bart, t5
 from deeplab.models.vision.convolutional import convnext, densenet, efficientnet, mobilenet, resnet_names, vgg
 from deeplab.models.vision.segmentation import segformer
 from deeplab.models.vision.transformers import dino, mixer, swin_names, vit
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
 FAMILIES: dict[str, Family] = {
+    **dict.fromkeys(("bart", "marian"), bart.FAMILY),
     **dict.fromkeys(("bert", "roberta"), bert.FAMILY),
     **dict.fromkeys(
         ("clip", "clip_text_model", "clip_vision_model", "siglip", "siglip_text_model", "siglip_vision_model"),
@@ -59,6 +61,8 @@ FAMILIES: dict[str, Family] = {
     "segformer": segformer.FAMILY,
     "swin": swin_names.TRANSFORMERS,
     "t5": t5.FAMILY,
+    "wav2vec2": wav2vec2.FAMILY,
+    "whisper": whisper.FAMILY,
 }
 
 

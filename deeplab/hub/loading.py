@@ -22,6 +22,7 @@ from deeplab.hub.folder import digest, find, folder_headers, read_config, read_t
 from deeplab.hub.mapping import counts, flat, leaves, of
 from deeplab.hub.plan import Step, plan
 from deeplab.hub.preprocess import Preprocess, read_preprocess
+from deeplab.hub.sounds import Spectrograms, Waveforms
 from deeplab.models import configs
 from deeplab.models.foreign import COUNTS, Family
 from deeplab.scale.rules import state_shardings
@@ -36,14 +37,14 @@ class Loaded:
       variables: Its parameters and other collections; `model.apply(variables, inputs)`.
       config: What config.json says.
       tokenizer: `tokenizers.Tokenizer` of tokenizer.json; None where there is none.
-      preprocess: Function from images to what the model reads; None where the folder says nothing of it.
+      preprocess: Function from images or sounds to what the model reads; None where the folder says nothing of it.
     """
 
     model: nn.Module
     variables: dict[str, Any]
     config: dict[str, Any]
     tokenizer: Any
-    preprocess: Preprocess | None
+    preprocess: Preprocess | Spectrograms | Waveforms | None
 
     @property
     def params(self) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 
 from deeplab.core.errors import UserError, nearest
 from deeplab.data.normalize import Standardize
+from deeplab.hub.sounds import Spectrograms, Waveforms, read_sounds
 
 FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """The filters of Pillow, by their numbers there."""
@@ -90,7 +91,7 @@ def _resized(image: np.ndarray, size: int | tuple[int, int] | None, interpolatio
     return np.asarray(filtered)
 
 
-def read_preprocess(folder: Path, config: Mapping[str, Any]) -> Preprocess | None:
+def read_preprocess(folder: Path, config: Mapping[str, Any]) -> Preprocess | Spectrograms | Waveforms | None:
     """What a folder says: preprocessor_config.json of transformers, or "pretrained_cfg" of timm; None without either.
 
     Raises:
@@ -99,7 +100,7 @@ def read_preprocess(folder: Path, config: Mapping[str, Any]) -> Preprocess | Non
     file = folder / "preprocessor_config.json"
     if file.exists():
         said = json.loads(file.read_text(encoding="utf-8"))
-        return _transformers(said) if "image_mean" in said else None
+        return _transformers(said) if "image_mean" in said else read_sounds(said)
     said = config.get("pretrained_cfg") or {}
     return _timm(said) if "mean" in said else None
 

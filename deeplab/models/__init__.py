@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from deeplab.models.series.lstm_forecaster import LSTMForecaster
     from deeplab.models.series.patchtst import PatchTST
     from deeplab.models.series.tcn import TCN
-    from deeplab.models.speech import conformer, deep_speech, keyword_cnn
+    from deeplab.models.speech import conformer, deep_speech, keyword_cnn, wav2vec2, whisper
     from deeplab.models.speech.conformer import Conformer
     from deeplab.models.speech.deep_speech import DeepSpeech2
     from deeplab.models.speech.keyword_cnn import KeywordCNN
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from deeplab.models.text.recurrent import griffin, mamba
     from deeplab.models.text.recurrent.griffin import Griffin
     from deeplab.models.text.recurrent.mamba import Mamba, Mamba2
-    from deeplab.models.text.seq2seq import attention_rnn, t5, transformer
+    from deeplab.models.text.seq2seq import attention_rnn, bart, t5, transformer
     from deeplab.models.text.seq2seq.attention_rnn import AttentionRNN
     from deeplab.models.text.seq2seq.transformer import Transformer
     from deeplab.models.vision.convolutional import (
@@ -101,6 +101,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "AttentionRNN": "text.seq2seq.attention_rnn:AttentionRNN",
         "autorec": "recsys.autorec",
         "AutoRec": "recsys.autorec:AutoRec",
+        "bart": "text.seq2seq.bart",
         "bert": "text.encoders.bert",
         "Bert": "text.encoders.bert:Bert",
         "bilstm": "text.encoders.bilstm",
@@ -206,5 +207,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "VGG": "vision.convolutional.vgg:VGG",
         "vit": "vision.transformers.vit",
         "ViT": "vision.transformers.vit:ViT",
+        "wav2vec2": "speech.wav2vec2",
+        "whisper": "speech.whisper",
     },
 )

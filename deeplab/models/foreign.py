@@ -134,6 +134,12 @@ def conv(ours: str, theirs: str, bias: bool = False) -> tuple[Rule, ...]:
     return (*rules, *one(f"{ours}/bias", f"{theirs}.bias")) if bias else rules
 
 
+def conv1d(ours: str, theirs: str, bias: bool = False) -> tuple[Rule, ...]:
+    """A convolution of PyTorch over one axis."""
+    rules = one(f"{ours}/kernel", f"{theirs}.weight", "o i k -> k i o")
+    return (*rules, *one(f"{ours}/bias", f"{theirs}.bias")) if bias else rules
+
+
 def pointwise(ours: str, theirs: str) -> tuple[Rule, ...]:
     """A linear layer that is a 1 x 1 convolution of PyTorch, with its bias."""
     ones = (("u", 1), ("v", 1))

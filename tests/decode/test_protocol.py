@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from deeplab.core.errors import UserError
 from deeplab.decode.beam import beam_search
 from deeplab.decode.generate import generate
 from deeplab.decode.protocol import cached, has_cache, plain, windowed
 from deeplab.models.text.decoders import deepseek, gemma, gpt, llama
-from deeplab.models.text.seq2seq import attention_rnn, transformer
+from deeplab.models.text.seq2seq import attention_rnn, bart, t5, transformer
 
 V, T = 11, 16
 DECODERS = {
@@ -23,9 +24,11 @@ DECODERS = {
 TRANSLATORS = {
     "transformer": transformer.Transformer(vocab_size=V, **transformer.VARIANTS["test"]),
     "attention_rnn": attention_rnn.AttentionRNN(vocab_size=V, **attention_rnn.VARIANTS["test"]),
+    "t5": t5.T5(vocab_size=V, **t5.VARIANTS["test"]),
+    "bart": bart.Bart(vocab_size=V, **bart.VARIANTS["test"]),  # norms after the branches
 }
 MODELS = DECODERS | TRANSLATORS
-SLOW = ("gemma", "deepseek")
+SLOW = ("gemma", "deepseek", "bart")
 
 
 def chosen(models):
@@ -51,10 +54,12 @@ def bound(name):
     return variables, jax.jit(model.apply)(variables, *inputs(name))
 
 
+def source_of(name):
+    return (2,) if name in DECODERS else (SOURCE, SEGMENTS)
+
+
 def decoder(name, length=T, sequences=1):
-    apply = plain(MODELS[name], bound(name)[0])
-    source = (2,) if name in DECODERS else (SOURCE, SEGMENTS)
-    return cached(apply, *source, length=length, sequences=sequences)
+    return cached(plain(MODELS[name], bound(name)[0]), *source_of(name), length=length, sequences=sequences)
 
 
 def read(decoder, pieces, index=0):
@@ -114,7 +119,7 @@ def test_a_beam_of_one_is_sampling_at_temperature_zero(name):
         np.testing.assert_array_equal(tokens[:, 0], greedy)
 
 
-@pytest.mark.parametrize("name", TRANSLATORS)
+@pytest.mark.parametrize("name", chosen(TRANSLATORS))
 def test_a_beam_of_one_takes_the_most_likely_token_every_time(name):
     start = decoder(name)
     tokens, _, _ = beam_search(start, beam=1, length=6, begin=1, end=-1)
@@ -123,6 +128,10 @@ def test_a_beam_of_one_takes_the_most_likely_token_every_time(name):
         logits, cache = start.step(token, cache, n)
         token = logits.argmax(-1)
         np.testing.assert_array_equal(tokens[:, 0, n], token[:, 0])
+    variables, begin = bound(name)[0], jnp.full((2, 1), 1)
+    source = {"source": source_of(name)}
+    greedy = generate(MODELS[name], variables, begin, 6, jax.random.key(0), **source, temperature=0.0)
+    np.testing.assert_array_equal(tokens[:, 0], greedy)
 
 
 @pytest.mark.parametrize("name", chosen(MODELS))
@@ -139,15 +148,26 @@ def test_beams_carry_their_caches_with_them(name):
         np.testing.assert_allclose(log_probs[:, beam], steps[..., 0].sum(axis=1), rtol=1e-4)
 
 
+def test_a_target_beyond_the_context_is_refused():
+    """A window of it would lose its beginning, and the positions that the encoder's reader knows."""
+    model, begin, source = MODELS["bart"], jnp.ones((2, 3), jnp.int32), (SOURCE, SEGMENTS)
+    variables = jax.eval_shape(model.init, jax.random.key(0), *inputs("bart"))
+    how = {"source": source, "temperature": 0.0}
+    with pytest.raises(UserError, match=r"15 tokens after 3 do not fit the context of 16.* ask for 14"):
+        generate(model, variables, begin, 15, jax.random.key(0), **how)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), variables)
+    assert generate(model, zeros, begin, 14, jax.random.key(0), **how).shape == (2, 14)
+
+
 def test_a_model_without_the_methods_has_no_cache():
     assert all(has_cache(model) for model in MODELS.values())
     assert not has_cache(object())
 
 
-@pytest.mark.parametrize("name", chosen(DECODERS))
+@pytest.mark.parametrize("name", chosen([*DECODERS, "t5", "bart"]))
 def test_a_cache_has_the_dtype_of_the_parameters(name):
     """So 16-bit parameters need 16-bit caches, and a step gives back what it was given."""
     half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), bound(name)[0])
-    start = cached(plain(MODELS[name], half), 2, length=T)
+    start = cached(plain(MODELS[name], half), *source_of(name), length=T)
     _, cache = jax.eval_shape(start.step, TOKENS[:, :3], start.cache, 0)
     assert {leaf.dtype for leaf in jax.tree.leaves((start.cache, cache))} == {jnp.dtype("bfloat16")}

@@ -27,6 +27,8 @@ MOE = {
     "head_dim": 4,
 }  # fmt: skip
 
+T5 = {"model_type": "t5", "vocab_size": 24, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 4}
+
 
 def random(config, dtype=jnp.float32, seed=0):
     """The config's parameters, all random."""
@@ -193,6 +195,16 @@ def test_tied_tensors_that_differ(tmp_path):
     rewrite(tmp_path, lambda t: t.__setitem__("lm_head.weight", t["model.embed_tokens.weight"] + 1))
     with pytest.raises(UserError, match=r"tied: model.embed_tokens.weight \[24, 16\] F32 and lm_head.weight .* differ"):
         hub.load(tmp_path)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_file_says_whether_t5_has_a_head_of_its_own(tmp_path, own):
+    """Whatever its config says, where `tie_word_embeddings` tells whether logits are scaled."""
+    params = written(tmp_path, {**T5, "tie_word_embeddings": not own})
+    (tmp_path / "config.json").write_text(json.dumps({**T5, "tie_word_embeddings": own}))
+    assert_equal(hub.load(tmp_path).params, params)
+    rewrite(tmp_path, lambda t: t.__setitem__("decoder.embed_tokens.weight", t.pop("shared.weight")))
+    assert_equal(hub.load(tmp_path).params, params)
 
 
 def test_names_without_their_prefix(tmp_path):

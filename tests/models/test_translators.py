@@ -7,15 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models.text.seq2seq import attention_rnn, t5, transformer
+from deeplab.models.text.seq2seq import attention_rnn, bart, t5, transformer
 
 V = 11
 MODELS = {
     "transformer": transformer.Transformer(vocab_size=V, **transformer.VARIANTS["test"]),
     "attention_rnn": attention_rnn.AttentionRNN(vocab_size=V, **attention_rnn.VARIANTS["test"]),
     "t5": t5.T5(vocab_size=V, **t5.VARIANTS["test"]),
+    "bart": bart.Bart(vocab_size=V, **bart.VARIANTS["test"]),
 }
-each = pytest.mark.parametrize("name", MODELS)
+SLOW = pytest.param("bart", marks=pytest.mark.slow)
+each = pytest.mark.parametrize("name", ["transformer", "attention_rnn", "t5", SLOW])
 
 SOURCE = jnp.array([[3, 4, 5, 6, 2, 0], [7, 8, 2, 0, 0, 0]])
 TARGET = jnp.array([[1, 9, 8, 7], [1, 5, 5, 0]])
@@ -48,7 +50,7 @@ def test_padding_changes_nothing(name):
     np.testing.assert_allclose(changed[1, :3], expected[1, :3], atol=2e-5)
 
 
-@pytest.mark.parametrize("name", ["transformer", "attention_rnn"])
+@each
 def test_attention_is_over_the_source(name):
     model = MODELS[name]
     seen = jax.jit(functools.partial(model.apply, method="attention"))(variables(name), *INPUTS)
@@ -59,7 +61,7 @@ def test_attention_is_over_the_source(name):
     assert not seen[1, :3, 3:].any()
 
 
-@pytest.mark.parametrize("name", ["transformer", "t5"])
+@pytest.mark.parametrize("name", ["transformer", "t5", SLOW])
 def test_pairs_that_share_a_row_are_read_as_if_alone(name):
     model, made = MODELS[name], variables(name)
     apply = jax.jit(model.apply)

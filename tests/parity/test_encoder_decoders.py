@@ -26,13 +26,27 @@ TIE = "tie_word_embeddings"
 T5 = {"vocab_size": V, "d_model": 32, "d_kv": 6, "d_ff": 40, "num_layers": 3, "num_heads": 4,
       "decoder_start_token_id": 0}  # fmt: skip
 
-# Of two heads, the second is that of the folder: the token embedding, or one of its own.
+BART = {"vocab_size": V, "d_model": 32, "max_position_embeddings": 20, "encoder_layers": 3, "decoder_layers": 3,
+        "encoder_ffn_dim": 40, "decoder_ffn_dim": 24, "encoder_attention_heads": 4, "decoder_attention_heads": 2,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}  # fmt: skip
+WHISPER = {**BART, "num_mel_bins": 6, "max_source_positions": S, "max_target_positions": 20}
+MARIAN = {**BART, "activation_function": "swish", "scale_embedding": True}
+TWO = {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": V, "vocab_size": V + 5}
+
+# Last: whether the head is given weights of its own, whatever the config says.
 CASES = {
     "t5": ("T5", T5, False),
     "t5_gated": ("T5", {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}, True),
     "t5_unscaled_tied": ("T5", {**T5, "tie_word_embeddings": False, "num_decoder_layers": 2}, False),
     "t5_near": ("T5", {**T5, "relative_attention_num_buckets": 8, "relative_attention_max_distance": 6}, True),
+    "bart": ("Bart", BART, False),
+    "bart_scaled": ("Bart", {**BART, "scale_embedding": True, "decoder_layers": 2}, False),
+    "marian": ("Marian", MARIAN, False),
+    "marian_two_tables": ("Marian", {**MARIAN, **TWO}, False),
+    "marian_three_tables": ("Marian", {**MARIAN, **TWO, TIE: False}, False),
+    "whisper": ("Whisper", WHISPER, False),
 }
+HEADS = {"Marian": "MarianMTModel"}
 DAILY = ("t5",)
 ALL = [pytest.param(name, marks=() if name in DAILY else pytest.mark.slow) for name in CASES]
 
@@ -43,12 +57,16 @@ def reference(name):
     family, sizes, own = CASES[name]
     config = getattr(transformers, f"{family}Config")(**sizes, attn_implementation="eager")
     torch.manual_seed(0)
-    model = getattr(transformers, f"{family}ForConditionalGeneration")(config)
+    model = getattr(transformers, HEADS.get(family, f"{family}ForConditionalGeneration"))(config)
     if own:
         model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
-    for buffer in model.buffers():
-        buffer.requires_grad_(buffer.is_floating_point())
-    return randomized(model)
+    for tensor in (*model.parameters(), *model.buffers()):  # some are frozen there
+        tensor.requires_grad_(tensor.is_floating_point())
+    model = randomized(model)
+    for module in model.modules():
+        if hasattr(module, "create_weight"):  # Marian's waves, which are not in files
+            module.weight = torch.nn.Parameter(module.create_weight(), requires_grad=False)
+    return model
 
 
 @pytest.fixture(scope="module", params=ALL)
@@ -60,18 +78,29 @@ def case(request, tmp_path_factory):
     return theirs, hub.load(folder), folder
 
 
-def inputs(length=T, size=S):
-    """A source whose second row is shorter, its mask, and a target whose second row is shorter, and its mask."""
+def inputs(theirs, length=T, size=S):
+    """A source whose second row is shorter, its mask, and a target whose second row is shorter, and its mask.
+
+    Whisper reads sounds of one length, without a mask.
+    """
     rng = np.random.default_rng(0)
     masks = [np.arange(n)[None] < np.array([[n], [n - 3]]) for n in (size, length)]
     source, target = (np.where(mask, rng.integers(3, V, mask.shape), 0) for mask in masks)
+    if theirs.config.model_type == "whisper":
+        return rng.normal(size=(2, 2 * S, 6)).astype(np.float32), None, target, masks[1].astype(int)
     return source, masks[0].astype(int), target, masks[1].astype(int)
+
+
+def given(source, source_mask):
+    """A source as arguments of theirs."""
+    if source_mask is None:
+        return {"input_features": torch.tensor(source.transpose(0, 2, 1))}
+    return {"input_ids": torch.tensor(source), "attention_mask": torch.tensor(source_mask)}
 
 
 def call(theirs, source, source_mask, target, target_mask=None):
     return theirs(
-        input_ids=torch.tensor(source),
-        attention_mask=torch.tensor(source_mask),
+        **given(source, source_mask),
         decoder_input_ids=torch.tensor(target),
         decoder_attention_mask=None if target_mask is None else torch.tensor(target_mask),
         use_cache=False,
@@ -86,7 +115,7 @@ def expected_logits(theirs, *x):
 @pytest.mark.parametrize("length", [pytest.param(5, marks=pytest.mark.slow), T])
 def test_logits_are_theirs(case, length):
     theirs, ours, _ = case
-    x = inputs(length, length + 3)
+    x = inputs(theirs, length, length + 3)
     logits, real = jax.jit(ours.model.apply)({"params": ours.params}, *x), x[3][..., None]
     assert relative(logits * real, expected_logits(theirs, *x) * real) < 1e-4
 
@@ -94,7 +123,7 @@ def test_logits_are_theirs(case, length):
 def test_gradients_are_theirs(case, tmp_path):
     """Of all parameters: theirs are written as if they were weights, and read back as ours."""
     theirs, ours, _ = case
-    x, weight = inputs(), np.random.default_rng(2).normal(size=(2, T, V)).astype(np.float32)
+    x, weight = inputs(theirs), np.random.default_rng(2).normal(size=(2, T, V)).astype(np.float32)
     weight = weight * x[3][..., None].astype(np.float32)
 
     def loss(logits):
@@ -117,7 +146,7 @@ def decoder_of(ours, *source, length=T, sequences=1):
 
 def test_a_cache_gives_the_same_token_by_token(case):
     theirs, ours, _ = case
-    source, mask, target, _ = inputs()
+    source, mask, target, _ = inputs(theirs)
     decoder = jax.jit(lambda: decoder_of(ours, source, mask)._replace(step=None))()
     step, cache, outs = jax.jit(decoder_of(ours, source, mask).step), decoder.cache, []
     for t in range(T):
@@ -130,7 +159,7 @@ def test_a_cache_gives_the_same_token_by_token(case):
 def test_targets_of_unequal_length(case):
     """An index for each row: the second target is shorter."""
     theirs, ours, _ = case
-    source, mask, target, _ = inputs()
+    source, mask, target, _ = inputs(theirs)
     decoder = decoder_of(ours, source, mask)
     _, cache = jax.jit(decoder.step)(target[:, :8], decoder.cache, 0)
     new = np.stack([target[0, 8:9], target[1, 5:6]])
@@ -141,8 +170,7 @@ def test_targets_of_unequal_length(case):
 
 def theirs_written(theirs, source, mask, **more):
     how = {"do_sample": False, "num_beams": 1, "max_new_tokens": T, "min_new_tokens": T, **more}
-    given = {"input_ids": torch.tensor(source), "attention_mask": torch.tensor(mask)}
-    return theirs.generate(**given, **how)[:, 1:].numpy()
+    return transformers.GenerationMixin.generate(theirs, **given(source, mask), **how)[:, 1:].numpy()
 
 
 def begin(theirs):
@@ -151,7 +179,7 @@ def begin(theirs):
 
 def test_greedy_tokens_are_theirs(case):
     theirs, ours, _ = case
-    source, mask, _, _ = inputs()
+    source, mask, _, _ = inputs(theirs)
     prompt = np.full((2, 1), begin(theirs))
     variables = {"params": ours.params}
     found = generate(ours.model, variables, prompt, T, jax.random.key(0), source=(source, mask), temperature=0.0)
@@ -163,7 +191,7 @@ def test_greedy_tokens_are_theirs(case):
 def test_beam_search_finds_what_it_scores(case):
     """The log probability of the best sequence is the sum of those of its tokens without a cache."""
     theirs, ours, _ = case
-    source, mask, _, _ = inputs()
+    source, mask, _, _ = inputs(theirs)
     decoder = decoder_of(ours, source, mask, sequences=3)
     tokens, _, log_probs = beam_search(decoder, beam=3, length=T, begin=begin(theirs), end=V)
     target = np.pad(np.asarray(tokens[:, 0, :-1]), ((0, 0), (1, 0)), constant_values=begin(theirs))
@@ -181,7 +209,7 @@ def test_the_way_back_is_bit_equal(case, tmp_path):
     assert_same_tensors(folder, tmp_path)
     again, report = type(theirs).from_pretrained(tmp_path, output_loading_info=True, attn_implementation="eager")
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    x = inputs(5, 8)
+    x = inputs(theirs, 5, 8)
     assert relative(expected_logits(again.eval(), *x), expected_logits(theirs, *x)) < 1e-5
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == theirs.config.model_type
 
@@ -207,7 +235,7 @@ def test_t5_ties_what_its_file_ties(said, own, tmp_path):
     del config["scale_decoder_outputs"], config[TIE]
     (tmp_path / "config.json").write_text(json.dumps(config | said))
     theirs = type(reference(name)).from_pretrained(tmp_path, attn_implementation="eager").eval()
-    ours, x = hub.load(tmp_path), inputs(5, 8)
+    ours, x = hub.load(tmp_path), inputs(theirs, 5, 8)
     assert ("head" in ours.params) is own
     real = x[3][..., None]
     logits = jax.jit(ours.model.apply)({"params": ours.params}, *x)

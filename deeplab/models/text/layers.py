@@ -64,7 +64,7 @@ class Sizes:
             block=self.attention_block, **parts,
         )  # fmt: skip
 
-    def embedding(self, **parts: Any) -> nn.Module:
+    def embedding(self, **parts: Any) -> TokenEmbedding:
         """A token embedding of these sizes and other parts."""
         return TokenEmbedding(self.vocab_size, self.width, **parts)
 

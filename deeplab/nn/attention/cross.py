@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from deeplab.core import ranges
 from deeplab.nn.attention.cache import KVCache
-from deeplab.nn.attention.dot_product import attend
+from deeplab.nn.attention.dot_product import attend, attention_weights
 from deeplab.nn.attention.self_attention import Initializer, join_heads, split_heads
 
 
@@ -31,7 +32,6 @@ class CrossAttention(nn.Module):
       out_init: Initializer of the kernel that leads back to the residual stream.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> layer, states = CrossAttention(width=8, num_heads=2), jnp.ones((1, 5, 6))
       >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 3, 8)), states)[0].shape
       (1, 3, 8)
@@ -71,10 +71,20 @@ class CrossAttention(nn.Module):
           mask: True where a token may attend to a state; to all of them when None.
         """
         memory = memory if isinstance(memory, KVCache) else self.read(memory)
+        query = self._queries(x)
+        key, value = (x.astype(query.dtype) for x in memory)
+        return self.out(join_heads(attend(query, key, value, mask)))
+
+    def weights(
+        self, x: Float[Array, "B T D"], states: Float[Array, "B S E"], mask: Bool[Array, "B 1 #T S"] | None = None
+    ) -> Float[Array, "B T S"]:
+        """The weights of the states, averaged over the heads."""
+        return jnp.mean(attention_weights(self._queries(x), self.read(states).key, mask), axis=1)
+
+    def _queries(self, x: jax.Array) -> Float[Array, "B H T d"]:
         query = self._heads(self.query(x))
-        if self.scale is not None:
-            query = query * (self.scale * query.shape[-1] ** 0.5)  # `attend` divides by sqrt(d)
-        return self.out(join_heads(attend(query, memory.key, memory.value, mask)))
+        # The product with the keys divides by sqrt(d).
+        return query if self.scale is None else query * (self.scale * query.shape[-1] ** 0.5)
 
     def _heads(self, x: jax.Array) -> Float[Array, "B H T d"]:
         return split_heads(x, self.num_heads, 1)[0]

@@ -1,18 +1,26 @@
 """Blocks of decoders that attend to what an encoder has read: one module for each way.
 
 They have the interface of `deeplab.nn.parts.wiring`, and a method `read`: the body of a scan that gives each layer's
-keys and values of the memory. With a cache, a layer is given the pair of it and of them, and gives its new cache.
+keys and values of the memory. With a cache, a layer is given the pair of it and of them, and gives its new cache. With
+`LOOK` in its place it gives the weights of its attention to the memory.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from deeplab.nn.attention.cache import KVCache, Reading
 from deeplab.nn.parts.wiring import Stream, attended, dropped
+
+
+class Look(NamedTuple):
+    """In the place of a cache: a tree without leaves, which passes through a scan."""
+
+
+LOOK = Look()
 
 
 class CrossPreNorm(nn.Module):
@@ -39,11 +47,13 @@ class CrossPreNorm(nn.Module):
     drop: nn.Dropout | None = None
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
-        cache, memory, mask = _memory(reading, cache)
-        y, cache = attended(self.attention, self.norm1(x), reading, cache)
+        own, memory, mask = _memory(reading, cache)
+        y, new = attended(self.attention, self.norm1(x), reading, own)
         x = x + dropped(self.drop, y, train)
-        x = x + dropped(self.drop, self.cross(self.cross_norm(x), memory, mask), train)
-        return x + dropped(self.drop, self.feed_forward(self.norm2(x)), train), cache
+        asks = self.cross_norm(x)
+        x = x + dropped(self.drop, self.cross(asks, memory, mask), train)
+        new = _weights(self.cross, asks, reading) if isinstance(cache, Look) else new
+        return x + dropped(self.drop, self.feed_forward(self.norm2(x)), train), new
 
     def read(self, carry: None, states: Float[Array, "B S E"]) -> tuple[None, KVCache]:
         """The layer's keys and values of these states."""
@@ -75,11 +85,12 @@ class CrossPostNorm(nn.Module):
     drop: nn.Dropout | None = None
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
-        cache, memory, mask = _memory(reading, cache)
-        y, cache = attended(self.attention, x, reading, cache)
+        own, memory, mask = _memory(reading, cache)
+        y, new = attended(self.attention, x, reading, own)
         x = self.norm1(x + dropped(self.drop, y, train))
+        new = _weights(self.cross, x, reading) if isinstance(cache, Look) else new
         x = self.cross_norm(x + dropped(self.drop, self.cross(x, memory, mask), train))
-        return self.norm2(x + dropped(self.drop, self.feed_forward(x), train)), cache
+        return self.norm2(x + dropped(self.drop, self.feed_forward(x), train)), new
 
     def read(self, carry: None, states: Float[Array, "B S E"]) -> tuple[None, KVCache]:
         """The layer's keys and values of these states."""
@@ -91,5 +102,10 @@ def _memory(reading: Reading, cache: Any) -> tuple[Any, Any, Any]:
     """A layer's cache, the states or its keys and values of them, and their mask."""
     if reading.memory is None:
         raise ValueError("a block that attends to a memory needs one; give reading.memory")
-    cache, memory = (None, reading.memory.states) if cache is None else cache
-    return cache, memory, reading.memory.mask
+    own, memory = (None, reading.memory.states) if cache is None or isinstance(cache, Look) else cache
+    return own, memory, reading.memory.mask
+
+
+def _weights(cross: Any, x: Stream, reading: Reading) -> Float[Array, "B T S"]:
+    assert reading.memory is not None
+    return cross.weights(x, reading.memory.states, reading.memory.mask)

@@ -196,3 +196,22 @@ class MaskedTokens(nn.Module):
         dense = nn.Dense(x.shape[-1], self.use_bias, kernel_init=INIT, name="dense")
         logits = embed.attend(self.norm(self.activation(dense(x))))
         return logits + self.param("bias", nn.initializers.zeros, (logits.shape[-1],))[None, None]
+
+
+@ranges.checked(num_classes=ranges.COUNT, dropout=ranges.RATE)
+class EachPosition(nn.Module):
+    """Logits of classes at each position, such as of the tokens of a transcript.
+
+    Args:
+      num_classes: K.
+      dropout: Probability of dropping a component of a state in training; may be a tracer.
+    """
+
+    num_classes: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, encoded: Any, embed: nn.Module, train: bool) -> Float[Array, "B T K"]:
+        del embed
+        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(encoded.states)
+        return nn.Dense(self.num_classes, kernel_init=INIT, name="classes")(x)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.core import ranges
 from deeplab.nn.attention.cache import Reading
+from deeplab.nn.attention.masking import segment_positions
 from deeplab.nn.transformer import INIT
 
 
@@ -27,6 +28,7 @@ class TextEmbedding(nn.Module):
       padding: Token that stands for padding where no mask is given; none does when None.
       end: Token after whose first occurrence all is padding, where no mask is given, if any.
       skip_padding: Whether positions count the tokens that are no padding, wherever it stands.
+      packed: Whether a mask may number several sequences of a row, each of which has its own positions.
 
     Example:
       >>> from deeplab.nn.parts.vocabulary import TokenEmbedding
@@ -43,6 +45,7 @@ class TextEmbedding(nn.Module):
     padding: int | None = None
     end: int | None = None
     skip_padding: bool = False
+    packed: bool = False
 
     @nn.compact
     def __call__(
@@ -69,6 +72,8 @@ class TextEmbedding(nn.Module):
         positions = jnp.arange(tokens.shape[1])
         if self.skip_padding and segment_ids is not None:
             positions = jnp.maximum(jnp.cumsum(segment_ids, axis=1) - 1, 0)
+        elif self.packed and segment_ids is not None:
+            positions = segment_positions(segment_ids)
         x = self.tokens(tokens, positions)
         if self.types:
             table = self.param("types", INIT, (self.types, x.shape[-1]))

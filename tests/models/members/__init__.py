@@ -5,7 +5,7 @@ from tests.models.members import decoders, encoders, images, language, recommend
 FIELDS = (decoders, encoders, images, language, recommenders, series, speech, tables)
 MEMBERS = {name: member for field in FIELDS for name, member in field.MEMBERS.items()}
 FAMILIES = {name: family for field in FIELDS for name, family in field.FAMILIES.items()}
-SLOW = decoders.SLOW | encoders.SLOW | images.SLOW
+SLOW = decoders.SLOW | encoders.SLOW | images.SLOW | language.SLOW | speech.SLOW
 """One of a kind keeps the laws every day; these with all."""
 CAUSAL = (*decoders.MEMBERS, "gpt", "llama")
 """Each of their logits depends on the tokens up to its own alone."""

@@ -1,6 +1,7 @@
 """Models of sentences and of language."""
 
 import functools
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 
 from deeplab.models.text.decoders import gpt, llama
 from deeplab.models.text.encoders import bilstm, encoder, text_cnn
-from deeplab.models.text.seq2seq import attention_rnn, t5, transformer
+from deeplab.models.text.seq2seq import attention_rnn, bart, t5, transformer
 from tests.models.members.base import Family, member, tokens
 
 
@@ -34,11 +35,11 @@ class Translated(nn.Module):
         return self.model(source, (source > 0).astype(jnp.int32), target, jnp.ones_like(target), train=train)
 
 
-def translated(make: type, **sizes: Any) -> nn.Module:
+def translated(make: Callable[..., nn.Module], **sizes: Any) -> nn.Module:
     return Translated(make(vocab_size=7, **sizes))
 
 
-def translator(module: ModuleType, make: type) -> Any:
+def translator(module: ModuleType, make: Callable[..., nn.Module]) -> Any:
     return member(module, functools.partial(translated, make), tokens, (5, 7), dropout=0.5)
 
 
@@ -53,7 +54,10 @@ MEMBERS = {
     "transformer_dropout": translator(transformer, transformer.Transformer),
     "attention_rnn_dropout": translator(attention_rnn, attention_rnn.AttentionRNN),
     "t5_dropout": translator(t5, t5.T5),
+    "bart_dropout": translator(bart, bart.Bart),
+    "marian": translator(bart, functools.partial(bart.Bart, **bart.MARIAN)),
 }
+SLOW = {"bart_dropout", "marian"}
 
 
 def classifier(make: type) -> functools.partial:
@@ -68,6 +72,8 @@ FAMILIES = {
     "llama": Family(functools.partial(llama.Llama, vocab_size=7), llama.VARIANTS, tokens, (12, 7)),
     "transformer": Family(functools.partial(translated, transformer.Transformer), transformer.VARIANTS, tokens, (5, 7)),
     "t5": Family(functools.partial(translated, t5.T5), t5.VARIANTS, tokens, (5, 7)),
+    "bart": Family(functools.partial(translated, bart.Bart), bart.VARIANTS, tokens, (5, 7)),
+    "marian": Family(functools.partial(translated, bart.Bart), bart.MARIAN_VARIANTS, tokens, (5, 7)),
     "attention_rnn": Family(
         functools.partial(translated, attention_rnn.AttentionRNN), attention_rnn.VARIANTS, tokens, (5, 7)
     ),

@@ -15,7 +15,9 @@ from deeplab.models.encoder import RULES as LAYERS
 from deeplab.models.encoder import TransformerEncoder
 from deeplab.nn.attention.cache import Index, Memory, Reading, read_positions
 from deeplab.nn.attention.masking import same_segment_mask, segment_positions
+from deeplab.nn.parts.crossing import LOOK
 from deeplab.nn.parts.stack import Stack, stacked
+from deeplab.nn.parts.vocabulary import TokenEmbedding
 from deeplab.nn.parts.wiring import dropped, empty_cache
 
 HEAD = (r"head/kernel", P(None, "model"))  # [D, V]
@@ -27,10 +29,10 @@ class EncoderDecoder(nn.Module):
     """A source and the tokens of a target so far, to the logits of the target's next token at each position.
 
     Besides `__call__` there are the two methods of `deeplab.decode.protocol`: `start`, which computes each layer's keys
-    and values of the memory once, and `step`.
+    and values of the memory once, and `step`; and `attention`.
 
     Args:
-      tokens: Table of tokens, with its `width`. The encoder and `target` share it where it is the same value there.
+      tokens: Table of tokens. The encoder and `target` share it where it is the same value there.
       encoder: Encoder whose head gives an `Encoded`.
       target: Module from tokens and positions to the residual stream.
       stacks: Layers of the decoder, of blocks of `deeplab.nn.parts.crossing`.
@@ -53,7 +55,7 @@ class EncoderDecoder(nn.Module):
       (1, 3, 11)
     """
 
-    tokens: nn.Module
+    tokens: TokenEmbedding
     encoder: TransformerEncoder
     target: nn.Module
     stacks: tuple[Stack, ...]
@@ -87,17 +89,15 @@ class EncoderDecoder(nn.Module):
             the source that have its number.
           train: Whether to drop.
         """
-        T = target.shape[1]
-        states, mask = self._encoded(source, source_segments, train)
-        positions, seen = jnp.arange(T), None if mask is None else mask[:, None, None]
-        if target_segments is not None:
-            target_segments = jnp.asarray(target_segments, jnp.int32)
-            positions = segment_positions(target_segments)
-            if source_segments is not None:
-                seen = same_segment_mask(target_segments, source_segments)
-        bias = None if self.bias is None else self.bias(jnp.arange(T), T)
-        reading = Reading(positions, 0, target_segments, bias, Memory(states, seen))
-        return self._decoded(target, reading, (None,) * len(self.stacks), train)[0]
+        reading = self._reading(source, source_segments, target, target_segments, train)
+        return self._logits(*self._decoded(target, reading, (None,) * len(self.stacks), train))[0]
+
+    def attention(
+        self, source: Any, source_segments: Any, target: Any, target_segments: Any = None, train: bool = False
+    ) -> Float[Array, "B T S"]:
+        """Weights of the last layer's attention to the source at each target position, averaged over its heads."""
+        reading = self._reading(source, source_segments, target, target_segments, train)
+        return self._decoded(target, reading, (LOOK,) * len(self.stacks), train)[1][-1][:, -1]
 
     def start(
         self, source: Any, source_segments: Int[Array, "B S"] | None, length: int, train: bool = False
@@ -105,7 +105,7 @@ class EncoderDecoder(nn.Module):
         """An empty cache for `length` tokens, and the memory of the sources, one a row."""
         states, mask = self._encoded(source, source_segments, train)
         memory = tuple(layers.read(None, states)[1] for layers in self.layers)
-        sizes, dtype = (len(states), length, self.tokens.width), states.dtype
+        sizes, dtype = (len(states), length, self.tokens.width), self.tokens.embedding.dtype
         cache = tuple(empty_cache(s.block, *sizes, s.length, dtype) for s in self.stacks)
         return cache, (memory, mask)
 
@@ -120,11 +120,24 @@ class EncoderDecoder(nn.Module):
         reading = Reading(
             positions, cache_index, None, bias, Memory(None, None if mask is None else mask[:, None, None])
         )
-        return self._decoded(tokens, reading, tuple(zip(cache, each, strict=True)), train)
+        return self._logits(*self._decoded(tokens, reading, tuple(zip(cache, each, strict=True)), train))
 
     def _encoded(self, source: Any, segments: Any, train: bool) -> tuple[jax.Array, Any]:
         encoded = self.encoder(source, segments, train=train)
         return encoded.states, encoded.mask
+
+    def _reading(self, source: Any, source_segments: Any, target: Any, target_segments: Any, train: bool) -> Reading:
+        """Where the tokens of whole targets stand, and what they read."""
+        T = target.shape[1]
+        states, mask = self._encoded(source, source_segments, train)
+        positions, seen = jnp.arange(T), None if mask is None else mask[:, None, None]
+        if target_segments is not None:
+            target_segments = jnp.asarray(target_segments, jnp.int32)
+            positions = segment_positions(target_segments)
+            if source_segments is not None:
+                seen = same_segment_mask(target_segments, source_segments)
+        bias = None if self.bias is None else self.bias(jnp.arange(T), T)
+        return Reading(positions, 0, target_segments, bias, Memory(states, seen))
 
     def _decoded(self, tokens: jax.Array, reading: Reading, caches: Any, train: bool) -> tuple[jax.Array, Any]:
         if self.context is not None and self.context < tokens.shape[1]:
@@ -133,5 +146,7 @@ class EncoderDecoder(nn.Module):
         for layers, cache in zip(self.layers, caches, strict=True):
             x, cache = layers(x, train, reading, cache)
             new.append(cache)
-        x = x if self.norm is None else self.norm(x)
-        return self.head(x, self.tokens), tuple(new)
+        return x, tuple(new)
+
+    def _logits(self, x: jax.Array, caches: Any) -> tuple[jax.Array, Any]:
+        return self.head(x if self.norm is None else self.norm(x), self.tokens), caches

@@ -31,6 +31,9 @@ from deeplab.nn.parts.wiring import PreNorm
 TABLES = "shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight"
 """Names of the token embedding, of which files have one or more."""
 
+NAMED = "T5ForConditionalGeneration", "T5WithLMHeadModel", "T5Model"
+"""Classes that are this model: today, in folders of 2019, and without a head, which then is the token embedding."""
+
 
 def T5(
     *,
@@ -71,14 +74,17 @@ def T5(
     def feed_forward() -> nn.Module:
         return (Gated if gated else Plain)(s.hidden, activation, use_bias=False, out_init=s.out_init)
 
+    def norm_of() -> nn.Module:
+        return nn.RMSNorm(epsilon)
+
     def layer(kind: None) -> nn.Module:
         del kind
-        norms = (nn.RMSNorm(epsilon) for _ in range(2))
-        return PreNorm(s.attention(causal=False, **heads), feed_forward(), *norms, drop=nn.Dropout(dropout))
+        attention = s.attention(causal=False, **heads)
+        return PreNorm(attention, feed_forward(), norm_of(), norm_of(), drop=nn.Dropout(dropout))
 
     def crossing(kind: None) -> nn.Module:
         del kind
-        norms = (nn.RMSNorm(epsilon) for _ in range(3))
+        norms = norm_of(), norm_of(), norm_of()
         cross = CrossAttention(s.width, s.num_heads, s.dim, out_init=s.out_init, **heads)
         return CrossPreNorm(s.attention(**heads), cross, feed_forward(), *norms, drop=nn.Dropout(dropout))
 
@@ -88,14 +94,14 @@ def T5(
     table, scale = s.embedding(), s.width**-0.5 if scaled else 1.0
     encoder = TransformerEncoder(
         TextEmbedding(table, dropout=dropout, padding=padding), stacks([None] * s.num_layers, layer),
-        nn.RMSNorm(epsilon), States(), remat=s.remat, bias=bias(False),
+        norm_of(), States(), remat=s.remat, bias=bias(False),
     )  # fmt: skip
     return EncoderDecoder(
         tokens=table,
         encoder=encoder,
         target=table,
         stacks=stacks([None] * (num_decoder_layers or s.num_layers), crossing),
-        norm=nn.RMSNorm(epsilon),
+        norm=norm_of(),
         head=TiedHead(scale) if tied else Head(s.vocab_size, scale=scale),
         context=None,
         bias=bias(True),
@@ -118,8 +124,8 @@ def _seen(config: Config, names: Collection[str]) -> Config:
 
 def _model(config: Config) -> EncoderDecoder:
     configs.only(config, is_encoder_decoder=True)
-    if configs.architecture(config) != "ConditionalGeneration" and config.get("architectures"):
-        raise configs.unknown_head(config, ("ConditionalGeneration",))
+    if (config.get("architectures") or [NAMED[0]])[0] not in NAMED:
+        raise configs.unknown_head(config, NAMED)
     kind = config.get("feed_forward_proj", "relu")
     activation = "gelu_new" if kind == "gated-gelu" else kind.removeprefix("gated-")
     return T5(
