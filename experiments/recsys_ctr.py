@@ -3,7 +3,10 @@
 Run:     python -m experiments.recsys_ctr --data-dir DIR                  (DIR holds ml-100k.zip)
          python -m experiments.recsys_ctr --interaction low_rank          (or: cross, parallel)
          python -m experiments.benchmarks.recsys_baselines clicks DIR     (logistic regression, gradient boosting)
-Result:  none yet
+Result:  test part, AUC, log loss, calibration error, mean of seeds 0 to 2: 0.7446 (0.7449, 0.7447, 0.7440), 0.5892,
+         0.018; low_rank 0.7434 (0.7441, 0.7438, 0.7424), 0.5899, 0.020; parallel 0.7440 (seed 0). Logistic regression
+         0.7418, 0.5911, 0.016; gradient boosting 0.7426, 0.5913, 0.016. Some 20 s of CPU time each (commit f96cbf6).
+         The recipe and the interaction were chosen on the validation part
 Source:  Naumov et al. 2019, https://arxiv.org/abs/1906.00091; Wang et al. 2021, https://arxiv.org/abs/2008.13535
 """
 

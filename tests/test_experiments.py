@@ -41,6 +41,7 @@ SMALL = {
     "table_diabetes": {"variant": "test"},
     "text_classification": {"width": 8},
     "text_finetune": {"variant": "test", "length": 16},
+    "text_generate": {"variant": "test", "context": 16},
     "text_shakespeare": {"num_layers": 1, "context": 32},
     "text_stdlib": {"num_layers": 1, "context": 32},
     "text_llama": {"variant": "test", "num_steps": 10},

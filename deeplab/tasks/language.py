@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -16,8 +17,10 @@ from deeplab.decode.generate import generate
 from deeplab.metrics.base import Mean, Metrics, Perplexity, hits
 from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 
-_SAMPLES, _PROMPT_TOKENS, _SAMPLE_TOKENS = 3, 32, 400
-_TEMPERATURE = 0.8
+_SAMPLES, _PROMPT_TOKENS = 3, 32
+
+Way = Callable[[Any, Apply, jax.Array, int, jax.Array], jax.Array]
+"""`(model, apply, prompts [B, T], num_tokens, key) -> tokens [B, N]`, such as `decode.generate` with its settings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +34,15 @@ class LanguageModeling(Task):
     Metrics: `loss`, `perplexity` and `accuracy` per token. These depend on the vocabulary; if a batch holds `words` and
     `bytes`, [B, T], the number of each in a target, there are also `perplexity_word` and `perplexity_byte`: the same
     total nats, per word and per byte of the text.
+
+    Args:
+      ways: Ways to write the report's samples, by their titles there.
+      sample_tokens: Number of tokens of a sample.
     """
 
     headline: ClassVar[tuple[str, ...]] = ("loss",)
+    ways: Sequence[tuple[str, Way]] = (("Samples", functools.partial(generate, temperature=0.8)),)
+    sample_tokens: int = 400
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         return (batch["tokens"], batch["segments"]) if "segments" in batch else (batch["tokens"],)
@@ -79,22 +88,24 @@ class LanguageModeling(Task):
         """Samples that continue the beginnings of a few windows, and the loss by length of the context."""
         made = loss_by_position(trained.predictions["token_loss"], trained.split)
         if trained.decode is not None:
-            made = [self._samples(trained, trained.decode), *made]
+            made = [*self._samples(trained, trained.decode), *made]
         return {"language": made}
 
-    def _samples(self, trained: Trained, decode: Callable[[Sequence[int]], str]) -> Block:
+    def _samples(self, trained: Trained, decode: Callable[[Sequence[int]], str]) -> Sequence[Block]:
         ids = trained.predictions["id"]
         chosen = ids[np.linspace(0, len(ids) - 1, _SAMPLES).astype(int)]
         prompts = np.asarray(trained.raw(chosen)["tokens"], np.int32)[:, :_PROMPT_TOKENS]
-        length = min(_SAMPLE_TOKENS, 10 * trained.num_steps)  # a run of a few steps, such as a smoke run, writes noise
+        length = min(
+            self.sample_tokens, 10 * trained.num_steps
+        )  # a run of a few steps, such as a smoke run, writes noise
         apply = trained.apply(len(prompts))
 
-        @jax.jit
-        def write(prompts: jax.Array, key: jax.Array) -> jax.Array:
-            return generate(apply.module, apply, prompts, length, key, temperature=_TEMPERATURE)
+        def written(title: str, way: Way) -> Block:
+            write = jax.jit(lambda prompts, key: way(apply.module, apply, prompts, length, key))
+            texts = np.asarray(write(prompts, trained.key)).tolist()
+            return samples([decode(prompt) for prompt in prompts.tolist()], [decode(text) for text in texts], title)
 
-        texts = np.asarray(write(prompts, trained.key)).tolist()
-        return samples([decode(prompt) for prompt in prompts.tolist()], [decode(text) for text in texts])
+        return [written(*one) for one in self.ways]
 
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
         """Log-likelihood of each sequence's unmasked targets, or of the tokens `target` [B, T] in their place."""

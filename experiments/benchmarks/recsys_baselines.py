@@ -1,7 +1,8 @@
 """Baselines of `experiments.recsys_ranking` (popularity, item-kNN) and of `experiments.recsys_ctr` (scikit-learn's).
 
 Run:     python -m experiments.benchmarks.recsys_baselines ranking DIR    (DIR holds ml-100k.zip; or: clicks DIR)
-Result:  clicks, none yet
+Result:  clicks of the test part, AUC, log loss, calibration error: logistic regression (C = 0.003, the best on
+         validation) 0.7418, 0.5911, 0.016; gradient boosting 0.7426, 0.5913, 0.016; film's mean alone: AUC 0.7089
          ranking of the test films, HR@10 and NDCG@10 (beside 100 sampled ones): popularity 0.0838, 0.0432 (0.4008,
          0.2194); item-kNN, 10 neighbors, the best NDCG@10 on validation, 0.1315, 0.0692 (0.6172, 0.3488)
 Source:  Sarwar et al. 2001, "Item-based collaborative filtering recommendation algorithms",

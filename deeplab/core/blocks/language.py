@@ -10,12 +10,13 @@ from jaxtyping import Float
 from deeplab.core.blocks.base import Block, columns, curve, section, text
 
 
-def samples(prompts: Sequence[str], texts: Sequence[str]) -> Block:
+def samples(prompts: Sequence[str], texts: Sequence[str], heading: str = "Samples") -> Block:
     """Generated texts, the prompt of each set apart.
 
     Args:
       prompts: Beginnings that the model was given.
       texts: What it wrote after each; may begin with the prompt.
+      heading: Title of the section.
 
     Example:
       >>> samples(["To be"], ["To be, or not"])["blocks"][0]["text"]
@@ -25,7 +26,7 @@ def samples(prompts: Sequence[str], texts: Sequence[str]) -> Block:
         text(written.removeprefix(prompt), prompt, style="sample")
         for prompt, written in zip(prompts, texts, strict=True)
     ]
-    return section("Samples", *blocks, note="The prompt in grey, followed by the model's continuation.")
+    return section(heading, *blocks, note="The prompt in grey, followed by the model's continuation.")
 
 
 def mean_by_position(

@@ -152,6 +152,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": {
         "num_layers": 4, "num_heads": 4, "num_kv_heads": 2, "width": 128, "hidden": 344, "context": 64,
     },
+    # Allal et al. 2025, and the folder's config.json: SmolLM2-135M.
+    "smollm2_135m": {
+        "num_layers": 30, "num_heads": 9, "num_kv_heads": 3, "width": 576, "hidden": 1536, "context": 8192,
+        "rotary_base": 100_000.0, "tied": True,
+    },
     "7b": {
         "num_layers": 32, "num_heads": 32, "num_kv_heads": 32, "width": 4096, "hidden": 11008, "context": 4096,
     },
