@@ -67,7 +67,8 @@ if TYPE_CHECKING:
     from deeplab.models.vision.convolutional.mobilenet import MobileNetV2, MobileNetV3
     from deeplab.models.vision.convolutional.network import ConvNet
     from deeplab.models.vision.convolutional.resnet import ResNet
-    from deeplab.models.vision.segmentation import linknet, unet
+    from deeplab.models.vision.segmentation import decoder, linknet, unet
+    from deeplab.models.vision.segmentation.decoder import FeatureDecoder
     from deeplab.models.vision.segmentation.linknet import LinkNet
     from deeplab.models.vision.segmentation.unet import UNet
     from deeplab.models.vision.transformers import dino, vit
@@ -92,6 +93,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "CNN": "vision.convolutional.cnn:CNN",
         "conformer": "speech.conformer",
         "Conformer": "speech.conformer:Conformer",
+        "decoder": "vision.segmentation.decoder",
         "deepseek": "text.decoders.deepseek",
         "deep_speech": "speech.deep_speech",
         "DeepSpeech2": "speech.deep_speech:DeepSpeech2",
@@ -106,6 +108,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "EfficientNet": "vision.convolutional.efficientnet:EfficientNet",
         "encoder": "text.encoders.encoder",
         "Encoder": "text.encoders.encoder:Encoder",
+        "FeatureDecoder": "vision.segmentation.decoder:FeatureDecoder",
         "factorization": "recsys.factorization",
         "Factorization": "recsys.factorization:Factorization",
         "ft_transformer": "tabular.ft_transformer",
