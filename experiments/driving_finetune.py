@@ -2,8 +2,8 @@
 
 Run:     python -m experiments.driving_finetune --weights DIR     (a folder, or a name at the hub; --data-dir FOLDER)
 Result:  not yet measured; from scratch, experiments/driving_segmentation.py has a mean IoU of 45.5 %
-Source:  Tan and Le 2019 (EfficientNet), https://arxiv.org/abs/1905.11946; the decoder is after Chaurasia and Culurciello
-         2017 (LinkNet), https://arxiv.org/abs/1707.03718; class weights: Paszke et al. 2016, https://arxiv.org/abs/1606.02147
+Source:  Tan and Le 2019 (EfficientNet), https://arxiv.org/abs/1905.11946; decoder: Chaurasia and Culurciello 2017
+         (LinkNet), https://arxiv.org/abs/1707.03718; class weights: Paszke et al. 2016, https://arxiv.org/abs/1606.02147
 """
 
 import math

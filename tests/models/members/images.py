@@ -5,7 +5,7 @@ from typing import Any
 
 from deeplab.models import mlp
 from deeplab.models.vision.convolutional import cifarnet, cnn, efficientnet, mobilenet, resnet
-from deeplab.models.vision.segmentation import linknet, unet
+from deeplab.models.vision.segmentation import decoder, linknet, unet
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 from tests.models.members.base import Family, Member, member, normal
 
@@ -13,6 +13,8 @@ small = normal(8, 8, 1)
 of_mlp = functools.partial(member, mlp, mlp.MLP, small, (5,), num_classes=5)
 of_cnn = functools.partial(member, cnn, cnn.CNN, small, (5,), num_classes=5)
 of_resnet = functools.partial(member, resnet, resnet.ResNet, num_classes=5)
+tiny_trunk = efficientnet.EfficientNet(**efficientnet.VARIANTS["test"]).trunk
+of_decoder = functools.partial(decoder.FeatureDecoder, tiny_trunk)
 of_unet = functools.partial(member, unet, unet.UNet, num_classes=5)
 
 
@@ -38,6 +40,7 @@ MEMBERS = {
     "mobilenet2": net(mobilenet.MobileNetV2, mobilenet.VARIANTS_2),
     "mobilenet3": net(mobilenet.MobileNetV3, mobilenet.VARIANTS_3),
     "cifarnet": member(cifarnet, cifarnet.CifarNet, small, (5,), num_classes=5),
+    "feature_decoder": member(decoder, of_decoder, normal(20, 26, 3), (10, 14, 5), num_classes=5),
     "linknet": member(linknet, linknet.LinkNet, normal(7, 8, 1), (7, 8, 5), num_classes=5),
     "unet": of_unet(small, (8, 8, 5)),
     "unet_dropout": of_unet(normal(7, 8, 1), (7, 8, 5), dropout=0.5),
@@ -46,7 +49,7 @@ MEMBERS = {
 
 SLOW = {
     "mobilenet2", "mobilenet3", "efficientnet_squeeze_dropout", "mlp", "cnn", "resnet_group_norm", "unet_dropout",
-    "resnet_no_norm_dropout", "resnet_imagenet_stem",
+    "resnet_no_norm_dropout", "resnet_imagenet_stem", "feature_decoder",
 }  # fmt: skip
 
 
@@ -62,6 +65,7 @@ FAMILIES = {
     "mobilenet2": Family(classes(mobilenet.MobileNetV2, 1000), mobilenet.VARIANTS_2, normal(64, 64, 3), (1000,)),
     "mobilenet3": Family(classes(mobilenet.MobileNetV3, 1000), mobilenet.VARIANTS_3, normal(64, 64, 3), (1000,)),
     "cifarnet": Family(classes(cifarnet.CifarNet, 10), cifarnet.VARIANTS, normal(32, 32, 3), (10,)),
+    "feature_decoder": Family(classes(of_decoder, 3), decoder.VARIANTS, normal(32, 32, 3), (16, 16, 3)),
     "linknet": Family(classes(linknet.LinkNet, 3), linknet.VARIANTS, normal(32, 32, 3), (32, 32, 3)),
     "unet": Family(classes(unet.UNet, 3), unet.VARIANTS, normal(32, 32, 1), (32, 32, 3)),
 }

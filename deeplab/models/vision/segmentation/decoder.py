@@ -14,16 +14,18 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from deeplab.core import ranges
-from deeplab.models.vision.convolutional import network
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.parts.convolution import ConvNorm
 from deeplab.nn.upsampling import Upsampling
 
-RULES = (*network.RULES, (r"squares/kernel", P(None, "model")))
+RULES = (
+    (r"conv/kernel", P(None, None, None, "model")),  # [h, w, in, out]
+    (r"squares/kernel", P(None, "model")),
+)
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"widths": (4, 4, 8, 8)},
-    # For features of strides 2 to 32, on a CPU.
+    # For a CPU.
     "small": {"widths": (32, 48, 64, 96, 128)},
 }
 
