@@ -25,6 +25,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
 # What shapes the program, made small: neither the way nor the law depends on it, and compiling does.
 SMALL = {
     "health_ecg": {"width": 16},
+    "driving_finetune": {"variant": "test", "batch_size": 2},
     "driving_segmentation": {"width": 4, "depth": 2, "batch_size": 2},
     "health_membrane": {"width": 4, "depth": 2, "patch": 32},
     "image_cifar10": {"variant": "test"},

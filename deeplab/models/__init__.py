@@ -84,7 +84,8 @@ if TYPE_CHECKING:
     from deeplab.models.vision.convolutional.vgg import VGG
     from deeplab.models.vision.detection import fcos
     from deeplab.models.vision.detection.fcos import FCOS
-    from deeplab.models.vision.segmentation import linknet, segformer, unet
+    from deeplab.models.vision.segmentation import decoder, linknet, segformer, unet
+    from deeplab.models.vision.segmentation.decoder import FeatureDecoder
     from deeplab.models.vision.segmentation.linknet import LinkNet
     from deeplab.models.vision.segmentation.segformer import MixTransformer, SegFormer, Segmenter
     from deeplab.models.vision.segmentation.unet import UNet
@@ -115,6 +116,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Conformer": "speech.conformer:Conformer",
         "convnext": "vision.convolutional.convnext",
         "ConvNeXt": "vision.convolutional.convnext:ConvNeXt",
+        "decoder": "vision.segmentation.decoder",
         "deepseek": "text.decoders.deepseek",
         "deep_speech": "speech.deep_speech",
         "DeepSpeech2": "speech.deep_speech:DeepSpeech2",
@@ -133,6 +135,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "EfficientNet": "vision.convolutional.efficientnet:EfficientNet",
         "encoder": "text.encoders.encoder",
         "Encoder": "text.encoders.encoder:Encoder",
+        "FeatureDecoder": "vision.segmentation.decoder:FeatureDecoder",
         "factorization": "recsys.factorization",
         "Factorization": "recsys.factorization:Factorization",
         "ft_transformer": "tabular.ft_transformer",

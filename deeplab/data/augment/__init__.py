@@ -6,7 +6,7 @@ may be tracers; integers shape the program. `fields` moves an image and its mask
 """
 
 from deeplab.data.augment.base import Augment, chain
-from deeplab.data.augment.color import brightness, contrast, erase
+from deeplab.data.augment.color import brightness, contrast, erase, gamma, saturation
 from deeplab.data.augment.fields import anywhere, elastic, pose, quarter_turns, together
 from deeplab.data.augment.geometry import affine, crop, flip, grid, resample, resized_crop, rotate, shift, warp, zoom
 from deeplab.data.augment.randaugment import rand_augment
@@ -22,6 +22,7 @@ __all__ = [
     "elastic",
     "erase",
     "flip",
+    "gamma",
     "grid",
     "pose",
     "quarter_turns",
@@ -29,6 +30,7 @@ __all__ = [
     "resample",
     "resized_crop",
     "rotate",
+    "saturation",
     "shift",
     "together",
     "warp",

@@ -1,4 +1,4 @@
-"""Changes of pixel values: brightness, contrast, erased rectangles."""
+"""Changes of pixel values: brightness, contrast, gamma, saturation, erased rectangles."""
 
 from __future__ import annotations
 
@@ -28,6 +28,31 @@ def contrast(strength: Float) -> Augment:
         mean = jnp.mean(image)
         factor = 1 + strength * jax.random.uniform(key, minval=-1.0)
         return jnp.clip(mean + factor * (image - mean), 0.0, 1.0)
+
+    return augment
+
+
+@ranges.checked(strength=ranges.NATURAL)
+def gamma(strength: Float) -> Augment:
+    """Raises every pixel to the power exp(u), u uniform in [-strength, strength]: another exposure or time of day."""
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        return jnp.maximum(image, 1e-6) ** jnp.exp(strength * jax.random.uniform(key, minval=-1.0))
+
+    return augment
+
+
+@ranges.checked(strength=ranges.NATURAL)
+def saturation(strength: Float) -> Augment:
+    """Scales each pixel's distance from its gray, the mean of channels, by 1 + u, u uniform in [-strength, strength].
+
+    The result is clipped to [0, 1].
+    """
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        gray = jnp.mean(image, axis=-1, keepdims=True)
+        factor = 1 + strength * jax.random.uniform(key, minval=-1.0)
+        return jnp.clip(gray + factor * (image - gray), 0.0, 1.0)
 
     return augment
 

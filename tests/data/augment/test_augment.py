@@ -16,6 +16,8 @@ WITH_STRENGTH = {
     "erase": augment.erase,
     "brightness": augment.brightness,
     "contrast": augment.contrast,
+    "gamma": augment.gamma,
+    "saturation": augment.saturation,
 }
 KEYS = jax.random.split(jax.random.key(0), 32)
 IMAGE = jnp.asarray(np.random.default_rng(0).random((9, 12, 3)), jnp.float32)
@@ -114,6 +116,20 @@ def test_erase_fills_with_noise():
         np.asarray(many(augment.erase(0.2, 1.0, fill), jnp.ones((32, 32, 2)))) for fill in ("noise", "zero")
     )
     np.testing.assert_array_equal(covered != 1, black == 0)
+
+
+def test_gamma_is_one_power_for_all_pixels_of_an_image():
+    powers = np.log(np.asarray(many(augment.gamma(0.5)))) / np.log(np.asarray(IMAGE))
+    np.testing.assert_allclose(powers, np.broadcast_to(powers[:, :1, :1, :1], powers.shape), rtol=1e-3)
+    assert np.exp(-0.5) <= powers.min() < 0.8 < 1.2 < powers.max() <= np.exp(0.5)
+
+
+def test_saturation_keeps_grays_and_scales_the_distance_from_them():
+    image = 0.25 + IMAGE / 2  # so that nothing is clipped
+    gray = image.mean(axis=-1, keepdims=True)
+    factors = (np.asarray(many(augment.saturation(0.4), image)) - np.asarray(gray)) / np.asarray(image - gray)
+    np.testing.assert_allclose(factors, np.broadcast_to(factors[:, :1, :1, :1], factors.shape), rtol=1e-2)
+    assert 0.6 <= factors.min() < 0.8 < 1.2 < factors.max() <= 1.4 + 1e-3
 
 
 def test_chain_gives_each_a_key_of_its_own():

@@ -16,7 +16,7 @@ from deeplab.models.vision.convolutional import (
     vgg,
 )
 from deeplab.models.vision.detection import fcos
-from deeplab.models.vision.segmentation import linknet, segformer, unet
+from deeplab.models.vision.segmentation import decoder, linknet, segformer, unet
 from deeplab.models.vision.transformers import mixer, swin
 from deeplab.nn.norm import batch_norm, group_norm, no_norm
 from tests.models.members.base import Family, Member, member, normal
@@ -25,6 +25,8 @@ small = normal(8, 8, 1)
 of_mlp = functools.partial(member, mlp, mlp.MLP, small, (5,), num_classes=5)
 of_cnn = functools.partial(member, cnn, cnn.CNN, small, (5,), num_classes=5)
 of_resnet = functools.partial(member, resnet, resnet.ResNet, num_classes=5)
+tiny_trunk = efficientnet.EfficientNet(**efficientnet.VARIANTS["test"]).trunk
+of_decoder = functools.partial(decoder.FeatureDecoder, tiny_trunk)
 of_unet = functools.partial(member, unet, unet.UNet, num_classes=5)
 
 
@@ -62,6 +64,7 @@ MEMBERS = {
     "cifarnet": member(cifarnet, cifarnet.CifarNet, small, (5,), num_classes=5),
     "fcos": member(fcos, detector, normal(32, 32, 3), (4 * 4 + 2 * 2 + 3, 10)),
     "lenet": member(lenet, lenet.LeNet, normal(28, 28, 1), (5,), num_classes=5),
+    "feature_decoder": member(decoder, of_decoder, normal(20, 26, 3), (10, 14, 5), num_classes=5),
     "linknet": member(linknet, linknet.LinkNet, normal(7, 8, 1), (7, 8, 5), num_classes=5),
     "segformer": Member(
         functools.partial(segformer.SegFormer, num_classes=5, **segformer.VARIANTS["test"]),
@@ -80,6 +83,8 @@ SLOW = {
     "convnext", "convnext2", "densenet", "lenet", "mixer", "segformer", "vgg", "mobilenet2", "mobilenet3",
     "efficientnet_squeeze_dropout", "mlp", "cnn", "resnet_group_norm", "unet_dropout", "resnet_no_norm_dropout",
     "resnet_imagenet_stem",
+    "mobilenet2", "mobilenet3", "efficientnet_squeeze_dropout", "mlp", "cnn", "resnet_group_norm", "unet_dropout",
+    "resnet_no_norm_dropout", "resnet_imagenet_stem", "feature_decoder",
 }  # fmt: skip
 
 
@@ -103,6 +108,7 @@ FAMILIES = {
     "cifarnet": Family(classes(cifarnet.CifarNet, 10), cifarnet.VARIANTS, normal(32, 32, 3), (10,)),
     "fcos": Family(classes(detector, 80), fcos.VARIANTS, normal(64, 64, 3), (8 * 8 + 4 * 4 + 2 * 2 + 2, 88)),
     "lenet": Family(lenet.LeNet, lenet.VARIANTS, normal(28, 28, 1), (10,)),
+    "feature_decoder": Family(classes(of_decoder, 3), decoder.VARIANTS, normal(32, 32, 3), (16, 16, 3)),
     "linknet": Family(classes(linknet.LinkNet, 3), linknet.VARIANTS, normal(32, 32, 3), (32, 32, 3)),
     "segformer": Family(classes(segformer.SegFormer, 150), segformer.VARIANTS, normal(64, 64, 3), (16, 16, 150)),
     "swin": Family(classes(swin.Swin, 1000), swin.VARIANTS, normal(64, 64, 3), (1000,)),
