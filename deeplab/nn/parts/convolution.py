@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from deeplab.core import ranges
+from deeplab.nn.depthwise import conv_general_dilated
 from deeplab.nn.norm import Norm, batch_norm
 
 Elementwise = Callable[[jax.Array], jax.Array]
@@ -78,6 +79,7 @@ class ConvNorm(nn.Module):
             feature_group_count=self.groups,
             use_bias=False,
             kernel_init=INIT,
+            conv_general_dilated=conv_general_dilated,
             name="conv",
         )(x)
         y = self.norm(train, name="norm")(y)
