@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deeplab.data.prepare.files import Archive, File
     from deeplab.data.sets.arrayrecord import write
     from deeplab.data.sets.base import ExampleSet
+    from deeplab.data.sets.detection.own import Boxes as boxes
     from deeplab.data.sets.fields import Field
     from deeplab.data.sets.held_out import HeldOut as held_out
     from deeplab.data.sets.huggingface import HuggingFace as huggingface
@@ -47,6 +48,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "augment": "augment",
         "Augment": "augment.base:Augment",
         "Batch": "base:Batch",
+        "boxes": "sets.detection.own:Boxes",
         "Data": "base:Data",
         "Example": "base:Example",
         "ExampleSet": "sets.base:ExampleSet",

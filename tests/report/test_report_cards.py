@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deeplab import report
-from deeplab.report import cards, masks
+from deeplab.report import boxes, cards, masks
 
 
 def made() -> list:
@@ -48,6 +48,25 @@ def test_no_address_is_loaded(make_run):
     group[0]["cards"][0]["parts"][0]["source"] = "https://example.org/spy.png"
     (run / "cards.json").write_text(json.dumps(group))
     assert "example.org" not in report.write(run).read_text()
+
+
+def test_boxes_are_drawn_in_the_colors_of_their_classes_and_counted():
+    image = np.full((1, 6, 8, 3), 9, np.uint8)
+    batch = {"image": image, "boxes": np.array([[[1, 1, 4, 5], [0, 0, 0, 0]]]), "classes": np.array([[1, -1]])}
+    predictions = {
+        "boxes": np.array([[[-3.0, -3.0, 2.4, 2.0], [0.0, 0.0, 8.0, 6.0]]]),  # beyond the image, and not sure
+        "scores": np.array([[0.8, 0.1]]),
+        "classes": np.array([[0, 1]]),
+    }
+    show = boxes.box_cards(("cat", "dog"), colors=[(10, 0, 0), (0, 20, 0)])
+    (made,) = show(batch | {"id": np.array([5])}, predictions)
+    assert (made["title"], made["caption"]) == ("example 5", "cat: 1 found, 0 labeled; dog: 0 found, 1 labeled")
+    labeled, found = image[0].copy(), image[0].copy()
+    labeled[1:5, 1:4] = (0, 20, 0)
+    labeled[2:4, 2:3] = 9
+    found[:2, :3] = (10, 0, 0)
+    expected = [cards.picture(labeled)["source"], cards.picture(found)["source"]]
+    assert [part["source"] for part in made["parts"]] == expected
 
 
 def test_masks_are_drawn_in_colors_and_void_in_black():

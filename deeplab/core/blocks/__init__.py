@@ -1,6 +1,6 @@
 """Blocks of a report, as plain JSON: one closed vocabulary for tasks, experiments and pages."""
 
-from deeplab.core.blocks import masks, sounds
+from deeplab.core.blocks import boxes, masks, sounds
 from deeplab.core.blocks.base import (
     Block,
     Card,
@@ -16,6 +16,7 @@ from deeplab.core.blocks.base import (
     section,
     text,
 )
+from deeplab.core.blocks.boxes import box_cards
 from deeplab.core.blocks.classes import (
     accuracy,
     classification,
@@ -37,6 +38,8 @@ __all__ = [
     "Block",
     "Card",
     "accuracy",
+    "box_cards",
+    "boxes",
     "card",
     "cards",
     "classification",

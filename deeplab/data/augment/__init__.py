@@ -6,6 +6,7 @@ may be tracers; integers shape the program. `fields` moves an image and its mask
 """
 
 from deeplab.data.augment.base import Augment, chain
+from deeplab.data.augment.boxes import move_boxes
 from deeplab.data.augment.color import brightness, contrast, erase, gamma, saturation
 from deeplab.data.augment.fields import anywhere, elastic, pose, quarter_turns, together
 from deeplab.data.augment.geometry import affine, crop, flip, grid, resample, resized_crop, rotate, shift, warp, zoom
@@ -24,6 +25,7 @@ __all__ = [
     "flip",
     "gamma",
     "grid",
+    "move_boxes",
     "pose",
     "quarter_turns",
     "rand_augment",

@@ -8,6 +8,7 @@ from deeplab.core.errors import UserError, nearest
 from deeplab.data.prepare.files import Archive, File
 from deeplab.data.sets.base import ExampleSet, TextSet
 from deeplab.data.sets.fields import Field, image_fields
+from deeplab.data.sets.health.bccd import BLOOD_CELLS
 from deeplab.data.sets.health.breast_cancer import BREAST_CANCER
 from deeplab.data.sets.health.membrane import MEMBRANE
 from deeplab.data.sets.health.mitbih import MITBIH_BEATS
@@ -44,6 +45,8 @@ SETS: Mapping[str, ExampleSet | TextSet] = {
         DIGITS, MNIST, FASHION_MNIST, CIFAR10, CAMVID, MEMBRANE, BREAST_CANCER, MITBIH_BEATS, ETT_H1,
         MovieLensClicks(), MOVIELENS_SEQUENCES, FSDD(), DigitStrings(), Multi30k(), TINY_SHAKESPEARE, PYTHON_STDLIB,
         WikiText2(),
+        DIGITS, MNIST, FASHION_MNIST, CIFAR10, CAMVID, MEMBRANE, BLOOD_CELLS, BREAST_CANCER, MITBIH_BEATS, ETT_H1,
+        MOVIELENS_SEQUENCES, FSDD(), DigitStrings(), Multi30k(), TINY_SHAKESPEARE, PYTHON_STDLIB, WikiText2(),
     )
 }  # fmt: skip
 

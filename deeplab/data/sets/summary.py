@@ -18,7 +18,7 @@ _STORED, _MADE = 2**32, 2**28  # bytes of a split that are looked at: of arrays,
 _SHOWN = 3  # first examples
 _CLASSES = 40  # classes with a row each
 _UNEQUAL = 20  # times as many examples that the largest class has as the smallest
-_TARGETS = frozenset({"label", "label_length", "mask", "target"})
+_TARGETS = frozenset({"boxes", "classes", "ignored", "label", "label_length", "mask", "target"})
 
 Fetch = Callable[[Any, np.ndarray], Mapping[str, Any]]
 
@@ -31,7 +31,8 @@ class SetSummary(Printable):
       name: Name of the set.
       sizes: Number of examples of each split; bytes of running text.
       rows: Name, shape and dtype, range, and values of the first examples, of each field.
-      counts: Number of examples (of masks, of pixels; of transcripts, of characters) of each class in each split.
+      counts: Number of examples (of masks, of pixels; of transcripts, of characters; of boxes) of each class in each
+        split.
       notes: What may be wrong.
       unit: What the sizes count.
     """
@@ -168,7 +169,9 @@ def _of_characters(fields: Mapping[str, Field], class_names: Sequence[str]) -> b
 
 
 def _counts(name: str, field: Field, values: np.ndarray, classes: int) -> np.ndarray | None:
-    """Number of examples, pixels or tokens of each class, [K]; None for a field that is no class."""
+    """Number of examples, pixels, tokens or objects of each class, [K]; None for a field that is no class."""
+    if classes and name == "classes" and field.low < 0 and values.dtype.kind == "i":
+        return np.bincount(values[values >= 0], minlength=classes)[:classes]
     if not classes or name not in ("label", "mask"):
         return None
     if field.dtype == "bool":
@@ -187,6 +190,9 @@ def _cell(name: str, value: np.ndarray, class_names: Sequence[str], spelled: boo
             return repr("".join(class_names[int(token) - 1] for token in value if token))
         if not value.ndim and value.dtype.kind in "iu" and 0 <= value < len(class_names):
             return class_names[int(value)]
+    if name == "classes" and class_names and value.dtype.kind == "i":
+        counts = np.bincount(value[value >= 0], minlength=len(class_names))
+        return "+".join(f"{n} {c}" for c, n in zip(class_names, counts, strict=False) if n) or "none"
     if not value.ndim:
         return f"{value:.6g}" if value.dtype.kind == "f" else str(value)
     return f"mean {np.abs(value).mean() if value.dtype.kind == 'c' else value.mean(dtype=np.float64):.4g}"
