@@ -82,9 +82,7 @@ MEMBERS = {
 SLOW = {
     "convnext", "convnext2", "densenet", "lenet", "mixer", "segformer", "vgg", "mobilenet2", "mobilenet3",
     "efficientnet_squeeze_dropout", "mlp", "cnn", "resnet_group_norm", "unet_dropout", "resnet_no_norm_dropout",
-    "resnet_imagenet_stem",
-    "mobilenet2", "mobilenet3", "efficientnet_squeeze_dropout", "mlp", "cnn", "resnet_group_norm", "unet_dropout",
-    "resnet_no_norm_dropout", "resnet_imagenet_stem", "feature_decoder",
+    "resnet_imagenet_stem", "feature_decoder",
 }  # fmt: skip
 
 
