@@ -62,6 +62,8 @@ FAMILIES: dict[str, Family] = {
     "swin": swin_names.TRANSFORMERS,
     "t5": t5.FAMILY,
     "wav2vec2": wav2vec2.FAMILY,
+    **dict.fromkeys(("mt5", "t5"), t5.FAMILY),
+    **dict.fromkeys(("hubert", "wav2vec2"), wav2vec2.FAMILY),
     "whisper": whisper.FAMILY,
 }
 
