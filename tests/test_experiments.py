@@ -27,6 +27,7 @@ SMALL = {
     "health_ecg": {"width": 16},
     "driving_finetune": {"variant": "test", "batch_size": 2},
     "driving_segmentation": {"width": 4, "depth": 2, "batch_size": 2},
+    "health_cells": {"trunk": "resnet", "height": 48, "width": 8, "depth": 1},
     "health_membrane": {"width": 4, "depth": 2, "patch": 32},
     "image_cifar10": {"variant": "test"},
     "image_digits": {"width": 8},
