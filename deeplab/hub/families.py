@@ -22,6 +22,7 @@ from deeplab.models.text.decoders import (
     opt,
     phi,
     qwen,
+    starcoder2,
 )
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import griffin, mamba
@@ -54,6 +55,7 @@ FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("deit", "vit"), vit.FAMILY),
     "recurrent_gemma": griffin.FAMILY,
     **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), qwen.FAMILY),
+    "starcoder2": starcoder2.FAMILY,
 }
 
 

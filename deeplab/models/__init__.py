@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         opt,
         phi,
         qwen,
+        starcoder2,
     )
     from deeplab.models.text.decoders.gpt import GPT
     from deeplab.models.text.decoders.llama import Llama
@@ -154,6 +155,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "ResNet": "vision.convolutional.resnet:ResNet",
         "sasrec": "recsys.sasrec",
         "SASRec": "recsys.sasrec:SASRec",
+        "starcoder2": "text.decoders.starcoder2",
         "tabular_resnet": "tabular.resnet",
         "TabularResNet": "tabular.resnet:TabularResNet",
         "tcn": "series.tcn",
