@@ -23,6 +23,7 @@ from deeplab.models.text.decoders import (
     opt,
     phi,
     qwen,
+    starcoder2,
 )
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import griffin, mamba
@@ -65,6 +66,7 @@ FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("mt5", "t5"), t5.FAMILY),
     **dict.fromkeys(("hubert", "wav2vec2"), wav2vec2.FAMILY),
     "whisper": whisper.FAMILY,
+    "starcoder2": starcoder2.FAMILY,
 }
 
 
