@@ -1,9 +1,11 @@
 """Blood cells in microscope images (BCCD), a box around each: FCOS on EfficientNet-lite0, or from scratch.
 
 Run:     python -m experiments.health_cells --weights DIR      (a folder in timm's layout, or a name at the hub)
-         python -m experiments.health_cells --trunk resnet     (from scratch)
+         python -m experiments.health_cells --trunk resnet --epochs 14 --learning-rate 2e-3     (from scratch)
 Predict: python -m experiments.health_cells predict my-smear.jpg
-Result:  not yet measured
+Result:  72 test images, seed 0, trained on train and validation, recipes not tuned: from scratch AP50 0.766, AP 0.451
+         (385 s of CPU time); from EfficientNet-lite0 in 8 epochs AP50 0.776, AP 0.441 (744 s). Red and white cells have
+         AP50 of 0.82 to 0.99, platelets, of 15 pixels at this size, 0.50
 Source:  Tian et al. 2019 (FCOS), https://arxiv.org/abs/1904.01355; Tan and Le 2019, https://arxiv.org/abs/1905.11946
 """
 
