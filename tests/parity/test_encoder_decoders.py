@@ -184,14 +184,10 @@ def theirs_written(theirs, source, mask, **more):
     return transformers.GenerationMixin.generate(theirs, **given(source, mask), **how)[:, 1:].numpy()
 
 
-def begin(theirs):
-    return theirs.config.decoder_start_token_id
-
-
 def test_greedy_tokens_are_theirs(case):
     theirs, ours, _ = case
     source, mask, _, _ = inputs(theirs)
-    prompt = np.full((2, 1), begin(theirs))
+    prompt = np.full((2, 1), theirs.config.decoder_start_token_id)
     variables = {"params": ours.params}
     found = generate(ours.model, variables, prompt, T, jax.random.key(0), source=(source, mask), temperature=0.0)
     expected = theirs_written(theirs, source, mask, eos_token_id=None, forced_eos_token_id=None)
@@ -204,9 +200,10 @@ def test_beam_search_finds_what_it_scores(case):
     theirs, ours, _ = case
     source, mask, _, _ = inputs(theirs)
 
-    how = {"beam": 3, "length": T, "begin": begin(theirs), "end": V}
+    begin = theirs.config.decoder_start_token_id
+    how = {"beam": 3, "length": T, "begin": begin, "end": V}
     tokens, _, log_probs = jax.jit(lambda: beam_search(decoder_of(ours, source, mask, sequences=3), **how))()
-    target = np.pad(np.asarray(tokens[:, 0, :-1]), ((0, 0), (1, 0)), constant_values=begin(theirs))
+    target = np.pad(np.asarray(tokens[:, 0, :-1]), ((0, 0), (1, 0)), constant_values=begin)
     each = jax.nn.log_softmax(expected_logits(theirs, source, mask, target))
     sums = jnp.take_along_axis(each, tokens[:, 0, :, None], axis=-1).sum(axis=(1, 2))
     np.testing.assert_allclose(log_probs[:, 0], sums, rtol=1e-4)

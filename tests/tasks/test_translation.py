@@ -107,12 +107,10 @@ def test_attention_is_that_of_what_was_found(predicted):
     np.testing.assert_allclose(totals[written], 1, rtol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
-    [
-        t5.T5(vocab_size=11, **t5.VARIANTS["test"]),
-        pytest.param(bart.Bart(vocab_size=11, **bart.VARIANTS["test"]), marks=pytest.mark.slow),
-    ],
+    [t5.T5(vocab_size=11, **t5.VARIANTS["test"]), bart.Bart(vocab_size=11, **bart.VARIANTS["test"])],
     ids=["t5", "bart"],
 )
 def test_composed_models_translate_too(model):
