@@ -32,8 +32,6 @@ def experiment(
     learning_rate: float = 1.5e-3,
     trunk_rate: float = 0.4,
     weight_decay: float = 2e-2,
-    zoom: float = 0.2,
-    shift: float = 0.1,
     average: float = 0.99,
     eval_split: Literal["validation", "test"] = "test",
 ) -> dl.Experiment:
@@ -50,12 +48,10 @@ def experiment(
       learning_rate: Peak learning rate.
       trunk_rate: Learning rate of a trunk with weights, as a multiple of the rest's.
       weight_decay: Weight decay of the kernels, multiplied by the learning rate.
-      zoom: Largest change of scale, as a logarithm.
-      shift: Largest shift, as a share of the image's sides.
       average: Decay of the moving average of the parameters, which is evaluated.
       eval_split: Split to evaluate on; where it is "test" the validation images are training images, too.
     """
-    move = augment.move_boxes(zoom, shift, mirror=0.5, turn=0.5)
+    move = augment.move_boxes(zoom=0.2, shift=0.1, mirror=0.5, turn=0.5)
     color = augment.chain(augment.brightness(0.1), augment.contrast(0.2))
 
     def prepare(example: dict[str, Any], key: jax.Array | None) -> dict[str, Any]:

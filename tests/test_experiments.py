@@ -61,7 +61,7 @@ def test_there_are_experiments():
 
 
 # Each compiles a network of dozens of layers; what they start from is tested every day, in models/test_trunks.py.
-DEEP = ("driving_finetune", "image_finetune")
+DEEP = ("driving_finetune", "health_cells", "image_finetune")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in NAMES])

@@ -60,7 +60,7 @@ def measured(kind: str, folder: str) -> dict[str, float]:
 
     def held() -> int:
         # What is shared with a file is the page cache's, which the system takes back.
-        _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+        _, resident, shared, *_ = Path("/proc/self/statm").read_text(encoding="utf-8").split()
         return (int(resident) - int(shared)) * page
 
     def watch() -> None:
@@ -107,7 +107,7 @@ def main(folder: tyro.conf.Positional[str], repeats: int = 5, kind: str = "") ->
     for _ in range(repeats):
         for name, rows in found.items():
             call = [sys.executable, "-m", "experiments.benchmarks.loading", folder, "--kind", name]
-            out = subprocess.run(call, capture_output=True, text=True, check=True)
+            out = subprocess.run(call, capture_output=True, encoding="utf-8", check=True)
             rows.append(json.loads(out.stdout.splitlines()[-1]))
     for name, rows in found.items():
         wall, cpu, peak = (statistics.median(row[key] for row in rows) for key in ("wall", "cpu", "peak"))

@@ -123,7 +123,8 @@ def test_the_recorded_command_makes_this_very_run(signature, seed):
         known |= {kind.__name__: kind for kind in (Color, Level, Inner, Config)}
         made, options = eval(call, known)
         assert options == {"run_dir": "runs/-x [1]", "seed": seed}
-        found = {p.name: p.default for p in inspect.signature(function).parameters.values()} | made.keywords
+        defaults = {p.name: p.default for p in inspect.signature(function).parameters.values()}
+        found = defaults | getattr(made, "keywords", {})
     else:
         words = shlex.split(command)
         assert words[1:4] == ["-m", "toys", "train"]

@@ -67,6 +67,7 @@ class LearnedPositions(nn.Module):
         return self.param("embedding", INIT, (self.size + self.offset, self.width))[positions + self.offset]
 
 
+@ranges.checked(width=ranges.COUNT)
 class Sinusoids(nn.Module):
     """Waves for positions, without parameters; see `deeplab.nn.transformer.sinusoids`.
 

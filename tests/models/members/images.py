@@ -86,7 +86,7 @@ SLOW = {
 }  # fmt: skip
 
 
-SLOW_SIZES = {"convnext", "densenet", "mixer", "segformer", "swin", "vgg"}
+SLOW_SIZES = {"convnext", "densenet", "efficientnet", "mixer", "segformer", "swin", "vgg"}
 
 
 def classes(make: Any, number: int) -> functools.partial:

@@ -164,6 +164,7 @@ def enlarged(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C"]:
     return squares.reshape(batch, 2 * height, 2 * width, channels)
 
 
+@ranges.checked(width=ranges.COUNT, depth=ranges.NATURAL)
 class Tower(nn.Module):
     """3 x 3 convolutions, each followed by norm and ReLU."""
 
