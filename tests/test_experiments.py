@@ -27,10 +27,12 @@ SMALL = {
     "health_ecg": {"width": 16},
     "driving_finetune": {"variant": "test", "batch_size": 2},
     "driving_segmentation": {"width": 4, "depth": 2, "batch_size": 2},
+    "health_cells": {"trunk": "resnet", "height": 48, "width": 8, "depth": 1},
     "health_membrane": {"width": 4, "depth": 2, "patch": 32},
     "image_cifar10": {"variant": "test"},
     "image_digits": {"width": 8},
     "image_fashion": {"width": 8},
+    "image_finetune": {"variant": "test", "enlarged": 1},
     "image_mnist": {"width": 8},
     "recsys_ctr": {"width": 4},
     "recsys_ranking": {"width": 8},
@@ -58,7 +60,11 @@ def test_there_are_experiments():
     assert {"image_digits", "image_mnist", "image_fashion", "text_shakespeare", "text_stdlib"} <= set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Each compiles a network of dozens of layers; what they start from is tested every day, in models/test_trunks.py.
+DEEP = ("driving_finetune", "image_finetune")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in NAMES])
 def test_smoke(name, tmp_path, monkeypatch, capsys):
     """The whole way, as `python -m` goes it: train, evaluate, report; here, where the libraries are loaded."""
     small = SMALL.get(name, {})

@@ -23,6 +23,7 @@ from deeplab.models.text.decoders import (
     opt,
     phi,
     qwen,
+    starcoder2,
 )
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import griffin, mamba
@@ -62,7 +63,10 @@ FAMILIES: dict[str, Family] = {
     "swin": swin_names.TRANSFORMERS,
     "t5": t5.FAMILY,
     "wav2vec2": wav2vec2.FAMILY,
+    **dict.fromkeys(("mt5", "t5"), t5.FAMILY),
+    **dict.fromkeys(("hubert", "wav2vec2"), wav2vec2.FAMILY),
     "whisper": whisper.FAMILY,
+    "starcoder2": starcoder2.FAMILY,
 }
 
 

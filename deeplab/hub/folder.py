@@ -47,15 +47,22 @@ def read_config(folder: Path) -> dict[str, Any]:
     """What config.json says.
 
     Raises:
-      UserError: It is missing, or no JSON.
+      UserError: It is missing, or no table in JSON.
     """
     file = folder / "config.json"
     if not file.exists():
         raise UserError(f"{folder} has no config.json; give a folder as `save_pretrained` writes it")
+    return _table(file)
+
+
+def _table(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        said = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file} is not JSON: {error}") from error
+    if not isinstance(said, dict):
+        raise UserError(f"{file} holds a {type(said).__name__}, expected a table of names and values")
+    return said
 
 
 def read_tokenizer(folder: Path) -> Any:
@@ -100,11 +107,13 @@ def folder_headers(folder: Path) -> tuple[dict[str, Header], list[str]]:
     """The headers of all tensors of a folder, and what is wrong with its files.
 
     Raises:
-      UserError: There are no safetensors files.
+      UserError: There are no safetensors files, or their index is no table of them.
     """
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        where = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        where = _table(index).get("weight_map")
+        if not isinstance(where, dict) or not all(isinstance(name, str) for name in where.values()):
+            raise UserError(f"{index} has no weight_map from tensors to files; download it again")
         files = [folder / Path(name).name for name in sorted(set(where.values()))]
     else:
         where, files = {}, sorted(folder.glob("*.safetensors"))

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         opt,
         phi,
         qwen,
+        starcoder2,
     )
     from deeplab.models.text.decoders.gpt import GPT
     from deeplab.models.text.decoders.llama import Llama
@@ -194,6 +195,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "swin": "vision.transformers.swin",
         "Swin": "vision.transformers.swin:Swin",
         "t5": "text.seq2seq.t5",
+        "starcoder2": "text.decoders.starcoder2",
         "tabular_resnet": "tabular.resnet",
         "TabularResNet": "tabular.resnet:TabularResNet",
         "tcn": "series.tcn",

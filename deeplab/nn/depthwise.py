@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+_MOST = 128
+"""Largest number of entries of a kernel whose products are summed: each is an operation to compile."""
 
 
 def depthwise(channels: int, side: int, *, kernel_init: nn.initializers.Initializer, name: str | None) -> nn.Conv:
@@ -75,7 +79,7 @@ def conv_general_dilated(
     """
     strides = tuple(window_strides)
     dilation = tuple(rhs_dilation or [1] * len(strides))
-    depthwise = 1 < feature_group_count == lhs.shape[-1] == rhs.shape[-1]
+    depthwise = 1 < feature_group_count == lhs.shape[-1] == rhs.shape[-1] and math.prod(rhs.shape[:-2]) <= _MOST
     if jax.default_backend() != "cpu" or not depthwise or not _plain(lhs, rhs, **options):
         groups = {"feature_group_count": feature_group_count}
         return jax.lax.conv_general_dilated(lhs, rhs, strides, padding, rhs_dilation=dilation, **groups, **options)

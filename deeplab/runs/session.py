@@ -90,14 +90,15 @@ def prepare(
     """
     data = experiment.data
     make = functools.partial(init, experiment, runtime=runtime)
+    began = time.monotonic()
+    source = open_source(data, "train")  # first: only then is the number of windows of a text known
     shapes, remarks = checked(experiment, runtime)
     shardings = state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
     given = experiment.rules is not None
     for misfit in unapplied_rules(shapes.params, experiment.sharding_rules, mesh, given=given):
         warnings.warn(misfit, stacklevel=2)
     abstract = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
-    began = time.monotonic()
-    feed = make_feed(data, open_source(data, "train"), mesh, runtime.workers)
+    feed = make_feed(data, source, mesh, runtime.workers)
     eval_feed = make_feed(data, open_source(data, data.eval_split), mesh)
     if jax.process_count() > 1:
         read = (("train", feed), (data.eval_split, eval_feed))

@@ -49,8 +49,7 @@ def ours(name: str) -> Run:
     if name == "gpt":
         return gradients(name, gpt.GPT(CLASSES, **gpt.VARIANTS["nano"]))
     if name == "vit":
-        sizes = {"num_layers": 12, "num_heads": 3, "width": 192, "hidden": 768}
-        return gradients(name, vit.ViT(num_classes=CLASSES, **sizes))
+        return gradients(name, vit.ViT(num_classes=CLASSES, num_layers=12, num_heads=3, width=192, hidden=768))
     if name == "resnet":
         return gradients(name, resnet.ResNet(CLASSES, **resnet.VARIANTS["18"]))
     if name == "convnext":

@@ -32,8 +32,8 @@ def deeplab(folder: str, mesh: str = "") -> Callable[[], Any]:
     import deeplab as dl
 
     jax.block_until_ready(jax.numpy.zeros(1) + 1)
-    given = {"mesh": dl.scale.make_mesh(mesh)} if mesh else {}
-    return lambda: jax.block_until_ready(dl.hub.load(folder, **given).params)
+    devices = dl.scale.make_mesh(mesh) if mesh else None
+    return lambda: jax.block_until_ready(dl.hub.load(folder, mesh=devices).params)
 
 
 def theirs(folder: str) -> Callable[[], Any]:

@@ -80,7 +80,9 @@ def clicks(data_dir: str) -> None:
     y = {split: arrays["label"][:, 0] for split, arrays in parts.items()}
     fitted = [LogisticRegression(C=c, max_iter=300).fit(x["train"], y["train"]) for c in STRENGTHS]
     # Trees read no numbers of users and films one by one: the numbers and the other categories.
-    few = np.r_[: len(NUMBERS), len(NUMBERS) + sum(dataset.cardinalities[:2]) : x["train"].shape[1]]
+    few = np.r_[
+        : len(NUMBERS), len(NUMBERS) + sum(dataset.cardinalities[:2]) : len(NUMBERS) + sum(dataset.cardinalities)
+    ]
     dense = {split: found[:, few].toarray() for split, found in x.items()}
     trees = HistGradientBoostingClassifier(learning_rate=0.05, max_iter=200, random_state=0)
     trees = trees.fit(dense["train"], y["train"])

@@ -118,9 +118,10 @@ def test_members_steps_and_shards():
     _equal(ours(kernels, x), theirs(kernels, x), 1e-4)
 
 
-def test_on_a_cpu_no_convolution_is_left_in_a_depthwise_layer():
-    layer, x = ConvNorm(6, 3, groups=6), jnp.ones((1, 5, 5, 6))
-    assert "conv_general_dilated" not in str(jax.make_jaxpr(layer.init_with_output)(jax.random.key(0), x))
+@pytest.mark.parametrize(("side", "left"), [(3, False), (7, False), (12, True)])
+def test_on_a_cpu_convolutions_of_large_kernels_alone_are_left_in_depthwise_layers(side, left):
+    layer, x = ConvNorm(6, side, groups=6), jnp.ones((1, 12, 12, 6))
+    assert ("conv_general_dilated" in str(jax.make_jaxpr(layer.init_with_output)(jax.random.key(0), x))) == left
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3])

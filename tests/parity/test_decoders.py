@@ -110,6 +110,8 @@ CASES = {
         {"attention_window_size": 5, "lru_width": 24, "num_hidden_layers": 5, "num_key_value_heads": 1},
     ),
     "smollm3": ("SmolLM3", {"no_rope_layer_interval": 2}),
+    "starcoder2": ("Starcoder2", {"sliding_window": 5}),
+    "starcoder2_plain": ("Starcoder2", {"use_bias": False, "tie_word_embeddings": False}),
 }
 # Their recurrences read padding: Mamba the bias of its first map, Griffin the tokens themselves.
 LEAKS = ("mamba", "recurrent_gemma")

@@ -208,3 +208,21 @@ def test_another_head_starts_anew_and_the_rest_is_theirs(name, tmp_path):
     hub.save(tmp_path / "tuned", headed.params, headed.config)
     kind = getattr(transformers, headed.config["architectures"][0])
     assert kind.from_pretrained(tmp_path / "tuned").config.num_labels == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "family", "sizes"), [("SwinModel", "Swin", WINDOWS), ("SegformerModel", "Segformer", MIX)]
+)
+def test_a_trunk_without_a_head_gives_the_mean_of_its_last_features(kind, family, sizes, tmp_path):
+    config = getattr(transformers, f"{family}Config")(**sizes, attn_implementation="eager")
+    theirs = randomized(getattr(transformers, kind)(config))
+    theirs.save_pretrained(tmp_path / "theirs")
+    loaded = hub.load(tmp_path / "theirs")
+    given, x, _ = inputs(theirs)
+    with torch.no_grad():
+        states = theirs(**given).last_hidden_state
+    expected = states.mean((2, 3)) if states.ndim == 4 else states.mean(1)
+    assert relative(jax.jit(loaded.model.apply)(loaded.variables, *x), expected) < 1e-4
+    hub.save(tmp_path / "ours", loaded.params, loaded.config)
+    assert_same_tensors(tmp_path / "theirs", tmp_path / "ours")

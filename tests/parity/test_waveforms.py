@@ -1,4 +1,4 @@
-"""wav2vec 2 against transformers, through folders: outputs, lengths, gradients, and the way back."""
+"""wav2vec 2 and HuBERT against transformers, through folders: outputs, lengths, gradients, and the way back."""
 
 import functools
 
@@ -22,10 +22,12 @@ SMALL = {"vocab_size": 11, "hidden_size": 32, "intermediate_size": 40, "num_hidd
 NORMED = {**SMALL, "feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True}
 
 CASES = {
-    "ctc": ("ForCTC", SMALL),
-    "ctc_normed": ("ForCTC", {**NORMED, "num_conv_pos_embeddings": 7}),
-    "states": ("Model", {**SMALL, "mask_time_prob": 0.0, "feat_extract_activation": "relu"}),
-    "states_normed": ("Model", NORMED),
+    "ctc": ("Wav2Vec2ForCTC", SMALL),
+    "ctc_normed": ("Wav2Vec2ForCTC", {**NORMED, "num_conv_pos_embeddings": 7}),
+    "hubert": ("HubertForCTC", SMALL),
+    "hubert_normed": ("HubertModel", NORMED),
+    "states": ("Wav2Vec2Model", {**SMALL, "mask_time_prob": 0.0, "feat_extract_activation": "relu"}),
+    "states_normed": ("Wav2Vec2Model", NORMED),
 }
 DAILY = ("ctc",)
 ALL = [pytest.param(name, marks=() if name in DAILY else pytest.mark.slow) for name in CASES]
@@ -34,9 +36,10 @@ ALL = [pytest.param(name, marks=() if name in DAILY else pytest.mark.slow) for n
 @functools.cache
 def reference(name):
     kind, sizes = CASES[name]
-    config = transformers.Wav2Vec2Config(**sizes, attn_implementation="eager")
+    family = kind.removesuffix("Model").removesuffix("ForCTC")
+    config = getattr(transformers, f"{family}Config")(**sizes, attn_implementation="eager")
     torch.manual_seed(0)
-    return randomized(getattr(transformers, f"Wav2Vec2{kind}")(config))
+    return randomized(getattr(transformers, kind)(config))
 
 
 @pytest.fixture(scope="module", params=ALL)

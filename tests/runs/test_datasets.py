@@ -1,6 +1,8 @@
 """A run belongs to its data: their content and the names of their classes are compared when it goes on or is read."""
 
+import dataclasses
 import functools
+import hashlib
 import json
 import shutil
 import warnings
@@ -15,6 +17,9 @@ import deeplab as dl
 from deeplab.core.errors import UserError
 from deeplab.data.digest import digest
 from deeplab.data.prepare import cache
+from deeplab.data.prepare.files import File
+from deeplab.data.sets.base import TextSet
+from deeplab.models.text.decoders import llama
 
 N = 12
 
@@ -181,3 +186,38 @@ def test_records_are_told_apart_by_examples():
 
     with warnings.catch_warnings():
         assert of(1) == of(1) != of(2)
+
+
+PLAY = b"to be, or not to be: that is the question.\n" * 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Play(TextSet):
+    """A text that is read from a folder, the same in both splits."""
+
+    name: str = "play"
+    version: str = "1.0.0"
+    citation: str = ""
+    files: tuple[File, ...] = (
+        File("play.txt", "http://data.invalid/play.txt", len(PLAY), hashlib.sha256(PLAY).hexdigest()),
+    )
+
+    @property
+    def splits(self):
+        return dict.fromkeys(("train", "validation"), len(PLAY))
+
+    def read(self, split, content):
+        return content("play.txt")
+
+
+def test_a_text_whose_length_its_vocabulary_tells_is_read_from_the_folder(tmp_path, monkeypatch):
+    """On a cold cache: nothing asks for the number of windows before the folder is known."""
+    monkeypatch.setenv("DEEPLAB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "play.txt").write_bytes(PLAY)
+
+    def function(learning_rate: float = 0.1) -> dl.Experiment:
+        data = dl.data.Text(Play(), "bpe:260", context=8, batch_size=4, num_steps=2)
+        model = dl.models.Llama(data.vocab_size, **llama.VARIANTS["test"])
+        return dl.Experiment(data, model, dl.tasks.LanguageModeling(), optax.sgd(learning_rate))
+
+    assert int(dl.fit(function, data_dir=tmp_path, run_dir=tmp_path / "run").state.step) == 2

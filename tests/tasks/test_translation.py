@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from deeplab.data.pair_rows import pack
+from deeplab.models.text.seq2seq import bart, t5
 from deeplab.models.text.seq2seq.transformer import VARIANTS, Transformer
 from deeplab.tasks.translation import Translation
 
@@ -104,6 +105,30 @@ def test_attention_is_that_of_what_was_found(predicted):
     written = np.asarray(predicted["prediction"] > 0)
     totals = np.asarray(predicted["attention"], np.float32).sum(axis=-1)
     np.testing.assert_allclose(totals[written], 1, rtol=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model",
+    [t5.T5(vocab_size=11, **t5.VARIANTS["test"]), bart.Bart(vocab_size=11, **bart.VARIANTS["test"])],
+    ids=["t5", "bart"],
+)
+def test_composed_models_translate_too(model):
+    """Packed rows have the loss of their pairs, and what is found has the probability that is told."""
+    made = jax.jit(model.init)(jax.random.key(0), *TASK.inputs(batch()))
+    made = jax.tree.map(lambda p: 3 * p if p.ndim > 1 else p, made)
+
+    def apply(*inputs, train=False, key=None, method=None):
+        return model.apply(made, *inputs, method=method), {}
+
+    losses = jax.jit(lambda batch: TASK.loss(apply, batch, KEY).loss)
+    np.testing.assert_allclose(losses(pack(2, 12)(KEY, batch())).total, losses(batch()).total, rtol=1e-5)
+    predicted = jax.jit(functools.partial(TASK.predict, apply, key=KEY))(batch())
+    found = predicted["prediction"]
+    again = batch() | {"target": found, "target_segment": (found > 0).astype(jnp.int32)}
+    scores = jax.jit(lambda made: TASK.score(apply(*TASK.inputs(made))[0], made))(again)
+    np.testing.assert_allclose(scores, predicted["log_prob"], rtol=1e-4, atol=1e-4)
+    assert predicted["attention"].shape == (4, 5, 6)
 
 
 def test_a_beam_of_one_is_the_likeliest_token_every_time():

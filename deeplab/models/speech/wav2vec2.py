@@ -1,6 +1,7 @@
-"""wav2vec 2.0.
+"""wav2vec 2.0 and HuBERT, which differ in how they are trained.
 
-Baevski et al. 2020, "wav2vec 2.0", https://arxiv.org/abs/2006.11477.
+Baevski et al. 2020, "wav2vec 2.0", https://arxiv.org/abs/2006.11477; Hsu et al. 2021, "HuBERT",
+https://arxiv.org/abs/2106.07447.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def _convs(config: Config) -> tuple[tuple[int, int, int], ...]:
 
 
 def _model(config: Config) -> TransformerEncoder:
-    configs.only(config, add_adapter=False, adapter_attn_dim=None)
+    configs.only(config, add_adapter=False, adapter_attn_dim=None, feat_proj_layer_norm=True, conv_pos_batch_norm=False)
     if (what := configs.architecture(config)) not in ("Model", "CTC"):
         raise configs.unknown_head(config, ("Model", "CTC"))
     hidden = max(config.get("mask_time_prob", 0.05), config.get("mask_feature_prob", 0.0)) > 0
@@ -126,7 +127,8 @@ def _model(config: Config) -> TransformerEncoder:
 
 
 def _names(config: Config) -> Names:
-    stem, own = ("wav2vec2." if configs.architecture(config) == "CTC" else ""), "embed/features"
+    prefix, own = f"{config['model_type']}.", "embed/features"
+    stem = prefix if configs.architecture(config) == "CTC" else ""
     convs = [f"{stem}feature_extractor.conv_layers.{i}" for i in range(len(_convs(config)))]
     positions, weight = f"{stem}encoder.pos_conv_embed.conv", ".parametrizations.weight.original"
     last = "norm" if config.get("do_stable_layer_norm", False) else "embed/sum_norm"
@@ -153,7 +155,7 @@ def _names(config: Config) -> Names:
     )
     before = (r"^(quantizer|project_q|project_hid)\.",)
     older = ((f"{weight}0", ".weight_g"), (f"{weight}1", ".weight_v"))
-    return Names(rules, "wav2vec2.", (), before, (r"^lm_head\.", *before), older)
+    return Names(rules, prefix, (), before, (r"^lm_head\.", *before), older)
 
 
 def _inputs(config: Config) -> tuple[jax.ShapeDtypeStruct, ...]:

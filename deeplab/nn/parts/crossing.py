@@ -2,7 +2,7 @@
 
 They have the interface of `deeplab.nn.parts.wiring`, and a method `read`: the body of a scan that gives each layer's
 keys and values of the memory. With a cache, a layer is given the pair of it and of them, and gives its new cache. With
-`LOOK` in its place it gives the weights of its attention to the memory.
+`Look` in its place it gives the weights of its attention to the memory.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ from deeplab.nn.parts.wiring import Stream, attended, dropped
 
 class Look(NamedTuple):
     """In the place of a cache: a tree without leaves, which passes through a scan."""
-
-
-LOOK = Look()
 
 
 class CrossPreNorm(nn.Module):
@@ -52,7 +49,8 @@ class CrossPreNorm(nn.Module):
         x = x + dropped(self.drop, y, train)
         asks = self.cross_norm(x)
         x = x + dropped(self.drop, self.cross(asks, memory, mask), train)
-        new = _weights(self.cross, asks, reading) if isinstance(cache, Look) else new
+        if isinstance(cache, Look):
+            new = _weights(self.cross, asks, memory, mask)
         return x + dropped(self.drop, self.feed_forward(self.norm2(x)), train), new
 
     def read(self, carry: None, states: Float[Array, "B S E"]) -> tuple[None, KVCache]:
@@ -88,7 +86,8 @@ class CrossPostNorm(nn.Module):
         own, memory, mask = _memory(reading, cache)
         y, new = attended(self.attention, x, reading, own)
         x = self.norm1(x + dropped(self.drop, y, train))
-        new = _weights(self.cross, x, reading) if isinstance(cache, Look) else new
+        if isinstance(cache, Look):
+            new = _weights(self.cross, x, memory, mask)
         x = self.cross_norm(x + dropped(self.drop, self.cross(x, memory, mask), train))
         return self.norm2(x + dropped(self.drop, self.feed_forward(x), train)), new
 
@@ -106,6 +105,5 @@ def _memory(reading: Reading, cache: Any) -> tuple[Any, Any, Any]:
     return own, memory, reading.memory.mask
 
 
-def _weights(cross: Any, x: Stream, reading: Reading) -> Float[Array, "B T S"]:
-    assert reading.memory is not None
-    return cross.weights(x, reading.memory.states, reading.memory.mask)
+def _weights(cross: Any, x: Stream, states: Any, mask: Any) -> Float[Array, "B T S"]:
+    return cross.weights(x, states, mask)

@@ -17,6 +17,7 @@ from deeplab.models.text.decoders import (
     opt,
     phi,
     qwen,
+    starcoder2,
 )
 from deeplab.models.text.recurrent import griffin, mamba
 from tests.models.members.base import Family, Member, tokens
@@ -37,6 +38,7 @@ MAKERS: dict[str, tuple[Callable[..., Any], dict[str, dict[str, Any]]]] = {
     "opt": (opt.OPT, opt.VARIANTS),
     "phi": (phi.Phi, phi.VARIANTS),
     "qwen": (qwen.Qwen, qwen.VARIANTS),
+    "starcoder2": (starcoder2.StarCoder2, starcoder2.VARIANTS),
 }
 MADE = {name: functools.partial(make, vocab_size=7) for name, (make, _) in MAKERS.items()}
 

@@ -55,9 +55,10 @@ MEMBERS = {
     "attention_rnn_dropout": translator(attention_rnn, attention_rnn.AttentionRNN),
     "t5_dropout": translator(t5, t5.T5),
     "bart_dropout": translator(bart, bart.Bart),
+    "t5_remat": translator(t5, functools.partial(t5.T5, remat="full")),
     "marian": translator(bart, functools.partial(bart.Bart, **bart.MARIAN)),
 }
-SLOW = {"bart_dropout", "marian"}
+SLOW = {"bart_dropout", "marian", "t5_remat"}
 
 
 def classifier(make: type) -> functools.partial:

@@ -141,14 +141,15 @@ class Boxes(Listed):
         loaded = images.load_all(paths, shape, load)
         of = dict(zip(self.listing.paths, self._annotations.objects, strict=True))
         objects, seen = [of[path] for path in paths], [sizes[path] for path in paths]
-        return {"image": loaded, **padded(objects, seen, shape[:2], self.most, self.class_names)._asdict()}
+        size = check_size(self.size, self.channels)
+        return {"image": loaded, **padded(objects, seen, size, self.most, self.class_names)._asdict()}
 
     def read_file(self, path: Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         yield path.name, {"image": stretched(images.read_bytes(path), str(path), self.fields["image"].shape)[0]}
 
     def describe(self, prediction: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """How many objects of each class there are, and where."""
-        return described(prediction, self.class_names, self.fields["image"].shape[:2])
+        return described(prediction, self.class_names, check_size(self.size, self.channels))
 
 
 def _are_json(source: Any) -> bool:

@@ -15,7 +15,7 @@ from deeplab.models.encoder import RULES as LAYERS
 from deeplab.models.encoder import TransformerEncoder
 from deeplab.nn.attention.cache import Index, Memory, Reading, read_positions
 from deeplab.nn.attention.masking import same_segment_mask, segment_positions
-from deeplab.nn.parts.crossing import LOOK
+from deeplab.nn.parts.crossing import Look
 from deeplab.nn.parts.stack import Stack, stacked
 from deeplab.nn.parts.vocabulary import TokenEmbedding
 from deeplab.nn.parts.wiring import dropped, empty_cache
@@ -97,7 +97,7 @@ class EncoderDecoder(nn.Module):
     ) -> Float[Array, "B T S"]:
         """Weights of the last layer's attention to the source at each target position, averaged over its heads."""
         reading = self._reading(source, source_segments, target, target_segments, train)
-        return self._decoded(target, reading, (LOOK,) * len(self.stacks), train)[1][-1][:, -1]
+        return self._decoded(target, reading, (Look(),) * len(self.stacks), train)[1][-1][:, -1]
 
     def start(
         self, source: Any, source_segments: Int[Array, "B S"] | None, length: int, train: bool = False

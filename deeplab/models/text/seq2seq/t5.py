@@ -1,8 +1,8 @@
-"""T5, T5 1.1 and Flan-T5.
+"""T5, T5 1.1, Flan-T5 and mT5.
 
 Raffel et al. 2019, "Exploring the limits of transfer learning with a unified text-to-text transformer",
 https://arxiv.org/abs/1910.10683; 1.1: Shazeer 2020, https://arxiv.org/abs/2002.05202; Flan: Chung et al. 2022,
-https://arxiv.org/abs/2210.11416.
+https://arxiv.org/abs/2210.11416; mT5: Xue et al. 2020, https://arxiv.org/abs/2010.11934.
 """
 
 from __future__ import annotations
@@ -113,7 +113,13 @@ def T5(
 
 def _scaled(config: Config) -> bool:
     """`tie_word_embeddings` says it in folders that do not say it by a name of its own."""
+    if config["model_type"] == "mt5":
+        return False
     return config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))
+
+
+def _kind(config: Config) -> str:
+    return config.get("feed_forward_proj", "gated-gelu" if config["model_type"] == "mt5" else "relu")
 
 
 def _seen(config: Config, names: Collection[str]) -> Config:
@@ -124,9 +130,9 @@ def _seen(config: Config, names: Collection[str]) -> Config:
 
 def _model(config: Config) -> EncoderDecoder:
     configs.only(config, is_encoder_decoder=True)
-    if (config.get("architectures") or [NAMED[0]])[0] not in NAMED:
+    if (config.get("architectures") or [NAMED[0]])[0].removeprefix("M") not in NAMED:
         raise configs.unknown_head(config, NAMED)
-    kind = config.get("feed_forward_proj", "relu")
+    kind = _kind(config)
     activation = "gelu_new" if kind == "gated-gelu" else kind.removeprefix("gated-")
     return T5(
         vocab_size=config["vocab_size"],
@@ -150,7 +156,7 @@ def _model(config: Config) -> EncoderDecoder:
 def _layer(config: Config, last: int) -> tuple[Rule, ...]:
     """The attention of a layer, which is its first part, and the feed-forward layer, which is the last."""
     kernels = (("query", "q"), ("key", "k"), ("value", "v"), ("out", "o"))
-    gated = config.get("feed_forward_proj", "relu").startswith("gated-")
+    gated = _kind(config).startswith("gated-")
     hidden = (("gate", "wi_0"), ("up", "wi_1")) if gated else (("up", "wi"),)
     return (
         *(rule for ours, name in kernels for rule in linear(f"attention/{ours}", f"layer.0.SelfAttention.{name}")),

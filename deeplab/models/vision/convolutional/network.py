@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
+import jax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
@@ -39,6 +40,23 @@ class Trunk(nn.Module):
             if number in self.taps:
                 found.append(x)
         return tuple(found)
+
+
+class Frozen(nn.Module):
+    """A trunk as it is: no gradient reaches it, and it keeps its statistics. Its parameters keep their paths.
+
+    Args:
+      trunk: Module `(x, train)` to features.
+    """
+
+    trunk: nn.Module
+
+    def setup(self) -> None:
+        nn.share_scope(self, self.trunk)
+
+    def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> tuple[Float[Array, "B H2 W2 D"], ...]:
+        del train
+        return jax.lax.stop_gradient(self.trunk(x, False))
 
 
 @ranges.checked(num_classes=ranges.COUNT, dropout=ranges.RATE)

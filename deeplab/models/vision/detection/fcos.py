@@ -89,10 +89,10 @@ class FCOS(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B L 8+K"]:
-        read = getattr(self.trunk, "features", None)
-        if not callable(read):
-            raise UserError(f"the trunk is a {type(self.trunk).__name__}, expected a model with `features`, as ResNet")
-        maps = read(x, train)[self.skip :]
+        trunk: Any = self.trunk
+        if not callable(getattr(trunk, "features", None)):
+            raise UserError(f"the trunk is a {type(trunk).__name__}, expected a model with `features`, as ResNet")
+        maps = trunk.features(x, train)[self.skip :]
         if not maps:
             raise UserError(f"the trunk has {self.skip} maps or fewer, of which skip={self.skip} leaves none")
         pyramid = Pyramid(self.width, self.levels, name="pyramid")(maps)
