@@ -52,8 +52,8 @@ def deeplift(f: Callable[[Any], Any], x: Any, baseline: Any, target: Target = No
             return (out.move[0], out.at[0] - out.base[0]) if isinstance(out, Pair) else (jnp.zeros(()), jnp.zeros(()))
 
         moves = [a - b for a, b in zip(leaves, bases, strict=True)]
-        _, pull, difference = jax.vjp(moved, moves, has_aux=True)
-        (multipliers,) = pull(jnp.ones_like(difference))
+        whole, pull, difference = jax.vjp(moved, moves, has_aux=True)
+        (multipliers,) = pull(jnp.ones_like(whole))
         values = [m * move for m, move in zip(multipliers, moves, strict=True)]
         gap = sum(jnp.sum(value) for value in values) - difference
         return jax.tree.unflatten(jax.tree.structure(x), [value[0] for value in values]), gap
@@ -77,7 +77,7 @@ def fitted(baseline: Any, x: Any) -> Any:
             return jnp.broadcast_to(jnp.asarray(given, jnp.result_type(leaf)), jnp.shape(leaf))
         except ValueError:
             raise UserError(
-                f"the baseline has the shape {jnp.shape(given)}, the input {jnp.shape(leaf)}; give one that broadcasts to it"
+                f"the baseline has the shape {jnp.shape(given)}, the input {jnp.shape(leaf)}; give one that broadcasts"
             ) from None
 
     same = jax.tree.structure(baseline) == jax.tree.structure(x)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from deeplab.explain.compiler.pairs import Bound, Pair, at, base, difference, divided, floating, share
+from deeplab.explain.compiler.pairs import Bound, Pair, at, base, difference, divided, floating, moves, share
 
 
 def _compared(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]:
@@ -62,9 +62,13 @@ def _selected(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]
 def _highest(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]:
     """A maximum moves as the number at its place: the input's where it rises, the baseline's where it falls."""
     (pair,) = inputs
-    (y, moved), (y0, moved0) = (jax.jvp(lambda x: bound(x)[0], (x,), (pair.move,)) for x in (pair.at, pair.base))
-    whole, whole0 = (jax.jvp(lambda x: bound(x)[0], (x,), (difference(pair),))[1] for x in (pair.at, pair.base))
-    apart = y - y0
+    (y,), (y0,) = bound(pair.at), bound(pair.base)
+
+    def at_place_of(x: jax.Array, move: jax.Array) -> jax.Array:
+        return jax.jvp(lambda x: bound(x)[0], (floating(x),), (move,))[1]
+
+    (moved, whole), (moved0, whole0) = ([at_place_of(x, m) for m in (pair.move, difference(pair))] for x in pair[:2])
+    apart = floating(y) - floating(y0)
     inputs_place = apart >= 0 if eqn.primitive.name.endswith("max") else apart <= 0
     return [Pair(y, y0, jnp.where(inputs_place, moved * divided(apart, whole), moved0 * divided(apart, whole0)))]
 
@@ -125,19 +129,15 @@ def _indexed(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]:
         rows = [i for i in range(eqn.outvars[0].aval.ndim) if i not in numbers.offset_dims]
         part = jax.lax.broadcast_in_dim(part, eqn.outvars[0].aval.shape, rows)
     else:
-        part = sum(jnp.sum(share(pair)) for pair in index) / sum(jnp.any(difference(pair) != 0) for pair in index).clip(
-            1
-        )
+        differ = sum(jnp.any(difference(pair) != 0).astype("int32") for pair in index)
+        part = sum(jnp.sum(share(pair)) for pair in index) / jnp.maximum(differ, 1)
 
     def taken(operands: list[Any], indices: list[Any]) -> jax.Array:
         return bound(*(operands[i] if i in linear else indices[i] for i in range(len(inputs))))[0]
 
     ends = at(inputs), base(inputs)
     wide = [[floating(x) if i in linear else x for i, x in enumerate(end)] for end in ends]
-    still = [
-        v.move if isinstance(v, Pair) else jnp.zeros_like(floating(v)) if i in linear else v
-        for i, v in enumerate(inputs)
-    ]
+    still = [floating(move) if i in linear else inputs[i] for i, move in enumerate(moves(inputs))]
     moved = sum(taken(still, end) for end in ends) / 2
     made = sum(taken(end, ends[0]) - taken(end, ends[1]) for end in wide) / 2
     (y,), (y0,) = bound(*ends[0]), bound(*ends[1])
@@ -147,9 +147,8 @@ def _indexed(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]:
 Rule = Callable[[core.JaxprEqn, Bound, list[Any]], list[Pair]]
 CHOICES: dict[str, Rule] = {
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), _compared),
-    **dict.fromkeys(
-        ("reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min", "cummax", "cummin"), _highest
-    ),
+    **dict.fromkeys(("reduce_max", "reduce_window_max", "cummax"), _highest),
+    **dict.fromkeys(("reduce_min", "reduce_window_min", "cummin"), _highest),
     **dict.fromkeys(("argmax", "argmin"), _place),
     **dict.fromkeys(
         ("gather", "dynamic_slice", "dynamic_update_slice", "scatter", "scatter-add", "scatter_add"), _indexed

@@ -11,7 +11,7 @@ from jax.extend import core
 
 from deeplab.core.interpret import Interpretation, interpret
 from deeplab.core.jax_compat import scan_operands
-from deeplab.explain.compiler.pairs import Pair, floating
+from deeplab.explain.compiler.pairs import Pair, at, floating
 
 
 def _still(x: Any) -> Any:
@@ -30,10 +30,8 @@ def _scan(eqn: core.JaxprEqn, inputs: list[Any], interpretation: Interpretation,
 
     while True:  # at most once for each part of the carry
         shapes = jax.eval_shape(step, carry, jax.tree.map(lambda x: x[0], rows))[0] if length else carry
-        changed = [
-            isinstance(after, Pair) and not isinstance(before, Pair)
-            for before, after in zip(carry, shapes, strict=True)
-        ]
+        ends = zip(carry, shapes, strict=True)
+        changed = [isinstance(after, Pair) and not isinstance(before, Pair) for before, after in ends]
         if not any(changed):
             break
         carry = [_still(value) if new else value for value, new in zip(carry, changed, strict=True)]
@@ -55,31 +53,23 @@ def _cond(eqn: core.JaxprEqn, inputs: list[Any], interpretation: Interpretation,
         return [_still(out) for out in interpret(branch, values, interpretation, scope)]
 
     if not isinstance(which, Pair):
-        return jax.lax.switch(
-            which, [lambda *values, branch=branch: run(branch, list(values)) for branch in branches], *rest
-        )
-    outs = [run(branch, rest) for branch in branches]
+        taken = [lambda *values, branch=branch: run(branch, list(values)) for branch in branches]
+        return jax.lax.switch(which, taken, *rest)
 
     def chosen(which: jax.Array, *cases: jax.Array) -> jax.Array:
         return jax.lax.select_n(jnp.clip(which, 0, len(cases) - 1).astype("int32"), *cases)
 
     found = []
-    for column in zip(*outs, strict=True):
-        flat = [leaf for pair in column for leaf in pair[:2]]
-        shapes = (
-            jax.ShapeDtypeStruct(which.at.shape, which.at.dtype),
-            *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in flat[::2]),
-        )
-        found += interpret(jax.make_jaxpr(chosen)(*shapes), [which, *column], interpretation, scope)
+    for column in zip(*[run(branch, rest) for branch in branches], strict=True):
+        program = jax.make_jaxpr(chosen)(*at([which, *column]))
+        found += interpret(program, [which, *column], interpretation, scope)
     return found
 
 
 def _while(eqn: core.JaxprEqn, inputs: list[Any], interpretation: Interpretation, scope: str) -> list[Any]:
     """A loop of unknown length has no derivative backwards, which the multipliers are."""
     del eqn, inputs, interpretation
-    raise NotImplementedError(
-        f"a `while` loop in {scope or 'the program'} depends on the input; use a scan, or fori_loop"
-    )
+    raise NotImplementedError(f"a `while` loop in {scope or 'the program'} depends on the input; use a scan")
 
 
 LOOPS: dict[str, Callable[..., list[Any]]] = {"scan": _scan, "cond": _cond, "while": _while}

@@ -43,12 +43,12 @@ def base(values: Sequence[Any]) -> list[jax.Array]:
 
 def moves(values: Sequence[Any]) -> list[jax.Array]:
     """The moves; what does not depend on the input does not move."""
-    return [value.move if isinstance(value, Pair) else jnp.zeros_like(value) for value in values]
+    return [value.move if isinstance(value, Pair) else jnp.zeros_like(floating(value)) for value in values]
 
 
 def floating(x: jax.Array) -> jax.Array:
     """An array as numbers that can be divided."""
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+    return x if jnp.issubdtype(jnp.result_type(x), jnp.floating) else jnp.asarray(x, jnp.result_type(float))
 
 
 def difference(pair: Pair) -> jax.Array:

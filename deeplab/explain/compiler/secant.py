@@ -29,8 +29,8 @@ from deeplab.explain.compiler.pairs import Bound, Pair, at, base, difference, di
 # Linear in all of these operands together, for any values of the others; all of them when None.
 LINEAR: dict[str, tuple[int, ...] | None] = dict.fromkeys((
     "add", "add_any", "sub", "neg", "reduce_sum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims",
-    "concatenate", "copy", "copy_p", "rev", "pad", "slice", "cumsum", "reduce_window_sum", "real", "imag", "sharding_constraint",
-    "optimization_barrier", "reduce_precision", "split", "fft",
+    "concatenate", "copy", "rev", "pad", "slice", "cumsum", "reduce_window_sum", "real", "imag",
+    "sharding_constraint", "optimization_barrier", "reduce_precision", "split", "fft",
 ))  # fmt: skip
 LINEAR |= {
     "gather": (0,), "dynamic_slice": (0,), "dynamic_update_slice": (0, 1), "scatter": (0, 2), "scatter-add": (0, 2),
@@ -41,7 +41,8 @@ ELEMENTWISE = frozenset({
     "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e", "bessel_i1e", "cbrt", "ceil",
     "clamp", "cos", "cosh", "digamma", "div", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "integer_pow",
     "is_finite", "lgamma", "log", "log1p", "logistic", "max", "min", "mul", "nextafter", "not", "or", "and", "xor",
-    "pow", "rem", "round", "rsqrt", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh", "add", "sub", "neg",
+    "pow", "convert_element_type", "rem", "round", "rsqrt", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh",
+    "add", "sub", "neg",
 })  # fmt: skip
 _PASSED = ("stop_gradient", "convert_element_type", "copy", "broadcast_in_dim", "reshape", "squeeze", "expand_dims")
 _NODES = 16
@@ -59,9 +60,8 @@ def rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
         return LOOPS[name](eqn, inputs, RESCALE, scope)
     if name == "stop_gradient":  # the difference is there, whatever a derivative would be
         return inputs
-    if name == "convert_element_type" and jnp.issubdtype(eqn.params["new_dtype"], jnp.floating):
-        dtype = eqn.params["new_dtype"]
-        return [Pair(*(x.astype(dtype) for x in inputs[0]))]
+    if name == "convert_element_type" and _keeps_numbers(inputs[0], eqn.params["new_dtype"]):
+        return [_converted(inputs[0], eqn.params["new_dtype"])]
     if name in LINEAR and set(depends) <= set(LINEAR[name] or depends):
         return linear(bound, inputs, LINEAR[name])
     if name in BILINEAR and set(depends) <= {0, 1}:
@@ -75,6 +75,17 @@ def rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
 
 
 RESCALE = Interpretation(rule)
+
+
+def _keeps_numbers(pair: Pair, dtype: Any) -> bool:
+    """Whether a conversion leaves every number what it is: not one to integers, nor one to truth values."""
+    whole = not jnp.issubdtype(pair.at.dtype, jnp.floating)
+    return jnp.issubdtype(dtype, jnp.floating) or (whole and jnp.issubdtype(dtype, jnp.integer))
+
+
+def _converted(pair: Pair, dtype: Any) -> Pair:
+    move = pair.move.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else pair.move
+    return Pair(pair.at.astype(dtype), pair.base.astype(dtype), move)
 
 
 def _bound(eqn: core.JaxprEqn, *arrays: jax.Array) -> list[jax.Array]:
@@ -116,11 +127,15 @@ def bilinear(bound: Bound, inputs: Sequence[Any]) -> list[Pair]:
     left, right, *rest = inputs
     values = zip(bound(*at(inputs)), bound(*base(inputs)), strict=True)
     if isinstance(left, Pair) and isinstance(right, Pair):
-        first = bound(left.move, (right.at + right.base) / 2, *rest)
-        second = bound((left.at + left.base) / 2, right.move, *rest)
+        first = bound(left.move, _middle(right), *rest)
+        second = bound(_middle(left), right.move, *rest)
         return [Pair(*pair, a + b) for pair, a, b in zip(values, first, second, strict=True)]
-    moved = bound(left.move, right, *rest) if isinstance(left, Pair) else bound(left, right.move, *rest)
-    return [Pair(*pair, move) for pair, move in zip(values, moved, strict=True)]
+    moves = (left.move, floating(right)) if isinstance(left, Pair) else (floating(left), right.move)
+    return [Pair(*pair, move) for pair, move in zip(values, bound(*moves, *rest), strict=True)]
+
+
+def _middle(pair: Pair) -> jax.Array:
+    return (floating(pair.at) + floating(pair.base)) / 2
 
 
 def elementwise(bound: Bound, inputs: Sequence[Any]) -> list[Pair]:
@@ -149,10 +164,11 @@ def _slope(bound: Bound, inputs: Sequence[Any], i: int) -> jax.Array:
         return divided(change, apart)
     near = jnp.abs(apart) <= 64 * jnp.finfo(apart.dtype).eps * jnp.maximum(jnp.abs(pair.at), jnp.abs(pair.base))
     middle = pair.base + apart / 2
-    slopes = [
-        jax.jvp(lambda x, rest=rest: floating(value(x, rest)), (middle,), (jnp.ones_like(middle),))[1] for rest in ends
-    ]
-    return jnp.where(near, sum(slopes) / len(slopes), change / jnp.where(near, 1, apart))
+
+    def slope(rest: list[jax.Array]) -> jax.Array:
+        return jax.jvp(lambda x: floating(value(x, rest)), (middle,), (jnp.ones_like(middle),))[1]
+
+    return jnp.where(near, sum(map(slope, ends)) / len(ends), change / jnp.where(near, 1, apart))
 
 
 def straight(bound: Bound, inputs: Sequence[Any]) -> list[Pair]:
