@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from deeplab import (
         data,
         decode,
+        explain,
         hub,
         metrics,
         models,
@@ -71,6 +72,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Diverged": "core.errors:Diverged",
         "evaluate": "verbs.evaluate:evaluate",
         "Experiment": "experiment:Experiment",
+        "explain": "explain",
         "fit": "verbs.fit:fit",
         "Fold": "experiment:Fold",
         "hub": "hub",

@@ -1,0 +1,73 @@
+"""Values of the compiler: what an array is at the input, at the baseline, and how it moves from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Pair(NamedTuple):
+    """An array that depends on the input.
+
+    `move` is linear in the move of the program's inputs, and is `at - base` where they move all the way from the
+    baseline to the input. Its derivative by the program's inputs is thus the multiplier of a difference of the inputs.
+    Numbers that choose (indices, truth values) move like any others: by parts of their difference.
+
+    Attributes:
+      at: Array at the input.
+      base: Array at the baseline.
+      move: Floating-point array of the same shape.
+    """
+
+    at: jax.Array
+    base: jax.Array
+    move: jax.Array
+
+
+Bound = Callable[..., list[jax.Array]]
+"""A primitive with its parameters, from arrays to arrays."""
+
+
+def at(values: Sequence[Any]) -> list[jax.Array]:
+    """The arrays at the input."""
+    return [value.at if isinstance(value, Pair) else value for value in values]
+
+
+def base(values: Sequence[Any]) -> list[jax.Array]:
+    """The arrays at the baseline."""
+    return [value.base if isinstance(value, Pair) else value for value in values]
+
+
+def moves(values: Sequence[Any]) -> list[jax.Array]:
+    """The moves; what does not depend on the input does not move."""
+    return [value.move if isinstance(value, Pair) else jnp.zeros_like(floating(value)) for value in values]
+
+
+def floating(x: jax.Array) -> jax.Array:
+    """An array as numbers that can be divided."""
+    return x if jnp.issubdtype(jnp.result_type(x), jnp.floating) else jnp.asarray(x, jnp.result_type(float))
+
+
+def difference(pair: Pair) -> jax.Array:
+    """at - base, of truth values and integers, too."""
+    return floating(pair.at) - floating(pair.base)
+
+
+def divided(part: jax.Array, whole: jax.Array) -> jax.Array:
+    """part / whole, and 0 where the whole is."""
+    safe = jnp.where(whole == 0, 1, whole)
+    return jnp.where(whole == 0, 0, part / safe)
+
+
+def share(pair: Pair, axes: Sequence[int] | None = None) -> jax.Array:
+    """How much of its whole difference an array has moved, over some of its axes, which stay with size 1: 1 in the end.
+
+    Each entry counts by its difference; where there is none, the share is 0.
+    """
+    axes = tuple(range(jnp.ndim(pair.at))) if axes is None else tuple(axes)
+    towards = jnp.sign(difference(pair))
+    whole = jnp.sum(jnp.abs(difference(pair)), axis=axes, keepdims=True)
+    return divided(jnp.sum(towards * pair.move, axis=axes, keepdims=True), whole)

@@ -1,0 +1,166 @@
+"""DeepLIFT by interpretation: complete for any program, equal to the definition where it can be written down."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from deeplab.core.errors import UserError
+from deeplab.explain.propagation import deeplift
+
+W = np.random.default_rng(1).normal(size=(6, 6))
+KERNEL = np.random.default_rng(2).normal(size=(3, 1, 4))
+
+
+def routed(x):
+    """A mixture of two experts, of which the better scored one answers."""
+    _, index = lax.top_k(x @ W[:, :3], 1)
+    experts = jnp.asarray([W, W.T, W @ W])
+    return jnp.einsum("bi,bij->bj", x, experts[index[:, 0]]).sum(axis=1)
+
+
+def recurrent(x):
+    def step(h, row):
+        h = jnp.tanh(h @ W + row[:, None])
+        return h, h.max(axis=1)
+
+    h, highest = lax.scan(step, jnp.zeros((len(x), 6)), x.T)
+    return h.sum(axis=1) + highest.sum(axis=0)
+
+
+def pooled(x):
+    y = lax.conv_general_dilated(
+        x[..., None], KERNEL.astype(x.dtype), (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+    )
+    y = lax.reduce_window(jax.nn.relu(y), -jnp.inf, lax.max, (1, 2, 1), (1, 2, 1), "VALID")
+    return jnp.sum(jnp.sin(y), axis=(1, 2))
+
+
+def attention(x):
+    q, k, v = (x[..., None] * row[None, None] for row in W[:3])
+    weights = jax.nn.softmax(jnp.einsum("bid,bjd->bij", q, k))
+    return jnp.einsum("bij,bjd->b", weights, v)
+
+
+def normalized(x):
+    y = (x - x.mean(axis=1, keepdims=True)) * lax.rsqrt(x.var(axis=1, keepdims=True) + 1e-5)
+    return jnp.sum(jax.nn.gelu(y @ W), axis=1)
+
+
+PROGRAMS = {
+    "relu": lambda x: jax.nn.relu(jax.nn.relu(x @ W) @ W).sum(axis=1),
+    "silu and gelu": lambda x: jnp.sum(jax.nn.silu(x) + jax.nn.gelu(x @ W, approximate=False), axis=1),
+    "products": lambda x: x[:, 0] * x[:, 1] * x[:, 2] + x[:, 3] / (2 + x[:, 4] ** 2) + jnp.maximum(x[:, 5], x[:, 0]),
+    "pooled convolution": pooled,
+    "attention": attention,
+    "norm": normalized,
+    "recurrence": recurrent,
+    "a route to an expert": routed,
+    "sorted": lambda x: jnp.sort(x, axis=1) @ W[0],
+    "ranks": lambda x: jnp.argsort(x @ W, axis=1) @ W[0],
+    "median and highest": lambda x: jnp.median(x, axis=1) + x.max(axis=1) * x.min(axis=1) + lax.cummax(x, axis=1)[:, 3],
+    "looked up": lambda x: jnp.sin(jnp.asarray(W))[jnp.argmax(x, axis=1), jnp.argmin(x, axis=1)],
+    "counted": lambda x: jnp.sum(jax.nn.one_hot(jnp.argmax(x @ W, axis=1), 6) * x, axis=1),
+    "put": lambda x: jnp.zeros((len(x), 6)).at[jnp.arange(len(x)), jnp.argmax(x, axis=1)].set(x[:, 0]) @ W[1],
+    "either": lambda x: jnp.where((x[:, 0] > 0) & (x > -1).any(axis=1), jnp.sin(x[:, 1]), x[:, 2]),
+    "branches": lambda x: jax.vmap(lambda r: lax.cond(r[0] > 0, jnp.sum, lambda r: jnp.sum(jnp.sin(r)), r))(x),
+    "rounded": lambda x: jnp.floor(3 * x[:, 0]) + jnp.sign(x[:, 1]) + jnp.abs(x[:, 2]) + jnp.clip(x[:, 3], -0.5, 0.5),
+    "used twice": lambda x: jnp.sum(jnp.tanh(jnp.tanh(x @ W) @ W), axis=1),
+    "no input": lambda x: jnp.zeros(len(x)) + W[0, 0],
+}
+
+
+def inputs(dtype=jnp.float32):
+    draw = np.random.default_rng(0).normal(size=(2, 5, 6))
+    return jnp.asarray(draw[0], dtype), jnp.asarray(draw[1], dtype)
+
+
+@pytest.fixture(autouse=True)
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_values_add_up_to_the_difference(name):
+    f, (x, base) = PROGRAMS[name], inputs(jnp.float64)
+    found = jax.jit(lambda x, base: deeplift(f, x, base))(x, base)
+    difference = np.asarray(f(x) - f(base))
+    np.testing.assert_allclose(found.values.sum(axis=1), difference, rtol=1e-10, atol=1e-12)
+    assert np.all(np.abs(found.gap) <= 1e-10 * np.maximum(np.abs(difference), 1e-2))
+    assert np.isfinite(found.values).all()
+
+
+@pytest.mark.parametrize("name", ["relu", "attention", "a route to an expert", "sorted"])
+def test_an_example_is_explained_by_itself(name):
+    f, (x, base) = PROGRAMS[name], inputs()
+    alone = deeplift(f, x[1:2], base[1:2]).values
+    np.testing.assert_allclose(deeplift(f, x, base).values[1:2], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_a_linear_layer_before_an_activation_by_hand():
+    """Rescale: the weights, times the secant of the activation."""
+    x, base = inputs()
+    z, z0 = x @ W[:, 0], base @ W[:, 0]
+    expected = (x - base) * W[None, :, 0] * ((jax.nn.relu(z) - jax.nn.relu(z0)) / (z - z0))[:, None]
+    np.testing.assert_allclose(deeplift(lambda x: jax.nn.relu(x @ W[:, 0]), x, base).values, expected, rtol=1e-4)
+
+
+def test_a_product_is_shared_as_by_two_players():
+    x, base = jnp.array([[3.0, 5.0]]), jnp.array([[1.0, 2.0]])
+    assert deeplift(lambda x: x[:, 0] * x[:, 1], x, base).values.tolist() == [[7.0, 6.0]]
+
+
+def test_a_choice_belongs_to_the_scores_that_made_it():
+    """Of two things by a score: the score's part is what they differ by."""
+    f = lambda x: jnp.where(x[:, 0] > 0, 10.0, 2.0) + 0 * x[:, 1]  # noqa: E731
+    found = deeplift(f, jnp.array([[1.0, 3.0]]), jnp.array([[-1.0, 1.0]]))
+    assert found.values.tolist() == [[8.0, 0.0]]
+
+
+def test_what_is_equal_or_unused_gets_nothing():
+    x, base = inputs()
+    base = base.at[:, 2].set(x[:, 2])
+    values = deeplift(lambda x: attention(x[:, :5]), x, base).values
+    assert not np.any(values[:, 2])
+    assert not np.any(values[:, 5])
+
+
+def test_its_gradient_is_the_programs():
+    """Explanations can be trained and attacked: they are differentiable."""
+    x, base = inputs(jnp.float64)
+
+    def first(x):
+        return deeplift(normalized, x, base).values[0, 0]
+
+    step = 1e-6 * jnp.zeros_like(x).at[0, 1].set(1)
+    expected = (first(x + step) - first(x - step)) / 2e-6
+    np.testing.assert_allclose(jax.grad(first)(x)[0, 1], expected, rtol=1e-5)
+
+
+def test_an_unknown_primitive_is_named():
+    x, base = inputs(jnp.float64)
+    with pytest.warns(UserWarning, match="`cumlogsumexp` in the program has no rule"):
+        found = deeplift(lambda x: lax.cumlogsumexp(x, axis=1)[:, 3], x, base)
+    assert np.abs(found.gap).max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda x: deeplift(lambda x: x, x, 0.0), "expected one number for each of the 1 examples"),
+        (
+            lambda x: deeplift(lambda x: x, x, 0.0, target=6),
+            "target=6 is out of range: the model has 6 outputs, 0 to 5",
+        ),
+        (lambda x: deeplift(PROGRAMS["relu"], x, jnp.zeros((4, 6))), r"the baseline has the shape \(4, 6\)"),
+        (
+            lambda x: deeplift(PROGRAMS["relu"], x.astype(int), 0),
+            "has no direction; explain the output of its embedding",
+        ),
+    ],
+)
+def test_bad_input(call, said):
+    with pytest.raises(UserError, match=said):
+        call(inputs()[0])
