@@ -15,14 +15,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
 PART = 64
-"""Positions that are computed at once."""
+"""Positions that are computed at once on an accelerator, and by products of matrices."""
+
+CPU_PART = 4
+"""Positions of an associative scan that a CPU computes at once: the gradient of 256 positions of 512 channels takes
+0.14 s of CPU time and 20 MiB so, with 16 of them 0.26 s and 37 MiB, with 64 0.35 s and 147 MiB."""
 
 _NEUTRAL = (0.0, 0.0, 0.0, 0.0, 1.0)
 """What fills the last part: a rate of 0 leaves the state as it is."""
 
 
 def linear_scan(
-    decay: Inexact[Array, "B T D"], x: Inexact[Array, "B T D"], initial: Inexact[Array, "B D"], part: int = PART
+    decay: Inexact[Array, "B T D"], x: Inexact[Array, "B T D"], initial: Inexact[Array, "B D"], part: int | None = None
 ) -> tuple[Inexact[Array, "B T D"], Inexact[Array, "B D"]]:
     """All states h_t = decay_t h_(t-1) + x_t, and the last.
 
@@ -30,7 +34,7 @@ def linear_scan(
       decay: Factor of the state before each position.
       x: What each position adds.
       initial: State before the first position.
-      part: Number of positions that are computed at once.
+      part: Number of positions that are computed at once; that of the device's kind when None.
 
     Example:
       >>> states, last = linear_scan(jnp.full((1, 3, 1), 0.5), jnp.ones((1, 3, 1)), jnp.zeros((1, 1)))
@@ -42,8 +46,12 @@ def linear_scan(
         states = _within(*at, state)
         return states[:, -1], states
 
-    last, states = _in_parts(one, initial, (decay, x), part, neutral=(1.0, 0.0))
+    last, states = _in_parts(one, initial, (decay, x), part or _usual(), neutral=(1.0, 0.0))
     return states, last
+
+
+def _usual() -> int:
+    return CPU_PART if jax.default_backend() == "cpu" else PART
 
 
 def _within(decay: jax.Array, x: jax.Array, state: jax.Array) -> jax.Array:
@@ -81,7 +89,7 @@ def selective_scan(
     read: Float[Array, "B T N"],
     initial: Float[Array, "B D N"],
     kept: Float[Array, "B T"] | None = None,
-    part: int = PART,
+    part: int | None = None,
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B D N"]]:
     """y_t = read_t h_t with h_t = exp(rate_t decay) h_(t-1) + rate_t write_t x_t, a state of N numbers a channel.
 
@@ -93,7 +101,7 @@ def selective_scan(
       read: What is read from the state.
       initial: State before the first position.
       kept: 0 where a sequence begins, at which nothing is kept of the state; 1 elsewhere.
-      part: Number of positions that are computed at once.
+      part: Number of positions that are computed at once; that of the device's kind when None.
 
     Returns:
       Outputs, and the last state.
@@ -108,7 +116,7 @@ def selective_scan(
         return states[:, -1], jnp.einsum("bcdn,bcn->bcd", states, read)
 
     arrays = (x, rate, write, read, jnp.ones(x.shape[:2], x.dtype) if kept is None else kept)
-    last, y = _in_parts(one, initial, arrays, part, neutral=_NEUTRAL)
+    last, y = _in_parts(one, initial, arrays, part or _usual(), neutral=_NEUTRAL)
     return y, last
 
 
