@@ -3,7 +3,7 @@
 Run:     python -m experiments.benchmarks.compiling llama qwen_moe     (all when none is named)
 Prints:  for each family, seconds of CPU time to trace, lower and compile the gradient at both depths, and the ratio;
          the depths take turns, and medians are compared.
-Result:  not yet measured
+Result:  bert 0.97, gemma 0.97, gpt2 1.03, llama 1.02, mamba 0.95, qwen_moe 0.99, vit 0.98; one turn, jax 0.10.2
 """
 
 from __future__ import annotations
