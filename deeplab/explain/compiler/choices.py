@@ -22,7 +22,7 @@ def _compared(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]
     del eqn
     (y,), (y0,) = bound(*at(inputs)), bound(*base(inputs))
     a, b = inputs
-    margin = difference(a) if isinstance(a, Pair) else 0.0
+    margin: Any = difference(a) if isinstance(a, Pair) else 0.0
     margin = margin - (difference(b) if isinstance(b, Pair) else 0.0)
     moved = (a.move if isinstance(a, Pair) else 0.0) - (b.move if isinstance(b, Pair) else 0.0)
     return [Pair(y, y0, divided(floating(y) - floating(y0), margin) * moved)]
@@ -101,7 +101,7 @@ def _sorted(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]:
         for arrays in (at(inputs), base(inputs))
     ]
     del bound
-    chosen = Pair(*order, order[0])
+    chosen = Pair(order[0], order[1], order[0])
     moving = [pair for pair in inputs[:keys] if isinstance(pair, Pair)]
     part: Any = sum(share(pair, (axis,)) for pair in moving) / max(len(moving), 1)
     return [_exchanged(lambda x, i: jnp.take_along_axis(x, i, axis), of, chosen, part) for of in inputs]
@@ -126,8 +126,9 @@ def _indexed(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]:
     if name == "gather":
         numbers, pair = eqn.params["dimension_numbers"], index[0]
         part = jnp.squeeze(share(pair, (jnp.ndim(pair.at) - 1,)), -1)
-        rows = [i for i in range(eqn.outvars[0].aval.ndim) if i not in numbers.offset_dims]
-        part = jax.lax.broadcast_in_dim(part, eqn.outvars[0].aval.shape, rows)
+        out: Any = eqn.outvars[0].aval
+        rows = [i for i in range(out.ndim) if i not in numbers.offset_dims]
+        part = jax.lax.broadcast_in_dim(part, out.shape, rows)
     else:
         differ = sum(jnp.any(difference(pair) != 0).astype("int32") for pair in index)
         part = sum(jnp.sum(share(pair)) for pair in index) / jnp.maximum(differ, 1)

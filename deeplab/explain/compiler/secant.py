@@ -101,7 +101,8 @@ def is_elementwise(eqn: core.JaxprEqn, depends: int) -> bool:
     """Whether a call, as that of an activation function, is a function of one number, applied to each."""
     if depends != 1 or len(eqn.outvars) != 1:
         return False
-    shapes = {v.aval.shape for v in (*eqn.invars, *eqn.outvars) if v.aval.shape}
+    avals: list[Any] = [v.aval for v in (*eqn.invars, *eqn.outvars)]
+    shapes = {aval.shape for aval in avals if aval.shape}
     return len(shapes) <= 1 and all(
         inner.primitive.name in ELEMENTWISE or inner.primitive.name in _PASSED or inner.primitive.name == "select_n"
         or _compares(inner) or (inner.primitive.name in CALLS and is_elementwise(inner, 1))
@@ -158,7 +159,7 @@ def _slope(bound: Bound, inputs: Sequence[Any], i: int) -> jax.Array:
     def value(x: jax.Array, others: list[jax.Array]) -> jax.Array:
         return bound(*others[:i], x, *others[i + 1 :])[0]
 
-    change = sum(floating(value(pair.at, rest)) - floating(value(pair.base, rest)) for rest in ends) / len(ends)
+    change: Any = sum(floating(value(pair.at, rest)) - floating(value(pair.base, rest)) for rest in ends) / len(ends)
     apart = difference(pair)
     if not jnp.issubdtype(pair.at.dtype, jnp.floating):
         return divided(change, apart)
@@ -182,7 +183,7 @@ def straight(bound: Bound, inputs: Sequence[Any]) -> list[Pair]:
             arrays[i] = piece
         return bound(*arrays)
 
-    def mean(move: list[jax.Array]) -> list[jax.Array]:
+    def mean(move: list[jax.Array]) -> list[Any]:
         parts = [
             jax.jvp(function, [inputs[i].base + (t + 1) / 2 * difference(inputs[i]) for i in given], move)[1]
             for t in nodes
