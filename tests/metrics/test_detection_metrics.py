@@ -56,7 +56,7 @@ def test_it_is_the_value_of_pycocotools(seed):
 
 
 def of_pycocotools(detections, objects, thresholds, num_classes=3):
-    pytest.importorskip("pycocotools", reason="pycocotools is no dependency; its values are above")
+    pytest.importorskip("pycocotools", reason="pycocotools is of the extra parity; its values are above")
     from pycocotools.coco import COCO as Annotations
     from pycocotools.cocoeval import COCOeval
 
