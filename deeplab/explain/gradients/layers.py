@@ -101,9 +101,9 @@ def integrated_hessians(
 ) -> Attribution:
     """What each pair of entries adds to the difference of the score; the diagonal is what an entry adds by itself.
 
-    Integrated gradients of integrated gradients: row i shares the integrated gradient of entry i, so that one half of
-    what a product adds is on the pair and one half on the diagonal. Its double integral over a point ab of the straight line is one over
-    t = ab with the weight -log t, which the quadrature has exactly.
+    Integrated gradients of integrated gradients: row i shares the integrated gradient of entry i, so that of a product
+    one half is on the pair and one half on the diagonal. The double integral over a point ab of the straight line is
+    one over t = ab with the weight -log t, which the quadrature has exactly.
 
     Args:
       f: Function `f(x, *args)` from inputs [B, ...] to outputs, twice differentiable: ReLU has no second derivative.

@@ -108,7 +108,7 @@ def superpixels(shape: Sequence[int], size: Sequence[int]) -> Int[np.ndarray, ..
     """
     places = np.indices(tuple(shape)) // np.reshape(size, (-1, *[1] * len(shape)))
     counts = [-(-whole // part) for whole, part in zip(shape, size, strict=True)]
-    return np.ravel_multi_index(tuple(places), counts)[..., None]
+    return np.asarray(np.ravel_multi_index(tuple(places), counts))[..., None]
 
 
 def ablation(
