@@ -14,7 +14,7 @@ import pytest
 
 from deeplab import explain
 
-D = 4
+D = 5
 KEY = jax.random.key(0)
 ACTIVATIONS = (jnp.tanh, jnp.sin, jax.nn.softplus, lambda x: jax.nn.gelu(x, approximate=False), lambda x: x**2 / 2)
 ORTHOGONAL = np.linalg.qr(np.random.default_rng(9).normal(size=(D, D)))[0]
@@ -33,10 +33,10 @@ METHODS = {  # f, x, baseline, args -> values [B, D]
     "ablation": lambda f, x, b, a: explain.ablation(f, x, b, args=a).values,
     "occlusion": lambda f, x, b, a: explain.occlusion(f, x, b, args=a, window=(2,)).values,
     "shapley": lambda f, x, b, a: explain.shapley(f, x, b, args=a).values,
-    "shapley of a hierarchy": lambda f, x, b, a: explain.shapley(f, x, b, args=a, hierarchy=[[0, 2], [1, 3]]).values,
+    "shapley of a hierarchy": lambda f, x, b, a: explain.shapley(f, x, b, args=a, hierarchy=[[0, 2], [1, 3, 4]]).values,
     "permutation_shapley": lambda f, x, b, a: explain.permutation_shapley(f, x, b, args=a, key=KEY, draws=3).values,
     "kernel_shap": lambda f, x, b, a: explain.kernel_shap(f, x, b, args=a).values,
-    "kernel_shap, drawn": lambda f, x, b, a: explain.kernel_shap(f, x, b, args=a, key=KEY, draws=16).values,
+    "kernel_shap, drawn": lambda f, x, b, a: explain.kernel_shap(f, x, b, args=a, key=KEY, draws=28).values,
     "lime": lambda f, x, b, a: explain.lime(f, x, b, args=a, key=KEY, draws=20).values,
     "rise": lambda f, x, b, a: explain.rise(f, x, b, args=a, key=KEY, draws=8, cells=(D,)).values,
 }
