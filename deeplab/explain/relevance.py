@@ -63,7 +63,7 @@ def lrp(
         def part(ratios: list[jax.Array], constant: jax.Array) -> tuple[jax.Array, jax.Array]:
             values = [*map(Signal, leaves, ratios), *jax.tree.leaves(args)]
             (out,) = interpret(program, values, Interpretation(Relevance(rule, constant)))
-            return (out.summand[0], out.at[0]) if isinstance(out, Signal) else (out[0] * constant, out[0])
+            return (out.part[0], out.at[0]) if isinstance(out, Signal) else (out[0] * constant, out[0])
 
         ones = jax.tree.map(jnp.ones_like, leaves)
         whole, pull, at = jax.vjp(part, ones, jnp.ones((), leaves[0].dtype), has_aux=True)

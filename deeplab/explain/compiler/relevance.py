@@ -15,10 +15,10 @@ from deeplab.core.abstract.loops import run_loop
 from deeplab.core.interpret import Interpretation
 from deeplab.core.jax_compat import bind
 from deeplab.core.jaxpr import CALLS, CONTROL_FLOW
-from deeplab.explain.compiler import sharing
+from deeplab.explain.compiler import passing, sharing
 from deeplab.explain.compiler.secant import BILINEAR, ELEMENTWISE
-from deeplab.explain.compiler.sharing import Step
 from deeplab.explain.compiler.signals import Rule, Signal, domain
+from deeplab.explain.compiler.steps import Step
 
 
 class Place(NamedTuple):
@@ -53,13 +53,13 @@ _TABLE: dict[str, Callable[[Step], list[Any]]] = {
     **dict.fromkeys(("add", "sub"), sharing.added),
     **dict.fromkeys(("mul", "div"), sharing.multiplied),
     **dict.fromkeys(BILINEAR[1:], sharing.layer),
-    **dict.fromkeys(ELEMENTWISE - {"add", "sub", "mul", "div", "neg", "convert_element_type"}, sharing.function),
-    **dict.fromkeys(("reduce_max", "reduce_window_max", "cummax"), sharing.highest),
-    **dict.fromkeys(("reduce_min", "reduce_window_min", "cummin"), sharing.highest),
+    **dict.fromkeys(ELEMENTWISE - {"add", "sub", "mul", "div", "neg", "convert_element_type"}, passing.function),
+    **dict.fromkeys(("reduce_max", "reduce_window_max", "cummax"), passing.highest),
+    **dict.fromkeys(("reduce_min", "reduce_window_min", "cummin"), passing.highest),
     "neg": sharing.negated,
     "select_n": sharing.selected,
-    "sort": sharing.sorted_,
-    "top_k": sharing.top,
+    "sort": passing.sorted_,
+    "top_k": passing.top,
 }  # fmt: skip
 _DETACHED = ("stop_gradient", "sign")
 
@@ -98,7 +98,7 @@ class Relevance:
         warnings.warn(
             f"the primitive `{name}` in {scope or 'the program'} has no rule; its gradient is used", stacklevel=2
         )
-        return sharing.tangent(step)
+        return passing.tangent(step)
 
     def _rule(self, name: str, scope: str, depth: int) -> Rule:
         return self.rules(Place(name, scope, depth)) if callable(self.rules) else self.rules

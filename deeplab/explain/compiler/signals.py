@@ -43,7 +43,7 @@ class Rule(Protocol):
 
 
 Terms = tuple[tuple[jax.Array, jax.Array], ...]
-"""Sums of contributions, each beside the sum in which every contribution is multiplied by its ratio (that one first)."""
+"""Sums of contributions, each after the sum in which every contribution is multiplied by its ratio."""
 
 
 class Layer(NamedTuple):
@@ -52,12 +52,23 @@ class Layer(NamedTuple):
     Attributes:
       rule: Rule that it is shared by.
       moved: Sum of the contributions, each multiplied by its ratio.
-      terms: Further sums of its rule.
+      terms: Further sums of its rule, without the bias.
+      bias: Sum of the constants, of the same shape, for a rule with such sums.
+      constant: Ratio of constants.
     """
 
     rule: Rule
     moved: jax.Array
     terms: Terms = ()
+    bias: jax.Array | None = None
+    constant: jax.Array | None = None
+
+    def ratio(self, at: jax.Array) -> jax.Array:
+        """The ratio of the sum `at`."""
+        terms = self.terms
+        if self.bias is not None and self.constant is not None:
+            terms = self.rule.shift(terms, self.bias, self.constant.astype(at.dtype))
+        return self.rule.ratio(at, self.moved, terms)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,7 +102,7 @@ class Signal:
         if self.layer is None:
             assert self.closed is not None
             return self.closed
-        return self.layer.rule.ratio(self.at, self.layer.moved, self.layer.terms)
+        return self.layer.ratio(self.at)
 
     @property
     def part(self) -> jax.Array:
@@ -132,13 +143,15 @@ def kept(signal: Signal, shape: Map, scale: Map | None = None, sign: Any = 1) ->
     made = dataclasses.replace(signal, at=scale(signal.at), slopes=slopes)
     if signal.layer is None:
         return dataclasses.replace(made, closed=shape(signal.ratio))
-    rule, moved, terms = signal.layer
+    rule, moved, terms, bias, constant = signal.layer
     terms = tuple((scale(part), scale(whole)) for part, whole in terms)
     if len(terms) == 2:  # of the positive contributions, and of the negative ones
         (a, b), (c, d) = terms
         up = sign >= 0
         terms = ((jnp.where(up, a, c), jnp.where(up, b, d)), (jnp.where(up, c, a), jnp.where(up, d, b)))
-    return dataclasses.replace(made, layer=Layer(rule, scale(moved), terms))
+    return dataclasses.replace(
+        made, layer=Layer(rule, scale(moved), terms, None if bias is None else scale(bias), constant)
+    )
 
 
 def _flatten(signal: Signal) -> tuple[tuple[jax.Array, jax.Array], int]:
