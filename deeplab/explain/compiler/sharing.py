@@ -29,7 +29,7 @@ def placed(step: Step, operands: Sequence[int] | None) -> list[Any]:
     signal, found = step.inputs[i], []
     for k in range(len(step.eqn.outvars)):
         made = kept(signal, lambda x, k=k: step(*[x if j == i else a for j, a in enumerate(step.at)])[k])
-        keeps_root = step.eqn.primitive.name == "convert_element_type"
+        keeps_root = step.eqn.primitive.name in ("convert_element_type", "copy", "name")
         found.append(made if keeps_root else dataclasses.replace(made, root=object(), derived=False))
     return found
 
