@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deeplab.core.abstract.intervals import bounds as bounds  # under this name in `deeplab.explain`, too
 from deeplab.explain.attribution import Attribution, Target, checked
 from deeplab.explain.compiler.rectifiers import Live, backwards, run, smooth
 from deeplab.explain.relevance import one_by_one
