@@ -85,6 +85,8 @@ def negated(step: Step) -> list[Any]:
 
 def multiplied(step: Step) -> list[Any]:
     """a * b or a / b: constants and statistics scale; two others share a product, and a quotient is the numerator's."""
+    a: Any
+    b: Any
     a, b = step.inputs
     divides = step.eqn.primitive.name == "div"
     if (same := step.same()) is not None:
