@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from deeplab.core.abstract.loops import Domain
+
 
 class Pair(NamedTuple):
     """An array that depends on the input.
@@ -49,6 +51,14 @@ def moves(values: Sequence[Any]) -> list[jax.Array]:
 def floating(x: jax.Array) -> jax.Array:
     """An array as numbers that can be divided."""
     return x if jnp.issubdtype(jnp.result_type(x), jnp.floating) else jnp.asarray(x, jnp.result_type(float))
+
+
+def still(x: Any) -> Pair:
+    """An array that does not depend on the input, as one that could."""
+    return x if isinstance(x, Pair) else Pair(x, x, jnp.zeros(jnp.shape(x), floating(jnp.asarray(x)).dtype))
+
+
+PAIRS = Domain(Pair, still, lambda value: value.at if isinstance(value, Pair) else value)
 
 
 def difference(pair: Pair) -> jax.Array:

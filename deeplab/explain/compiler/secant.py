@@ -19,12 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from deeplab.core.abstract.loops import run_loop
 from deeplab.core.interpret import Interpretation, interpret
 from deeplab.core.jax_compat import bind
-from deeplab.core.jaxpr import CALLS, inner_jaxprs
+from deeplab.core.jaxpr import CALLS, CONTROL_FLOW, inner_jaxprs
 from deeplab.explain.compiler.choices import CHOICES
-from deeplab.explain.compiler.loops import LOOPS
-from deeplab.explain.compiler.pairs import Bound, Pair, at, base, difference, divided, floating, moves
+from deeplab.explain.compiler.pairs import PAIRS, Bound, Pair, at, base, difference, divided, floating, moves
 
 # Linear in all of these operands together, for any values of the others; all of them when None.
 LINEAR: dict[str, tuple[int, ...] | None] = dict.fromkeys((
@@ -56,8 +56,8 @@ def rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
         return bind(eqn, inputs)
     if name in CALLS:
         return elementwise(_called(eqn), inputs) if is_elementwise(eqn, len(depends)) else NotImplemented
-    if name in LOOPS:
-        return LOOPS[name](eqn, inputs, RESCALE, scope)
+    if name in CONTROL_FLOW:
+        return run_loop(eqn, inputs, RESCALE, scope, PAIRS)
     if name == "stop_gradient":  # the difference is there, whatever a derivative would be
         return inputs
     if name == "convert_element_type" and _keeps_numbers(inputs[0], eqn.params["new_dtype"]):
