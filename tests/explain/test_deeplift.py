@@ -104,8 +104,8 @@ def test_the_values_add_up_to_the_difference(name):
 @pytest.mark.parametrize("name", ["relu", "attention", "a route to an expert", "sorted"])
 def test_an_example_is_explained_by_itself(name):
     f, (x, base) = PROGRAMS[name], inputs()
-    alone = deeplift(f, x[1:2], base[1:2]).values
-    np.testing.assert_allclose(deeplift(f, x, base).values[1:2], alone, rtol=1e-5, atol=1e-6)
+    explained = jax.jit(lambda x, base: deeplift(f, x, base).values)
+    np.testing.assert_allclose(explained(x, base)[1:2], explained(x[1:2], base[1:2]), rtol=1e-5, atol=1e-6)
 
 
 def test_a_linear_layer_before_an_activation_by_hand():
@@ -131,7 +131,7 @@ def test_a_choice_belongs_to_the_scores_that_made_it():
 def test_what_is_equal_or_unused_gets_nothing():
     x, base = inputs()
     base = base.at[:, 2].set(x[:, 2])
-    values = deeplift(lambda x: attention(x[:, :5]), x, base).values
+    values = jax.jit(lambda x, base: deeplift(lambda x: attention(x[:, :5]), x, base).values)(x, base)
     assert not np.any(values[:, 2])
     assert not np.any(values[:, 5])
 
@@ -140,6 +140,7 @@ def test_its_gradient_is_the_programs():
     """Explanations can be trained and attacked: they are differentiable."""
     x, base = inputs(jnp.float64)
 
+    @jax.jit
     def first(x):
         return deeplift(normalized, x, base).values[0, 0]
 
@@ -151,7 +152,7 @@ def test_its_gradient_is_the_programs():
 def test_an_unknown_primitive_is_named():
     x, base = inputs(jnp.float64)
     with pytest.warns(UserWarning, match="`cumlogsumexp` in the program has no rule"):
-        found = deeplift(lambda x: lax.cumlogsumexp(x, axis=1)[:, 3], x, base)
+        found = jax.jit(lambda x, base: deeplift(lambda x: lax.cumlogsumexp(x, axis=1)[:, 3], x, base))(x, base)
     assert np.abs(found.gap).max() < 1e-12
 
 

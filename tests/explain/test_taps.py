@@ -91,7 +91,7 @@ def test_gradients_flow_through_an_edit():
 def test_attention_weights_are_a_tap_of_every_layer():
     model, tokens = Llama(vocab_size=65, **VARIANTS["test"]), jnp.arange(8)[None]
     f = function(model, tokens)
-    weights = explain.read(f, ["attention_weights"])(tokens)[1]["attention_weights"]
+    weights = jax.jit(explain.read(f, ["attention_weights"]))(tokens)[1]["attention_weights"]
     assert len(weights) == 2
     for layer in weights:
         np.testing.assert_allclose(layer.sum(axis=-1), 1, rtol=1e-5)
