@@ -206,13 +206,12 @@ def straight(bound: Bound, inputs: Sequence[Any]) -> list[Pair]:
         return bound(*arrays)
 
     def mean(move: list[jax.Array]) -> list[Any]:
-        parts = [
-            jax.jvp(function, [inputs[i].base + (t + 1) / 2 * difference(inputs[i]) for i in given], move)[1]
-            for t in nodes
-        ]
-        return [
-            sum(w / 2 * part for w, part in zip(weights, column, strict=True)) for column in zip(*parts, strict=True)
-        ]
+        def at_node(t: jax.Array) -> list[jax.Array]:
+            places = [inputs[i].base + t.astype(inputs[i].base.dtype) * difference(inputs[i]) for i in given]
+            return jax.jvp(function, places, move)[1]
+
+        parts = jax.vmap(at_node)(jnp.asarray((nodes + 1) / 2))
+        return [jnp.tensordot(jnp.asarray(weights / 2, part.dtype), part, axes=1) for part in parts]
 
     moved, whole = mean([inputs[i].move for i in given]), mean([difference(inputs[i]) for i in given])
     values = zip(bound(*at(inputs)), bound(*base(inputs)), moved, whole, strict=True)
