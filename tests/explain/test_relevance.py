@@ -55,6 +55,13 @@ def routed(x):
     return jnp.einsum("bi,bij->b", x, experts[index[:, 0]])
 
 
+def grouped(x):
+    """Rows of two experts, as many of each as the input says."""
+    sizes = jnp.stack([(x[:, 0] > 0).sum() * 2 + 1, 5 - (x[:, 0] > 0).sum() * 2])
+    rows = jax.lax.ragged_dot(x.reshape(-1, 1) * W[:1, :1], jnp.asarray(W[:2, None]), sizes)
+    return jax.nn.relu(rows).reshape(len(x), -1).sum(axis=1)
+
+
 PROGRAMS = {
     "dense": lambda x: jax.nn.relu(jax.nn.relu(x @ W) @ W) @ W[0],
     "pooled convolution": pooled,
@@ -64,6 +71,7 @@ PROGRAMS = {
     "deviation": deviated,
     "recurrence": recurrent,
     "a route": routed,
+    "groups": grouped,
     "log-probability": lambda x: jax.nn.log_softmax(jax.nn.silu(x @ W) + 1)[:, 2],
     "choices": lambda x: jnp.median(x, axis=1) * x.max(axis=1) + jnp.where(x > 0, x, jnp.exp(x) - 1) @ W[0],
     "branches": lambda x: jax.vmap(lambda r: lax.cond(r[0] > 0, jnp.sum, lambda r: jnp.sum(jnp.tanh(r)), r))(x),
@@ -71,7 +79,16 @@ PROGRAMS = {
     "joined": lambda x: jnp.concatenate([jnp.ones((len(x), 1)), jnp.pad(x[:, ::-1], ((0, 0), (0, 1)))], axis=1) @ W8,
     "no input": lambda x: jnp.zeros(len(x)) + W[0, 0],
 }
-CONSTANT_FREE = ("dense", "pooled convolution", "tied weights", "recurrence", "a route", "spectrum", "deviation")
+CONSTANT_FREE = (
+    "dense",
+    "pooled convolution",
+    "tied weights",
+    "recurrence",
+    "a route",
+    "groups",
+    "spectrum",
+    "deviation",
+)
 RECTIFIED = ("dense", "pooled convolution")
 RULES = [Epsilon(0.0), Gamma(0.25, 0.0), AlphaBeta(2, 1, 0.0), ZPlus(0.0), Flat(0.0), WSquare(0.0), ZBox(0.0, -4, 4)]
 

@@ -14,6 +14,13 @@ from deeplab.explain.compiler.layers import Epsilon
 from deeplab.explain.compiler.signals import Layer, Rule, Signal, finite, of_constant
 
 
+def by_membership(rows: Array, matrices: Array, sizes: Array) -> Array:
+    """A product of ragged groups of rows [T, C] with their own matrices [K, C, D], which `vmap` takes, too."""
+    ends, places = jnp.cumsum(sizes)[None], jnp.arange(len(rows))[:, None]
+    member = (places < ends) & (places >= ends - sizes[None])
+    return jnp.einsum("tk,tc,kcd->td", member.astype(rows.dtype), rows, matrices)
+
+
 class Step(NamedTuple):
     """An equation with its inputs, and what its rule may ask for."""
 
@@ -23,7 +30,8 @@ class Step(NamedTuple):
     constant: Array
 
     def __call__(self, *arrays: Any) -> list[Array]:
-        return bind(self.eqn, arrays)
+        ragged = self.eqn.primitive.name.startswith("ragged_dot")
+        return [by_membership(*arrays)] if ragged else bind(self.eqn, arrays)
 
     @property
     def signals(self) -> list[Signal]:
