@@ -20,6 +20,14 @@ def routed(x):
     return jnp.einsum("bi,bij->bj", x, experts[index[:, 0]]).sum(axis=1)
 
 
+def ragged(x):
+    """Rows sorted by the expert that each goes to, without dropped ones."""
+    chosen = jnp.argmax(x @ W[:, :3], axis=1)
+    order = jnp.argsort(chosen)
+    y = lax.ragged_dot(x[order], jnp.asarray([W, W.T, W @ W]), jnp.bincount(chosen, length=3).astype(jnp.int32))
+    return jnp.sin(y[jnp.argsort(order)]).sum(axis=1)
+
+
 def recurrent(x):
     def step(h, row):
         h = jnp.tanh(h @ W + row[:, None])
@@ -57,6 +65,7 @@ PROGRAMS = {
     "norm": normalized,
     "recurrence": recurrent,
     "a route to an expert": routed,
+    "ragged experts": ragged,
     "sorted": lambda x: jnp.sort(x, axis=1) @ W[0],
     "ranks": lambda x: jnp.argsort(x @ W, axis=1) @ W[0],
     "median and highest": lambda x: jnp.median(x, axis=1) + x.max(axis=1) * x.min(axis=1) + lax.cummax(x, axis=1)[:, 3],

@@ -69,6 +69,16 @@ def test_layers_of_a_scan_by_hand():
         x = x + jnp.tanh(value)
 
 
+def test_a_rest_has_taps_of_its_own():
+    """Functions that were made by taps are functions: what comes later in them is found once."""
+    f = function(Stacked(), X)
+    _, rest = explain.split(f, "layers/dense[0]")
+    assert list(explain.taps(rest, X, X)) == list(explain.taps(f, X))
+    zero = explain.edited(rest, {"layers/dense[2]": jnp.zeros_like})(X, X)
+    both = explain.edited(f, {"layers/dense[0]": lambda _: X, "layers/dense[2]": jnp.zeros_like})(X)
+    np.testing.assert_allclose(zero, both, rtol=1e-6)
+
+
 def test_gradients_flow_through_an_edit():
     """The rest has the derivative of the whole, as seen from the tap."""
     f = function(Stacked(), X)

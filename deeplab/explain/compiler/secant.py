@@ -36,7 +36,7 @@ LINEAR |= {
     "gather": (0,), "dynamic_slice": (0,), "dynamic_update_slice": (0, 1), "scatter": (0, 2), "scatter-add": (0, 2),
     "scatter_add": (0, 2), "select_and_scatter_add": (0,),
 }  # fmt: skip
-BILINEAR = ("mul", "dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general")
+BILINEAR = ("mul", "dot_general", "conv_general_dilated")
 ELEMENTWISE = frozenset({
     "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e", "bessel_i1e", "cbrt", "ceil",
     "clamp", "cos", "cosh", "digamma", "div", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "integer_pow",
@@ -62,6 +62,8 @@ def rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
         return inputs
     if name == "convert_element_type" and _keeps_numbers(inputs[0], eqn.params["new_dtype"]):
         return [_converted(inputs[0], eqn.params["new_dtype"])]
+    if name.startswith("ragged_dot"):
+        return interpret(_by_membership(eqn), inputs, RESCALE, scope)
     if name in LINEAR and set(depends) <= set(LINEAR[name] or depends):
         return linear(bound, inputs, LINEAR[name])
     if name in BILINEAR and set(depends) <= {0, 1}:
@@ -77,6 +79,21 @@ def rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
 RESCALE = Interpretation(rule)
 
 
+def _by_membership(eqn: core.JaxprEqn) -> core.ClosedJaxpr:
+    """A product of ragged groups of rows [T, C] with their own matrices [K, C, D], by the membership of each row.
+
+    The sizes of the groups are choices: they are compared with the numbers of the rows, so that those rules apply.
+    """
+
+    def product(rows: jax.Array, matrices: jax.Array, sizes: jax.Array) -> jax.Array:
+        ends, places = jnp.cumsum(sizes)[None], jnp.arange(len(rows))[:, None]
+        before = [(places < end).astype(rows.dtype) for end in (ends, ends - sizes[None])]
+        return jnp.einsum("tk,tc,kcd->td", before[0] - before[1], rows, matrices)
+
+    shapes: list[Any] = [v.aval for v in eqn.invars]
+    return jax.make_jaxpr(product)(*(jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in shapes))
+
+
 def _keeps_numbers(pair: Pair, dtype: Any) -> bool:
     """Whether a conversion leaves every number what it is: not one to integers, nor one to truth values."""
     whole = not jnp.issubdtype(pair.at.dtype, jnp.floating)
@@ -89,6 +106,11 @@ def _converted(pair: Pair, dtype: Any) -> Pair:
 
 
 def _bound(eqn: core.JaxprEqn, *arrays: jax.Array) -> list[jax.Array]:
+    aval: Any = eqn.outvars[0].aval
+    if eqn.primitive.name.startswith("scatter") and arrays[0].dtype != aval.dtype:  # its sum is one of integers
+        options = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+        scatter = jax.lax.scatter_add if "add" in eqn.primitive.name else jax.lax.scatter
+        return [scatter(*arrays, **{name: eqn.params[name] for name in options})]
     return bind(eqn, arrays)
 
 
