@@ -11,14 +11,8 @@ from jax.extend import core
 
 from deeplab.core.jax_compat import bind
 from deeplab.explain.compiler.layers import Epsilon
+from deeplab.explain.compiler.pairs import by_membership
 from deeplab.explain.compiler.signals import Layer, Rule, Signal, finite, of_constant
-
-
-def by_membership(rows: Array, matrices: Array, sizes: Array) -> Array:
-    """A product of ragged groups of rows [T, C] with their own matrices [K, C, D], which `vmap` takes, too."""
-    ends, places = jnp.cumsum(sizes)[None], jnp.arange(len(rows))[:, None]
-    member = (places < ends) & (places >= ends - sizes[None])
-    return jnp.einsum("tk,tc,kcd->td", member.astype(rows.dtype), rows, matrices)
 
 
 class Step(NamedTuple):
