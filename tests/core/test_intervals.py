@@ -82,14 +82,13 @@ def double():
 
 
 @pytest.mark.parametrize("i", range(len(UNARY) + len(BINARY)))
-@pytest.mark.parametrize("radius", [0.3, 2.0])
-def test_each_function_is_within_its_bounds(i, radius):
+def test_each_function_is_within_its_bounds(i):
     functions = [*UNARY, *[lambda x, g=g: g(x, x[::-1]) for g in BINARY]]
-    check(functions[i], np.random.default_rng(i).normal(size=6), radius, i)
+    check(functions[i], np.random.default_rng(i).normal(size=6), 1.0, i)
 
 
 @given(STEPS, st.integers(0, 2**32 - 1), st.floats(0, 2))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_no_value_of_a_random_program_is_outside(steps, seed, radius):
     with jax.enable_x64(True):
         check(program(steps), np.random.default_rng(seed).normal(size=6), radius, seed)

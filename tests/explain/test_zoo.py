@@ -1,4 +1,4 @@
-"""DeepLIFT is complete on every model of the tables, none of which knows of it."""
+"""DeepLIFT is complete, and relevance conserved, on every model of the tables, none of which knows of it."""
 
 import jax
 import jax.numpy as jnp
@@ -50,3 +50,12 @@ def test_the_values_add_up_to_the_difference(name):
     size = sum(jnp.sum(jnp.abs(_rows(leaf)), axis=1) for leaf in jax.tree.leaves(found.values))
     assert np.all(np.abs(found.gap) <= 1e-5 * size)
     assert np.all(size > 1e-3)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in MEMBERS])
+def test_relevance_is_conserved(name):
+    model, x = MEMBERS[name].make(), MEMBERS[name].inputs(2)
+    f, at, args = explained(scored(model, variables_of(model, x), x), x)
+    found = jax.jit(lambda at, args: explain.lrp(f, at, explain.Epsilon(0.0), args=args))(at, args)
+    size = sum(jnp.sum(jnp.abs(_rows(leaf)), axis=1) for leaf in jax.tree.leaves(found.values))
+    assert np.all(np.abs(found.gap) <= 1e-5 * size)

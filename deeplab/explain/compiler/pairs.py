@@ -81,3 +81,13 @@ def share(pair: Pair, axes: Sequence[int] | None = None) -> jax.Array:
     towards = jnp.sign(difference(pair))
     whole = jnp.sum(jnp.abs(difference(pair)), axis=axes, keepdims=True)
     return divided(jnp.sum(towards * pair.move, axis=axes, keepdims=True), whole)
+
+
+def by_membership(rows: jax.Array, matrices: jax.Array, sizes: jax.Array) -> jax.Array:
+    """A product of ragged groups of rows [T, C] with their own matrices [K, C, D], by the membership of each row.
+
+    It is one of ordinary equations, which `vmap` and the rules take.
+    """
+    ends, places = jnp.cumsum(sizes)[None], jnp.arange(len(rows))[:, None]
+    before = [(places < end).astype(rows.dtype) for end in (ends, ends - sizes[None])]
+    return jnp.einsum("tk,tc,kcd->td", before[0] - before[1], rows, matrices)

@@ -56,9 +56,17 @@ def _inverts(eqn: core.JaxprEqn) -> bool:
 
 def highest(step: Step) -> list[Any]:
     """The winner takes all."""
-    (signal,) = step.signals
-    y, ratio = jax.jvp(lambda x: step(x)[0], (signal.at,), (signal.ratio,))
-    return [Signal(y, ratio, depth=step.depth)]
+    (signal,), name = step.signals, step.eqn.primitive.name
+    y = step(signal.at)[0]
+    if not name.startswith("reduce_m"):
+        _, ratio = jax.jvp(lambda x: step(x)[0], (signal.at,), (signal.ratio,))
+        return [Signal(y, ratio, depth=step.depth)]
+    # The derivative looks for y among the numbers, which XLA may have rounded otherwise.
+    axes = step.eqn.params["axes"]
+    others = [i for i in range(signal.at.ndim) if i not in axes]
+    rows, ratios = (x.transpose(*others, *axes).reshape(*y.shape, -1) for x in (signal.at, signal.ratio))
+    place = (jnp.argmax if name == "reduce_max" else jnp.argmin)(rows, axis=-1, keepdims=True)
+    return [Signal(y, jnp.take_along_axis(ratios, place, axis=-1)[..., 0], depth=step.depth)]
 
 
 def sorted_(step: Step) -> list[Any]:

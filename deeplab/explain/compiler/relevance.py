@@ -16,7 +16,7 @@ from deeplab.core.interpret import Interpretation
 from deeplab.core.jax_compat import bind
 from deeplab.core.jaxpr import CALLS, CONTROL_FLOW
 from deeplab.explain.compiler import passing, sharing
-from deeplab.explain.compiler.secant import BILINEAR, ELEMENTWISE
+from deeplab.explain.compiler.secant import ELEMENTWISE
 from deeplab.explain.compiler.signals import Rule, Signal, domain
 from deeplab.explain.compiler.steps import Step
 
@@ -49,10 +49,11 @@ _SUMS: dict[str, tuple[int, ...] | None] = dict.fromkeys(
     ("add_any", "reduce_sum", "cumsum", "reduce_window_sum", "fft", "real", "imag", "conj", "complex")
 )
 _SUMS |= {"scatter-add": (0, 2), "scatter_add": (0, 2)}
+_LAYERS = ("dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general")
 _TABLE: dict[str, Callable[[Step], list[Any]]] = {
     **dict.fromkeys(("add", "sub"), sharing.added),
     **dict.fromkeys(("mul", "div"), sharing.multiplied),
-    **dict.fromkeys(BILINEAR[1:], sharing.layer),
+    **dict.fromkeys(_LAYERS, sharing.layer),
     **dict.fromkeys(ELEMENTWISE - {"add", "sub", "mul", "div", "neg", "convert_element_type"}, passing.function),
     **dict.fromkeys(("reduce_max", "reduce_window_max", "cummax"), passing.highest),
     **dict.fromkeys(("reduce_min", "reduce_window_min", "cummin"), passing.highest),
@@ -93,7 +94,7 @@ class Relevance:
             return sharing.placed(step, _KEPT[name])
         if name in _SUMS and set(depends) <= set(_SUMS[name] or depends):
             return sharing.summed(step, _SUMS[name])
-        if name in _TABLE and (name not in BILINEAR[1:] or set(depends) <= {0, 1}):
+        if name in _TABLE and (name not in _LAYERS or set(depends) <= {0, 1}):
             return _TABLE[name](step)
         warnings.warn(
             f"the primitive `{name}` in {scope or 'the program'} has no rule; its gradient is used", stacklevel=2

@@ -24,7 +24,18 @@ from deeplab.core.interpret import Interpretation, interpret
 from deeplab.core.jax_compat import bind
 from deeplab.core.jaxpr import CALLS, CONTROL_FLOW, inner_jaxprs
 from deeplab.explain.compiler.choices import CHOICES
-from deeplab.explain.compiler.pairs import PAIRS, Bound, Pair, at, base, difference, divided, floating, moves
+from deeplab.explain.compiler.pairs import (
+    PAIRS,
+    Bound,
+    Pair,
+    at,
+    base,
+    by_membership,
+    difference,
+    divided,
+    floating,
+    moves,
+)
 
 # Linear in all of these operands together, for any values of the others; all of them when None.
 LINEAR: dict[str, tuple[int, ...] | None] = dict.fromkeys((
@@ -80,18 +91,9 @@ RESCALE = Interpretation(rule)
 
 
 def _by_membership(eqn: core.JaxprEqn) -> core.ClosedJaxpr:
-    """A product of ragged groups of rows [T, C] with their own matrices [K, C, D], by the membership of each row.
-
-    The sizes of the groups are choices: they are compared with the numbers of the rows, so that those rules apply.
-    """
-
-    def product(rows: jax.Array, matrices: jax.Array, sizes: jax.Array) -> jax.Array:
-        ends, places = jnp.cumsum(sizes)[None], jnp.arange(len(rows))[:, None]
-        before = [(places < end).astype(rows.dtype) for end in (ends, ends - sizes[None])]
-        return jnp.einsum("tk,tc,kcd->td", before[0] - before[1], rows, matrices)
-
+    """A ragged product, whose sizes are choices: they are compared with the numbers of the rows, by those rules."""
     shapes: list[Any] = [v.aval for v in eqn.invars]
-    return jax.make_jaxpr(product)(*(jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in shapes))
+    return jax.make_jaxpr(by_membership)(*(jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in shapes))
 
 
 def _keeps_numbers(pair: Pair, dtype: Any) -> bool:

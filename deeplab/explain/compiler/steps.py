@@ -11,6 +11,7 @@ from jax.extend import core
 
 from deeplab.core.jax_compat import bind
 from deeplab.explain.compiler.layers import Epsilon
+from deeplab.explain.compiler.pairs import by_membership
 from deeplab.explain.compiler.signals import Layer, Rule, Signal, finite, of_constant
 
 
@@ -23,7 +24,8 @@ class Step(NamedTuple):
     constant: Array
 
     def __call__(self, *arrays: Any) -> list[Array]:
-        return bind(self.eqn, arrays)
+        ragged = self.eqn.primitive.name.startswith("ragged_dot")
+        return [by_membership(*arrays)] if ragged else bind(self.eqn, arrays)
 
     @property
     def signals(self) -> list[Signal]:
