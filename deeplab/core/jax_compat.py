@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
 from jax._src import clusters, distributed
 from jax.extend import core
+
+_ANEW: Any = jax.make_user_context(False) if hasattr(jax, "make_user_context") else None  # new in 0.8
 
 
 def detect_cluster(skip: frozenset[str] = frozenset()) -> Any:
@@ -96,6 +99,11 @@ def scan_operands(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> tuple[list[Any],
     start = eqn.params["num_consts"]
     end = start + eqn.params["num_carry"]
     return list(inputs[:start]), list(inputs[start:end]), list(inputs[end:])
+
+
+def traced_anew() -> AbstractContextManager[Any]:
+    """Context in which functions under `jax.jit` are traced, though they were traced before outside of it."""
+    return _ANEW(True) if _ANEW else nullcontext()
 
 
 def manual_axes(eqn: core.JaxprEqn) -> frozenset[str]:

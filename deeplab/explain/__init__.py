@@ -9,8 +9,18 @@ from deeplab.core import lazy
 if TYPE_CHECKING:
     from deeplab.explain.attribution import Attribution, scored
     from deeplab.explain.propagation import deeplift
+    from deeplab.explain.taps import edited, mark, read, split, taps
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    {"Attribution": "attribution:Attribution", "scored": "attribution:scored", "deeplift": "propagation:deeplift"},
+    {
+        "Attribution": "attribution:Attribution",
+        "deeplift": "propagation:deeplift",
+        "edited": "taps:edited",
+        "mark": "taps:mark",
+        "read": "taps:read",
+        "scored": "attribution:scored",
+        "split": "taps:split",
+        "taps": "taps:taps",
+    },
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from deeplab.core.errors import UserError
@@ -22,38 +24,51 @@ class Attribution(NamedTuple):
     """How much each entry of the input adds to the score.
 
     Attributes:
-      values: Pytree in the shapes of the input.
+      values: Pytree in the shapes of the input, or of its groups.
       gap: For each example, how far the sum of its values is from the difference that they explain, [B]; None where a
         method claims nothing.
+      error: Standard error of each value, where it is a mean over draws; None where nothing is drawn.
     """
 
     values: Any
-    gap: Float[Array, " B"] | None
+    gap: Float[Array, " B"] | None = None
+    error: Any = None
 
 
-def scored(f: Callable[..., Any], target: Target = None) -> Callable[..., Float[Array, " B"]]:
-    """A function from inputs to the score of each example.
+def scored(
+    f: Callable[..., Any], target: Target = None, args: Sequence[Any] = ()
+) -> tuple[Callable[..., Float[Array, " B"]], tuple[Any, ...]]:
+    """A function from inputs to the score of each example, and its further arguments.
+
+    Every method calls it as `score(x, *args)`; all of them have a leading axis of examples, so that examples can be
+    repeated, chosen and explained one by one.
 
     Args:
-      f: Function from inputs with a leading axis of examples to outputs.
+      f: Function `f(x, *args)` to the outputs of the examples.
       target: What is explained.
+      args: Further inputs of f, which are not explained.
 
     Raises:
       UserError: the outputs are no logits [B, K] for a target that is a number, a number is out of range, or a score is
         not one number for each example.
 
     Example:
-      >>> scored(lambda x: x * 2, target=1)(jnp.array([[1.0, 3.0]])).tolist()
+      >>> score, args = scored(lambda x: x * 2, target=jnp.array([1]))
+      >>> score(jnp.array([[1.0, 3.0]]), *args).tolist()
       [6.0]
     """
+    by_example = target is not None and not callable(target) and jnp.ndim(target) > 0
+    given = (*args, jnp.asarray(target)) if by_example else tuple(args)
+    concrete = target is not None and not callable(target) and not isinstance(target, Tracer)
+    limits = np.asarray(target).reshape(-1) if concrete else None
 
     def score(*inputs: Any) -> jax.Array:
-        out = f(*inputs)
+        examples = jnp.shape(jax.tree.leaves(inputs[0])[0])[0]
+        out = f(*(inputs[:-1] if by_example else inputs))
         if callable(target):
             out = target(out)
         elif target is not None:
-            out = _picked(out, target)
-        examples = jnp.shape(jax.tree.leaves(inputs)[0])[0]
+            out = _picked(out, inputs[-1] if by_example else target, limits)
         if jnp.shape(out) != (examples,):
             raise UserError(
                 f"the score has the shape {jnp.shape(out)}, expected one number for each of the {examples} examples; "
@@ -61,18 +76,65 @@ def scored(f: Callable[..., Any], target: Target = None) -> Callable[..., Float[
             )
         return out
 
-    return score
+    return score, given
 
 
-def _picked(logits: Any, target: Any) -> jax.Array:
+def baseline_of(baseline: Any, x: Any) -> Any:
+    """A baseline in the shapes of the inputs.
+
+    Raises:
+      UserError: an input is not floating-point, or the baseline does not fit it.
+    """
+
+    def one(given: Any, leaf: Any) -> jax.Array:
+        try:
+            return jnp.broadcast_to(jnp.asarray(given, jnp.result_type(leaf)), jnp.shape(leaf))
+        except ValueError:
+            raise UserError(
+                f"the baseline has the shape {jnp.shape(given)}, the input {jnp.shape(leaf)}; give one that broadcasts"
+            ) from None
+
+    check_floating(x)
+    same = jax.tree.structure(baseline) == jax.tree.structure(x)
+    return jax.tree.map(one, baseline, x) if same else jax.tree.map(lambda leaf: one(baseline, leaf), x)
+
+
+def check_floating(x: Any) -> None:
+    """Refuses inputs that are not floating-point, which have no direction.
+
+    Raises:
+      UserError: an input is not floating-point.
+    """
+    for leaf in jax.tree.leaves(x):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise UserError(
+                f"an input is of {jnp.result_type(leaf)}, which has no direction; explain the output of its embedding: "
+                "upto, rest = dl.explain.split(f, NAME), with a name of dl.explain.taps(f, x)"
+            )
+
+
+def checked(found: Attribution) -> Attribution:
+    """The attribution, if it is finite; not looked at under a trace.
+
+    Raises:
+      UserError: a value is not finite.
+    """
+    for leaf in jax.tree.leaves(found):
+        if not isinstance(leaf, Tracer) and not bool(jnp.isfinite(leaf).all()):
+            rows = jnp.flatnonzero(~jnp.isfinite(leaf.reshape(len(leaf), -1)).all(axis=1)).tolist()
+            raise UserError(f"the explanation of example {rows[0]} is not finite; look at the score and its gradient")
+    return found
+
+
+def _picked(logits: Any, target: Any, limits: np.ndarray | None) -> jax.Array:
     if jnp.ndim(logits) != 2:
         raise UserError(
-            f"the outputs have the shape {jnp.shape(logits)}, and target={target} picks one of logits [B, K]; give a "
+            f"the outputs have the shape {jnp.shape(logits)}, and target={limits} picks one of logits [B, K]; give a "
             "function from the outputs to one number for each example"
         )
     K = logits.shape[1]
-    if isinstance(target, int):
-        if not -K <= target < K:
-            raise UserError(f"target={target} is out of range: the model has {K} outputs, 0 to {K - 1}")
+    if limits is not None and (wrong := limits[(limits < -K) | (limits >= K)]).size:
+        raise UserError(f"target={wrong[0]} is out of range: the model has {K} outputs, 0 to {K - 1}")
+    if jnp.ndim(target) == 0:
         return logits[:, target]
-    return jnp.take_along_axis(logits, jnp.asarray(target)[:, None], axis=1)[:, 0]
+    return jnp.take_along_axis(logits, target[:, None], axis=1)[:, 0]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from deeplab.core.errors import UserError
 from deeplab.core.interpret import interpret
-from deeplab.explain.attribution import Attribution, Target, scored
+from deeplab.explain.attribution import Attribution, Target, baseline_of, checked, scored
 from deeplab.explain.compiler.pairs import Pair
 from deeplab.explain.compiler.secant import RESCALE
 
 
-def deeplift(f: Callable[[Any], Any], x: Any, baseline: Any, target: Target = None) -> Attribution:
+def deeplift(
+    f: Callable[..., Any], x: Any, baseline: Any, target: Target = None, args: Sequence[Any] = ()
+) -> Attribution:
     """What each entry of the input adds to the difference of the score from its value at a baseline.
 
     values = (x - baseline) * m, where the multipliers m follow from the program of `f`: each of its equations hands on
@@ -23,13 +24,14 @@ def deeplift(f: Callable[[Any], Any], x: Any, baseline: Any, target: Target = No
     A choice that differs from the baseline's goes to the numbers that made it. About as dear as five evaluations.
 
     Args:
-      f: Function from inputs [B, ...] to outputs; its examples are explained one by one.
+      f: Function `f(x, *args)` from inputs [B, ...] to outputs; its examples are explained one by one.
       x: Inputs, a pytree of floating-point arrays with a leading axis of examples.
       baseline: Inputs that stand for the absence of a signal, of the same structure; arrays that broadcast will do.
       target: What is explained; see `deeplab.explain.attribution`.
+      args: Further inputs of f with a leading axis of examples, which are not explained.
 
     Raises:
-      UserError: an input is not floating-point, or the baseline does not fit it.
+      UserError: an input is not floating-point, the baseline does not fit it, or the result is not finite.
       NotImplementedError: a loop of unknown length depends on the input.
 
     Example:
@@ -39,16 +41,16 @@ def deeplift(f: Callable[[Any], Any], x: Any, baseline: Any, target: Target = No
 
     Source: Shrikumar, Greenside and Kundaje 2017, https://arxiv.org/abs/1704.02685 (rescale rule).
     """
-    base = fitted(baseline, x)
-    score = scored(f, target)
+    base = baseline_of(baseline, x)
+    score, args = scored(f, target, args)
 
-    def of_one(x: Any, base: Any) -> tuple[Any, jax.Array]:
-        x, base = jax.tree.map(lambda leaf: leaf[None], (x, base))
-        program = jax.make_jaxpr(score)(x)
+    def of_one(x: Any, base: Any, args: Any) -> tuple[Any, jax.Array]:
+        x, base, args = jax.tree.map(lambda leaf: leaf[None], (x, base, args))
+        program = jax.make_jaxpr(score)(x, *args)
         leaves, bases = jax.tree.leaves(x), jax.tree.leaves(base)
 
         def moved(moves: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
-            (out,) = interpret(program, [*map(Pair, leaves, bases, moves)], RESCALE)
+            (out,) = interpret(program, [*map(Pair, leaves, bases, moves), *jax.tree.leaves(args)], RESCALE)
             return (out.move[0], out.at[0] - out.base[0]) if isinstance(out, Pair) else (jnp.zeros(()), jnp.zeros(()))
 
         moves = [a - b for a, b in zip(leaves, bases, strict=True)]
@@ -58,27 +60,4 @@ def deeplift(f: Callable[[Any], Any], x: Any, baseline: Any, target: Target = No
         gap = sum(jnp.sum(value) for value in values) - difference
         return jax.tree.unflatten(jax.tree.structure(x), [value[0] for value in values]), gap
 
-    return Attribution(*jax.vmap(of_one)(x, base))
-
-
-def fitted(baseline: Any, x: Any) -> Any:
-    """A baseline in the shapes of the inputs.
-
-    Raises:
-      UserError: an input is not floating-point, or the baseline does not fit it.
-    """
-
-    def one(given: Any, leaf: Any) -> jax.Array:
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            raise UserError(
-                f"an input is of {jnp.result_type(leaf)}, which has no direction; explain the output of its embedding"
-            )
-        try:
-            return jnp.broadcast_to(jnp.asarray(given, jnp.result_type(leaf)), jnp.shape(leaf))
-        except ValueError:
-            raise UserError(
-                f"the baseline has the shape {jnp.shape(given)}, the input {jnp.shape(leaf)}; give one that broadcasts"
-            ) from None
-
-    same = jax.tree.structure(baseline) == jax.tree.structure(x)
-    return jax.tree.map(one, baseline, x) if same else jax.tree.map(lambda leaf: one(baseline, leaf), x)
+    return checked(Attribution(*jax.vmap(of_one)(x, base, args)))

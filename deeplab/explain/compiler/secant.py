@@ -29,7 +29,7 @@ from deeplab.explain.compiler.pairs import Bound, Pair, at, base, difference, di
 # Linear in all of these operands together, for any values of the others; all of them when None.
 LINEAR: dict[str, tuple[int, ...] | None] = dict.fromkeys((
     "add", "add_any", "sub", "neg", "reduce_sum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims",
-    "concatenate", "copy", "rev", "pad", "slice", "cumsum", "reduce_window_sum", "real", "imag",
+    "concatenate", "copy", "name", "rev", "pad", "slice", "cumsum", "reduce_window_sum", "real", "imag",
     "sharding_constraint", "optimization_barrier", "reduce_precision", "split", "fft",
 ))  # fmt: skip
 LINEAR |= {

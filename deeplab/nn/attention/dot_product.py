@@ -17,6 +17,7 @@ from deeplab.nn.attention.kernels import Kernel, kernel_of
 from deeplab.nn.attention.masking import same_segment_mask
 from deeplab.nn.attention.scores import Scores
 from deeplab.nn.layout import check_block, for_each_part, parts_of_time, split_queries
+from deeplab.nn.marks import mark
 
 Mask = Bool[Array, "T S"] | Bool[Array, "#B #H #T S"]
 PLAIN = Scores()
@@ -161,7 +162,7 @@ def _all(masks: list[jax.Array]) -> jax.Array:
 def _product(
     query: jax.Array, key: jax.Array, value: jax.Array, mask: Any, dropout: Any = None, scores: Scores = PLAIN
 ) -> jax.Array:
-    probabilities = attention_weights(query, key, mask, scores).astype(value.dtype)
+    probabilities = mark(attention_weights(query, key, mask, scores), "attention_weights").astype(value.dtype)
     if dropout is not None:
         probabilities = dropout(probabilities)
     return jnp.einsum("bhts,bhsd->bhtd", probabilities, value)

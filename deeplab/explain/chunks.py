@@ -1,0 +1,79 @@
+"""Many evaluations of a program with flat memory: a few at a time, added up as they come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+from deeplab.core.jaxpr import inner_jaxprs
+
+_TARGET = 64 << 20  # bytes of intermediate values; larger chunks gain nothing on a CPU
+_UNROLLED = 16  # XLA runs convolutions within a loop on one thread of a CPU, 3 to 6 times slower
+
+
+def total(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
+    """The sum of f(row) over all rows, `chunk` of them at a time.
+
+    Args:
+      f: Function from a row to a pytree of arrays.
+      rows: Pytree of arrays with a leading axis of rows, such as the nodes and weights of a quadrature, or keys.
+      chunk: Number of rows at a time; by the size of what f computes when None.
+
+    Example:
+      >>> float(total(lambda n: n**2, jnp.arange(5.0), chunk=2))
+      30.0
+    """
+    count = len(jax.tree.leaves(rows)[0])
+    chunk = min(count, chunk or fitting(f, rows))
+    whole = count // chunk
+
+    def some(rows: Any) -> Any:
+        return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.vmap(f)(rows))
+
+    def step(carry: Any, rows: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, carry, some(rows)), None
+
+    first = jax.tree.map(lambda x: x[: whole * chunk].reshape(whole, chunk, *x.shape[1:]), rows)
+    zeros = jax.tree.map(
+        lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(some, jax.tree.map(lambda x: x[0], first))
+    )
+    unroll = whole if whole <= _UNROLLED and jax.default_backend() == "cpu" else 1
+    found = jax.lax.scan(step, zeros, first, unroll=max(unroll, 1))[0]
+    rest = jax.tree.map(lambda x: x[whole * chunk :], rows)
+    return step(found, rest)[0] if count % chunk else found
+
+
+def averaged(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> tuple[Any, Any]:
+    """The mean of f(row) over rows that are independent draws, and its standard error."""
+    count = len(jax.tree.leaves(rows)[0])
+    first = jax.tree.map(jax.lax.stop_gradient, f(jax.tree.map(lambda x: x[0], rows)))  # a shift, against cancellation
+
+    def moments(row: Any) -> Any:
+        apart = jax.tree.map(jnp.subtract, f(row), first)
+        return apart, jax.tree.map(jnp.square, apart)
+
+    sums, squares = total(moments, rows, chunk)
+    mean = jax.tree.map(lambda s, x: x + s / count, sums, first)
+    error = jax.tree.map(
+        lambda s, q: jnp.sqrt(jnp.maximum(q - s**2 / count, 0) / max(count - 1, 1) / count), sums, squares
+    )
+    return mean, error
+
+
+def fitting(f: Callable[[Any], Any], rows: Any) -> int:
+    """Number of rows of which f computes some 64 MiB of values at once: a power of two."""
+    row = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), rows)
+    size = _bytes(jax.make_jaxpr(f)(row).jaxpr)
+    return 2 ** max(0, math.floor(math.log2(max(_TARGET / max(size, 1), 1))))
+
+
+def _bytes(program: core.Jaxpr) -> int:
+    """Bytes of all values that a program computes; loops hold those of one pass."""
+    own: list[Any] = [v.aval for eqn in program.eqns for v in eqn.outvars]
+    sizes = (math.prod(a.shape) * a.dtype.itemsize for a in own)
+    return sum(sizes) + sum(_bytes(inner.jaxpr) for eqn in program.eqns for inner in inner_jaxprs(eqn))

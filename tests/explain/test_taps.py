@@ -1,0 +1,111 @@
+"""Taps: every value that has a name is read, edited and explained, whatever calls its module."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deeplab import explain
+from deeplab.core.errors import UserError
+from deeplab.models.text.decoders.llama import VARIANTS, Llama
+
+
+class Shared(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        twice = nn.Dense(4, name="shared")
+        return nn.relu(twice(nn.relu(twice(x)))).sum(axis=1)
+
+
+class Stacked(nn.Module):
+    """Three layers of one module under a scan, recomputed for the gradient."""
+
+    @nn.compact
+    def __call__(self, x):
+        layers = nn.scan(
+            nn.remat(Layer), variable_axes={"params": 0}, split_rngs={"params": True}, length=3, in_axes=nn.broadcast
+        )
+        return layers(name="layers")(x, None)[0].sum(axis=1)
+
+
+class Layer(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return x + nn.tanh(nn.Dense(4, name="dense")(x)), None
+
+
+def function(model, x):
+    variables = model.init(jax.random.key(0), x)
+    return lambda x: model.apply(variables, x)
+
+
+X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4)), jnp.float32)
+MODELS = {"shared": (Shared(), "shared", 2), "stacked": (Stacked(), "layers/dense", 3)}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("jitted", [False, True])
+def test_a_call_is_a_tap_of_its_own(name, jitted):
+    model, path, calls = MODELS[name]
+    f = function(model, X)
+    f = jax.jit(f) if jitted else f
+    expected = f(X)  # traced before: under `jit`, JAX would not call the modules again
+    assert [tap for tap in explain.taps(f, X) if tap.startswith(path)] == [f"{path}[{i}]" for i in range(calls)]
+    for i in range(calls):
+        upto, rest = explain.split(f, f"{path}[{i}]")
+        np.testing.assert_allclose(rest(upto(X), X), expected, rtol=1e-6)
+        np.testing.assert_allclose(jax.jit(lambda x, r=rest, u=upto: r(u(x), x))(X), expected, rtol=1e-6)
+        assert np.abs(rest(jnp.zeros_like(upto(X)), X) - expected).max() > 1e-3
+
+
+def test_layers_of_a_scan_by_hand():
+    model = Stacked()
+    params = model.init(jax.random.key(0), X)["params"]["layers"]["dense"]
+    found = explain.read(lambda x: model.apply({"params": {"layers": {"dense": params}}}, x), ["layers/dense"])(X)[1]
+    x = X
+    for i, value in enumerate(found["layers/dense"]):
+        np.testing.assert_allclose(value, x @ params["kernel"][i] + params["bias"][i][None], rtol=1e-5)
+        x = x + jnp.tanh(value)
+
+
+def test_gradients_flow_through_an_edit():
+    """The rest has the derivative of the whole, as seen from the tap."""
+    f = function(Stacked(), X)
+    upto, rest = explain.split(f, "layers/dense[1]")
+    through = jax.grad(lambda x: rest(upto(x), jax.lax.stop_gradient(x)).sum())(X)
+    direct = jax.grad(lambda x: (f(x) - rest(jax.lax.stop_gradient(upto(x)), x)).sum())(X)
+    np.testing.assert_allclose(through, direct, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_weights_are_a_tap_of_every_layer():
+    model, tokens = Llama(vocab_size=65, **VARIANTS["test"]), jnp.arange(8)[None]
+    f = function(model, tokens)
+    weights = explain.read(f, ["attention_weights"])(tokens)[1]["attention_weights"]
+    assert len(weights) == 2
+    for layer in weights:
+        np.testing.assert_allclose(layer.sum(axis=-1), 1, rtol=1e-5)
+
+
+def test_explained_at_a_tap():
+    """Complete at every layer: DeepLIFT of the rest explains the difference between two hidden values."""
+    f = function(Shared(), X)
+    upto, rest = explain.split(f, "shared[0]")
+    h, h0 = upto(X), upto(jnp.zeros_like(X))
+    found = explain.deeplift(rest, h, h0, args=(X,))
+    np.testing.assert_allclose(found.values.sum(axis=1), rest(h, X) - rest(h0, X), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda f: explain.split(f, "shared")[0](X), r"called 2 times; name one call: shared\[0\] to \[1\]"),
+        (lambda f: explain.split(f, "shred[1]")[0](X), r"no tap 'shred\[1\]'; did you mean 'shared\[1\]'"),
+        (lambda f: explain.read(f, ["shared[2]"])(X), r"no tap 'shared\[2\]'"),
+        (lambda f: explain.edited(f, {"shared": lambda h: h[:1]})(X), r"gives the shape \(1, 4\), and \(2, 4\)"),
+        (lambda f: explain.edited(f, {"other": jnp.sin})(X), "no tap 'other'; known are"),
+    ],
+)
+def test_bad_input(call, said):
+    with pytest.raises(UserError, match=said):
+        call(function(Shared(), X))
