@@ -27,8 +27,8 @@ def experiment(
     """Digits with a perceptron of one hidden layer, trained on a random half of the 1,437 training images.
 
     Args:
-      subset: Number of the half, a whole number; all training images below 0. It is a float, so that members that differ
-        in it are one program.
+      subset: Number of the half, a whole number; all training images below 0. It is a float, so that members
+        which differ in it are one program.
       width: Number of features of the hidden layer.
       epochs: Number of passes over the training images, some 11 steps each.
       batch_size: Number of images per step, of which those of the subset count.
