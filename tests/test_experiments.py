@@ -81,9 +81,11 @@ def test_smoke(name, tmp_path, monkeypatch, capsys):
     assert Path(result["report"]).stat().st_size > 10_000
 
 
-@pytest.mark.parametrize(
-    "name", ["study_activations", "study_influence", pytest.param("study_data_scaling", marks=pytest.mark.slow)]
-)
+SLOW_STUDIES = ("study_data_scaling", "study_influence")
+STUDIES = ["study_activations", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_STUDIES)]
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_study_smoke(name, tmp_path):
     """The experiment's own verb: every run of the smoke axes, once, and a page of them."""
     module = importlib.import_module(f"experiments.{name}")

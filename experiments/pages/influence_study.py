@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,9 @@ def summarize(function: Callable[..., dl.Experiment], rows: Sequence[Mapping[str
     sums = [np.mean([r["last"]["losses"] for r in rows if r["arguments"]["subset"] == n], axis=0) for n in numbers]
     exp = function(**{**rows[0]["arguments"], "subset": -1.0})
     masks = jax.vmap(lambda n: retraining.random_subset(n, exp.data.num_train))(jnp.array(numbers))
+    if (used := rows[0]["num_train"]) != exp.data.num_train:  # a smoke run
+        exp = dataclasses.replace(exp, data=exp.data.synthetic(num_steps=rows[0]["steps"]))
+        masks = masks[:, :used]
     train, test = (_all(exp.data, split) for split in ("train", exp.data.eval_split))
     found = {}
     for name, scores in methods(exp, train, test):

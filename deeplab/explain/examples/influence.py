@@ -238,7 +238,7 @@ def exact_solve(product: Product, params: Any, damping: float = 1e-3) -> Solve:
     """
     flat, unravel = ravel_pytree(params)
     identity = jnp.eye(flat.size, dtype=flat.dtype)
-    matrix = jax.lax.map(lambda v: ravel_pytree(product(unravel(v)))[0], identity) + damping * identity
+    matrix = jax.lax.map(lambda v: ravel_pytree(product(unravel(v)))[0], identity, batch_size=64) + damping * identity
     factors = jax.scipy.linalg.lu_factor(matrix)
     return lambda gradient: unravel(jax.scipy.linalg.lu_solve(factors, ravel_pytree(gradient)[0]))
 
