@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def methods(exp: dl.Experiment, train: Any, test: Any) -> Iterator[tuple[str, ja
     params = [states[-1].params for states in runs]
     losses = jax.jit(dl.make_losses(exp, runs[0][-1]))
 
-    def outputs(params: Any, batch: Any) -> jax.Array:
+    def outputs(params: Any, batch: Any) -> Any:
         image = exp.data.transform(batch)["image"]
         return exp.model.apply({"params": params}, exp.data.normalize(image) if exp.data.normalize else image)
 
@@ -80,7 +81,7 @@ def methods(exp: dl.Experiment, train: Any, test: Any) -> Iterator[tuple[str, ja
     yield f"TRAK, {MODELS} models", influence.trak(losses, params, train, test, key=KEY, size=256)
     yield "influence, conjugate gradients", iterative(params[0])
     yield "influence, exact inverse", exact(params[0])
-    yield f"influence, exact inverse, {MODELS} models", sum(map(exact, params[1:]), exact(params[0]))
+    yield f"influence, exact inverse, {MODELS} models", functools.reduce(jnp.add, map(exact, params))
 
 
 def _trained(exp: dl.Experiment, seed: int) -> list[Any]:

@@ -211,7 +211,7 @@ def _slow_in_loops(function: Callable, *args: Any) -> bool:
 
 
 def _squared_norm(tree: Any) -> jax.Array:
-    return optax.tree.vdot(tree, tree)
+    return jnp.asarray(optax.tree.vdot(tree, tree))
 
 
 def examples_in(batch: Any) -> int:

@@ -98,7 +98,7 @@ def self_influence(
     """
 
     def of_one(gradient: Any) -> jax.Array:
-        return optax.tree.vdot(gradient, gradient if solve is None else solve(gradient))
+        return jnp.asarray(optax.tree.vdot(gradient, gradient if solve is None else solve(gradient)))
 
     return per_example_gradients(losses, params, train, keep=of_one, chunk=chunk)
 
