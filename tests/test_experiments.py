@@ -41,6 +41,7 @@ SMALL = {
     "speech_digit_strings": {"variant": "test"},
     "study_activations": {"depth": 3, "width": 16},
     "study_data_scaling": {"width": 16},
+    "study_influence": {"width": 8},
     "table_diabetes": {"variant": "test"},
     "text_classification": {"width": 8},
     "text_finetune": {"variant": "test", "length": 16},
@@ -80,7 +81,11 @@ def test_smoke(name, tmp_path, monkeypatch, capsys):
     assert Path(result["report"]).stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", ["study_activations", pytest.param("study_data_scaling", marks=pytest.mark.slow)])
+SLOW_STUDIES = ("study_data_scaling", "study_influence")
+STUDIES = ["study_activations", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_STUDIES)]
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_study_smoke(name, tmp_path):
     """The experiment's own verb: every run of the smoke axes, once, and a page of them."""
     module = importlib.import_module(f"experiments.{name}")
