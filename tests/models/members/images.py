@@ -80,7 +80,7 @@ MEMBERS = {
 
 
 SLOW = {
-    "convnext2", "densenet", "lenet", "mixer", "segformer", "vgg", "mobilenet2", "mobilenet3",
+    "convnext", "convnext2", "densenet", "lenet", "mixer", "segformer", "vgg", "mobilenet2", "mobilenet3",
     "efficientnet_squeeze_dropout", "mlp", "cnn", "resnet_group_norm", "unet_dropout", "resnet_no_norm_dropout",
     "resnet_imagenet_stem", "feature_decoder", "cifarnet", "efficientnet", "linknet", "resnet_bottleneck", "swin",
 }  # fmt: skip

@@ -62,7 +62,7 @@ SLOW = {
     "attention_rnn_dropout", "bart_dropout", "bilstm", "encoder", "gpt", "llama", "marian", "t5_remat",
     "transformer_dropout",
 }  # fmt: skip
-SLOW_SIZES = {"gpt", "llama"}
+SLOW_SIZES = {"gpt", "llama", "t5"}
 
 
 def classifier(make: type) -> functools.partial:

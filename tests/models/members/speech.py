@@ -79,6 +79,7 @@ MEMBERS = {
     "whisper_dropout": member(whisper, heard, normal(16, 8), (3, 5), dropout=0.5),
 }
 SLOW = {"wav2vec2_dropout", "wav2vec2_normed", "whisper_dropout"}
+SLOW_SIZES = {"conformer", "whisper"}
 long = normal(40, 40)
 FAMILIES = {
     "keyword_cnn": Family(functools.partial(keywords, num_classes=9), keyword_cnn.VARIANTS, long, (9,)),
