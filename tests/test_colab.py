@@ -15,7 +15,7 @@ def daily(path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the kernel's own client, and not of ours
-@pytest.mark.parametrize("path", map(daily, NOTEBOOKS))
+@pytest.mark.parametrize("path", [*map(daily, NOTEBOOKS)])
 def test_notebook_runs(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "notebooks are kept without their outputs"
