@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from deeplab.train.feed import make_feed
     from deeplab.train.initialize import init
     from deeplab.train.loop import on_dispatch, on_log, on_state
+    from deeplab.train.losses import make_losses
     from deeplab.train.state import State
     from deeplab.train.step import make_eval, make_predict, make_step
     from deeplab.verbs.answers.compare import compare
@@ -82,6 +83,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "make_eval": "train.step:make_eval",
         "make_evaluator": "train.evaluate:make_evaluator",
         "make_feed": "train.feed:make_feed",
+        "make_losses": "train.losses:make_losses",
         "make_predict": "train.step:make_predict",
         "make_step": "train.step:make_step",
         "Many": "verbs.many:Many",

@@ -1,6 +1,7 @@
 """Every experiment: runs in seconds by --smoke, and obeys the law of its floats."""
 
 import ast
+import dataclasses
 import functools
 import importlib
 import json
@@ -41,6 +42,7 @@ SMALL = {
     "speech_digit_strings": {"variant": "test"},
     "study_activations": {"depth": 3, "width": 16},
     "study_data_scaling": {"width": 16},
+    "study_influence": {"width": 8},
     "table_diabetes": {"variant": "test"},
     "text_classification": {"width": 8},
     "text_finetune": {"variant": "test", "length": 16},
@@ -62,9 +64,29 @@ def test_there_are_experiments():
 
 # Each compiles a network of dozens of layers; what they start from is tested every day, in models/test_trunks.py.
 DEEP = ("driving_finetune", "health_cells", "image_finetune")
+# Brothers of one that goes the whole way every day: of these a step is traced, and nothing compiled.
+TRACED = (
+    "health_membrane", "image_cifar10", "image_fashion", "image_mnist", "recsys_ctr", "speech_digits",
+    "study_activations", "study_data_scaling", "text_finetune", "text_generate", "text_llama", "text_shakespeare",
+    "text_wikitext",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in NAMES])
+@pytest.mark.parametrize("name", TRACED)
+def test_a_step_fits_the_data_and_keeps_the_state(name):
+    experiment = importlib.import_module(f"experiments.{name}").experiment(**SMALL.get(name, {}))
+    data = experiment.data.synthetic()
+    experiment = dataclasses.replace(experiment, data=data, weights=())
+    batch = data.fetch(data.open("train"), data.train_ids(0, 0)[0])
+    state = jax.eval_shape(functools.partial(init, experiment), jax.random.key(0))
+    after, metrics = jax.eval_shape(make_step(experiment), state, batch)
+    assert after == state
+    assert metrics["loss"].total.shape == ()
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP + TRACED else ()) for name in NAMES]
+)
 def test_smoke(name, tmp_path, monkeypatch, capsys):
     """The whole way, as `python -m` goes it: train, evaluate, report; here, where the libraries are loaded."""
     small = SMALL.get(name, {})
@@ -80,7 +102,11 @@ def test_smoke(name, tmp_path, monkeypatch, capsys):
     assert Path(result["report"]).stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", ["study_activations", pytest.param("study_data_scaling", marks=pytest.mark.slow)])
+SLOW_STUDIES = ("study_data_scaling", "study_influence")
+STUDIES = ["study_activations", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_STUDIES)]
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_study_smoke(name, tmp_path):
     """The experiment's own verb: every run of the smoke axes, once, and a page of them."""
     module = importlib.import_module(f"experiments.{name}")
@@ -95,15 +121,7 @@ def test_study_smoke(name, tmp_path):
 
 
 # Each compiles twice: one of each field is enough for every day.
-VMAPPED = (
-    "health_ecg",
-    "image_digits",
-    "recsys_ratings",
-    "series_ett",
-    "speech_digits",
-    "table_diabetes",
-    "text_stdlib",
-)
+VMAPPED = ("image_digits", "recsys_ratings", "series_ett", "table_diabetes", "text_stdlib")
 
 
 @pytest.mark.parametrize(

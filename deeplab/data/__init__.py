@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from deeplab.data.sets.tfds_text import PreparedTfdsText as tfds_text
     from deeplab.data.tabular import table
     from deeplab.data.text import Text
+    from deeplab.data.weighted import weighted
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
@@ -88,6 +89,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "tfds": "sets.tfds:PreparedTfds",
         "tfds_text": "sets.tfds_text:PreparedTfdsText",
         "tokenized": "sets.text.tokenized:Tokenized",
+        "weighted": "weighted:weighted",
         "write": "sets.arrayrecord:write",
     },
 )

@@ -152,10 +152,12 @@ def _run(
         if name is None or not (wanted is None or name in wanted):
             return NotImplemented if _holds(eqn, wanted) else bind(eqn, values)
         (value,) = values
+        if calls.get(name) and value is calls[name][-1]:  # marked twice, since f was made by `edited` or `split`
+            return values
         for edit in (edits or {}).get(name), (edits or {}).get(f"{name}[{len(calls.setdefault(name, []))}]"):
             value = value if edit is None else _fitting(name, edit(value), value)
-        calls[name].append(value)
-        return [value]
+        calls[name] += bind(eqn, [value])  # marked still, for what is made of the function that this makes
+        return calls[name][-1:]
 
     out = interpret(program, jax.tree.leaves(inputs), Interpretation(rule))
     return jax.tree.unflatten(jax.tree.structure(shape), out), calls

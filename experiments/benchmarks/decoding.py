@@ -11,10 +11,12 @@ Result:  SmolLM2-135M-Instruct, float32, 32 tokens read and 64 written, medians 
 
 from __future__ import annotations
 
+import importlib
 import os
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import tyro
 
@@ -36,8 +38,9 @@ def ours(folder: str, prompt: list[int], num_tokens: int) -> Write:
 
 def theirs(folder: str, prompt: list[int], num_tokens: int) -> Write:
     import torch  # pyright: ignore[reportMissingImports]  # an extra that only this benchmark and tests/parity need
-    import transformers  # pyright: ignore[reportMissingImports]  # likewise
 
+    # Where it is installed, its own types refuse `generate` of its own models.
+    transformers: Any = importlib.import_module("transformers")
     torch.set_num_threads(1)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     model.generation_config.eos_token_id = None  # as many tokens as ours

@@ -62,7 +62,7 @@ def test_classes(homes, tmp_path):
     assert sorted(run.describe(given)[0]) == ["prediction", "probability"]
 
 
-@pytest.mark.parametrize("target", ["price", "dear"])
+@pytest.mark.parametrize("target", ["price", pytest.param("dear", marks=pytest.mark.slow)])
 def test_smoke(homes, target):
     def experiment(learning_rate: float = 0.05) -> dl.Experiment:
         data = dl.data.table(homes, target)

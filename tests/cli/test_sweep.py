@@ -101,6 +101,7 @@ def test_a_diverged_member_is_told_and_never_the_best(tmp_path):
     assert "1 diverged" in (tmp_path / "run/report.html").read_text()
 
 
+@pytest.mark.slow  # the axes say every day that more draws begin with the same
 def test_more_draws_go_on(tmp_path):
     argv = ["--learning-rate", "1e-3..1e-1", "--dropout", "0,0.2", "--search", "quasi", "--execution", "serial"]
     assert run(tmp_path, *argv, "--num-trials", "2")["trained"] == 2

@@ -78,7 +78,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, capsys):
     """Row 16: the exit code is the signal's, and the end is that of an undisturbed run."""
-    flags = ["train", "--steps", "20000"]
+    flags = ["train", "--steps", "10000"]
     dl.main(toys.experiment, [*flags, "--run-dir", str(tmp_path / "straight")])
 
     def interrupt():
@@ -89,8 +89,8 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, capsys):
     threading.Thread(target=interrupt, daemon=True).start()
     stopped = run(tmp_path, *flags)
     assert stopped["stopped"] == 128 + number
-    assert 0 < stopped["steps"] < 20_000
-    assert "--steps 20000" in capsys.readouterr().out
+    assert 0 < stopped["steps"] < 10_000
+    assert "--steps 10000" in capsys.readouterr().out
     end = run(tmp_path, *flags)
     assert end["resumed_from"] == stopped["steps"]
     straight = [json.loads(line)["loss"] for line in (tmp_path / "straight/metrics.jsonl").read_text().splitlines()]

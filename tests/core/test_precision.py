@@ -19,12 +19,14 @@ from deeplab.train.loop import NonFinite, fit
 from deeplab.train.state import State
 from deeplab.train.step import make_step
 from tests import toys
-from tests.models.members import MEMBERS
+from tests.models.members import MEMBERS, SLOW
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MEMBERS]
+)
 def test_every_model_computes_in_bfloat16_and_reduces_in_float32(name):
     """A constant of float32 anywhere in a model would silently make all that follows float32."""
     member = MEMBERS[name]

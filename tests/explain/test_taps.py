@@ -69,6 +69,16 @@ def test_layers_of_a_scan_by_hand():
         x = x + jnp.tanh(value)
 
 
+def test_a_rest_has_taps_of_its_own():
+    """Functions that were made by taps are functions: what comes later in them is found once."""
+    f = function(Stacked(), X)
+    _, rest = explain.split(f, "layers/dense[0]")
+    assert list(explain.taps(rest, X, X)) == list(explain.taps(f, X))
+    zero = explain.edited(rest, {"layers/dense[2]": jnp.zeros_like})(X, X)
+    both = explain.edited(f, {"layers/dense[0]": lambda _: X, "layers/dense[2]": jnp.zeros_like})(X)
+    np.testing.assert_allclose(zero, both, rtol=1e-6)
+
+
 def test_gradients_flow_through_an_edit():
     """The rest has the derivative of the whole, as seen from the tap."""
     f = function(Stacked(), X)
@@ -81,7 +91,7 @@ def test_gradients_flow_through_an_edit():
 def test_attention_weights_are_a_tap_of_every_layer():
     model, tokens = Llama(vocab_size=65, **VARIANTS["test"]), jnp.arange(8)[None]
     f = function(model, tokens)
-    weights = explain.read(f, ["attention_weights"])(tokens)[1]["attention_weights"]
+    weights = jax.jit(explain.read(f, ["attention_weights"]))(tokens)[1]["attention_weights"]
     assert len(weights) == 2
     for layer in weights:
         np.testing.assert_allclose(layer.sum(axis=-1), 1, rtol=1e-5)

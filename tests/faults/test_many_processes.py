@@ -65,6 +65,7 @@ def test_a_failed_process_ends_the_other_and_both_resume(kind, tmp_path):
     assert result["differing"] == []
 
 
+@pytest.mark.slow  # each half has a test of its own: a signal to a run, and a state that another mesh goes on with
 def test_a_signal_to_one_process_stops_both_and_one_process_resumes(tmp_path):
     """The run ends with one process and one device, with the same examples in the same order."""
     run, flags = tmp_path / "run", ["--steps", "3000", "--log-every", "10", "--steps-per-dispatch", "1"]

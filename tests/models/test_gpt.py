@@ -37,9 +37,9 @@ def trained():
     ("variant", "vocab_size", "published"),
     [
         ("small", 50257, 124_439_808),
-        ("medium", 50257, 354_823_168),
-        ("large", 50257, 774_030_080),
-        ("xl", 50257, 1_557_611_200),
+        pytest.param("medium", 50257, 354_823_168, marks=pytest.mark.slow),
+        pytest.param("large", 50257, 774_030_080, marks=pytest.mark.slow),
+        pytest.param("xl", 50257, 1_557_611_200, marks=pytest.mark.slow),
     ],
 )
 def test_parameters_are_as_many_as_published(variant, vocab_size, published):
@@ -48,6 +48,7 @@ def test_parameters_are_as_many_as_published(variant, vocab_size, published):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == published
 
 
+@pytest.mark.slow  # the laws look at later tokens every day, by one gradient instead of a Jacobian
 def test_logits_depend_on_the_past_only(trained):
     model, variables, tokens = trained
     embedding = variables["params"]["token_embedding"]["embedding"][tokens[0]]

@@ -52,7 +52,7 @@ def made(request) -> Made:
 
 
 # Without `jit` each operation is compiled by itself, and in bfloat16 anew: a family of each kind is enough every day.
-KINDS = ("cnn_norm_dropout", "attention_rnn_dropout", "gpt_dropout", "two_tower_dropout")
+KINDS = ("cnn_norm_dropout", "lstm_forecaster", "gpt_dropout", "two_tower_dropout")
 EAGER = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in MEMBERS]
 
 

@@ -57,7 +57,14 @@ def test_shared_keys_are_copies_of_them(variables, tokens):
     )
 
 
-@pytest.mark.parametrize("policy", [name for name in POLICIES if name not in ("none", "offload")])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param(name, marks=() if name == "full" else pytest.mark.slow)
+        for name in POLICIES
+        if name not in ("none", "offload")
+    ],
+)
 def test_computing_again_changes_no_gradient(variables, tokens, policy):
     def gradient(model):
         return jax.jit(jax.grad(lambda v: jax.nn.log_softmax(model.apply(v, tokens, train=True))[..., 0].mean()))

@@ -34,7 +34,7 @@ def variables():
     return jax.tree.map(lambda x: jnp.asarray(rng.uniform(0.5, 1.5, x.shape), jnp.float32), shapes)
 
 
-@pytest.mark.parametrize("name", ["driving_finetune", "image_finetune"])
+@pytest.mark.parametrize("name", [pytest.param("driving_finetune", marks=pytest.mark.slow), "image_finetune"])
 def test_an_experiment_starts_from_the_trunk_of_a_folder(name, variables, tmp_path):
     dl.hub.save(tmp_path, variables["params"], CONFIG, variables=variables)
     experiment = importlib.import_module(f"experiments.{name}").experiment(weights=str(tmp_path), variant="test")
@@ -52,7 +52,7 @@ def test_a_frozen_trunk_keeps_paths_and_statistics(variables):
     model = efficientnet.EfficientNet(num_classes=5, **efficientnet.VARIANTS["test"])
     frozen = ConvNet(Frozen(model.trunk), model.head)
     x = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
-    equal(frozen.apply(variables, x), model.apply(variables, x))
+    equal(*(jax.jit(each.apply)(variables, x) for each in (frozen, model)))
 
     @jax.jit
     def gradient(params):

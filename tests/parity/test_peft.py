@@ -50,13 +50,21 @@ def logits(model):
         return model(torch.tensor(TOKENS)).logits.numpy()
 
 
-@pytest.mark.parametrize("options", [{}, {"use_dora": True}, {"use_rslora": True}], ids=["lora", "dora", "rslora"])
-@pytest.mark.parametrize("name", MODELS)
+LORA, DORA, SCALED = {}, {"use_dora": True}, {"use_rslora": True}
+WAYS = [
+    ("llama", LORA),
+    ("bert", DORA),
+    *(pytest.param(*way, marks=pytest.mark.slow) for way in (("llama", DORA), ("bert", LORA))),
+    *(pytest.param(name, SCALED, marks=pytest.mark.slow) for name in MODELS),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), WAYS)
 def test_both_ways(name, options, tmp_path):
     model = theirs(name, tmp_path, **options)
     expected, loaded = logits(model), hub.load(tmp_path / "base")
     ours = hub.load_adapters(tmp_path / "adapters", loaded)
-    assert relative(loaded.model.apply({"params": loaded.params}, TOKENS), expected) > 0.01
+    assert relative(jax.jit(loaded.model.apply)({"params": loaded.params}, TOKENS), expected) > 0.01
     assert relative(jax.jit(ours.model.apply)({"params": ours.params}, TOKENS), expected) < 1e-4
     merged = ours.model.lora.merged(ours.params)
     assert relative(loaded.model.apply({"params": merged}, TOKENS), expected) < 1e-4

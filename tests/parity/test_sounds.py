@@ -1,7 +1,9 @@
 """Features of sound against the field's references: the transform of PyTorch, and the filters of librosa.
 
-Both make the transform alike, but librosa's compiles itself for 15 s.
+Both make the transform alike, but librosa's compiles itself.
 """
+
+import os
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from deeplab.data.features import audio
 
 torch = pytest.importorskip("torch")
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # librosa compiles for 15 s when it is loaded, for nothing here
 filters = pytest.importorskip("librosa.filters")
 
 SOUND = np.random.default_rng(0).standard_normal(8000).astype(np.float32)

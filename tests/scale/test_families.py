@@ -25,7 +25,7 @@ from tests.models.members import MEMBERS
 MESHES = ("data=8", "fsdp=8", "data=2,fsdp=2,model=2")
 FAMILIES = tuple({id(member.rules): name for name, member in MEMBERS.items()}.values())
 # Convolution, recurrence, attention, tables.
-KINDS = ("cnn_norm_dropout", "attention_rnn_dropout", "gpt_dropout", "two_tower_dropout")
+KINDS = ("cnn_norm_dropout", "lstm_forecaster", "gpt_dropout", "two_tower_dropout")
 SEQUENCES = FAMILIES
 STEPS = 20
 # Not Adam, which makes a gradient that is but rounding as large as any.

@@ -28,6 +28,7 @@ FIVE = {
     "recsys_ratings": {"width": 8, "batch_size": 16},
     "series_ett": {"context": 96, "horizon": 24, "batch_size": 16},
 }
+DAILY, SLOW = ("image_digits", "text_llama"), pytest.mark.slow
 
 
 @functools.cache
@@ -35,7 +36,7 @@ def plan():
     return plan_experiment(toys.experiment(), Runtime(MESH), "h100")
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", [*DAILY, *(pytest.param(name, marks=SLOW) for name in FIVE if name not in DAILY)])
 def test_arguments_are_those_of_the_compiled_program(name):
     experiment = importlib.import_module(f"experiments.{name}").experiment(**FIVE[name])
     grid = scale.make_mesh(MESH)
@@ -118,7 +119,12 @@ def test_what_does_not_fit_comes_with_advice():
 
 @pytest.mark.parametrize(
     ("name", "accumulate"),
-    [("recsys_ratings", 1), ("series_ett", 1), ("series_ett", 2), ("text_shakespeare", 1)],
+    [
+        pytest.param("recsys_ratings", 1, marks=SLOW),
+        pytest.param("series_ett", 1, marks=SLOW),
+        ("series_ett", 2),
+        ("text_shakespeare", 1),
+    ],
 )
 def test_the_models_flops_are_a_part_of_the_whole(name, accumulate):
     """Small models are mostly a first layer, whose input needs no gradient: a third of three times its products.
@@ -130,7 +136,7 @@ def test_the_models_flops_are_a_part_of_the_whole(name, accumulate):
     assert 0 < made.model_flops <= made.flops
 
 
-@pytest.mark.parametrize("remat", ["none", "full"])
+@pytest.mark.parametrize("remat", [pytest.param("none", marks=SLOW), "full"])
 def test_attention_that_is_computed_again_is_not_the_blocks(remat):
     """So the largest saving is still named."""
     llama = importlib.import_module("experiments.text_llama").experiment

@@ -54,12 +54,19 @@ def batches(exp):
     return [exp.data.fetch(source, exp.data.train_ids(i, 0)[0]) for i in range(exp.num_steps)]
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+def daily(*names):
+    """All optimizers, of which those with the least usual states are run every day."""
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=() if name in names else pytest.mark.slow) for name in OPTIMIZERS]
+    )
+
+
+@daily("lbfgs", "schedule_free", "sam", "averages of groups", "accumulation", "bfloat16 state")
 def test_it_trains_and_resumes_bit_by_bit(name, tmp_path):
     exp = experiment(name, steps=60)
-    step, state, losses = jax.jit(make_guarded_step(exp), donate_argnums=0), init(exp, jax.random.key(0)), []
-    optim.check_optimizer(exp.optimizer, state.params)
+    step, losses = jax.jit(make_guarded_step(exp), donate_argnums=0), []
     state = jax.jit(lambda: init(exp, jax.random.key(0)))()  # buffers of its own, to be donated
+    optim.check_optimizer(exp.optimizer, state.params)
     with Checkpoints(tmp_path) as checkpoints:
         for i, batch in enumerate(batches(exp)):
             if i == 7:
@@ -75,7 +82,7 @@ def test_it_trains_and_resumes_bit_by_bit(name, tmp_path):
     assert toys.same(resumed, state)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@daily("reduce_on_plateau", "lbfgs", "sam", "average", "every")
 def test_members_of_a_population_are_their_solo_runs(name):
     """Without batch norm: before it the gradient of a bias is rounding alone, which Adam amplifies to its rate."""
     data = jax.tree.map(lambda *x: jnp.stack(x), *batches(experiment(name))[:5])

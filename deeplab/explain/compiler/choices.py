@@ -7,7 +7,7 @@ it moved.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -65,12 +65,22 @@ def _highest(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]:
     (y,), (y0,) = bound(pair.at), bound(pair.base)
 
     def at_place_of(x: jax.Array, move: jax.Array) -> jax.Array:
+        if eqn.primitive.name.startswith("reduce_m"):  # its derivative compares x with y, which XLA may round otherwise
+            rows, moved = (_flat(value, eqn.params["axes"]) for value in (x, move))
+            place = (jnp.argmax if eqn.primitive.name == "reduce_max" else jnp.argmin)(rows, axis=-1, keepdims=True)
+            return jnp.take_along_axis(moved, place, axis=-1)[..., 0]
         return jax.jvp(lambda x: bound(x)[0], (floating(x),), (move,))[1]
 
     (moved, whole), (moved0, whole0) = ([at_place_of(x, m) for m in (pair.move, difference(pair))] for x in pair[:2])
     apart = floating(y) - floating(y0)
     inputs_place = apart >= 0 if eqn.primitive.name.endswith("max") else apart <= 0
     return [Pair(y, y0, jnp.where(inputs_place, moved * divided(apart, whole), moved0 * divided(apart, whole0)))]
+
+
+def _flat(x: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """These axes as the last one."""
+    others = [i for i in range(x.ndim) if i not in axes]
+    return x.transpose(*others, *axes).reshape(*(x.shape[i] for i in others), -1)
 
 
 def _place(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]:

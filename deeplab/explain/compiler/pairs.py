@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from deeplab.core.abstract.loops import Domain
+
 
 class Pair(NamedTuple):
     """An array that depends on the input.
@@ -51,6 +53,14 @@ def floating(x: jax.Array) -> jax.Array:
     return x if jnp.issubdtype(jnp.result_type(x), jnp.floating) else jnp.asarray(x, jnp.result_type(float))
 
 
+def still(x: Any) -> Pair:
+    """An array that does not depend on the input, as one that could."""
+    return x if isinstance(x, Pair) else Pair(x, x, jnp.zeros(jnp.shape(x), floating(jnp.asarray(x)).dtype))
+
+
+PAIRS = Domain(Pair, still, lambda value: value.at if isinstance(value, Pair) else value)
+
+
 def difference(pair: Pair) -> jax.Array:
     """at - base, of truth values and integers, too."""
     return floating(pair.at) - floating(pair.base)
@@ -71,3 +81,13 @@ def share(pair: Pair, axes: Sequence[int] | None = None) -> jax.Array:
     towards = jnp.sign(difference(pair))
     whole = jnp.sum(jnp.abs(difference(pair)), axis=axes, keepdims=True)
     return divided(jnp.sum(towards * pair.move, axis=axes, keepdims=True), whole)
+
+
+def by_membership(rows: jax.Array, matrices: jax.Array, sizes: jax.Array) -> jax.Array:
+    """A product of ragged groups of rows [T, C] with their own matrices [K, C, D], by the membership of each row.
+
+    It is one of ordinary equations, which `vmap` and the rules take.
+    """
+    ends, places = jnp.cumsum(sizes)[None], jnp.arange(len(rows))[:, None]
+    before = [(places < end).astype(rows.dtype) for end in (ends, ends - sizes[None])]
+    return jnp.einsum("tk,tc,kcd->td", before[0] - before[1], rows, matrices)

@@ -19,12 +19,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from deeplab.core.abstract.loops import run_loop
 from deeplab.core.interpret import Interpretation, interpret
 from deeplab.core.jax_compat import bind
-from deeplab.core.jaxpr import CALLS, inner_jaxprs
+from deeplab.core.jaxpr import CALLS, CONTROL_FLOW, inner_jaxprs
 from deeplab.explain.compiler.choices import CHOICES
-from deeplab.explain.compiler.loops import LOOPS
-from deeplab.explain.compiler.pairs import Bound, Pair, at, base, difference, divided, floating, moves
+from deeplab.explain.compiler.pairs import (
+    PAIRS,
+    Bound,
+    Pair,
+    at,
+    base,
+    by_membership,
+    difference,
+    divided,
+    floating,
+    moves,
+)
 
 # Linear in all of these operands together, for any values of the others; all of them when None.
 LINEAR: dict[str, tuple[int, ...] | None] = dict.fromkeys((
@@ -36,7 +47,7 @@ LINEAR |= {
     "gather": (0,), "dynamic_slice": (0,), "dynamic_update_slice": (0, 1), "scatter": (0, 2), "scatter-add": (0, 2),
     "scatter_add": (0, 2), "select_and_scatter_add": (0,),
 }  # fmt: skip
-BILINEAR = ("mul", "dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general")
+BILINEAR = ("mul", "dot_general", "conv_general_dilated")
 ELEMENTWISE = frozenset({
     "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e", "bessel_i1e", "cbrt", "ceil",
     "clamp", "cos", "cosh", "digamma", "div", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "integer_pow",
@@ -56,12 +67,14 @@ def rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
         return bind(eqn, inputs)
     if name in CALLS:
         return elementwise(_called(eqn), inputs) if is_elementwise(eqn, len(depends)) else NotImplemented
-    if name in LOOPS:
-        return LOOPS[name](eqn, inputs, RESCALE, scope)
+    if name in CONTROL_FLOW:
+        return run_loop(eqn, inputs, RESCALE, scope, PAIRS)
     if name == "stop_gradient":  # the difference is there, whatever a derivative would be
         return inputs
     if name == "convert_element_type" and _keeps_numbers(inputs[0], eqn.params["new_dtype"]):
         return [_converted(inputs[0], eqn.params["new_dtype"])]
+    if name.startswith("ragged_dot"):
+        return interpret(_by_membership(eqn), inputs, RESCALE, scope)
     if name in LINEAR and set(depends) <= set(LINEAR[name] or depends):
         return linear(bound, inputs, LINEAR[name])
     if name in BILINEAR and set(depends) <= {0, 1}:
@@ -77,6 +90,12 @@ def rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
 RESCALE = Interpretation(rule)
 
 
+def _by_membership(eqn: core.JaxprEqn) -> core.ClosedJaxpr:
+    """A ragged product, whose sizes are choices: they are compared with the numbers of the rows, by those rules."""
+    shapes: list[Any] = [v.aval for v in eqn.invars]
+    return jax.make_jaxpr(by_membership)(*(jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in shapes))
+
+
 def _keeps_numbers(pair: Pair, dtype: Any) -> bool:
     """Whether a conversion leaves every number what it is: not one to integers, nor one to truth values."""
     whole = not jnp.issubdtype(pair.at.dtype, jnp.floating)
@@ -89,6 +108,11 @@ def _converted(pair: Pair, dtype: Any) -> Pair:
 
 
 def _bound(eqn: core.JaxprEqn, *arrays: jax.Array) -> list[jax.Array]:
+    aval: Any = eqn.outvars[0].aval
+    if eqn.primitive.name.startswith("scatter") and arrays[0].dtype != aval.dtype:  # its sum is one of integers
+        options = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+        scatter = jax.lax.scatter_add if "add" in eqn.primitive.name else jax.lax.scatter
+        return [scatter(*arrays, **{name: eqn.params[name] for name in options})]
     return bind(eqn, arrays)
 
 
@@ -184,13 +208,12 @@ def straight(bound: Bound, inputs: Sequence[Any]) -> list[Pair]:
         return bound(*arrays)
 
     def mean(move: list[jax.Array]) -> list[Any]:
-        parts = [
-            jax.jvp(function, [inputs[i].base + (t + 1) / 2 * difference(inputs[i]) for i in given], move)[1]
-            for t in nodes
-        ]
-        return [
-            sum(w / 2 * part for w, part in zip(weights, column, strict=True)) for column in zip(*parts, strict=True)
-        ]
+        def at_node(t: jax.Array) -> list[jax.Array]:
+            places = [inputs[i].base + t.astype(inputs[i].base.dtype) * difference(inputs[i]) for i in given]
+            return jax.jvp(function, places, move)[1]
+
+        parts = jax.vmap(at_node)(jnp.asarray((nodes + 1) / 2))
+        return [jnp.tensordot(jnp.asarray(weights / 2, part.dtype), part, axes=1) for part in parts]
 
     moved, whole = mean([inputs[i].move for i in given]), mean([difference(inputs[i]) for i in given])
     values = zip(bound(*at(inputs)), bound(*base(inputs)), moved, whole, strict=True)

@@ -9,5 +9,5 @@ SLOW = decoders.SLOW | encoders.SLOW | images.SLOW | language.SLOW | speech.SLOW
 """One of a kind keeps the laws every day; these with all."""
 CAUSAL = (*decoders.MEMBERS, "gpt", "llama")
 """Each of their logits depends on the tokens up to its own alone."""
-SLOW_SIZES = images.SLOW_SIZES
-"""Families all of whose sizes take seconds to trace: they are looked at with these."""
+SLOW_SIZES = {family for field in (decoders, encoders, images, language, speech) for family in field.SLOW_SIZES}
+"""Families whose sizes take seconds to trace all together: they are looked at with these."""

@@ -49,5 +49,6 @@ def member(name: str, variant: str = "test") -> Member:
 
 
 MEMBERS = {name: member(name) for name in MAKERS} | {"qwen_moe": member("qwen", "test_moe")}
-SLOW = set(MEMBERS) - {"gemma", "deepseek_v3", "griffin"}  # a sandwich, a mixture of experts, a recurrence
+SLOW = set(MEMBERS) - {"mixtral", "mamba"}  # a mixture of experts, a recurrence
 FAMILIES = {name: Family(MADE[name], variants, tokens, (12, 7)) for name, (_, variants) in MAKERS.items()}
+SLOW_SIZES = set(FAMILIES) - {"mixtral"}

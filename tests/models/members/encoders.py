@@ -25,7 +25,8 @@ MEMBERS = {
     "vit_dropout": of(vit.ViT, vit.VARIANTS, picture, (5,), num_classes=5, dropout=0.5),
     "dino": of(dino.Dino, dino.VARIANTS, picture, (5,), num_classes=5),
 }
-SLOW = {"bert_dropout_offset", "bert_remat", "distilbert", "vit_dropout", "dino"}
+SLOW = {"bert_dropout_offset", "bert_remat", "distilbert", "modernbert", "vit_dropout", "dino"}
+SLOW_SIZES = {"bert", "modernbert"}
 
 FAMILIES = {
     "bert": Family(functools.partial(bert.Bert, vocab_size=7, num_classes=5), bert.VARIANTS, tokens, (5,)),

@@ -82,11 +82,14 @@ MEMBERS = {
 SLOW = {
     "convnext", "convnext2", "densenet", "lenet", "mixer", "segformer", "vgg", "mobilenet2", "mobilenet3",
     "efficientnet_squeeze_dropout", "mlp", "cnn", "resnet_group_norm", "unet_dropout", "resnet_no_norm_dropout",
-    "resnet_imagenet_stem", "feature_decoder",
+    "resnet_imagenet_stem", "feature_decoder", "cifarnet", "efficientnet", "linknet", "resnet_bottleneck", "swin",
 }  # fmt: skip
 
 
-SLOW_SIZES = {"convnext", "densenet", "efficientnet", "mixer", "segformer", "swin", "vgg"}
+SLOW_SIZES = {
+    "convnext", "densenet", "efficientnet", "fcos", "feature_decoder", "mixer", "mobilenet2", "mobilenet3", "resnet",
+    "segformer", "swin", "vgg",
+}  # fmt: skip
 
 
 def classes(make: Any, number: int) -> functools.partial:

@@ -58,7 +58,11 @@ MEMBERS = {
     "t5_remat": translator(t5, functools.partial(t5.T5, remat="full")),
     "marian": translator(bart, functools.partial(bart.Bart, **bart.MARIAN)),
 }
-SLOW = {"bart_dropout", "marian", "t5_remat"}
+SLOW = {
+    "attention_rnn_dropout", "bart_dropout", "bilstm", "encoder", "gpt", "llama", "marian", "t5_remat",
+    "transformer_dropout",
+}  # fmt: skip
+SLOW_SIZES = {"gpt", "llama", "t5"}
 
 
 def classifier(make: type) -> functools.partial:

@@ -78,7 +78,8 @@ MEMBERS = {
     "wav2vec2_normed": member(wav2vec2, waved, waveforms, (9, 5), pre_norm=True, norm_each=True),
     "whisper_dropout": member(whisper, heard, normal(16, 8), (3, 5), dropout=0.5),
 }
-SLOW = {"wav2vec2_normed", "whisper_dropout"}
+SLOW = {"wav2vec2_dropout", "wav2vec2_normed", "whisper_dropout"}
+SLOW_SIZES = {"conformer", "whisper"}
 long = normal(40, 40)
 FAMILIES = {
     "keyword_cnn": Family(functools.partial(keywords, num_classes=9), keyword_cnn.VARIANTS, long, (9,)),

@@ -1,0 +1,1 @@
+"""Programs evaluated with other values than arrays: what several interpretations share."""

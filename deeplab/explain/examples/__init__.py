@@ -1,0 +1,1 @@
+"""What a training example has done to a prediction: scores, and retraining without it."""

@@ -1,0 +1,61 @@
+"""DeepLIFT is complete, and relevance conserved, on every model of the tables, none of which knows of it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deeplab import explain
+from tests.models.members import MEMBERS
+
+DAILY = ("cnn_norm_dropout", "mixtral")
+ALL = [pytest.param(name, marks=() if name in DAILY else pytest.mark.slow) for name in MEMBERS]
+
+
+def variables_of(model, x):
+    """Initial values with noise, so that no part of a model is silent."""
+    leaves, structure = jax.tree.flatten(jax.jit(model.init)(jax.random.key(0), x))
+    keys = jax.random.split(jax.random.key(3), len(leaves))
+    noisy = [p + 0.05 * jax.random.normal(k, p.shape, p.dtype) for p, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, noisy)
+
+
+def scored(model, variables, x):
+    """A curved function of all outputs, each of the size of one."""
+    first = jax.tree.leaves(model.apply(variables, x))[0]
+    scale = 1 / jnp.std(first)
+    return lambda x: jnp.sum(jnp.sin(scale * _rows(jax.tree.leaves(model.apply(variables, x))[0])), axis=1)
+
+
+def _rows(x):
+    return x.reshape(len(x), -1)
+
+
+def explained(f, x):
+    """What is explained: the input, or the first tap that holds numbers where the input is of tokens."""
+    if all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(x)):
+        return f, x, ()
+    shapes = explain.taps(f, x).items()
+    name = next(name for name, tap in shapes if jnp.issubdtype(tap.dtype, jnp.floating) and tap.shape[:1] == (2,))
+    upto, rest = explain.split(f, name)
+    return rest, upto(x), (x,)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_values_add_up_to_the_difference(name):
+    model, x = MEMBERS[name].make(), MEMBERS[name].inputs(2)
+    f, at, args = explained(scored(model, variables_of(model, x), x), x)
+    base = jax.tree.map(lambda leaf: leaf[::-1] / 2, at)
+    found = jax.jit(lambda at, base, args: explain.deeplift(f, at, base, args=args))(at, base, args)
+    size = sum(jnp.sum(jnp.abs(_rows(leaf)), axis=1) for leaf in jax.tree.leaves(found.values))
+    assert np.all(np.abs(found.gap) <= 1e-5 * size)
+    assert np.all(size > 1e-3)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in MEMBERS])
+def test_relevance_is_conserved(name):
+    model, x = MEMBERS[name].make(), MEMBERS[name].inputs(2)
+    f, at, args = explained(scored(model, variables_of(model, x), x), x)
+    found = jax.jit(lambda at, args: explain.lrp(f, at, explain.Epsilon(0.0), args=args))(at, args)
+    size = sum(jnp.sum(jnp.abs(_rows(leaf)), axis=1) for leaf in jax.tree.leaves(found.values))
+    assert np.all(np.abs(found.gap) <= 1e-5 * size)
