@@ -1,7 +1,6 @@
 """Perturbation and Shapley values: equal to their definition, written as loops; drawn ones within their error of it."""
 
 import itertools
-import math
 
 import hypothesis
 import jax
@@ -23,14 +22,17 @@ KERNEL = jnp.asarray(RNG.normal(size=(5, 6, 2)), jnp.float32)
 G = lambda x: jnp.tanh(x * KERNEL[None]).sum(axis=(1, 2, 3)) ** 2  # noqa: E731
 
 
-def game(table):
+def worth(x, table):
     """A score of M flags that looks its worth up in a table of 2^M."""
-    M = int(math.log2(len(table)))
+    M = x.shape[1]
+    return jnp.take_along_axis(table, ((x > 0.5).astype(int) @ 2 ** jnp.arange(M))[:, None], axis=1)[:, 0]
 
-    def f(x):
-        return jnp.asarray(table, jnp.float32)[(x > 0.5).astype(int) @ 2 ** jnp.arange(M)]
 
-    return f, jnp.ones((1, M)), M
+FLAGS = jnp.ones((1, 4))
+SHAPLEY, KERNEL_SHAP = (
+    jax.jit(lambda table, method=method: method(worth, FLAGS, 0.0, args=(table[None],)).values[0])
+    for method in (explain.shapley, explain.kernel_shap)
+)
 
 
 def by_orders(table, M, orders):
@@ -51,18 +53,17 @@ FOUR = hypothesis.settings(max_examples=15, deadline=None)
 @FOUR
 @hypothesis.given(worths, worths)
 def test_shapley_values_of_any_game(table, other):
-    (f, x, M), table, other = game(table), np.asarray(table), np.asarray(other)
-    of = lambda table: explain.shapley(game(table)[0], x, 0.0).values[0]  # noqa: E731
-    values = of(table)
-    np.testing.assert_allclose(values, by_orders(table, M, itertools.permutations(range(M))), atol=1e-4)
+    table, other = np.asarray(table, np.float32), np.asarray(other, np.float32)
+    values = SHAPLEY(table)
+    np.testing.assert_allclose(values, by_orders(table, 4, itertools.permutations(range(4))), atol=1e-4)
     np.testing.assert_allclose(values.sum(), table[-1] - table[0], atol=1e-4)  # efficiency
-    np.testing.assert_allclose(of(table + other), values + of(other), atol=1e-4)  # additivity
-    np.testing.assert_allclose(explain.kernel_shap(f, x, 0.0).values[0], values, atol=1e-4)
+    np.testing.assert_allclose(SHAPLEY(table + other), values + SHAPLEY(other), atol=1e-4)  # additivity
+    np.testing.assert_allclose(KERNEL_SHAP(table), values, atol=1e-4)
     places = np.arange(16)
     swapped = table[places & ~3 | (places & 1) << 1 | (places & 2) >> 1]
-    even = of(table + swapped)  # players 0 and 1 do the same
+    even = SHAPLEY(table + swapped)  # players 0 and 1 do the same
     np.testing.assert_allclose(even[0], even[1], atol=1e-4)
-    assert of(table[places & ~4])[2] == 0  # a player that changes nothing
+    assert SHAPLEY(table[places & ~4])[2] == 0  # a player that changes nothing
 
 
 def nested(M, unions):
@@ -74,14 +75,14 @@ def nested(M, unions):
 
 @pytest.mark.parametrize("hierarchy", [[[0, 1], [2, 3]], [0, [1, 2, 3]], [[0], [1], [2], [3]], [3, 1, [2, 0]]])
 def test_owen_values_are_the_mean_over_orders_that_keep_unions(hierarchy):
-    table = RNG.normal(size=16)
-    f, x, M = game(table)
+    table = np.asarray(RNG.normal(size=16), np.float32)
+    x, M, args = FLAGS, 4, (jnp.asarray(table)[None],)
     unions = [union if isinstance(union, list) else [union] for union in hierarchy]
-    found = explain.shapley(f, x, 0.0, hierarchy=hierarchy)
+    found = explain.shapley(worth, x, 0.0, args=args, hierarchy=hierarchy)
     expected = by_orders(table, M, nested(M, unions))
     np.testing.assert_allclose(found.values[0], expected, atol=1e-5)
     np.testing.assert_allclose(found.gap, 0, atol=1e-5)
-    drawn = explain.permutation_shapley(f, x, 0.0, hierarchy=hierarchy, key=KEY, draws=2000)
+    drawn = explain.permutation_shapley(worth, x, 0.0, args=args, hierarchy=hierarchy, key=KEY, draws=2000)
     assert np.all(np.abs(drawn.values[0] - expected) <= 4 * drawn.error[0] + 1e-5)
 
 
@@ -110,6 +111,7 @@ def test_drawn_values_are_within_their_error(method):
         np.testing.assert_allclose(spread, found.error.mean(axis=0), rtol=0.5)
 
 
+@pytest.mark.slow
 def test_the_error_of_kernel_shap_is_the_spread_of_its_values():
     x, base, w = (jnp.asarray(RNG.normal(size=s), jnp.float32) for s in ((1, 12), (1, 12), (12, 4)))
     f = lambda x: jnp.sin(x @ w).prod(axis=1)  # noqa: E731
@@ -168,6 +170,7 @@ def test_lime_by_weighted_least_squares():
     np.testing.assert_allclose(found.r2, 1 - left.sum(axis=0) / apart.sum(axis=0), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_rise_has_the_mean_score_where_a_place_is_seen():
     """Masks of one cell per place without smoothing have a mean that can be enumerated: of a linear score, by hand."""
     f = lambda x: x.sum(axis=(1, 2))  # noqa: E731
