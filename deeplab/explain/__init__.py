@@ -28,6 +28,19 @@ if TYPE_CHECKING:
         trak,
     )
     from deeplab.explain.examples.retraining import all_but, lds, random_subset
+    from deeplab.explain.gradients.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
+    from deeplab.explain.gradients.gradients import fullgrad, gradient, input_x_gradient, smoothgrad
+    from deeplab.explain.gradients.layers import conductance, integrated_hessians, internal_influence
+    from deeplab.explain.gradients.paths import blurred, expected_gradients, integrated_gradients, straight
+    from deeplab.explain.perturbation.dependence import (
+        individual_expectation,
+        partial_dependence,
+        permutation_importance,
+    )
+    from deeplab.explain.perturbation.groups import ablation, spread, superpixels
+    from deeplab.explain.perturbation.lime import lime
+    from deeplab.explain.perturbation.occlusion import occlusion, rise
+    from deeplab.explain.perturbation.shapley import kernel_shap, permutation_shapley, shapley
     from deeplab.explain.propagation import deeplift
     from deeplab.explain.rectified import bounds, deconvolution, guided_backpropagation, softened
     from deeplab.explain.relevance import attn_lrp, lrp
@@ -36,13 +49,16 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
+        "ablation": "perturbation.groups:ablation",
         "all_but": "examples.retraining:all_but",
         "AlphaBeta": "compiler.layers:AlphaBeta",
         "attn_lrp": "relevance:attn_lrp",
         "Attribution": "attribution:Attribution",
+        "blurred": "gradients.paths:blurred",
         "bounds": "rectified:bounds",
         "concept_test": "concepts:concept_test",
         "concept_vector": "concepts:concept_vector",
+        "conductance": "gradients.layers:conductance",
         "conjugate_gradients": "examples.influence:conjugate_gradients",
         "deconvolution": "rectified:deconvolution",
         "deeplift": "propagation:deeplift",
@@ -50,29 +66,53 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "empirical_ntk": "examples.gradients:empirical_ntk",
         "Epsilon": "compiler.layers:Epsilon",
         "exact_solve": "examples.influence:exact_solve",
+        "expected_gradients": "gradients.paths:expected_gradients",
         "Flat": "compiler.layers:Flat",
+        "fullgrad": "gradients.gradients:fullgrad",
         "Gamma": "compiler.layers:Gamma",
         "gauss_newton_product": "curvature:gauss_newton_product",
+        "grad_cam": "gradients.cam:grad_cam",
+        "grad_cam_plus_plus": "gradients.cam:grad_cam_plus_plus",
+        "gradient": "gradients.gradients:gradient",
         "gradient_noise_scale": "examples.gradients:gradient_noise_scale",
         "gradient_products": "examples.gradients:gradient_products",
         "gradient_similarity": "examples.influence:gradient_similarity",
         "guided_backpropagation": "rectified:guided_backpropagation",
         "hessian_vector_product": "curvature:hessian_vector_product",
+        "hires_cam": "gradients.cam:hires_cam",
+        "individual_expectation": "perturbation.dependence:individual_expectation",
         "influence": "examples.influence:influence",
+        "input_x_gradient": "gradients.gradients:input_x_gradient",
+        "integrated_gradients": "gradients.paths:integrated_gradients",
+        "integrated_hessians": "gradients.layers:integrated_hessians",
+        "internal_influence": "gradients.layers:internal_influence",
+        "kernel_shap": "perturbation.shapley:kernel_shap",
+        "layer_cam": "gradients.cam:layer_cam",
         "lds": "examples.retraining:lds",
+        "lime": "perturbation.lime:lime",
         "lrp": "relevance:lrp",
         "mark": "taps:mark",
+        "occlusion": "perturbation.occlusion:occlusion",
+        "partial_dependence": "perturbation.dependence:partial_dependence",
         "per_example_gradients": "examples.gradients:per_example_gradients",
+        "permutation_importance": "perturbation.dependence:permutation_importance",
+        "permutation_shapley": "perturbation.shapley:permutation_shapley",
         "Place": "compiler.relevance:Place",
         "random_subset": "examples.retraining:random_subset",
         "read": "taps:read",
+        "rise": "perturbation.occlusion:rise",
         "scored": "attribution:scored",
         "self_influence": "examples.influence:self_influence",
         "sensitivity": "concepts:sensitivity",
+        "shapley": "perturbation.shapley:shapley",
         "sharpness": "curvature:sharpness",
+        "smoothgrad": "gradients.gradients:smoothgrad",
         "softened": "rectified:softened",
         "spectrum": "curvature:spectrum",
         "split": "taps:split",
+        "spread": "perturbation.groups:spread",
+        "straight": "gradients.paths:straight",
+        "superpixels": "perturbation.groups:superpixels",
         "taps": "taps:taps",
         "tcav": "concepts:tcav",
         "trace": "curvature:trace",
