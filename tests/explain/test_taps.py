@@ -8,6 +8,7 @@ import pytest
 
 from deeplab import explain
 from deeplab.core.errors import UserError
+from deeplab.explain.taps import taps
 from deeplab.models.text.decoders.llama import VARIANTS, Llama
 
 
@@ -76,6 +77,10 @@ def test_gradients_flow_through_an_edit():
     through = jax.grad(lambda x: rest(upto(x), jax.lax.stop_gradient(x)).sum())(X)
     direct = jax.grad(lambda x: (f(x) - rest(jax.lax.stop_gradient(upto(x)), x)).sum())(X)
     np.testing.assert_allclose(through, direct, rtol=1e-4, atol=1e-5)
+
+
+def test_the_name_of_the_function_is_not_its_module():
+    assert explain.taps is taps
 
 
 def test_edits_of_edits():

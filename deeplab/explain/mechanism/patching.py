@@ -54,7 +54,8 @@ def patching(
 
     low = score(x, *args)
     found = place_by_place(values, dict.fromkeys(names, axes), patched, chunk)
-    return {name: jnp.moveaxis((grid - low) / (high - low), -1, 0) for name, grid in found.items()}
+    shares = jax.tree.map(lambda grid: jax.vmap(lambda g, a, b: (g - a) / (b - a), -1)(grid, low, high), found)
+    return dict(shares)
 
 
 def attribution_patching(
@@ -138,7 +139,11 @@ def steer(f: Function, name: str, vector: Array, scale: float = 1.0) -> Function
 
     Source: Turner et al. 2023, https://arxiv.org/abs/2308.10248.
     """
-    return edited(f, {name: lambda value: value + jnp.asarray(scale * vector, value.dtype)})
+
+    def moved(value: Array) -> Array:
+        return value + jnp.broadcast_to(jnp.asarray(scale * vector, value.dtype), value.shape)
+
+    return edited(f, {name: moved})
 
 
 def _with(score: Function, values: Mapping[str, Any]) -> Function:

@@ -83,7 +83,7 @@ def rollout(weights: Float[Array, "L B H T T"]) -> Float[Array, "B T T"]:
     return _product(list(mixed))
 
 
-def relevance(
+def attention_relevance(
     f: Callable[..., Any], x: Any, target: Target = None, args: Sequence[Any] = (), within: str = ""
 ) -> Float[Array, "B T T"]:
     """How much each position of the input bears on each state of the last layer, as far as the score gains by it.
