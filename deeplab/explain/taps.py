@@ -161,8 +161,8 @@ def _run(
         del scope
         name = read_mark(eqn)
         if name is not None:
-            marks[eqn.outvars[0]] = name
-            if marks.get(eqn.invars[0]) == name:
+            marks[eqn.outvars[0]], (given,) = name, eqn.invars
+            if not isinstance(given, core.Literal) and marks.get(given) == name:
                 return values
         if name is None or not (wanted is None or name in wanted):
             return NotImplemented if _holds(eqn, wanted) else bind(eqn, values)

@@ -31,7 +31,7 @@ def margin(k: Number, j: Number | None = None) -> Target:
     """
 
     def best(logits: Array, k: Any) -> Array:
-        own = jnp.arange(logits.shape[-1]) == jnp.reshape(k, (-1, 1))
+        own = jnp.arange(logits.shape[-1])[None] == jnp.reshape(k, (-1, 1))
         return _pick(logits, k) - jnp.max(jnp.where(own, -jnp.inf, logits), axis=-1)
 
     if j is None:

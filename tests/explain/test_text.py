@@ -73,7 +73,7 @@ def test_tokens_add_up(method, baseline):
     found = jax.jit(lambda x: explain.by_token(method, f, x, baseline, target=1))(TOKENS)
     upto, rest = explain.split(f, explain.embedding_tap(f, TOKENS))
     absent = jnp.zeros_like(upto(TOKENS))
-    if baseline is not 0.0:  # noqa: F632 - the number that is given, not one that is equal to it
+    if not isinstance(baseline, float):
         each = [upto(jnp.full_like(TOKENS, token)) for token in np.atleast_1d(baseline)]
         absent = sum(each) / len(each)
     difference = rest(upto(TOKENS), TOKENS)[:, 1] - rest(absent, TOKENS)[:, 1]
@@ -140,7 +140,7 @@ def test_tokens_are_escaped_and_colored():
     assert "<b>" not in page and "&lt;b&gt;" in page and "&amp;" in page and "&quot;y&quot;" in page  # noqa: PT018
     assert page.count("rgba(178,24,43,0.80)") == page.count("rgba(33,102,172,0.40)") == 1
     for values in ([1.0], [1.0, np.nan]):
-        with pytest.raises(UserError, match="there are 2 tokens|not finite"):
+        with pytest.raises(UserError, match=r"there are 2 tokens|not finite"):
             explain.token_html(["a", "b"], values)
 
 
