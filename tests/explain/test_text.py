@@ -30,15 +30,18 @@ BERT = function(bert.Bert(vocab_size=65, num_classes=3, **bert.VARIANTS["test"])
 
 
 def test_attention_of_every_model():
-    assert explain.attention(LLAMA, TOKENS).shape == (2, 2, 4, 5, 5)
-    assert explain.attention(BERT, TOKENS).shape == (2, 2, 2, 5, 5)
+    def shape(f, *inputs, **options):
+        return jax.eval_shape(lambda *inputs: explain.attention(f, *inputs, **options), *inputs).shape
+
+    assert shape(LLAMA, TOKENS) == (2, 2, 4, 5, 5)
+    assert shape(BERT, TOKENS) == (2, 2, 2, 5, 5)
     image = function(vit.ViT(num_classes=3, **vit.VARIANTS["test"]), IMAGES)
-    weights = explain.attention(image, IMAGES)
+    weights = jax.jit(lambda x: explain.attention(image, x))(IMAGES)
     np.testing.assert_allclose(explain.rollout(weights).sum(axis=-1), 1, atol=1e-6)
     source = jnp.asarray(RNG.integers(1, 60, (2, 7)))
     inputs = source, jnp.ones_like(source, bool), TOKENS
     translator = function(t5.T5(vocab_size=65, **t5.VARIANTS["test"]), *inputs)
-    shapes = {within: explain.attention(translator, *inputs, within=within).shape[-2:]
+    shapes = {within: shape(translator, *inputs, within=within)[-2:]
               for within in ("encoder", "blocks/attention", "blocks/cross")}  # fmt: skip
     assert shapes == {"encoder": (7, 7), "blocks/attention": (5, 5), "blocks/cross": (5, 7)}
     with pytest.raises(
@@ -54,35 +57,36 @@ def test_rollout_and_relevance_by_hand():
         expected = (0.5 * layer.mean(axis=0) + 0.5 * np.eye(4)) @ expected
     np.testing.assert_allclose(explain.rollout(weights)[0], expected, rtol=1e-5)
 
-    found = explain.attention_relevance(BERT, TOKENS, target=1)
-    weights, slopes = map(np.asarray, explain.attention_gradients(BERT, TOKENS, target=1))
+    found = jax.jit(lambda x: explain.attention_relevance(BERT, x, target=1))(TOKENS)
+    weights, slopes = jax.jit(lambda x: explain.attention_gradients(BERT, x, target=1))(TOKENS)
+    weights, slopes = np.asarray(weights), np.asarray(slopes)
     R = np.tile(np.eye(5), (2, 1, 1))
     for A, slope in zip(weights, slopes, strict=True):
         R = R + np.maximum(A * slope, 0).mean(axis=1) @ R
     np.testing.assert_allclose(found, R, rtol=1e-5)
     move = jnp.zeros_like(weights[1]).at[0, 1, 2, 3].set(0.01)
-    up, down = (explain.edited(BERT, {"attention_weights[1]": lambda w, s=s: w + s * move})(TOKENS) for s in (1, -1))
-    np.testing.assert_allclose((up - down)[0, 1] / 0.02, slopes[1, 0, 1, 2, 3], rtol=1e-2)
+    moved = jax.jit(lambda s: explain.edited(BERT, {"attention_weights[1]": lambda w: w + s * move})(TOKENS))
+    np.testing.assert_allclose((moved(1.0) - moved(-1.0))[0, 1] / 0.02, slopes[1, 0, 1, 2, 3], rtol=1e-2)
 
 
 @pytest.mark.parametrize("method", [explain.deeplift, explain.integrated_gradients], ids=["deeplift", "ig"])
 @pytest.mark.parametrize("baseline", [0, 0.0, jnp.arange(65)], ids=["pad", "zero", "mean"])
 def test_tokens_add_up(method, baseline):
     """To the difference from the score of a text whose embeddings are the baseline's, whatever that is."""
-    f = explain.edited(BERT, {})
-    found = jax.jit(lambda x: explain.by_token(method, f, x, baseline, target=1))(TOKENS)
-    upto, rest = explain.split(f, explain.embedding_tap(f, TOKENS))
-    absent = jnp.zeros_like(upto(TOKENS))
+    found = jax.jit(lambda x: explain.by_token(method, BERT, x, baseline, target=1))(TOKENS)
+    upto, rest = explain.split(BERT, explain.embedding_tap(BERT, TOKENS))
+    absent = jnp.zeros((2, 5, 32))
     if not isinstance(baseline, float):
-        each = [upto(jnp.full_like(TOKENS, token)) for token in np.atleast_1d(baseline)]
+        embed = jax.jit(upto)
+        each = [embed(jnp.full_like(TOKENS, token)) for token in np.atleast_1d(baseline)]
         absent = sum(each) / len(each)
-    difference = rest(upto(TOKENS), TOKENS)[:, 1] - rest(absent, TOKENS)[:, 1]
+    difference = jax.jit(lambda x: rest(upto(x), x) - rest(absent, x))(TOKENS)[:, 1]
     np.testing.assert_allclose(found.values.sum(axis=1), difference, rtol=1e-3, atol=1e-4)
 
 
 def test_padding_gets_nothing():
     padded = TOKENS.at[0, 3:].set(0)
-    found = explain.by_token(explain.gradient, BERT, padded, target=0, mask=padded > 0)
+    found = jax.jit(lambda x: explain.by_token(explain.gradient, BERT, x, target=0, mask=x > 0))(padded)
     np.testing.assert_array_equal(found.values[0, 3:], 0)
     assert np.abs(found.values[0, :3]).min() > 0
 
@@ -90,18 +94,22 @@ def test_padding_gets_nothing():
 def test_every_step_is_the_explanation_of_its_word():
     found = jax.jit(lambda x: explain.by_step(explain.input_x_gradient, LLAMA, x, start=2, chunk=2))(TOKENS)
     assert found.shape == (2, 3, 5)
+
+    @jax.jit
+    def alone(t, word):
+        target = targets.position(t - 1, targets.logprob(word))
+        return explain.by_token(explain.input_x_gradient, LLAMA, TOKENS, target=target).values
+
     for g, t in enumerate((2, 3, 4)):
         np.testing.assert_array_equal(found[:, g, t:], 0)  # what is not written yet
-        target = targets.position(t - 1, targets.logprob(TOKENS[:, t]))
-        step = explain.by_token(explain.input_x_gradient, LLAMA, TOKENS, target=target).values
-        np.testing.assert_allclose(found[:, g], step, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found[:, g], alone(t, TOKENS[:, t]), rtol=1e-4, atol=1e-6)
 
 
 def test_steps_of_a_text_add_up_to_that_of_the_whole():
-    steps = explain.by_step(explain.gradient, LLAMA, TOKENS, start=1).sum(axis=1)
+    steps = jax.jit(lambda x: explain.by_step(explain.gradient, LLAMA, x, start=1).sum(axis=1))(TOKENS)
     shifted = jnp.roll(TOKENS, -1, axis=1)
     whole = targets.seq_logprob(shifted, jnp.arange(5)[None] < jnp.full((2, 1), 4))
-    found = explain.by_token(explain.gradient, LLAMA, TOKENS, target=whole).values
+    found = jax.jit(lambda x: explain.by_token(explain.gradient, LLAMA, x, target=whole).values)(TOKENS)
     np.testing.assert_allclose(steps, found, rtol=1e-4, atol=1e-5)
 
 
