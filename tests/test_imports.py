@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "runs": {"data", "metrics", "tasks", "decode", "experiment", "scale", "train"},
     "search": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs"},
     "report": set(),
-    "explain": {"nn"},
+    "explain": {"nn", "report"},  # a notebook draws what a page does
     "robust": set(),
     "tuning": {"optim", "experiment"},
     "hub": {"data", "models", "experiment", "scale", "tuning"},

@@ -16,6 +16,7 @@ MethodOf = Callable[[Any], Float[Array, "B ..."]]
 """A method of explanation as a function of the parameters: params -> map."""
 
 
+@jax.jit
 def rank_correlation(a: Float[Array, "B ..."], b: Float[Array, "B ..."]) -> Float[Array, " B"]:
     """Spearman's correlation of the sizes of two maps, [B]; 0 where one is constant, ties by their mean rank.
 
@@ -102,6 +103,7 @@ def randomization(
     if order not in ("cascade", "independent"):
         raise UserError(f"order={order!r} is unknown; {nearest(order, ('cascade', 'independent'))}")
     names = list(layers) if layers is not None else modules(params)[::-1]
+    method_of = jax.jit(method_of)  # the same program for all parameters
     at, found = method_of(params), {}
     for i, name in enumerate(names):
         lost = names[: i + 1] if order == "cascade" else [name]
@@ -143,6 +145,7 @@ def rise_of_complexity(method_of: MethodOf, params: Any, *, key: Array, bins: in
         counts = jax.vmap(lambda v: jnp.histogram(v.reshape(-1), bins)[0])(values)
         return entropy(counts.astype(values.dtype))
 
+    method_of = jax.jit(method_of)
     before, after = complexity(method_of(params)), complexity(method_of(shuffled(params, key)))
     return (after - before) / jnp.maximum(before, 1e-6)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -9,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 _SMALLEST = 1e-12
 
 
+@functools.partial(jax.jit, static_argnames="top")
 def localization(values: Float[Array, "B ..."], mask: Bool[Array, "B ..."], top: int = 10) -> dict[str, Array]:
     """How well the size of a map tells a mask of what is there to be seen, each [B] in [0, 1]; 1 is best.
 
@@ -32,7 +35,7 @@ def localization(values: Float[Array, "B ..."], mask: Bool[Array, "B ..."], top:
     size = inside.sum(axis=1)
     order = jnp.argsort(-a, axis=1, stable=True)
     ranked = jnp.take_along_axis(inside, order, axis=1)
-    place = jnp.arange(a.shape[1])
+    place = jnp.arange(a.shape[1])[None]
 
     def auc(a: Array, inside: Array) -> Array:
         ordered = jnp.sort(a)
@@ -60,7 +63,7 @@ def gini(values: Float[Array, "B ..."]) -> Float[Array, " B"]:
     a = jnp.sort(jnp.abs(values).reshape(len(values), -1), axis=1)
     n = a.shape[1]
     weights = 2 * jnp.arange(1, n + 1) - n - 1
-    return jnp.sum(weights * a, axis=1) / jnp.maximum(n * jnp.sum(a, axis=1), _SMALLEST)
+    return jnp.sum(weights[None] * a, axis=1) / jnp.maximum(n * jnp.sum(a, axis=1), _SMALLEST)
 
 
 def entropy(values: Float[Array, "B ..."]) -> Float[Array, " B"]:
