@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from deeplab.core.errors import UserError
 
+F = TypeVar("F", bound=tuple)
 Score = Callable[[Any], Float[Array, " B"]]
 """From the outputs of a model to one number for each example."""
 
@@ -79,11 +80,11 @@ def scored(
     return score, given
 
 
-def baseline_of(baseline: Any, x: Any) -> Any:
-    """A baseline in the shapes of the inputs.
+def baseline_of(baseline: Any, x: Any, floating: bool = True) -> Any:
+    """A baseline in the shapes of the inputs; they have a direction towards it where `floating`.
 
     Raises:
-      UserError: an input is not floating-point, or the baseline does not fit it.
+      UserError: an input is not floating-point and has to be, or the baseline does not fit it.
     """
 
     def one(given: Any, leaf: Any) -> jax.Array:
@@ -94,7 +95,8 @@ def baseline_of(baseline: Any, x: Any) -> Any:
                 f"the baseline has the shape {jnp.shape(given)}, the input {jnp.shape(leaf)}; give one that broadcasts"
             ) from None
 
-    check_floating(x)
+    if floating:
+        check_floating(x)
     same = jax.tree.structure(baseline) == jax.tree.structure(x)
     return jax.tree.map(one, baseline, x) if same else jax.tree.map(lambda leaf: one(baseline, leaf), x)
 
@@ -113,7 +115,34 @@ def check_floating(x: Any) -> None:
             )
 
 
-def checked(found: Attribution) -> Attribution:
+def slope(score: Callable[..., jax.Array], args: Sequence[Any]) -> Callable[..., Any]:
+    """The function from inputs to the derivative of each example's score by its input."""
+    return jax.grad(lambda x, *more: score(x, *more, *args).sum())
+
+
+def summed(values: Any) -> Float[Array, " B"]:
+    """The sum of all values of each example."""
+    leaves = jax.tree.leaves(values)
+    return jnp.sum(jnp.stack([leaf.reshape(len(leaf), -1).sum(axis=1) for leaf in leaves]), axis=0)
+
+
+def scaled(weights: Float[Array, " B"], leaf: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+    """An array of which each example has a factor."""
+    return weights.reshape(-1, *[1] * (leaf.ndim - 1)) * leaf
+
+
+def drawn(key: jax.Array | None, draws: int) -> jax.Array:
+    """A key for each draw; examples share the draws, so that none depends on its batch.
+
+    Raises:
+      UserError: there is no key.
+    """
+    if key is None:
+        raise UserError("this method draws at random; give key=jax.random.key(0), or another number for other draws")
+    return jax.random.split(key, draws)
+
+
+def checked(found: F) -> F:
     """The attribution, if it is finite; not looked at under a trace.
 
     Raises:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from deeplab.core.errors import UserError
 from deeplab.core.jaxpr import inner_jaxprs
 
 _TARGET = 64 << 20  # bytes of intermediate values; larger chunks gain nothing on a CPU
@@ -28,9 +29,6 @@ def total(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
       >>> float(total(lambda n: n**2, jnp.arange(5.0), chunk=2))
       30.0
     """
-    count = len(jax.tree.leaves(rows)[0])
-    chunk = min(count, chunk or fitting(f, rows))
-    whole = count // chunk
 
     def some(rows: Any) -> Any:
         return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.vmap(f)(rows))
@@ -38,14 +36,25 @@ def total(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
     def step(carry: Any, rows: Any) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, carry, some(rows)), None
 
-    first = jax.tree.map(lambda x: x[: whole * chunk].reshape(whole, chunk, *x.shape[1:]), rows)
+    first, rest, unroll = _divided(f, rows, chunk)
     zeros = jax.tree.map(
         lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(some, jax.tree.map(lambda x: x[0], first))
     )
-    unroll = whole if whole <= _UNROLLED and jax.default_backend() == "cpu" else 1
-    found = jax.lax.scan(step, zeros, first, unroll=max(unroll, 1))[0]
-    rest = jax.tree.map(lambda x: x[whole * chunk :], rows)
-    return step(found, rest)[0] if count % chunk else found
+    found = jax.lax.scan(step, zeros, first, unroll=unroll)[0]
+    return found if rest is None else step(found, rest)[0]
+
+
+def mapped(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
+    """f(row) of all rows along a leading axis, `chunk` of them at a time.
+
+    Example:
+      >>> mapped(lambda n: n**2, jnp.arange(5.0), chunk=2).tolist()
+      [0.0, 1.0, 4.0, 9.0, 16.0]
+    """
+    first, rest, unroll = _divided(f, rows, chunk)
+    found = jax.lax.scan(lambda _, rows: (None, jax.vmap(f)(rows)), None, first, unroll=unroll)[1]
+    found = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+    return found if rest is None else jax.tree.map(lambda x, y: jnp.concatenate([x, y]), found, jax.vmap(f)(rest))
 
 
 def averaged(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> tuple[Any, Any]:
@@ -63,6 +72,18 @@ def averaged(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> tu
         lambda s, q: jnp.sqrt(jnp.maximum(q - s**2 / count, 0) / max(count - 1, 1) / count), sums, squares
     )
     return mean, error
+
+
+def _divided(f: Callable[[Any], Any], rows: Any, chunk: int | None) -> tuple[Any, Any, int]:
+    """The rows in whole chunks [N, chunk, ...], the rest of them or None, and how many chunks a loop has unrolled."""
+    count = len(jax.tree.leaves(rows)[0])
+    if chunk is not None and chunk < 1:
+        raise UserError(f"chunk={chunk} is no number of evaluations at a time; give 1 or more, or None")
+    chunk = min(count, chunk or fitting(f, rows))
+    whole = count // chunk
+    first = jax.tree.map(lambda x: x[: whole * chunk].reshape(whole, chunk, *x.shape[1:]), rows)
+    rest = jax.tree.map(lambda x: x[whole * chunk :], rows) if count % chunk else None
+    return first, rest, whole if whole <= _UNROLLED and jax.default_backend() == "cpu" else 1
 
 
 def fitting(f: Callable[[Any], Any], rows: Any) -> int:

@@ -119,14 +119,14 @@ def test_infidelity_is_captums(networks, normalize):
 def test_max_sensitivity_is_captums(networks):
     model, f = networks
     x, n = jax.random.normal(jax.random.key(2), (4, 8)), 10
-    target = torch.tensor([0, 1, 2, 0])
     moves = [0.02 * jax.random.uniform(k, x.shape, x.dtype, -1, 1) for k in jax.random.split(KEY, n)]
     drawn = torch.from_numpy(np.stack(moves, axis=1).reshape(-1, 8))
 
-    def explain(inputs, target):
+    def explain(inputs):
         (inputs,) = inputs if isinstance(inputs, tuple) else (inputs,)
         with torch.enable_grad():  # captum measures without
             inputs = inputs.detach().requires_grad_()
+            target = torch.tensor([0, 1, 2, 0]).repeat_interleave(len(inputs) // 4)
             score = model(inputs).gather(1, target[:, None]).sum()
             return (torch.autograd.grad(score, inputs)[0],)
 
@@ -135,7 +135,6 @@ def test_max_sensitivity_is_captums(networks):
         torch.from_numpy(np.array(x)),
         perturb_func=lambda inputs, *_: (inputs[0] + drawn,),
         n_perturb_samples=n,
-        target=target,
     )
 
     def method(x):
