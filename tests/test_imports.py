@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "robust": set(),
     "tuning": {"optim", "experiment"},
     "hub": {"data", "models", "experiment", "scale", "tuning"},
-    "verbs": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report"},
+    "verbs": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report", "explain"},
     "cli": {"data", "tasks", "decode", "hub", "experiment", "scale", "train", "runs", "search", "report", "verbs"},
     "templates": {"data"},  # experiments as a user writes them
 }

@@ -152,7 +152,7 @@ def test_weights_are_lost_by_layers_and_a_map_of_the_input_does_not_notice():
     f_of = lambda params: lambda x: MODEL.apply({"params": params}, x)  # noqa: E731
     found = dl.explain.randomization(lambda p: gradient(f_of(p), x, labels, ()), params, key=KEY)
     assert list(found) == ["layers_4", "layers_2", "layers_0", "all"]
-    assert abs(float(found["all"].mean())) < report.SANE < float(found["layers_4"].mean()) + 0.6
+    assert abs(float(found["all"].mean())) < report.SANE
     blind = dl.explain.randomization(lambda p: shown(f_of(p), x, labels, ()), params, key=KEY, order="independent")
     assert {float(value.min()) for value in blind.values()} == {1.0}
     some = dl.explain.shuffled(params, KEY, ["layers_2"])
@@ -179,7 +179,7 @@ def test_correlation_of_ranks_is_scipys():
     from scipy.stats import spearmanr
 
     a, b = jnp.round(example() * 2), jnp.round(jax.random.normal(jax.random.key(7), (5, 6)) * 2)
-    expected = [spearmanr(np.abs(p), np.abs(q)).statistic for p, q in zip(a, b, strict=True)]
+    expected = [spearmanr(p, q).statistic for p, q in zip(a, b, strict=True)]
     np.testing.assert_allclose(randomization.rank_correlation(a, b), expected, atol=1e-6)
 
 
@@ -223,9 +223,7 @@ def test_a_report_ranks_beside_its_controls_and_names_what_is_not_sane():
     assert abs(found.rows["random"]["faithful"][0]) < 0.15
     assert found.rows["deeplift"]["gap"][0] < 1e-5
     assert "gap" not in found.rows["shown"]
-    assert found.insane() == pytest.approx({"shown": 1.0} | found.insane())
-    assert {"gradient", "random", "edges"}.isdisjoint(found.insane())
-    assert "input x gradient" in found.insane()  # a product with the input keeps the input's order
+    assert set(found.insane()) == {"shown"}
     np.testing.assert_array_equal(found.each["shown"]["seeds"], 1)
     with pytest.raises(dl.UserError, match=r"shown \(1\.00\)"):
         found.assert_sane()

@@ -27,22 +27,32 @@ Function = Callable[..., Any]
 STANDARD = ("sensitivity_n", "gini")
 
 
-class Given(NamedTuple):
-    """What all methods are measured on."""
+class Examples(NamedTuple):
+    """Arrays that all methods are measured on: arguments of every program, since XLA folds what it can of constants."""
+
+    x: Array
+    args: Any
+    target: Any
+    baseline: Array
+    masks: Any
+
+
+class Setting(NamedTuple):
+    """How methods are measured."""
 
     f: Function
-    x: Array
     target: Target
-    args: Sequence[Any]
-    baseline: Any
     together: Sequence[int]
     steps: int
     keys: Array
     metrics: tuple[str, ...]
-    masks: Array | None
     randomized: Function | None
     seeds: Sequence[Function]
     box: float
+
+    def what(self, examples: Examples) -> Target:
+        """The target, whose numbers are among the examples."""
+        return self.target if examples.target is None else examples.target
 
 
 def faithfulness(
@@ -103,66 +113,82 @@ def faithfulness(
         raise UserError(f"{sorted(taken)} are rows of every report; give the methods other names")
     axes = tuple(together) if together is not None else (-1,) if x.ndim == 4 else ()
     keys = jax.random.split(key, 6)
-    asked = columns(metrics)
-    given = Given(
-        f, x, target, tuple(args), baseline, axes, steps, keys, asked, masks, randomized, tuple(seeds), eps
-    )  # fmt: skip
+    numbers = None if target is None or callable(target) or jnp.ndim(target) == 0 else jnp.asarray(target)
+    base = jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape)
+    examples = Examples(x, tuple(args), numbers, base, masks)
+    setting = Setting(f, target, axes, steps, keys, columns(metrics), randomized, tuple(seeds), eps)
     controls: dict[str, Method] = {
         "random": lambda f, x, target, args: random_map(x, keys[0]),
-        "edges": lambda f, x, target, args: edge_map(x, baseline),
+        "edges": lambda f, x, target, args: edge_map(x, base),
     }
     forward = _seconds(jax.jit(f), x, *args)
-    score = jax.jit(lambda whole: _of_maps(whole, given))  # compiled once, for all methods
+    of_maps = jax.jit(lambda whole, examples: _of_maps(whole, examples, setting))  # compiled once, for all methods
     every = dict(methods) | controls
-    return Report({name: _measured(method, given, score, forward) for name, method in every.items()})
+    found = {name: _measured(method, examples, setting, of_maps, forward) for name, method in every.items()}
+    return Report({name: told for name, (told, _) in found.items()}, {name: map_ for name, (_, map_) in found.items()})
 
 
-def _measured(method: Method, given: Given, of_maps: Callable[[Array], Any], forward: float) -> dict[str, np.ndarray]:
-    """All metrics of one method."""
-    x, args = given.x, given.args
+def _measured(
+    method: Method, examples: Examples, setting: Setting, of_maps: Callable[..., Any], forward: float
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """All metrics of one method, and its maps."""
 
-    def found(f: Function, x: Array) -> tuple[Array, Array | None]:
-        made = method(f, x, given.target, args)
-        made = made if isinstance(made, Attribution) else Attribution(made)
-        return made.values, made.gap
+    def made(f: Function, examples: Examples) -> tuple[Array, Array | None]:
+        found = method(f, examples.x, setting.what(examples), examples.args)
+        return (found.values, found.gap) if isinstance(found, Attribution) else (found, None)
 
-    explain = jax.jit(lambda x: found(given.f, x))
-    whole, gap = explain(x)
-    told: dict[str, Any] = of_maps(whole)
+    explain = jax.jit(lambda examples: made(setting.f, examples))
+    whole, gap = explain(examples)
+    told: dict[str, Any] = of_maps(whole, examples)
     if gap is not None:
-        size = jnp.sum(jnp.abs(whole).reshape(len(x), -1), axis=1)
+        size = jnp.sum(jnp.abs(whole).reshape(len(whole), -1), axis=1)
         told["gap"] = jnp.abs(gap) / jnp.maximum(size, 1e-30)
-    values = grouped(whole, given.together)
-    if given.randomized is not None:
-        lost = grouped(jax.jit(lambda x: found(given.randomized, x)[0])(x), given.together)  # pyright: ignore - not None
-        told["randomized"] = rank_correlation(values, lost)
-    if given.seeds:
-        others = [grouped(jax.jit(lambda x, f=f: found(f, x)[0])(x), given.together) for f in given.seeds]
-        pairs = [rank_correlation(a, b) for a, b in itertools.combinations([values, *others], 2)]
-        told["seeds"] = jnp.mean(jnp.stack(pairs), axis=0)
-    if "max_sensitivity" in given.metrics:
-        told["max_sensitivity"] = max_sensitivity(lambda x: explain(x)[0], x, key=given.keys[2])
-    if "attacked" in given.metrics:
-        logits = lambda x: given.f(x, *args)  # noqa: E731
-        moved = jax.jit(lambda x: attack_explanation(logits, lambda x: found(given.f, x)[0], x, eps=given.box))(x)
-        told["attacked"] = moved.overlap
-    told["forwards"] = np.full(len(x), _seconds(explain, x) / forward)
-    return {name: np.asarray(value) for name, value in told.items()}
+    values = grouped(whole, setting.together)
+
+    def of_other(f: Function) -> Array:
+        return grouped(jax.jit(lambda examples: made(f, examples)[0])(examples), setting.together)
+
+    if setting.randomized is not None:
+        told["randomized"] = rank_correlation(values, of_other(setting.randomized))
+    if setting.seeds:
+        maps = [values, *map(of_other, setting.seeds)]
+        told["seeds"] = jnp.mean(
+            jnp.stack([rank_correlation(a, b) for a, b in itertools.combinations(maps, 2)]), axis=0
+        )
+    if "max_sensitivity" in setting.metrics:
+        told["max_sensitivity"] = jax.jit(
+            lambda examples: max_sensitivity(
+                lambda x: made(setting.f, examples._replace(x=x))[0], examples.x, key=setting.keys[2]
+            )
+        )(examples)
+    if "attacked" in setting.metrics:
+        told["attacked"] = jax.jit(
+            lambda examples: (
+                attack_explanation(
+                    lambda x: setting.f(x, *examples.args),
+                    lambda x: made(setting.f, examples._replace(x=x))[0],
+                    examples.x,
+                    eps=setting.box,
+                ).overlap
+            )
+        )(examples)
+    told["forwards"] = np.full(len(whole), _seconds(explain, examples) / forward)
+    return {name: np.asarray(value) for name, value in told.items()}, np.asarray(values)
 
 
-def _of_maps(whole: Array, given: Given) -> dict[str, Any]:
+def _of_maps(whole: Array, examples: Examples, given: Setting) -> dict[str, Any]:
     """The metrics that need the map only."""
-    f, x, target, args = given.f, given.x, given.target, given.args
+    f, x, target, args = given.f, examples.x, given.what(examples), examples.args
     values = grouped(whole, given.together)
-    score, more = measured(f, x, target, given.baseline, args)
-    curves = insertion_deletion(score, x, values, args=more, baseline=given.baseline, steps=given.steps)
+    score, more = measured(f, x, target, examples.baseline, args)
+    curves = insertion_deletion(score, x, values, args=more, baseline=examples.baseline, steps=given.steps)
     told: dict[str, Any] = {
         "faithful": curves.insertion - curves.deletion,
         "insertion": curves.insertion,
         "deletion": curves.deletion,
     }
     if "sensitivity_n" in given.metrics:
-        by_size = sensitivity_n(score, x, values, key=given.keys[1], baseline=given.baseline, args=more)
+        by_size = sensitivity_n(score, x, values, key=given.keys[1], baseline=examples.baseline, args=more)
         told["sensitivity_n"] = jnp.mean(by_size, axis=1)
     if "gini" in given.metrics:
         told["gini"] = gini(values)
@@ -173,8 +199,8 @@ def _of_maps(whole: Array, given: Given) -> dict[str, Any]:
         told["infidelity"] = errors[0] / jnp.maximum(errors[1], 1e-30)
     if "road" in given.metrics:
         told["road"] = road(score, x, values, key=given.keys[4], args=more)
-    if given.masks is not None:
-        where = localization(values, given.masks)
+    if examples.masks is not None:
+        where = localization(values, examples.masks)
         told |= {name: where[name] for name in ("pointing", "mass")}
     return told
 

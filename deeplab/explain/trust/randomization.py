@@ -18,7 +18,9 @@ MethodOf = Callable[[Any], Float[Array, "B ..."]]
 
 @jax.jit
 def rank_correlation(a: Float[Array, "B ..."], b: Float[Array, "B ..."]) -> Float[Array, " B"]:
-    """Spearman's correlation of the sizes of two maps, [B]; 0 where one is constant, ties by their mean rank.
+    """Spearman's correlation of two maps, signs included, [B]; 0 where one is constant, ties by their mean rank.
+
+    Sizes alone would follow the input, wherever a map is a product with it; what a model has learnt tells the signs.
 
     Example:
       >>> float(rank_correlation(jnp.array([[1.0, 2.0, 3.0]]), jnp.array([[-1.0, 4.0, 9.0]]))[0])
@@ -31,7 +33,7 @@ def rank_correlation(a: Float[Array, "B ..."], b: Float[Array, "B ..."]) -> Floa
         return place / 2 - place.mean() / 2
 
     def of_one(a: Array, b: Array) -> Array:
-        a, b = mean_ranks(jnp.abs(a).reshape(-1)), mean_ranks(jnp.abs(b).reshape(-1))
+        a, b = mean_ranks(a.reshape(-1)), mean_ranks(b.reshape(-1))
         below = jnp.sqrt(jnp.sum(a * a) * jnp.sum(b * b))
         return jnp.where(below > 0, jnp.sum(a * b) / jnp.where(below > 0, below, 1), 0.0)
 

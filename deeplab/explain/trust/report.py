@@ -44,10 +44,12 @@ class Report(Printable):
 
     Attributes:
       each: For each method and metric the value of every example, [B]; of the metrics in `MEANING`.
+      maps: Map of each method, [B, ...].
       resamples: Number of resamples of the examples behind each interval.
     """
 
     each: Mapping[str, Mapping[str, np.ndarray]]
+    maps: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
     resamples: int = 1000
 
     @property
@@ -96,7 +98,7 @@ class Report(Printable):
 
     def markdown(self) -> str:
         """The report as a table of Markdown."""
-        head, body = self._cells()
+        head, body = self.cells()
         lines = ["| " + " | ".join(row) + " |" for row in [head, *body]]
         return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
@@ -106,11 +108,17 @@ class Report(Printable):
         return Text(self.markdown())
 
     def _repr_html_(self) -> str:
-        head, body = self._cells()
+        head, body = self.cells()
         told = "".join(f"<li><b>{name}</b>: {MEANING[name]}</li>" for name in head[1:])
         return table(head, body, class_="numbers") + f"<details><summary>columns</summary><ul>{told}</ul></details>"
 
-    def _cells(self) -> tuple[list[str], list[list[str]]]:
+    def of(self, examples: Any) -> Report:
+        """The report of some of its examples: an index, a slice or a mask."""
+        each = {name: {k: v[examples] for k, v in values.items()} for name, values in self.each.items()}
+        return Report(each, {name: value[examples] for name, value in self.maps.items()}, self.resamples)
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """The heads of the table, and its rows of text."""
         rows, failed = self.rows, self.insane()
         metrics = [name for name in MEANING if any(name in values for values in rows.values())]
         body = [
