@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from deeplab.explain.trust.imputation import road
     from deeplab.explain.trust.randomization import randomization, shuffled
     from deeplab.explain.trust.shape import effective_complexity, entropy, gini, localization
+    from deeplab.explain.view.overlay import overlay
+    from deeplab.explain.view.show import show
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
@@ -64,6 +66,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "mark": "taps:mark",
         "max_sensitivity": "trust.faithfulness:max_sensitivity",
         "occlusion": "perturbation.occlusion:occlusion",
+        "overlay": "view.overlay:overlay",
         "partial_dependence": "perturbation.dependence:partial_dependence",
         "permutation_importance": "perturbation.dependence:permutation_importance",
         "permutation_shapley": "perturbation.shapley:permutation_shapley",
@@ -74,6 +77,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "scored": "attribution:scored",
         "sensitivity_n": "trust.faithfulness:sensitivity_n",
         "shapley": "perturbation.shapley:shapley",
+        "show": "view.show:show",
         "shuffled": "trust.randomization:shuffled",
         "smoothgrad": "gradients.gradients:smoothgrad",
         "split": "taps:split",

@@ -99,6 +99,29 @@ def test_holes_of_a_plane_are_filled_by_the_plane():
     assert float(jnp.abs(noisy[~hole]).max()) == 0
 
 
+def test_holes_solve_the_papers_equations_at_the_border_too():
+    """Each removed pixel is the weighted mean of those of its eight neighbors that exist."""
+    image = np.array(jax.random.normal(KEY, (5, 5)))
+    hole = np.array(jax.random.bernoulli(jax.random.key(1), 0.6, (5, 5)))
+    places = [tuple(place) for place in np.argwhere(hole)]
+    matrix, known = np.zeros((len(places), len(places))), np.zeros(len(places))
+    for i, (row, column) in enumerate(places):
+        for down, right in itertools.product((-1, 0, 1), repeat=2):
+            other = (row + down, column + right)
+            if (down, right) == (0, 0) or not all(0 <= k < 5 for k in other):
+                continue
+            weight = 1 / 6 if 0 in (down, right) else 1 / 12
+            matrix[i, i] += weight
+            if other in places:
+                matrix[i, places.index(other)] -= weight
+            else:
+                known[i] += weight * image[other]
+    expected = image.copy()
+    expected[hole] = np.linalg.solve(matrix, known)
+    found = imputed(jnp.asarray(image)[None, ..., None], jnp.asarray(hole)[None, ..., None])
+    np.testing.assert_allclose(found[0, ..., 0], expected, atol=1e-4)
+
+
 def test_road_prefers_the_map_that_the_score_follows():
     x = jax.random.normal(KEY, (8, 6, 6, 1))
     weights = jax.random.normal(jax.random.key(2), (6, 6, 1))

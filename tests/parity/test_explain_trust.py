@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import deeplab as dl
-from deeplab.explain.trust.imputation import imputed
 
 torch = pytest.importorskip("torch")
 captum = pytest.importorskip("captum.metrics")
@@ -67,18 +66,6 @@ def test_closed_forms_are_quantus(name, options, ours, quantus, maps):
         model=None, x_batch=values, y_batch=np.zeros(6, int), a_batch=np.abs(values), s_batch=mask.astype(float)
     )
     np.testing.assert_allclose(ours(_ours(values), _ours(mask)), np.asarray(expected, float), atol=1e-6)
-
-
-def test_imputation_is_quantus(quantus):
-    from quantus.helpers.perturbation.func import noisy_linear_imputation
-
-    rng = np.random.default_rng(1)
-    image = rng.normal(size=(1, 1, 10, 10)).astype(np.float32)
-    hole = rng.choice(100, 40, replace=False)
-    expected = noisy_linear_imputation(image.reshape(1, -1).reshape(1, 10, 10), hole, noise=0.0)
-    removed = np.isin(np.arange(100), hole).reshape(1, 10, 10, 1)
-    found = imputed(_ours(image), jnp.asarray(removed))
-    np.testing.assert_allclose(np.asarray(found)[0, ..., 0], np.asarray(expected).reshape(10, 10), atol=1e-5)
 
 
 @pytest.fixture(scope="module")
