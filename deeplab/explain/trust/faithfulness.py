@@ -178,8 +178,7 @@ def sensitivity_n(
     score, args = scored(f, target, args)
     at = score(x, *args)
 
-    def of(fraction: float, key: Array) -> Array:
-        count = max(1, round(fraction * features))
+    def of(count: Array, key: Array) -> Array:
 
         def moments(key: Array) -> tuple[Array, ...]:
             removed = ranks(jax.random.uniform(key, values.shape)) < count
@@ -192,5 +191,5 @@ def sensitivity_n(
         below = jnp.maximum(aa - a * a, 0) * jnp.maximum(bb - b * b, 0)
         return jnp.where(below > 0, (ab - a * b) / jnp.sqrt(jnp.where(below > 0, below, 1)), 0.0)
 
-    keys = jax.random.split(key, len(fractions))
-    return jnp.stack([of(fraction, each) for fraction, each in zip(fractions, keys, strict=True)], axis=1)
+    counts = jnp.array([max(1, round(fraction * features)) for fraction in fractions])
+    return jax.vmap(of, out_axes=1)(counts, jax.random.split(key, len(fractions)))  # one program for all sizes
