@@ -1,6 +1,7 @@
 """The verb `explain`: every experiment's predictions on one page, with what each map is worth."""
 
 import functools
+import html
 import importlib
 
 import jax
@@ -31,7 +32,7 @@ def test_every_experiment_is_explained(name, tmp_path):
     assert all(len(values) == 2 and np.isfinite(values).all() for values in found.report.maps.values())
     assert len(found.blocks) >= 3
     written = page(found, name, tmp_path / "explain.html").read_text()
-    assert found.told in written
+    assert html.escape(found.told) in written
     assert "input x gradient" in written
 
 
