@@ -54,6 +54,14 @@ if TYPE_CHECKING:
     from deeplab.explain.text.attention import attention, attention_gradients, attention_relevance, rollout
     from deeplab.explain.text.colors import token_html
     from deeplab.explain.text.tokens import by_step, by_token, embedding_tap
+    from deeplab.explain.trust.attack import attack_explanation
+    from deeplab.explain.trust.compare import faithfulness
+    from deeplab.explain.trust.faithfulness import infidelity, insertion_deletion, max_sensitivity, sensitivity_n
+    from deeplab.explain.trust.imputation import road
+    from deeplab.explain.trust.randomization import randomization, shuffled
+    from deeplab.explain.trust.shape import effective_complexity, entropy, gini, localization
+    from deeplab.explain.view.overlay import overlay
+    from deeplab.explain.view.show import show
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
@@ -61,6 +69,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "ablation": "perturbation.groups:ablation",
         "all_but": "examples.retraining:all_but",
         "AlphaBeta": "compiler.layers:AlphaBeta",
+        "attack_explanation": "trust.attack:attack_explanation",
         "attention": "text.attention:attention",
         "attention_gradients": "text.attention:attention_gradients",
         "attention_relevance": "text.attention:attention_relevance",
@@ -79,15 +88,19 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "deeplift": "propagation:deeplift",
         "eap_ig": "mechanism.circuits:eap_ig",
         "edited": "taps:edited",
+        "effective_complexity": "trust.shape:effective_complexity",
         "embedding_tap": "text.tokens:embedding_tap",
         "empirical_ntk": "examples.gradients:empirical_ntk",
+        "entropy": "trust.shape:entropy",
         "Epsilon": "compiler.layers:Epsilon",
         "exact_solve": "examples.influence:exact_solve",
         "expected_gradients": "gradients.paths:expected_gradients",
+        "faithfulness": "trust.compare:faithfulness",
         "Flat": "compiler.layers:Flat",
         "fullgrad": "gradients.gradients:fullgrad",
         "Gamma": "compiler.layers:Gamma",
         "gauss_newton_product": "curvature:gauss_newton_product",
+        "gini": "trust.shape:gini",
         "grad_cam": "gradients.cam:grad_cam",
         "grad_cam_plus_plus": "gradients.cam:grad_cam_plus_plus",
         "gradient": "gradients.gradients:gradient",
@@ -99,8 +112,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "hessian_vector_product": "curvature:hessian_vector_product",
         "hires_cam": "gradients.cam:hires_cam",
         "individual_expectation": "perturbation.dependence:individual_expectation",
+        "infidelity": "trust.faithfulness:infidelity",
         "influence": "examples.influence:influence",
         "input_x_gradient": "gradients.gradients:input_x_gradient",
+        "insertion_deletion": "trust.faithfulness:insertion_deletion",
         "integrated_gradients": "gradients.paths:integrated_gradients",
         "integrated_hessians": "gradients.layers:integrated_hessians",
         "internal_influence": "gradients.layers:internal_influence",
@@ -108,13 +123,16 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "layer_cam": "gradients.cam:layer_cam",
         "lds": "examples.retraining:lds",
         "lime": "perturbation.lime:lime",
+        "localization": "trust.shape:localization",
         "logit_attribution": "mechanism.lens:logit_attribution",
         "logit_lens": "mechanism.lens:logit_lens",
         "loss_recovered": "mechanism.dictionary:loss_recovered",
         "lrp": "relevance:lrp",
         "mark": "taps:mark",
+        "max_sensitivity": "trust.faithfulness:max_sensitivity",
         "mmcs": "mechanism.dictionary:mmcs",
         "occlusion": "perturbation.occlusion:occlusion",
+        "overlay": "view.overlay:overlay",
         "partial_dependence": "perturbation.dependence:partial_dependence",
         "patching": "mechanism.patching:patching",
         "path_patching": "mechanism.patching:path_patching",
@@ -123,16 +141,21 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "permutation_shapley": "perturbation.shapley:permutation_shapley",
         "Place": "compiler.relevance:Place",
         "random_subset": "examples.retraining:random_subset",
+        "randomization": "trust.randomization:randomization",
         "read": "taps:read",
         "repeated_tokens": "mechanism.detectors:repeated_tokens",
         "rise": "perturbation.occlusion:rise",
+        "road": "trust.imputation:road",
         "rollout": "text.attention:rollout",
         "sae": "mechanism.dictionary:sae",
         "scored": "attribution:scored",
         "self_influence": "examples.influence:self_influence",
         "sensitivity": "concepts:sensitivity",
+        "sensitivity_n": "trust.faithfulness:sensitivity_n",
         "shapley": "perturbation.shapley:shapley",
         "sharpness": "curvature:sharpness",
+        "show": "view.show:show",
+        "shuffled": "trust.randomization:shuffled",
         "smoothgrad": "gradients.gradients:smoothgrad",
         "softened": "rectified:softened",
         "SparseAutoencoder": "mechanism.dictionary:SparseAutoencoder",
