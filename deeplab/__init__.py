@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from deeplab.verbs.answers.folds import cross_validate
     from deeplab.verbs.answers.trials import Trials
     from deeplab.verbs.evaluate import evaluate
+    from deeplab.verbs.explaining.explain import explain_run
     from deeplab.verbs.fit import fit
     from deeplab.verbs.load import load
     from deeplab.verbs.many import Many
@@ -74,6 +75,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "evaluate": "verbs.evaluate:evaluate",
         "Experiment": "experiment:Experiment",
         "explain": "explain",
+        "explain_run": "verbs.explaining.explain:explain_run",
         "fit": "verbs.fit:fit",
         "Fold": "experiment:Fold",
         "hub": "hub",

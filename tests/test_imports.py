@@ -27,11 +27,11 @@ MAY_IMPORT = {
     "runs": {"data", "metrics", "tasks", "decode", "experiment", "scale", "train"},
     "search": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs"},
     "report": set(),
-    "explain": {"nn"},
+    "explain": {"nn", "report"},  # a notebook draws what a page does
     "robust": set(),
     "tuning": {"optim", "experiment"},
     "hub": {"data", "models", "experiment", "scale", "tuning"},
-    "verbs": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report"},
+    "verbs": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report", "explain"},
     "cli": {"data", "tasks", "decode", "hub", "experiment", "scale", "train", "runs", "search", "report", "verbs"},
     "templates": {"data"},  # experiments as a user writes them
 }

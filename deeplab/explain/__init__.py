@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from deeplab.core import lazy
 
 if TYPE_CHECKING:
+    from deeplab.explain import targets
     from deeplab.explain.attribution import Attribution, scored
     from deeplab.explain.compiler.layers import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
     from deeplab.explain.compiler.relevance import Place
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from deeplab.explain.gradients.gradients import fullgrad, gradient, input_x_gradient, smoothgrad
     from deeplab.explain.gradients.layers import conductance, integrated_hessians, internal_influence
     from deeplab.explain.gradients.paths import blurred, expected_gradients, integrated_gradients, straight
+    from deeplab.explain.mechanism.circuits import eap_ig
+    from deeplab.explain.mechanism.detectors import head_scores, repeated_tokens
+    from deeplab.explain.mechanism.dictionary import SparseAutoencoder, loss_recovered, mmcs, sae, top_k
+    from deeplab.explain.mechanism.lens import logit_attribution, logit_lens
+    from deeplab.explain.mechanism.patching import attribution_patching, patching, path_patching, steer
     from deeplab.explain.perturbation.dependence import (
         individual_expectation,
         partial_dependence,
@@ -45,6 +51,17 @@ if TYPE_CHECKING:
     from deeplab.explain.rectified import bounds, deconvolution, guided_backpropagation, softened
     from deeplab.explain.relevance import attn_lrp, lrp
     from deeplab.explain.taps import edited, mark, read, split, taps
+    from deeplab.explain.text.attention import attention, attention_gradients, attention_relevance, rollout
+    from deeplab.explain.text.colors import token_html
+    from deeplab.explain.text.tokens import by_step, by_token, embedding_tap
+    from deeplab.explain.trust.attack import attack_explanation
+    from deeplab.explain.trust.compare import faithfulness
+    from deeplab.explain.trust.faithfulness import infidelity, insertion_deletion, max_sensitivity, sensitivity_n
+    from deeplab.explain.trust.imputation import road
+    from deeplab.explain.trust.randomization import randomization, shuffled
+    from deeplab.explain.trust.shape import effective_complexity, entropy, gini, localization
+    from deeplab.explain.view.overlay import overlay
+    from deeplab.explain.view.show import show
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
@@ -52,25 +69,38 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "ablation": "perturbation.groups:ablation",
         "all_but": "examples.retraining:all_but",
         "AlphaBeta": "compiler.layers:AlphaBeta",
+        "attack_explanation": "trust.attack:attack_explanation",
+        "attention": "text.attention:attention",
+        "attention_gradients": "text.attention:attention_gradients",
+        "attention_relevance": "text.attention:attention_relevance",
         "attn_lrp": "relevance:attn_lrp",
         "Attribution": "attribution:Attribution",
+        "attribution_patching": "mechanism.patching:attribution_patching",
         "blurred": "gradients.paths:blurred",
         "bounds": "rectified:bounds",
+        "by_step": "text.tokens:by_step",
+        "by_token": "text.tokens:by_token",
         "concept_test": "concepts:concept_test",
         "concept_vector": "concepts:concept_vector",
         "conductance": "gradients.layers:conductance",
         "conjugate_gradients": "examples.influence:conjugate_gradients",
         "deconvolution": "rectified:deconvolution",
         "deeplift": "propagation:deeplift",
+        "eap_ig": "mechanism.circuits:eap_ig",
         "edited": "taps:edited",
+        "effective_complexity": "trust.shape:effective_complexity",
+        "embedding_tap": "text.tokens:embedding_tap",
         "empirical_ntk": "examples.gradients:empirical_ntk",
+        "entropy": "trust.shape:entropy",
         "Epsilon": "compiler.layers:Epsilon",
         "exact_solve": "examples.influence:exact_solve",
         "expected_gradients": "gradients.paths:expected_gradients",
+        "faithfulness": "trust.compare:faithfulness",
         "Flat": "compiler.layers:Flat",
         "fullgrad": "gradients.gradients:fullgrad",
         "Gamma": "compiler.layers:Gamma",
         "gauss_newton_product": "curvature:gauss_newton_product",
+        "gini": "trust.shape:gini",
         "grad_cam": "gradients.cam:grad_cam",
         "grad_cam_plus_plus": "gradients.cam:grad_cam_plus_plus",
         "gradient": "gradients.gradients:gradient",
@@ -78,11 +108,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "gradient_products": "examples.gradients:gradient_products",
         "gradient_similarity": "examples.influence:gradient_similarity",
         "guided_backpropagation": "rectified:guided_backpropagation",
+        "head_scores": "mechanism.detectors:head_scores",
         "hessian_vector_product": "curvature:hessian_vector_product",
         "hires_cam": "gradients.cam:hires_cam",
         "individual_expectation": "perturbation.dependence:individual_expectation",
+        "infidelity": "trust.faithfulness:infidelity",
         "influence": "examples.influence:influence",
         "input_x_gradient": "gradients.gradients:input_x_gradient",
+        "insertion_deletion": "trust.faithfulness:insertion_deletion",
         "integrated_gradients": "gradients.paths:integrated_gradients",
         "integrated_hessians": "gradients.layers:integrated_hessians",
         "internal_influence": "gradients.layers:internal_influence",
@@ -90,31 +123,53 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "layer_cam": "gradients.cam:layer_cam",
         "lds": "examples.retraining:lds",
         "lime": "perturbation.lime:lime",
+        "localization": "trust.shape:localization",
+        "logit_attribution": "mechanism.lens:logit_attribution",
+        "logit_lens": "mechanism.lens:logit_lens",
+        "loss_recovered": "mechanism.dictionary:loss_recovered",
         "lrp": "relevance:lrp",
         "mark": "taps:mark",
+        "max_sensitivity": "trust.faithfulness:max_sensitivity",
+        "mmcs": "mechanism.dictionary:mmcs",
         "occlusion": "perturbation.occlusion:occlusion",
+        "overlay": "view.overlay:overlay",
         "partial_dependence": "perturbation.dependence:partial_dependence",
+        "patching": "mechanism.patching:patching",
+        "path_patching": "mechanism.patching:path_patching",
         "per_example_gradients": "examples.gradients:per_example_gradients",
         "permutation_importance": "perturbation.dependence:permutation_importance",
         "permutation_shapley": "perturbation.shapley:permutation_shapley",
         "Place": "compiler.relevance:Place",
         "random_subset": "examples.retraining:random_subset",
+        "randomization": "trust.randomization:randomization",
         "read": "taps:read",
+        "repeated_tokens": "mechanism.detectors:repeated_tokens",
         "rise": "perturbation.occlusion:rise",
+        "road": "trust.imputation:road",
+        "rollout": "text.attention:rollout",
+        "sae": "mechanism.dictionary:sae",
         "scored": "attribution:scored",
         "self_influence": "examples.influence:self_influence",
         "sensitivity": "concepts:sensitivity",
+        "sensitivity_n": "trust.faithfulness:sensitivity_n",
         "shapley": "perturbation.shapley:shapley",
         "sharpness": "curvature:sharpness",
+        "show": "view.show:show",
+        "shuffled": "trust.randomization:shuffled",
         "smoothgrad": "gradients.gradients:smoothgrad",
         "softened": "rectified:softened",
+        "SparseAutoencoder": "mechanism.dictionary:SparseAutoencoder",
         "spectrum": "curvature:spectrum",
         "split": "taps:split",
         "spread": "perturbation.groups:spread",
+        "steer": "mechanism.patching:steer",
         "straight": "gradients.paths:straight",
         "superpixels": "perturbation.groups:superpixels",
         "taps": "taps:taps",
+        "targets": "targets",
         "tcav": "concepts:tcav",
+        "token_html": "text.colors:token_html",
+        "top_k": "mechanism.dictionary:top_k",
         "trace": "curvature:trace",
         "tracin": "examples.influence:tracin",
         "trak": "examples.influence:trak",

@@ -17,8 +17,21 @@ F = TypeVar("F", bound=tuple)
 Score = Callable[[Any], Float[Array, " B"]]
 """From the outputs of a model to one number for each example."""
 
-Target = Score | int | Int[Array, " B"] | None
-"""What is explained: an output by its number, one for each example, a `Score`; None where the model gives scores."""
+
+class ByExample(NamedTuple):
+    """A score that depends on something of each example, such as the words that a model should say.
+
+    Attributes:
+      score: Function from the outputs and the data to one number for each example.
+      data: Pytree of arrays with a leading axis of examples.
+    """
+
+    score: Callable[[Any, Any], Float[Array, " B"]]
+    data: Any
+
+
+Target = Score | ByExample | int | Int[Array, " B"] | None
+"""What is explained: an output by its number, one for each example, a score; None where the model gives scores."""
 
 
 class Attribution(NamedTuple):
@@ -58,6 +71,9 @@ def scored(
       >>> score(jnp.array([[1.0, 3.0]]), *args).tolist()
       [6.0]
     """
+    if isinstance(target, ByExample):
+        by_data = target.score  # the data is one more argument, whose rows follow those of the examples
+        return scored(lambda *inputs: by_data(f(*inputs[:-1]), inputs[-1]), None, (*args, target.data))
     by_example = target is not None and not callable(target) and jnp.ndim(target) > 0
     given = (*args, jnp.asarray(target)) if by_example else tuple(args)
     concrete = target is not None and not callable(target) and not isinstance(target, Tracer)
@@ -69,7 +85,7 @@ def scored(
         if callable(target):
             out = target(out)
         elif target is not None:
-            out = _picked(out, inputs[-1] if by_example else target, limits)
+            out = picked(out, inputs[-1] if by_example else target, limits)
         if jnp.shape(out) != (examples,):
             raise UserError(
                 f"the score has the shape {jnp.shape(out)}, expected one number for each of the {examples} examples; "
@@ -155,7 +171,8 @@ def checked(found: F) -> F:
     return found
 
 
-def _picked(logits: Any, target: Any, limits: np.ndarray | None) -> jax.Array:
+def picked(logits: Any, target: Any, limits: np.ndarray | None) -> jax.Array:
+    """One of the logits [B, K] of each example; the numbers are checked where they are known."""
     if jnp.ndim(logits) != 2:
         raise UserError(
             f"the outputs have the shape {jnp.shape(logits)}, and target={limits} picks one of logits [B, K]; give a "

@@ -2,12 +2,14 @@
 
 The name of a tap is the path of a module, such as "block_2/attention", for its outputs; or the name of a `mark`. A
 module that is called several times (one that is shared, or the layers of a scan) has one tap for each call, in the
-order of the program: "blocks/attention[0]", "blocks/attention[1]".
+order of the program: "blocks/attention[0]", "blocks/attention[1]". What a module reads is a tap as well, that no other
+module sees the edits of: "blocks/attention:in[0]", for its first argument where that is one array.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,10 +26,13 @@ from deeplab.nn.marks import mark, read_mark
 
 Function = Callable[..., Any]
 Edit = Callable[[Any], Any]
+INPUT = ":in"
 
 
 def taps(f: Function, *inputs: Any) -> dict[str, Any]:
     """All taps of a function in the order of its program, with their shapes; nothing is computed.
+
+    The inputs of modules are left out.
 
     Args:
       f: Function that calls Linen modules, or marks values.
@@ -42,7 +47,7 @@ def taps(f: Function, *inputs: Any) -> dict[str, Any]:
     names: list[str] = []
 
     def values(*inputs: Any) -> list[Any]:
-        every = _every(_run(f, inputs)[1])
+        every = {name: value for name, value in _every(_run(f, inputs)[1]).items() if INPUT not in name}
         names.extend(every)
         return list(every.values())
 
@@ -127,14 +132,18 @@ def split(f: Function, name: str) -> tuple[Function, Function]:
 
 
 def _marked(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-    outputs, path = call(*args, **kwargs), "/".join(context.module.path)
-    return mark(outputs, path) if path and context.method_name == "__call__" else outputs
+    path = "/".join(context.module.path)
+    if not path or context.method_name != "__call__":
+        return call(*args, **kwargs)
+    if args and isinstance(args[0], jax.Array):
+        args = (mark(args[0], path + INPUT), *args[1:])
+    return mark(call(*args, **kwargs), path)
 
 
 def _run(
     f: Function, inputs: Any, wanted: set[str] | None = None, edits: Mapping[str, Edit] | None = None
-) -> tuple[Any, dict[str, list[Any]]]:
-    """The outputs, and for each wanted name the values of its calls; all names when None.
+) -> tuple[Any, list[tuple[str, Any]]]:
+    """The outputs, and the names and values of all calls of wanted names in their order; of all names when None.
 
     Only calls and loops that hold a wanted tap are entered; all others keep their derivatives, and stay loops.
     """
@@ -144,20 +153,25 @@ def _run(
             return f(*inputs)
 
     program, shape = jax.make_jaxpr(marked, return_shape=True)(*inputs)
-    calls: dict[str, list[Any]] = {}
+    calls: list[tuple[str, Any]] = []
+    counts: Counter[str] = Counter()
+    marks: dict[Any, str | None] = {}  # of variables, since functions that are edited twice are marked twice
 
     def rule(eqn: core.JaxprEqn, values: list[Any], scope: str) -> Any:
         del scope
         name = read_mark(eqn)
+        if name is not None:
+            marks[eqn.outvars[0]], (given,) = name, eqn.invars
+            if not isinstance(given, core.Literal) and marks.get(given) == name:
+                return values
         if name is None or not (wanted is None or name in wanted):
             return NotImplemented if _holds(eqn, wanted) else bind(eqn, values)
         (value,) = values
-        if calls.get(name) and value is calls[name][-1]:  # marked twice, since f was made by `edited` or `split`
-            return values
-        for edit in (edits or {}).get(name), (edits or {}).get(f"{name}[{len(calls.setdefault(name, []))}]"):
+        for edit in (edits or {}).get(name), (edits or {}).get(f"{name}[{counts[name]}]"):
             value = value if edit is None else _fitting(name, edit(value), value)
-        calls[name] += bind(eqn, [value])  # marked still, for what is made of the function that this makes
-        return calls[name][-1:]
+        counts[name] += 1
+        calls.append((name, value))
+        return bind(eqn, [value])
 
     out = interpret(program, jax.tree.leaves(inputs), Interpretation(rule))
     return jax.tree.unflatten(jax.tree.structure(shape), out), calls
@@ -185,10 +199,10 @@ def _parsed(name: str) -> tuple[str, int | None]:
     return path, None if number is None else int(number)
 
 
-def _picked(f: Function, name: str, calls: Mapping[str, list[Any]], inputs: Any) -> Any:
+def _picked(f: Function, name: str, calls: Sequence[tuple[str, Any]], inputs: Any) -> Any:
     """The value of a tap, or the values of all its calls."""
     path, number = _parsed(name)
-    known = calls.get(path, [])
+    known = [value for called, value in calls if called == path]
     if number is None and known:
         return known[0] if len(known) == 1 else known
     if number is None or number >= len(known):
@@ -197,10 +211,10 @@ def _picked(f: Function, name: str, calls: Mapping[str, list[Any]], inputs: Any)
     return known[number]
 
 
-def _every(calls: Mapping[str, list[Any]]) -> dict[str, Any]:
-    """All values by the names of their calls."""
-    return {
-        name if len(values) == 1 else f"{name}[{i}]": value
-        for name, values in calls.items()
-        for i, value in enumerate(values)
-    }
+def _every(calls: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """All values by the names of their calls, in their order."""
+    counts, seen, every = Counter(name for name, _ in calls), Counter(), {}
+    for name, value in calls:
+        every[name if counts[name] == 1 else f"{name}[{seen[name]}]"] = value
+        seen[name] += 1
+    return every

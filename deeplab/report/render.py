@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deeplab.core.errors import nearest
-from deeplab.report import figures, shading
+from deeplab.report import figures, maps, shading
 from deeplab.report.document import save
 from deeplab.report.text import Html, join, metric, note, table, tag
 
@@ -140,4 +140,7 @@ RENDERERS: Mapping[str, Callable[[Mapping[str, Any], Site], Html]] = {
     "picture": _picture,
     "matrix": _matrix,
     "headline": _headline,
+    "tokens": lambda block, site: maps.tokens(block),
+    "bars": lambda block, site: maps.bars(block),
+    "swarm": lambda block, site: maps.swarm(block),
 }

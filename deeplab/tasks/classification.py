@@ -50,7 +50,8 @@ class Classification(Task):
         logits = one_array(logits, len(batch["label"]), "K")
         target = _target(batch["label"], logits.shape[-1])
         target = target * (1 - self.label_smoothing) + self.label_smoothing / logits.shape[-1]
-        losses = -jnp.sum(self._weighted(target, logits) * jax.nn.log_softmax(logits), axis=-1)  # [B, K] -> [B]
+        # The sign is within the sum: XLA:CPU of jax 0.10 gives a negated sum wrong values beyond 256 members.
+        losses = jnp.sum(-self._weighted(target, logits) * jax.nn.log_softmax(logits), axis=-1)  # [B, K] -> [B]
         correct = _correct(logits, batch["label"])
         loss = Mean.of(losses, batch["weight"])
         if len(self.class_weights):
@@ -69,7 +70,7 @@ class Classification(Task):
             "label": _hard(batch["label"]),
             "prediction": jnp.argmax(log_probs, axis=-1),
             "probability": jnp.exp(jnp.max(log_probs, axis=-1)),
-            "loss": -jnp.sum(_target(batch["label"], log_probs.shape[-1]) * log_probs, axis=-1),
+            "loss": jnp.sum(-_target(batch["label"], log_probs.shape[-1]) * log_probs, axis=-1),
             **({"probabilities": jnp.exp(log_probs), "weight": batch["weight"]} if self.extra_metrics else {}),
         }
 

@@ -69,8 +69,7 @@ def predict_files(
       UserError: No file is given, or a folder is empty.
     """
     failed: dict[str, str] = {}
-    data = recipe.experiment().data
-    examples = list(_read(data, _expand(paths), recipe.data_dir, failed))
+    examples = examples_of(recipe, paths, failed)
     if not examples:
         return FilePredictions({}, failed)
     loaded = run()
@@ -87,6 +86,17 @@ def predict_files(
         for (name, _), place, described in zip(examples, places, loaded.describe(found), strict=True)
     }
     return FilePredictions(told, failed)
+
+
+def examples_of(recipe: Recipe, paths: Sequence[Path], failed: dict[str, str]) -> list[tuple[str, Batch]]:
+    """The raw examples of files, or of folders of them, each with its name.
+
+    Args:
+      recipe: Recipe of a run, whose data set reads the files.
+      paths: Files, or folders of files.
+      failed: Dict that receives the reasons, by file, for those that cannot be read.
+    """
+    return list(_read(recipe.experiment().data, _expand(paths), recipe.data_dir, failed))
 
 
 def _expand(paths: Sequence[Path]) -> list[Path]:

@@ -8,6 +8,7 @@ import pytest
 
 from deeplab import explain
 from deeplab.core.errors import UserError
+from deeplab.explain.taps import taps
 from deeplab.models.text.decoders.llama import VARIANTS, Llama
 
 
@@ -88,12 +89,38 @@ def test_gradients_flow_through_an_edit():
     np.testing.assert_allclose(through, direct, rtol=1e-4, atol=1e-5)
 
 
+def test_the_name_of_the_function_is_not_its_module():
+    assert explain.taps is taps
+
+
+def test_edits_of_edits():
+    """A function that is edited is a function: its taps are those of the one within, each of them once."""
+    f = function(Stacked(), X)
+    zero = explain.edited(f, {"layers/dense[1]": jnp.zeros_like})
+    twice = explain.edited(
+        explain.edited(zero, {"layers/dense": lambda h: 2 * h}), {"layers/dense[1]": lambda h: h + 1}
+    )
+    once = explain.edited(f, {f"layers/dense[{i}]": lambda h, i=i: 2 * h if i != 1 else h * 0 + 1 for i in range(3)})
+    np.testing.assert_allclose(twice(X), once(X), rtol=1e-6)
+    assert list(explain.taps(zero, X)) == list(explain.taps(f, X))
+
+
+def test_what_a_module_reads():
+    """Its edit is seen by no other module that reads the same value."""
+    f = function(Stacked(), X)
+    read = explain.read(f, ["layers/dense:in", "layers.0"])(X)[1]
+    np.testing.assert_array_equal(read["layers/dense:in"][1], read["layers.0"][0])
+    skipped = explain.edited(f, {"layers/dense:in[2]": jnp.zeros_like})(X)
+    np.testing.assert_allclose(skipped, read["layers.0"][1].sum(axis=1), rtol=1e-5)  # the biases are zero
+
+
 def test_attention_weights_are_a_tap_of_every_layer():
     model, tokens = Llama(vocab_size=65, **VARIANTS["test"]), jnp.arange(8)[None]
     f = function(model, tokens)
     weights = jax.jit(explain.read(f, ["attention_weights"]))(tokens)[1]["attention_weights"]
     assert len(weights) == 2
     for layer in weights:
+        assert layer.shape == (1, 4, 8, 8)  # of four heads, though two share their keys
         np.testing.assert_allclose(layer.sum(axis=-1), 1, rtol=1e-5)
 
 

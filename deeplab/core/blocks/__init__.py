@@ -28,6 +28,7 @@ from deeplab.core.blocks.classes import (
 )
 from deeplab.core.blocks.examples import sentences, translations
 from deeplab.core.blocks.language import loss_by_position, samples
+from deeplab.core.blocks.maps import bars, swarm, tokens
 from deeplab.core.blocks.masks import mask_cards
 from deeplab.core.blocks.recommended import next_items, rated_items
 from deeplab.core.blocks.series import forecasts
@@ -38,6 +39,7 @@ __all__ = [
     "Block",
     "Card",
     "accuracy",
+    "bars",
     "box_cards",
     "boxes",
     "card",
@@ -66,7 +68,9 @@ __all__ = [
     "sentences",
     "sound_cards",
     "sounds",
+    "swarm",
     "text",
+    "tokens",
     "translations",
     "wilson",
 ]

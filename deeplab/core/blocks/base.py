@@ -14,6 +14,9 @@ block and knows nothing else about the run's task.
 | `picture`  | an image, embedded as PNG                            | `picture`  |
 | `matrix`   | a confusion matrix                                   | `matrix`   |
 | `headline` | a number for the top of the page                     | `headline` |
+| `tokens`   | words in signed colors                               | `tokens`   |
+| `bars`     | signed bars, or a waterfall                          | `bars`     |
+| `swarm`    | a point for each feature of each example             | `swarm`    |
 """
 
 from __future__ import annotations

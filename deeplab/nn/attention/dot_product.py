@@ -78,6 +78,7 @@ def attend(
         raise ValueError(f"num_heads {H} is not a multiple of num_kv_heads {K}")
     if segment_ids is not None and T != S:
         raise ValueError(f"segment_ids need keys at the positions of the queries, got {T} queries and {S} keys")
+    query, key, value = mark(query, "attention_queries"), mark(key, "attention_keys"), mark(value, "attention_values")
     constraints = {"causal": causal, "segment_ids": segment_ids, "window": window, "offset": offset}
     usual = all(change is None for change in scores) and value.shape[-1] == query.shape[-1]
     arguments = {**constraints, "block": block, "dropout": dropout, "usual": usual}
@@ -85,7 +86,7 @@ def attend(
         raise ValueError("cuDNN does not compute attention with these arguments; leave out kernel='cudnn'")
     kernel = kernel or kernel_of(query, key, mask, **arguments)
     if kernel == "cudnn":
-        return _cudnn(query, key, value, causal, window)
+        return mark(_cudnn(query, key, value, causal, window), "attention_heads")
     G = H // K
     mask_fn, query = _mask_fn(mask, S, G, **constraints), _grouped(query, G)
     if kernel == "blocks":
@@ -93,8 +94,8 @@ def attend(
         out = attend_in_blocks(query, key, value, mask_fn, (block or T) * G, scores, G)
     else:
         rows = jnp.arange(T * G)
-        out = _product(*split_queries(query, key, value), mask_fn(rows), dropout, scores.of_rows(rows, G))
-    return _ungrouped(out, G)
+        out = _product(*split_queries(query, key, value), mask_fn(rows), dropout, scores.of_rows(rows, G), G)
+    return mark(_ungrouped(out, G), "attention_heads")
 
 
 def _grouped(query: Float[Array, "B H T d"], group: int) -> Float[Array, "B K TG d"]:
@@ -160,9 +161,11 @@ def _all(masks: list[jax.Array]) -> jax.Array:
 
 
 def _product(
-    query: jax.Array, key: jax.Array, value: jax.Array, mask: Any, dropout: Any = None, scores: Scores = PLAIN
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: Any, dropout: Any, scores: Scores, group: int
 ) -> jax.Array:
-    probabilities = mark(attention_weights(query, key, mask, scores), "attention_weights").astype(value.dtype)
+    """The product of the weights, which have a name, [B, H, T, S], and the values."""
+    weights = _ungrouped(attention_weights(query, key, mask, scores), group)
+    probabilities = _grouped(mark(weights, "attention_weights"), group).astype(value.dtype)
     if dropout is not None:
         probabilities = dropout(probabilities)
     return jnp.einsum("bhts,bhsd->bhtd", probabilities, value)
@@ -223,7 +226,7 @@ def attend_in_blocks(
     @jax.checkpoint
     def one_block(block_of_queries: tuple[jax.Array, jax.Array]) -> jax.Array:
         def product(q: jax.Array, k: jax.Array, v: jax.Array, at: jax.Array) -> jax.Array:
-            return _product(q, k, v, mask_fn(at), scores=scores.of_rows(at, group))
+            return _product(q, k, v, mask_fn(at), None, scores.of_rows(at, group), group)
 
         return jax.vmap(product)(block_of_queries[0], keys, values, block_of_queries[1])
 

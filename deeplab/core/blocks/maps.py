@@ -1,0 +1,70 @@
+"""Blocks of explanations: words in signed colors, bars from a baseline to a score, and a swarm of many examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from deeplab.core.blocks.base import Block, _rounded
+
+
+def tokens(words: Sequence[str], values: Any, label: str = "") -> Block:
+    """Words on a color by the sign and the size of a value each, symmetric around 0.
+
+    Args:
+      words: The words, [T].
+      values: Value of each, [T].
+      label: Words before them, in grey.
+
+    Example:
+      >>> tokens(("not", "good"), np.array([-2.0, 1.0]))["shares"]
+      [-1.0, 0.5]
+    """
+    values = np.asarray(values, np.float64).reshape(-1)
+    largest = np.abs(values).max(initial=0) or 1.0
+    told = {"words": [str(word) for word in words], "values": _rounded(values), "shares": _rounded(values / largest)}
+    return {"kind": "tokens", "label": label, **told}
+
+
+def bars(names: Sequence[str], values: Any, *, title: str = "", most: int = 12, start: float | None = None) -> Block:
+    """Signed bars, the largest first; a waterfall from a baseline's score to that of the example, where it is given.
+
+    Args:
+      names: Names of the features, [F].
+      values: Value of each, [F].
+      title: Sentence above them.
+      most: Number of bars, the last of which is the sum of all others.
+      start: Score at the baseline.
+
+    Example:
+      >>> bars(("age", "sex", "bmi"), np.array([0.1, -3.0, 0.2]), most=2)["names"]
+      ['sex', '2 others']
+    """
+    values = np.asarray(values, np.float64).reshape(-1)
+    order = np.argsort(-np.abs(values), kind="stable")
+    kept = order if len(order) <= most else order[: most - 1]
+    others = order[len(kept) :]
+    labels = [str(names[i]) for i in kept] + ([f"{len(others)} others"] if len(others) else [])
+    shown = [*values[kept], *([values[others].sum()] if len(others) else [])]
+    return {"kind": "bars", "names": labels, "values": _rounded(np.array(shown)), "title": title, "start": start}
+
+
+def swarm(names: Sequence[str], values: Any, shades: Any, *, title: str = "", most: int = 12) -> Block:
+    """A row of points for each feature, one for each example, at its value and shaded by how large the feature is.
+
+    Args:
+      names: Names of the features, [F].
+      values: Values, [N, F].
+      shades: Features, [N, F]; shaded by their rank among the examples.
+      title: Sentence above it.
+      most: Number of rows, those of the largest mean size.
+    """
+    values, shades = np.asarray(values, np.float64), np.asarray(shades, np.float64)
+    order = np.argsort(-np.abs(values).mean(axis=0), kind="stable")[:most]
+    ranks = np.argsort(np.argsort(shades, axis=0, kind="stable"), axis=0) / max(len(shades) - 1, 1)
+    rows = [
+        {"name": str(names[i]), "values": _rounded(values[:, i]), "shades": _rounded(ranks[:, i])} for i in order
+    ]  # fmt: skip
+    return {"kind": "swarm", "rows": rows, "title": title}

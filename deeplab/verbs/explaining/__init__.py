@@ -1,0 +1,1 @@
+"""Explanations of a run's predictions: what is explained, and the page."""
