@@ -26,8 +26,7 @@ def eap_ig(
     """How the score changes, to first order, if a part reads from another one what that writes for the source.
 
     edge(u, v) = (u(source) - u(x)) * mean d score / d (what v reads of the stream), the mean of the derivatives along
-    the straight line from the embedding of x to that of the source; one evaluation at its start with `steps=1` is not
-    attribution patching, but its midpoint rule. Norms before a part belong to the part.
+    the straight line from the embedding of x to that of the source. Norms before a part belong to the part.
 
     Args:
       f: Function `f(x, *args)` that calls Linen modules.
