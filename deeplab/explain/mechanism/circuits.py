@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from deeplab.explain import chunks
 from deeplab.explain.attribution import Target, scored
@@ -22,7 +22,7 @@ def eap_ig(
     f: Callable[..., Any], x: Any, source: Any, target: Target = None, args: Sequence[Any] = (), *,
     writers: Sequence[str] | None = None, readers: Sequence[str] | None = None, steps: int = 8,
     chunk: int | None = None,
-) -> dict[tuple[str, str], Float[Array, B *heads]]:  # fmt: skip
+) -> dict[tuple[str, str], Array]:  # fmt: skip
     """How the score changes, to first order, if a part reads from another one what that writes for the source.
 
     edge(u, v) = (u(source) - u(x)) * mean d score / d (what v reads of the stream), the mean of the derivatives along
