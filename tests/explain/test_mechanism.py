@@ -132,8 +132,8 @@ def test_steering_says_what_is_written():
 @pytest.mark.parametrize(
     "options",
     [
-        {"codes": explain.top_k(2)},
-        pytest.param({"sparsity": 0.1}, marks=pytest.mark.slow),
+        {"codes": explain.top_k(2), "steps": 600, "learning_rate": 1e-2},
+        pytest.param({"sparsity": 0.1, "steps": 4000}, marks=pytest.mark.slow),
     ],
     ids=["top_k", "jump_relu"],
 )
@@ -146,7 +146,7 @@ def test_planted_directions_are_found(options):
     for row in strengths:
         row[rng.choice(32, 2, replace=False)] = rng.uniform(0.5, 1.5, 2)
     x = jnp.asarray(7 * strengths @ true, jnp.float32)
-    found = explain.sae(x, 48, key=jax.random.key(1), steps=600, batch=256, learning_rate=1e-2, **options)
+    found = explain.sae(x, 48, key=jax.random.key(1), batch=256, **options)
     assert explain.mmcs(found.directions, jnp.asarray(true)) >= 0.95
     assert found.fvu < 0.12
     assert 1.5 < found.l0 < 2.1

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from deeplab.explain import chunks
 from deeplab.explain.attribution import Target, scored
@@ -22,12 +22,11 @@ def eap_ig(
     f: Callable[..., Any], x: Any, source: Any, target: Target = None, args: Sequence[Any] = (), *,
     writers: Sequence[str] | None = None, readers: Sequence[str] | None = None, steps: int = 8,
     chunk: int | None = None,
-) -> dict[tuple[str, str], Float[Array, B *heads]]:  # fmt: skip
+) -> dict[tuple[str, str], Array]:  # fmt: skip
     """How the score changes, to first order, if a part reads from another one what that writes for the source.
 
     edge(u, v) = (u(source) - u(x)) * mean d score / d (what v reads of the stream), the mean of the derivatives along
-    the straight line from the embedding of x to that of the source; one evaluation at its start with `steps=1` is not
-    attribution patching, but its midpoint rule. Norms before a part belong to the part.
+    the straight line from the embedding of x to that of the source. Norms before a part belong to the part.
 
     Args:
       f: Function `f(x, *args)` that calls Linen modules.

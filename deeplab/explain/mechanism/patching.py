@@ -18,7 +18,7 @@ from deeplab.explain.taps import Function, edited, read
 def patching(
     f: Callable[..., Any], x: Any, source: Any, names: Sequence[str], target: Target = None, args: Sequence[Any] = (),
     *, axes: Sequence[int] = (), chunk: int | None = None,
-) -> dict[str, Float[Array, B *places]]:  # fmt: skip
+) -> dict[str, Array]:  # fmt: skip
     """The share of the score's difference that each tap carries: 1 if its value alone brings the source's score.
 
     share = (score(x, with the source's value at the tap) - score(x)) / (score(source) - score(x)). With corrupted x and
@@ -60,7 +60,7 @@ def patching(
 
 def attribution_patching(
     f: Callable[..., Any], x: Any, source: Any, names: Sequence[str], target: Target = None, args: Sequence[Any] = ()
-) -> dict[str, Float[Array, B * places]]:
+) -> dict[str, Array]:
     """To first order, how the score changes when each tap has the source's value: one backward pass for all of them.
 
     (value of the source - value) * d score / d value, summed over the last axis: at each position of [B, T, D], for
