@@ -6,9 +6,17 @@ reporting are functions of that value. Names load when they are first used: `imp
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
 from typing import TYPE_CHECKING
 
 from deeplab.core import lazy
+
+# On a CPU, this version sums wrong rows in some programs whose first axis is longer than 256: it repeats the first 256.
+# JAX reads the flag with its first array. `tests/tasks/test_many_members.py` has the program; 0.12 is right again.
+_WRONG_SUMS = "--xla_cpu_experimental_ynn_fusion_type="
+if importlib.metadata.version("jaxlib") == "0.10.2" and _WRONG_SUMS not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_WRONG_SUMS}".strip()
 
 if TYPE_CHECKING:
     from deeplab import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deeplab.core import lazy
+from deeplab.explain.taps import taps as taps  # now: its module, imported later, would take the place of its name
 
 if TYPE_CHECKING:
     from deeplab.explain import targets
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from deeplab.explain.propagation import deeplift
     from deeplab.explain.rectified import bounds, deconvolution, guided_backpropagation, softened
     from deeplab.explain.relevance import attn_lrp, lrp
-    from deeplab.explain.taps import edited, mark, read, split, taps
+    from deeplab.explain.taps import edited, mark, read, split
     from deeplab.explain.text.attention import attention, attention_gradients, attention_relevance, rollout
     from deeplab.explain.text.colors import token_html
     from deeplab.explain.text.tokens import by_step, by_token, embedding_tap
@@ -165,8 +166,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "steer": "mechanism.patching:steer",
         "straight": "gradients.paths:straight",
         "superpixels": "perturbation.groups:superpixels",
-        "taps": "taps:taps",
         "targets": "targets",
+        "taps": "taps:taps",
         "tcav": "concepts:tcav",
         "token_html": "text.colors:token_html",
         "top_k": "mechanism.dictionary:top_k",

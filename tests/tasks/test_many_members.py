@@ -30,3 +30,11 @@ def test_losses_beyond_256_members():
     found = jax.jit(jax.vmap(losses, in_axes=(0, None)))(logits, batch)
     expected = jax.nn.logsumexp(logits, axis=-1) - logits[:, np.arange(B), np.arange(B) % K]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_scaled_sums_beyond_256_rows():
+    """Of any function of a user's, too: the first import of deeplab turns the compiler's fault off."""
+    x = jax.random.normal(jax.random.key(0), (300, 128, 10))
+    chosen = jax.nn.one_hot(jnp.arange(128) % 10, 10)
+    f = lambda x: 2 * jnp.sum(chosen * jax.nn.log_softmax(x), axis=-1)  # noqa: E731
+    np.testing.assert_allclose(jax.jit(jax.vmap(f))(x)[256:], jax.jit(jax.vmap(f))(x[256:]), rtol=1e-5)
