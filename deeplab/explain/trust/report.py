@@ -117,6 +117,11 @@ class Report(Printable):
         each = {name: {k: v[examples] for k, v in values.items()} for name, values in self.each.items()}
         return Report(each, {name: value[examples] for name, value in self.maps.items()}, self.resamples)
 
+    def but(self, names: Sequence[str]) -> Report:
+        """The report without some of its methods."""
+        each, maps = ({k: v for k, v in part.items() if k not in names} for part in (self.each, self.maps))
+        return Report(each, maps, self.resamples)
+
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """The heads of the table, and its rows of text."""
         rows, failed = self.rows, self.insane()
