@@ -119,8 +119,9 @@ class Report(Printable):
 
     def but(self, names: Sequence[str]) -> Report:
         """The report without some of its methods."""
-        each, maps = ({k: v for k, v in part.items() if k not in names} for part in (self.each, self.maps))
-        return Report(each, maps, self.resamples)
+        kept = [name for name in self.each if name not in names]
+        maps = {name: self.maps[name] for name in kept if name in self.maps}
+        return Report({name: self.each[name] for name in kept}, maps, self.resamples)
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """The heads of the table, and its rows of text."""
