@@ -45,10 +45,10 @@ def test_the_verb_explains_the_worst_mistakes_and_a_file(tmp_path):
     dl.main(experiment, ["train", *flags])
     file = tmp_path / "mine.png"
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).save(file)
-    told = dl.main(experiment, ["explain", str(file), "--methods", "deeplift", *flags])
+    told = dl.main(experiment, ["explain", str(file), "--methods", "input x gradient", *flags])
     assert told["page"] == tmp_path / "run" / "explain.html"
     assert "mine.png" in told["page"].read_text()
-    assert set(told["ranking"]) == {"deeplift", "random", "edges"}
+    assert set(told["ranking"]) == {"input x gradient", "random", "edges"}
     run = dl.load(tmp_path / "run")
     with pytest.raises(dl.UserError, match="ids was given"):
         dl.explain_run(run, ids=[10**6])

@@ -111,7 +111,7 @@ def _bound(eqn: core.JaxprEqn, *arrays: jax.Array) -> list[jax.Array]:
     aval: Any = eqn.outvars[0].aval
     if eqn.primitive.name.startswith("scatter") and arrays[0].dtype != aval.dtype:  # its sum is one of integers
         options = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
-        scatter = jax.lax.scatter_add if "add" in eqn.primitive.name else jax.lax.scatter
+        scatter: Any = jax.lax.scatter_add if "add" in eqn.primitive.name else jax.lax.scatter
         return [scatter(*arrays, **{name: eqn.params[name] for name in options})]
     return bind(eqn, arrays)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -90,9 +91,10 @@ def _neighbors(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
     """The weighted sum of the eight neighbors of each pixel; those outside of the image count 0."""
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     H, W = x.shape[1:3]
-    return sum(
+    shifted = [
         (_DIRECT if (row == 1) != (column == 1) else _DIAGONAL) * padded[:, row : row + H, column : column + W]
         for row in range(3)
         for column in range(3)
         if (row, column) != (1, 1)
-    )
+    ]
+    return functools.reduce(jnp.add, shifted)

@@ -117,6 +117,12 @@ class Report(Printable):
         each = {name: {k: v[examples] for k, v in values.items()} for name, values in self.each.items()}
         return Report(each, {name: value[examples] for name, value in self.maps.items()}, self.resamples)
 
+    def but(self, names: Sequence[str]) -> Report:
+        """The report without some of its methods."""
+        kept = [name for name in self.each if name not in names]
+        maps = {name: self.maps[name] for name in kept if name in self.maps}
+        return Report({name: self.each[name] for name in kept}, maps, self.resamples)
+
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """The heads of the table, and its rows of text."""
         rows, failed = self.rows, self.insane()

@@ -28,7 +28,7 @@ def localization(values: Float[Array, "B ..."], mask: Bool[Array, "B ..."], top:
     Example:
       >>> found = localization(jnp.array([[3.0, 1.0, 0.0]]), jnp.array([[True, False, False]]), top=1)
       >>> {name: round(float(value[0]), 2) for name, value in found.items()}
-      {'pointing': 1.0, 'mass': 0.75, 'rank': 1.0, 'auc': 1.0, 'top': 1.0}
+      {'auc': 1.0, 'mass': 0.75, 'pointing': 1.0, 'rank': 1.0, 'top': 1.0}
     """
     a = jnp.abs(values).reshape(len(values), -1)
     inside = jnp.broadcast_to(mask, values.shape).reshape(a.shape)

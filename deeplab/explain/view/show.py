@@ -17,7 +17,7 @@ from deeplab.explain.attribution import Attribution
 from deeplab.explain.view.overlay import overlay, shaded, spectrogram
 from deeplab.report.document import CSS
 from deeplab.report.render import Site, render
-from deeplab.report.text import Html, tag
+from deeplab.report.text import Html, join, tag
 
 _BANDS = 16  # a sequence of at least as many channels is drawn as a picture, of fewer as lines
 
@@ -39,7 +39,7 @@ class Shown(Printable):
     def html(self) -> Html:
         """The blocks as HTML, with their style."""
         drawn = [render(block, Site(f"shown-{i}", level=3)) for i, block in enumerate(self.blocks)]
-        return Html(f"<style>{CSS}</style>") + tag("div", *drawn)
+        return join(Html(f"<style>{CSS}</style>"), tag("div", *drawn))
 
     def _repr_html_(self) -> str:
         page = f'<!doctype html><meta charset="utf-8">{self.html()}'  # in a frame, whose style leaves the notebook be

@@ -99,6 +99,11 @@ def explain_batch(
         randomized=subject.lost,
         steps=steps,
     )
+    broken = [name for name, maps in report.maps.items() if not np.isfinite(maps).all()]
+    left_out |= {name: "its maps are not finite; look at the score and its gradient" for name in broken}
+    report = report.but(broken)
+    if not set(report.each) - set(CONTROLS):
+        raise UserError(f"no method explains this model: {'; '.join(left_out.values())}")
     drawn = _drawn(subject, report, shown, titles, words, names)
     return Explained(report, shown, subject.told, tuple(titles), tuple(drawn), left_out)
 
