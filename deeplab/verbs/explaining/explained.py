@@ -100,7 +100,7 @@ def explain_batch(
         steps=steps,
     )
     broken = [name for name, maps in report.maps.items() if not np.isfinite(maps).all()]
-    left_out |= {name: "its maps are not finite; look at the score and its gradient" for name in broken}
+    left_out |= dict.fromkeys(broken, "its maps are not finite; look at the score and its gradient")
     report = report.but(broken)
     if not set(report.each) - set(CONTROLS):
         raise UserError(f"no method explains this model: {'; '.join(left_out.values())}")
