@@ -77,6 +77,16 @@ def cast(tree: Any, dtype: str) -> Any:
     return jax.tree.map(one, tree)
 
 
+def widened(x: jax.Array) -> jax.Array:
+    """An array in float32 if its own precision is lower, for what 16 bits are too few for; in its own otherwise.
+
+    Example:
+      >>> widened(jax.numpy.ones(2, "bfloat16")).dtype
+      dtype('float32')
+    """
+    return x.astype(jax.numpy.promote_types(x.dtype, "float32"))
+
+
 class Scaled(NamedTuple):
     """Optimizer state with a loss scale. It is `State.opt_state`, so it is saved and resumed.
 

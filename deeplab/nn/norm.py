@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from deeplab.core.precision import widened
+
 
 class Norm(Protocol):
     """Constructor of a normalization layer.
@@ -88,9 +90,9 @@ class OffsetRMSNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],))
-        wide = x.astype(jnp.float32)
+        wide = widened(x)
         normed = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
-        return (normed * (1 + scale.astype(jnp.float32)).reshape(*[1] * (x.ndim - 1), -1)).astype(x.dtype)
+        return (normed * (1 + scale.astype(wide.dtype)).reshape(*[1] * (x.ndim - 1), -1)).astype(x.dtype)
 
 
 class LayerScale(nn.Module):

@@ -59,3 +59,14 @@ def test_relevance_is_conserved(name):
     found = jax.jit(lambda at, args: explain.lrp(f, at, explain.Epsilon(0.0), args=args))(at, args)
     size = sum(jnp.sum(jnp.abs(_rows(leaf)), axis=1) for leaf in jax.tree.leaves(found.values))
     assert np.all(np.abs(found.gap) <= 1e-5 * size)
+
+
+@pytest.mark.parametrize("name", ["vit", pytest.param("swin", marks=pytest.mark.slow)])
+def test_in_double_precision_they_do_so_exactly(name):
+    """No part of a model computes in a lower precision than it is given."""
+    with jax.enable_x64(True):
+        model, x = MEMBERS[name].make(), MEMBERS[name].inputs(1).astype(jnp.float64)
+        variables = jax.tree.map(lambda p: p.astype(jnp.float64), variables_of(model, x))
+        f = lambda x: jnp.sum(jnp.sin(_rows(model.apply(variables, x))), axis=1)  # noqa: E731
+        found = jax.jit(lambda x: explain.deeplift(f, x, x / 2))(x)
+        assert np.all(np.abs(found.gap) <= 1e-10 * np.abs(f(x) - f(x / 2)))

@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.core import ranges
+from deeplab.core.precision import widened
 from deeplab.nn.attention.masking import inside, zero_outside
 from deeplab.nn.norm import Norm, batch_norm
 from deeplab.nn.remat import remat
@@ -93,7 +94,7 @@ class RelativeSelfAttention(nn.Module):
         content = jnp.einsum("bhtd,bhsd->bhts", query + u, key)
         scores = (content + relative_to_absolute(jnp.einsum("bhtd,hrd->bhtr", query + v, position))) * d**-0.5
         scores = jnp.where(mask[:, None, :, 0][:, :, None], scores, jnp.finfo(jnp.float32).min)
-        probabilities = jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(value.dtype)
+        probabilities = jax.nn.softmax(widened(scores), axis=-1).astype(value.dtype)
         probabilities = nn.Dropout(self.dropout, deterministic=not train, name="attention_dropout")(probabilities)
         out = jnp.einsum("bhts,bhsd->bhtd", probabilities, value).transpose(0, 2, 1, 3).reshape(B, T, D)
         out = nn.Dense(D, name="out")(out)

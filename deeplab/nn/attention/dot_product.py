@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from deeplab.core.precision import widened
 from deeplab.nn.attention.cache import Index
 from deeplab.nn.attention.kernels import Kernel, kernel_of
 from deeplab.nn.attention.masking import same_segment_mask
@@ -177,8 +178,8 @@ def attention_weights(
     mask: Mask | None = None,
     scores: Scores = PLAIN,
 ) -> Float[Array, "B H T S"]:
-    """softmax(q k^T / sqrt(d)) in float32, the weights of the values in `attend`."""
-    products = jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key).astype(jnp.float32)
+    """softmax(q k^T / sqrt(d)) in float32 at least, the weights of the values in `attend`."""
+    products = widened(jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key))
     return scores.weights(products, mask if mask is None or mask.ndim == 4 else mask[None, None])
 
 

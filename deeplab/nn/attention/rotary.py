@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from deeplab.core import ranges
+from deeplab.core.precision import widened
 from deeplab.nn.attention.rotary_scaling import Scaling
 
 
@@ -53,7 +54,7 @@ def rotate(x: Float[Array, "B H T d"], angles: Float[Array, "2 *B T d/2"]) -> Fl
     Source: Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.2.
     """
     cos, sin = angles[:, None, None] if angles.ndim == 3 else angles[:, :, None]  # [1 | B, 1, T, d / 2] each
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    first, second = jnp.split(widened(x), 2, axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from deeplab.core import ranges
+from deeplab.core.precision import widened
 from deeplab.nn.attention.self_attention import join_heads, split_heads
 from deeplab.nn.transformer import INIT
 
@@ -104,10 +105,10 @@ class WindowAttention(nn.Module):
     ) -> Float[Array, "B n N C"]:
         B, n, N, C = x.shape
         query, key, value = (self._heads(name, x) for name in ("query", "key", "value"))
-        scores = jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key).astype(jnp.float32)
+        scores = widened(jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key))
         offsets = (2 * self.window[0] - 1) * (2 * self.window[1] - 1)
         table = self.param("offsets", INIT, (offsets, self.num_heads))
-        scores = scores + table[relative(self.window)].transpose(2, 0, 1)[None].astype(jnp.float32)
+        scores = scores + table[relative(self.window)].transpose(2, 0, 1)[None].astype(scores.dtype)
         if any(shift):
             near = jnp.asarray(together(size, self.window, shift))[None, :, None]  # 1 n 1 N N
             apart = scores.reshape(B, n, self.num_heads, N, N)

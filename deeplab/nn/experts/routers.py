@@ -11,15 +11,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from deeplab.core import ranges
+from deeplab.core.precision import widened
 from deeplab.nn.transformer import INIT
 
 Choice = tuple[Float[Array, "N k"], Int[Array, "N k"]]
 
 
 def _logits(x: jax.Array, num_experts: int, use_bias: bool = False) -> Float[Array, "N E"]:
-    """In float32, as the choice between two experts that are nearly equal is not continuous."""
-    gate = nn.Dense(num_experts, use_bias=use_bias, kernel_init=INIT, dtype=jnp.float32, name="gate")
-    return gate(x.astype(jnp.float32))
+    """In float32 at least, as the choice between two experts that are nearly equal is not continuous."""
+    x = widened(x)
+    return nn.Dense(num_experts, use_bias=use_bias, kernel_init=INIT, dtype=x.dtype, name="gate")(x)
 
 
 @ranges.checked(num_experts=ranges.COUNT, top_k=ranges.COUNT)
