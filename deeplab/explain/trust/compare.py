@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from deeplab.core.errors import UserError
-from deeplab.explain.attribution import Attribution, Target, check_floating
+from deeplab.explain.attribution import Attribution, ByExample, Target, check_floating
 from deeplab.explain.trust.attack import attack_explanation
 from deeplab.explain.trust.controls import edge_map, random_map
 from deeplab.explain.trust.faithfulness import infidelity, insertion_deletion, max_sensitivity, sensitivity_n
@@ -113,7 +113,8 @@ def faithfulness(
         raise UserError(f"{sorted(taken)} are rows of every report; give the methods other names")
     axes = tuple(together) if together is not None else (-1,) if x.ndim == 4 else ()
     keys = jax.random.split(key, 6)
-    numbers = None if target is None or callable(target) or jnp.ndim(target) == 0 else jnp.asarray(target)
+    each = not (target is None or callable(target) or isinstance(target, ByExample)) and jnp.ndim(target) > 0
+    numbers = jnp.asarray(target) if each else None
     base = jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape)
     examples = Examples(x, tuple(args), numbers, base, masks)
     setting = Setting(f, target, axes, steps, keys, columns(metrics), randomized, tuple(seeds), eps)
