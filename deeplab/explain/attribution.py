@@ -76,11 +76,10 @@ def scored(
         return scored(lambda *inputs: by_data(f(*inputs[:-1]), inputs[-1]), None, (*args, target.data))
     by_example = target is not None and not callable(target) and jnp.ndim(target) > 0
     given = (*args, jnp.asarray(target)) if by_example else tuple(args)
-    concrete = target is not None and not callable(target) and not isinstance(target, Tracer)
-    limits = np.asarray(target).reshape(-1) if concrete else None
+    limits = None if target is None or callable(target) else _numbers(target)
 
     def score(*inputs: Any) -> jax.Array:
-        examples = jnp.shape(jax.tree.leaves(inputs[0])[0])[0]
+        examples = check_examples(*inputs)
         out = f(*(inputs[:-1] if by_example else inputs))
         if callable(target):
             out = target(out)
@@ -91,9 +90,39 @@ def scored(
                 f"the score has the shape {jnp.shape(out)}, expected one number for each of the {examples} examples; "
                 "give target= a class, or a function from the outputs to one number for each example"
             )
+        if not jnp.issubdtype(jnp.result_type(out), jnp.floating):
+            raise UserError(f"the score is of {jnp.result_type(out)}, expected real numbers; convert what is counted")
         return out
 
     return score, given
+
+
+def check_examples(*inputs: Any) -> int:
+    """The number of examples of all inputs.
+
+    Raises:
+      UserError: an array has no axis of examples, or has another number of them than the first.
+    """
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(inputs)]
+    if not shapes or any(not shape or shape[0] != shapes[0][0] for shape in shapes):
+        told = ", ".join(map(str, shapes))
+        raise UserError(f"x, args and targets have the shapes {told}; expected a leading axis of as many examples each")
+    return shapes[0][0]
+
+
+def _numbers(target: Any) -> np.ndarray | None:
+    """The numbers of outputs, where they are known.
+
+    Raises:
+      UserError: they are no whole numbers, one for all examples or one for each.
+    """
+    kind = getattr(target, "dtype", None) or np.asarray(target).dtype
+    if not jnp.issubdtype(kind, jnp.integer) or jnp.ndim(target) > 1:
+        raise UserError(
+            f"target={target!r} is no output: give the number of one, an array [B] of numbers, or a function from the "
+            "outputs to one number for each example"
+        )
+    return None if isinstance(target, Tracer) else np.asarray(target).reshape(-1)
 
 
 def baseline_of(baseline: Any, x: Any, floating: bool = True) -> Any:
@@ -151,10 +180,12 @@ def drawn(key: jax.Array | None, draws: int) -> jax.Array:
     """A key for each draw; examples share the draws, so that none depends on its batch.
 
     Raises:
-      UserError: there is no key.
+      UserError: there is no key, or there are fewer than the two draws that tell how far they differ.
     """
     if key is None:
         raise UserError("this method draws at random; give key=jax.random.key(0), or another number for other draws")
+    if draws < 2:
+        raise UserError(f"draws={draws} is too few to tell the error of their mean; give 2 or more")
     return jax.random.split(key, draws)
 
 
@@ -182,5 +213,5 @@ def picked(logits: Any, target: Any, limits: np.ndarray | None) -> jax.Array:
     if limits is not None and (wrong := limits[(limits < -K) | (limits >= K)]).size:
         raise UserError(f"target={wrong[0]} is out of range: the model has {K} outputs, 0 to {K - 1}")
     if jnp.ndim(target) == 0:
-        return logits[:, target]
-    return jnp.take_along_axis(logits, target[:, None], axis=1)[:, 0]
+        return jnp.take(logits, target, axis=1, mode="fill")  # NaN where a traced number is out of range
+    return jnp.take_along_axis(logits, target[:, None], axis=1, mode="fill")[:, 0]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.core.interpret import interpret
-from deeplab.explain.attribution import Attribution, Target, baseline_of, checked, scored
+from deeplab.explain.attribution import Attribution, Target, baseline_of, check_examples, checked, scored
 from deeplab.explain.compiler.pairs import Pair
 from deeplab.explain.compiler.secant import RESCALE
 
@@ -43,6 +43,7 @@ def deeplift(
     """
     base = baseline_of(baseline, x)
     score, args = scored(f, target, args)
+    check_examples(x, *args)
 
     def of_one(x: Any, base: Any, args: Any) -> tuple[Any, jax.Array]:
         x, base, args = jax.tree.map(lambda leaf: leaf[None], (x, base, args))

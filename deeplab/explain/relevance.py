@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.core.interpret import Interpretation, interpret
-from deeplab.explain.attribution import Attribution, Target, check_floating, checked, scored
+from deeplab.explain.attribution import Attribution, Target, check_examples, check_floating, checked, scored
 from deeplab.explain.compiler.layers import Epsilon
 from deeplab.explain.compiler.relevance import Relevance, Rules
 from deeplab.explain.compiler.signals import Signal
@@ -113,6 +113,7 @@ def one_by_one(
     """
     check_floating(x)
     score, args = scored(f, target, args)
+    check_examples(x, *args)
 
     def of_one(x: Any, args: Any) -> Any:
         x, args = jax.tree.map(lambda leaf: leaf[None], (x, args))

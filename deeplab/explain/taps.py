@@ -16,6 +16,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.extend import core
 
 from deeplab.core.errors import UserError, nearest
@@ -165,7 +166,11 @@ def _run(
             if not isinstance(given, core.Literal) and marks.get(given) == name:
                 return values
         if name is None or not (wanted is None or name in wanted):
-            return NotImplemented if _holds(eqn, wanted) else bind(eqn, values)
+            if not _holds(eqn, wanted):
+                return bind(eqn, values)
+            if eqn.primitive.name == "while" or (eqn.primitive.name == "cond" and isinstance(values[0], Tracer)):
+                raise UserError(f"a tap is within a `{eqn.primitive.name}` that the input decides; mark its result")
+            return NotImplemented
         (value,) = values
         for edit in (edits or {}).get(name), (edits or {}).get(f"{name}[{counts[name]}]"):
             value = value if edit is None else _fitting(name, edit(value), value)

@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 
 from deeplab.core.errors import UserError
+from deeplab.explain import expected_gradients, gradient, shapley, smoothgrad
 from deeplab.explain.propagation import deeplift
 
 W = np.random.default_rng(1).normal(size=(6, 6))
@@ -76,6 +77,9 @@ PROGRAMS = {
     "branches": lambda x: jax.vmap(lambda r: lax.cond(r[0] > 0, jnp.sum, lambda r: jnp.sum(jnp.sin(r)), r))(x),
     "rounded": lambda x: jnp.floor(3 * x[:, 0]) + jnp.sign(x[:, 1]) + jnp.abs(x[:, 2]) + jnp.clip(x[:, 3], -0.5, 0.5),
     "used twice": lambda x: jnp.sum(jnp.tanh(jnp.tanh(x @ W) @ W), axis=1),
+    "spectrum": lambda x: (
+        (jnp.abs(jnp.fft.rfft(x)) ** 2 * W[0, :4][None]).sum(axis=1) + jnp.exp(1j * x).sum(axis=1).real
+    ),
     "no input": lambda x: jnp.zeros(len(x)) + W[0, 0],
 }
 
@@ -121,6 +125,11 @@ def test_a_product_is_shared_as_by_two_players():
     assert deeplift(lambda x: x[:, 0] * x[:, 1], x, base).values.tolist() == [[7.0, 6.0]]
 
 
+def test_a_complex_number_is_shared_by_its_parts():
+    found = deeplift(lambda x: jnp.abs(x[:, 0] + 1j * x[:, 1]) ** 2, jnp.array([[3.0, 4.0]]), 0.0)
+    np.testing.assert_allclose(found.values, [[9.0, 16.0]], rtol=1e-12)
+
+
 def test_a_choice_belongs_to_the_scores_that_made_it():
     """Of two things by a score: the score's part is what they differ by."""
     f = lambda x: jnp.where(x[:, 0] > 0, 10.0, 2.0) + 0 * x[:, 1]  # noqa: E731
@@ -156,6 +165,12 @@ def test_an_unknown_primitive_is_named():
     assert np.abs(found.gap).max() < 1e-12
 
 
+def test_a_target_that_is_traced_and_out_of_range_is_told():
+    x, _ = inputs(jnp.float64)
+    found = jax.jit(lambda x, target: deeplift(jnp.sin, x, 0.0, target))(x, jnp.array([0, 7, 1, 2, 3]))
+    assert np.isnan(found.gap).tolist() == [False, True, False, False, False]
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -164,6 +179,16 @@ def test_an_unknown_primitive_is_named():
             lambda x: deeplift(lambda x: x, x, 0.0, target=6),
             "target=6 is out of range: the model has 6 outputs, 0 to 5",
         ),
+        (lambda x: deeplift(lambda x: jnp.argmax(x, axis=1), x, 0.0), "the score is of int64, expected real numbers"),
+        (lambda x: deeplift(lambda x: x, x, 0.0, target=1.5), "target=1.5 is no output: give the number of one"),
+        (
+            lambda x: deeplift(lambda x, a: x, x, 0.0, 1, args=(x[:2],)),
+            r"shapes \(5, 6\), \(2, 6\); expected a leading",
+        ),
+        (lambda x: gradient(lambda x: jnp.log(-jnp.abs(x)), x, 1), "the explanation of example 0 is not finite"),
+        (lambda x: expected_gradients(lambda x: x, x, x[0], 1, key=jax.random.key(0)), "references have the shapes"),
+        (lambda x: smoothgrad(lambda x: x, x, 1, key=jax.random.key(0), draws=1), "draws=1 is too few to tell"),
+        (lambda x: shapley(lambda x: x, x, 0.0, 1, groups=jnp.array([9, 0, 1, 1, 1, 1])), "number the groups from 0"),
         (lambda x: deeplift(PROGRAMS["relu"], x, jnp.zeros((4, 6))), r"the baseline has the shape \(4, 6\)"),
         (
             lambda x: deeplift(PROGRAMS["relu"], x.astype(int), 0),

@@ -141,6 +141,10 @@ def test_explained_at_a_tap():
         (lambda f: explain.read(f, ["shared[2]"])(X), r"no tap 'shared\[2\]'"),
         (lambda f: explain.edited(f, {"shared": lambda h: h[:1]})(X), r"gives the shape \(1, 4\), and \(2, 4\)"),
         (lambda f: explain.edited(f, {"other": jnp.sin})(X), "no tap 'other'; known are"),
+        (
+            lambda f: explain.taps(lambda x: jax.lax.cond(x[0, 0] > 0, lambda x: explain.mark(x, "h"), jnp.sin, x), X),
+            "a tap is within a `cond` that the input decides",
+        ),
     ],
 )
 def test_bad_input(call, said):

@@ -50,7 +50,7 @@ def moves(values: Sequence[Any]) -> list[jax.Array]:
 
 def floating(x: jax.Array) -> jax.Array:
     """An array as numbers that can be divided."""
-    return x if jnp.issubdtype(jnp.result_type(x), jnp.floating) else jnp.asarray(x, jnp.result_type(float))
+    return x if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else jnp.asarray(x, jnp.result_type(float))
 
 
 def still(x: Any) -> Pair:

@@ -40,8 +40,8 @@ from deeplab.explain.compiler.pairs import (
 # Linear in all of these operands together, for any values of the others; all of them when None.
 LINEAR: dict[str, tuple[int, ...] | None] = dict.fromkeys((
     "add", "add_any", "sub", "neg", "reduce_sum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims",
-    "concatenate", "copy", "name", "rev", "pad", "slice", "cumsum", "reduce_window_sum", "real", "imag",
-    "sharding_constraint", "optimization_barrier", "reduce_precision", "split", "fft",
+    "concatenate", "copy", "name", "rev", "pad", "slice", "cumsum", "reduce_window_sum", "real", "imag", "complex",
+    "conj", "sharding_constraint", "optimization_barrier", "reduce_precision", "split", "fft",
 ))  # fmt: skip
 LINEAR |= {
     "gather": (0,), "dynamic_slice": (0,), "dynamic_update_slice": (0, 1), "scatter": (0, 2), "scatter-add": (0, 2),
@@ -98,12 +98,14 @@ def _by_membership(eqn: core.JaxprEqn) -> core.ClosedJaxpr:
 
 def _keeps_numbers(pair: Pair, dtype: Any) -> bool:
     """Whether a conversion leaves every number what it is: not one to integers, nor one to truth values."""
-    whole = not jnp.issubdtype(pair.at.dtype, jnp.floating)
-    return jnp.issubdtype(dtype, jnp.floating) or (whole and jnp.issubdtype(dtype, jnp.integer))
+    whole = not jnp.issubdtype(pair.at.dtype, jnp.inexact)
+    if jnp.issubdtype(pair.at.dtype, jnp.complexfloating):
+        return jnp.issubdtype(dtype, jnp.complexfloating)
+    return jnp.issubdtype(dtype, jnp.inexact) or (whole and jnp.issubdtype(dtype, jnp.integer))
 
 
 def _converted(pair: Pair, dtype: Any) -> Pair:
-    move = pair.move.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else pair.move
+    move = pair.move.astype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else pair.move
     return Pair(pair.at.astype(dtype), pair.base.astype(dtype), move)
 
 
@@ -172,6 +174,7 @@ def elementwise(bound: Bound, inputs: Sequence[Any]) -> list[Pair]:
     for i, pair in enumerate(inputs):
         if isinstance(pair, Pair):
             total = total + _slope(bound, inputs, i) * pair.move
+    total = total if jnp.iscomplexobj(y) else jnp.real(total)  # as of the size of a complex number
     return [Pair(y, y0, jnp.broadcast_to(total, y.shape).astype(floating(y).dtype))]
 
 
@@ -185,7 +188,7 @@ def _slope(bound: Bound, inputs: Sequence[Any], i: int) -> jax.Array:
 
     change: Any = sum(floating(value(pair.at, rest)) - floating(value(pair.base, rest)) for rest in ends) / len(ends)
     apart = difference(pair)
-    if not jnp.issubdtype(pair.at.dtype, jnp.floating):
+    if not jnp.issubdtype(pair.at.dtype, jnp.floating):  # whole, or complex: no derivative that is a number
         return divided(change, apart)
     near = jnp.abs(apart) <= 64 * jnp.finfo(apart.dtype).eps * jnp.maximum(jnp.abs(pair.at), jnp.abs(pair.base))
     middle = pair.base + apart / 2

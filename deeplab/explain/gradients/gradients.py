@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from deeplab.explain.attribution import Attribution, Target, check_floating, checked, drawn, scored, slope, summed
+from deeplab.explain.attribution import Attribution, Target, check_floating, checked, drawn, scored, summed
 from deeplab.explain.chunks import averaged
 
 
@@ -32,7 +32,9 @@ def gradient(f: Callable[..., Any], x: Any, target: Target = None, args: Sequenc
     """
     check_floating(x)
     score, args = scored(f, target, args)
-    return checked(Attribution(slope(score, args)(x)))
+    out, pull = jax.vjp(lambda x: score(x, *args), x)
+    checked(out)  # the derivative of a score that is not finite may be
+    return checked(Attribution(pull(jnp.ones_like(out))[0]))
 
 
 def input_x_gradient(f: Callable[..., Any], x: Any, target: Target = None, args: Sequence[Any] = ()) -> Attribution:

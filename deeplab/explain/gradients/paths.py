@@ -147,7 +147,7 @@ def expected_gradients(
     """
     check_floating(x)
     score, args = scored(f, target, args)
-    count = None if callable(references) else len(jax.tree.leaves(references)[0])
+    count = None if callable(references) else _number_of(references, x)
 
     def one(key: jax.Array) -> tuple[Any, jax.Array]:
         which, where = jax.random.split(key)
@@ -178,6 +178,19 @@ def quadrature(nodes: Nodes, x: Any, low: float = 0.0) -> tuple[jax.Array, jax.A
     if points.ndim != 1 or points.shape != weights.shape:
         raise UserError(f"there are points {points.shape} and weights {weights.shape}; give one weight for each point")
     return points, weights
+
+
+def _number_of(references: Any, x: Any) -> int:
+    """The number R of references [R, ...], each of which is like an example.
+
+    Raises:
+      UserError: they have not the inputs' structure, or a reference not the shape of an example.
+    """
+    given, needed = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (references, x))
+    same = jax.tree.structure(references) == jax.tree.structure(x)
+    if not same or any(len(a) != len(b) or a[1:] != b[1:] or not a[0] for a, b in zip(given, needed, strict=True)):
+        raise UserError(f"references have the shapes {given}, expected examples like those of the input, {needed}")
+    return given[0][0]
 
 
 def _met(gap: Any, tol: float, nodes: int) -> bool:

@@ -67,7 +67,10 @@ def labelled(groups: Groups, x: Any) -> tuple[Any, int]:
     if len(given) != len(leaves) or not all(np.issubdtype(np.asarray(g).dtype, np.integer) for g in given):
         raise UserError(f"there are {len(leaves)} input arrays; give groups= an array of integer labels for each")
     rows = [_fitting(np.asarray(labels), leaf.shape) for labels, leaf in zip(given, leaves, strict=True)]
-    return jax.tree.unflatten(tree, rows), max(int(labels.max()) for labels in rows) + 1
+    count = max(int(labels.max()) for labels in rows) + 1
+    if count > len(np.unique(np.concatenate([labels[labels >= 0] for labels in rows]))):
+        raise UserError(f"groups= has labels up to {count - 1}, and not all below; number the groups from 0 (-1 stays)")
+    return jax.tree.unflatten(tree, rows), count
 
 
 def spread(values: Float[Array, "B M"], groups: Groups, x: Any) -> Any:
