@@ -40,7 +40,7 @@ LINEARLY = {
         "bii->bi", explain.integrated_hessians(LINEAR, X, 0.0, 2, nodes=1).values
     ),
     "shapley": lambda: explain.shapley(LINEAR, X, 0.0, 2).values,
-    "permutation_shapley": lambda: explain.permutation_shapley(LINEAR, X, 0.0, 2, key=KEY, draws=1).values,
+    "permutation_shapley": lambda: explain.permutation_shapley(LINEAR, X, 0.0, 2, key=KEY, draws=2).values,
     "kernel_shap": lambda: explain.kernel_shap(LINEAR, X, 0.0, 2).values,
     "kernel_shap, drawn": lambda: explain.kernel_shap(LINEAR, X, 0.0, 2, key=KEY, draws=40).values,
     "ablation": lambda: explain.ablation(LINEAR, X, 0.0, 2).values,
