@@ -54,7 +54,7 @@ def matrix(product):
     return jax.jit(jax.vmap(lambda v: ravel_pytree(product(UNRAVEL(v)))[0]))(jnp.eye(FLAT.size))
 
 
-@pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize("chunk", [pytest.param(None, marks=pytest.mark.slow), 3])
 def test_hessian_vector_products_are_the_hessian_s(chunk):
     product = hessian_vector_product(losses, PARAMS, BATCH, chunk=chunk)
     np.testing.assert_allclose(matrix(product), HESSIAN, atol=2e-6)
@@ -118,7 +118,10 @@ def looped(f, params, batch):
     return [one(jax.tree.map(lambda x: x[i : i + 1], batch)) for i in range(len(batch["x"]))]  # noqa: B023
 
 
-@pytest.mark.parametrize(("f", "chunk"), [(losses, 3), (logits, None), (logits, 11)])
+@pytest.mark.parametrize(
+    ("f", "chunk"),
+    [(losses, 3), pytest.param(logits, None, marks=pytest.mark.slow), pytest.param(logits, 11, marks=pytest.mark.slow)],
+)
 def test_gradients_of_examples_are_those_of_a_loop(f, chunk):
     found = jax.jit(lambda: gradients(f, PARAMS, BATCH, chunk=chunk))()
     expected = jax.tree.map(lambda *x: jnp.stack(x), *looped(f, PARAMS, BATCH))

@@ -70,7 +70,9 @@ CHUNKED = {
 }
 
 
-@pytest.mark.parametrize("name", CHUNKED)
+@pytest.mark.parametrize(
+    "name", [name if i % 3 == 0 else pytest.param(name, marks=pytest.mark.slow) for i, name in enumerate(CHUNKED)]
+)
 def test_chunked_is_whole(name):
     run = lambda chunk: jax.jit(lambda: CHUNKED[name](chunk))()  # noqa: E731
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=3e-6), run(3), run(100))
@@ -145,7 +147,9 @@ def test_constants_and_inputs_add_up_to_the_score_of_a_relu_network():
     np.testing.assert_allclose(total, G(IMAGES)[jnp.arange(2), jnp.array([1, 2])], rtol=1e-4)
 
 
-@pytest.mark.parametrize("tap", ["first", "second", "head"])
+@pytest.mark.parametrize(
+    "tap", [pytest.param("first", marks=pytest.mark.slow), "second", pytest.param("head", marks=pytest.mark.slow)]
+)
 def test_every_layer_conducts_the_whole_difference(tap):
     found = explain.conductance(G, IMAGES, 0.0, tap, 1, nodes=64)
     np.testing.assert_allclose(

@@ -32,7 +32,7 @@ GPT = disturbed(gpt.GPT(vocab_size=65, **gpt.VARIANTS["test"]), TOKENS)
 LLAMA = disturbed(llama.Llama(vocab_size=65, **llama.VARIANTS["test"]), TOKENS)
 
 
-@pytest.mark.parametrize("f", [GPT[0], LLAMA[0]], ids=["gpt", "llama"])
+@pytest.mark.parametrize("f", [pytest.param(GPT[0], marks=pytest.mark.slow), LLAMA[0]], ids=["gpt", "llama"])
 def test_parts_sum_to_the_logits(f):
     target = TARGETS.position(-1, jnp.array([7, 9]))
     found = jax.jit(lambda x: explain.logit_attribution(f, x, target=target))(TOKENS)

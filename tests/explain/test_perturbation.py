@@ -98,7 +98,9 @@ def test_a_deep_hierarchy_has_many_players():
     np.testing.assert_allclose(found[2:], x[0, 2:], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", [explain.permutation_shapley, explain.kernel_shap])
+@pytest.mark.parametrize(
+    "method", [pytest.param(explain.permutation_shapley, marks=pytest.mark.slow), explain.kernel_shap]
+)
 def test_drawn_values_are_within_their_error(method):
     exact = explain.shapley(F, X, BASE).values
     draws = {explain.permutation_shapley: 200, explain.kernel_shap: 28}[method]

@@ -103,7 +103,9 @@ def inputs(rows=5):
     return jnp.asarray(np.random.default_rng(0).normal(size=(rows, 6)))
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name", [name if i % 2 == 0 else pytest.param(name, marks=pytest.mark.slow) for i, name in enumerate(PROGRAMS)]
+)
 def test_relevance_is_conserved(name):
     f, x = PROGRAMS[name], inputs()
     found, score = jax.jit(lambda x: lrp(f, x, Epsilon(0.0)))(x), f(x)

@@ -44,7 +44,7 @@ def after(state, exp):
     return losses(state.params, {name: jnp.asarray(x) for name, x in TEST.items()})
 
 
-@pytest.mark.parametrize("leave_one", [False, True])
+@pytest.mark.parametrize("leave_one", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_member_is_a_training_without_its_examples(leave_one):
     """In batches of all examples, so that one data set has no other order than the other."""
     numbers = [-1.0, 3.0]

@@ -70,7 +70,11 @@ def test_rollout_and_relevance_by_hand():
 
 
 @pytest.mark.parametrize("method", [explain.deeplift, explain.integrated_gradients], ids=["deeplift", "ig"])
-@pytest.mark.parametrize("baseline", [0, 0.0, jnp.arange(65)], ids=["pad", "zero", "mean"])
+@pytest.mark.parametrize(
+    "baseline",
+    [0, pytest.param(0.0, marks=pytest.mark.slow), pytest.param(jnp.arange(65), marks=pytest.mark.slow)],
+    ids=["pad", "zero", "mean"],
+)
 def test_tokens_add_up(method, baseline):
     """To the difference from the score of a text whose embeddings are the baseline's, whatever that is."""
     found = jax.jit(lambda x: explain.by_token(method, BERT, x, baseline, target=1))(TOKENS)
