@@ -1,12 +1,9 @@
 """Fine-tuning of EfficientNet-lite for semantic segmentation of driving scenes (CamVid), with a light decoder.
 
 Run:     python -m experiments.driving_finetune --weights DIR     (a folder, or a name at the hub; --data-dir FOLDER)
-Result:  233 test frames at full label size, from images of half the size: mean IoU 59.2 %, pixel accuracy 88.6 %, seed
-         0, the last of 64 epochs, two sizes and mirror images averaged; from lite0, pretrained on ImageNet. 6,240
-         s of CPU time, on two cores that other work shared, in two parts (commit 083a5ad). From scratch,
-         experiments/driving_segmentation.py has 45.5 %. At full size ENet has 51.3, SegNet 55.6
-Source:  Tan and Le 2019 (EfficientNet), https://arxiv.org/abs/1905.11946; decoder: Chaurasia and Culurciello 2017
-         (LinkNet), https://arxiv.org/abs/1707.03718; class weights: Paszke et al. 2016, https://arxiv.org/abs/1606.02147
+Result:  233 test frames at full label size, from half the size, two sizes and mirror images averaged: mean IoU 59.2 %,
+         pixel accuracy 88.6 % (lite0, seed 0, 6,240 s of CPU time, commit 083a5ad); from scratch 45.5; ENet 51.3
+Source:  EfficientNet, arxiv.org/abs/1905.11946; LinkNet, arxiv.org/abs/1707.03718; ENet, arxiv.org/abs/1606.02147
 """
 
 import math

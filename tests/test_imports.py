@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib
 import re
 import subprocess
 import sys
@@ -95,6 +96,20 @@ def test_late_imports_are_of_heavy_libraries_only(path):
     """An import of deeplab in a function, or for type checking only, would hide a cycle."""
     if path.name != "__init__.py":  # Its names are imported when they are first used, see deeplab.core.lazy.
         assert _late_imports(path) <= HEAVY
+
+
+def test_no_public_name_is_that_of_a_module_beside_it():
+    """Whoever imports the module first would get it in place of the name."""
+    for path in FILES:
+        if path.name == "__init__.py" and "lazy.attach" in path.read_text():
+            package = ".".join(path.parent.relative_to(ROOT).parts)
+            homes = importlib.import_module(package).__getattr__.__closure__
+            named = next(cell.cell_contents for cell in homes if isinstance(cell.cell_contents, dict))
+            beside = {other.stem for other in path.parent.glob("*.py")} | {
+                p.name for p in path.parent.iterdir() if p.is_dir()
+            }
+            taken = {name for name, home in named.items() if ":" in home and name in beside}
+            assert taken <= {"taps"}, f"{package}: {taken}"  # which explain imports at once
 
 
 def test_no_import_cycles():

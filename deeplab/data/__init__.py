@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from deeplab.data import augment, features, order, pair_rows, prepare, records, sets
     from deeplab.data.augment.base import Augment
     from deeplab.data.base import Batch, Data, Example, Mix, Prepare, Source, Spec
+    from deeplab.data.example_weights import weighted
     from deeplab.data.examples import Examples
     from deeplab.data.images import Images
     from deeplab.data.mixture import Mixture
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from deeplab.data.sets.tfds_text import PreparedTfdsText as tfds_text
     from deeplab.data.tabular import table
     from deeplab.data.text import Text
-    from deeplab.data.weighted import weighted
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
@@ -89,7 +89,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "tfds": "sets.tfds:PreparedTfds",
         "tfds_text": "sets.tfds_text:PreparedTfdsText",
         "tokenized": "sets.text.tokenized:Tokenized",
-        "weighted": "weighted:weighted",
+        "weighted": "example_weights:weighted",
         "write": "sets.arrayrecord:write",
     },
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deeplab.core import lazy
 
 if TYPE_CHECKING:
-    from deeplab.tuning.average import average
+    from deeplab.tuning.averaging import average
     from deeplab.tuning.experiments import adapted, frozen
     from deeplab.tuning.lora import Lora
     from deeplab.tuning.models import Adapted, Frozen
@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     {
         "Adapted": "models:Adapted",
         "adapted": "experiments:adapted",
-        "average": "average:average",
+        "average": "averaging:average",
         "Frozen": "models:Frozen",
         "frozen": "experiments:frozen",
         "Lora": "lora:Lora",

@@ -111,6 +111,7 @@ def test_a_network_by_hand():
         (jnp.square, (0, 4)), (jnp.abs, (0, 2)), (lambda x: x * x, (0, 4)), (lambda x: x**3, (-1, 8)),
         (jnp.cos, (np.cos(2), 1)), (jnp.sin, (np.sin(-1), 1)), (lambda x: 1 / x, (-np.inf, np.inf)),
         (lambda x: 1 / (x + 2), (0.25, 1)), (lambda x: x - 2 * x, (-5, 4)), (jnp.sign, (-1, 1)),
+        (lambda x: (lambda y: y / y)(x + 2), (0.25, 4)),
         (lambda x: jnp.where(x > 3, 7.0, x), (-1, 2)), (lambda x: jnp.where(x > 1, 7.0, x), (-1, 7)),
         (lambda x: jnp.log(x + 1), (-np.inf, np.log(3))), (lambda x: jnp.argmax(jnp.array([x, 3.0])), (1, 1)),
     ],

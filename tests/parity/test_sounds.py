@@ -3,8 +3,6 @@
 Both make the transform alike, but librosa's compiles itself.
 """
 
-import os
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ import pytest
 from deeplab.data.features import audio
 
 torch = pytest.importorskip("torch")
-os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # librosa compiles for 15 s when it is loaded, for nothing here
 filters = pytest.importorskip("librosa.filters")
 
 SOUND = np.random.default_rng(0).standard_normal(8000).astype(np.float32)

@@ -16,6 +16,9 @@ EVERY = [
     blocks.curve({"low": np.arange(3.0), "line": np.ones(3)}, "hours", title="forecast & truth", reference=["low"]),
     blocks.cards([blocks.card("beat", blocks.picture(np.ones((4, 4))), caption="wide", wrong=True)], compact=True),
     blocks.text(" or not", "To be", style="sample"),
+    blocks.tokens(("not", "good"), np.array([-2.0, 1.0]), label="why:"),
+    blocks.bars(("age", "sex"), np.array([0.1, -3.0]), start=1.0),
+    blocks.swarm(("age",), np.array([[0.1], [0.3]]), np.array([[1.0], [2.0]])),
 ]
 
 

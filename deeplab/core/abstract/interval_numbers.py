@@ -40,7 +40,7 @@ def subtracted(eqn: core.JaxprEqn, inputs: list[Any]) -> list[Interval]:
 
 
 def multiplied(eqn: core.JaxprEqn, inputs: list[Any]) -> list[Interval]:
-    if eqn.invars[0] is eqn.invars[1]:
+    if eqn.invars[0] is eqn.invars[1] and eqn.primitive.name == "mul":  # a quotient is corners of both, too
         return [_even(inputs[0], lambda x: x * x)]
     lower, upper = ends_of(inputs)
     pairs = {(id(a), id(b)): (a, b) for a in (lower[0], upper[0]) for b in (lower[1], upper[1])}
