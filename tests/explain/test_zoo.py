@@ -8,7 +8,7 @@ import pytest
 from deeplab import explain
 from tests.models.members import MEMBERS
 
-DAILY = ("cnn_norm_dropout", "mixtral")
+DAILY = ("cnn_norm_dropout",)
 ALL = [pytest.param(name, marks=() if name in DAILY else pytest.mark.slow) for name in MEMBERS]
 
 

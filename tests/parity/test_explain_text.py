@@ -85,6 +85,7 @@ def test_steps_are_those_of_captum(gpt2, method):
     assert relative(steps(jnp.asarray(TOKENS)), np.stack(expected, axis=1)) < 1e-4
 
 
+@pytest.mark.slow
 def test_direct_logit_attribution_and_lens(gpt2):
     theirs, ours = gpt2
     body, U = theirs.transformer, theirs.lm_head.weight.double()
