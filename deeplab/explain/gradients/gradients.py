@@ -33,7 +33,7 @@ def gradient(f: Callable[..., Any], x: Any, target: Target = None, args: Sequenc
     check_floating(x)
     score, args = scored(f, target, args)
     out, pull = jax.vjp(lambda x: score(x, *args), x)
-    checked(out)  # the derivative of a score that is not finite may be
+    checked(Attribution(out))  # the derivative of a score that is not finite may be
     return checked(Attribution(pull(jnp.ones_like(out))[0]))
 
 
