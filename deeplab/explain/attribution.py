@@ -79,7 +79,7 @@ def scored(
     limits = None if target is None or callable(target) else _numbers(target)
 
     def score(*inputs: Any) -> jax.Array:
-        examples = check_examples(*inputs)
+        examples = check_examples(inputs[0])
         out = f(*(inputs[:-1] if by_example else inputs))
         if callable(target):
             out = target(out)
