@@ -10,6 +10,7 @@ from jax import lax
 
 from deeplab.core.abstract.intervals import bounds
 from deeplab.core.errors import UserError
+from tests.precision import float64
 
 W = np.random.default_rng(1).normal(size=(6, 6))
 KERNEL = np.random.default_rng(2).normal(size=(3, 1, 2))
@@ -77,7 +78,7 @@ def check(f, center, radius, seed):
 
 @pytest.fixture(autouse=True)
 def double():
-    with jax.enable_x64(True):
+    with float64():
         yield
 
 
@@ -90,7 +91,7 @@ def test_each_function_is_within_its_bounds(i):
 @given(STEPS, st.integers(0, 2**32 - 1), st.floats(0, 2))
 @settings(max_examples=20, deadline=None)
 def test_no_value_of_a_random_program_is_outside(steps, seed, radius):
-    with jax.enable_x64(True):
+    with float64():
         check(program(steps), np.random.default_rng(seed).normal(size=6), radius, seed)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from deeplab import explain
+from tests.precision import float64
 
 D = 5
 KEY = jax.random.key(0)
@@ -136,7 +137,7 @@ def check(name, breaches):
 
 @pytest.fixture(autouse=True)
 def double():
-    with jax.enable_x64(True):
+    with float64():
         yield
 
 

@@ -9,6 +9,7 @@ from jax import lax
 from deeplab.core.errors import UserError
 from deeplab.explain import expected_gradients, gradient, shapley, smoothgrad
 from deeplab.explain.propagation import deeplift
+from tests.precision import float64
 
 W = np.random.default_rng(1).normal(size=(6, 6))
 KERNEL = np.random.default_rng(2).normal(size=(3, 1, 4))
@@ -91,7 +92,7 @@ def inputs(dtype=jnp.float32):
 
 @pytest.fixture(autouse=True)
 def double():
-    with jax.enable_x64(True):
+    with float64():
         yield
 
 

@@ -9,6 +9,7 @@ from jax import lax
 from deeplab.core.errors import UserError
 from deeplab.explain.compiler.layers import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
 from deeplab.explain.relevance import attn_lrp, lrp
+from tests.precision import float64
 
 RNG = np.random.default_rng(1)
 W = RNG.normal(size=(6, 6))
@@ -95,7 +96,7 @@ RULES = [Epsilon(0.0), Gamma(0.25, 0.0), AlphaBeta(2, 1, 0.0), ZPlus(0.0), Flat(
 
 @pytest.fixture(autouse=True)
 def double():
-    with jax.enable_x64(True):
+    with float64():
         yield
 
 

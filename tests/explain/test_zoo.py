@@ -7,6 +7,7 @@ import pytest
 
 from deeplab import explain
 from tests.models.members import MEMBERS
+from tests.precision import float64
 
 DAILY = ("cnn_norm_dropout",)
 ALL = [pytest.param(name, marks=() if name in DAILY else pytest.mark.slow) for name in MEMBERS]
@@ -64,7 +65,7 @@ def test_relevance_is_conserved(name):
 @pytest.mark.parametrize("name", ["vit", pytest.param("swin", marks=pytest.mark.slow)])
 def test_in_double_precision_they_do_so_exactly(name):
     """No part of a model computes in a lower precision than it is given."""
-    with jax.enable_x64(True):
+    with float64():
         model, x = MEMBERS[name].make(), MEMBERS[name].inputs(1).astype(jnp.float64)
         variables = jax.tree.map(lambda p: p.astype(jnp.float64), variables_of(model, x))
         f = lambda x: jnp.sum(jnp.sin(_rows(model.apply(variables, x))), axis=1)  # noqa: E731

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from deeplab import explain
+from tests.precision import float64
 
 torch = pytest.importorskip("torch")
 captum = pytest.importorskip("captum.attr")
@@ -189,7 +190,7 @@ def shap_kernel():
 
 def kernel_in_double():
     """Scores in float32, as shap gets them, and the fit in float64, as shap's is."""
-    with jax.enable_x64(True):
+    with float64():
         of_score = lambda x: f(x.astype(jnp.float32)).astype(jnp.float64)  # noqa: E731
         return explain.kernel_shap(of_score, *(jnp.asarray(x, jnp.float64) for x in (X, X0)), Y).values[:2]
 

@@ -10,6 +10,7 @@ import pytest
 
 from deeplab.explain.curvature import hessian_vector_product
 from deeplab.explain.examples.influence import exact_solve, influence, tracin
+from tests.precision import float64
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("captum")
@@ -73,7 +74,7 @@ def test_influence_is_captum_s():
     )  # fmt: skip
     x, label = tensors(TEST)
     expected = oracle.influence((x.double(), label)).detach().numpy()
-    with jax.enable_x64(True):
+    with float64():
         head, body = jax.tree.map(jnp.float64, (last, first))
         train, test = ({"x": jnp.float64(b["x"]), "label": jnp.asarray(b["label"])} for b in (TRAIN, TEST))
 

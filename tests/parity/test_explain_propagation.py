@@ -15,6 +15,7 @@ from deeplab.explain.compiler.layers import AlphaBeta, Epsilon, Flat, Gamma, WSq
 from deeplab.explain.propagation import deeplift
 from deeplab.explain.rectified import deconvolution, guided_backpropagation
 from deeplab.explain.relevance import lrp
+from tests.precision import float64
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:Setting .*hooks:UserWarning")
@@ -23,7 +24,7 @@ B, CLASS = 4, 1
 
 @pytest.fixture(autouse=True)
 def double():
-    with jax.enable_x64(True):
+    with float64():
         yield
 
 
