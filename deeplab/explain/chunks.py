@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from deeplab.core.abstract.convolutions import canonical
 from deeplab.core.errors import UserError
 from deeplab.core.jaxpr import inner_jaxprs
 
 _TARGET = 64 << 20  # bytes of intermediate values; larger chunks gain nothing on a CPU
-_UNROLLED = 16  # XLA runs convolutions within a loop on one thread of a CPU, 3 to 6 times slower
 
 
 def total(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
@@ -30,17 +30,18 @@ def total(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
       30.0
     """
 
+    @canonical
     def some(rows: Any) -> Any:
         return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.vmap(f)(rows))
 
     def step(carry: Any, rows: Any) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, carry, some(rows)), None
 
-    first, rest, unroll = _divided(f, rows, chunk)
+    first, rest = _divided(f, rows, chunk)
     zeros = jax.tree.map(
         lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(some, jax.tree.map(lambda x: x[0], first))
     )
-    found = jax.lax.scan(step, zeros, first, unroll=unroll)[0]
+    found = jax.lax.scan(step, zeros, first)[0]
     return found if rest is None else step(found, rest)[0]
 
 
@@ -51,10 +52,11 @@ def mapped(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
       >>> mapped(lambda n: n**2, jnp.arange(5.0), chunk=2).tolist()
       [0.0, 1.0, 4.0, 9.0, 16.0]
     """
-    first, rest, unroll = _divided(f, rows, chunk)
-    found = jax.lax.scan(lambda _, rows: (None, jax.vmap(f)(rows)), None, first, unroll=unroll)[1]
+    first, rest = _divided(f, rows, chunk)
+    some = canonical(jax.vmap(f))
+    found = jax.lax.scan(lambda _, rows: (None, some(rows)), None, first)[1]
     found = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
-    return found if rest is None else jax.tree.map(lambda x, y: jnp.concatenate([x, y]), found, jax.vmap(f)(rest))
+    return found if rest is None else jax.tree.map(lambda x, y: jnp.concatenate([x, y]), found, some(rest))
 
 
 def averaged(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> tuple[Any, Any]:
@@ -74,8 +76,8 @@ def averaged(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> tu
     return mean, error
 
 
-def _divided(f: Callable[[Any], Any], rows: Any, chunk: int | None) -> tuple[Any, Any, int]:
-    """The rows in whole chunks [N, chunk, ...], the rest of them or None, and how many chunks a loop has unrolled."""
+def _divided(f: Callable[[Any], Any], rows: Any, chunk: int | None) -> tuple[Any, Any]:
+    """The rows in whole chunks [N, chunk, ...], and the rest of them or None."""
     count = len(jax.tree.leaves(rows)[0])
     if chunk is not None and chunk < 1:
         raise UserError(f"chunk={chunk} is no number of evaluations at a time; give 1 or more, or None")
@@ -83,7 +85,7 @@ def _divided(f: Callable[[Any], Any], rows: Any, chunk: int | None) -> tuple[Any
     whole = count // chunk
     first = jax.tree.map(lambda x: x[: whole * chunk].reshape(whole, chunk, *x.shape[1:]), rows)
     rest = jax.tree.map(lambda x: x[whole * chunk :], rows) if count % chunk else None
-    return first, rest, whole if whole <= _UNROLLED and jax.default_backend() == "cpu" else 1
+    return first, rest
 
 
 def fitting(f: Callable[[Any], Any], rows: Any) -> int:

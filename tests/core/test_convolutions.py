@@ -1,0 +1,65 @@
+"""Convolutions in the layout of a CPU: the same values, and no other layout in the body of a loop."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from deeplab.core.abstract.convolutions import canonical
+
+FORMS = {
+    "2d": ((2, 8, 6, 3), (3, 2, 3, 5), ("NHWC", "HWIO", "NHWC"), {}),
+    "strided, dilated": ((2, 9, 9, 3), (3, 3, 3, 4), ("NHWC", "HWIO", "NHWC"), {"rhs_dilation": (2, 1)}),
+    "groups": ((2, 8, 8, 4), (3, 3, 2, 6), ("NHWC", "HWIO", "NHWC"), {"feature_group_count": 2}),
+    "1d": ((2, 9, 3), (3, 3, 5), ("NWC", "WIO", "NWC"), {}),
+    "channels first": ((2, 3, 8, 6), (5, 3, 3, 2), ("NCHW", "OIHW", "NCHW"), {}),
+    "mixed": ((8, 3, 2, 6), (2, 5, 3, 3), ("HCNW", "HOIW", "CWNH"), {}),
+}
+
+
+def program(name):
+    """The gradients of a convolution by its inputs and its kernel, and their inputs."""
+    x, kernel, layout, options = FORMS[name]
+    stride = (2,) * (len(x) - 2) if "strided" in name else (1,) * (len(x) - 2)
+
+    def f(x, kernel):
+        out = lax.conv_general_dilated(x, kernel, stride, "SAME", dimension_numbers=layout, **options)
+        return jnp.sum(jnp.sin(out))
+
+    draw = np.random.default_rng(0)
+    return jax.grad(f, (0, 1)), [jnp.asarray(draw.normal(size=shape), jnp.float32) for shape in (x, kernel)]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_gradients_are_equal(name):
+    f, inputs = program(name)
+    for found, expected in zip(canonical(jax.jit(f))(*inputs), f(*inputs), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted({*FORMS} - {"groups"}))  # XLA gives these a layout of its own
+def test_the_body_of_a_loop_has_one_layout(name):
+    f, inputs = program(name)
+
+    def layouts(f):
+        def loop(x, kernel):
+            return lax.scan(lambda x, a: (x - f(x, a * kernel)[0], f(x, kernel)[1]), x, jnp.arange(3.0))
+
+        text = jax.jit(loop).lower(*inputs).compile().as_text()
+        return set(re.findall(r"dim_labels=(\S+?)[,\s]", text))
+
+    space = "01"[: inputs[0].ndim - 2]
+    assert layouts(canonical(f)) == {f"b{space}f_{space}io->b{space}f"}
+    assert layouts(f) != layouts(canonical(f))
+
+
+def test_derivatives_that_a_function_defines_are_kept():
+    @jax.custom_jvp
+    def f(x):
+        return x
+
+    f.defjvp(lambda x, dx: (x[0], 3 * dx[0]))
+    assert float(jax.grad(canonical(jax.jit(lambda x: 2 * f(x))))(1.0)) == 6.0
