@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deeplab.core.abstract.convolutions import canonical
 from deeplab.core.errors import UserError
-from deeplab.core.jaxpr import has_primitive
 from deeplab.core.precision import Scaled, cast
 from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
@@ -91,11 +91,6 @@ def make_value_fn(
     return value_fn
 
 
-def slow_in_loops(function: Callable, *args: Any) -> bool:
-    """Whether a function is slow in a loop: on a CPU the backward pass of a convolution is then ten times slower."""
-    return jax.default_backend() == "cpu" and has_primitive(jax.make_jaxpr(function)(*args), "conv_general_dilated")
-
-
 def _accumulated(runtime: Runtime, part: Callable, state: State, batch: Batch) -> tuple[Any, Loss]:
     size = len(batch["weight"])
     parts = _microbatches(batch, runtime.accumulate)
@@ -111,12 +106,7 @@ def _accumulated(runtime: Runtime, part: Callable, state: State, batch: Batch) -
     shapes = jax.eval_shape(part, state, first, size)
     grads, out = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     total = (cast(grads, runtime.precision.reductions), out._replace(variables=state.variables, state=state.task))
-    if slow_in_loops(part, state, first, size):
-        for i in range(runtime.accumulate):
-            total, _ = add(total, {name: x[i] for name, x in parts.items()})
-    else:
-        total, _ = jax.lax.scan(add, total, parts)
-    grads, out = total
+    (grads, out), _ = jax.lax.scan(canonical(add), total, parts)
     factor = size / jnp.where(out.loss.count == 0, 1, out.loss.count)
     return jax.tree.map(lambda g, p: (g * factor).astype(p.dtype), grads, state.params), out
 

@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 
 from deeplab.core.abstract.convolutions import canonical
+from deeplab.core.jaxpr import walk
 
 FORMS = {
     "2d": ((2, 8, 6, 3), (3, 2, 3, 5), ("NHWC", "HWIO", "NHWC"), {}),
@@ -54,6 +55,27 @@ def test_the_body_of_a_loop_has_one_layout(name):
     space = "01"[: inputs[0].ndim - 2]
     assert layouts(canonical(f)) == {f"b{space}f_{space}io->b{space}f"}
     assert layouts(f) != layouts(canonical(f))
+
+
+@pytest.mark.parametrize("wrap", [jax.checkpoint, jax.jit, "scan", "cond"], ids=str)
+def test_what_is_called_or_looped_over_has_that_layout_too(wrap):
+    _, (x, kernel) = program("2d")
+    square = kernel[..., :3]
+
+    def conv(x, kernel):
+        return jnp.sin(lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=FORMS["2d"][2]))
+
+    def f(x):
+        if wrap == "scan":
+            return lax.scan(lambda x, a: (conv(x, a * square), None), x, jnp.arange(2.0))[0].sum()
+        if wrap == "cond":
+            return lax.cond(x[0, 0, 0, 0] > 0, lambda x: conv(x, square), jnp.cos, x).sum()
+        return wrap(conv)(x, square).sum()
+
+    np.testing.assert_allclose(canonical(jax.grad(f))(x), jax.grad(f)(x), rtol=1e-5, atol=1e-5)
+    equations = [visit.eqn for visit in walk(jax.make_jaxpr(canonical(jax.grad(f)))(x))]
+    numbers = {eqn.params["dimension_numbers"] for eqn in equations if eqn.primitive.name == "conv_general_dilated"}
+    assert {(n.lhs_spec, n.rhs_spec, n.out_spec) for n in numbers} == {((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))}
 
 
 def test_derivatives_that_a_function_defines_are_kept():

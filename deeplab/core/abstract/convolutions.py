@@ -11,7 +11,7 @@ from jax.extend import core
 
 from deeplab.core.interpret import Interpretation, interpret
 from deeplab.core.jax_compat import bind
-from deeplab.core.jaxpr import CALLS
+from deeplab.core.jaxpr import CONTROL_FLOW
 
 
 def canonical(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -19,7 +19,7 @@ def canonical(f: Callable[..., Any]) -> Callable[..., Any]:
 
     XLA's CPU compiler (of JAX 0.10) brings convolutions into this layout by itself, but in the entry of a program only:
     the body of a loop keeps the layouts of gradients, which take two to ten times as long. Elsewhere f is returned as
-    it is. The bodies of loops and rematerialized calls within f stay as they are, too.
+    it is. What has a derivative of its own, not yet differentiated, stays as it is, too.
 
     Args:
       f: Function of pytrees of arrays, such as a gradient.
@@ -41,14 +41,24 @@ def canonical(f: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-_ENTERED = {name for name in CALLS if not name.startswith(("custom", "remat", "checkpoint"))}  # these mean more
-
-
 def _rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
     name = eqn.primitive.name
     if name == "conv_general_dilated":
         return [_convolution(eqn, *inputs)]
-    return NotImplemented if name in _ENTERED else bind(eqn, inputs)
+    if name.startswith("custom"):  # its derivative is not in the program
+        return bind(eqn, inputs)
+    if name in CONTROL_FLOW or name.startswith(("remat", "checkpoint")):
+        return bind(eqn.replace(params={key: _inside(value) for key, value in eqn.params.items()}), inputs)
+    return NotImplemented
+
+
+def _inside(value: Any) -> Any:
+    """A parameter of an equation, with the jaxprs in it rewritten."""
+    if isinstance(value, core.ClosedJaxpr):
+        return jax.make_jaxpr(lambda *args: interpret(value, args, _LAYOUTS))(*value.in_avals)
+    if isinstance(value, core.Jaxpr):
+        return _inside(core.ClosedJaxpr(value, ())).jaxpr
+    return tuple(map(_inside, value)) if type(value) is tuple else value
 
 
 def _convolution(eqn: core.JaxprEqn, x: jax.Array, kernel: jax.Array) -> jax.Array:

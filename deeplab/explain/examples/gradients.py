@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from deeplab.core.abstract.convolutions import canonical
 from deeplab.core.errors import UserError
-from deeplab.core.jaxpr import has_primitive
 
 Losses = Callable[[Any, Any], Float[Array, " B"]]
 """`(params, batch) -> losses` of the examples of a batch, a pytree of arrays [B, ...]. The loss of one example depends
@@ -169,10 +169,7 @@ def in_chunks(function: Callable[[Any], Any], batch: Any, chunk: int | None) -> 
     if chunk is None or chunk >= size:
         return function(batch)
     parts, rest = _cut(batch, size, chunk)
-    if _slow_in_loops(function, jax.tree.map(lambda x: x[0], parts)):
-        done = [function(jax.tree.map(lambda x: x[i], parts)) for i in range(size // chunk)]  # noqa: B023
-    else:
-        done = [jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.lax.map(function, parts))]
+    done = [jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.lax.map(canonical(function), parts))]
     done += [function(rest)] if size % chunk else []
     return jax.tree.map(lambda *x: jnp.concatenate(x), *done)
 
@@ -188,13 +185,10 @@ def summed(function: Callable[[Any], Any], batch: Any, chunk: int | None) -> Any
         lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, first)
     )  # fmt: skip
 
+    @canonical
     def add(total: Any, part: Any) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, function(part)), None
 
-    if _slow_in_loops(function, first):
-        for i in range(size // chunk):
-            total, _ = add(total, jax.tree.map(lambda x: x[i], parts))  # noqa: B023
-        return total
     return jax.lax.scan(add, total, parts)[0]
 
 
@@ -203,11 +197,6 @@ def _cut(batch: Any, size: int, chunk: int) -> tuple[Any, Any]:
     whole = size // chunk * chunk
     parts = jax.tree.map(lambda x: jnp.asarray(x)[:whole].reshape(-1, chunk, *jnp.shape(x)[1:]), batch)
     return parts, jax.tree.map(lambda x: x[whole:], batch)
-
-
-def _slow_in_loops(function: Callable, *args: Any) -> bool:
-    """Whether the function is slow in a loop: on a CPU, the backward pass of a convolution is, up to ten times."""
-    return jax.default_backend() == "cpu" and has_primitive(jax.make_jaxpr(function)(*args), "conv_general_dilated")
 
 
 def _squared_norm(tree: Any) -> jax.Array:
