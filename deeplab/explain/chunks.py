@@ -33,13 +33,13 @@ def total(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
     def some(rows: Any) -> Any:
         return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.vmap(f)(rows))
 
-    def step(carry: Any, rows: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, carry, some(rows)), None
-
     first, rest, unroll = _divided(f, rows, chunk)
-    zeros = jax.tree.map(
-        lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(some, jax.tree.map(lambda x: x[0], first))
-    )
+    begin = jax.tree.map(lambda x: x[0], first)
+
+    def step(carry: Any, rows: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, carry, some(_after(_number(carry), rows, begin))), None
+
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(some, begin))
     found = jax.lax.scan(step, zeros, first, unroll=unroll)[0]
     return found if rest is None else step(found, rest)[0]
 
@@ -52,9 +52,15 @@ def mapped(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
       [0.0, 1.0, 4.0, 9.0, 16.0]
     """
     first, rest, unroll = _divided(f, rows, chunk)
-    found = jax.lax.scan(lambda _, rows: (None, jax.vmap(f)(rows)), None, first, unroll=unroll)[1]
+    begin = jax.tree.map(lambda x: x[0], first)
+
+    def step(before: jax.Array, rows: Any) -> tuple[jax.Array, Any]:
+        made = jax.vmap(f)(_after(before, rows, begin))
+        return _number(made), made
+
+    last, found = jax.lax.scan(step, jnp.zeros((), "float32"), first, unroll=unroll)
     found = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
-    return found if rest is None else jax.tree.map(lambda x, y: jnp.concatenate([x, y]), found, jax.vmap(f)(rest))
+    return found if rest is None else jax.tree.map(lambda *parts: jnp.concatenate(parts), found, step(last, rest)[1])
 
 
 def averaged(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> tuple[Any, Any]:
@@ -72,6 +78,25 @@ def averaged(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> tu
         lambda s, q: jnp.sqrt(jnp.maximum(q - s**2 / count, 0) / max(count - 1, 1) / count), sums, squares
     )
     return mean, error
+
+
+def _number(tree: Any) -> jax.Array:
+    """A number that is there when the first array of a tree is; 0 if it is not one of real numbers."""
+    leaf = jax.tree.leaves(tree)[0]
+    return (
+        jnp.sum(leaf.ravel()[:1].astype("float32"))
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+        else jnp.zeros((), "float32")
+    )
+
+
+def _after(number: jax.Array, rows: Any, others: Any) -> Any:
+    """The rows, once `number` is there; others if it were infinite and not a number.
+
+    XLA begins unrolled chunks together, and keeps the intermediate values of all; it drops barriers on a CPU.
+    """
+    never = jnp.isnan(number) & jnp.isinf(number)
+    return jax.tree.map(lambda row, other: jnp.where(never, other[: len(row)], row), rows, others)
 
 
 def _divided(f: Callable[[Any], Any], rows: Any, chunk: int | None) -> tuple[Any, Any, int]:

@@ -118,8 +118,8 @@ def table() -> tuple[Callable[[Any], jax.Array], jax.Array]:
 
 
 def memory(f: Callable[[jax.Array], jax.Array]) -> None:
-    """Prints the bytes of intermediate values by the number of nodes; fewer chunks than 17 are unrolled on a CPU."""
-    for nodes in (32, 128, 512):
+    """Prints the bytes of intermediate values by the number of nodes, of which up to 16 are unrolled on a CPU."""
+    for nodes in (1, 4, 16, 32, 128, 512):
         run = jax.jit(lambda x, nodes=nodes: explain.integrated_gradients(f, x, 0.0, 3, nodes=nodes, chunk=1).values)
         needed: Any = run.lower(jnp.zeros((32, 28, 28, 1))).compile().memory_analysis()
         size = needed.temp_size_in_bytes
