@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from deeplab.core.interpret import interpret
 from deeplab.explain.attribution import Attribution, Target, baseline_of, check_examples, checked, scored
-from deeplab.explain.compiler.pairs import Pair
+from deeplab.explain.compiler.pairs import Pair, bounded
 from deeplab.explain.compiler.secant import RESCALE
 
 
@@ -51,7 +51,8 @@ def deeplift(
         leaves, bases = jax.tree.leaves(x), jax.tree.leaves(base)
 
         def moved(moves: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
-            (out,) = interpret(program, [*map(Pair, leaves, bases, moves), *jax.tree.leaves(args)], RESCALE)
+            values = [*map(Pair, leaves, bases, moves), *map(bounded, jax.tree.leaves(args))]
+            (out,) = interpret(program, values, RESCALE)
             return (out.move[0], out.at[0] - out.base[0]) if isinstance(out, Pair) else (jnp.zeros(()), jnp.zeros(()))
 
         moves = [a - b for a, b in zip(leaves, bases, strict=True)]

@@ -32,7 +32,9 @@ class Diffusion(Task):
         found, variables = apply(signal * (2 * batch["image"] - 1) + sigma * noise, time, train=True, key=key)
         return Loss(Mean.of(jnp.mean((found - noise) ** 2, axis=(1, 2, 3)), batch["weight"]), {}, variables)
 
-    def predict(self, apply, batch, key):
+    def sample(self, apply, noise):
+        """Images of noise [B, H, W, 1], which the steps back make the same of each time."""
+
         def back(i, x):
             time = jnp.full(len(x), 1 - i / self.sample_steps)
             (signal, sigma), (earlier, less) = schedule(time), schedule(time - 1 / self.sample_steps)
@@ -40,9 +42,12 @@ class Diffusion(Task):
             image = jnp.clip((x - sigma * noise) / signal, -1, 1)
             return earlier * image + less * noise
 
+        return (jax.lax.fori_loop(0, self.sample_steps, back, noise) + 1) / 2
+
+    def predict(self, apply, batch, key):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["id"])
         noise = jax.vmap(lambda k, x: jax.random.normal(k, x.shape))(keys, batch["image"])
-        return {"sample": (jax.lax.fori_loop(0, self.sample_steps, back, noise) + 1) / 2}
+        return {"sample": self.sample(apply, noise)}
 
     def artifacts(self, trained):
         drawn = [blocks.card("", blocks.picture(image)) for image in trained.predictions["sample"][:24]]

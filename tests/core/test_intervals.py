@@ -27,6 +27,10 @@ def scanned(x):
     return lax.scan(lambda h, row: (jnp.tanh(h + row), h * row), jnp.zeros(()), x)[1]
 
 
+def counted(x):
+    return lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, jnp.sin(c[1]) * 2), (0, x))[1]
+
+
 def branched(x):
     return lax.cond(x[0] > 0, jnp.sin, lambda x: x[::-1] * 2, x)
 
@@ -41,6 +45,7 @@ UNARY = [
     *(lambda x: 1.0 * jnp.argmax(x) + x, lambda x: lax.top_k(x, 6)[0], lambda x: 0 * x + (x == x[0]) + (x != 0.1)),
     *(lambda x: jnp.where((x > 0) & (x < 1) | ~(x > -1), 1.0, x), lambda x: x.at[2].add(x[3]).at[0].set(x[1])),
     *(lambda x: x.max() - x.min() + x, lambda x: lax.dynamic_slice(x, (0,), (6,)), lambda x: lax.cumlogsumexp(x)),
+    *(lambda x: jnp.stack([x, *jnp.unstack(x[None])]).min(axis=0), counted),
 ]  # fmt: skip
 BINARY = [jnp.add, jnp.subtract, jnp.multiply, jnp.divide, jnp.maximum, jnp.minimum, lambda x, y: jnp.outer(x, y) @ x]
 

@@ -74,10 +74,15 @@ PROGRAMS = {
     "a route": routed,
     "groups": grouped,
     "log-probability": lambda x: jax.nn.log_softmax(jax.nn.silu(x @ W) + 1)[:, 2],
+    "log-sum": lambda x: jax.nn.logsumexp(x @ W + 1, axis=1),
+    "a counted loop": lambda x: (
+        lax.while_loop(lambda c: c[0] < 4, lambda c: (c[0] + 1, jnp.tanh(c[1] @ W)), (1, x))[1] @ W[0]
+    ),
     "choices": lambda x: jnp.median(x, axis=1) * x.max(axis=1) + jnp.where(x > 0, x, jnp.exp(x) - 1) @ W[0],
     "branches": lambda x: jax.vmap(lambda r: lax.cond(r[0] > 0, jnp.sum, lambda r: jnp.sum(jnp.tanh(r)), r))(x),
     "spectrum": lambda x: jnp.abs(jnp.fft.rfft(x, axis=1)).sum(axis=1),
     "joined": lambda x: jnp.concatenate([jnp.ones((len(x), 1)), jnp.pad(x[:, ::-1], ((0, 0), (0, 1)))], axis=1) @ W8,
+    "stacked": lambda x: jnp.einsum("bij,ij->b", jnp.stack([x, *jnp.unstack(jnp.sin(x)[None])], axis=1), W[:2]),
     "no input": lambda x: jnp.zeros(len(x)) + W[0, 0],
 }
 CONSTANT_FREE = (
@@ -231,5 +236,5 @@ def test_an_unknown_primitive_is_named():
 def test_bad_input():
     with pytest.raises(UserError, match="has no direction"):
         lrp(PROGRAMS["dense"], jnp.ones((1, 6), int))
-    with pytest.raises(NotImplementedError, match="a `while` loop in the program depends on the input"):
+    with pytest.raises(NotImplementedError, match="the length of a `while` loop in the program depends"):
         lrp(lambda x: lax.while_loop(lambda c: jnp.all(c < 9), lambda c: 2 * c, jnp.abs(x))[:, 0], inputs())

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.extend import core
 
 from deeplab.core.interpret import Interpretation, interpret
-from deeplab.core.jax_compat import scan_operands
+from deeplab.core.jax_compat import bind, scan_operands
+from deeplab.core.jaxpr import CALLS
 
 
 class Domain(NamedTuple):
@@ -30,23 +34,60 @@ class Domain(NamedTuple):
 def run_loop(
     eqn: core.JaxprEqn, inputs: list[Any], interpretation: Interpretation, scope: str, domain: Domain
 ) -> list[Any]:
-    """The outputs of a `scan` or a `cond` that depends on the input.
+    """The outputs of a loop or a `cond` that depends on the input.
 
     Raises:
-      NotImplementedError: it is a `while` loop.
+      NotImplementedError: it is a `while` loop whose length is not known when it is traced.
     """
-    name = eqn.primitive.name
-    if name == "while":  # of unknown length: it has no derivative backwards
-        raise NotImplementedError(f"a `while` loop in {scope or 'the program'} depends on the input; use a scan")
-    return {"scan": _scan, "cond": _cond}[name](eqn, inputs, interpretation, scope, domain)
+    p = eqn.params
+    if eqn.primitive.name == "cond":
+        return _cond(eqn, inputs, interpretation, scope, domain)
+    if eqn.primitive.name == "scan":
+        run = functools.partial(_scan, p["jaxpr"], p["length"], p["reverse"])
+        return run(*scan_operands(eqn, inputs), interpretation, scope, domain)
+    length = _passes(eqn, inputs, domain)
+    if length is None:  # it has no derivative backwards
+        raise NotImplementedError(
+            f"the length of a `while` loop in {scope or 'the program'} depends on the input; use a scan"
+        )
+    start = p["cond_nconsts"]
+    consts, carry = inputs[start : start + p["body_nconsts"]], inputs[start + p["body_nconsts"] :]
+    return _scan(p["body_jaxpr"], length, False, consts, carry, [], interpretation, scope, domain)
+
+
+def _passes(eqn: core.JaxprEqn, inputs: list[Any], domain: Domain) -> int | None:
+    """The number of passes of a `while` loop whose counters are known, which are run alone; None if they are not."""
+    unknown, p = object(), eqn.params
+
+    def known(eqn: core.JaxprEqn, values: list[Any], scope: str) -> Any:
+        if not any(value is unknown for value in values):
+            return bind(eqn, values)
+        return NotImplemented if eqn.primitive.name in CALLS else [unknown] * len(eqn.outvars)
+
+    values = [unknown if isinstance(value, (domain.kind, Tracer)) else value for value in inputs]
+    end = p["cond_nconsts"] + p["body_nconsts"]
+    of_cond, of_body, carry = values[: p["cond_nconsts"]], values[p["cond_nconsts"] : end], values[end:]
+    with jax.ensure_compile_time_eval():
+        for length in itertools.count():
+            (more,) = interpret(p["cond_jaxpr"], [*of_cond, *carry], Interpretation(known))
+            if more is unknown or not more:
+                return None if more is unknown else length
+            carry = interpret(p["body_jaxpr"], [*of_body, *carry], Interpretation(known))
+    return None
 
 
 def _scan(
-    eqn: core.JaxprEqn, inputs: list[Any], interpretation: Interpretation, scope: str, domain: Domain
+    body: core.ClosedJaxpr,
+    length: int,
+    reverse: bool,
+    consts: list[Any],
+    carry: list[Any],
+    rows: list[Any],
+    interpretation: Interpretation,
+    scope: str,
+    domain: Domain,
 ) -> list[Any]:
     """The same loop over values. What a pass makes depend on the input does so from the first pass on."""
-    consts, carry, rows = scan_operands(eqn, inputs)
-    body, length, reverse = eqn.params["jaxpr"], eqn.params["length"], eqn.params["reverse"]
     kind, lift = domain.kind, domain.lift
     carry = [lift(value) if isinstance(value, kind) else value for value in carry]
 

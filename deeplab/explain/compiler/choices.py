@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from deeplab.explain.compiler.pairs import Bound, Pair, at, base, difference, divided, floating, moves, share
+from deeplab.explain.compiler.pairs import Bound, Pair, at, base, difference, divided, floating, moves, share, shared
 
 
 def _compared(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]:
@@ -140,8 +140,7 @@ def _indexed(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]:
         rows = [i for i in range(out.ndim) if i not in numbers.offset_dims]
         part = jax.lax.broadcast_in_dim(part, out.shape, rows)
     else:
-        differ = sum(jnp.any(difference(pair) != 0).astype("int32") for pair in index)
-        part = sum(jnp.sum(share(pair)) for pair in index) / jnp.maximum(differ, 1)
+        part = shared(index)
 
     def taken(operands: list[Any], indices: list[Any]) -> jax.Array:
         return bound(*(operands[i] if i in linear else indices[i] for i in range(len(inputs))))[0]
@@ -157,7 +156,7 @@ def _indexed(eqn: core.JaxprEqn, bound: Bound, inputs: list[Any]) -> list[Pair]:
 
 Rule = Callable[[core.JaxprEqn, Bound, list[Any]], list[Pair]]
 CHOICES: dict[str, Rule] = {
-    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), _compared),
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "lt_to", "le_to"), _compared),
     **dict.fromkeys(("reduce_max", "reduce_window_max", "cummax"), _highest),
     **dict.fromkeys(("reduce_min", "reduce_window_min", "cummin"), _highest),
     **dict.fromkeys(("argmax", "argmin"), _place),

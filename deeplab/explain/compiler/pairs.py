@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from deeplab.core.abstract.loops import Domain
 
@@ -53,6 +54,21 @@ def floating(x: jax.Array) -> jax.Array:
     return x if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else jnp.asarray(x, jnp.result_type(float))
 
 
+def bounded(x: Any) -> Any:
+    """A constant with large numbers for infinite ones, such as those of masks: they can be divided by their difference.
+
+    Divided by them, a difference of 1e-9 is still a number of that type.
+    """
+    dtype = jnp.result_type(x)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return x
+    large = float(jnp.finfo(dtype).max) ** 0.75
+    with jax.ensure_compile_time_eval():  # weights are constants, too: what is not infinite stays what it is
+        if isinstance(x, Tracer) or bool(jnp.isinf(x).any()):
+            return jnp.where(jnp.isinf(x), jnp.sign(x) * jnp.asarray(large, dtype), x)
+    return x
+
+
 def still(x: Any) -> Pair:
     """An array that does not depend on the input, as one that could."""
     return x if isinstance(x, Pair) else Pair(x, x, jnp.zeros(jnp.shape(x), floating(jnp.asarray(x)).dtype))
@@ -81,6 +97,12 @@ def share(pair: Pair, axes: Sequence[int] | None = None) -> jax.Array:
     towards = jnp.sign(difference(pair))
     whole = jnp.sum(jnp.abs(difference(pair)), axis=axes, keepdims=True)
     return divided(jnp.sum(towards * pair.move, axis=axes, keepdims=True), whole)
+
+
+def shared(pairs: Sequence[Pair]) -> jax.Array:
+    """How much of their differences arrays have moved together: the mean over those that differ."""
+    differ = sum(jnp.any(difference(pair) != 0).astype("int32") for pair in pairs)
+    return jnp.asarray(sum(jnp.sum(share(pair)) for pair in pairs) / jnp.maximum(differ, 1))
 
 
 def by_membership(rows: jax.Array, matrices: jax.Array, sizes: jax.Array) -> jax.Array:

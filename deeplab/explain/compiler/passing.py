@@ -22,6 +22,8 @@ def function(step: Step) -> list[Any]:
     signals = step.signals
     if jnp.iscomplexobj(signals[0].at):  # as the absolute value is, homogeneous
         return tangent(step)
+    if name == "abs" and signals[0].slopes:  # of a sum of exponentials, whose logarithm is taken
+        return signals
     ratios = [jnp.broadcast_to(signal.ratio, at.shape) for signal in signals]
     ratio = sum(ratios[1:], ratios[0]) / len(ratios)
     if len(signals) == 2 and name in ("max", "min"):

@@ -42,7 +42,8 @@ Rules = Rule | Callable[[Place], Rule]
 
 _KEPT: dict[str, tuple[int, ...] | None] = dict.fromkeys((
     "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "concatenate", "copy", "name", "rev", "pad",
-    "slice", "split", "convert_element_type", "reduce_precision", "sharding_constraint", "optimization_barrier",
+    "slice", "split", "stack", "unstack", "convert_element_type", "reduce_precision", "sharding_constraint",
+    "optimization_barrier",
 ))  # fmt: skip
 _KEPT |= {"gather": (0,), "dynamic_slice": (0,), "dynamic_update_slice": (0, 1), "scatter": (0, 2)}
 _SUMS: dict[str, tuple[int, ...] | None] = dict.fromkeys(

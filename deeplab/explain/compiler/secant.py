@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -30,18 +30,20 @@ from deeplab.explain.compiler.pairs import (
     Pair,
     at,
     base,
+    bounded,
     by_membership,
     difference,
     divided,
     floating,
     moves,
+    shared,
 )
 
 # Linear in all of these operands together, for any values of the others; all of them when None.
 LINEAR: dict[str, tuple[int, ...] | None] = dict.fromkeys((
     "add", "add_any", "sub", "neg", "reduce_sum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims",
     "concatenate", "copy", "name", "rev", "pad", "slice", "cumsum", "reduce_window_sum", "real", "imag", "complex",
-    "conj", "sharding_constraint", "optimization_barrier", "reduce_precision", "split", "fft",
+    "conj", "sharding_constraint", "optimization_barrier", "reduce_precision", "split", "stack", "unstack", "fft",
 ))  # fmt: skip
 LINEAR |= {
     "gather": (0,), "dynamic_slice": (0,), "dynamic_update_slice": (0, 1), "scatter": (0, 2), "scatter-add": (0, 2),
@@ -87,7 +89,7 @@ def rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
     return straight(bound, inputs)
 
 
-RESCALE = Interpretation(rule)
+RESCALE = Interpretation(rule, bounded)
 
 
 def _by_membership(eqn: core.JaxprEqn) -> core.ClosedJaxpr:
@@ -200,24 +202,44 @@ def _slope(bound: Bound, inputs: Sequence[Any], i: int) -> jax.Array:
 
 
 def straight(bound: Bound, inputs: Sequence[Any]) -> list[Pair]:
-    """Any function: the mean of its derivative along the straight line, scaled to the difference of each output."""
-    given = [i for i, value in enumerate(inputs) if isinstance(value, Pair)]
+    """Any function: the mean of its derivative along the straight line, scaled to the difference of each output.
+
+    An output that has no derivative moves by the share of their differences by which the inputs do.
+    """
+    pairs = [value for value in inputs if isinstance(value, Pair)]
+    ends = [Pair(y, y0, _apart(y, y0)) for y, y0 in zip(bound(*at(inputs)), bound(*base(inputs)), strict=True)]
+    smooth = [i for i, y in enumerate(ends) if jnp.issubdtype(y.at.dtype, jnp.inexact)]
+    moved = [end.move * shared(pairs).astype(end.move.dtype) for end in ends]
+    try:
+        slopes = [_along(bound, inputs, smooth, of) for of in (lambda pair: pair.move, difference)] if smooth else []
+    except NotImplementedError:  # of an output that JAX has no derivative of
+        slopes = []
+    for i, move, whole in zip(smooth, *slopes, strict=True) if slopes else ():
+        moved[i] = jnp.where(whole == 0, moved[i], move * divided(ends[i].move, whole))
+    return [end._replace(move=move) for end, move in zip(ends, moved, strict=True)]
+
+
+def _apart(y: jax.Array, y0: jax.Array) -> jax.Array:
+    return floating(y) - floating(y0)
+
+
+def _along(
+    bound: Bound, inputs: Sequence[Any], outputs: Sequence[int], of: Callable[[Pair], jax.Array]
+) -> list[jax.Array]:
+    """The mean change of some outputs with the real inputs, along the straight line."""
+    given = [i for i, x in enumerate(inputs) if isinstance(x, Pair) and jnp.issubdtype(x.at.dtype, jnp.inexact)]
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
 
     def function(*pieces: jax.Array) -> list[jax.Array]:
         arrays = at(inputs)
         for i, piece in zip(given, pieces, strict=True):
             arrays[i] = piece
-        return bound(*arrays)
+        found = bound(*arrays)
+        return [found[i] for i in outputs]
 
-    def mean(move: list[jax.Array]) -> list[Any]:
-        def at_node(t: jax.Array) -> list[jax.Array]:
-            places = [inputs[i].base + t.astype(inputs[i].base.dtype) * difference(inputs[i]) for i in given]
-            return jax.jvp(function, places, move)[1]
+    def at_node(t: jax.Array) -> list[jax.Array]:
+        places = [inputs[i].base + t.astype(inputs[i].base.dtype) * difference(inputs[i]) for i in given]
+        return jax.jvp(function, places, [of(inputs[i]) for i in given])[1]
 
-        parts = jax.vmap(at_node)(jnp.asarray((nodes + 1) / 2))
-        return [jnp.tensordot(jnp.asarray(weights / 2, part.dtype), part, axes=1) for part in parts]
-
-    moved, whole = mean([inputs[i].move for i in given]), mean([difference(inputs[i]) for i in given])
-    values = zip(bound(*at(inputs)), bound(*base(inputs)), moved, whole, strict=True)
-    return [Pair(y, y0, move * divided(y - y0, all_)) for y, y0, move, all_ in values]
+    parts = jax.vmap(at_node)(jnp.asarray((nodes + 1) / 2))
+    return [jnp.tensordot(jnp.asarray(weights / 2, part.dtype), part, axes=1) for part in parts]
