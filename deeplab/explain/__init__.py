@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         tracin,
         trak,
     )
+    from deeplab.explain.examples.kronecker import ekfac
     from deeplab.explain.examples.retraining import all_but, lds, random_subset
     from deeplab.explain.gradients.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
     from deeplab.explain.gradients.gradients import fullgrad, gradient, input_x_gradient, smoothgrad
@@ -90,6 +91,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "eap_ig": "mechanism.circuits:eap_ig",
         "edited": "taps:edited",
         "effective_complexity": "trust.shape:effective_complexity",
+        "ekfac": "examples.kronecker:ekfac",
         "embedding_tap": "text.tokens:embedding_tap",
         "empirical_ntk": "examples.gradients:empirical_ntk",
         "entropy": "trust.shape:entropy",
