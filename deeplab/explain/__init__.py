@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from deeplab.explain.trust.imputation import road
     from deeplab.explain.trust.randomization import randomization, shuffled
     from deeplab.explain.trust.shape import effective_complexity, entropy, gini, localization
+    from deeplab.explain.view.optimized import visualize
     from deeplab.explain.view.overlay import overlay
     from deeplab.explain.view.show import show
 
@@ -176,6 +177,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "trace": "curvature:trace",
         "tracin": "examples.influence:tracin",
         "trak": "examples.influence:trak",
+        "visualize": "view.optimized:visualize",
         "WSquare": "compiler.layers:WSquare",
         "ZBox": "compiler.layers:ZBox",
         "ZPlus": "compiler.layers:ZPlus",
