@@ -80,7 +80,8 @@ def show(
     values = {name: np.asarray(m.values if isinstance(m, Attribution) else m) for name, m in named.items()}
     if x is None and words is None:
         raise UserError("show was given a map only; give the inputs as its second argument, or words=")
-    count = len(next(iter(values.values()), x if words is None else words))
+    shown: Any = x if words is None else words
+    count = len(next(iter(values.values()), shown))
     cards = [
         blocks.card(
             titles[i] if i < len(titles) else f"example {i}",
