@@ -60,7 +60,9 @@ if TYPE_CHECKING:
     from deeplab.explain.trust.compare import faithfulness
     from deeplab.explain.trust.faithfulness import infidelity, insertion_deletion, max_sensitivity, sensitivity_n
     from deeplab.explain.trust.imputation import road
+    from deeplab.explain.trust.labels import randomized_labels
     from deeplab.explain.trust.randomization import randomization, shuffled
+    from deeplab.explain.trust.removal import roar, without_top
     from deeplab.explain.trust.shape import effective_complexity, entropy, gini, localization
     from deeplab.explain.view.optimized import visualize
     from deeplab.explain.view.overlay import overlay
@@ -146,10 +148,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Place": "compiler.relevance:Place",
         "random_subset": "examples.retraining:random_subset",
         "randomization": "trust.randomization:randomization",
+        "randomized_labels": "trust.labels:randomized_labels",
         "read": "taps:read",
         "repeated_tokens": "mechanism.detectors:repeated_tokens",
         "rise": "perturbation.occlusion:rise",
         "road": "trust.imputation:road",
+        "roar": "trust.removal:roar",
         "rollout": "text.attention:rollout",
         "sae": "mechanism.dictionary:sae",
         "scored": "attribution:scored",
@@ -178,6 +182,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "tracin": "examples.influence:tracin",
         "trak": "examples.influence:trak",
         "visualize": "view.optimized:visualize",
+        "without_top": "trust.removal:without_top",
         "WSquare": "compiler.layers:WSquare",
         "ZBox": "compiler.layers:ZBox",
         "ZPlus": "compiler.layers:ZPlus",
