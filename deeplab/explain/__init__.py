@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         tracin,
         trak,
     )
+    from deeplab.explain.examples.kronecker import ekfac
     from deeplab.explain.examples.retraining import all_but, lds, random_subset
     from deeplab.explain.gradients.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
     from deeplab.explain.gradients.gradients import fullgrad, gradient, input_x_gradient, smoothgrad
@@ -59,8 +60,11 @@ if TYPE_CHECKING:
     from deeplab.explain.trust.compare import faithfulness
     from deeplab.explain.trust.faithfulness import infidelity, insertion_deletion, max_sensitivity, sensitivity_n
     from deeplab.explain.trust.imputation import road
+    from deeplab.explain.trust.labels import randomized_labels
     from deeplab.explain.trust.randomization import randomization, shuffled
+    from deeplab.explain.trust.removal import roar, without_top
     from deeplab.explain.trust.shape import effective_complexity, entropy, gini, localization
+    from deeplab.explain.view.optimized import visualize
     from deeplab.explain.view.overlay import overlay
     from deeplab.explain.view.show import show
 
@@ -90,6 +94,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "eap_ig": "mechanism.circuits:eap_ig",
         "edited": "taps:edited",
         "effective_complexity": "trust.shape:effective_complexity",
+        "ekfac": "examples.kronecker:ekfac",
         "embedding_tap": "text.tokens:embedding_tap",
         "empirical_ntk": "examples.gradients:empirical_ntk",
         "entropy": "trust.shape:entropy",
@@ -143,10 +148,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Place": "compiler.relevance:Place",
         "random_subset": "examples.retraining:random_subset",
         "randomization": "trust.randomization:randomization",
+        "randomized_labels": "trust.labels:randomized_labels",
         "read": "taps:read",
         "repeated_tokens": "mechanism.detectors:repeated_tokens",
         "rise": "perturbation.occlusion:rise",
         "road": "trust.imputation:road",
+        "roar": "trust.removal:roar",
         "rollout": "text.attention:rollout",
         "sae": "mechanism.dictionary:sae",
         "scored": "attribution:scored",
@@ -174,6 +181,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "trace": "curvature:trace",
         "tracin": "examples.influence:tracin",
         "trak": "examples.influence:trak",
+        "visualize": "view.optimized:visualize",
+        "without_top": "trust.removal:without_top",
         "WSquare": "compiler.layers:WSquare",
         "ZBox": "compiler.layers:ZBox",
         "ZPlus": "compiler.layers:ZPlus",

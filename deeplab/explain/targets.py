@@ -77,6 +77,23 @@ def position(t: Number, target: Target) -> Target:
     return _target(lambda logits, t: target(at(logits, t)), t)
 
 
+def channel(k: Number) -> Target:
+    """The mean of a channel over all its places, such as those of a layer's tap.
+
+    Args:
+      k: Number of a channel of values [B, ..., C], or one for each example.
+
+    Example:
+      >>> channel(1)(jnp.arange(8.0).reshape(1, 2, 2, 2)).tolist()
+      [4.0]
+    """
+
+    def mean(values: Float[Array, "B ... C"], k: Any) -> Array:
+        return _pick(values.reshape(len(values), -1, values.shape[-1]).mean(axis=1), k)
+
+    return _target(mean, k)
+
+
 def seq_logprob(tokens: Int[Array, "B T"], mask: Bool[Array, "B T"] | None = None) -> Target:
     """The log-probability of a whole text: the sum over the positions of logits [B, T, V].
 

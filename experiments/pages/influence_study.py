@@ -14,6 +14,7 @@ import numpy as np
 import deeplab as dl
 from deeplab.explain import curvature
 from deeplab.explain.examples import influence, retraining
+from deeplab.explain.examples.kronecker import ekfac
 from deeplab.report.text import Html, table, tag
 
 KEY = jax.random.key(0)
@@ -74,12 +75,18 @@ def methods(exp: dl.Experiment, train: Any, test: Any) -> Iterator[tuple[str, ja
         solve = influence.conjugate_gradients(product, DAMPING, tol=1e-2, iterations=50)
         return influence.influence(losses, params, train, test, solve=solve, chunk=90)
 
+    @jax.jit
+    def factored(params: Any) -> jax.Array:
+        solve = ekfac(outputs, of_logits, params, train, DAMPING)
+        return influence.influence(losses, params, train, test, solve=solve)
+
     yield "random", jax.random.normal(KEY, (len(test["id"]), len(train["id"])))
     yield "gradient cosine", influence.gradient_similarity(losses, params[0], train, test, cosine=True)
     yield f"TracIn, {CHECKPOINTS} checkpoints", influence.tracin(losses, [s.params for s in runs[0]], train, test)
     yield "TRAK, 1 model", influence.trak(losses, params[:1], train, test, key=KEY, size=256)
     yield f"TRAK, {MODELS} models", influence.trak(losses, params, train, test, key=KEY, size=256)
     yield "influence, conjugate gradients", iterative(params[0])
+    yield "influence, EK-FAC", factored(params[0])
     yield "influence, exact inverse", exact(params[0])
     yield f"influence, exact inverse, {MODELS} models", functools.reduce(jnp.add, map(exact, params))
 

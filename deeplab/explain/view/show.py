@@ -61,7 +61,7 @@ def show(
     lines; tables [B, F] bars, and a swarm of all examples; words a color each.
 
     Args:
-      maps: Values in the shape of the inputs, an `Attribution`, or several of them by name.
+      maps: Values in the shape of the inputs, an `Attribution`, or several of them by name; {} for the inputs alone.
       x: Inputs [B, ...]; not needed with words.
       words: Words of each example, [B][T]; values of further axes are summed.
       names: Names of the columns of a table, or of the channels of a sequence.
@@ -80,7 +80,8 @@ def show(
     values = {name: np.asarray(m.values if isinstance(m, Attribution) else m) for name, m in named.items()}
     if x is None and words is None:
         raise UserError("show was given a map only; give the inputs as its second argument, or words=")
-    count = len(next(iter(values.values())))
+    shown: Any = x if words is None else words
+    count = len(next(iter(values.values()), shown))
     cards = [
         blocks.card(
             titles[i] if i < len(titles) else f"example {i}",
