@@ -16,6 +16,7 @@ import deeplab as dl
 from deeplab.data import augment
 from deeplab.models.vision.convolutional import resnet
 from deeplab.nn.norm import batch_norm
+from deeplab.nn.parts.prototypes import Prototypes
 from deeplab.tasks import unlabeled
 
 
@@ -61,7 +62,7 @@ def experiment(
         "simclr": lambda: unlabeled.SimCLR(view, head(), temperature),
         "supervised": lambda: unlabeled.SupervisedContrast(view, head(), temperature),
         "byol": lambda: unlabeled.BYOL(view, head(), decay, predictor=head()),
-        "dino": lambda: unlabeled.DINO(view, head(256), decay),
+        "dino": lambda: unlabeled.DINO(view, Prototypes(256), decay),
         "barlow_twins": lambda: unlabeled.BarlowTwins(view, head()),
         "vicreg": lambda: unlabeled.VICReg(view, head()),
     }

@@ -8,7 +8,7 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.representation.dimension import two_nn
-    from deeplab.representation.knn import Neighbors, knn_predict, neighbors
+    from deeplab.representation.knn import Metric, Neighbors, knn_predict, neighbors
     from deeplab.representation.linear import Linear, Probed, linear_probe, ridge, softmax
     from deeplab.representation.similarity import cka
 
@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "knn_predict": "knn:knn_predict",
         "Linear": "linear:Linear",
         "linear_probe": "linear:linear_probe",
+        "Metric": "knn:Metric",
         "Neighbors": "knn:Neighbors",
         "neighbors": "knn:neighbors",
         "Probed": "linear:Probed",

@@ -87,8 +87,8 @@ class BYOL(_Taught):
 class DINO(_Taught):
     """The student's distribution over prototypes becomes the teacher's of the other view; see `objectives.dino`.
 
-    The projector gives the logits of the prototypes, such as `deeplab.nn.projection.Prototypes`. The teacher's are
-    centered, so that no prototype wins always, and sharp, so that they are not all alike.
+    The projector gives the logits of the prototypes, such as `deeplab.nn.parts.prototypes.Prototypes`. The teacher's
+    are centered, so that no prototype wins always, and sharp, so that they are not all alike.
 
     Args:
       decay: Decay of the teacher at each step; may be a tracer.

@@ -20,8 +20,8 @@ from deeplab.tasks.base import Batch
 from deeplab.tasks.unlabeled.objectives import unit
 
 LEAST_STD, LEAST_RANK = 0.15, 1.5
-"""Below one of these an evaluation tells of a collapse. On digits, networks at the start and healthy runs had a standard
-deviation of 0.41 or more, and collapsed ones of 0.09 or less (with batch norms in the heads; without, of 0.03)."""
+"""Below one of these an evaluation tells of a collapse. On digits, networks at the start and healthy runs had a std of
+0.41 or more, and collapsed ones of 0.09 or less (with batch norms in the heads; without, of 0.03)."""
 
 _SEEN = 512  # dimensions and examples: more would make an evaluation expensive, and tell no more of a collapse
 
