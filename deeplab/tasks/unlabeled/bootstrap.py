@@ -94,7 +94,7 @@ class DINO(_Taught):
       decay: Decay of the teacher at each step; may be a tracer.
       temperature: Temperature of the student.
       teacher_temperature: Temperature of the teacher.
-      center_decay: Decay of the center at each step.
+      center_decay: Decay of the center at each step, or at each microbatch where steps are accumulated.
 
     Source: Caron et al. 2021, https://arxiv.org/abs/2104.14294.
     """
@@ -102,6 +102,10 @@ class DINO(_Taught):
     temperature: float = 0.1
     teacher_temperature: float = 0.04
     center_decay: float = 0.9
+
+    def embedding(self, apply: Apply, z: jax.Array) -> jax.Array:
+        """The distribution over prototypes: its logits have a center in common, which is no collapse."""
+        return jax.nn.softmax((z - apply.task_state["center"][None]) / self.teacher_temperature)
 
     def init_state(self, apply: Apply, batch: Batch, key: jax.Array) -> Any:
         state = super().init_state(apply, batch, key)

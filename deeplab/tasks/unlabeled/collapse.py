@@ -141,7 +141,7 @@ class Uniformity:
         return float(np.log(np.mean(np.exp(-2 * apart))))
 
 
-def measures(a: Float[Array, "B D"], b: Float[Array, "B D"], batch: Batch, lengths: bool = False) -> Metrics:
+def measures(a: Float[Array, "B D"], b: Float[Array, "B D"] | None, batch: Batch, lengths: bool = False) -> Metrics:
     """Metrics of the embeddings of two views: of a split, `effective_rank`, `std`, `std_least` and `uniformity`.
 
     `alignment` is the mean of |a - b|^2, both of length 1. The others are of the first view. Standard deviations and
@@ -149,19 +149,21 @@ def measures(a: Float[Array, "B D"], b: Float[Array, "B D"], batch: Batch, lengt
 
     Args:
       a: Embeddings of the first view.
-      b: Embeddings of the second view.
+      b: Embeddings of the second view; there is no alignment when None.
       batch: Batch with `id` and `weight`.
       lengths: Whether the loss depends on the embeddings' lengths, which are then measured as they are.
     """
     weight = batch["weight"]
     z = (a if lengths else unit(a) * np.sqrt(a.shape[-1]))[:, :_SEEN]
-    return {
+    found = {
         "effective_rank": EffectiveRank.of(z, weight),
         "std": Spread.of(z, weight),
         "std_least": Spread.of(z, weight, least=True),
-        "alignment": Mean.of(jnp.sum(jnp.square(unit(a) - unit(b)), axis=-1), weight),
         "uniformity": Uniformity.of(a[:, :_SEEN], batch),
     }
+    if b is None:
+        return found
+    return found | {"alignment": Mean.of(jnp.sum(jnp.square(unit(a) - unit(b)), axis=-1), weight)}
 
 
 def warnings(metrics: Mapping[str, float]) -> tuple[str, ...]:

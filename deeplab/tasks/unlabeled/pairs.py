@@ -63,13 +63,18 @@ class TwoViews(Task):
         """The heads by name; each reads what the one before it returns."""
         return {"projector": self.projector}
 
+    def embedding(self, apply: Apply, z: jax.Array) -> jax.Array:
+        """What a collapse makes the same for all examples: projections."""
+        return z
+
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         loss, state, sides = self._compared(apply, batch, key)
         return Loss(loss, {}, sides[1].variables, state)
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         loss, _, (a, b) = self._compared(apply.evaluating(), batch, key)
-        return {"loss": loss, **collapse.measures(a.z, b.z, batch, self.lengths)}
+        z = (self.embedding(apply, side.z) for side in (a, b))
+        return {"loss": loss, **collapse.measures(*z, batch, self.lengths)}
 
     def warnings(self, metrics: Mapping[str, float]) -> Sequence[str]:
         return collapse.warnings(metrics)
