@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "search": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs"},
     "report": set(),
     "explain": {"nn", "report"},  # a notebook draws what a page does
+    "representation": set(),
     "robust": set(),
     "tuning": {"optim", "experiment"},
     "hub": {"data", "models", "experiment", "scale", "tuning"},

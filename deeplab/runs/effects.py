@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -49,6 +50,7 @@ class Effects:
         self._evaluated: tuple[int, dict[str, float]] = (step, dict(extra.get("evaluation", {})))
         self.best = Best(*extra.get("best", ()))
         self.clock = Clock(extra.get("seconds", 0.0))
+        self._warned = False
 
     def is_over(self) -> bool:
         """Whether the patience is exhausted."""
@@ -68,6 +70,8 @@ class Effects:
         assert progress.state is not None
         with self._slow("an evaluation"):
             evaluation = self._evaluate(progress.state)
+        if not self._warned:  # once a session: what is said of one evaluation is so of the next
+            self._warned = warn_of(self._experiment, evaluation, f"step {progress.step:,}")
         self._evaluated = (progress.step, evaluation)
         if self._experiment.patience is not None:
             self.best = self.best.after(progress.step, self._experiment.monitor.score(evaluation))
@@ -88,6 +92,14 @@ class Effects:
             extra["best"] = list(dataclasses.astuple(self.best))
         with self._slow("a checkpoint"):
             self._checkpoints.save(progress.step, progress.state, metrics=metrics, extra=extra, force=force or at_end)
+
+
+def warn_of(experiment: Experiment, evaluation: Mapping[str, float], where: str) -> bool:
+    """Warns of what the task reads from the metrics of an evaluation; whether there was anything."""
+    said = experiment.task.warnings(evaluation)
+    for sentence in said:
+        warnings.warn(f"{where}: {sentence}", stacklevel=2)
+    return bool(said)
 
 
 class Clock:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from deeplab.core.errors import UserError
+from deeplab.runs.effects import warn_of
 from deeplab.scale import processes
 from deeplab.search.effects import PartEffects
 from deeplab.search.execution import choose_execution
@@ -212,6 +213,9 @@ class GroupRunner:
         for m, run in enumerate(part.runs):
             if not any(run is chosen for chosen in runs):
                 continue
+            for point in run.curve[-1:]:
+                given = ", ".join(f"{k} {v}" for k, v in {**run.member.arguments, "seed": run.member.seed}.items())
+                warn_of(self.experiment, point["evaluation"], given)
             probed = {"first": run.first} | {name: values[m] for name, values in measured.items()}
             rows.append(
                 {"arguments": dict(run.member.arguments), "seed": run.member.seed, **shared, "steps": steps[m],

@@ -1,6 +1,6 @@
 """Tasks: loss, metrics and predictions for each kind of problem."""
 
-from deeplab.tasks import errors, views
+from deeplab.tasks import errors, unlabeled, views
 from deeplab.tasks.base import Apply, Loss, Task, Trained
 from deeplab.tasks.classification import Classification
 from deeplab.tasks.clinical import Clinical
@@ -46,5 +46,6 @@ __all__ = [
     "Trained",
     "Translation",
     "errors",
+    "unlabeled",
     "views",
 ]

@@ -265,6 +265,10 @@ class Task(Contract):
         """Metrics of a whole split that cannot be merged over batches, such as AUROC, from the arrays of `predict`."""
         return {}
 
+    def warnings(self, metrics: Mapping[str, float]) -> Sequence[str]:
+        """What the metrics of an evaluation tell that a user should hear of, such as a collapse; a sentence each."""
+        return ()
+
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Blocks of `deeplab.core.blocks` by file name, which a report shows besides curves and metrics.
 

@@ -11,6 +11,7 @@ from deeplab import scale
 from deeplab.core.arguments import same
 from deeplab.core.printable import Printable
 from deeplab.runs import evaluations
+from deeplab.runs.effects import warn_of
 from deeplab.runs.identity import datasets, provenance
 from deeplab.scale import processes
 from deeplab.train.evaluate import make_evaluator, predict
@@ -73,6 +74,7 @@ def evaluate(run: Run | str | Path, split: str | None = None, **options: Any) ->
         content = datasets.check_evaluated(run.directory, run.record, recorded, split, source)
     feed = make_feed(data, data.open(split, recipe.data_dir), scale.make_mesh(recipe.runtime.mesh))
     metrics = make_evaluator(experiment, feed, split, recipe.runtime)(run.state)
+    warn_of(experiment, metrics, split)
     metrics |= experiment.task.summarize(predict(experiment, run.state, feed, split, recipe.runtime))
     if run.directory is None:
         return Evaluation(split, run.step, metrics)

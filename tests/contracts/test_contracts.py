@@ -21,7 +21,6 @@ from tests import toys
 from tests.contracts import (
     adversarial,
     bigram,
-    byol,
     diffusion,
     distillation,
     gan,
@@ -29,7 +28,6 @@ from tests.contracts import (
     linear_probe,
     mixture_of_experts,
     regression,
-    simclr,
     vae,
     vqvae,
 )
@@ -60,8 +58,6 @@ class Member(NamedTuple):
 MEMBERS = {
     member.module.__name__.rpartition(".")[2]: member
     for member in (
-        Member(simclr, "loss", 2.2),
-        Member(byol, "loss", 0.2),
         Member(vqvae, "error", 4.0),
         Member(gan, "mean_distance", 0.15),
         Member(distillation, "accuracy", 0.8, larger=True),
@@ -131,7 +127,7 @@ def train(experiment: dl.Experiment, directory: Any) -> Straight:
     return Straight(first, last, end.state, rows)
 
 
-@every(*(MEMBERS.keys() - {"simclr", "vae"}))  # BYOL and the VQ-VAE are of their kinds
+@every(*(MEMBERS.keys() - {"vae"}))  # the VQ-VAE is of its kind
 def test_trains(name, straight):
     member, (run, _) = MEMBERS[name], straight(name)
     before, after = run.first[member.metric], run.last[member.metric]
@@ -139,7 +135,7 @@ def test_trains(name, straight):
     assert after > max(before, member.bound) if member.larger else after < min(before, member.bound)
 
 
-@every("byol", "lbfgs", "mixture_of_experts", "vqvae")  # state of a task, of a line search, none, a codebook
+@every("lbfgs", "mixture_of_experts", "vqvae")  # state of a line search, none, a codebook
 def test_resumes_bit_by_bit(name, straight, tmp_path):
     """A run that was killed after its first evaluation comes to the same end as the one that was not."""
     experiment, (run, directory) = MEMBERS[name].module.experiment(), straight(name)
@@ -180,16 +176,6 @@ def test_is_reported(name, tmp_path):
     page = result["report"].read_text()
     assert "run_dir=" in page  # of the call: its module is no program
     assert MEMBERS[name].artifact in page
-
-
-def test_the_teacher_of_byol_is_an_average_that_has_not_collapsed(straight):
-    experiment = byol.experiment(decay=0.75)
-    first = dl.init(experiment, jax.random.key(0))
-    assert toys.same(first.task, first.params)
-    second, _ = jax.jit(dl.make_step(experiment))(first, next(experiment.data.batches("train")))
-    expected = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, first.task, second.params)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), second.task, expected)
-    assert straight("byol")[0].last["spread"] > 0.1
 
 
 def test_the_codes_of_the_vqvae_are_averages_of_what_chose_them(straight):

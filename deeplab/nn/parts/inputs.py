@@ -133,13 +133,18 @@ class PatchEmbedding(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, "B H W C"], hidden: Bool[Array, "B N"] | None = None, train: bool = False
+        self,
+        image: Float[Array, "B H W C"],
+        hidden: Bool[Array, "B N"] | None = None,
+        shown: Int[Array, "B M"] | None = None,
+        train: bool = False,
     ) -> tuple[Float[Array, "B T D"], Reading]:
         """The stream, and the center of each patch, from -1 to 1 along both axes; 0 for tokens that are none.
 
         Args:
           image: Images.
           hidden: True where a patch is hidden, in a model that has masks; row by row.
+          shown: Numbers of the patches that are read, the same number of each image; all when None.
           train: Whether to drop components.
         """
         P, D, C = self.patch, self.width, image.shape[-1]
@@ -164,9 +169,14 @@ class PatchEmbedding(nn.Module):
             before, patches = x[:, : len(self.special)], x[:, len(self.special) :]
             registers: Any = self.param("registers", INIT, (self.registers, D))
             x = jnp.concatenate([before, self._joined(patches, registers)], axis=1)
+        centers = self._centers(rows, columns)
+        if shown is not None:
+            before = jnp.arange(len(centers) - rows * columns)  # special tokens and registers
+            read = jnp.pad(shown + len(before), ((0, 0), (len(before), 0))).at[:, : len(before)].set(before[None])
+            x, centers = jnp.take_along_axis(x, read[..., None], axis=1), centers[read]
         x = x if self.norm is None else self.norm(x)
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
-        return x, Reading(self._centers(rows, columns))
+        return x, Reading(centers)
 
     def _positions(self, grid: tuple[int, int], wanted: tuple[int, int]) -> Float[Array, "T D"]:
         """The learned positions, of the special tokens first."""

@@ -1,0 +1,131 @@
+"""Nearest neighbors, exact: of features, and the classes that they vote for.
+
+N points, M queries, D dimensions, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from deeplab.core import ranges
+from deeplab.core.errors import UserError
+
+Metric = Literal["l2", "cosine"]
+
+_CHUNK = 2**26  # distances held at a time: 256 MB
+
+
+class Neighbors(NamedTuple):
+    """The nearest points of each query, the nearest first.
+
+    Attributes:
+      distances: Euclidean distances, or 1 - cosine.
+      indices: Rows of the points.
+    """
+
+    distances: Float[ndarray, "M k"]
+    indices: Int[ndarray, "M k"]
+
+
+@ranges.checked(k=ranges.COUNT)
+def neighbors(
+    points: Float[ndarray, "N ..."],
+    queries: Float[ndarray, "M ..."] | None = None,
+    k: int = 1,
+    metric: Metric = "l2",
+) -> Neighbors:
+    """The k nearest points of each query; without queries, those of each point, which is no neighbor of itself.
+
+    Candidates are found by one product of matrices in float32 and ordered by their distances in float64.
+
+    Args:
+      points: Features to search.
+      queries: Features to search for.
+      k: Number of neighbors.
+      metric: Distance: Euclidean, or 1 - cosine.
+
+    Raises:
+      UserError: There are not k points, or the sizes of the features differ.
+
+    Example:
+      >>> points = np.array([[0.0], [1.0], [5.0]])
+      >>> neighbors(points, np.array([[0.9]]), k=2).indices.tolist(), neighbors(points).indices[:, 0].tolist()
+      ([[1, 0]], [1, 0, 1])
+    """
+    own = queries is None
+    points = _rows(points, metric)
+    queries = points if queries is None else _rows(queries, metric)
+    if points.shape[1] != queries.shape[1] or len(points) < k + own:
+        raise UserError(
+            f"{k} neighbors of features {list(queries.shape)} are sought among {list(points.shape)}; expected "
+            f"{k + own} points or more, of the queries' size"
+        )
+    found = [_chunk(points, queries, rows, k, own) for rows in _parts(len(queries), max(1, _CHUNK // len(points)))]
+    distances, indices = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return Neighbors(np.square(distances) / 2 if metric == "cosine" else distances, indices)
+
+
+def _rows(x: ndarray, metric: Metric) -> ndarray:
+    x = np.asarray(x, np.float64).reshape(len(x), -1)
+    if metric == "cosine":  # |a - b|^2 = 2 (1 - cos) for vectors of length 1
+        x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return x
+
+
+def _parts(size: int, each: int) -> Iterator[ndarray]:
+    for start in range(0, size, each):
+        yield np.arange(start, min(start + each, size))
+
+
+def _chunk(points: ndarray, queries: ndarray, rows: ndarray, k: int, own: bool) -> tuple[ndarray, ndarray]:
+    mean = points.mean(axis=0)  # near 0 the squares lose least
+    near, far = (queries[rows] - mean).astype(np.float32), (points - mean).astype(np.float32)
+    apart = np.sum(far**2, axis=1)[None] - 2 * near @ far.T  # and |query|^2, the same for all points
+    if own:
+        apart[np.arange(len(rows)), rows] = np.inf
+    count = min(2 * k + 8, len(points) - own)
+    candidates = np.argpartition(apart, count - 1, axis=1)[:, :count]
+    exact = np.stack([np.linalg.norm(points[c] - q, axis=1) for c, q in zip(candidates, queries[rows], strict=True)])
+    order = np.lexsort((candidates, exact))[:, :k]
+    return np.take_along_axis(exact, order, 1), np.take_along_axis(candidates, order, 1)
+
+
+def knn_predict(
+    points: Float[ndarray, "N ..."],
+    labels: Int[ndarray, " N"],
+    queries: Float[ndarray, "M ..."] | None = None,
+    k: int = 20,
+    metric: Metric = "cosine",
+    temperature: float | None = None,
+) -> Int[ndarray, " M"]:
+    """The class that most of the k nearest points have; of several, that of the nearest of their points.
+
+    Args:
+      points: Features of known classes.
+      labels: Classes of the points.
+      queries: Features to classify; when None the points, each by the others.
+      k: Number of neighbors.
+      metric: Distance: Euclidean, or 1 - cosine.
+      temperature: Temperature T of the votes, exp(-distance / T); each neighbor has one vote when None.
+
+    Source: Wu et al. 2018, https://arxiv.org/abs/1805.01978, section 3.4 (with temperature).
+
+    Example:
+      >>> x = np.array([[0.0], [0.1], [1.0], [1.1]])
+      >>> knn_predict(x, np.array([0, 0, 1, 1]), np.array([[0.2], [0.9]]), k=3, metric="l2").tolist()
+      [0, 1]
+    """
+    found = neighbors(points, queries, k, metric)
+    classes, known = np.unique(labels, return_inverse=True)
+    voted = known[found.indices]  # [M, k]
+    nearest = found.distances[:, :1]
+    votes = np.ones_like(found.distances) if temperature is None else np.exp((nearest - found.distances) / temperature)
+    total = np.zeros((len(voted), len(classes)))
+    np.add.at(total, (np.arange(len(voted))[:, None], voted), votes)
+    most = np.take_along_axis(total == total.max(axis=1, keepdims=True), voted, 1)
+    return classes[voted[np.arange(len(voted)), most.argmax(axis=1)]]

@@ -1,0 +1,185 @@
+"""Collapse: embeddings that are the same for all examples, or that lie on a line. Metrics that see it, and a warning.
+
+All but the alignment are of a whole split, not of its batches: moments are summed over the batches and finalized once,
+and pairs are those of a sample that does not depend on the batches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from deeplab.metrics.base import Mean, Metrics
+from deeplab.tasks.base import Batch
+from deeplab.tasks.unlabeled.objectives import unit
+
+LEAST_STD, LEAST_RANK = 0.15, 1.5
+"""Below one of these an evaluation tells of a collapse. On digits, networks at the start and healthy runs had a std of
+0.41 or more, and collapsed ones of 0.09 or less (with batch norms in the heads; without, of 0.03)."""
+
+_SEEN = 512  # dimensions and examples: more would make an evaluation expensive, and tell no more of a collapse
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class EffectiveRank:
+    """exp of the entropy of the singular values of the embeddings [N, D], as shares of their sum: 1 to D.
+
+    Attributes:
+      moments: Sum over the examples of z z^T, [D, D].
+
+    Source: Roy and Vetterli 2007; Garrido et al. 2023, https://arxiv.org/abs/2210.02885, equation 1.
+
+    Example:
+      >>> one = jnp.array([[1.0, 0.0, 0.0]])
+      >>> round((EffectiveRank.of(one, jnp.ones(1)) + EffectiveRank.of(one[:, ::-1], jnp.ones(1))).compute(), 4)
+      2.0
+    """
+
+    moments: Any
+
+    @classmethod
+    def of(cls, z: Float[Array, "B D"], weight: Float[Array, " B"]) -> EffectiveRank:
+        """Of the embeddings of a batch; examples of weight 0 are ignored."""
+        kept = jnp.where(weight[:, None] != 0, z, 0)
+        return cls((kept * weight[:, None]).T @ kept)
+
+    def __add__(self, other: EffectiveRank) -> EffectiveRank:
+        return type(self)(self.moments + other.moments)
+
+    def compute(self) -> float:
+        """The rank; NaN where there is no example, or all embeddings are 0."""
+        if not np.isfinite(self.moments).all():
+            return float("nan")
+        values = np.sqrt(np.clip(np.linalg.eigvalsh(np.asarray(self.moments, np.float64)), 0, None))
+        share = values[values > 0] / values.sum()
+        return float(np.exp(-np.sum(share * np.log(share)))) if len(share) else float("nan")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Standard deviation of each dimension over the examples, of which it gives the mean, or the least.
+
+    Attributes:
+      count: Sum of the weights.
+      total: Sum of z, [D].
+      squares: Sum of z^2, [D].
+      least: Whether the least is given.
+    """
+
+    count: Any
+    total: Any
+    squares: Any
+    least: bool = dataclasses.field(default=False, metadata={"static": True})
+
+    @classmethod
+    def of(cls, z: Float[Array, "B D"], weight: Float[Array, " B"], least: bool = False) -> Spread:
+        """Of the embeddings of a batch; examples of weight 0 are ignored."""
+        kept = jnp.where(weight[:, None] != 0, z, 0)
+        return cls(jnp.sum(weight), weight @ kept, weight @ jnp.square(kept), least)
+
+    def __add__(self, other: Spread) -> Spread:
+        return Spread(self.count + other.count, self.total + other.total, self.squares + other.squares, self.least)
+
+    def compute(self) -> float:
+        """The mean or the least standard deviation; NaN without an example."""
+        if float(self.count) == 0:
+            return float("nan")
+        mean = np.asarray(self.total, np.float64) / self.count
+        by_dimension = np.sqrt(np.clip(np.asarray(self.squares) / self.count - mean**2, 0, None))
+        return float(np.min(by_dimension) if self.least else np.mean(by_dimension))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Uniformity:
+    """log of the mean over pairs of exp(-2 |z_i - z_j|^2), for z of length 1: 0 after a collapse, about -4 at best.
+
+    The pairs are those of a sample of the split, whichever batches it comes in: the examples of the lowest numbers that
+    are drawn by `id`.
+
+    Attributes:
+      order: Numbers of the sampled examples, [K], ascending; infinite where there is none.
+      z: Their embeddings, [K, D].
+
+    Source: Wang and Isola 2020, https://arxiv.org/abs/2005.10242, section 4.1.
+    """
+
+    order: Any
+    z: Any
+
+    @classmethod
+    def of(cls, z: Float[Array, "B D"], batch: Batch) -> Uniformity:
+        """Of the embeddings of a batch; examples of weight 0 are ignored."""
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), batch["id"])
+        order = jnp.where(batch["weight"] != 0, jax.vmap(jax.random.uniform)(keys), jnp.inf)
+        missing = max(0, _SEEN - len(order))
+        order, z = jnp.pad(order, (0, missing), constant_values=jnp.inf), jnp.pad(unit(z), ((0, missing), (0, 0)))
+        first = jnp.argsort(order)[:_SEEN]
+        return cls(order[first], z[first])
+
+    def __add__(self, other: Uniformity) -> Uniformity:
+        order, z = np.concatenate([self.order, other.order], -1), np.concatenate([self.z, other.z], -2)
+        first = np.argsort(order, axis=-1, kind="stable")[..., :_SEEN]  # of each member, where there are some
+        return Uniformity(np.take_along_axis(order, first, -1), np.take_along_axis(z, first[..., None], -2))
+
+    def compute(self) -> float:
+        """The uniformity; NaN where there are no two examples."""
+        z = np.asarray(self.z, np.float64)[np.isfinite(self.order)]
+        if len(z) < 2:
+            return float("nan")
+        i, j = np.triu_indices(len(z), 1)
+        squares = np.sum(z**2, axis=-1)
+        apart = np.clip(squares[i] + squares[j] - 2 * (z @ z.T)[i, j], 0, None)
+        return float(np.log(np.mean(np.exp(-2 * apart))))
+
+
+def measures(a: Float[Array, "B D"], b: Float[Array, "B D"] | None, batch: Batch, lengths: bool = False) -> Metrics:
+    """Metrics of the embeddings of two views: of a split, `effective_rank`, `std`, `std_least` and `uniformity`.
+
+    `alignment` is the mean of |a - b|^2, both of length 1. The others are of the first view. Standard deviations and
+    rank are of embeddings of length sqrt(D), so that a `std` of 1 is the largest, and of the first 512 dimensions.
+
+    Args:
+      a: Embeddings of the first view.
+      b: Embeddings of the second view; there is no alignment when None.
+      batch: Batch with `id` and `weight`.
+      lengths: Whether the loss depends on the embeddings' lengths, which are then measured as they are.
+    """
+    weight = batch["weight"]
+    z = (a if lengths else unit(a) * np.sqrt(a.shape[-1]))[:, :_SEEN]
+    found = {
+        "effective_rank": EffectiveRank.of(z, weight),
+        "std": Spread.of(z, weight),
+        "std_least": Spread.of(z, weight, least=True),
+        "uniformity": Uniformity.of(a[:, :_SEEN], batch),
+    }
+    if b is None:
+        return found
+    return found | {"alignment": Mean.of(jnp.sum(jnp.square(unit(a) - unit(b)), axis=-1), weight)}
+
+
+def warnings(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """What the metrics of an evaluation tell of a collapse: one sentence, or none.
+
+    Example:
+      >>> warnings({"std": 0.9, "effective_rank": 12.0})
+      ()
+      >>> warnings({"std": 0.01, "effective_rank": 1.04})[0].partition(":")[0]
+      'the embeddings have collapsed'
+    """
+    std, rank = metrics["std"], metrics["effective_rank"]
+    if std >= LEAST_STD and rank >= LEAST_RANK:
+        return ()
+    return (
+        f"the embeddings have collapsed: their standard deviation is {std:.3g} (expected {LEAST_STD} or more) and "
+        f"their effective rank {rank:.3g} (expected {LEAST_RANK} or more); all examples look alike to this network. "
+        "Lower the learning rate, or strengthen what keeps examples apart: negatives, a teacher, a variance term",
+    )
