@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from deeplab.verbs.many import Many
     from deeplab.verbs.plan import plan
     from deeplab.verbs.predict import predict, predict_files
+    from deeplab.verbs.probing.probe import probe
     from deeplab.verbs.profile import profile
     from deeplab.verbs.run import Run
     from deeplab.verbs.study import Study, study
@@ -111,6 +112,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "PRECISIONS": "core.precision:PRECISIONS",
         "predict": "verbs.predict:predict",
         "predict_files": "verbs.predict:predict_files",
+        "probe": "verbs.probing.probe:probe",
         "profile": "verbs.profile:profile",
         "Range": "core.ranges:Range",
         "rate_range": "verbs.training.rates:rate_range",

@@ -33,7 +33,10 @@ MAY_IMPORT = {
     "robust": set(),
     "tuning": {"optim", "experiment"},
     "hub": {"data", "models", "experiment", "scale", "tuning"},
-    "verbs": {"data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report", "explain"},
+    "verbs": {
+        *("data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report", "explain"),
+        "representation",
+    },
     "cli": {"data", "tasks", "decode", "hub", "experiment", "scale", "train", "runs", "search", "report", "verbs"},
     "templates": {"data"},  # experiments as a user writes them
 }

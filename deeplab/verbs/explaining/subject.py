@@ -64,10 +64,10 @@ def subject(experiment: Experiment, state: State, raw: Batch, others: Batch, run
       UserError: the task has no score, or no input of the model can be explained.
     """
     state, task = eval_state(state), experiment.task
-    batch, background = (_prepared(experiment, each) for each in (raw, others))
+    batch, background = (prepared(experiment, each) for each in (raw, others))
     inputs = tuple(task.inputs(batch))
     lost = dataclasses.replace(state, params=_shuffled(state.params))
-    model, blank = (_model(experiment, each, runtime) for each in (state, lost))
+    model, blank = (model_of(experiment, each, runtime) for each in (state, lost))
     place = next((i for i, x in enumerate(inputs) if _is_floating(x)), None)
     if place is None:
         name = _embedding(model, inputs)
@@ -121,7 +121,7 @@ def _target(outputs: Any, predicted: Any) -> tuple[Any, str]:
     return None, "the task's score"
 
 
-def _prepared(experiment: Experiment, raw: Batch) -> Batch:
+def prepared(experiment: Experiment, raw: Batch) -> Batch:
     """The batch that the task reads; what a user's file lacks is zeros."""
     size = len(next(iter(raw.values())))
     numbered = {"id": jnp.arange(size, dtype=jnp.int32), "weight": jnp.ones(size)}
@@ -130,7 +130,7 @@ def _prepared(experiment: Experiment, raw: Batch) -> Batch:
     return batch | {name: jnp.zeros((size, *s.shape[1:]), s.dtype) for name, s in absent.items()}
 
 
-def _model(experiment: Experiment, state: State, runtime: Runtime) -> Function:
+def model_of(experiment: Experiment, state: State, runtime: Runtime) -> Function:
     """The model as a function of its inputs, for any number of examples."""
 
     def model(*inputs: Any) -> Any:

@@ -1,0 +1,1 @@
+"""What the layers of a run have learned: their features, and what probes read from them."""
