@@ -1,0 +1,69 @@
+"""Generative models: tasks on the one loop, samplers and densities that know no network, and measures of samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deeplab.core import lazy
+
+if TYPE_CHECKING:
+    from deeplab.generate import processes
+    from deeplab.generate.likelihoods import divergence, log_likelihood, normal_log_prob
+    from deeplab.generate.processes import (
+        Process,
+        cosine,
+        edm,
+        even,
+        exploding,
+        flow,
+        karras,
+        linear,
+        noise_prediction,
+        score_of,
+        straight,
+        v_prediction,
+        velocity_of,
+    )
+    from deeplab.generate.record import Generative
+    from deeplab.generate.samplers import (
+        ddim,
+        ddpm,
+        edm_heun,
+        euler_step,
+        guided,
+        heun_step,
+        integrate,
+        runge_kutta_step,
+    )
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        "cosine": "processes:cosine",
+        "ddim": "samplers:ddim",
+        "ddpm": "samplers:ddpm",
+        "divergence": "likelihoods:divergence",
+        "edm": "processes:edm",
+        "edm_heun": "samplers:edm_heun",
+        "euler_step": "samplers:euler_step",
+        "even": "processes:even",
+        "exploding": "processes:exploding",
+        "flow": "processes:flow",
+        "Generative": "record:Generative",
+        "guided": "samplers:guided",
+        "heun_step": "samplers:heun_step",
+        "integrate": "samplers:integrate",
+        "karras": "processes:karras",
+        "linear": "processes:linear",
+        "log_likelihood": "likelihoods:log_likelihood",
+        "noise_prediction": "processes:noise_prediction",
+        "normal_log_prob": "likelihoods:normal_log_prob",
+        "Process": "processes:Process",
+        "processes": "processes",
+        "runge_kutta_step": "samplers:runge_kutta_step",
+        "score_of": "processes:score_of",
+        "straight": "processes:straight",
+        "v_prediction": "processes:v_prediction",
+        "velocity_of": "processes:velocity_of",
+    },
+)
