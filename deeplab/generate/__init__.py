@@ -8,7 +8,11 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.generate import processes
+    from deeplab.generate.couplings import coupled, sinkhorn
+    from deeplab.generate.diffusion import Diffusion, along, ancestral, deterministic, second_order
+    from deeplab.generate.flow_matching import FlowMatching
     from deeplab.generate.likelihoods import divergence, log_likelihood, normal_log_prob
+    from deeplab.generate.mean_flow import MeanFlow
     from deeplab.generate.processes import (
         Process,
         cosine,
@@ -39,9 +43,14 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
+        "along": "diffusion:along",
+        "ancestral": "diffusion:ancestral",
         "cosine": "processes:cosine",
+        "coupled": "couplings:coupled",
         "ddim": "samplers:ddim",
         "ddpm": "samplers:ddpm",
+        "deterministic": "diffusion:deterministic",
+        "Diffusion": "diffusion:Diffusion",
         "divergence": "likelihoods:divergence",
         "edm": "processes:edm",
         "edm_heun": "samplers:edm_heun",
@@ -49,6 +58,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "even": "processes:even",
         "exploding": "processes:exploding",
         "flow": "processes:flow",
+        "FlowMatching": "flow_matching:FlowMatching",
         "Generative": "record:Generative",
         "guided": "samplers:guided",
         "heun_step": "samplers:heun_step",
@@ -56,12 +66,15 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "karras": "processes:karras",
         "linear": "processes:linear",
         "log_likelihood": "likelihoods:log_likelihood",
+        "MeanFlow": "mean_flow:MeanFlow",
         "noise_prediction": "processes:noise_prediction",
         "normal_log_prob": "likelihoods:normal_log_prob",
         "Process": "processes:Process",
         "processes": "processes",
         "runge_kutta_step": "samplers:runge_kutta_step",
         "score_of": "processes:score_of",
+        "second_order": "diffusion:second_order",
+        "sinkhorn": "couplings:sinkhorn",
         "straight": "processes:straight",
         "v_prediction": "processes:v_prediction",
         "velocity_of": "processes:velocity_of",
