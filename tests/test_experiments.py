@@ -36,6 +36,7 @@ SMALL = {
     "image_fashion": {"width": 8},
     "image_finetune": {"variant": "test", "enlarged": 1},
     "image_mnist": {"width": 8},
+    "image_vae": {"width": 16, "latents": 4},
     "recsys_ctr": {"width": 4},
     "recsys_ranking": {"width": 8},
     "recsys_ratings": {"width": 8},

@@ -39,12 +39,14 @@ if TYPE_CHECKING:
         integrate,
         runge_kutta_step,
     )
+    from deeplab.generate.variational import IWAE, VAE, binarized, importance_log_prob
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         "along": "diffusion:along",
         "ancestral": "diffusion:ancestral",
+        "binarized": "variational:binarized",
         "cosine": "processes:cosine",
         "coupled": "couplings:coupled",
         "ddim": "samplers:ddim",
@@ -62,7 +64,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Generative": "record:Generative",
         "guided": "samplers:guided",
         "heun_step": "samplers:heun_step",
+        "importance_log_prob": "variational:importance_log_prob",
         "integrate": "samplers:integrate",
+        "IWAE": "variational:IWAE",
         "karras": "processes:karras",
         "linear": "processes:linear",
         "log_likelihood": "likelihoods:log_likelihood",
@@ -77,6 +81,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "sinkhorn": "couplings:sinkhorn",
         "straight": "processes:straight",
         "v_prediction": "processes:v_prediction",
+        "VAE": "variational:VAE",
         "velocity_of": "processes:velocity_of",
     },
 )

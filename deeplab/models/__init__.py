@@ -8,8 +8,9 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.models import mlp
-    from deeplab.models.generative import dit
+    from deeplab.models.generative import autoencoder, dit
     from deeplab.models.generative import unet as diffusion_unet
+    from deeplab.models.generative.autoencoder import GaussianAutoencoder
     from deeplab.models.generative.dit import DiT
     from deeplab.models.generative.unet import DiffusionUNet
     from deeplab.models.mlp import MLP
@@ -106,6 +107,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "attention_rnn": "text.seq2seq.attention_rnn",
         "AttentionRNN": "text.seq2seq.attention_rnn:AttentionRNN",
         "autorec": "recsys.autorec",
+        "autoencoder": "generative.autoencoder",
         "AutoRec": "recsys.autorec:AutoRec",
         "bart": "text.seq2seq.bart",
         "bert": "text.encoders.bert",
@@ -152,6 +154,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "falcon": "text.decoders.falcon",
         "fcos": "vision.detection.fcos",
         "FCOS": "vision.detection.fcos:FCOS",
+        "GaussianAutoencoder": "generative.autoencoder:GaussianAutoencoder",
         "gemma": "text.decoders.gemma",
         "gpt": "text.decoders.gpt",
         "GPT": "text.decoders.gpt:GPT",

@@ -37,6 +37,12 @@ class Member(NamedTuple):
 
 
 SHAPE = (8, 8, 1)
+
+
+def autoencoder() -> nn.Module:
+    return dl.models.GaussianAutoencoder(SHAPE, 4, (32,))
+
+
 MEMBERS = {
     "ddpm": Member(lambda: (Denoiser(10), generate.Diffusion(SHAPE, num_classes=10, steps=4))),
     "v": Member(lambda: (Denoiser(), generate.Diffusion(SHAPE, generate.v_prediction()))),
@@ -44,6 +50,11 @@ MEMBERS = {
     "flow": Member(lambda: (Denoiser(10), generate.FlowMatching(SHAPE, num_classes=10))),
     "coupled_flow": Member(lambda: (Denoiser(), generate.FlowMatching(SHAPE, coupling=0.05))),
     "mean_flow": Member(lambda: (Denoiser(tempo=4.0), generate.MeanFlow(SHAPE)), "error"),
+}
+
+MEMBERS |= {
+    "vae": Member(lambda: (autoencoder(), generate.VAE(4, importance_samples=20, chunk=10)), "bound"),
+    "iwae": Member(lambda: (autoencoder(), generate.IWAE(4, 5)), "bound"),
 }
 
 
