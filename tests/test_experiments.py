@@ -31,10 +31,12 @@ SMALL = {
     "health_cells": {"trunk": "resnet", "height": 48, "width": 8, "depth": 1},
     "health_membrane": {"width": 4, "depth": 2, "patch": 32},
     "image_cifar10": {"variant": "test"},
+    "image_diffusion": {"variant": "test", "steps": 2},
     "image_digits": {"width": 8},
     "image_fashion": {"width": 8},
     "image_finetune": {"variant": "test", "enlarged": 1},
     "image_mnist": {"width": 8},
+    "image_vae": {"width": 16, "latents": 4},
     "recsys_ctr": {"width": 4},
     "recsys_ranking": {"width": 8},
     "recsys_ratings": {"width": 8},
@@ -67,7 +69,7 @@ def test_there_are_experiments():
 DEEP = ("driving_finetune", "health_cells", "image_finetune")
 # Brothers of one that goes the whole way every day: of these a step is traced, and nothing compiled.
 TRACED = (
-    "health_membrane", "image_cifar10", "image_fashion", "image_mnist", "recsys_ctr", "self_images",
+    "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_mnist", "recsys_ctr", "self_images",
     "speech_digits",
     "study_activations", "study_data_scaling", "text_finetune", "text_generate", "text_llama", "text_shakespeare",
     "text_wikitext",

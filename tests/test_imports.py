@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "metrics": set(),
     "decode": set(),
     "tasks": {"metrics", "decode"},
+    "generate": {"metrics", "tasks"},
     "optim": set(),
     "experiment": {"data", "tasks", "optim"},
     "scale": {"experiment"},

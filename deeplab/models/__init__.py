@@ -8,6 +8,11 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.models import mlp
+    from deeplab.models.generative import autoencoder, dit
+    from deeplab.models.generative import unet as diffusion_unet
+    from deeplab.models.generative.autoencoder import GaussianAutoencoder
+    from deeplab.models.generative.dit import DiT
+    from deeplab.models.generative.unet import DiffusionUNet
     from deeplab.models.mlp import MLP
     from deeplab.models.multimodal import clip
     from deeplab.models.recsys import autorec, dlrm, factorization, neumf, sasrec, two_tower
@@ -102,6 +107,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "attention_rnn": "text.seq2seq.attention_rnn",
         "AttentionRNN": "text.seq2seq.attention_rnn:AttentionRNN",
         "autorec": "recsys.autorec",
+        "autoencoder": "generative.autoencoder",
         "AutoRec": "recsys.autorec:AutoRec",
         "bart": "text.seq2seq.bart",
         "bert": "text.encoders.bert",
@@ -123,10 +129,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "DeepSpeech2": "speech.deep_speech:DeepSpeech2",
         "densenet": "vision.convolutional.densenet",
         "DenseNet": "vision.convolutional.densenet:DenseNet",
+        "diffusion_unet": "generative.unet",
+        "DiffusionUNet": "generative.unet:DiffusionUNet",
         "dino": "vision.transformers.dino",
         "Dino": "vision.transformers.dino:Dino",
         "distilbert": "text.encoders.distilbert",
         "DistilBert": "text.encoders.distilbert:DistilBert",
+        "dit": "generative.dit",
+        "DiT": "generative.dit:DiT",
         "dlinear": "series.dlinear",
         "DLinear": "series.dlinear:DLinear",
         "dlrm": "recsys.dlrm",
@@ -144,6 +154,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "falcon": "text.decoders.falcon",
         "fcos": "vision.detection.fcos",
         "FCOS": "vision.detection.fcos:FCOS",
+        "GaussianAutoencoder": "generative.autoencoder:GaussianAutoencoder",
         "gemma": "text.decoders.gemma",
         "gpt": "text.decoders.gpt",
         "GPT": "text.decoders.gpt:GPT",

@@ -1,0 +1,160 @@
+"""Denoising diffusion as a task: DDPM, "v" and EDM by the process that it is given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from deeplab.core import ranges
+from deeplab.core.blocks import Block
+from deeplab.generate import images
+from deeplab.generate.likelihoods import log_likelihood, normal_log_prob
+from deeplab.generate.processes import Field, Process, noise_prediction, velocity_of
+from deeplab.generate.record import Generative, keys_of, normals, shown
+from deeplab.generate.samplers import Step, ddim, ddpm, edm_heun, heun_step, integrate
+from deeplab.metrics.base import Mean
+from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
+
+Sampler = Callable[[Process, Field, jax.Array, int, jax.Array], jax.Array]
+"""`(process, denoise, start [B, ...], steps, key) -> samples`."""
+
+
+DDPM = noise_prediction()
+"""The process of Ho et al. 2020."""
+
+
+def deterministic(process: Process, denoise: Field, start: jax.Array, steps: int, key: jax.Array) -> jax.Array:
+    """`ddim`."""
+    del key
+    return ddim(denoise, process.schedule, start, process.grid(steps))
+
+
+def ancestral(process: Process, denoise: Field, start: jax.Array, steps: int, key: jax.Array) -> jax.Array:
+    """`ddpm`."""
+    return ddpm(denoise, process.schedule, start, process.grid(steps), key)
+
+
+def second_order(process: Process, denoise: Field, start: jax.Array, steps: int, key: jax.Array) -> jax.Array:
+    """`edm_heun` without added noise, for processes whose time is the noise level; 2 steps - 1 evaluations."""
+    del key
+    return edm_heun(denoise, start, process.grid(steps))
+
+
+@dataclasses.dataclass(frozen=True)
+@ranges.checked(untold=ranges.FRACTION, steps=ranges.COUNT, num_classes=ranges.COUNT, exact=ranges.NATURAL)
+class Diffusion(Task):
+    """A network that predicts what a `Process` asks for of an image at a random time; images are in [0, 1].
+
+    The loss of an example is the mean square of the network's error, at a time and with noise of the example's own key.
+    The model is called with the noisy image, scaled to [-1, 1], the label of its time [B], and with its class if there
+    are classes.
+
+    Args:
+      shape: (H, W, C) of an image.
+      process: Schedule, prediction and times; such as `noise_prediction()`, `v_prediction()` or `edm()`.
+      num_classes: Number of classes K that the model is told; none when None.
+      untold: Probability that a training example's class is not told, for guidance; may be a tracer.
+      sampler: How samples are drawn.
+      steps: Number of steps of a sample.
+      guidance: Scale of classifier-free guidance where classes are asked for.
+      clip: Largest absolute value of the denoised image in sampling.
+      exact: Largest number of pixels whose likelihood is computed with the exact divergence; of larger images it is
+        measured in one random direction.
+      likelihood_steps: Number of steps of a likelihood, of four evaluations each.
+
+    Source: Ho et al. 2020, https://arxiv.org/abs/2006.11239.
+    """
+
+    shape: Sequence[int]
+    process: Process = DDPM
+    num_classes: int | None = None
+    untold: float | jax.Array = 0.1
+    sampler: Sampler = deterministic
+    steps: int = 50
+    guidance: float | jax.Array = 1.0
+    clip: float | None = 1.0
+    exact: int = 64
+    likelihood_steps: int = 100
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        return batch["image"], batch["weight"], *((batch["label"],) if self.num_classes else ())
+
+    def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
+        return images.class_labels(self.num_classes)
+
+    def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
+        at, of, silent = (keys_of(jax.random.fold_in(key, i), batch["id"]) for i in range(3))
+        image = images.centered(batch["image"])
+        time = jax.vmap(self.process.draw)(at)
+        noisy = self.process.noised(image, normals(of, image.shape[1:], image.dtype), time)
+        frame = self.process.frame(time)
+        classes = images.classes_told(batch, silent, self.num_classes, self.untold)
+        scaled = frame.scale[:, None, None, None] * noisy
+        found, variables = apply(scaled, frame.label, *classes, train=True, key=key)
+        error = jnp.mean((found - self.process.target(image, noisy, time)) ** 2, axis=(1, 2, 3))
+        return Loss(Mean.of(error, batch["weight"]), {}, variables)
+
+    def generative(self, apply: Apply) -> Generative:
+        """Samples by `sampler`, and log-densities of images by the probability-flow ODE, of the unconditional model."""
+        process, shape = self.process, tuple(self.shape)
+
+        def sample(key: jax.Array, count: int, condition: Any = None) -> jax.Array:
+            first, later = jax.random.split(key)
+            _, deviation = process.schedule(process.grid(self.steps)[0])
+            start = deviation * normals(keys_of(first, jnp.arange(count)), shape)
+            denoise = images.with_guidance(process.denoiser, apply, count, condition, self.num_classes, self.guidance)
+            most = jnp.inf if self.clip is None else self.clip
+            bounded = lambda x, t: jnp.clip(denoise(x, t), -most, most)  # noqa: E731
+            return images.displayed(self.sampler(process, bounded, start, self.steps, later))
+
+        def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
+            denoise = process.denoiser(images.network(apply, *images.told(None, len(x), self.num_classes)))
+            times = process.fine(self.likelihood_steps)[:-1][::-1]
+            _, most = process.schedule(times[-1])
+            return ode_log_prob(velocity_of(denoise, process.schedule), x, times, most, key, self.exact)
+
+        return Generative(sample, log_prob)
+
+    def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
+        """Drawn images, of each class in turn if there are classes."""
+        asked = None if self.num_classes is None else jnp.arange(24) % self.num_classes
+        return {"samples": shown(self.generative(trained.apply(24)), trained, 24, asked)}
+
+
+def ode_log_prob(
+    velocity: Field, x: jax.Array, times: jax.Array, deviation: Any, key: jax.Array, exact: int
+) -> jax.Array:
+    """Log-density [B] of images in [0, 1], in nats, by a velocity of images in [-1, 1].
+
+    Args:
+      velocity: Velocity.
+      x: Images.
+      times: Rising times.
+      deviation: Standard deviation of the noise at the last of them.
+      key: Key of the random directions.
+      exact: Largest number of pixels for which all directions are measured.
+    """
+    size = x[0].size
+    probes = None if size <= exact else 1
+    change = size * jnp.log(2.0)  # of the units
+    prior = lambda last: normal_log_prob(last, deviation)  # noqa: E731
+    return log_likelihood(velocity, images.centered(x), times, prior, key, probes) + change
+
+
+def along(step: Step = heun_step) -> Sampler:
+    """Samples by the probability-flow ODE; its last step is one of D, as the ODE ends where there is no noise.
+
+    Args:
+      step: Step of the method, such as `heun_step`.
+    """
+
+    def sample(process: Process, denoise: Field, start: jax.Array, steps: int, key: jax.Array) -> jax.Array:
+        del key
+        times = process.grid(steps)
+        return denoise(integrate(velocity_of(denoise, process.schedule), start, times[:-1], step), times[-2])
+
+    return sample

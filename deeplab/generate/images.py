@@ -1,0 +1,82 @@
+"""What the tasks of diffusion and flow share: images in [-1, 1], classes that are told or not, a network of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from deeplab.generate.processes import Field, Network
+from deeplab.generate.samplers import guided
+from deeplab.tasks.base import Apply, Batch, Labels
+
+
+def centered(image: jax.Array) -> jax.Array:
+    """From [0, 1] to [-1, 1]."""
+    return 2 * image - 1
+
+
+def displayed(x: jax.Array) -> jax.Array:
+    """From [-1, 1] to [0, 1]."""
+    return (x + 1) / 2
+
+
+def classes_told(
+    batch: Batch, keys: jax.Array, num_classes: int | None, untold: float | jax.Array
+) -> tuple[Int[Array, " B"], ...]:
+    """What a network is told besides the time: the classes, some of which are replaced by K, "not told".
+
+    Args:
+      batch: Batch with `label` [B].
+      keys: Key of each example.
+      num_classes: K; nothing is told when None.
+      untold: Probability of telling nothing.
+    """
+    if num_classes is None:
+        return ()
+    silent = jax.vmap(lambda k: jax.random.bernoulli(k, untold))(keys)
+    return (jnp.where(silent, num_classes, batch["label"]),)
+
+
+def class_labels(num_classes: int | None) -> Mapping[str, Labels]:
+    """The labels that a task with so many classes reads."""
+    return {} if num_classes is None else {"label": Labels(num_classes, "num_classes of the task")}
+
+
+def told(condition: Any, count: int, num_classes: int | None) -> tuple[jax.Array, ...]:
+    """The classes of a sample as a network reads them; K where None are asked for."""
+    if num_classes is None:
+        return ()
+    return (jnp.full(count, num_classes) if condition is None else jnp.asarray(condition),)
+
+
+def network(apply: Apply, *classes: jax.Array) -> Network:
+    """The model as a function of (x, time), where the time is that of each example, or one for all."""
+    return lambda x, time: apply(x, jnp.broadcast_to(time, (len(x),)), *classes)[0]
+
+
+def with_guidance(
+    field: Callable[[Network], Field],
+    apply: Apply,
+    count: int,
+    condition: Any,
+    num_classes: int | None,
+    scale: float | jax.Array,
+) -> Field:
+    """A field of the model, guided towards the classes where they are asked for.
+
+    Args:
+      field: Function from a `Network` to a denoiser or a velocity.
+      apply: Model.
+      count: Number of examples.
+      condition: Classes [count], or None.
+      num_classes: K, or None.
+      scale: Guidance; see `deeplab.generate.guided`.
+    """
+    free = field(network(apply, *told(None, count, num_classes)))
+    if condition is None or num_classes is None:
+        return free
+    return guided(field(network(apply, *told(condition, count, num_classes))), free, scale)

@@ -1,0 +1,229 @@
+"""From data to noise: how much of each there is at a time, and what a network predicts on the way back.
+
+x_t = a(t) x_0 + s(t) e, with the data x_0 at time 0 and standard normal noise e. All that diffusion models and flows
+differ in is the schedule (a, s) and the frame, which makes of a network F the mean of x_0 that is left to x_t:
+
+D(x, t) = skip(t) x + out(t) F(scale(t) x, label(t)).
+
+The loss is that of F, the mean of |F - (x_0 - skip x_t) / out|^2: it is the noise's of Ho et al. 2020, the "v" of
+Salimans and Ho 2022, Karras et al. 2022 with their weights, and the velocity's of a flow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from deeplab.generate.record import like
+
+Schedule = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+"""From times to (a, s)."""
+
+Field = Callable[[jax.Array, jax.Array], jax.Array]
+"""From (x [B, ...], a time, the same for all) to [B, ...]: a denoiser D, or a velocity dx/dt."""
+
+Network = Callable[[jax.Array, jax.Array], jax.Array]
+"""From (scaled x [B, ...], labels of the time) to what is predicted, [B, ...]."""
+
+
+def linear(t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """DDPM's noise that grows linearly, from 0.1 to 20 per unit of time, a^2 + s^2 = 1, t in [0, 1].
+
+    Source: Ho et al. 2020, https://arxiv.org/abs/2006.11239; the continuous form: Song et al. 2021,
+    https://arxiv.org/abs/2011.13456, appendix C.
+
+    Example:
+      >>> [round(float(x), 3) for x in linear(jnp.array(0.5))]
+      [0.281, 0.96]
+    """
+    total = 0.1 * t + 9.95 * t**2
+    return jnp.exp(-total / 2), jnp.sqrt(-jnp.expm1(-total))
+
+
+def cosine(t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """a = cos(u(t)) / cos(u(0)), u(t) = (0.008 + 0.99 t) / 1.008 pi / 2, a^2 + s^2 = 1, t in [0, 1].
+
+    Nichol and Dhariwal 2021, https://arxiv.org/abs/2102.09672, section 3.2, have t in place of 0.99 t, where a ends as
+    0, and bound the noise of a step; here a ends as 0.016.
+    """
+    first, more = jnp.pi / 2 * 0.008 / 1.008, jnp.pi / 2 * 0.99 * t / 1.008
+    # 1 - a^2 as a product: it is no difference of nearly equal numbers where the noise is small.
+    return jnp.cos(first + more) / jnp.cos(first), jnp.sqrt(jnp.sin(more) * jnp.sin(more + 2 * first)) / jnp.cos(first)
+
+
+def exploding(t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The time is the noise's standard deviation: a = 1, s = t (Karras et al. 2022)."""
+    return jnp.ones_like(t), t
+
+
+def straight(t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The straight line: a = 1 - t, s = t, t in [0, 1] (Lipman et al. 2023, with the time reversed)."""
+    return 1 - t, t
+
+
+class Frame(NamedTuple):
+    """What stands around a network at a time; see the module.
+
+    Attributes:
+      skip: Factor of x_t in D.
+      out: Factor of the network's output in D.
+      scale: Factor of what the network reads.
+      label: Number that tells it the time.
+    """
+
+    skip: jax.Array
+    out: jax.Array
+    scale: jax.Array
+    label: jax.Array
+
+
+def even(count: int) -> jax.Array:
+    """Times 1, ..., 1 / count, 0."""
+    return jnp.linspace(1.0, 0.0, count + 1)
+
+
+def squared(count: int) -> jax.Array:
+    """Times (1, ..., 1 / count, 0)^2: the smaller, the denser, for likelihoods."""
+    return even(count) ** 2
+
+
+def karras(count: int, smallest: float = 0.002, largest: float = 80.0, rho: float = 7.0) -> jax.Array:
+    """Noise levels from `largest` to `smallest`, `count` of them, and 0 (Karras et al. 2022, equation 5).
+
+    Example:
+      >>> [round(float(x), 3) for x in karras(3)]
+      [80.0, 2.515, 0.002, 0.0]
+    """
+    high, low = largest ** (1 / rho), smallest ** (1 / rho)
+    return jnp.append((high + jnp.linspace(0, 1, count) * (low - high)) ** rho, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """A schedule, what a network predicts, and which times matter.
+
+    Args:
+      schedule: Amounts of data and noise.
+      frame: What stands around the network.
+      draw: Function from a key to the time of a training example.
+      grid: Function from a number n of steps to the times of sampling, [n + 1], falling, the last 0.
+      fine: Likewise, the times of a likelihood.
+    """
+
+    schedule: Schedule
+    frame: Callable[[jax.Array], Frame]
+    draw: Callable[[jax.Array], jax.Array] = jax.random.uniform
+    grid: Callable[[int], jax.Array] = even
+    fine: Callable[[int], jax.Array] = squared
+
+    def noised(self, x: jax.Array, noise: jax.Array, t: jax.Array) -> jax.Array:
+        """x_t."""
+        a, s = self.schedule(t)
+        return like(a, x) * x + like(s, x) * noise
+
+    def target(self, x: jax.Array, noisy: jax.Array, t: jax.Array) -> jax.Array:
+        """What the network is to predict."""
+        frame = self.frame(t)
+        return (x - like(frame.skip, x) * noisy) / like(frame.out, x)
+
+    def read(self, network: Network, noisy: jax.Array, t: jax.Array) -> jax.Array:
+        """What the network predicts."""
+        frame = self.frame(t)
+        return network(like(frame.scale, noisy) * noisy, frame.label)
+
+    def denoiser(self, network: Network, clip: float | None = None) -> Field:
+        """D, the mean of the data that is left to x_t.
+
+        Args:
+          network: Network.
+          clip: Largest absolute value of the data; not bounded when None.
+        """
+
+        def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
+            frame = self.frame(t)
+            mean = like(frame.skip, x) * x + like(frame.out, x) * self.read(network, x, t)
+            return mean if clip is None else jnp.clip(mean, -clip, clip)
+
+        return denoise
+
+
+def noise_prediction(schedule: Schedule = linear) -> Process:
+    """The network predicts the noise (Ho et al. 2020)."""
+
+    def frame(t: jax.Array) -> Frame:
+        a, s = schedule(t)
+        return Frame(1 / a, -s / a, jnp.ones_like(t), t)
+
+    return Process(schedule, frame, draw=_inner)
+
+
+def v_prediction(schedule: Schedule = cosine) -> Process:
+    """The network predicts a e - s x_0 (Salimans and Ho 2022, https://arxiv.org/abs/2202.00512); a^2 + s^2 = 1."""
+
+    def frame(t: jax.Array) -> Frame:
+        a, s = schedule(t)
+        return Frame(a, -s, jnp.ones_like(t), t)
+
+    return Process(schedule, frame, draw=_inner)
+
+
+def _inner(key: jax.Array) -> jax.Array:
+    """Uniform times; none is so small that the noise is nothing."""
+    return jax.random.uniform(key, minval=1e-3)
+
+
+def edm(deviation: float = 0.5, mean: float = -1.2, spread: float = 1.2) -> Process:
+    """The design of Karras et al. 2022, https://arxiv.org/abs/2206.00364, table 1.
+
+    Args:
+      deviation: Standard deviation of the data.
+      mean: Mean of the logarithm of training's noise levels.
+      spread: Standard deviation of that logarithm.
+    """
+
+    def frame(t: jax.Array) -> Frame:
+        whole = jnp.sqrt(t**2 + deviation**2)
+        return Frame(deviation**2 / whole**2, t * deviation / whole, 1 / whole, jnp.log(t) / 4)
+
+    def draw(key: jax.Array) -> jax.Array:
+        return jnp.exp(mean + spread * jax.random.normal(key))
+
+    return Process(exploding, frame, draw, karras, karras)
+
+
+def flow() -> Process:
+    """The network predicts the velocity e - x_0 of the straight line."""
+
+    def frame(t: jax.Array) -> Frame:
+        one = jnp.ones_like(t)
+        return Frame(one, -t, one, t)
+
+    return Process(straight, frame)
+
+
+def velocity_of(denoise: Field, schedule: Schedule) -> Field:
+    """The velocity of the probability-flow ODE, a' D + s' (x - a D) / s, for t above 0.
+
+    Source: Song et al. 2021, https://arxiv.org/abs/2011.13456, equation 13.
+    """
+
+    def velocity(x: jax.Array, t: jax.Array) -> jax.Array:
+        (a, s), (da, ds) = jax.jvp(schedule, (t,), (jnp.ones_like(t),))
+        mean = denoise(x, t)
+        return like(da, x) * mean + like(ds / s, x) * (x - like(a, x) * mean)
+
+    return velocity
+
+
+def score_of(denoise: Field, schedule: Schedule) -> Field:
+    """The gradient of the log-density of x_t: (a D - x) / s^2 (Tweedie's formula)."""
+
+    def score(x: jax.Array, t: jax.Array) -> jax.Array:
+        a, s = schedule(t)
+        return (like(a, x) * denoise(x, t) - x) / like(s**2, x)
+
+    return score

@@ -1,0 +1,86 @@
+"""The tasks of generative models, each as an experiment of seconds on the digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+import deeplab as dl
+from deeplab import generate
+from deeplab.models.generative.conditioning import Condition
+
+
+class Denoiser(nn.Module):
+    """Two layers, steered by times and classes."""
+
+    num_classes: int | None = None
+    tempo: float = 1000.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, time: jax.Array, label: jax.Array | None = None, train: bool = False) -> jax.Array:
+        steer = Condition(64, self.num_classes, self.tempo, name="condition")(time, label)
+        h = nn.silu(nn.Dense(64, name="hidden1")(x.reshape(len(x), -1)) + steer)
+        return nn.Dense(x[0].size, name="out")(nn.silu(nn.Dense(64, name="hidden2")(h))).reshape(x.shape)
+
+
+class Member(NamedTuple):
+    """A task and its network, and the metric of evaluations that training makes smaller, to a share of what it was."""
+
+    make: Callable[[], tuple[nn.Module, Any]]
+    metric: str = "loss"
+    share: float = 0.9
+
+
+SHAPE = (8, 8, 1)
+
+
+def autoencoder() -> nn.Module:
+    return dl.models.GaussianAutoencoder(SHAPE, 4, (32,))
+
+
+MEMBERS = {
+    "ddpm": Member(lambda: (Denoiser(10), generate.Diffusion(SHAPE, num_classes=10, steps=4))),
+    "v": Member(lambda: (Denoiser(), generate.Diffusion(SHAPE, generate.v_prediction()))),
+    "edm": Member(lambda: (Denoiser(), generate.Diffusion(SHAPE, generate.edm()))),
+    "flow": Member(lambda: (Denoiser(10), generate.FlowMatching(SHAPE, num_classes=10))),
+    "coupled_flow": Member(lambda: (Denoiser(), generate.FlowMatching(SHAPE, coupling=0.05))),
+    "mean_flow": Member(lambda: (Denoiser(tempo=4.0), generate.MeanFlow(SHAPE)), "error"),
+}
+
+MEMBERS |= {
+    "vae": Member(lambda: (autoencoder(), generate.VAE(4, importance_samples=20, chunk=10)), "bound"),
+    "iwae": Member(lambda: (autoencoder(), generate.IWAE(4, 5)), "bound"),
+}
+
+
+def experiment(name: str = "ddpm", num_steps: int = 24, learning_rate: float = 3e-3) -> dl.Experiment:
+    model, task = MEMBERS[name].make()
+    return dl.Experiment(
+        data=dl.data.Images("digits", batch_size=32, num_steps=num_steps, normalize=None),
+        model=model,
+        task=task,
+        optimizer=optax.adam(learning_rate),
+        eval_every=num_steps // 2,
+    )
+
+
+class Formula:
+    """An `Apply` that is a function of the inputs."""
+
+    def __init__(self, function: Callable[..., jax.Array]):
+        self.function = function
+
+    def __call__(self, *inputs: Any, train: bool = False, key: Any = None, **rest: Any) -> tuple[jax.Array, Any]:
+        return self.function(*inputs), {}
+
+    def evaluating(self) -> Formula:
+        return self
+
+
+def batch_of(image: jax.Array) -> dict[str, jax.Array]:
+    return {"image": image, "weight": jnp.ones(len(image)), "id": jnp.arange(len(image))}

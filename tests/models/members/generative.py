@@ -1,0 +1,38 @@
+"""Networks of generative models, which read a time besides the image: here one that the image gives."""
+
+import functools
+
+import flax.linen as nn
+import jax
+
+from deeplab.models.generative import dit, unet
+from tests.models.members.base import Family, Member, normal
+
+
+class AtTime(nn.Module):
+    """A network at a time of each image's own."""
+
+    net: nn.Module
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        return self.net(x, x.mean((1, 2, 3)), None, train)
+
+
+def of(make):
+    return lambda **sizes: AtTime(make(num_classes=3, **sizes))
+
+
+def member(make, module, shape, **more):
+    return Member(functools.partial(of(make), **module.VARIANTS["test"], **more), normal(*shape), shape, module.RULES)
+
+
+MEMBERS = {
+    "diffusion_unet": member(unet.DiffusionUNet, unet, (7, 8, 1), dropout=0.5),
+    "dit": member(dit.DiT, dit, (8, 12, 1)),
+}
+SLOW = {"diffusion_unet"}
+SLOW_SIZES = {"diffusion_unet"}
+FAMILIES = {
+    "diffusion_unet": Family(of(unet.DiffusionUNet), unet.VARIANTS, normal(32, 32, 3), (32, 32, 3)),
+    "dit": Family(of(dit.DiT), dit.VARIANTS, normal(32, 32, 3), (32, 32, 3)),
+}
