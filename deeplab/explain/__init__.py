@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from deeplab.explain.mechanism.dictionary import SparseAutoencoder, loss_recovered, mmcs, sae, top_k
     from deeplab.explain.mechanism.lens import logit_attribution, logit_lens
     from deeplab.explain.mechanism.patching import attribution_patching, patching, path_patching, steer
+    from deeplab.explain.mechanism.tuned import tuned_lens
     from deeplab.explain.perturbation.dependence import (
         individual_expectation,
         partial_dependence,
@@ -181,6 +182,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "trace": "curvature:trace",
         "tracin": "examples.influence:tracin",
         "trak": "examples.influence:trak",
+        "tuned_lens": "mechanism.tuned:tuned_lens",
         "visualize": "view.optimized:visualize",
         "without_top": "trust.removal:without_top",
         "WSquare": "compiler.layers:WSquare",

@@ -131,7 +131,7 @@ PROGRAMS = {
 }
 
 
-DEAR = ("heads", "stack")  # to compile
+DEAR = ("heads", "stack", "tied")  # to compile
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in DEAR)) for n in PROGRAMS])

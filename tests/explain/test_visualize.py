@@ -39,7 +39,7 @@ def found(f, **given):
     return jax.jit(lambda: dl.explain.visualize(f, (3, SIZE, SIZE, 1), jnp.arange(3), **options))()
 
 
-@pytest.mark.parametrize("moved", [True, False], ids=["moved", "still"])
+@pytest.mark.parametrize("moved", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["moved", "still"])
 def test_the_template_of_a_unit_is_found(moved):
     pictures = found(cosine, **({} if moved else {"jitter": 0.0, "degrees": 0.0, "zoom": 0.0}))
     correlations = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(pictures, PLANTED, strict=True)]

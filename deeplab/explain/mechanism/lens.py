@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from deeplab.explain.attribution import Attribution, Target, checked, scored
 from deeplab.explain.mechanism.stream import frozen, layers, named, writers
+from deeplab.explain.mechanism.tuned import Translators, translated
 from deeplab.explain.taps import edited, read
 
 
@@ -55,7 +56,14 @@ def logit_attribution(
     return checked(Attribution(*jax.vmap(of_one)(x, args)))
 
 
-def logit_lens(f: Callable[..., Any], x: Any, names: Sequence[str] | None = None, args: Sequence[Any] = ()) -> Any:
+def logit_lens(
+    f: Callable[..., Any],
+    x: Any,
+    names: Sequence[str] | None = None,
+    args: Sequence[Any] = (),
+    *,
+    translators: Translators | None = None,
+) -> Any:
     """The outputs if the model ended after each of its layers: its last norm and head on earlier states.
 
     Args:
@@ -63,6 +71,7 @@ def logit_lens(f: Callable[..., Any], x: Any, names: Sequence[str] | None = None
       x: Inputs.
       names: Taps of the residual stream in their order, the last of which the head reads; `layers` when None.
       args: Further inputs of f.
+      translators: Those of `tuned_lens`, which apply to the states first; none when None.
 
     Returns:
       The outputs with a leading axis of layers; those of the last are the model's.
@@ -78,4 +87,5 @@ def logit_lens(f: Callable[..., Any], x: Any, names: Sequence[str] | None = None
     def ended(state: jax.Array) -> Any:
         return edited(f, {names[-1]: lambda _: state})(x, *args)
 
-    return jax.lax.map(ended, jnp.stack([states[name] for name in names]))
+    stacked = jnp.stack([states[name] for name in names])
+    return jax.lax.map(ended, stacked if translators is None else translated(stacked, *translators[:2]))
