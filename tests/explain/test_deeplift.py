@@ -64,6 +64,11 @@ def masked(x):
     return jax.nn.softmax(jnp.where(jnp.arange(6)[None] < 5, scores, -jnp.inf)) @ W[0]
 
 
+def masked_by_the_least(x):
+    """The same by the least number: what is divided by it is 0."""
+    return jax.nn.softmax(jnp.where(x > 0.2, x @ W, jnp.finfo(x.dtype).min).at[:, 0].set(1)) @ W[0]
+
+
 def counted(x):
     """As often as a counter says, which goes down by two, to a limit in the carry."""
     step = lambda c: (c[0] - 2, jnp.tanh(c[1] @ W) + c[1] * c[0], c[2])  # noqa: E731
@@ -96,6 +101,7 @@ PROGRAMS = {
     "branches": lambda x: jax.vmap(lambda r: lax.cond(r[0] > 0, jnp.sum, lambda r: jnp.sum(jnp.sin(r)), r))(x),
     "rounded": lambda x: jnp.floor(3 * x[:, 0]) + jnp.sign(x[:, 1]) + jnp.abs(x[:, 2]) + jnp.clip(x[:, 3], -0.5, 0.5),
     "masked by infinity": masked,
+    "masked by the least number": masked_by_the_least,
     "a counted loop": counted,
     "segments": segments,
     "stacked": lambda x: jnp.einsum("bij,ij->b", jnp.stack([x, jnp.sin(x), *jnp.unstack(x[None])], axis=1), W[:3]),

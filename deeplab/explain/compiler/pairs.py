@@ -55,18 +55,16 @@ def floating(x: jax.Array) -> jax.Array:
 
 
 def bounded(x: Any) -> Any:
-    """A constant with large numbers for infinite ones, such as those of masks: they can be divided by their difference.
+    """A constant without the infinite and the largest numbers, as masks have: a difference can be divided by theirs.
 
-    Divided by them, a difference of 1e-9 is still a number of that type.
+    1e-9 divided by the numbers that stand for them is still a number of that type, not 0.
     """
     dtype = jnp.result_type(x)
     if not jnp.issubdtype(dtype, jnp.floating):
         return x
     large = float(jnp.finfo(dtype).max) ** 0.75
-    with jax.ensure_compile_time_eval():  # weights are constants, too: what is not infinite stays what it is
-        if isinstance(x, Tracer) or bool(jnp.isinf(x).any()):
-            return jnp.where(jnp.isinf(x), jnp.sign(x) * jnp.asarray(large, dtype), x)
-    return x
+    with jax.ensure_compile_time_eval():  # weights are constants, too: they stay what they are
+        return jnp.clip(x, -large, large) if isinstance(x, Tracer) or bool((jnp.abs(x) > large).any()) else x
 
 
 def still(x: Any) -> Pair:
