@@ -2,7 +2,7 @@
 
 Run:     python -m experiments.self_images --method simclr          (downloads 31 MB, or: --data-dir FOLDER)
          --dataset cifar10 reads photos; --image-folder PATH a local copy, a folder or an archive of train/CLASS/*
-Judge:   python -m experiments.benchmarks.self_images RUN --data-dir FOLDER    (neighbors and linear probes)
+Judge:   python -m experiments.benchmarks.features RUN --data-dir FOLDER       (neighbors and linear probes)
 Result:  none yet
 Source:  Chen et al. 2020, https://arxiv.org/abs/2002.05709; the tasks of `dl.tasks.unlabeled` name each method's
 """

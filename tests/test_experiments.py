@@ -39,6 +39,7 @@ SMALL = {
     "recsys_ranking": {"width": 8},
     "recsys_ratings": {"width": 8},
     "self_images": {"width": 8},
+    "self_speech": {"variant": "test"},
     "series_ett": {"context": 96, "horizon": 24},
     "speech_digit_strings": {"variant": "test"},
     "study_activations": {"depth": 3, "width": 16},
@@ -68,7 +69,7 @@ DEEP = ("driving_finetune", "health_cells", "image_finetune")
 # Brothers of one that goes the whole way every day: of these a step is traced, and nothing compiled.
 TRACED = (
     "health_membrane", "image_cifar10", "image_fashion", "image_mnist", "recsys_ctr", "self_images",
-    "speech_digits",
+    "self_speech", "speech_digits",
     "study_activations", "study_data_scaling", "text_finetune", "text_generate", "text_llama", "text_shakespeare",
     "text_wikitext",
 )  # fmt: skip

@@ -82,7 +82,7 @@ def text(num_steps: int) -> dl.data.Text:
 def frames(example: dict[str, Any], key: jax.Array | None) -> dict[str, Any]:
     """Digits as spectrograms: the rows are frames."""
     x = example["image"][..., 0].astype(jnp.float32) / 64 - 1
-    return {"features": x, "frames": jnp.int32(8)}
+    return {name: y for name, y in example.items() if name != "image"} | {"features": x, "frames": jnp.int32(8)}
 
 
 class Member(NamedTuple):
