@@ -134,11 +134,11 @@ MEMBERS = {
 }
 
 
-def experiment_of(name: str, num_steps: int = STEPS) -> Callable[..., dl.Experiment]:
+def experiment_of(name: str, num_steps: int = STEPS, optimizer: Any = optax.adam) -> Callable[..., dl.Experiment]:
     member = MEMBERS[name]
 
     def experiment(learning_rate: float = 3e-3) -> dl.Experiment:
-        every, optimizer = num_steps // 2, optax.adam(learning_rate)
-        return dl.Experiment(member.data(num_steps), member.model, member.task, optimizer, eval_every=every)
+        every, rule = num_steps // 2, optimizer(learning_rate)
+        return dl.Experiment(member.data(num_steps), member.model, member.task, rule, eval_every=every)
 
     return experiment
