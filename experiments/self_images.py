@@ -2,9 +2,9 @@
 
 Run:     python -m experiments.self_images --method simclr          (downloads 31 MB, or: --data-dir FOLDER)
          --dataset cifar10 reads photos; --image-folder PATH a local copy, a folder or an archive of train/CLASS/*
-Judge:   python -m experiments.benchmarks.self_images RUN --data-dir FOLDER    (neighbors and linear probes)
+Judge:   python -m experiments.benchmarks.features RUN --data-dir FOLDER       (neighbors and linear probes)
 Result:  none yet
-Source:  Chen et al. 2020, https://arxiv.org/abs/2002.05709; of each method the task of `dl.tasks.unlabeled` names its own
+Source:  Chen et al. 2020, https://arxiv.org/abs/2002.05709; the tasks of `dl.tasks.unlabeled` name each method's
 """
 
 from typing import Literal
@@ -72,11 +72,11 @@ def experiment(
         "denoising": lambda: unlabeled.Autoencoder(decoder, noise=0.2, hidden=0.3),
         "masked": lambda: unlabeled.MaskedAutoencoder(PatchDecoder((side // 4) ** 2, 16 * channels), patch=4),
     }
-    size = {"size": side, "patch": 4, "num_layers": 4, "num_heads": 4, "width": 4 * width, "hidden": 16 * width}
     convolutions = dl.models.ResNet(num_classes=None, stage_sizes=(1, 1, 1), width=width, stem=resnet.StridedStem)
+    patches = dl.models.ViT(size=side, patch=4, num_layers=4, num_heads=4, width=4 * width, hidden=16 * width)
     return dl.Experiment(
         data=data,
-        model=dl.models.ViT(**size) if method == "masked" else convolutions,
+        model=patches if method == "masked" else convolutions,
         task=tasks[method](),
         optimizer=optax.adamw(
             dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1),

@@ -41,6 +41,8 @@ SMALL = {
     "recsys_ranking": {"width": 8},
     "recsys_ratings": {"width": 8},
     "self_images": {"width": 8},
+    "self_speech": {"variant": "test"},
+    "self_text": {"num_layers": 1, "width": 16, "context": 16},
     "series_ett": {"context": 96, "horizon": 24},
     "speech_digit_strings": {"variant": "test"},
     "study_activations": {"depth": 3, "width": 16},
@@ -55,6 +57,7 @@ SMALL = {
     "text_llama": {"variant": "test", "num_steps": 10},
     "text_translation": {"variant": "test", "vocab_size": 64},
     "text_wikitext": {"vocab_size": 300, "num_layers": 1, "num_heads": 2, "width": 16, "context": 16},
+    "words": {"vocab_size": 300, "width": 8, "context": 16},
 }
 # For the law, which is of an experiment's floats, a model that compiles in half of the time; the default is smoke-run.
 LIGHTER = {"text_translation": {"model": "lstm"}}
@@ -70,9 +73,9 @@ DEEP = ("driving_finetune", "health_cells", "image_finetune")
 # Brothers of one that goes the whole way every day: of these a step is traced, and nothing compiled.
 TRACED = (
     "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_mnist", "recsys_ctr", "self_images",
-    "speech_digits",
+    "self_speech", "self_text", "speech_digits",
     "study_activations", "study_data_scaling", "text_finetune", "text_generate", "text_llama", "text_shakespeare",
-    "text_wikitext",
+    "text_wikitext", "words",
 )  # fmt: skip
 
 

@@ -57,8 +57,8 @@ def test_resumes_bit_by_bit(name, straight, tmp_path):
 
 @every()
 def test_a_member_of_a_sweep_is_its_solo_run(name, tmp_path):
-    """For a few steps: Adam makes rounding as large as a step where a gradient is 0, as before a batch norm."""
-    experiment = experiment_of(name, 6)
+    """By plain gradients: Adam makes rounding as large as a step where a gradient is 0, as before a batch norm."""
+    experiment = experiment_of(name, 6, optax.sgd)
     run = train(experiment(), tmp_path)
     rows = dl.sweep(experiment, {"learning_rate": [3e-3, 6e-3]})
     assert rows[0]["curve"][-1]["evaluation"] == pytest.approx(run.last, rel=1e-3, abs=1e-4)

@@ -82,7 +82,7 @@ def text(num_steps: int) -> dl.data.Text:
 def frames(example: dict[str, Any], key: jax.Array | None) -> dict[str, Any]:
     """Digits as spectrograms: the rows are frames."""
     x = example["image"][..., 0].astype(jnp.float32) / 64 - 1
-    return {"features": x, "frames": jnp.int32(8)}
+    return {name: y for name, y in example.items() if name != "image"} | {"features": x, "frames": jnp.int32(8)}
 
 
 class Member(NamedTuple):
@@ -134,11 +134,11 @@ MEMBERS = {
 }
 
 
-def experiment_of(name: str, num_steps: int = STEPS) -> Callable[..., dl.Experiment]:
+def experiment_of(name: str, num_steps: int = STEPS, optimizer: Any = optax.adam) -> Callable[..., dl.Experiment]:
     member = MEMBERS[name]
 
     def experiment(learning_rate: float = 3e-3) -> dl.Experiment:
-        every, optimizer = num_steps // 2, optax.adam(learning_rate)
-        return dl.Experiment(member.data(num_steps), member.model, member.task, optimizer, eval_every=every)
+        every, rule = num_steps // 2, optimizer(learning_rate)
+        return dl.Experiment(member.data(num_steps), member.model, member.task, rule, eval_every=every)
 
     return experiment

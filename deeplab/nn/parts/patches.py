@@ -32,11 +32,10 @@ class PatchDecoder(nn.Module):
       special: Number of the encoder's states before those of patches.
 
     Example:
-      >>> from deeplab.models import ViT, vit
-      >>> encoded, _ = ViT(**vit.VARIANTS["test"]).init_with_output(
-      ...     jax.random.key(0), jnp.zeros((2, 16, 16, 3)), None, jnp.array([[0, 3], [1, 2]]))
-      >>> decoder = PatchDecoder(num_patches=16, pixels=48)
-      >>> decoder.init_with_output(jax.random.key(0), encoded, jnp.array([[0, 3], [1, 2]]))[0].shape
+      >>> import jax, types
+      >>> encoded = types.SimpleNamespace(states=jnp.ones((2, 3, 32)))  # a special token and two patches of each image
+      >>> decoder, shown = PatchDecoder(num_patches=16, pixels=48), jnp.array([[0, 3], [1, 2]])
+      >>> decoder.init_with_output(jax.random.key(0), encoded, shown)[0].shape
       (2, 16, 48)
 
     Source: He et al. 2021, https://arxiv.org/abs/2111.06377, section 3.

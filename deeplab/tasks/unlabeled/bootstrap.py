@@ -109,7 +109,7 @@ class DINO(_Taught):
 
     def init_state(self, apply: Apply, batch: Batch, key: jax.Array) -> Any:
         state = super().init_state(apply, batch, key)
-        logits = self.side(apply.evaluating(), batch["image"], key, state["heads"]).z
+        logits = self.side(apply.evaluating(), self.inputs(batch)[0], key, state["heads"]).z
         return {**state, "center": jnp.zeros(logits.shape[-1])}
 
     def compare(
@@ -117,9 +117,8 @@ class DINO(_Taught):
     ) -> tuple[Mean, dict[str, Any]]:
         center, weight = apply.task_state["center"], batch["weight"]
         teacher = self.targets(apply, key, views)
-        student = sides[0].z, sides[1].z
-        temperatures = self.temperature, self.teacher_temperature
-        losses = objectives.dino(student, (teacher[0], teacher[1]), center, *temperatures)
+        student, taught = (sides[0].z, sides[1].z), (teacher[0], teacher[1])
+        losses = objectives.dino(student, taught, center, self.temperature, self.teacher_temperature)
         mean = weight @ (teacher[0] + teacher[1]) / (2 * jnp.maximum(jnp.sum(weight), 1e-6))
         moved = self.center_decay * center + (1 - self.center_decay) * mean
         return Mean.of(losses, weight), {"center": moved}

@@ -121,4 +121,4 @@ def dino(
     """
     targets = [jax.nn.softmax(jax.lax.stop_gradient(t - center[None]) / teacher_temperature) for t in teacher]
     guesses = [jax.nn.log_softmax(s / temperature) for s in student]
-    return -sum(jnp.sum(t * s, axis=-1) for t, s in zip(targets, guesses[::-1], strict=True)) / 2
+    return -jnp.sum(targets[0] * guesses[1] + targets[1] * guesses[0], axis=-1) / 2

@@ -16,7 +16,7 @@ from deeplab.tasks.base import Apply, Batch, Loss, Task, one_array
 from deeplab.tasks.unlabeled import collapse
 
 View = Callable[[jax.Array, jax.Array], jax.Array]
-"""`(key, image) -> image`, a random view of one example, in [0, 1]; see `deeplab.data.augment`."""
+"""`(key, x) -> x`, a random view of one example; of an image in [0, 1], see `deeplab.data.augment`."""
 
 
 class Side(NamedTuple):
@@ -37,13 +37,14 @@ class Side(NamedTuple):
 class TwoViews(Task):
     """Base of tasks that compare two random views of each example.
 
-    The model is the encoder, images to features [B, F], and all that is kept; heads belong to the task, and may have
+    The model is the encoder, examples to features [B, F], and all that is kept; heads belong to the task, and may have
     batch norms. Views are drawn for each example by its `id`, in training anew at each step, in evaluations always the
     same. Metrics of an evaluation: `loss`, and those of `deeplab.tasks.unlabeled.collapse.measures`.
 
     Args:
       view: Function that draws a view of an example, such as `dl.data.augment.warp(15.0, 0.1, 1.0)`.
       projector: Module from features to what is compared, such as `dl.models.MLP(64, features=(256,))`.
+      fields: Name of the batch's field that is viewed, and that the model reads.
     """
 
     headline: ClassVar[tuple[str, ...]] = ("loss", "effective_rank", "std")
@@ -52,6 +53,7 @@ class TwoViews(Task):
 
     view: View
     projector: nn.Module
+    fields: tuple[str, ...] = dataclasses.field(default=("image",), kw_only=True)
 
     @abc.abstractmethod
     def compare(
@@ -73,8 +75,8 @@ class TwoViews(Task):
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         loss, _, (a, b) = self._compared(apply.evaluating(), batch, key)
-        z = (self.embedding(apply, side.z) for side in (a, b))
-        return {"loss": loss, **collapse.measures(*z, batch, self.lengths)}
+        left, right = (self.embedding(apply, side.z) for side in (a, b))
+        return {"loss": loss, **collapse.measures(left, right, batch, self.lengths)}
 
     def warnings(self, metrics: Mapping[str, float]) -> Sequence[str]:
         return collapse.warnings(metrics)
@@ -95,7 +97,7 @@ class TwoViews(Task):
 
         Args:
           apply: Model, and the heads' parameters.
-          x: Images, [B, H, W, C].
+          x: A view of each example, [B, ...].
           key: Key of all randomness in the model.
           heads: Collections of the heads.
           teacher: Parameters in place of those of `apply`: `model`, and `heads` by name.
@@ -115,7 +117,7 @@ class TwoViews(Task):
 
     def _compared(self, apply: Apply, batch: Batch, key: jax.Array) -> tuple[Mean, dict[str, Any], tuple[Side, Side]]:
         keys = jax.random.split(key, 4)
-        views = [view_of(self.view, batch, k) for k in keys[:2]]
+        views = [view_of(self.view, batch, k, *self.fields) for k in keys[:2]]
         a = self.side(apply, views[0], keys[2], apply.task_state["heads"])
         b = self.side(apply, views[1], keys[3], a.heads)
         loss, changed = self.compare(apply, batch, key, views, (a, b))

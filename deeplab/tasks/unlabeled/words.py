@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from deeplab.core import ranges
+from deeplab.core.blocks import Block, rows, section
 from deeplab.metrics.base import Mean
-from deeplab.tasks.base import Apply, Batch, Loss, Task
+from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 from deeplab.tasks.unlabeled.pairs import by_example
+
+_SHOWN, _NEAREST, _SEEN = 20, 10, 5  # words of a report, neighbors of each, and how often these were seen at least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,3 +84,35 @@ class SkipGram(Task):
         losses = jax.nn.softplus(-alike) + jnp.sum(jax.nn.softplus(apart) * foreign, axis=-1)[..., None]
         seen = jnp.zeros_like(counts).at[tokens].add(jnp.broadcast_to(batch["weight"][:, None], (B, T)))
         return Loss(Mean.of(losses, weight), {}, variables, counts + seen)
+
+    def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
+        return {"tokens": Labels(self.vocab_size, "vocab_size of SkipGram")}
+
+    def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
+        """The nearest words of frequent ones, by the cosine of their vectors."""
+        if trained.decode is None:
+            return {}
+        apply = trained.apply(1)
+        vectors, _ = apply(jnp.arange(self.vocab_size)[None])
+        counts = np.asarray(apply.task_state)
+        words = [trained.decode([token]).strip() for token in range(self.vocab_size)]
+        return {"words": [nearest_words(words, np.asarray(vectors[0]), counts)]}
+
+
+def nearest_words(words: Sequence[str], vectors: Float[np.ndarray, "V D"], counts: Float[np.ndarray, " V"]) -> Block:
+    """The nearest words of the most frequent ones of four letters or more; words that were hardly seen are left out.
+
+    Example:
+      >>> vectors = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+      >>> nearest_words(["king", "queen", "seven"], vectors, np.array([9.0, 8.0, 7.0]))["blocks"][0]["body"][0]
+      ['king', 'queen seven']
+    """
+    known = [i for i, word in enumerate(words) if word.isalpha() and counts[i] > _SEEN]
+    z = vectors[known] / np.maximum(np.linalg.norm(vectors[known], axis=1, keepdims=True), 1e-12)
+    frequent = [k for k in np.argsort(-counts[known], kind="stable") if len(words[known[k]]) >= 4][:_SHOWN]
+
+    def near(k: int) -> str:
+        order = [other for other in np.argsort(-(z @ z[k]), kind="stable") if other != k]
+        return " ".join(words[known[other]] for other in order[:_NEAREST])
+
+    return section("Nearest words", rows(("word", "nearest"), [(words[known[k]], near(k)) for k in frequent]))

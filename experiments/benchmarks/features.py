@@ -1,0 +1,84 @@
+"""What the encoders of `experiments.self_images` and `self_speech` have learned: neighbors and linear probes.
+
+Run:     python -m experiments.benchmarks.features RUN [RUN ...] --data-dir DIR
+         The first run gives the data and the random network: its own before the first step, whose batch norms have
+         seen 50 batches. Beside it: what the network reads, and the first 50 principal components of that.
+Result:  none yet
+Source:  neighbors by cosine, 20 of them: Wu et al. 2018, https://arxiv.org/abs/1805.01978
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+import deeplab as dl
+from deeplab import representation
+
+BySplit = dict[str, Any]
+"""Arrays of the splits "train" and "test"."""
+
+
+def opened(run: dl.Run, data_dir: Path | None) -> tuple[BySplit, BySplit, BySplit]:
+    """Raw fields, what the network reads [N, D], and the labels, by split."""
+    data, field = run.experiment.data, run.experiment.task.fields[0]
+    raw, flat = {}, {}
+    for split in ("train", data.eval_split):
+        source = data.open(split, data_dir)
+        batch = data.fetch(source, np.arange(source.size))
+        raw[split] = {name: np.asarray(x) for name, x in batch.items() if name not in ("id", "weight")}
+        parts = [{k: x[i : i + 1000] for k, x in batch.items()} for i in range(0, source.size, 1000)]
+        read = [np.asarray(data.transform(part)[field]) for part in parts]
+        flat[split] = np.concatenate(read).reshape(source.size, -1)
+    return raw, flat, {split: x["label"] for split, x in raw.items()}
+
+
+def components(flat: BySplit, num: int) -> BySplit:
+    """The first principal components of the training examples."""
+    mean = flat["train"].mean(axis=0)
+    axes = np.linalg.eigh((flat["train"] - mean).T @ (flat["train"] - mean))[1][:, -num:]
+    return {split: (x - mean) @ axes for split, x in flat.items()}
+
+
+def random_network(run: dl.Run, data_dir: Path | None, seed: int = 1000) -> dl.Run:
+    """The run's network before its first step, with the statistics of 50 batches in its batch norms."""
+    frozen = dataclasses.replace(run.experiment, optimizer=optax.set_to_zero())
+    step, data = jax.jit(dl.make_step(frozen), donate_argnums=0), frozen.data
+    state, source = dl.init(frozen, jax.random.key(seed)), data.open("train", data_dir)
+    for number in range(50):
+        state, _ = step(state, data.fetch(source, data.train_ids(seed, number)[0]))
+    return dataclasses.replace(run, experiment=frozen, state=state)
+
+
+def interval(accuracy: float, count: int) -> float:
+    """Half of the 95 % interval of an accuracy, by the normal approximation."""
+    return 1.96 * float(np.sqrt(accuracy * (1 - accuracy) / count))
+
+
+def judged(features: BySplit, label: BySplit, metric: representation.Metric) -> str:
+    """A line of the table."""
+    x, y = (list(by_split.values()) for by_split in (features, label))
+    near = [representation.knn_predict(x[0], y[0], x[1], k=k, metric=metric) for k in (3, 20)]
+    probe = representation.linear_probe((x[0], y[0]), (x[1], y[1]))
+    right = [*(float(np.mean(guess == y[1])) for guess in near), probe.accuracy]
+    shown = [f"{100 * a:.2f} +- {100 * interval(a, len(y[1])):.2f}" for a in right]
+    return " | ".join([*shown, f"{100 * probe.control:.1f}", f"{representation.two_nn(x[1]):.1f}"])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--data-dir", type=Path)
+    given = parser.parse_args()
+    runs = [dl.load(path, data_dir=given.data_dir) for path in given.runs]
+    raw, flat, label = opened(runs[0], given.data_dir)
+    print("features | 3 neighbors, % | 20 neighbors, % | linear, % | control, % | dimension")
+    print("inputs |", judged(flat, label, "l2"), flush=True)
+    print("50 components |", judged(components(flat, 50), label, "l2"), flush=True)
+    for name, run in [("random", random_network(runs[0], given.data_dir)), *zip(given.runs, runs, strict=True)]:
+        features = {split: run.predict(x)["features"] for split, x in raw.items()}
+        print(getattr(name, "name", name), "|", judged(features, label, "cosine"), flush=True)
