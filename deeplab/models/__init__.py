@@ -8,7 +8,7 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.models import mlp
-    from deeplab.models.generative import autoencoder, dit
+    from deeplab.models.generative import autoencoder, dit, flows
     from deeplab.models.generative import unet as diffusion_unet
     from deeplab.models.generative.autoencoder import GaussianAutoencoder
     from deeplab.models.generative.dit import DiT
@@ -155,6 +155,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "fcos": "vision.detection.fcos",
         "FCOS": "vision.detection.fcos:FCOS",
         "GaussianAutoencoder": "generative.autoencoder:GaussianAutoencoder",
+        "flows": "generative.flows",
         "gemma": "text.decoders.gemma",
         "gpt": "text.decoders.gpt",
         "GPT": "text.decoders.gpt:GPT",

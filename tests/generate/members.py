@@ -55,6 +55,9 @@ MEMBERS = {
 MEMBERS |= {
     "vae": Member(lambda: (autoencoder(), generate.VAE(4, importance_samples=20, chunk=10)), "bound"),
     "iwae": Member(lambda: (autoencoder(), generate.IWAE(4, 5)), "bound"),
+    "flow_of_images": Member(
+        lambda: (dl.models.flows.image_real_nvp(1, 8, 1), generate.NormalizingFlow(SHAPE, levels=17)), share=0.98
+    ),
 }
 
 
