@@ -8,6 +8,7 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.generate import measures
+    from deeplab.generate.autoregressive import AutoregressiveImages
     from deeplab.generate.couplings import coupled, sinkhorn
     from deeplab.generate.diffusion import Diffusion, along, ancestral, deterministic, second_order
     from deeplab.generate.flow_matching import FlowMatching
@@ -35,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     {
         "along": "diffusion:along",
         "ancestral": "diffusion:ancestral",
+        "AutoregressiveImages": "autoregressive:AutoregressiveImages",
         "binarized": "variational:binarized",
         "bits_per_dimension": "normalizing:bits_per_dimension",
         "classifier_features": "measures:classifier_features",

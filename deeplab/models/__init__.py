@@ -8,10 +8,11 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.models import mlp
-    from deeplab.models.generative import autoencoder, dit, flows
+    from deeplab.models.generative import autoencoder, dit, flows, pixels
     from deeplab.models.generative import unet as diffusion_unet
     from deeplab.models.generative.autoencoder import GaussianAutoencoder
     from deeplab.models.generative.dit import DiT
+    from deeplab.models.generative.pixels import PixelCNN, PixelTransformer
     from deeplab.models.generative.unet import DiffusionUNet
     from deeplab.models.mlp import MLP
     from deeplab.models.multimodal import clip
@@ -196,6 +197,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "patchtst": "series.patchtst",
         "PatchTST": "series.patchtst:PatchTST",
         "phi": "text.decoders.phi",
+        "PixelCNN": "generative.pixels:PixelCNN",
+        "pixels": "generative.pixels",
+        "PixelTransformer": "generative.pixels:PixelTransformer",
         "qwen": "text.decoders.qwen",
         "resnet": "vision.convolutional.resnet",
         "ResNet": "vision.convolutional.resnet:ResNet",

@@ -55,6 +55,10 @@ MEMBERS = {
 MEMBERS |= {
     "vae": Member(lambda: (autoencoder(), generate.VAE(4, importance_samples=20, chunk=10)), "bound"),
     "iwae": Member(lambda: (autoencoder(), generate.IWAE(4, 5)), "bound"),
+    "pixelcnn": Member(lambda: (dl.models.PixelCNN(17, 8, 1), generate.AutoregressiveImages(SHAPE, 17))),
+    "pixel_transformer": Member(
+        lambda: (dl.models.PixelTransformer(17, 1, 2, 16), generate.AutoregressiveImages(SHAPE, 17))
+    ),
     "flow_of_images": Member(
         lambda: (dl.models.flows.image_real_nvp(1, 8, 1), generate.NormalizingFlow(SHAPE, levels=17)), share=0.98
     ),
