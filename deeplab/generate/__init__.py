@@ -8,6 +8,7 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.generate import measures
+    from deeplab.generate.adversarial import R3GAN
     from deeplab.generate.autoregressive import AutoregressiveImages
     from deeplab.generate.couplings import coupled, sinkhorn
     from deeplab.generate.diffusion import Diffusion, along, ancestral, deterministic, second_order
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from deeplab.generate.measures import classifier_features, fid, fid_infinity, kid, nearest, precision_recall
     from deeplab.generate.normalizing import NormalizingFlow, bits_per_dimension
     from deeplab.generate.processes import Process, edm, flow, noise_prediction, score_of, v_prediction, velocity_of
+    from deeplab.generate.quantized import VQVAE
     from deeplab.generate.record import Generative
     from deeplab.generate.samplers import (
         ddim,
@@ -74,6 +76,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "NormalizingFlow": "normalizing:NormalizingFlow",
         "precision_recall": "measures:precision_recall",
         "Process": "processes:Process",
+        "R3GAN": "adversarial:R3GAN",
         "runge_kutta_step": "samplers:runge_kutta_step",
         "score_of": "processes:score_of",
         "second_order": "diffusion:second_order",
@@ -82,5 +85,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "v_prediction": "processes:v_prediction",
         "VAE": "variational:VAE",
         "velocity_of": "processes:velocity_of",
+        "VQVAE": "quantized:VQVAE",
     },
 )

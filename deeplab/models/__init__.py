@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from deeplab.models.generative import autoencoder, dit, flows, pixels
     from deeplab.models.generative import unet as diffusion_unet
     from deeplab.models.generative.autoencoder import GaussianAutoencoder
+    from deeplab.models.generative.convolutional import ConvDecoder, ConvEncoder, Critic, Generator
     from deeplab.models.generative.dit import DiT
     from deeplab.models.generative.pixels import PixelCNN, PixelTransformer
     from deeplab.models.generative.unet import DiffusionUNet
@@ -142,6 +143,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "DLinear": "series.dlinear:DLinear",
         "dlrm": "recsys.dlrm",
         "DLRM": "recsys.dlrm:DLRM",
+        "ConvDecoder": "generative.convolutional:ConvDecoder",
+        "ConvEncoder": "generative.convolutional:ConvEncoder",
+        "Critic": "generative.convolutional:Critic",
         "ConvNet": "vision.convolutional.network:ConvNet",
         "efficientnet": "vision.convolutional.efficientnet",
         "EfficientNet": "vision.convolutional.efficientnet:EfficientNet",
@@ -158,6 +162,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "GaussianAutoencoder": "generative.autoencoder:GaussianAutoencoder",
         "flows": "generative.flows",
         "gemma": "text.decoders.gemma",
+        "Generator": "generative.convolutional:Generator",
         "gpt": "text.decoders.gpt",
         "GPT": "text.decoders.gpt:GPT",
         "gpt2": "text.decoders.gpt2",
