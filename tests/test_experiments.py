@@ -35,7 +35,11 @@ SMALL = {
     "image_digits": {"width": 8},
     "image_fashion": {"width": 8},
     "image_finetune": {"variant": "test", "enlarged": 1},
+    "image_flow": {"num_layers": 1, "width": 4},
+    "image_gan": {"width": 4, "latents": 4},
     "image_mnist": {"width": 8},
+    "image_pixelcnn": {"levels": 4, "width": 4, "depth": 1},
+    "image_vq": {"width": 4, "num_codes": 8},
     "image_vae": {"width": 16, "latents": 4},
     "recsys_ctr": {"width": 4},
     "recsys_ranking": {"width": 8},
@@ -72,8 +76,8 @@ def test_there_are_experiments():
 DEEP = ("driving_finetune", "health_cells", "image_finetune")
 # Brothers of one that goes the whole way every day: of these a step is traced, and nothing compiled.
 TRACED = (
-    "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_mnist", "recsys_ctr", "self_images",
-    "self_speech", "self_text", "speech_digits",
+    "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_flow", "image_gan", "image_mnist",
+    "image_pixelcnn", "image_vq", "recsys_ctr", "self_images", "self_speech", "self_text", "speech_digits",
     "study_activations", "study_data_scaling", "text_finetune", "text_generate", "text_llama", "text_shakespeare",
     "text_wikitext", "words",
 )  # fmt: skip

@@ -7,27 +7,18 @@ from typing import TYPE_CHECKING
 from deeplab.core import lazy
 
 if TYPE_CHECKING:
-    from deeplab.generate import processes
+    from deeplab.generate import measures
+    from deeplab.generate.adversarial import R3GAN
+    from deeplab.generate.autoregressive import AutoregressiveImages
     from deeplab.generate.couplings import coupled, sinkhorn
     from deeplab.generate.diffusion import Diffusion, along, ancestral, deterministic, second_order
     from deeplab.generate.flow_matching import FlowMatching
     from deeplab.generate.likelihoods import divergence, log_likelihood, normal_log_prob
     from deeplab.generate.mean_flow import MeanFlow
-    from deeplab.generate.processes import (
-        Process,
-        cosine,
-        edm,
-        even,
-        exploding,
-        flow,
-        karras,
-        linear,
-        noise_prediction,
-        score_of,
-        straight,
-        v_prediction,
-        velocity_of,
-    )
+    from deeplab.generate.measures import classifier_features, fid, fid_infinity, kid, nearest, precision_recall
+    from deeplab.generate.normalizing import NormalizingFlow, bits_per_dimension
+    from deeplab.generate.processes import Process, edm, flow, noise_prediction, score_of, v_prediction, velocity_of
+    from deeplab.generate.quantized import VQVAE
     from deeplab.generate.record import Generative
     from deeplab.generate.samplers import (
         ddim,
@@ -39,6 +30,7 @@ if TYPE_CHECKING:
         integrate,
         runge_kutta_step,
     )
+    from deeplab.generate.schedules import cosine, even, exploding, karras, linear, straight
     from deeplab.generate.variational import IWAE, VAE, binarized, importance_log_prob
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -46,8 +38,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
     {
         "along": "diffusion:along",
         "ancestral": "diffusion:ancestral",
+        "AutoregressiveImages": "autoregressive:AutoregressiveImages",
         "binarized": "variational:binarized",
-        "cosine": "processes:cosine",
+        "bits_per_dimension": "normalizing:bits_per_dimension",
+        "classifier_features": "measures:classifier_features",
+        "cosine": "schedules:cosine",
         "coupled": "couplings:coupled",
         "ddim": "samplers:ddim",
         "ddpm": "samplers:ddpm",
@@ -57,8 +52,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "edm": "processes:edm",
         "edm_heun": "samplers:edm_heun",
         "euler_step": "samplers:euler_step",
-        "even": "processes:even",
-        "exploding": "processes:exploding",
+        "even": "schedules:even",
+        "exploding": "schedules:exploding",
+        "fid": "measures:fid",
+        "fid_infinity": "measures:fid_infinity",
         "flow": "processes:flow",
         "FlowMatching": "flow_matching:FlowMatching",
         "Generative": "record:Generative",
@@ -67,21 +64,27 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "importance_log_prob": "variational:importance_log_prob",
         "integrate": "samplers:integrate",
         "IWAE": "variational:IWAE",
-        "karras": "processes:karras",
-        "linear": "processes:linear",
+        "karras": "schedules:karras",
+        "kid": "measures:kid",
+        "linear": "schedules:linear",
         "log_likelihood": "likelihoods:log_likelihood",
         "MeanFlow": "mean_flow:MeanFlow",
+        "measures": "measures",
+        "nearest": "measures:nearest",
         "noise_prediction": "processes:noise_prediction",
         "normal_log_prob": "likelihoods:normal_log_prob",
+        "NormalizingFlow": "normalizing:NormalizingFlow",
+        "precision_recall": "measures:precision_recall",
         "Process": "processes:Process",
-        "processes": "processes",
+        "R3GAN": "adversarial:R3GAN",
         "runge_kutta_step": "samplers:runge_kutta_step",
         "score_of": "processes:score_of",
         "second_order": "diffusion:second_order",
         "sinkhorn": "couplings:sinkhorn",
-        "straight": "processes:straight",
+        "straight": "schedules:straight",
         "v_prediction": "processes:v_prediction",
         "VAE": "variational:VAE",
         "velocity_of": "processes:velocity_of",
+        "VQVAE": "quantized:VQVAE",
     },
 )

@@ -14,9 +14,9 @@ from deeplab.core.blocks import Block
 from deeplab.generate import images
 from deeplab.generate.couplings import coupled
 from deeplab.generate.diffusion import ode_log_prob
-from deeplab.generate.processes import even
 from deeplab.generate.record import Generative, keys_of, like, normals, shown
 from deeplab.generate.samplers import Step, euler_step, integrate
+from deeplab.generate.schedules import even
 from deeplab.metrics.base import Mean
 from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 

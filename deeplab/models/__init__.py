@@ -8,10 +8,12 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.models import mlp
-    from deeplab.models.generative import autoencoder, dit
+    from deeplab.models.generative import autoencoder, dit, flows, pixels
     from deeplab.models.generative import unet as diffusion_unet
     from deeplab.models.generative.autoencoder import GaussianAutoencoder
+    from deeplab.models.generative.convolutional import ConvDecoder, ConvEncoder, Critic, Generator
     from deeplab.models.generative.dit import DiT
+    from deeplab.models.generative.pixels import PixelCNN, PixelTransformer
     from deeplab.models.generative.unet import DiffusionUNet
     from deeplab.models.mlp import MLP
     from deeplab.models.multimodal import clip
@@ -141,6 +143,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "DLinear": "series.dlinear:DLinear",
         "dlrm": "recsys.dlrm",
         "DLRM": "recsys.dlrm:DLRM",
+        "ConvDecoder": "generative.convolutional:ConvDecoder",
+        "ConvEncoder": "generative.convolutional:ConvEncoder",
+        "Critic": "generative.convolutional:Critic",
         "ConvNet": "vision.convolutional.network:ConvNet",
         "efficientnet": "vision.convolutional.efficientnet",
         "EfficientNet": "vision.convolutional.efficientnet:EfficientNet",
@@ -155,7 +160,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "fcos": "vision.detection.fcos",
         "FCOS": "vision.detection.fcos:FCOS",
         "GaussianAutoencoder": "generative.autoencoder:GaussianAutoencoder",
+        "flows": "generative.flows",
         "gemma": "text.decoders.gemma",
+        "Generator": "generative.convolutional:Generator",
         "gpt": "text.decoders.gpt",
         "GPT": "text.decoders.gpt:GPT",
         "gpt2": "text.decoders.gpt2",
@@ -195,6 +202,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "patchtst": "series.patchtst",
         "PatchTST": "series.patchtst:PatchTST",
         "phi": "text.decoders.phi",
+        "PixelCNN": "generative.pixels:PixelCNN",
+        "pixels": "generative.pixels",
+        "PixelTransformer": "generative.pixels:PixelTransformer",
         "qwen": "text.decoders.qwen",
         "resnet": "vision.convolutional.resnet",
         "ResNet": "vision.convolutional.resnet:ResNet",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from deeplab.core.errors import UserError, nearest
@@ -17,7 +18,9 @@ from deeplab.data.base import raw_spec
 from deeplab.experiment import Experiment
 from deeplab.runs import evaluations
 from deeplab.runs.identity.datasets import class_names
-from deeplab.train.state import State
+from deeplab.tasks.base import Apply
+from deeplab.train.bind import bind
+from deeplab.train.state import State, eval_state
 from deeplab.train.step import make_predict
 from deeplab.verbs.export import OF_LABELS, export
 from deeplab.verbs.recipe import Recipe
@@ -113,6 +116,10 @@ class Run(Printable):
         labeled = "label" in fields or "target" in fields
         out = jax.device_get(function(self.state, batch))
         return {name: value for name, value in out.items() if labeled or name not in OF_LABELS}
+
+    def bound(self, size: int) -> Apply:
+        """The model with the weights that evaluations use, as a task receives it, for batches of so many examples."""
+        return bind(self.experiment, eval_state(self.state), {"id": jnp.arange(size)}, self.recipe.runtime)
 
     @property
     def record(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Member(NamedTuple):
     make: Callable[[], tuple[nn.Module, Any]]
     metric: str = "loss"
     share: float = 0.9
+    steps: int = 24
 
 
 SHAPE = (8, 8, 1)
@@ -55,11 +56,27 @@ MEMBERS = {
 MEMBERS |= {
     "vae": Member(lambda: (autoencoder(), generate.VAE(4, importance_samples=20, chunk=10)), "bound"),
     "iwae": Member(lambda: (autoencoder(), generate.IWAE(4, 5)), "bound"),
+    "pixelcnn": Member(lambda: (dl.models.PixelCNN(17, 8, 1), generate.AutoregressiveImages(SHAPE, 17))),
+    "pixel_transformer": Member(
+        lambda: (dl.models.PixelTransformer(17, 1, 2, 16), generate.AutoregressiveImages(SHAPE, 17))
+    ),
+    "gan": Member(
+        lambda: (dl.models.Generator(SHAPE, (8, 4)), generate.R3GAN(dl.models.Critic((4, 8)), 8)),
+        "mean_distance",
+        steps=160,
+    ),
+    "vq": Member(
+        lambda: (dl.models.ConvEncoder(4, (4, 8)), generate.VQVAE(dl.models.ConvDecoder(1, (8, 4)), 16, 0.9)), "error"
+    ),
+    "flow_of_images": Member(
+        lambda: (dl.models.flows.image_real_nvp(1, 8, 1), generate.NormalizingFlow(SHAPE, levels=17)), share=0.98
+    ),
 }
 
 
-def experiment(name: str = "ddpm", num_steps: int = 24, learning_rate: float = 3e-3) -> dl.Experiment:
+def experiment(name: str = "ddpm", num_steps: int | None = None, learning_rate: float = 3e-3) -> dl.Experiment:
     model, task = MEMBERS[name].make()
+    num_steps = num_steps or MEMBERS[name].steps
     return dl.Experiment(
         data=dl.data.Images("digits", batch_size=32, num_steps=num_steps, normalize=None),
         model=model,

@@ -7,6 +7,7 @@ import pytest
 import scipy.stats
 
 from deeplab.generate import (
+    cosine,
     ddim,
     ddpm,
     divergence,
@@ -17,10 +18,10 @@ from deeplab.generate import (
     guided,
     heun_step,
     integrate,
+    linear,
     log_likelihood,
     noise_prediction,
     normal_log_prob,
-    processes,
     runge_kutta_step,
     score_of,
     v_prediction,
@@ -31,8 +32,8 @@ from tests.precision import float64
 MEAN = np.array([1.0, -0.5])
 COVARIANCE = np.array([[0.8, 0.3], [0.3, 0.4]])
 PROCESSES = {
-    "linear": noise_prediction(processes.linear),
-    "cosine": v_prediction(processes.cosine),
+    "linear": noise_prediction(linear),
+    "cosine": v_prediction(cosine),
     "edm": edm(),
     "flow": flow(),
 }
