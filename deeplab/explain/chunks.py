@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jax.extend import core
 
 from deeplab.core.errors import UserError
 from deeplab.core.jaxpr import inner_jaxprs
+from deeplab.explain.attribution import count_of
 
 _TARGET = 64 << 20  # bytes of intermediate values; larger chunks gain nothing on a CPU
 _UNROLLED = 16  # XLA runs convolutions within a loop on one thread of a CPU, 3 to 6 times slower
@@ -40,7 +42,8 @@ def total(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
         return jax.tree.map(jnp.add, carry, some(_after(_number(carry), rows, begin))), None
 
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(some, begin))
-    found = jax.lax.scan(step, zeros, first, unroll=unroll)[0]
+    with _memory(begin):
+        found = jax.block_until_ready(jax.lax.scan(step, zeros, first, unroll=unroll)[0])
     return found if rest is None else step(found, rest)[0]
 
 
@@ -58,7 +61,8 @@ def mapped(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
         made = jax.vmap(f)(_after(before, rows, begin))
         return _number(made), made
 
-    last, found = jax.lax.scan(step, jnp.zeros((), "float32"), first, unroll=unroll)
+    with _memory(begin):
+        last, found = jax.block_until_ready(jax.lax.scan(step, jnp.zeros((), "float32"), first, unroll=unroll))
     found = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
     return found if rest is None else jax.tree.map(lambda *parts: jnp.concatenate(parts), found, step(last, rest)[1])
 
@@ -78,6 +82,23 @@ def averaged(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> tu
         lambda s, q: jnp.sqrt(jnp.maximum(q - s**2 / count, 0) / max(count - 1, 1) / count), sums, squares
     )
     return mean, error
+
+
+@contextlib.contextmanager
+def _memory(chunk: Any) -> Iterator[None]:
+    """Context of evaluations that may need more memory than there is, of which XLA tells no more than its size.
+
+    Raises:
+      UserError: they do.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        size = len(jax.tree.leaves(chunk)[0])
+        fewer = f"chunk={size // 2}" if size > 1 else "fewer examples at a time"
+        raise UserError(f"there is too little memory for {size} evaluations at a time; give {fewer}") from error
 
 
 def _number(tree: Any) -> jax.Array:
@@ -102,9 +123,7 @@ def _after(number: jax.Array, rows: Any, others: Any) -> Any:
 def _divided(f: Callable[[Any], Any], rows: Any, chunk: int | None) -> tuple[Any, Any, int]:
     """The rows in whole chunks [N, chunk, ...], the rest of them or None, and how many chunks a loop has unrolled."""
     count = len(jax.tree.leaves(rows)[0])
-    if chunk is not None and chunk < 1:
-        raise UserError(f"chunk={chunk} is no number of evaluations at a time; give 1 or more, or None")
-    chunk = min(count, chunk or fitting(f, rows))
+    chunk = min(count, fitting(f, rows) if chunk is None else count_of("chunk", chunk))
     whole = count // chunk
     first = jax.tree.map(lambda x: x[: whole * chunk].reshape(whole, chunk, *x.shape[1:]), rows)
     rest = jax.tree.map(lambda x: x[whole * chunk :], rows) if count % chunk else None
