@@ -79,7 +79,7 @@ def scored(
     limits = None if target is None or callable(target) else _numbers(target)
 
     def score(*inputs: Any) -> jax.Array:
-        examples = check_examples(inputs[0])
+        examples = check_examples(inputs[0], *inputs[len(inputs) - len(given) :])  # between them may be parameters
         out = f(*(inputs[:-1] if by_example else inputs))
         if callable(target):
             out = target(out)
@@ -101,13 +101,26 @@ def check_examples(*inputs: Any) -> int:
     """The number of examples of all inputs.
 
     Raises:
-      UserError: an array has no axis of examples, or has another number of them than the first.
+      UserError: an array has no axis of examples, or has another number of them than the first, or there is none.
     """
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(inputs)]
     if not shapes or any(not shape or shape[0] != shapes[0][0] for shape in shapes):
         told = ", ".join(map(str, shapes))
         raise UserError(f"x, args and targets have the shapes {told}; expected a leading axis of as many examples each")
+    if not shapes[0][0]:
+        raise UserError(f"there is nothing to explain: x has the shape {shapes[0]}, of no example; give one or more")
     return shapes[0][0]
+
+
+def count_of(name: str, value: Any, least: int = 1) -> int:
+    """A number of draws, points or evaluations.
+
+    Raises:
+      UserError: it is not a whole one, or too small.
+    """
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise UserError(f"{name}={value!r} was given, expected a whole number, {least} or more")
+    return int(value)
 
 
 def _numbers(target: Any) -> np.ndarray | None:
@@ -180,13 +193,11 @@ def drawn(key: jax.Array | None, draws: int) -> jax.Array:
     """A key for each draw; examples share the draws, so that none depends on its batch.
 
     Raises:
-      UserError: there is no key, or there are fewer than the two draws that tell how far they differ.
+      UserError: there is no key, or the number is not one of at least the two draws that tell how far they differ.
     """
     if key is None:
         raise UserError("this method draws at random; give key=jax.random.key(0), or another number for other draws")
-    if draws < 2:
-        raise UserError(f"draws={draws} is too few to tell the error of their mean; give 2 or more")
-    return jax.random.split(key, draws)
+    return jax.random.split(key, count_of("draws", draws, 2))  # of one, the error of the mean is not known
 
 
 def checked(found: F) -> F:

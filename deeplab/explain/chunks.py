@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from jax.extend import core
 from deeplab.core.abstract.convolutions import canonical
 from deeplab.core.errors import UserError
 from deeplab.core.jaxpr import inner_jaxprs
+from deeplab.explain.attribution import count_of
 
 _TARGET = 64 << 20  # bytes of intermediate values; larger chunks gain nothing on a CPU
 
@@ -38,10 +40,10 @@ def total(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
         return jax.tree.map(jnp.add, carry, some(rows)), None
 
     first, rest = _divided(f, rows, chunk)
-    zeros = jax.tree.map(
-        lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(some, jax.tree.map(lambda x: x[0], first))
-    )
-    found = jax.lax.scan(step, zeros, first)[0]
+    begin = jax.tree.map(lambda x: x[0], first)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(some, begin))
+    with _memory(begin):
+        found = jax.block_until_ready(jax.lax.scan(step, zeros, first)[0])
     return found if rest is None else step(found, rest)[0]
 
 
@@ -54,7 +56,8 @@ def mapped(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> Any:
     """
     first, rest = _divided(f, rows, chunk)
     some = canonical(jax.vmap(f))
-    found = jax.lax.scan(lambda _, rows: (None, some(rows)), None, first)[1]
+    with _memory(jax.tree.map(lambda x: x[0], first)):
+        found = jax.block_until_ready(jax.lax.scan(lambda _, rows: (None, some(rows)), None, first)[1])
     found = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
     return found if rest is None else jax.tree.map(lambda x, y: jnp.concatenate([x, y]), found, some(rest))
 
@@ -76,12 +79,27 @@ def averaged(f: Callable[[Any], Any], rows: Any, chunk: int | None = None) -> tu
     return mean, error
 
 
+@contextlib.contextmanager
+def _memory(chunk: Any) -> Iterator[None]:
+    """Context of evaluations that may need more memory than there is, of which XLA tells no more than its size.
+
+    Raises:
+      UserError: they do.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        size = len(jax.tree.leaves(chunk)[0])
+        fewer = f"chunk={size // 2}" if size > 1 else "fewer examples at a time"
+        raise UserError(f"there is too little memory for {size} evaluations at a time; give {fewer}") from error
+
+
 def _divided(f: Callable[[Any], Any], rows: Any, chunk: int | None) -> tuple[Any, Any]:
     """The rows in whole chunks [N, chunk, ...], and the rest of them or None."""
     count = len(jax.tree.leaves(rows)[0])
-    if chunk is not None and chunk < 1:
-        raise UserError(f"chunk={chunk} is no number of evaluations at a time; give 1 or more, or None")
-    chunk = min(count, chunk or fitting(f, rows))
+    chunk = min(count, fitting(f, rows) if chunk is None else count_of("chunk", chunk))
     whole = count // chunk
     first = jax.tree.map(lambda x: x[: whole * chunk].reshape(whole, chunk, *x.shape[1:]), rows)
     rest = jax.tree.map(lambda x: x[whole * chunk :], rows) if count % chunk else None

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from deeplab.core.errors import UserError
 from deeplab.explain import chunks
 
 
@@ -38,6 +39,12 @@ def test_memory_does_not_grow_with_the_rows():
         return f.lower(x).compile().memory_analysis().temp_size_in_bytes
 
     assert max(map(size, (3, 16, 17, 256))) <= 1.2 * size(1)
+
+
+@pytest.mark.parametrize(("chunk", "told"), [(4, "for 4 evaluations .* give chunk=2"), (1, "give fewer examples")])
+def test_too_little_memory_is_told(chunk, told):
+    with pytest.raises(UserError, match=told):
+        chunks.mapped(lambda t: jnp.full(1 << 50, t), jnp.arange(4.0), chunk)
 
 
 def test_what_fits_follows_from_the_program():

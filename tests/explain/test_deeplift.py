@@ -7,10 +7,22 @@ import pytest
 from jax import lax
 
 from deeplab.core.errors import UserError
-from deeplab.explain import expected_gradients, gradient, shapley, smoothgrad
+from deeplab.explain import (
+    expected_gradients,
+    gradient,
+    integrated_gradients,
+    integrated_hessians,
+    kernel_shap,
+    occlusion,
+    permutation_shapley,
+    rise,
+    shapley,
+    smoothgrad,
+)
 from deeplab.explain.propagation import deeplift
 from tests.precision import float64
 
+KEY = jax.random.key(0)
 W = np.random.default_rng(1).normal(size=(6, 6))
 KERNEL = np.random.default_rng(2).normal(size=(3, 1, 4))
 
@@ -228,7 +240,39 @@ def test_a_target_that_is_traced_and_out_of_range_is_told():
         ),
         (lambda x: gradient(lambda x: jnp.log(-jnp.abs(x)), x, 1), "the explanation of example 0 is not finite"),
         (lambda x: expected_gradients(lambda x: x, x, x[0], 1, key=jax.random.key(0)), "references have the shapes"),
-        (lambda x: smoothgrad(lambda x: x, x, 1, key=jax.random.key(0), draws=1), "draws=1 is too few to tell"),
+        (
+            lambda x: smoothgrad(lambda x: x, x, 1, key=jax.random.key(0), draws=1),
+            "draws=1 was given, expected a whole number, 2 or more",
+        ),
+        (
+            lambda x: smoothgrad(lambda x: x, x, 1, key=KEY, draws=4.5),
+            "draws=4.5 was given, expected a whole number",
+        ),
+        (
+            lambda x: integrated_gradients(lambda x: x, x, 0.0, 1, nodes=8.0),
+            "nodes=8.0 was given, expected a whole number",
+        ),
+        (lambda x: integrated_hessians(lambda x: x, x, 0.0, 1, nodes=0), "nodes=0 was given, expected a whole number"),
+        (
+            lambda x: integrated_gradients(lambda x: x, x, 0.0, 1, chunk="2"),
+            "chunk='2' was given, expected a whole number",
+        ),
+        (lambda x: permutation_shapley(lambda x: x, x, 0.0, 1, key=KEY, chunk=0.5), "chunk=0.5 was given, expected"),
+        (
+            lambda x: kernel_shap(lambda x: x, x, 0.0, 1, key=KEY, draws="64"),
+            "draws='64' was given, expected a whole number",
+        ),
+        (lambda x: gradient(lambda x, a: x * a, x, 1, (x[:1],)), r"shapes \(5, 6\), \(1, 6\); expected a leading"),
+        (
+            lambda x: integrated_gradients(lambda x, a: x * a.sum(), x, 0.0, 1, (x[:2],)),
+            r"shapes \(5, 6\), \(2, 6\); expected a leading",
+        ),
+        (lambda x: gradient(lambda x: x, x[:0], 1), r"nothing to explain: x has the shape \(0, 6\)"),
+        (lambda x: deeplift(lambda x: x, x[:0], 0.0, 1), r"nothing to explain: x has the shape \(0, 6\)"),
+        (lambda x: shapley(lambda x: x, x[:0], 0.0, 1), r"nothing to explain: x has the shape \(0, 6\)"),
+        (lambda x: occlusion(lambda x: x, x, 0.0, 1, window=2), r"window=2 has no sizes; give one for each axis"),
+        (lambda x: rise(lambda x: x, x, 0.0, 1, key=KEY), r"cells=\(7, 7\) do not fit examples of \(6,\)"),
+        (lambda x: gradient(lambda x: x - x.mean(axis=0)[None], x, 1), "of the first example depends on the others"),
         (lambda x: shapley(lambda x: x, x, 0.0, 1, groups=jnp.array([9, 0, 1, 1, 1, 1])), "number the groups from 0"),
         (lambda x: deeplift(PROGRAMS["relu"], x, jnp.zeros((4, 6))), r"the baseline has the shape \(4, 6\)"),
         (

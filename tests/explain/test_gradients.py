@@ -211,8 +211,8 @@ def test_trees_of_inputs_and_further_inputs():
     [
         (lambda: explain.integrated_gradients(F, X, jnp.zeros(5), 1), r"the baseline has the shape \(5,\)"),
         (lambda: explain.integrated_gradients(F, X, 0.0, 4), "target=4 is out of range: the model has 4 outputs"),
-        (lambda: explain.integrated_gradients(F, X, 0.0, 1, nodes=0), "nodes=0 is no number of points"),
-        (lambda: explain.integrated_gradients(F, X, 0.0, 1, chunk=0), "chunk=0 is no number of evaluations"),
+        (lambda: explain.integrated_gradients(F, X, 0.0, 1, nodes=0), "nodes=0 was given, expected a whole number"),
+        (lambda: explain.integrated_gradients(F, X, 0.0, 1, chunk=0), "chunk=0 was given, expected a whole number"),
         (lambda: explain.integrated_gradients(F, X, 0.0, 1, nodes=(X[0], X[0, :2])), "one weight for each point"),
         (lambda: explain.gradient(F, X.astype(int), 1), "explain the output of its embedding"),
         (lambda: explain.expected_gradients(F, X.astype(int), X, 1, key=KEY), "explain the output of its embedding"),

@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
+from deeplab.core.errors import UserError
 from deeplab.explain.attribution import Attribution, Target, check_floating, checked, drawn, scored, summed
 from deeplab.explain.chunks import averaged
 
@@ -22,7 +24,7 @@ def gradient(f: Callable[..., Any], x: Any, target: Target = None, args: Sequenc
       args: Further inputs of f with a leading axis of examples, which are not explained.
 
     Raises:
-      UserError: an input is not floating-point, or the result is not finite.
+      UserError: an input is not floating-point, the examples are mixed, or the result is not finite.
 
     Example:
       >>> gradient(lambda x: x[:, 0] - 2 * x[:, 1], jnp.array([[3.0, 1.0]])).values.tolist()
@@ -34,6 +36,7 @@ def gradient(f: Callable[..., Any], x: Any, target: Target = None, args: Sequenc
     score, args = scored(f, target, args)
     out, pull = jax.vjp(lambda x: score(x, *args), x)
     checked(Attribution(out))  # the derivative of a score that is not finite may be
+    _check_apart(pull, out)
     return checked(Attribution(pull(jnp.ones_like(out))[0]))
 
 
@@ -162,6 +165,22 @@ def fullgrad(
 
     values, out = jax.vmap(of_one)(x, args)
     return checked(Attribution(values, summed(values) - out))
+
+
+def _check_apart(pull: Callable[..., Any], out: jax.Array) -> None:
+    """Refuses a function that mixes examples, as one by statistics of its batch does; not looked at under a trace.
+
+    Raises:
+      UserError: the score of the first example depends on others.
+    """
+    if isinstance(out, Tracer) or len(out) < 2:
+        return
+    others = [leaf[1:] for leaf in jax.tree.leaves(pull(jnp.zeros_like(out).at[0].set(1))[0])]
+    if any(bool((jnp.abs(leaf) > 0).any()) for leaf in others):
+        raise UserError(
+            "the score of the first example depends on the others; give a function that treats each by itself, such as "
+            "a model with train=False"
+        )
 
 
 def _keys(key: jax.Array, leaves: Sequence[Any]) -> jax.Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from deeplab.explain.attribution import Attribution, Target, baseline_of, checked, scored, slope, summed
+from deeplab.explain.attribution import Attribution, Target, baseline_of, checked, count_of, scored, slope, summed
 from deeplab.explain.chunks import total
 from deeplab.explain.gradients.paths import Nodes, quadrature, straight
 from deeplab.explain.taps import split
@@ -172,7 +172,7 @@ def _through(
 
 def _logarithmic(nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre points, and weights that integrate -log(t) times a polynomial of lower degree exactly."""
-    points, weights = np.polynomial.legendre.leggauss(nodes)
+    points, weights = np.polynomial.legendre.leggauss(count_of("nodes", nodes))
     degrees = np.arange(1, nodes)
     moments = np.append(1.0, (-1.0) ** degrees / (degrees * (degrees + 1)))  # of -log(t) with shifted Legendre P_j
     basis = np.polynomial.legendre.legvander(points, nodes - 1) * (2 * np.arange(nodes) + 1)

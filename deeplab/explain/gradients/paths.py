@@ -19,6 +19,7 @@ from deeplab.explain.attribution import (
     baseline_of,
     check_floating,
     checked,
+    count_of,
     drawn,
     scored,
     slope,
@@ -108,7 +109,7 @@ def integrated_gradients(
     while True:
         values = total(step, quadrature(nodes, x), chunk)
         found = checked(Attribution(values, summed(values) - difference))
-        if tol is None or not isinstance(nodes, int) or _met(found.gap, tol, nodes):
+        if tol is None or isinstance(nodes, (tuple, list)) or _met(found.gap, tol, nodes):
             return found
         nodes *= 2
 
@@ -168,10 +169,8 @@ def quadrature(nodes: Nodes, x: Any, low: float = 0.0) -> tuple[jax.Array, jax.A
     Raises:
       UserError: there is no node, or not a weight for each point.
     """
-    if isinstance(nodes, int):
-        if nodes < 1:
-            raise UserError(f"nodes={nodes} is no number of points; give 1 or more")
-        points, weights = np.polynomial.legendre.leggauss(nodes)
+    if not isinstance(nodes, (tuple, list)):
+        points, weights = np.polynomial.legendre.leggauss(count_of("nodes", nodes))
         nodes = low + (1 - low) * (points + 1) / 2, (1 - low) * weights / 2
     dtype = jnp.result_type(*jax.tree.leaves(x))
     points, weights = (jnp.asarray(row, dtype) for row in nodes)

@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.core.errors import UserError
-from deeplab.explain.attribution import Attribution, Target, baseline_of, checked, scored
+from deeplab.explain.attribution import Attribution, Target, baseline_of, check_examples, checked, scored
 from deeplab.explain.chunks import mapped
 
 Groups = Any
@@ -56,6 +56,7 @@ def labelled(groups: Groups, x: Any) -> tuple[Any, int]:
     Raises:
       UserError: the groups are traced, or do not fit the inputs.
     """
+    check_examples(x)
     leaves, tree = jax.tree.flatten(x)
     if groups is None:
         ends = np.cumsum([leaf[0].size for leaf in leaves])

@@ -100,13 +100,17 @@ def rise(
       Values [B, places...] with their standard error.
 
     Raises:
-      UserError: there is no key, the baseline does not fit the inputs, or the result is not finite.
+      UserError: there is no key, the baseline or the cells do not fit the inputs, or the result is not finite.
 
     Source: Petsiuk, Das and Saenko 2018, https://arxiv.org/abs/1806.07421
     """
     base = baseline_of(baseline, x)
     score, args = scored(f, target, args)
     keys, places = drawn(key, draws), x.shape[1 : 1 + len(cells)]
+    if len(places) < len(cells) or not all(1 <= cell <= place for place, cell in zip(places, cells, strict=True)):
+        raise UserError(
+            f"cells={tuple(cells)} do not fit examples of {x.shape[1:]}; give at most a cell for each place"
+        )
     tiles = [-(-place // cell) for place, cell in zip(places, cells, strict=True)]
 
     def one(key: jax.Array) -> jax.Array:
@@ -126,6 +130,8 @@ def _windows(
     shape: tuple[int, ...], window: Sequence[int], stride: Sequence[int] | int
 ) -> tuple[np.ndarray, list[int]]:
     """Starts of all windows [N, axes], and their sizes."""
+    if not np.iterable(window):
+        raise UserError(f"window={window!r} has no sizes; give one for each axis after the first, such as ({window},)")
     strides = [stride] * len(window) if isinstance(stride, int) else list(stride)
     fits = len(window) <= len(shape) and all(0 < size <= whole for size, whole in zip(window, shape, strict=False))
     if not fits or len(strides) != len(window) or min(strides, default=1) < 1:

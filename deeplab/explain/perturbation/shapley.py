@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from deeplab.core.errors import UserError
-from deeplab.explain.attribution import Attribution, Target, checked, drawn
+from deeplab.explain.attribution import Attribution, Target, checked, count_of, drawn
 from deeplab.explain.chunks import averaged, mapped
 from deeplab.explain.perturbation.groups import Groups, Players, players
 from deeplab.explain.perturbation.hierarchies import Hierarchy, coalitions, flat, levels
@@ -120,7 +120,7 @@ def permutation_shapley(
         added = jnp.diff(worth, axis=1)
         return (added[0][along[0]] + added[1][along[1]]) / 2
 
-    per_draw = None if chunk is None else max(1, chunk // (2 * game.count + 2))
+    per_draw = None if chunk is None else max(1, count_of("chunk", chunk) // (2 * game.count + 2))
     values, error = averaged(one, drawn(key, draws), per_draw)
     return _complete(game, values.T, error.T)
 
@@ -164,7 +164,7 @@ def kernel_shap(
     https://arxiv.org/abs/2012.01536 (pairs, and the error)
     """
     game = players(f, x, baseline, target, args, groups)
-    every = game.count < 2 or 2**game.count - 2 <= draws
+    every = game.count < 2 or 2**game.count - 2 <= count_of("draws", draws)
     rows, weights = _proper(game.count) if every else _paired(key, draws, game.count)
     ends = mapped(game.score, jnp.asarray([[False] * game.count, [True] * game.count]), chunk)
     worth = mapped(game.score, rows, chunk) - ends[:1]
