@@ -60,13 +60,13 @@ def experiment(
     def head() -> dl.models.MLP:
         return dl.models.MLP(64, features=(128,), norm=batch_norm)
 
-    own = {"fields": ("features",)}
+    field = ("features",)
     tasks = {
-        "simclr": lambda: unlabeled.SimCLR(view, head(), temperature, **own),
-        "supervised": lambda: unlabeled.SupervisedContrast(view, head(), temperature, **own),
-        "byol": lambda: unlabeled.BYOL(view, head(), decay, predictor=head(), **own),
-        "barlow_twins": lambda: unlabeled.BarlowTwins(view, head(), **own),
-        "vicreg": lambda: unlabeled.VICReg(view, head(), **own),
+        "simclr": lambda: unlabeled.SimCLR(view, head(), temperature, fields=field),
+        "supervised": lambda: unlabeled.SupervisedContrast(view, head(), temperature, fields=field),
+        "byol": lambda: unlabeled.BYOL(view, head(), decay, predictor=head(), fields=field),
+        "barlow_twins": lambda: unlabeled.BarlowTwins(view, head(), fields=field),
+        "vicreg": lambda: unlabeled.VICReg(view, head(), fields=field),
     }
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1)
     return dl.Experiment(

@@ -90,7 +90,7 @@ class Member(NamedTuple):
 
     Attributes:
       task: Task.
-      pairs: Whether its loss compares the examples of a batch, so that microbatches give another one.
+      pairs: Whether its loss compares examples of a batch, or counts them, so that microbatches give another one.
       model: Encoder.
       data: Data, given the number of steps.
     """
@@ -130,7 +130,7 @@ MEMBERS = {
         Around(),
         functools.partial(digits, prepare=frames),
     ),
-    "skip_gram": Member(unlabeled.SkipGram(256, window=2), False, Embedding(256), text),
+    "skip_gram": Member(unlabeled.SkipGram(256, window=2), True, Embedding(256), text),  # by its counts
 }
 
 

@@ -112,7 +112,7 @@ def nearest_words(words: Sequence[str], vectors: Float[np.ndarray, "V D"], count
     frequent = [k for k in np.argsort(-counts[known], kind="stable") if len(words[known[k]]) >= 4][:_SHOWN]
 
     def near(k: int) -> str:
-        order = [other for other in np.argsort(-(z @ z[k]), kind="stable") if other != k]
+        order = [int(other) for other in np.argsort(-(z @ z[k]), kind="stable") if other != k]
         return " ".join(words[known[other]] for other in order[:_NEAREST])
 
     return section("Nearest words", rows(("word", "nearest"), [(words[known[k]], near(k)) for k in frequent]))
