@@ -51,6 +51,7 @@ SMALL = {
     "study_influence": {"width": 8},
     "table_diabetes": {"variant": "test"},
     "text_classification": {"width": 8},
+    "text_diffusion": {"num_layers": 1, "context": 16, "width": 16, "steps": 2},
     "text_finetune": {"variant": "test", "length": 16},
     "text_generate": {"variant": "test", "context": 16},
     "text_shakespeare": {"num_layers": 1, "context": 32},
@@ -72,11 +73,9 @@ def test_there_are_experiments():
 DEEP = ("driving_finetune", "health_cells", "image_finetune")
 # Brothers of one that goes the whole way every day: of these a step is traced, and nothing compiled.
 TRACED = (
-    "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_flow", "image_mnist",
-    "image_gan", "image_pixelcnn", "image_vq", "recsys_ctr",
-    "speech_digits",
-    "study_activations", "study_data_scaling", "text_finetune", "text_generate", "text_llama", "text_shakespeare",
-    "text_wikitext",
+    "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_flow", "image_gan", "image_mnist",
+    "image_pixelcnn", "image_vq", "recsys_ctr", "speech_digits", "study_activations", "study_data_scaling",
+    "text_diffusion", "text_finetune", "text_generate", "text_llama", "text_shakespeare", "text_wikitext",
 )  # fmt: skip
 
 
