@@ -17,7 +17,7 @@ def experiment(
     context: int = 64,
     batch_size: int = 32,
     num_steps: int = 4000,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 4e-3,
     weight_decay: float = 0.1,
     steps: int = 64,
 ) -> dl.Experiment:
