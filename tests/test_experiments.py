@@ -38,7 +38,7 @@ SMALL = {
     "image_flow": {"num_layers": 1, "width": 4},
     "image_gan": {"width": 4, "latents": 4},
     "image_mnist": {"width": 8},
-    "image_pixelcnn": {"levels": 4, "width": 16, "depth": 2},
+    "image_pixelcnn": {"levels": 4, "width": 8, "depth": 1},
     "image_vq": {"width": 4, "num_codes": 8},
     "image_vae": {"width": 16, "latents": 4},
     "recsys_ctr": {"width": 4},
