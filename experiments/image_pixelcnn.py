@@ -20,7 +20,7 @@ def experiment(
     depth: int = 6,
     epochs: int = 5,
     batch_size: int = 64,
-    learning_rate: float = 2e-3,
+    learning_rate: float = 3e-3,
 ) -> dl.Experiment:
     """MNIST, 60,000 training and 10,000 test images.
 

@@ -38,7 +38,7 @@ SMALL = {
     "image_flow": {"num_layers": 1, "width": 4},
     "image_gan": {"width": 4, "latents": 4},
     "image_mnist": {"width": 8},
-    "image_pixelcnn": {"levels": 4, "width": 4, "depth": 1},
+    "image_pixelcnn": {"levels": 4, "width": 8, "depth": 1},
     "image_vq": {"width": 4, "num_codes": 8},
     "image_vae": {"width": 16, "latents": 4},
     "recsys_ctr": {"width": 4},
@@ -54,6 +54,7 @@ SMALL = {
     "study_influence": {"width": 8},
     "table_diabetes": {"variant": "test"},
     "text_classification": {"width": 8},
+    "text_diffusion": {"num_layers": 1, "context": 16, "width": 16, "steps": 2},
     "text_finetune": {"variant": "test", "length": 16},
     "text_generate": {"variant": "test", "context": 16},
     "text_shakespeare": {"num_layers": 1, "context": 32},
@@ -78,8 +79,8 @@ DEEP = ("driving_finetune", "health_cells", "image_finetune")
 TRACED = (
     "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_flow", "image_gan", "image_mnist",
     "image_pixelcnn", "image_vq", "recsys_ctr", "self_images", "self_speech", "self_text", "speech_digits",
-    "study_activations", "study_data_scaling", "text_finetune", "text_generate", "text_llama", "text_shakespeare",
-    "text_wikitext", "words",
+    "study_activations", "study_data_scaling", "text_diffusion", "text_finetune", "text_generate", "text_llama",
+    "text_shakespeare", "text_wikitext", "words",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from deeplab.generate.diffusion import Diffusion, along, ancestral, deterministic, second_order
     from deeplab.generate.flow_matching import FlowMatching
     from deeplab.generate.likelihoods import divergence, log_likelihood, normal_log_prob
+    from deeplab.generate.masked_text import MaskedDiffusion
     from deeplab.generate.mean_flow import MeanFlow
     from deeplab.generate.measures import classifier_features, fid, fid_infinity, kid, nearest, precision_recall
     from deeplab.generate.normalizing import NormalizingFlow, bits_per_dimension
@@ -68,6 +69,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "kid": "measures:kid",
         "linear": "schedules:linear",
         "log_likelihood": "likelihoods:log_likelihood",
+        "MaskedDiffusion": "masked_text:MaskedDiffusion",
         "MeanFlow": "mean_flow:MeanFlow",
         "measures": "measures",
         "nearest": "measures:nearest",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deeplab.models.generative.autoencoder import GaussianAutoencoder
     from deeplab.models.generative.convolutional import ConvDecoder, ConvEncoder, Critic, Generator
     from deeplab.models.generative.dit import DiT
+    from deeplab.models.generative.masked import GapTransformer
     from deeplab.models.generative.pixels import PixelCNN, PixelTransformer
     from deeplab.models.generative.unet import DiffusionUNet
     from deeplab.models.mlp import MLP
@@ -159,6 +160,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "falcon": "text.decoders.falcon",
         "fcos": "vision.detection.fcos",
         "FCOS": "vision.detection.fcos:FCOS",
+        "GapTransformer": "generative.masked:GapTransformer",
         "GaussianAutoencoder": "generative.autoencoder:GaussianAutoencoder",
         "flows": "generative.flows",
         "gemma": "text.decoders.gemma",

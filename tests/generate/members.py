@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import deeplab as dl
@@ -29,15 +30,33 @@ class Denoiser(nn.Module):
 
 
 class Member(NamedTuple):
-    """A task and its network, and the metric of evaluations that training makes smaller, to a share of what it was."""
+    """A task and its network, and the metric of evaluations that training makes smaller, to a share of what it was.
+
+    The data are the digits, if no others are given, for a number of steps.
+    """
 
     make: Callable[[], tuple[nn.Module, Any]]
     metric: str = "loss"
     share: float = 0.9
     steps: int = 24
+    data: Callable[[int], dl.data.Data] | None = None
 
 
 SHAPE = (8, 8, 1)
+
+
+def digits(num_steps: int) -> dl.data.Data:
+    return dl.data.Images("digits", batch_size=32, num_steps=num_steps, normalize=None)
+
+
+def words(num_steps: int) -> dl.data.Data:
+    """Sequences of eight tokens that count upwards from anywhere."""
+    rows = (np.arange(200)[:, None] + np.arange(8)[None]) % 7
+    arrays = {
+        name: {"targets": rows[part].astype(np.int32)}
+        for name, part in (("train", slice(150)), ("test", slice(150, None)))
+    }
+    return dl.data.Examples(arrays, batch_size=32, num_steps=num_steps)
 
 
 def autoencoder() -> nn.Module:
@@ -60,6 +79,9 @@ MEMBERS |= {
     "pixel_transformer": Member(
         lambda: (dl.models.PixelTransformer(17, 1, 2, 16), generate.AutoregressiveImages(SHAPE, 17))
     ),
+    "masked_text": Member(
+        lambda: (dl.models.GapTransformer(7, 1, 2, 16, 8), generate.MaskedDiffusion(7, 8)), share=0.95, data=words
+    ),
     "gan": Member(
         lambda: (dl.models.Generator(SHAPE, (8, 4)), generate.R3GAN(dl.models.Critic((4, 8)), 8)),
         "mean_distance",
@@ -78,7 +100,7 @@ def experiment(name: str = "ddpm", num_steps: int | None = None, learning_rate: 
     model, task = MEMBERS[name].make()
     num_steps = num_steps or MEMBERS[name].steps
     return dl.Experiment(
-        data=dl.data.Images("digits", batch_size=32, num_steps=num_steps, normalize=None),
+        data=(MEMBERS[name].data or digits)(num_steps),
         model=model,
         task=task,
         optimizer=optax.adam(learning_rate),

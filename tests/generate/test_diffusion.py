@@ -91,6 +91,20 @@ def test_the_guided_sample_is_that_of_the_weighted_velocities():
     np.testing.assert_allclose(moved, -(2 * (np.array([3, 4]) - 10)) / 2, rtol=1e-5)
 
 
+@pytest.mark.parametrize("task", [Diffusion, FlowMatching])
+@pytest.mark.parametrize("untold", [0.0, 1.0])
+def test_the_class_is_told_or_not(task, untold):
+    seen = []
+
+    def network(x, t, label):
+        seen.append(label.tolist())
+        return x
+
+    batch = batch_of(jnp.zeros((4, *SHAPE))) | {"label": jnp.array([3, 1, 4, 1])}
+    task(SHAPE, num_classes=10, untold=untold).loss(Formula(network), batch, jax.random.key(0))
+    assert seen == [[10] * 4 if untold else [3, 1, 4, 1]]
+
+
 @pytest.mark.parametrize("apart", [0.0, 1.0])
 def test_the_mean_velocity_is_checked_along_its_path(apart):
     """Of one image, u = (x - image) / t has no loss; k (t - r) more has du/dt = k, and an error of 2 k (t - r)."""

@@ -211,6 +211,35 @@ def test_steps_have_their_order(step, order):
         assert np.log2(error(40) / error(80)) == pytest.approx(order, abs=0.2)
 
 
+def test_an_ancestral_step_is_the_law_of_what_came_before():
+    """Of one number c: x_s given x_t is normal, by the joint law of both, whose covariance is (a_t / a_s) s_s^2."""
+    c, start = 0.7, np.full((20_000, 1), -0.4)
+    times = jnp.array([0.6, 0.4])
+    (a, s), (b, r) = (tuple(map(float, linear(t))) for t in times)
+    drawn = np.asarray(ddpm(lambda x, t: jnp.full_like(x, c), linear, jnp.asarray(start), times, jax.random.key(0)))
+    shared = a / b * r**2
+    variance = r**2 - shared**2 / s**2
+    assert drawn.mean() == pytest.approx(b * c + shared / s**2 * (-0.4 - a * c), abs=4 * (variance / 20_000) ** 0.5)
+    assert drawn.var() == pytest.approx(variance, rel=4 * (2 / 20_000) ** 0.5)
+
+
+def test_networks_predict_what_the_papers_say():
+    x, e, t = jnp.array([[0.3, -0.6]]), jnp.array([[1.2, 0.4]]), jnp.array([0.4])
+    expected = {
+        "linear": lambda a, s: e,
+        "cosine": lambda a, s: a * e - s * x,
+        "flow": lambda a, s: e - x,
+        # Karras et al. 2022, table 1, with the data's deviation of 0.5.
+        "edm": lambda a, s: (x - 0.25 / (s**2 + 0.25) * (x + s * e)) / (s * 0.5 / jnp.sqrt(s**2 + 0.25)),
+    }
+    for name, formula in expected.items():
+        process = PROCESSES[name]
+        a, s = process.schedule(t[:, None])
+        noisy = process.noised(x, e, t)
+        np.testing.assert_allclose(noisy, a * x + s * e, rtol=1e-5)
+        np.testing.assert_allclose(process.target(x, noisy, t), formula(a, s), rtol=1e-4)
+
+
 def test_a_sample_does_not_depend_on_how_many_are_drawn():
     process, key = PROCESSES["linear"], jax.random.key(0)
     start = jax.random.normal(jax.random.key(1), (6, 2))
