@@ -1,10 +1,11 @@
 """Images without labels: every way behind one argument. The encoder is kept, and asked what it has learned.
 
 Run:     python -m experiments.self_images --method simclr          (downloads 31 MB, or: --data-dir FOLDER)
-         --dataset cifar10 reads photos; --image-folder PATH a local copy, a folder or an archive of train/CLASS/*
+         --dataset cifar10 reads photos; --image-folder PATH a folder or an archive of train/CLASS/* and test/CLASS/*
 Judge:   python -m experiments.benchmarks.features RUN --data-dir FOLDER       (neighbors and linear probes)
-Result:  none yet
-Source:  Chen et al. 2020, https://arxiv.org/abs/2002.05709; the tasks of `dl.tasks.unlabeled` name each method's
+Result:  --width 16 --epochs 4, seed 0, 3 neighbors of 64 features: simclr 84.1, vicreg 82.1, byol 80.0 %; a random
+         network 70.6, pixels 85.6, 50 components 85.4 % (5 to 7 minutes of CPU time each; commit 0ea7e76)
+Source:  named by each task of `dl.tasks.unlabeled`, such as Chen et al. 2020, https://arxiv.org/abs/2002.05709
 """
 
 from typing import Literal
@@ -74,15 +75,12 @@ def experiment(
     }
     convolutions = dl.models.ResNet(num_classes=None, stage_sizes=(1, 1, 1), width=width, stem=resnet.StridedStem)
     patches = dl.models.ViT(size=side, patch=4, num_layers=4, num_heads=4, width=4 * width, hidden=16 * width)
+    rate = dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1)
     return dl.Experiment(
         data=data,
         model=patches if method == "masked" else convolutions,
         task=tasks[method](),
-        optimizer=optax.adamw(
-            dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1),
-            weight_decay=weight_decay,
-            mask=dl.optim.matrices_only,
-        ),
+        optimizer=optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only),
     )
 
 

@@ -2,7 +2,8 @@
 
 Run:     python -m experiments.self_speech --method simclr        (downloads 10 MB, or: --data-dir FOLDER)
 Judge:   python -m experiments.benchmarks.features RUN --data-dir FOLDER          (neighbors and linear probes)
-Result:  none yet
+Result:  seed 0, 3 neighbors of 64 features: 95.3 %; random network 72.3, spectrograms 93.7, their 50 components 92.3 %
+         (each +- 2.4 or more: 300 recordings); 171 s of CPU time (commit 9249872)
 Source:  Chen et al. 2020, https://arxiv.org/abs/2002.05709; views: Park et al. 2019, https://arxiv.org/abs/1904.08779;
          for other methods see the tasks of `dl.tasks.unlabeled`; data: https://doi.org/10.5281/zenodo.1342401
 """

@@ -2,7 +2,8 @@
 
 Run:     python -m experiments.words                       (downloads 4.5 MB, or: --data-dir FOLDER with the archive)
          python -m experiments.words --learn-from validation --data-dir FOLDER     (valid.txt and test.txt)
-Result:  none yet
+Result:  on the 217,646 words of valid.txt, --num-steps 1500, seed 0: loss of the test words 2.538 nats a pair and its
+         negatives, at chance 4.16; 36 s beside other work. Nearest: first: third, second; been: has, had; city: cities
 Source:  Mikolov et al. 2013, https://arxiv.org/abs/1310.4546; byte pairs: Sennrich et al. 2016,
          https://arxiv.org/abs/1508.07909; the set: Merity et al. 2017, https://arxiv.org/abs/1609.07843
 """

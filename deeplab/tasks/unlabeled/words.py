@@ -35,7 +35,8 @@ class SkipGram(Task):
       vocab_size: Number V of tokens.
       window: Largest distance of a pair.
       negatives: Number of negatives of a center.
-      threshold: Frequency t above which tokens are left out, with probability 1 - sqrt(t / f); 0 keeps all.
+      threshold: Frequency t above which tokens are left out, with probability 1 - sqrt(t / f); 0 keeps all; may be a
+        tracer.
 
     Source: Mikolov et al. 2013, https://arxiv.org/abs/1310.4546, section 2.
     """
@@ -73,7 +74,8 @@ class SkipGram(Task):
 
         others, reach, luck = jax.vmap(drawn)(by_example(key, batch))
         others = jnp.minimum(others, self.vocab_size - 1)
-        kept = luck < jnp.sqrt(self.threshold / share[tokens]) if self.threshold > 0 else jnp.ones((B, T), bool)
+        rarity = jnp.sqrt(self.threshold / share[tokens])
+        kept = luck < jnp.where(self.threshold > 0, rarity, 1)  # luck is below 1
         near = inside[None] & (jnp.abs(around)[None, None] <= reach[..., None])
         outside = tokens[:, jnp.clip(place, 0, T - 1)]  # [B, T, 2W]
         pairs = near & kept[..., None] & kept[:, jnp.clip(place, 0, T - 1)]
