@@ -1,8 +1,9 @@
 """Binary handwritten digits by a variational autoencoder: MNIST, each pixel drawn once from its gray value.
 
 Run:     python -m experiments.image_vae                  (downloads 11 MB, or: --data-dir FOLDER)
-         python -m experiments.image_vae --samples 50 --epochs 60        (the importance-weighted one)
-Result:  none yet (once measured: NLL of the test images by 5,000 importance samples in nats, seconds, commit)
+         python -m experiments.image_vae --samples 50 --epochs 20        (the importance-weighted one)
+Result:  88.4 nats, seed 0: the test images' bound, 93.01, minus what 5,000 importance samples take from it on the first
+         500 of them, 4.61 +- 0.09; 1,142 s on a busy machine of 2 CPU cores (commit f14548c); several samples: none yet
 Source:  Kingma and Welling 2014, https://arxiv.org/abs/1312.6114; Burda et al. 2016, https://arxiv.org/abs/1509.00519
 """
 
@@ -15,7 +16,7 @@ def experiment(
     samples: int = 1,
     latents: int = 50,
     width: int = 400,
-    epochs: int = 150,
+    epochs: int = 60,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     beta: float = 1.0,

@@ -10,18 +10,24 @@ if TYPE_CHECKING:
     from deeplab.generate import measures
     from deeplab.generate.adversarial import R3GAN
     from deeplab.generate.autoregressive import AutoregressiveImages
-    from deeplab.generate.couplings import coupled, sinkhorn
     from deeplab.generate.diffusion import Diffusion, along, ancestral, deterministic, second_order
     from deeplab.generate.flow_matching import FlowMatching
-    from deeplab.generate.likelihoods import divergence, log_likelihood, normal_log_prob
     from deeplab.generate.masked_text import MaskedDiffusion
     from deeplab.generate.mean_flow import MeanFlow
     from deeplab.generate.measures import classifier_features, fid, fid_infinity, kid, nearest, precision_recall
     from deeplab.generate.normalizing import NormalizingFlow, bits_per_dimension
-    from deeplab.generate.processes import Process, edm, flow, noise_prediction, score_of, v_prediction, velocity_of
-    from deeplab.generate.quantized import VQVAE
-    from deeplab.generate.record import Generative
-    from deeplab.generate.samplers import (
+    from deeplab.generate.paths.couplings import coupled, sinkhorn
+    from deeplab.generate.paths.likelihoods import divergence, log_likelihood, normal_log_prob
+    from deeplab.generate.paths.processes import (
+        Process,
+        edm,
+        flow,
+        noise_prediction,
+        score_of,
+        v_prediction,
+        velocity_of,
+    )
+    from deeplab.generate.paths.samplers import (
         ddim,
         ddpm,
         edm_heun,
@@ -31,7 +37,9 @@ if TYPE_CHECKING:
         integrate,
         runge_kutta_step,
     )
-    from deeplab.generate.schedules import cosine, even, exploding, karras, linear, straight
+    from deeplab.generate.paths.schedules import cosine, even, exploding, karras, linear, straight
+    from deeplab.generate.quantized import VQVAE
+    from deeplab.generate.record import Generative
     from deeplab.generate.variational import IWAE, VAE, binarized, importance_log_prob
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -43,50 +51,50 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "binarized": "variational:binarized",
         "bits_per_dimension": "normalizing:bits_per_dimension",
         "classifier_features": "measures:classifier_features",
-        "cosine": "schedules:cosine",
-        "coupled": "couplings:coupled",
-        "ddim": "samplers:ddim",
-        "ddpm": "samplers:ddpm",
+        "cosine": "paths.schedules:cosine",
+        "coupled": "paths.couplings:coupled",
+        "ddim": "paths.samplers:ddim",
+        "ddpm": "paths.samplers:ddpm",
         "deterministic": "diffusion:deterministic",
         "Diffusion": "diffusion:Diffusion",
-        "divergence": "likelihoods:divergence",
-        "edm": "processes:edm",
-        "edm_heun": "samplers:edm_heun",
-        "euler_step": "samplers:euler_step",
-        "even": "schedules:even",
-        "exploding": "schedules:exploding",
+        "divergence": "paths.likelihoods:divergence",
+        "edm": "paths.processes:edm",
+        "edm_heun": "paths.samplers:edm_heun",
+        "euler_step": "paths.samplers:euler_step",
+        "even": "paths.schedules:even",
+        "exploding": "paths.schedules:exploding",
         "fid": "measures:fid",
         "fid_infinity": "measures:fid_infinity",
-        "flow": "processes:flow",
+        "flow": "paths.processes:flow",
         "FlowMatching": "flow_matching:FlowMatching",
         "Generative": "record:Generative",
-        "guided": "samplers:guided",
-        "heun_step": "samplers:heun_step",
+        "guided": "paths.samplers:guided",
+        "heun_step": "paths.samplers:heun_step",
         "importance_log_prob": "variational:importance_log_prob",
-        "integrate": "samplers:integrate",
+        "integrate": "paths.samplers:integrate",
         "IWAE": "variational:IWAE",
-        "karras": "schedules:karras",
+        "karras": "paths.schedules:karras",
         "kid": "measures:kid",
-        "linear": "schedules:linear",
-        "log_likelihood": "likelihoods:log_likelihood",
+        "linear": "paths.schedules:linear",
+        "log_likelihood": "paths.likelihoods:log_likelihood",
         "MaskedDiffusion": "masked_text:MaskedDiffusion",
         "MeanFlow": "mean_flow:MeanFlow",
         "measures": "measures",
         "nearest": "measures:nearest",
-        "noise_prediction": "processes:noise_prediction",
-        "normal_log_prob": "likelihoods:normal_log_prob",
+        "noise_prediction": "paths.processes:noise_prediction",
+        "normal_log_prob": "paths.likelihoods:normal_log_prob",
         "NormalizingFlow": "normalizing:NormalizingFlow",
         "precision_recall": "measures:precision_recall",
-        "Process": "processes:Process",
+        "Process": "paths.processes:Process",
         "R3GAN": "adversarial:R3GAN",
-        "runge_kutta_step": "samplers:runge_kutta_step",
-        "score_of": "processes:score_of",
+        "runge_kutta_step": "paths.samplers:runge_kutta_step",
+        "score_of": "paths.processes:score_of",
         "second_order": "diffusion:second_order",
-        "sinkhorn": "couplings:sinkhorn",
-        "straight": "schedules:straight",
-        "v_prediction": "processes:v_prediction",
+        "sinkhorn": "paths.couplings:sinkhorn",
+        "straight": "paths.schedules:straight",
+        "v_prediction": "paths.processes:v_prediction",
         "VAE": "variational:VAE",
-        "velocity_of": "processes:velocity_of",
+        "velocity_of": "paths.processes:velocity_of",
         "VQVAE": "quantized:VQVAE",
     },
 )

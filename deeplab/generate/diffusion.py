@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
 from deeplab.generate import images
-from deeplab.generate.likelihoods import log_likelihood, normal_log_prob
-from deeplab.generate.processes import Field, Process, noise_prediction, velocity_of
+from deeplab.generate.paths.likelihoods import log_likelihood, normal_log_prob
+from deeplab.generate.paths.processes import Field, Process, noise_prediction, velocity_of
+from deeplab.generate.paths.samplers import Step, ddim, ddpm, edm_heun, heun_step, integrate
 from deeplab.generate.record import Generative, keys_of, normals, shown
-from deeplab.generate.samplers import Step, ddim, ddpm, edm_heun, heun_step, integrate
 from deeplab.metrics.base import Mean
 from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
 from deeplab.generate import images
-from deeplab.generate.couplings import coupled
 from deeplab.generate.diffusion import ode_log_prob
+from deeplab.generate.paths.couplings import coupled
+from deeplab.generate.paths.samplers import Step, euler_step, integrate
+from deeplab.generate.paths.schedules import even
 from deeplab.generate.record import Generative, keys_of, like, normals, shown
-from deeplab.generate.samplers import Step, euler_step, integrate
-from deeplab.generate.schedules import even
 from deeplab.metrics.base import Mean
 from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 

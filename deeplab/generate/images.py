@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from deeplab.generate.processes import Field, Network
-from deeplab.generate.samplers import guided
+from deeplab.generate.paths.processes import Field, Network
+from deeplab.generate.paths.samplers import guided
 from deeplab.tasks.base import Apply, Batch, Labels
 
 

@@ -13,8 +13,8 @@ import optax
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block, samples
+from deeplab.generate.paths.schedules import even
 from deeplab.generate.record import Generative, keys_of
-from deeplab.generate.schedules import even
 from deeplab.metrics.base import Mean
 from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
 from deeplab.generate import images
+from deeplab.generate.paths.schedules import even
 from deeplab.generate.record import Generative, keys_of, like, normals, shown
-from deeplab.generate.schedules import even
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
-from deeplab.generate.likelihoods import normal_log_prob
+from deeplab.generate.paths.likelihoods import normal_log_prob
 from deeplab.generate.record import Generative, keys_of, normals, shown
 from deeplab.metrics.base import Mean
 from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained

@@ -81,6 +81,7 @@ class Generator(nn.Module):
       widths: Numbers of channels, from coarse to fine.
 
     Example:
+      >>> import jax, jax.numpy as jnp
       >>> model = Generator((8, 8, 1), widths=(8, 4))
       >>> jax.jit(model.init_with_output)(jax.random.key(0), jnp.ones((2, 5)))[0].shape
       (2, 8, 8, 1)

@@ -91,7 +91,8 @@ class PixelCNN(nn.Module):
         before = MaskedConv(self.width, 7, False, False, name="before0")(x) + self._linear(above, 1, "join0")
         for i in range(1, self.blocks + 1):
             rows = MaskedConv(2 * self.width, 3, True, True, name=f"above{i}")(above)
-            above = above + self._linear(Gated()(rows), 1, f"rows{i}")
+            if i < self.blocks:  # no later block reads it
+                above = above + self._linear(Gated()(rows), 1, f"rows{i}")
             places = MaskedConv(2 * self.width, 3, False, True, name=f"before{i}")(before)
             places = places + self._linear(rows, 2, f"join{i}")
             before = before + self._linear(Gated()(places), 1, f"places{i}")

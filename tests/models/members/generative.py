@@ -5,8 +5,8 @@ import functools
 import flax.linen as nn
 import jax
 
-from deeplab.models.generative import dit, unet
-from tests.models.members.base import Family, Member, normal
+from deeplab.models.generative import convolutional, dit, masked, pixels, unet
+from tests.models.members.base import Family, Member, normal, tokens
 
 
 class AtTime(nn.Module):
@@ -26,11 +26,21 @@ def member(make, module, shape, **more):
     return Member(functools.partial(of(make), **module.VARIANTS["test"], **more), normal(*shape), shape, module.RULES)
 
 
+def plain(make, variants, inputs, output, **more):
+    return Member(functools.partial(make, **variants["test"], **more), inputs, output, ())
+
+
 MEMBERS = {
     "diffusion_unet": member(unet.DiffusionUNet, unet, (7, 8, 1), dropout=0.5),
     "dit": member(dit.DiT, dit, (8, 12, 1)),
+    "pixelcnn": plain(pixels.PixelCNN, pixels.VARIANTS, normal(5, 6, 1), (5, 6, 1, 4), levels=4),
+    "gap_transformer": Member(
+        functools.partial(masked.GapTransformer, vocab_size=7, **masked.VARIANTS["test"]), tokens, (12, 7), masked.RULES
+    ),
+    "critic": plain(convolutional.Critic, convolutional.VARIANTS, normal(8, 8, 1), ()),
+    "generator": plain(convolutional.Generator, convolutional.VARIANTS, normal(5), (8, 8, 1), shape=(8, 8, 1)),
 }
-SLOW = {"diffusion_unet"}
+SLOW = {"diffusion_unet", "pixelcnn", "gap_transformer", "critic", "generator"}
 SLOW_SIZES = {"diffusion_unet"}
 FAMILIES = {
     "diffusion_unet": Family(of(unet.DiffusionUNet), unet.VARIANTS, normal(32, 32, 3), (32, 32, 3)),

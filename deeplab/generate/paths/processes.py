@@ -18,8 +18,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from deeplab.generate.paths.schedules import Schedule, cosine, even, exploding, karras, linear, squared, straight
 from deeplab.generate.record import like
-from deeplab.generate.schedules import Schedule, cosine, even, exploding, karras, linear, squared, straight
 
 Field = Callable[[jax.Array, jax.Array], jax.Array]
 """From (x [B, ...], a time, the same for all) to [B, ...]: a denoiser D, or a velocity dx/dt."""

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from deeplab.generate.processes import Field
+from deeplab.generate.paths.processes import Field
+from deeplab.generate.paths.samplers import integrate, runge_kutta_step
 from deeplab.generate.record import keys_of
-from deeplab.generate.samplers import integrate, runge_kutta_step
 
 
 def normal_log_prob(x: Float[Array, "B ..."], deviation: float | jax.Array = 1.0) -> Float[Array, " B"]:

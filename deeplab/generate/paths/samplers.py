@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from deeplab.generate.processes import Field
+from deeplab.generate.paths.processes import Field
+from deeplab.generate.paths.schedules import Schedule
 from deeplab.generate.record import keys_of, normals
-from deeplab.generate.schedules import Schedule
 
 Step = Callable[[Any, Any, jax.Array, jax.Array], Any]
 """`(field, x, t, next time) -> x` there."""
