@@ -56,7 +56,8 @@ def experiment(
         return {"x": x} | {name: example[name] for name in ("label", "record", "weight", "id") if name in example}
 
     split = "validation" if fold else "test"
-    data = dl.data.Examples(MitBihBeats(fold), batch_size, epochs=epochs, prepare=prepare, eval_split=split)
+    beats = MitBihBeats(fold)
+    data = dl.data.Examples(beats, batch_size, epochs, prepare=prepare, eval_split=split, columns=ecg.FEATURES)
     rate, offsets = dl.optim.warmup_cosine(learning_rate, data.num_steps), (0.0, offset_s, offset_v, 0.0)
     return dl.Experiment(
         data=data,

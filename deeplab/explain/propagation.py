@@ -41,7 +41,7 @@ def deeplift(
 
     Source: Shrikumar, Greenside and Kundaje 2017, https://arxiv.org/abs/1704.02685 (rescale rule).
     """
-    base = baseline_of(baseline, x)
+    base, axis = _shared(baseline, x)
     score, args = scored(f, target, args)
     check_examples(x, *args)
 
@@ -62,4 +62,19 @@ def deeplift(
         gap = sum(jnp.sum(value) for value in values) - difference
         return jax.tree.unflatten(jax.tree.structure(x), [value[0] for value in values]), gap
 
-    return checked(Attribution(*jax.vmap(of_one)(x, base, args)))
+    return checked(Attribution(*jax.vmap(of_one, (0, axis, 0))(x, base, args)))
+
+
+def _shared(baseline: Any, x: Any) -> tuple[Any, int | None]:
+    """One baseline for all examples and None, or that of each and their axis, 0.
+
+    What is the same for all is evaluated once; if it is a constant, XLA does so while it compiles, and for hundreds of
+    copies that takes minutes.
+    """
+    base = baseline_of(baseline, x)
+    given = jax.tree.leaves(baseline)
+    leaves = jax.tree.leaves(x)
+    given = given if len(given) == len(leaves) else given * len(leaves)
+    if all(jnp.ndim(a) < jnp.ndim(b) or len(a) == 1 for a, b in zip(given, leaves, strict=True)):
+        return jax.tree.map(lambda leaf: leaf[0], base), None
+    return base, 0

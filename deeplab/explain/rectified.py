@@ -19,8 +19,10 @@ def guided_backpropagation(
 ) -> Attribution:
     """The gradient, of which every ReLU hands back only what is positive, and only where it is active.
 
-    It is sharp, and says little of the model: **it hardly changes when the weights are drawn anew** (it fails the test
-    of randomized parameters), since it partly restores the input. Take it as a picture, not as an explanation.
+    It is sharp, and says little of the model: **it fails the test of randomized weights**, since it partly restores the
+    input. With all weights of a network of two convolutions lost, the rank correlation with its map of before is 0.52,
+    and 0.85 with the weights of the last layer lost; that of `deeplift` is -0.01 and 0.04. `Report.assert_sane` refuses
+    it. Take it as a picture, not as an explanation.
 
     A ReLU is max(x, 0), wherever it is in the program: in a function, a module, a loop.
 
@@ -48,7 +50,7 @@ def guided_backpropagation(
 def deconvolution(f: Callable[..., Any], x: Any, target: Target = None, args: Sequence[Any] = ()) -> Attribution:
     """The gradient, of which every ReLU hands back only what is positive, whether it is active or not.
 
-    Like `guided_backpropagation`, it says little of the model.
+    Like `guided_backpropagation`, it says little of the model: the rank correlation with all weights lost is 0.47.
 
     Args:
       f: Function `f(x, *args)` from inputs [B, ...] to outputs; its examples are explained one by one.

@@ -284,3 +284,13 @@ def test_a_target_that_is_traced_and_out_of_range_is_told():
 def test_bad_input(call, said):
     with pytest.raises(UserError, match=said):
         call(inputs()[0])
+
+
+def test_a_baseline_of_all_examples_is_evaluated_once():
+    """XLA evaluates what is constant while it compiles; copies for hundreds of images took minutes."""
+    weights, x = jax.random.normal(jax.random.key(1), (16, 16)), jax.random.normal(jax.random.key(0), (64, 16))
+    explain = jax.jit(lambda x, base: deeplift(lambda x: jnp.tanh(jnp.tanh(x @ weights) @ weights), x, base, 1))
+    one, each = x.mean(axis=0), jnp.tile(x.mean(axis=0), (64, 1))
+    np.testing.assert_allclose(explain(x, one).values, explain(x, each).values, atol=1e-5)
+    flops = [explain.lower(x, base).compile().cost_analysis()["flops"] for base in (one, one[None], each)]
+    assert max(flops[:2]) < 0.85 * flops[2]

@@ -83,7 +83,7 @@ def test_a_linear_model_is_told_wholly_by_its_gradient():
 def test_the_sensitivity_of_a_method_is_its_largest_relative_change():
     x = example()
     assert float(dl.explain.max_sensitivity(lambda x: jnp.broadcast_to(WEIGHTS[None], x.shape), x, key=KEY).max()) == 0
-    moves = [0.02 * jax.random.uniform(k, x.shape, x.dtype, -1, 1) for k in jax.random.split(KEY, 10)]
+    moves = [0.02 * jax.random.uniform(k, (1, *x.shape[1:]), x.dtype, -1, 1) for k in jax.random.split(KEY, 10)]
     by_hand = jnp.stack([jnp.linalg.norm(m, axis=1) for m in moves]).max(axis=0) / jnp.linalg.norm(x, axis=1)
     np.testing.assert_allclose(dl.explain.max_sensitivity(lambda x: x, x, key=KEY), by_hand, rtol=1e-4)
 
@@ -243,6 +243,9 @@ def test_a_report_ranks_beside_its_controls_and_names_what_is_not_sane():
     assert names[-1] == "wrong"
     mean, (low, _) = found.above("deeplift", "random")
     assert low > 0.2 < mean
+    best, (lead, (least, most)) = names[0], found.above(names[0], "edges")
+    assert found.lead().startswith(f"{best} is ")
+    assert f"{lead:.3g} ({least:.3g} to {most:.3g}) above edges, on the same 32 examples" in found.lead()
     assert abs(found.rows["random"]["faithful"][0]) < 0.15
     assert found.rows["deeplift"]["gap"][0] < 1e-5
     assert "gap" not in found.rows["shown"]

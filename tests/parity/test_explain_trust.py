@@ -83,8 +83,10 @@ def test_infidelity_is_captums(networks, normalize):
     x = jax.random.normal(jax.random.key(2), (4, 8))
     target, n = jnp.array([0, 1, 2, 0]), 32
     values = jax.random.normal(jax.random.key(3), x.shape)
-    moves = [0.1 * jax.random.normal(k, x.shape, x.dtype) for k in jax.random.split(KEY, n)]
-    drawn = torch.from_numpy(np.stack(moves, axis=1).reshape(-1, 8))  # captum repeats each example n times
+    moves = [0.1 * jax.random.normal(k, (1, *x.shape[1:]), x.dtype) for k in jax.random.split(KEY, n)]
+    drawn = torch.from_numpy(
+        np.repeat(np.stack(moves, axis=1), len(x), axis=0).reshape(-1, 8)
+    )  # captum repeats each example n times
 
     def perturbed(inputs):
         return drawn, inputs - drawn
@@ -105,8 +107,8 @@ def test_infidelity_is_captums(networks, normalize):
 def test_max_sensitivity_is_captums(networks):
     model, f = networks
     x, n = jax.random.normal(jax.random.key(2), (4, 8)), 10
-    moves = [0.02 * jax.random.uniform(k, x.shape, x.dtype, -1, 1) for k in jax.random.split(KEY, n)]
-    drawn = torch.from_numpy(np.stack(moves, axis=1).reshape(-1, 8))
+    moves = [0.02 * jax.random.uniform(k, (1, *x.shape[1:]), x.dtype, -1, 1) for k in jax.random.split(KEY, n)]
+    drawn = torch.from_numpy(np.repeat(np.stack(moves, axis=1), len(x), axis=0).reshape(-1, 8))
 
     def explain(inputs):
         (inputs,) = inputs if isinstance(inputs, tuple) else (inputs,)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import deeplab as dl
+from deeplab.verbs.explaining import subject
 from deeplab.verbs.explaining.explain import page
 from deeplab.verbs.recipe import Recipe
 from deeplab.verbs.run import Run
@@ -54,6 +55,24 @@ def test_the_verb_explains_the_worst_mistakes_and_a_file(tmp_path):
         dl.explain_run(run, ids=[10**6])
     with pytest.raises(dl.UserError, match="did you mean 'deeplift'"):
         dl.explain_run(run, count=1, methods=("deeplft",))
+
+
+def test_a_region_is_what_the_baseline_is_not_called_too():
+    classes = np.array([[[0, 1, 1], [1, 2, 0]], [[0, 0, 1], [0, 2, 0]]])
+    before = np.array([[[0, 0, 0], [1, 0, 0]], [[0, 0, 1], [0, 2, 0]]])
+    logits, start = (2.0 * jax.nn.one_hot(each, 3) for each in (classes, before))
+    most, region = subject._largest(logits, start)
+    assert most.tolist() == [1, 0]  # the other image is called as the baseline is: then all pixels of a class
+    assert region.astype(int).tolist() == [[[0, 1, 1], [0, 0, 0]], [[1, 1, 0], [1, 0, 1]]]
+    np.testing.assert_allclose(subject._within(lambda x: x, logits, most, region), [2, 2])
+
+
+def test_values_of_tiles_add_up_as_those_of_pixels_do():
+    named = ("deeplift", "shapley", "guided backpropagation")
+    report = dl.explain_run(untrained("image_digits"), count=1, methods=named, metrics=()).report
+    assert set(report.each) == {*named, "random", "edges"}
+    np.testing.assert_allclose(report.maps["shapley"].sum(), report.maps["deeplift"].sum(), rtol=1e-3)
+    assert report.each["shapley"]["gap"].max() < 1e-4
 
 
 def test_mistakes_come_first_and_the_predicted_class_is_explained():

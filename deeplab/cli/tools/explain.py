@@ -13,8 +13,10 @@ from rich.console import Console
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.predict import loaded
 from deeplab.core.errors import UserError, raise_all
+from deeplab.explain.trust.compare import STANDARD
 from deeplab.verbs.explaining.explain import explain_run, page
 from deeplab.verbs.explaining.explained import METHODS
+from deeplab.verbs.explaining.subject import ClassScore
 from deeplab.verbs.load import Checkpoint
 from deeplab.verbs.predict import examples_of
 
@@ -29,6 +31,8 @@ class ExplainFlags(CommonFlags):
       count: Number of mistakes.
       measured: Number of further examples of the split on which the methods are measured too.
       methods: Names of the methods; all that can explain the model when left out.
+      metrics: Further columns of the report, such as infidelity or road; sensitivity_n takes the most time.
+      score: What is explained of a class: its logit, or its log-probability, which falls with the logits of the others.
       split: Name of the split; the one that training evaluates on when left out.
       checkpoint: Last checkpoint, or the best by the experiment's monitor.
       out: Path of the page; explain.html in the run directory when left out.
@@ -39,6 +43,8 @@ class ExplainFlags(CommonFlags):
     count: int = 4
     measured: int = 0
     methods: tuple[str, ...] = METHODS
+    metrics: tuple[str, ...] = STANDARD
+    score: ClassScore = "logit"
     split: str | None = None
     checkpoint: Checkpoint = "last"
     out: Path | None = None
@@ -53,7 +59,8 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     flags: ExplainFlags = call.flags
     inputs, titles = _read(call) if flags.files else (None, ())
     chosen = {"ids": flags.ids, "count": flags.count, "measured": flags.measured, "split": flags.split}
-    found = explain_run(loaded(call, flags.checkpoint), inputs, methods=flags.methods, titles=titles, **chosen)
+    chosen |= {"methods": flags.methods, "metrics": flags.metrics, "score": flags.score}
+    found = explain_run(loaded(call, flags.checkpoint), inputs, titles=titles, **chosen)
     path = page(found, call.name, flags.out or call.directory / "explain.html")
     console.print(f"{found}\npage: {path}", highlight=False, soft_wrap=True)
     ranking = {name: row["faithful"][0] for name, row in found.report.rows.items()}

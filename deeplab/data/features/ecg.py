@@ -19,6 +19,14 @@ BEFORE, AFTER = 90, 90
 
 # ms from the R peak: before and in the P wave, P to QRS, QRS, QRS with its onset and end, ST, T.
 _SEGMENTS = ((-194, -117), (-117, -33), (-33, 39), (-56, 56), (39, 111), (111, 250))
+_NAMES = ("P", "P to QRS", "QRS", "QRS and ends", "ST", "T")
+FEATURES: tuple[str, ...] = (
+    *(f"RR {what}, {of}" for of in ("near", "all") for what in ("before", "after", "spread")),
+    *(f"{name}: {what}" for name in _NAMES for what in ("like", "energy", "apart")),
+    *(f"QRS {what}" for what in ("wider", "higher", "deeper", "steeper")),
+    *("usual QRS width", "height", "usual height"),
+)
+"""Names of the numbers of `features`."""
 _AROUND = 20  # beats on either side that make the rhythm around a beat
 _LEAST_DEVIATION = 0.02  # of log intervals: 2 %, about the resolution of a P wave's position
 _LIMIT = 5.0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,46 +11,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from deeplab.core.errors import UserError
-from deeplab.explain.attribution import Attribution, ByExample, Target, check_floating
-from deeplab.explain.trust.attack import attack_explanation
+from deeplab.explain.attribution import ByExample, Target, check_examples, check_floating, count_of
 from deeplab.explain.trust.controls import edge_map, random_map
-from deeplab.explain.trust.faithfulness import infidelity, insertion_deletion, max_sensitivity, sensitivity_n
-from deeplab.explain.trust.features import Method, grouped, measured
-from deeplab.explain.trust.imputation import road
-from deeplab.explain.trust.randomization import rank_correlation
+from deeplab.explain.trust.features import Method, difference, is_class
+from deeplab.explain.trust.measure import Examples, Made, Setting, of_maps, of_method, seconds
 from deeplab.explain.trust.report import CONTROLS, Report, columns
-from deeplab.explain.trust.shape import gini, localization
 
 Function = Callable[..., Any]
 STANDARD = ("sensitivity_n", "gini")
-
-
-class Examples(NamedTuple):
-    """Arrays that all methods are measured on: arguments of every program, since XLA folds what it can of constants."""
-
-    x: Array
-    args: Any
-    target: Any
-    baseline: Array
-    masks: Any
-
-
-class Setting(NamedTuple):
-    """How methods are measured."""
-
-    f: Function
-    target: Target
-    together: Sequence[int]
-    steps: int
-    keys: Array
-    metrics: tuple[str, ...]
-    randomized: Function | None
-    seeds: Sequence[Function]
-    box: float
-
-    def what(self, examples: Examples) -> Target:
-        """The target, whose numbers are among the examples."""
-        return self.target if examples.target is None else examples.target
 
 
 def faithfulness(
@@ -71,6 +37,7 @@ def faithfulness(
     metrics: Sequence[str] = STANDARD,
     steps: int = 32,
     eps: float = 8 / 255,
+    chunk: int | None = None,
 ) -> Report:
     """Measures methods of explanation on the same examples, beside a random map and the edges of the input.
 
@@ -93,9 +60,12 @@ def faithfulness(
         only) and "attacked" (classes only; the method must have derivatives).
       steps: Number of steps of insertion and deletion.
       eps: Half of the width of the box of "attacked".
+      chunk: Number of examples at once, whose number memory then does not grow with; all when None. Arrays of args need
+        a leading axis of examples, and targets and methods that are functions must not hold arrays of all examples.
 
     Raises:
-      UserError: the inputs are not one floating-point array, a metric is unknown, or a method has a control's name.
+      UserError: the inputs are not one floating-point array, a metric is unknown, a method has a control's name, or
+        an array cannot be cut into chunks.
 
     Example:
       >>> weights = jnp.array([3.0, 0.0, 1.0])
@@ -113,105 +83,54 @@ def faithfulness(
         raise UserError(f"{sorted(taken)} are rows of every report; give the methods other names")
     axes = tuple(together) if together is not None else (-1,) if x.ndim == 4 else ()
     keys = jax.random.split(key, 6)
-    each = not (target is None or callable(target) or isinstance(target, ByExample)) and jnp.ndim(target) > 0
-    numbers = jnp.asarray(target) if each else None
-    base = jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape)
-    examples = Examples(x, tuple(args), numbers, base, masks)
     setting = Setting(f, target, axes, steps, keys, columns(metrics), randomized, tuple(seeds), eps)
-    controls: dict[str, Method] = {
-        "random": lambda f, x, target, args: random_map(x, keys[0]),
-        "edges": lambda f, x, target, args: edge_map(x, base),
+    examples = _examples(setting, x, args, baseline, masks)
+    if chunk is not None:
+        count_of("chunk", chunk)
+        check_examples(*jax.tree.leaves(examples))
+    first, _ = next(examples.chunks(chunk))
+    unit = None
+    if not is_class(f, first.x, setting.what(first), first.args):
+        unit = _unit(setting, examples, chunk)
+    of_map = jax.jit(lambda whole, examples: of_maps(whole, examples, unit, setting))  # compiled once, for all methods
+    every: dict[str, Made] = {name: setting.made(method) for name, method in methods.items()} | {
+        "random": lambda f, examples: (examples.noise, None),
+        "edges": lambda f, examples: (edge_map(examples.x, examples.baseline), None),
     }
-    forward = _seconds(jax.jit(f), x, *args)
-    of_maps = jax.jit(lambda whole, examples: _of_maps(whole, examples, setting))  # compiled once, for all methods
-    every = dict(methods) | controls
-    found = {name: _measured(method, examples, setting, of_maps, forward) for name, method in every.items()}
-    return Report({name: told for name, (told, _) in found.items()}, {name: map_ for name, (_, map_) in found.items()})
+    forward = seconds(jax.jit(f), first.x, *first.args)
+    each, maps = {}, {}
+    for name, made in every.items():
+        explain, metrics_of = of_method(made, setting, of_map)
+        rows = [_counted(metrics_of(part), count) for part, count in examples.chunks(chunk)]
+        each[name], maps[name] = jax.tree.map(lambda *parts: np.concatenate(parts), *rows)
+        each[name]["forwards"] = np.full(len(maps[name]), seconds(explain, first) / forward)
+    return Report(each, maps)
 
 
-def _measured(
-    method: Method, examples: Examples, setting: Setting, of_maps: Callable[..., Any], forward: float
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """All metrics of one method, and its maps."""
-
-    def made(f: Function, examples: Examples) -> tuple[Array, Array | None]:
-        found = method(f, examples.x, setting.what(examples), examples.args)
-        return (found.values, found.gap) if isinstance(found, Attribution) else (found, None)
-
-    explain = jax.jit(lambda examples: made(setting.f, examples))
-    whole, gap = explain(examples)
-    told: dict[str, Any] = of_maps(whole, examples)
-    if gap is not None:
-        size = jnp.sum(jnp.abs(whole).reshape(len(whole), -1), axis=1)
-        told["gap"] = jnp.abs(gap) / jnp.maximum(size, 1e-30)
-    values = grouped(whole, setting.together)
-
-    def of_other(f: Function) -> Array:
-        return grouped(jax.jit(lambda examples: made(f, examples)[0])(examples), setting.together)
-
-    if setting.randomized is not None:
-        told["randomized"] = rank_correlation(values, of_other(setting.randomized))
-    if setting.seeds:
-        maps = [values, *map(of_other, setting.seeds)]
-        told["seeds"] = jnp.mean(
-            jnp.stack([rank_correlation(a, b) for a, b in itertools.combinations(maps, 2)]), axis=0
-        )
-    if "max_sensitivity" in setting.metrics:
-        told["max_sensitivity"] = jax.jit(
-            lambda examples: max_sensitivity(
-                lambda x: made(setting.f, examples._replace(x=x))[0], examples.x, key=setting.keys[2]
-            )
-        )(examples)
-    if "attacked" in setting.metrics:
-        told["attacked"] = jax.jit(
-            lambda examples: (
-                attack_explanation(
-                    lambda x: setting.f(x, *examples.args),
-                    lambda x: made(setting.f, examples._replace(x=x))[0],
-                    examples.x,
-                    eps=setting.box,
-                ).overlap
-            )
-        )(examples)
-    told["forwards"] = np.full(len(whole), _seconds(explain, examples) / forward)
-    return {name: np.asarray(value) for name, value in told.items()}, np.asarray(values)
+def _examples(setting: Setting, x: Array, args: Sequence[Any], baseline: Any, masks: Any) -> Examples:
+    """The arrays of all examples, each with a leading axis of them, apart from what the caller gives in args."""
+    target = setting.target
+    if isinstance(target, ByExample):
+        data = target.data
+    else:
+        data = None if target is None or callable(target) or not jnp.ndim(target) else jnp.asarray(target)
+    base = jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape)
+    if masks is not None:
+        masks = jnp.broadcast_to(masks, (len(x), *jnp.shape(masks)[1:]))
+    return Examples(x, tuple(args), data, base, masks, random_map(x, setting.keys[0]))
 
 
-def _of_maps(whole: Array, examples: Examples, given: Setting) -> dict[str, Any]:
-    """The metrics that need the map only."""
-    f, x, target, args = given.f, examples.x, given.what(examples), examples.args
-    values = grouped(whole, given.together)
-    score, more = measured(f, x, target, examples.baseline, args)
-    curves = insertion_deletion(score, x, values, args=more, baseline=examples.baseline, steps=given.steps)
-    told: dict[str, Any] = {
-        "faithful": curves.insertion - curves.deletion,
-        "insertion": curves.insertion,
-        "deletion": curves.deletion,
-    }
-    if "sensitivity_n" in given.metrics:
-        by_size = sensitivity_n(score, x, values, key=given.keys[1], baseline=examples.baseline, args=more)
-        told["sensitivity_n"] = jnp.mean(by_size, axis=1)
-    if "gini" in given.metrics:
-        told["gini"] = gini(values)
-    if "infidelity" in given.metrics:
-        errors = [
-            infidelity(f, x, map_, target, key=given.keys[3], normalize=True, args=args) for map_ in (whole, whole * 0)
-        ]
-        told["infidelity"] = errors[0] / jnp.maximum(errors[1], 1e-30)
-    if "road" in given.metrics:
-        told["road"] = road(score, x, values, key=given.keys[4], args=more)
-    if examples.masks is not None:
-        where = localization(values, examples.masks)
-        told |= {name: where[name] for name in ("pointing", "mass")}
-    return told
+def _unit(setting: Setting, examples: Examples, chunk: int | None) -> Array:
+    """The mean size of the difference of the score between the inputs and the baseline, over all examples."""
+
+    def of(part: Examples) -> Array:
+        return jnp.abs(difference(setting.f, part.x, setting.what(part), part.baseline, part.args))
+
+    compiled = jax.jit(of)
+    unit = np.concatenate([_counted(compiled(part), count) for part, count in examples.chunks(chunk)]).mean()
+    return jnp.where(unit > 0, unit, 1.0)
 
 
-def _seconds(function: Callable[..., Any], *inputs: Any) -> float:
-    """Time of a call of a compiled function, in seconds: the least of three."""
-    jax.block_until_ready(function(*inputs))
-    times = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        jax.block_until_ready(function(*inputs))
-        times.append(time.perf_counter() - begun)
-    return max(min(times), 1e-9)
+def _counted(values: Any, count: int) -> Any:
+    """The first values of a chunk, on the host."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], values)

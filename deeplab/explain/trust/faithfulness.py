@@ -95,7 +95,8 @@ def infidelity(
       target: Score that is followed.
       key: Key of the moves.
       n: Number of moves.
-      moves: Function from a key and the inputs to moves; Gaussian ones of standard deviation 0.1 when None.
+      moves: Function from a key and the inputs to moves; Gaussian ones of standard deviation 0.1, the same for all
+        examples, when None.
       normalize: Whether the map is scaled first by the factor, one for each example, that makes the result least.
       args: Further inputs of f.
       chunk: Number of moves at once; by their size when None.
@@ -104,7 +105,7 @@ def infidelity(
     """
     check_map(values, x)
     score, args = scored(f, target, args)
-    at, draw = score(x, *args), moves or (lambda key, x: 0.1 * jax.random.normal(key, x.shape, x.dtype))
+    at, draw = score(x, *args), moves or (lambda key, x: 0.1 * jax.random.normal(key, (1, *x.shape[1:]), x.dtype))
 
     def products(key: Array) -> tuple[Array, Array, Array]:
         move = draw(key, x)
@@ -125,7 +126,7 @@ def max_sensitivity(
     Args:
       method: Function from inputs to their map.
       x: Inputs [B, ...].
-      key: Key of the moves.
+      key: Key of the moves, which are the same for all examples.
       radius: Half of the width of the box.
       n: Number of moves.
 
@@ -137,7 +138,7 @@ def max_sensitivity(
         return jnp.linalg.norm(values.reshape(len(x), -1), axis=1)
 
     def change(key: Array) -> Array:
-        return norm(method(x + radius * jax.random.uniform(key, x.shape, x.dtype, -1, 1)) - at)
+        return norm(method(x + radius * jax.random.uniform(key, (1, *x.shape[1:]), x.dtype, -1, 1)) - at)
 
     return jnp.max(jax.lax.map(change, jax.random.split(key, n)), axis=0) / jnp.maximum(norm(at), 1e-12)
 
@@ -162,7 +163,7 @@ def sensitivity_n(
       x: Inputs [B, ...].
       values: Map, [B, ...].
       target: Score that is followed.
-      key: Key of the sets.
+      key: Key of the sets, which are the same for all examples.
       fractions: Sizes F of the sets, as shares of the features.
       n: Number of sets of each size.
       baseline: Entries that stand in place of what is removed.
@@ -181,7 +182,7 @@ def sensitivity_n(
     def of(count: Array, key: Array) -> Array:
 
         def moments(key: Array) -> tuple[Array, ...]:
-            removed = ranks(jax.random.uniform(key, values.shape)) < count
+            removed = ranks(jax.random.uniform(key, (1, *values.shape[1:]))) < count
             told = jnp.sum(jnp.where(removed, values, 0).reshape(len(x), -1), axis=1)
             told = told - jnp.sum(values.reshape(len(x), -1), axis=1) * count / features  # its mean over the sets
             fall = at - score(replaced(x, removed, baseline), *args)

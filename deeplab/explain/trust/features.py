@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.core.errors import UserError
-from deeplab.explain.attribution import Target, scored
+from deeplab.explain.attribution import ByExample, Target, scored
 
 Method = Callable[[Callable[..., Any], Any, Any, Sequence[Any]], Any]
 """A method of explanation, (f, x, target, args) -> values in the shape of x."""
@@ -58,13 +58,25 @@ def replaced(x: Array, removed: Bool[Array, "B ..."], baseline: Any) -> Array:
     return jnp.where(removed, jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape), x)
 
 
-def measured(
+def is_class(f: Callable[..., Any], x: Array, target: Target, args: Sequence[Any] = ()) -> bool:
+    """Whether the target is the number of one of several outputs, which has a probability."""
+    if target is None or callable(target) or isinstance(target, ByExample):
+        return False
+    return getattr(jax.eval_shape(f, x, *args), "shape", (0, 1))[-1] > 1
+
+
+def difference(
     f: Callable[..., Any], x: Array, target: Target, baseline: Any, args: Sequence[Any] = ()
+) -> Float[Array, " B"]:
+    """The score of the inputs minus that of the baseline."""
+    score, given = scored(f, target, args)
+    return score(x, *given) - score(replaced(x, jnp.ones(x.shape, bool), baseline), *given)
+
+
+def measured(
+    f: Callable[..., Any], x: Array, target: Target, baseline: Any, args: Sequence[Any] = (), unit: Array | None = None
 ) -> tuple[Callable[..., Float[Array, " B"]], tuple[Any, ...]]:
     """The score by which faithfulness is told, about 0 at the baseline and about 1 at the input.
-
-    The probability of the class, where the target is a number and the model has several outputs; else the score minus
-    its value at the baseline, in units of the mean size of this difference over the examples.
 
     Args:
       f: Function `f(x, *args)` to the outputs.
@@ -72,12 +84,10 @@ def measured(
       target: What is explained; see `deeplab.explain.attribution`.
       baseline: Input that stands for the absence of a signal.
       args: Further inputs of f.
+      unit: Unit of the score minus its value at the baseline; None for the probability of a class.
     """
-    outputs = jax.eval_shape(f, x, *args)
-    if target is not None and not callable(target) and getattr(outputs, "shape", (0, 1))[-1] > 1:
+    if unit is None:
         return scored(lambda *inputs: jax.nn.softmax(f(*inputs)), target, args)
     score, given = scored(f, target, args)
     start = score(replaced(x, jnp.ones(x.shape, bool), baseline), *given)
-    unit = jnp.mean(jnp.abs(score(x, *given) - start))
-    unit = jnp.where(unit > 0, unit, 1.0)
     return lambda x, start, *inputs: (score(x, *inputs) - start) / unit, (start, *given)

@@ -24,7 +24,8 @@ def imputed(
     Args:
       x: Images.
       removed: Mask of the pixels to replace.
-      key: Key of the noise, which keeps the pixels from being told by their smoothness; none when None.
+      key: Key of the noise, the same for all examples, which keeps the pixels from being told by their smoothness; none
+        when None.
       noise: Standard deviation of the noise.
 
     Example:
@@ -46,7 +47,7 @@ def imputed(
 
     filled = jax.vmap(whole)(x, removed, inside)
     if key is not None:
-        filled = filled + noise * jax.random.normal(key, x.shape, x.dtype)
+        filled = filled + noise * jax.random.normal(key, (1, *x.shape[1:]), x.dtype)
     return jnp.where(removed, filled, x)
 
 

@@ -20,7 +20,8 @@ MethodOf = Callable[[Any], Float[Array, "B ..."]]
 def rank_correlation(a: Float[Array, "B ..."], b: Float[Array, "B ..."]) -> Float[Array, " B"]:
     """Spearman's correlation of two maps, signs included, [B]; 0 where one is constant, ties by their mean rank.
 
-    Sizes alone would follow the input, wherever a map is a product with it; what a model has learnt tells the signs.
+    Sizes alone would condemn every product with the input, 0.6 where signs tell 0.0, and pass guided backpropagation:
+    0.25 for 0.52. See the table in the package's README.
 
     Example:
       >>> float(rank_correlation(jnp.array([[1.0, 2.0, 3.0]]), jnp.array([[-1.0, 4.0, 9.0]]))[0])

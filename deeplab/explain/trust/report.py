@@ -72,6 +72,14 @@ class Report(Printable):
                 raise UserError(f"the report has no method {name!r}; {nearest(name, self.each)}")
         return _told(self.each[method][metric] - self.each[other][metric], self.resamples)
 
+    def lead(self) -> str:
+        """How far the most faithful method is above the controls, with the interval of the paired differences."""
+        best = next((name for name in self.rows if name not in CONTROLS), None)
+        if best is None:
+            return ""
+        told = [f"{_cell(self.above(best, control))} above {control}" for control in CONTROLS if control in self.each]
+        return f"{best} is {' and '.join(told)}, on the same {len(self.each[best]['faithful'])} examples"
+
     def insane(self) -> dict[str, float]:
         """The methods whose maps survive randomized weights, with their rank correlation; the controls always do."""
         means = {

@@ -19,7 +19,7 @@ from deeplab.report.document import CSS
 from deeplab.report.render import Site, render
 from deeplab.report.text import Html, join, tag
 
-_BANDS = 16  # a sequence of at least as many channels is drawn as a picture, of fewer as lines
+BANDS = 16  # a sequence of at least as many channels is drawn as a picture, of fewer as lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,7 @@ def parts(
         labels = _names(names, len(x), "column")
         told = [f"{label} = {value:.4g}" for label, value in zip(labels, x, strict=True)]
         return [blocks.bars(told, value, title=name) for name, value in values.items()]
-    if x.ndim == 2 and x.shape[1] < _BANDS:
+    if x.ndim == 2 and x.shape[1] < BANDS:
         labels = _names(names, x.shape[1], "channel")[:4]
         lines = blocks.curve({label: x[:, i] for i, label in enumerate(labels)}, "steps of the input")
         return [

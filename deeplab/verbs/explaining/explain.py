@@ -13,6 +13,7 @@ from deeplab import scale
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.data.base import Batch
+from deeplab.explain.trust.compare import STANDARD
 from deeplab.report.document import document, save
 from deeplab.report.render import Site, render
 from deeplab.report.text import join, note, tag
@@ -21,7 +22,7 @@ from deeplab.train.evaluate import predict
 from deeplab.train.feed import make_feed
 from deeplab.train.step import make_predict
 from deeplab.verbs.explaining.explained import METHODS, Explained, explain_batch
-from deeplab.verbs.explaining.subject import subject, words_of
+from deeplab.verbs.explaining.subject import ClassScore, subject, words_of
 from deeplab.verbs.load import Checkpoint, load
 from deeplab.verbs.run import Run
 
@@ -39,13 +40,16 @@ def explain_run(
     measured: int = 0,
     split: str | None = None,
     methods: Sequence[str] = METHODS,
+    metrics: Sequence[str] = STANDARD,
+    score: ClassScore = "logit",
     titles: Sequence[str] = (),
     checkpoint: Checkpoint = "last",
 ) -> Explained:
     """Explains predictions of a run: in a notebook, the last line of a cell draws them.
 
-    Of a classifier the logit of the predicted class is explained, of any other task its score; from the mean of
-    training examples, by several methods beside two controls, each with how far it can be trusted.
+    Of a classifier the logit of the predicted class is explained; of a segmentation the mean logit of the class of most
+    pixels that the mean of training images does not give them too, over these; of any other task its score. All from
+    the mean of training examples, by several methods beside two controls, each with how far it can be trusted.
 
     Args:
       run: Run, or its directory.
@@ -55,6 +59,8 @@ def explain_run(
       measured: Number of further examples, spread over the split, on which the methods are measured too.
       split: Name of the split; the one that training evaluates on when None.
       methods: Names of methods.
+      metrics: Further columns of the report; see `deeplab.explain.faithfulness`.
+      score: What is explained of a class: its logit, or its log-probability, which falls with the logits of the others.
       titles: Title of each of the inputs.
       checkpoint: Name of the checkpoint, if a directory is given.
 
@@ -89,15 +95,17 @@ def explain_run(
     raw = jax.tree.map(np.asarray, raw)
     made = jax.device_get(predicts(run.state, jax.tree.map(lambda x: x[:shown], raw)))
     names = [_title(name, {k: v[i] for k, v in made.items()}, run, inputs is None) for i, name in enumerate(names)]
-    what = subject(experiment, run.state, raw, jax.tree.map(np.asarray, others), run.recipe.runtime)
+    what = subject(experiment, run.state, raw, jax.tree.map(np.asarray, others), run.recipe.runtime, score)
     if inputs is not None and what.told == "the task's score" and not _is_complete(experiment, raw):
         raise UserError(
             f"the score of {type(experiment.task).__name__} is that of a label, which examples of your own lack; "
             "explain examples of a split, by ids="
         )
+    if what.classes is not None:
+        names = [f"{name}: {_named(run, k)}" for name, k in zip(names, what.classes, strict=False)]
     columns = _columns(data, what.x.shape[-1])
     words = words_of(experiment, raw, what, data_dir)
-    return explain_batch(what, shown, names, words=words, names=columns, methods=methods)
+    return explain_batch(what, shown, names, words=words, names=columns, methods=methods, metrics=metrics)
 
 
 def page(found: Explained, name: str, path: Path) -> Path:
@@ -132,16 +140,17 @@ def _worst(run: Run, split: str, source: Any, count: int) -> np.ndarray:
 
 def _title(name: str, prediction: Mapping[str, np.ndarray], run: Run, labeled: bool) -> str:
     """The example, what is predicted of it and what is right, in the names of classes."""
-    names, told = run.class_names or class_names(run.experiment.data), prediction.get("prediction")
+    told = prediction.get("prediction")
     if told is None or np.ndim(told) or not np.issubdtype(np.asarray(told).dtype, np.integer):
         return name
-
-    def named(number: Any) -> str:
-        return names[int(number)] if 0 <= int(number) < len(names) else str(int(number))
-
     label = prediction.get("label")
-    right = "" if not labeled or label is None or np.ndim(label) or label == told else f", actually {named(label)}"
-    return f"{name}: {named(told)}{right}"
+    wrong = labeled and label is not None and not np.ndim(label) and label != told
+    return f"{name}: {_named(run, told)}" + (f", actually {_named(run, label)}" if wrong else "")
+
+
+def _named(run: Run, number: Any) -> str:
+    names = run.class_names or class_names(run.experiment.data)
+    return names[int(number)] if 0 <= int(number) < len(names) else str(int(number))
 
 
 def _is_complete(experiment: Any, raw: Batch) -> bool:

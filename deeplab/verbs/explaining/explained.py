@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,13 +15,19 @@ from deeplab.core import blocks
 from deeplab.core.blocks import Block
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.printable import Printable
+from deeplab.explain.chunks import fitting
+from deeplab.explain.trust.compare import STANDARD
 from deeplab.explain.trust.features import Method
 from deeplab.explain.trust.report import CONTROLS, MEANING, Report
-from deeplab.explain.view.show import Shown, parts, swarm
+from deeplab.explain.view.overlay import overlay
+from deeplab.explain.view.show import BANDS, Shown, parts, swarm
 from deeplab.verbs.explaining.subject import Subject
 
 METHODS = ("integrated gradients", "deeplift", "input x gradient", "occlusion")
-"""Methods of a page; occlusion is for small images."""
+"""Methods of a page, when none are named; occlusion is for small images."""
+
+KNOWN = (*METHODS, "shapley", "guided backpropagation")
+"""Methods that can be named: Shapley values take long, and guided backpropagation fails the test of random weights."""
 
 _SMALL = 64  # pixels: occlusion evaluates the model for each place of its window
 _UNDER = ("insertion", "deletion", "randomized", "gap")  # figures under each map
@@ -50,7 +57,7 @@ class Explained(Printable):
         from rich.text import Text
 
         left_out = [f"{name} is left out: {why}" for name, why in self.left_out.items()]
-        return Text("\n".join([f"explained: {self.told}", self.report.markdown(), *left_out]))
+        return Text("\n".join([f"explained: {self.told}", self.report.markdown(), self.report.lead(), *left_out]))
 
     def _repr_html_(self) -> str:
         return Shown(self.blocks)._repr_html_()
@@ -64,6 +71,7 @@ def explain_batch(
     words: Sequence[Sequence[str]] | None = None,
     names: Sequence[str] = (),
     methods: Sequence[str] = METHODS,
+    metrics: Sequence[str] = STANDARD,
     steps: int = 16,
 ) -> Explained:
     """Explains a batch by several methods, and tells how far each can be trusted.
@@ -74,7 +82,8 @@ def explain_batch(
       titles: Title of each of these.
       words: Words of each example, if tokens are explained.
       names: Names of the columns of a table, or of the channels of a sequence.
-      methods: Names of methods, of `METHODS`.
+      methods: Names of methods, of `KNOWN`.
+      metrics: Further columns; see `deeplab.explain.faithfulness`.
       steps: Number of steps of insertion and deletion.
 
     Raises:
@@ -82,8 +91,8 @@ def explain_batch(
     """
     known = _methods(subject)
     for name in methods:
-        if name not in METHODS:
-            raise UserError(f"the method {name!r} is unknown; {nearest(name, METHODS)}")
+        if name not in KNOWN:
+            raise UserError(f"the method {name!r} is unknown; {nearest(name, KNOWN)}")
     chosen, left_out = _possible(subject, {name: known[name] for name in methods if name in known})
     if not chosen:
         raise UserError(f"no method explains this model: {'; '.join(left_out.values())}")
@@ -97,7 +106,9 @@ def explain_batch(
         baseline=subject.baseline,
         together=subject.together,
         randomized=subject.lost,
+        metrics=metrics,
         steps=steps,
+        chunk=_chunk(subject),
     )
     broken = [name for name, maps in report.maps.items() if not np.isfinite(maps).all()]
     left_out |= dict.fromkeys(broken, "its maps are not finite; look at the score and its gradient")
@@ -106,6 +117,16 @@ def explain_batch(
         raise UserError(f"no method explains this model: {'; '.join(left_out.values())}")
     drawn = _drawn(subject, report, shown, titles, words, names)
     return Explained(report, shown, subject.told, tuple(titles), tuple(drawn), left_out)
+
+
+def _chunk(subject: Subject) -> int:
+    """Number of examples at once, by the size of what the model computes of one."""
+
+    def of_one(rows: Any) -> Any:
+        x, args = jax.tree.map(lambda leaf: leaf[None], rows)
+        return subject.f(x, *args)
+
+    return fitting(of_one, (subject.x, subject.args))
 
 
 def _methods(subject: Subject) -> dict[str, Method]:
@@ -117,6 +138,8 @@ def _methods(subject: Subject) -> dict[str, Method]:
         ),
         "deeplift": lambda f, x, target, args: explain.deeplift(f, x, base, target, args),
         "input x gradient": lambda f, x, target, args: (x - base) * explain.gradient(f, x, target, args).values,
+        "shapley": _shapley(subject),
+        "guided backpropagation": explain.guided_backpropagation,
     }
     if subject.x.ndim == 4 and max(sides) <= _SMALL:
         window = [max(2, side // 8) for side in sides]
@@ -125,6 +148,28 @@ def _methods(subject: Subject) -> dict[str, Method]:
             f, x, base, target, args, window=window, stride=stride
         )
     return known
+
+
+def _shapley(subject: Subject, tiles: int = 8, draws: int = 8) -> Method:
+    """Shapley values of columns, tokens, or tiles, 8 along each axis of an image or a spectrogram."""
+    shape = subject.x.shape[1:]
+    if subject.tokens:
+        groups = explain.superpixels(shape[:-1], [1] * len(shape[:-1]))
+    elif len(shape) == 1:
+        groups = np.arange(shape[0])
+    else:
+        sides = shape[:2] if len(shape) == 3 or shape[1] >= BANDS else shape[:1]
+        groups = explain.superpixels(sides, [-(-side // tiles) for side in sides])
+        groups = groups if len(shape) > len(sides) else groups[..., 0]
+    sizes = np.bincount(groups.reshape(-1)) * math.prod(shape) // groups.size  # entries of each group, in an example
+
+    def shapley(f: Any, x: Any, target: Any, args: Any) -> Any:
+        found = explain.permutation_shapley(
+            f, x, subject.baseline, target, args, key=jax.random.key(0), draws=draws, groups=groups
+        )
+        return found._replace(values=explain.spread(found.values / sizes[None], groups, x))
+
+    return shapley
 
 
 def _possible(subject: Subject, methods: Mapping[str, Method]) -> tuple[dict[str, Method], dict[str, str]]:
@@ -150,15 +195,19 @@ def _drawn(
     """The ranking, a row of maps for each example with their figures, and a swarm of a table's columns."""
     head, body = report.cells()
     ranking = blocks.rows(head, body, numeric=True)
-    made = [blocks.section("How far each method can be trusted", ranking, note=_told(head))]
-    wide = words is not None or (subject.x.ndim < 4 and (subject.x.ndim < 3 or subject.x.shape[-1] < 16))
+    lead = blocks.text(report.lead(), style="note")
+    made = [blocks.section("How far each method can be trusted", ranking, lead, note=_told(head))]
+    wide = words is not None or (subject.x.ndim < 4 and (subject.x.ndim < 3 or subject.x.shape[-1] < BANDS))
     ranked = [name for name in report.rows if name not in CONTROLS] + list(CONTROLS)
     of_table = words is None and subject.x.ndim == 2
     for i, title in enumerate(titles[:shown]):
         x = np.asarray(subject.x[i])
         cards = []
+        if subject.region is not None:
+            where = overlay(np.asarray(subject.region[i], np.float64), x)
+            cards.append(blocks.card("explained", *parts({}, x), blocks.picture(where, "the pixels of the class")))
         for name in ranked:
-            drawn = parts({name: report.maps[name][i]}, x, None if words is None else words[i], names)
+            drawn = parts({"" if wide else name: report.maps[name][i]}, x, None if words is None else words[i], names)
             told = blocks.text(_figures(report, name, i), style="note")
             first = drawn if not cards or wide else drawn[-1:]
             cards.append(blocks.card(name, *first, told))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,21 +22,25 @@ from deeplab.train.state import State, eval_state, split_params
 from deeplab.train.step import eval_key
 
 Function = Callable[..., Any]
+ClassScore = Literal["logit", "logprob"]
+"""What is explained of a class: its logit, or its log-probability, which falls with the logits of the others."""
 
 
 class Subject(NamedTuple):
     """What a method explains, for the examples of a batch.
 
     Attributes:
-      f: Function `f(x, batch, *inputs)` to the logits, or to a score for each example.
+      f: Function `f(x, batch, where, *inputs)` to the logits, or to a score for each example.
       x: Input that is explained: the first floating-point one, or else the embedding of the tokens.
-      args: The batch, and the inputs of the model.
+      args: The batch, the class and the region of each example where there are any, and the inputs of the model.
       target: Predicted class of each example, where the outputs are logits; None where f gives scores.
       baseline: Mean of the input over other examples.
       together: Axes of x whose entries are removed together.
       lost: f of the model with shuffled weights.
       told: What the score is, in words.
       tokens: Whether x is the embedding of tokens.
+      classes: Class of which the mean logit over a region is explained, [B]; None where it is one logit.
+      region: Pixels of that region, [B, H, W].
     """
 
     f: Function
@@ -48,9 +52,18 @@ class Subject(NamedTuple):
     lost: Function
     told: str
     tokens: bool
+    classes: Any
+    region: Any
 
 
-def subject(experiment: Experiment, state: State, raw: Batch, others: Batch, runtime: Runtime = Runtime()) -> Subject:
+def subject(
+    experiment: Experiment,
+    state: State,
+    raw: Batch,
+    others: Batch,
+    runtime: Runtime = Runtime(),
+    score: ClassScore = "logit",
+) -> Subject:
     """What is explained of the examples of a raw batch.
 
     Args:
@@ -59,6 +72,7 @@ def subject(experiment: Experiment, state: State, raw: Batch, others: Batch, run
       raw: Raw batch to explain.
       others: Raw batch whose mean is the baseline.
       runtime: Precision of the model.
+      score: What is explained of a class.
 
     Raises:
       UserError: the task has no score, or no input of the model can be explained.
@@ -66,8 +80,8 @@ def subject(experiment: Experiment, state: State, raw: Batch, others: Batch, run
     state, task = eval_state(state), experiment.task
     batch, background = (prepared(experiment, each) for each in (raw, others))
     inputs = tuple(task.inputs(batch))
-    lost = dataclasses.replace(state, params=_shuffled(state.params))
-    model, blank = (model_of(experiment, each, runtime) for each in (state, lost))
+    without = dataclasses.replace(state, params=_shuffled(state.params))
+    model, blank = (model_of(experiment, each, runtime) for each in (state, without))
     place = next((i for i, x in enumerate(inputs) if _is_floating(x)), None)
     if place is None:
         name = _embedding(model, inputs)
@@ -85,15 +99,25 @@ def subject(experiment: Experiment, state: State, raw: Batch, others: Batch, run
     predicted = jax.eval_shape(
         lambda: task.predict(bind(experiment, state, batch, runtime), batch, eval_key(state)).get("prediction")
     )
-    target, told = _target(outputs, predicted)
+    start = jax.jit(lambda x, *inputs: rest(jnp.broadcast_to(baseline, x.shape), *inputs))
+    target, region, told = _target(outputs, predicted, lambda: start(x, *inputs))
+
+    against = score == "logprob" and target is not None and outputs.shape[-1] > 1
+    told_as = jax.nn.log_softmax if against else lambda logits: logits
+    told = told.replace("logit", "log-probability") if against else told
 
     def scored(rest: Function) -> Function:
+        if region is not None:
+            return lambda x, batch, where, *inputs: _within(told_as, rest(x, *inputs), *where)
         if target is not None:
-            return lambda x, batch, *inputs: rest(x, *inputs)
-        return lambda x, batch, *inputs: task.score(rest(x, *inputs), batch)
+            return lambda x, batch, where, *inputs: told_as(rest(x, *inputs))
+        return lambda x, batch, where, *inputs: task.score(rest(x, *inputs), batch)
 
-    args = (batch, *inputs)
-    return Subject(scored(rest), x, args, target, baseline, together, scored(rest_lost), told, place is None)
+    args = (batch, None if region is None else (target, region), *inputs)
+    classes, target = (None, target) if region is None else (target, None)
+    return Subject(
+        scored(rest), x, args, target, baseline, together, scored(rest_lost), told, place is None, classes, region
+    )
 
 
 def words_of(experiment: Experiment, raw: Batch, subject: Subject, data_dir: Any = None) -> list[list[str]] | None:
@@ -101,7 +125,7 @@ def words_of(experiment: Experiment, raw: Batch, subject: Subject, data_dir: Any
     if not subject.tokens:
         return None
     data, T = experiment.data, subject.x.shape[1] if subject.x.ndim > 2 else 1
-    tokens = np.asarray(jax.tree.leaves(subject.args[1])[0])
+    tokens = np.asarray(jax.tree.leaves(subject.args[2:])[0])
     if isinstance(data, HasVocabulary):
         decode = data.open_vocabulary(data_dir).decode
         return [[decode([int(token)]) for token in row.reshape(-1)[:T]] for row in tokens]
@@ -111,14 +135,45 @@ def words_of(experiment: Experiment, raw: Batch, subject: Subject, data_dir: Any
     return [[str(token) for token in row.reshape(-1)[:T]] for row in tokens]
 
 
-def _target(outputs: Any, predicted: Any) -> tuple[Any, str]:
-    """The predicted class of each example, or the only output; None where the task scores."""
-    if getattr(outputs, "ndim", 0) == 2:
-        if outputs.shape[1] == 1:
-            return 0, "the model's output"
-        if predicted is not None and predicted.ndim == 1 and jnp.issubdtype(predicted.dtype, jnp.integer):
-            return jnp.argmax(outputs, axis=1), "the logit of the predicted class"
-    return None, "the task's score"
+def _target(outputs: Any, predicted: Any, start: Callable[[], Any]) -> tuple[Any, Any, str]:
+    """The predicted class of each example, or the only output; None where the task scores. And the region of it.
+
+    Args:
+      outputs: Outputs of the model.
+      predicted: Shape of what the task predicts, or None.
+      start: Function to the outputs for the baseline.
+    """
+    axes = getattr(outputs, "ndim", 0)
+    numbered = predicted is not None and predicted.ndim == axes - 1 and jnp.issubdtype(predicted.dtype, jnp.integer)
+    if axes == 2 and outputs.shape[1] == 1:
+        return 0, None, "the model's output"
+    if axes == 2 and numbered:
+        return jnp.argmax(outputs, axis=1), None, "the logit of the predicted class"
+    if axes == 4 and numbered and outputs.shape[-1] > 1:
+        told = "the mean logit of a class where it is predicted of the image, and not of the mean of training images"
+        return *_largest(outputs, start()), told
+    return None, None, "the task's score"
+
+
+@jax.jit
+def _largest(logits: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The class of most pixels that the baseline does not give them, [B], and these pixels [B, H, W].
+
+    What the mean image is called too, such as the road below and the sky above, is not due to the image.
+    """
+    classes, before = jnp.argmax(logits, axis=-1), jnp.argmax(start, axis=-1)
+    its = classes[..., None] == jnp.arange(logits.shape[-1])[None, None, None]
+    new = its & (classes != before)[..., None]
+    regions = jnp.where(jnp.any(new, axis=(1, 2, 3), keepdims=True), new, its)
+    most = jnp.argmax(jnp.sum(regions, axis=(1, 2)), axis=1)
+    return most, jnp.take_along_axis(regions, most[:, None, None, None], axis=-1)[..., 0]
+
+
+def _within(told_as: Function, logits: jax.Array, classes: jax.Array, region: jax.Array) -> jax.Array:
+    """The mean logit of a class over the region of each image, [B]."""
+    inside = jnp.where(region[..., None], logits, 0)
+    means = jnp.sum(inside, axis=(1, 2)) / jnp.maximum(jnp.sum(region, axis=(1, 2)), 1)[:, None]
+    return jnp.take_along_axis(told_as(means), classes[:, None], axis=1)[:, 0]
 
 
 def prepared(experiment: Experiment, raw: Batch) -> Batch:

@@ -78,6 +78,7 @@ def test_a_beat_is_compared_with_its_own_record():
     before, after = ecg.intervals_of(np.cumsum(RNG.integers(250, 330, 60)))
     features = jax.jit(jax.vmap(ecg.features))
     plain = features(ecg.with_context(waves, before, after))
+    assert plain.shape[1:] == (len(ecg.FEATURES),)
     louder = features(ecg.with_context(2 * waves + 0.7, before, after))
     np.testing.assert_allclose(plain[:, :-1], louder[:, :-1], atol=0.02)
     np.testing.assert_allclose(louder[:, -1] - plain[:, -1], np.log(2), atol=0.01)
