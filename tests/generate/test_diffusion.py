@@ -51,7 +51,7 @@ TASKS = {
 }
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", ["edm", *(pytest.param(n, marks=pytest.mark.slow) for n in TASKS if n != "edm")])
 def test_samples_and_log_densities_are_in_the_units_of_images(name):
     process, options = TASKS[name]
     with float64():

@@ -115,7 +115,11 @@ def test_a_sampler_reproduces_mean_and_covariance(name, sampler, steps, count):
     assert np.all(np.abs(np.cov(drawn.T) - COVARIANCE) < 3 * error)
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+QUICK = ("edm", "flow")
+SOME = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PROCESSES]
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_the_score_of_a_mixture_is_the_gradient_of_its_log_density(name):
     """And D by way of a network that predicts what this process wants predicted is D."""
     weights, deviations = np.array([0.2, 0.5, 0.3]), np.array([0.3, 0.5, 0.2])
@@ -137,7 +141,7 @@ def test_the_score_of_a_mixture_is_the_gradient_of_its_log_density(name):
             np.testing.assert_allclose(through(x, t), denoise(x, t), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", SOME)
 def test_the_likelihood_by_the_ode_is_the_analytic_one(name):
     """Within 0.01 nats for each example, from the law at the last time, where a little of the data is left."""
     with float64():

@@ -26,7 +26,9 @@ def made(model, shape, size=0.5):
     return jax.tree.map(lambda leaf: jnp.asarray(size * rng.normal(size=leaf.shape)), shapes)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", ["real_nvp", "maf", *(pytest.param(n, marks=pytest.mark.slow) for n in list(CASES)[2:])]
+)
 def test_the_determinant_and_the_inverse_are_exact(name):
     with float64():
         make, shape = CASES[name]

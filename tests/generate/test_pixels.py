@@ -32,7 +32,7 @@ def test_every_pixel_sees_all_before_it_and_none_after():
     assert np.all(moved[np.tril_indices(30, -1)] > 0)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["transformer", pytest.param("pixelcnn", marks=pytest.mark.slow)])
 def test_the_probabilities_of_all_images_sum_to_one(name):
     """Of 2 x 2 images of three levels: 81 of them; so each law is of what comes before."""
     model, shape = NETWORKS[name](3), (2, 2, 1)

@@ -49,6 +49,7 @@ def test_importance_samples_come_to_the_likelihood():
         np.testing.assert_allclose(found, exact(), atol=0.01)
 
 
+@pytest.mark.slow
 def test_more_samples_are_a_closer_bound():
     with float64():
         batch = batch_of(jnp.asarray(np.tile(IMAGES, (500, 1, 1, 1))))
