@@ -57,7 +57,7 @@ def test_the_body_of_a_loop_has_one_layout(name):
     assert layouts(f) != layouts(canonical(f))
 
 
-@pytest.mark.parametrize("wrap", [jax.checkpoint, jax.jit, "scan", "cond"], ids=str)
+@pytest.mark.parametrize("wrap", [jax.checkpoint, jax.jit, "scan", "cond"], ids=["remat", "jit", "scan", "cond"])
 def test_what_is_called_or_looped_over_has_that_layout_too(wrap):
     _, (x, kernel) = program("2d")
     square = kernel[..., :3]
