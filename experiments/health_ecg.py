@@ -57,7 +57,7 @@ def experiment(
 
     split = "validation" if fold else "test"
     beats = MitBihBeats(fold)
-    data = dl.data.Examples(beats, batch_size, epochs, prepare=prepare, eval_split=split, columns=ecg.FEATURES)
+    data = dl.data.Examples(beats, batch_size, epochs, prepare=prepare, eval_split=split, column_names=ecg.FEATURES)
     rate, offsets = dl.optim.warmup_cosine(learning_rate, data.num_steps), (0.0, offset_s, offset_v, 0.0)
     return dl.Experiment(
         data=data,

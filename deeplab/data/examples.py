@@ -46,7 +46,7 @@ class Examples(Data):
       train_fraction: Fraction of the training examples that are used, in (0, 1]. The run's seed chooses them; those of
         a smaller fraction are among those of a larger one.
       normalize: Function applied to the model's first input, after `prepare` and `mix`.
-      columns: Names of the columns of the model's first input, if `prepare` makes a table; explanations show them.
+      column_names: Names of the columns of the model's first input, if `prepare` makes a table; explanations show them.
 
     Raises:
       UserError: an unknown set, a fraction outside (0, 1], or not exactly one of `epochs` and `num_steps`.
@@ -67,7 +67,7 @@ class Examples(Data):
     eval_split: str = "test"
     train_fraction: float = 1.0
     normalize: Normalize | None = None
-    columns: tuple[str, ...] = ()
+    column_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.dataset, Mapping):

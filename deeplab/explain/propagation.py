@@ -41,9 +41,9 @@ def deeplift(
 
     Source: Shrikumar, Greenside and Kundaje 2017, https://arxiv.org/abs/1704.02685 (rescale rule).
     """
-    base, axis = _shared(baseline, x)
     score, args = scored(f, target, args)
     check_examples(x, *args)
+    base, axis = _shared(baseline, x)
 
     def of_one(x: Any, base: Any, args: Any) -> tuple[Any, jax.Array]:
         x, base, args = jax.tree.map(lambda leaf: leaf[None], (x, base, args))

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from deeplab.models.generative.convolutional import ConvDecoder, ConvEncoder, Critic, Generator
     from deeplab.models.generative.dit import DiT
     from deeplab.models.generative.masked import GapTransformer
-    from deeplab.models.generative.pixels import PixelCNN, PixelTransformer
+    from deeplab.models.generative.pixel_transformer import PixelTransformer
+    from deeplab.models.generative.pixels import PixelCNN
     from deeplab.models.generative.unet import DiffusionUNet
     from deeplab.models.mlp import MLP
     from deeplab.models.multimodal import clip
@@ -206,7 +207,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "phi": "text.decoders.phi",
         "PixelCNN": "generative.pixels:PixelCNN",
         "pixels": "generative.pixels",
-        "PixelTransformer": "generative.pixels:PixelTransformer",
+        "PixelTransformer": "generative.pixel_transformer:PixelTransformer",
         "qwen": "text.decoders.qwen",
         "resnet": "vision.convolutional.resnet",
         "ResNet": "vision.convolutional.resnet:ResNet",

@@ -78,6 +78,19 @@ def test_what_is_called_or_looped_over_has_that_layout_too(wrap):
     assert {(n.lhs_spec, n.rhs_spec, n.out_spec) for n in numbers} == {((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))}
 
 
+def test_layers_keep_their_names():
+    f, inputs = program("1d")
+
+    def named(x, kernel):
+        with jax.named_scope("layer"):
+            return jax.jit(f)(x, kernel)
+
+    scopes = [{visit.scope for visit in walk(jax.make_jaxpr(g)(*inputs)) if visit.eqn.primitive.name != "jit"}
+              for g in (named, canonical(named))]  # fmt: skip
+    assert scopes[1] == scopes[0]
+    assert any(scope.startswith("layer/") for scope in scopes[0])
+
+
 def test_derivatives_that_a_function_defines_are_kept():
     @jax.custom_jvp
     def f(x):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from deeplab.generate import AutoregressiveImages
-from deeplab.models.generative.pixels import PixelCNN, PixelTransformer
+from deeplab.models.generative.pixel_transformer import PixelTransformer
+from deeplab.models.generative.pixels import PixelCNN
 from tests.generate.members import Formula
 
 NETWORKS = {

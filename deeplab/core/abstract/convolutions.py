@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -11,7 +12,9 @@ from jax.extend import core
 
 from deeplab.core.interpret import Interpretation, interpret
 from deeplab.core.jax_compat import bind
-from deeplab.core.jaxpr import CONTROL_FLOW
+from deeplab.core.jaxpr import CALLS, CONTROL_FLOW
+
+_MORE = ("custom", "remat", "checkpoint")  # calls that mean more than what they call
 
 
 def canonical(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,13 +46,14 @@ def canonical(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def _rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
     name = eqn.primitive.name
-    if name == "conv_general_dilated":
-        return [_convolution(eqn, *inputs)]
-    if name.startswith("custom"):  # its derivative is not in the program
+    if name in CALLS and not name.startswith(_MORE):
+        return NotImplemented
+    with jax.named_scope(scope) if scope else nullcontext():  # profiles and plans tell layers by it
+        if name == "conv_general_dilated":
+            return [_convolution(eqn, *inputs)]
+        if name in CONTROL_FLOW or name.startswith(("remat", "checkpoint")):
+            eqn = eqn.replace(params={key: _inside(value) for key, value in eqn.params.items()})
         return bind(eqn, inputs)
-    if name in CONTROL_FLOW or name.startswith(("remat", "checkpoint")):
-        return bind(eqn.replace(params={key: _inside(value) for key, value in eqn.params.items()}), inputs)
-    return NotImplemented
 
 
 def _inside(value: Any) -> Any:

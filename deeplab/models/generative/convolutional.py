@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from deeplab.core import ranges
@@ -17,6 +18,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     # van den Oord et al. 2017, section 4.1: 256 hidden units, a quarter of the size.
     "2017": {"widths": (256, 256)},
 }
+
+RULES = (
+    (r"residual\d+/conv1/kernel", P(None, None, None, "model")),  # [h, w, in, out]
+    (r"residual\d+/conv1/bias", P("model")),
+    (r"residual\d+/conv2/kernel", P(None, None, "model", None)),
+)
 
 
 class Residual(nn.Module):
@@ -38,6 +45,8 @@ class ConvEncoder(nn.Module):
       widths: Numbers of channels, from fine to coarse.
     """
 
+    rules = RULES
+
     size: int
     widths: Sequence[int]
 
@@ -58,6 +67,8 @@ class ConvDecoder(nn.Module):
       channels: C.
       widths: Numbers of channels, from coarse to fine.
     """
+
+    rules = RULES
 
     channels: int
     widths: Sequence[int]
@@ -87,6 +98,8 @@ class Generator(nn.Module):
       (2, 8, 8, 1)
     """
 
+    rules = RULES
+
     shape: Sequence[int]
     widths: Sequence[int]
 
@@ -105,6 +118,8 @@ class Critic(nn.Module):
     Args:
       widths: Numbers of channels, from fine to coarse.
     """
+
+    rules = RULES
 
     widths: Sequence[int]
 

@@ -98,6 +98,7 @@ class DiT(nn.Module):
         return h.reshape(B, H, W, C)
 
 
+@ranges.checked(num_heads=ranges.COUNT)
 class SteeredBlock(nn.Module):
     """x + gate f(norm(x) (1 + scale) + shift), for attention and for a feed-forward layer; all six are of a vector.
 

@@ -151,6 +151,7 @@ class Autoregressive(nn.Module):
         return y, _total(scale)
 
 
+@ranges.checked(width=ranges.COUNT, blocks=ranges.COUNT)
 class Conditioner(nn.Module):
     """Residual convolutions, [B, H, W, C] -> [B, H, W, 2 C].
 

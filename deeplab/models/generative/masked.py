@@ -30,7 +30,14 @@ RULES = (
 )
 
 
-@ranges.checked(vocab_size=ranges.COUNT, num_layers=ranges.COUNT, num_heads=ranges.COUNT, width=ranges.COUNT)
+@ranges.checked(
+    vocab_size=ranges.COUNT,
+    num_layers=ranges.COUNT,
+    num_heads=ranges.COUNT,
+    width=ranges.COUNT,
+    context=ranges.COUNT,
+    dropout=ranges.RATE,
+)
 class GapTransformer(nn.Module):
     """Tokens, some of which are V for "hidden", to the logits of each.
 

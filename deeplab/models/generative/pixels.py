@@ -1,8 +1,8 @@
-"""Networks that read an image's pixels in their order: each pixel's law is of those before it, row by row.
+"""A network that reads an image's pixels in their order: each pixel's law is of those before it, row by row.
 
 PixelCNN: van den Oord et al. 2016, "Conditional image generation with PixelCNN decoders",
 https://arxiv.org/abs/1606.05328: two stacks, of the rows above and of the row itself, so that nothing before a pixel is
-out of sight. The transformer: Chen et al. 2020, "Generative pretraining from pixels".
+out of sight.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from deeplab.core import ranges
-from deeplab.models.text.decoders.gpt import GPT
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"width": 8, "blocks": 1},
@@ -25,7 +25,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "2016": {"width": 128, "blocks": 20},
 }
 
+RULES = ((r"(above|before)\d+/conv/kernel", P(None, None, None, "model")),)  # [h, w, in, out]
 
+
+@ranges.checked(width=ranges.COUNT, size=ranges.COUNT)
 class MaskedConv(nn.Module):
     """A convolution that reads a part of its window.
 
@@ -77,6 +80,8 @@ class PixelCNN(nn.Module):
       (2, 5, 6, 1, 4)
     """
 
+    rules = RULES
+
     levels: int
     width: int = 32
     blocks: int = 6
@@ -100,32 +105,3 @@ class PixelCNN(nn.Module):
 
     def _linear(self, x: jax.Array, times: int, name: str) -> jax.Array:
         return nn.Dense(times * self.width, name=name)(x)
-
-
-@ranges.checked(levels=ranges.COUNT)
-class PixelTransformer(nn.Module):
-    """Images to the logits of each value's level, given those before it: a `GPT` over the values in their order.
-
-    Args:
-      levels: Number of levels K.
-      num_layers: Number of blocks.
-      num_heads: Attention heads of each block.
-      width: D.
-
-    Example:
-      >>> model = PixelTransformer(4, num_layers=1, num_heads=2, width=8)
-      >>> jax.jit(model.init_with_output)(jax.random.key(0), jnp.ones((2, 3, 3, 2)))[0].shape
-      (2, 3, 3, 2, 4)
-    """
-
-    levels: int
-    num_layers: int = 4
-    num_heads: int = 4
-    width: int = 128
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H W C K"]:
-        tokens = jnp.round(x.reshape(len(x), -1) * (self.levels - 1)).astype(jnp.int32)
-        begun = jnp.concatenate([jnp.full((len(x), 1), self.levels, jnp.int32), tokens[:, :-1]], axis=1)
-        gpt = GPT(self.levels + 1, self.num_layers, self.num_heads, self.width, tokens.shape[1], name="gpt")
-        return gpt(begun, train=train)[..., : self.levels].reshape(*x.shape, self.levels)

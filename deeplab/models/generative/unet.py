@@ -35,7 +35,9 @@ RULES = (
 )
 
 
-@ranges.checked(width=ranges.COUNT, multiples=ranges.COUNT, blocks=ranges.COUNT, dropout=ranges.RATE)
+@ranges.checked(
+    width=ranges.COUNT, multiples=ranges.COUNT, blocks=ranges.COUNT, num_heads=ranges.COUNT, dropout=ranges.RATE
+)
 class DiffusionUNet(nn.Module):
     """Noisy images and their times to what is predicted of them, of the image's shape.
 
@@ -107,6 +109,7 @@ class DiffusionUNet(nn.Module):
         return Steered(self.width * multiple, self.dropout, name=name)
 
 
+@ranges.checked(width=ranges.COUNT, dropout=ranges.RATE)
 class Steered(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x)))) (1 + scale) + shift)), with scale and shift made of a vector.
 
@@ -128,6 +131,7 @@ class Steered(nn.Module):
         return y + (x if x.shape[-1] == self.width else nn.Dense(self.width, name="shortcut")(x))
 
 
+@ranges.checked(num_heads=ranges.COUNT)
 class Spatial(nn.Module):
     """x + attention of all places to all.
 

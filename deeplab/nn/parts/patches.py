@@ -19,7 +19,9 @@ from deeplab.nn.parts.wiring import PreNorm
 from deeplab.nn.transformer import INIT
 
 
-@ranges.checked(num_patches=ranges.COUNT, pixels=ranges.COUNT, num_layers=ranges.COUNT, num_heads=ranges.COUNT)
+@ranges.checked(
+    num_patches=ranges.COUNT, pixels=ranges.COUNT, num_layers=ranges.COUNT, num_heads=ranges.COUNT, width=ranges.COUNT
+)
 class PatchDecoder(nn.Module):
     """Layers over all patches, of which those that the encoder has not seen begin as one learned vector.
 

@@ -161,7 +161,7 @@ def _is_complete(experiment: Any, raw: Batch) -> bool:
 def _columns(data: Any, width: int) -> tuple[str, ...]:
     """Names of the columns of a table or of a series, where the data tell as many as there are."""
     for holder in (data, getattr(data, "builder", None)):
-        found = getattr(holder, "columns", ())
+        found = getattr(holder, "columns", ()) or getattr(holder, "column_names", ())
         if isinstance(found, Sequence) and not isinstance(found, str) and len(found) >= width:
             return tuple(map(str, found[:width]))
     return ()
