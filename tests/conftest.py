@@ -15,8 +15,10 @@ FLAGS = (
 )
 
 import jax  # It reads the environment.  # noqa: E402
+import pytest  # noqa: E402
 
 from deeplab.core.backend import known_xla_flags  # noqa: E402
+from tests.by_hand import BY_HAND  # noqa: E402
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # A worker inherits what the first process has found.
     os.environ["XLA_FLAGS"] = " ".join([*filter(None, [os.environ.get("XLA_FLAGS")]), *known_xla_flags(FLAGS)])
@@ -30,3 +32,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", os.path.join(os.environ["DEEPLAB_CACHE"], "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_collection_modifyitems(items):
+    """Marks dear cases as slow, before pytest leaves the slow ones out."""
+    for item in items:
+        test, _, case = item.nodeid.partition("[")
+        if case.removesuffix("]") in BY_HAND.get(test, ()):
+            item.add_marker(pytest.mark.slow)
