@@ -1,5 +1,18 @@
-"""Reliability of predictions: calibration."""
+"""Reliability of predictions: calibration, corruptions, and training for predictions that hold."""
 
-from deeplab.robust import calibration
+from __future__ import annotations
 
-__all__ = ["calibration"]
+from typing import TYPE_CHECKING
+
+from deeplab.core import lazy
+
+if TYPE_CHECKING:
+    from deeplab.robust import calibration, training
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        "calibration": "calibration",
+        "training": "training",
+    },
+)
