@@ -12,7 +12,7 @@ import numpy as np
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.metrics.base import Mean, Metrics
+from deeplab.metrics.base import Metrics
 from deeplab.robust.training.wrapper import Wrapper, innermost
 from deeplab.tasks.base import Apply, Batch, Loss, Trained
 from deeplab.tasks.unlabeled.pairs import TwoViews, of_batch
@@ -111,10 +111,10 @@ class GroupDRO(Wrapper):
 
         Only the weights differ from group to group, so that all groups share one pass of the model.
         """
-        if isinstance(innermost(self.inner), TwoViews):
+        if isinstance(task := innermost(self.inner), TwoViews):
             raise UserError(
-                f"{type(innermost(self.inner)).__name__} compares the examples of a batch with one another, and has no loss of a "
-                "group; GroupDRO needs a task with a loss of each example"
+                f"{type(task).__name__} compares the examples of a batch with one another, and has no loss of a group; "
+                "GroupDRO needs a task with a loss of each example"
             )
         if self.group not in batch:
             raise UserError(

@@ -117,8 +117,8 @@ def moved_field(task: Task, batch: Batch, method: str) -> str:
     if name not in batch or not jnp.issubdtype(getattr(read, "dtype", jnp.int32), jnp.floating):
         raise UserError(
             f"{method} moves the first input of {type(given).__name__} by small numbers, and it is {described(read)}; "
-            "expected a field of floats, such as images in [0, 1]. For tokens and numbers of items use SAM or GroupDRO, "
-            "which move no input"
+            "expected a field of floats, such as images in [0, 1]. For tokens and numbers of items use SAM or "
+            "GroupDRO, which move no input"
         )
     return name
 
