@@ -1,5 +1,5 @@
-"""Reliability of predictions: calibration."""
+"""Reliability of predictions: attacks, calibration."""
 
-from deeplab.robust import calibration
+from deeplab.robust import attacks, calibration
 
-__all__ = ["calibration"]
+__all__ = ["attacks", "calibration"]
