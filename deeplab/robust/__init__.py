@@ -1,19 +1,5 @@
-"""Reliability of predictions: calibration, corruptions, and training for predictions that hold."""
+"""Reliability of predictions: attacks, calibration, corruptions, and training for predictions that hold."""
 
-from __future__ import annotations
+from deeplab.robust import attacks, calibration, corruptions, training
 
-from typing import TYPE_CHECKING
-
-from deeplab.core import lazy
-
-if TYPE_CHECKING:
-    from deeplab.robust import calibration, corruptions, training
-
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__,
-    {
-        "calibration": "calibration",
-        "corruptions": "corruptions",
-        "training": "training",
-    },
-)
+__all__ = ["attacks", "calibration", "corruptions", "training"]

@@ -112,8 +112,8 @@ def mce(record: Record, reference: Record, metric: str = "accuracy") -> float:
     shapes = [{name: len(rows) for name, rows in each.items()} for each in errors]
     if shapes[0] != shapes[1]:
         raise UserError(
-            f"the record has corruptions and numbers of severities {shapes[0]}, and the reference {shapes[1]}; evaluate "
-            "both under the same"
+            f"the record has corruptions and numbers of severities {shapes[0]}, and the reference {shapes[1]}; "
+            "evaluate both under the same"
         )
     if perfect := [name for name, rows in errors[1].items() if sum(rows) == 0]:
         raise UserError(f"the reference makes no error under {perfect[0]!r}, so is no measure; leave it out of both")
