@@ -1,5 +1,5 @@
-"""Reliability of predictions: calibration."""
+"""Reliability of predictions: attacks, calibration, corruptions, and training for predictions that hold."""
 
-from deeplab.robust import calibration
+from deeplab.robust import attacks, calibration, corruptions, training
 
-__all__ = ["calibration"]
+__all__ = ["attacks", "calibration", "corruptions", "training"]
