@@ -1,5 +1,19 @@
-"""Reliability of predictions: calibration."""
+"""How far a prediction can be trusted: one room for each way to ask."""
 
-from deeplab.robust import calibration
+from __future__ import annotations
 
-__all__ = ["calibration"]
+from typing import TYPE_CHECKING
+
+from deeplab.core import lazy
+
+if TYPE_CHECKING:
+    from deeplab.robust import calibration, inputs, resampling
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        "calibration": "calibration",
+        "inputs": "inputs",
+        "resampling": "resampling",
+    },
+)
