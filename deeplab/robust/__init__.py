@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from deeplab.core import lazy
 
 if TYPE_CHECKING:
-    from deeplab.robust import calibration, inputs, resampling
+    from deeplab.robust import calibration, conformal, inputs, resampling
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         "calibration": "calibration",
+        "conformal": "conformal",
         "inputs": "inputs",
         "resampling": "resampling",
     },
