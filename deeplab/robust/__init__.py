@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from deeplab.core import lazy
 
 if TYPE_CHECKING:
-    from deeplab.robust import calibration, conformal, inputs, resampling
+    from deeplab.robust import calibration, conformal, head, inputs, resampling, shift
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         "calibration": "calibration",
         "conformal": "conformal",
+        "head": "head",
         "inputs": "inputs",
         "resampling": "resampling",
+        "shift": "shift",
     },
 )
