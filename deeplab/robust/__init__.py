@@ -1,5 +1,37 @@
-"""Reliability of predictions: attacks, calibration, corruptions, and training for predictions that hold."""
+"""How far a prediction can be trusted: one room for each way to ask."""
 
-from deeplab.robust import attacks, calibration, corruptions, training
+from __future__ import annotations
 
-__all__ = ["attacks", "calibration", "corruptions", "training"]
+from typing import TYPE_CHECKING
+
+from deeplab.core import lazy
+
+if TYPE_CHECKING:
+    from deeplab.robust import (
+        attacks,
+        calibration,
+        certify,
+        conformal,
+        corruptions,
+        head,
+        inputs,
+        resampling,
+        shift,
+        training,
+    )
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        "attacks": "attacks",
+        "calibration": "calibration",
+        "certify": "certify",
+        "conformal": "conformal",
+        "corruptions": "corruptions",
+        "head": "head",
+        "inputs": "inputs",
+        "resampling": "resampling",
+        "shift": "shift",
+        "training": "training",
+    },
+)
