@@ -8,6 +8,7 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.robust.training.augmentations import AugMix, mixed
+    from deeplab.robust.training.certified import Certified, Noise
     from deeplab.robust.training.groups import GroupDRO, Worst
     from deeplab.robust.training.madry import Adversarial, Fast, uphill
     from deeplab.robust.training.noisy import GaussianNoise
@@ -21,10 +22,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Adversarial": "madry:Adversarial",
         "Attack": "wrapper:Attack",
         "AugMix": "augmentations:AugMix",
+        "Certified": "certified:Certified",
         "Fast": "madry:Fast",
         "GaussianNoise": "noisy:GaussianNoise",
         "GroupDRO": "groups:GroupDRO",
         "mixed": "augmentations:mixed",
+        "Noise": "certified:Noise",
         "SAM": "sharpness:SAM",
         "TRADES": "tradeoff:TRADES",
         "uphill": "madry:uphill",
