@@ -14,6 +14,7 @@ from deeplab.core import blocks
 from deeplab.core.blocks import Block
 from deeplab.core.errors import UserError
 from deeplab.robust import attacks
+from deeplab.robust.attacks.evaluation.measure import with_arguments
 from deeplab.tasks.base import Task
 from deeplab.verbs.robustness.tested import Tested
 
@@ -96,8 +97,8 @@ class Attacked:
 def attacked(what: Tested, radii: Sequence[float], steps: int, gated: bool = True) -> Attacked:
     """Attacks by projected gradient ascent in the maximum norm, at each radius.
 
-    Of a classifier, an example counts while the attack finds no mistake; of any other task its score is lowered, and its
-    own metric measured.
+    Of a classifier, an example counts while the attack finds no mistake; of any other task its score is lowered, and
+    its own metric measured.
 
     Args:
       what: What is tested.
@@ -140,7 +141,7 @@ def _lowered(what: Tested, radii: Sequence[float], steps: int) -> Attacked:
     name = monitor.name
 
     def metric(attack: Any) -> float:
-        run = attacks.with_arguments(what.apply, lambda apply, batch: _measured(apply, batch, attack))
+        run = with_arguments(what.apply, lambda apply, batch: _measured(apply, batch, attack))
         total = None
         for batch in what.batches:
             found = jax.device_get(run(batch))

@@ -12,7 +12,8 @@ import numpy as np
 from deeplab.core import blocks
 from deeplab.core.blocks import Block
 from deeplab.core.errors import UserError
-from deeplab.robust import attacks, corruptions
+from deeplab.robust import corruptions
+from deeplab.robust.attacks.evaluation.measure import with_arguments
 from deeplab.verbs.robustness.tested import Tested
 
 
@@ -63,9 +64,9 @@ def corrupted(what: Tested) -> Corrupted:
     if not what.moves_images:
         raise UserError("the common corruptions are of images in [0, 1], which this model does not read")
     task, monitor = what.experiment.task, what.experiment.monitor
-    run = attacks.with_arguments(what.apply, lambda apply, batch, key: task.metrics(apply, batch, key))
+    run = with_arguments(what.apply, lambda apply, batch, key: task.metrics(apply, batch, key))
     found = corruptions.corrupt(
-        lambda batch, key: run(batch, key),
+        run,
         lambda: what.batches,
         corruptions.commons(),
         field=what.seam.name,

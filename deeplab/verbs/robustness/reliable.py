@@ -100,7 +100,7 @@ def reliable(what: Tested, alpha: float) -> Reliable:
     found = calibration.summary(logits, label)
     fit = np.arange(len(label)) % 2 == 0
     names = np.array(what.class_names or [str(k) for k in range(logits.shape[1])])[label]
-    u = conformal.uniforms(len(label), 0)
+    u = conformal.uniforms(np.concatenate([np.asarray(batch["id"]) for batch in what.batches]), what.key)
     scores = {"smallest sets (LAC)": conformal.lac(p), "adaptive sets (APS)": conformal.aps(p, u)}
     coverage = {}
     for name, score in scores.items():

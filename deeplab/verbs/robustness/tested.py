@@ -14,6 +14,7 @@ from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.robust import attacks
+from deeplab.robust.attacks.evaluation.measure import with_arguments
 from deeplab.tasks.base import Apply
 from deeplab.train.bind import bind
 from deeplab.train.state import eval_state
@@ -55,7 +56,7 @@ class Tested(NamedTuple):
 
     def over(self, function: Callable[[Apply, Batch], Any], batches: Any = None) -> Any:
         """A function of the bound model and a batch, over all batches, as arrays of all examples on the host."""
-        run = attacks.with_arguments(self.apply, function)
+        run = with_arguments(self.apply, function)
         parts = [jax.device_get(run(batch)) for batch in (self.batches if batches is None else batches)]
         return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
@@ -108,6 +109,6 @@ def _seam(experiment: Experiment, state: Any, inputs: Any, runtime: Runtime) -> 
         _, taps = explain.read(model, [name])(*inputs)
         return attacks.Seam(fields, tap=name), float(np.std(taps[name])), "standard deviations of a word's vector"
     x = np.asarray(inputs[place])
-    if x.ndim == 4 and 0 <= x.min() and x.max() <= 1:
+    if x.ndim == 4 and x.min() >= 0 and x.max() <= 1:
         return attacks.Seam(fields, fields[place]), 1.0, "of white"
     return attacks.Seam(fields, fields[place], low=-np.inf, high=np.inf), float(x.std()) or 1.0, "standard deviations"
