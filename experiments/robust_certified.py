@@ -60,7 +60,7 @@ def experiment(
         data=data,
         model=Strided(data.num_classes, width),
         task=task,
-        optimizer=optax.adam(dl.optim.warmup_cosine(learning_rate, data.num_steps)),
+        optimizer=optax.adam(dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.0)),
         monitor=dl.Monitor("verified_accuracy", "max"),
     )
 

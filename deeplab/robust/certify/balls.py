@@ -30,8 +30,8 @@ def ball(x: Any, radius: float | jax.Array, limits: Limits = (0.0, 1.0)) -> Inte
       UserError: The radius is negative, or an input is outside of its limits.
 
     Example:
-      >>> [end.round(2).tolist() for end in ball(jnp.array([0.0, 0.5]), 0.1)]
-      [[0.0, 0.4000000059604645], [0.10000000149011612, 0.6000000238418579]]
+      >>> [end.tolist() for end in ball(jnp.array([0.0, 0.5]), 0.125)]
+      [[0.0, 0.375], [0.125, 0.625]]
     """
     if limits is None:
         return Interval(x - radius, x + radius)

@@ -177,7 +177,7 @@ class Rules:
     def by_intervals(self, eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> list[Any]:
         """The outputs of an equation without lines: constants between two others."""
         outputs = self.intervals(eqn, list(map(self.tighter, inputs)), scope)
-        if any(map(_is_floating, eqn.outvars)):
+        if any(isinstance(value, Node) and value.floating for value in inputs) and any(map(_is_floating, eqn.outvars)):
             warnings.warn(
                 f"the primitive `{eqn.primitive.name}` in {scope or 'the program'} has no linear bounds: it is bounded "
                 "by intervals, which forget what its arguments share",

@@ -93,8 +93,10 @@ def tightened(node: Node) -> Node:
 
 def within(node: Node, found: Interval) -> Node:
     """The value, of which another interval is known, too."""
-    ends = jnp.maximum(node.lower, found.lower), jnp.minimum(node.upper, found.upper)
-    return dataclasses.replace(node, lower=jnp.minimum(*ends), upper=jnp.maximum(*ends))  # they cross by rounding only
+    lower, upper = jnp.maximum(node.lower, found.lower), jnp.minimum(node.upper, found.upper)
+    crossed = lower > upper  # by rounding
+    ends = jnp.where(crossed, node.lower, lower), jnp.where(crossed, node.upper, upper)
+    return dataclasses.replace(node, lower=ends[0], upper=ends[1])
 
 
 def between(found: Interval, parents: tuple[Node, ...], each: Sequence[Lines]) -> Node:
