@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deeplab.core import lazy
 
 if TYPE_CHECKING:
-    from deeplab.robust import calibration, conformal, head, inputs, resampling, shift
+    from deeplab.robust import calibration, conformal, head, inputs, resampling, shift, uncertainty
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
@@ -18,5 +18,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "inputs": "inputs",
         "resampling": "resampling",
         "shift": "shift",
+        "uncertainty": "uncertainty",
     },
 )
