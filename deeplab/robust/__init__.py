@@ -13,11 +13,13 @@ if TYPE_CHECKING:
         certify,
         conformal,
         corruptions,
+        fairness,
         head,
         inputs,
         resampling,
         shift,
         training,
+        uncertainty,
     )
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -28,10 +30,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "certify": "certify",
         "conformal": "conformal",
         "corruptions": "corruptions",
+        "fairness": "fairness",
         "head": "head",
         "inputs": "inputs",
         "resampling": "resampling",
         "shift": "shift",
         "training": "training",
+        "uncertainty": "uncertainty",
     },
 )
