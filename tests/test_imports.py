@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "hub": {"data", "models", "experiment", "scale", "tuning"},
     "verbs": {
         *("data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report", "explain"),
-        "representation",
+        *("representation", "robust"),
     },
     "cli": {"data", "tasks", "decode", "hub", "experiment", "scale", "train", "runs", "search", "report", "verbs"}
     | {"explain"},

@@ -16,7 +16,7 @@ from deeplab.core.errors import UserError
 from deeplab.robust import attacks
 from deeplab.robust.attacks.evaluation.measure import with_arguments
 from deeplab.tasks.base import Task
-from deeplab.verbs.robustness.tested import Tested
+from deeplab.verbs.robustness.examined import Examined
 
 IMAGE_RADII = (0.01, 0.03, 0.1, 0.3)
 """Radii of images, in parts of white."""
@@ -94,7 +94,7 @@ class Attacked:
         return [blocks.section("The smallest changes that change a prediction", blocks.cards(shown))]
 
 
-def attacked(what: Tested, radii: Sequence[float], steps: int, gated: bool = True) -> Attacked:
+def attacked(what: Examined, radii: Sequence[float], steps: int, gated: bool = True) -> Attacked:
     """Attacks by projected gradient ascent in the maximum norm, at each radius.
 
     Of a classifier, an example counts while the attack finds no mistake; of any other task its score is lowered, and
@@ -132,7 +132,7 @@ def attacked(what: Tested, radii: Sequence[float], steps: int, gated: bool = Tru
     return Attacked("accuracy", what.unit_name, values, intervals, gates, _nearest(what))
 
 
-def _lowered(what: Tested, radii: Sequence[float], steps: int) -> Attacked:
+def _lowered(what: Examined, radii: Sequence[float], steps: int) -> Attacked:
     """The task's own metric, where its score is lowered."""
     task = what.experiment.task
     if type(task).score is Task.score:
@@ -160,7 +160,7 @@ def _lowered(what: Tested, radii: Sequence[float], steps: int) -> Attacked:
     return Attacked(name, what.unit_name, values, {})
 
 
-def _nearest(what: Tested) -> tuple[tuple[np.ndarray, np.ndarray, str], ...]:
+def _nearest(what: Examined) -> tuple[tuple[np.ndarray, np.ndarray, str], ...]:
     """Mistakes nearest to rightly predicted images of the first batch."""
     batch, field = what.batches[0], what.seam.name
     attack = attacks.deepfool(seam=what.seam)

@@ -10,7 +10,7 @@ from deeplab.core import blocks
 from deeplab.core.blocks import Block
 from deeplab.core.errors import UserError
 from deeplab.robust import calibration, conformal
-from deeplab.verbs.robustness.tested import Tested
+from deeplab.verbs.robustness.examined import Examined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _rows(found: conformal.Coverage) -> list[list[str]]:
     ]
 
 
-def reliable(what: Tested, alpha: float) -> Reliable:
+def reliable(what: Examined, alpha: float) -> Reliable:
     """Measures calibration on all examples, and conformal sets of which every second example is the calibration set.
 
     Args:
@@ -119,7 +119,7 @@ def reliable(what: Tested, alpha: float) -> Reliable:
     )
 
 
-def logits_of(what: Tested) -> tuple[np.ndarray, np.ndarray]:
+def logits_of(what: Examined) -> tuple[np.ndarray, np.ndarray]:
     """Logits and labels of all examples."""
     logits = what.over(lambda apply, batch: apply(*what.experiment.task.inputs(batch))[0])
     return np.asarray(logits, np.float64), np.concatenate([np.asarray(batch["label"]) for batch in what.batches])

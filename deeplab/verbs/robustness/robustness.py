@@ -20,7 +20,7 @@ from deeplab.verbs.robustness.attacked import attacked
 from deeplab.verbs.robustness.certified import certified
 from deeplab.verbs.robustness.corrupted import corrupted
 from deeplab.verbs.robustness.reliable import reliable
-from deeplab.verbs.robustness.tested import tested
+from deeplab.verbs.robustness.examined import examined
 from deeplab.verbs.robustness.unfamiliar import unfamiliar
 from deeplab.verbs.run import Run
 
@@ -63,6 +63,7 @@ def robustness(
     examples: int = 256,
     radii: Sequence[float] = (),
     steps: int = 20,
+    severities: Sequence[int] = (1, 3, 5),
     noise: float = 0.25,
     draws: int = 200,
     alpha: float = 0.1,
@@ -79,6 +80,7 @@ def robustness(
       examples: Number of examples, spread over the split.
       radii: Radii of the attacks in the maximum norm: parts of white for images, and else standard deviations.
       steps: Number of steps of an attack.
+      severities: Severities of the corruptions, of 1 to 5.
       noise: Standard deviation of the noise of certificates by smoothing, in the same unit.
       draws: Number of draws of that noise for each example.
       alpha: Share of misses that conformal sets allow.
@@ -91,20 +93,20 @@ def robustness(
     Example:
       >>> import deeplab as dl
       >>> from experiments.image_digits import experiment
-      >>> found = robustness(dl.fit(experiment, smoke=True), ["reliable"], examples=64)
+      >>> found = robustness(dl.fit(experiment, smoke=True), ["reliable"], alpha=0.3)
       >>> found.parts["reliable"].sizes
-      (32, 32)
+      (6, 6)
     """
     run = run if isinstance(run, Run) else load(run, checkpoint=checkpoint)
     if unknown := [name for name in parts if name not in PARTS]:
         raise UserError(f"the part {unknown[0]!r} is unknown; {nearest(unknown[0], PARTS)}")
-    what = tested(run, split, examples)
+    what = examined(run, split, examples)
     makers: dict[str, Callable[[], Any]] = {
         "attacked": lambda: attacked(what, radii, steps),
-        "corrupted": lambda: corrupted(what),
+        "corrupted": lambda: corrupted(what, severities),
         "certified": lambda: certified(what, noise, draws),
         "reliable": lambda: reliable(what, alpha),
-        "unfamiliar": lambda: unfamiliar(what),
+        "unfamiliar": lambda: unfamiliar(what, run.recipe.data_dir),
     }
     made, left_out = {}, {}
     for name in parts:

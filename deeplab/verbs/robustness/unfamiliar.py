@@ -18,7 +18,7 @@ from deeplab.robust import shift
 from deeplab.robust.head import Head, tap_head
 from deeplab.verbs.explaining.subject import prepared
 from deeplab.verbs.probing.features import spread
-from deeplab.verbs.robustness.tested import Tested
+from deeplab.verbs.robustness.examined import Examined
 
 _TRAIN = 2000
 
@@ -60,7 +60,7 @@ class Unfamiliar:
         return blocks.section("Unfamiliar inputs", *shown, note=note)
 
 
-def unfamiliar(what: Tested, data_dir: Any = None) -> Unfamiliar:
+def unfamiliar(what: Examined, data_dir: Any = None) -> Unfamiliar:
     """Ten scores of unfamiliar inputs: noise of the range of the inputs, and inputs whose places are shuffled.
 
     Args:
@@ -100,7 +100,7 @@ def unfamiliar(what: Tested, data_dir: Any = None) -> Unfamiliar:
     return Unfamiliar(name, tables)
 
 
-def _head(what: Tested) -> tuple[str, Head]:
+def _head(what: Examined) -> tuple[str, Head]:
     """Name and weights of the last linear layer."""
     found: dict[str, Any] = {}
 

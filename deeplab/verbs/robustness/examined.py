@@ -24,7 +24,7 @@ from deeplab.verbs.probing.features import spread
 from deeplab.verbs.run import Run
 
 
-class Tested(NamedTuple):
+class Examined(NamedTuple):
     """What is tested.
 
     Attributes:
@@ -61,7 +61,7 @@ class Tested(NamedTuple):
         return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
-def tested(run: Run, split: str | None, count: int) -> Tested:
+def examined(run: Run, split: str | None, count: int) -> Examined:
     """A run and examples that are spread evenly over a split.
 
     Args:
@@ -88,7 +88,7 @@ def tested(run: Run, split: str | None, count: int) -> Tested:
         and label.ndim == 1
         and jnp.issubdtype(label.dtype, jnp.integer)
     )
-    return Tested(
+    return Examined(
         experiment,
         apply,
         batches,
