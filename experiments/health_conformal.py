@@ -1,7 +1,7 @@
 """Heartbeats with a guarantee: sets of classes that hold the true one for 90 % of the beats of other patients.
 
 Run:     python -m experiments.health_conformal --data-dir DIR    (DIR holds PhysioNet's zip; --fold 1 to 4: validation)
-Result:  DS2 at alpha 0.1, each patient's sets calibrated on the 21 others; percent covered, mean (s.d.) of seeds 0 to 2:
+Result:  DS2 at alpha 0.1, each patient's sets calibrated on the 21 others; percent covered, mean (s.d.) of 3 seeds:
                      all    N     S           V           F            least patient  classes a set
            LAC       89.7   96.4   0.0 (0.1)  59.8 (5.5)   0.0         22.3           0.91
            APS       90.0   90.9  82.4 (0.6)  91.6 (0.3)   7.9 (2.3)   80.1           0.96

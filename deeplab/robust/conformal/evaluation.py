@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -98,7 +98,7 @@ def summary(
         kinds: dict[str, tuple[ndarray, Per]] = {
             "lac": (lac(p), "all"), "aps": (drawn, "all"), "by_class": (lac(p), "class")
         }  # fmt: skip
-        values: dict[str, float] = {}
+        values: dict[str, Any] = {}
         for kind, (scores, per) in kinds.items():
             sets = cross_sets(scores, label, group, alpha, per, folds, seed)
             of_class = set_coverage(sets, label, label)
