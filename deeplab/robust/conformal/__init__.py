@@ -8,6 +8,7 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.robust.conformal.classes import aps, lac, raps, set_coverage, true_scores, uniforms
+    from deeplab.robust.conformal.evaluation import cross_sets, summary
     from deeplab.robust.conformal.regression import (
         Intervals,
         cqr_scores,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         coverage_by_group,
         coverage_law,
         mondrian,
+        smallest,
         threshold,
         weighted_thresholds,
     )
@@ -37,6 +39,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
     {
         "aps": "classes:aps",
         "conformal_risk": "risk:conformal_risk",
+        "cross_sets": "evaluation:cross_sets",
+        "summary": "evaluation:summary",
         "Coverage": "split:Coverage",
         "coverage_by_group": "split:coverage_by_group",
         "coverage_law": "split:coverage_law",
@@ -53,6 +57,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "risk_coverage": "risk:risk_coverage",
         "RiskCoverage": "risk:RiskCoverage",
         "set_coverage": "classes:set_coverage",
+        "smallest": "split:smallest",
         "threshold": "split:threshold",
         "Thresholds": "split:Thresholds",
         "true_scores": "classes:true_scores",

@@ -10,7 +10,7 @@ N calibration examples, M new ones, G groups, K classes.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -21,6 +21,8 @@ from deeplab.core.blocks import wilson
 from deeplab.core.errors import UserError, nearest
 
 LEVEL = ranges.Range(above=0, below=1)
+
+Few = Literal["error", "everything"]
 
 
 def rank_of(size: int, alpha: float, whose: str = "") -> int:
@@ -41,20 +43,30 @@ def rank_of(size: int, alpha: float, whose: str = "") -> int:
       Traceback (most recent call last):
       deeplab.core.errors.UserError: 5 calibration examples are too few for alpha=0.1; give 9 or more
     """
-    rank = math.ceil((size + 1) * (1 - alpha) - 1e-9)  # 1 - 0.1 is not quite 0.9
-    if rank > size:
-        least = math.ceil((1 - alpha) / alpha - 1e-9)
+    if size < (least := smallest(alpha)):
         raise UserError(f"{size} calibration examples{whose} are too few for alpha={alpha:g}; give {least} or more")
-    return rank
+    return math.ceil((size + 1) * (1 - alpha) - 1e-9)  # 1 - 0.1 is not quite 0.9
+
+
+def smallest(alpha: float) -> int:
+    """The smallest number of calibration examples for a level.
+
+    Example:
+      >>> smallest(0.1), smallest(0.01)
+      (9, 99)
+    """
+    return math.ceil((1 - alpha) / alpha - 1e-9)
 
 
 @ranges.checked(alpha=LEVEL)
-def threshold(scores: Float[ndarray, " N"], alpha: float) -> float:
+def threshold(scores: Float[ndarray, " N"], alpha: float, few: Few = "error") -> float:
     """The threshold of split conformal prediction.
 
     Args:
       scores: Scores of the calibration examples' true labels, the larger the worse.
       alpha: Largest rate of misses.
+      few: What is made of a set that is too small for the level: an error, or the threshold infinity, under which all
+        labels pass.
 
     Raises:
       UserError: there are too few scores, or one is NaN.
@@ -66,14 +78,16 @@ def threshold(scores: Float[ndarray, " N"], alpha: float) -> float:
       >>> threshold(np.arange(19.0), alpha=0.1)
       17.0
     """
-    return _threshold(np.asarray(scores, np.float64), alpha, "")
+    return _threshold(np.asarray(scores, np.float64), alpha, "", few)
 
 
-def _threshold(scores: ndarray, alpha: float, whose: str) -> float:
+def _threshold(scores: ndarray, alpha: float, whose: str, few: Few) -> float:
     if np.isnan(scores).any():
         raise UserError(
             f"{int(np.isnan(scores).sum())} of {len(scores)} calibration scores{whose} are NaN; leave them out"
         )
+    if few == "everything" and len(scores) < smallest(alpha):
+        return math.inf
     rank = rank_of(len(scores), alpha, whose)
     return float(np.partition(scores, rank - 1)[rank - 1])
 
@@ -104,7 +118,9 @@ class Thresholds(NamedTuple):
 
 
 @ranges.checked(alpha=LEVEL)
-def mondrian(scores: Float[ndarray, " N"], group: Shaped[ndarray, " N"], alpha: float) -> Thresholds:
+def mondrian(
+    scores: Float[ndarray, " N"], group: Shaped[ndarray, " N"], alpha: float, few: Few = "error"
+) -> Thresholds:
     """A threshold for each group of examples or each class, so that 1 - alpha holds within each.
 
     By groups that are known of a new example, compare its scores with `found.of(group)[:, None]`; by classes, for which
@@ -114,6 +130,7 @@ def mondrian(scores: Float[ndarray, " N"], group: Shaped[ndarray, " N"], alpha: 
       scores: Scores of the calibration examples' true labels.
       group: Group of each example, or its label.
       alpha: Largest rate of misses in each group.
+      few: What is made of a group that is too small for the level: an error, or the threshold infinity.
 
     Raises:
       UserError: a group has too few examples; each such group should be merged with another.
@@ -127,7 +144,7 @@ def mondrian(scores: Float[ndarray, " N"], group: Shaped[ndarray, " N"], alpha: 
     """
     scores, group = np.asarray(scores, np.float64), np.asarray(group)
     groups = np.unique(group)
-    values = [_threshold(scores[group == g], alpha, f" of group {g}") for g in groups]
+    values = [_threshold(scores[group == g], alpha, f" of group {g}", few) for g in groups]
     return Thresholds(groups, np.array(values))
 
 

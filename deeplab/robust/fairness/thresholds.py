@@ -96,9 +96,8 @@ def _along(hull: _Hull, coordinate: ndarray, at: ndarray, last: bool) -> tuple[n
 def _hulls(score: ndarray, y: ndarray, group: ndarray) -> tuple[ndarray, ndarray, ndarray, list[_Hull]]:
     """The groups, their sizes, their shares of positives, and their hulls."""
     if not score.shape == y.shape == group.shape or score.ndim != 1 or not len(score):
-        raise UserError(
-            "score {}, label {} and group {}; expected [N] of each".format(*map(np.shape, (score, y, group)))
-        )
+        shapes = [list(x.shape) for x in (score, y, group)]
+        raise UserError("score {}, label {} and group {}; expected [N] of each".format(*shapes))
     groups, member = np.unique(group, return_inverse=True)
     base = np.array([y[member == g].mean() for g in range(len(groups))])
     if (alone := (base == 0) | (base == 1)).any():

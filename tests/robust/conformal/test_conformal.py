@@ -249,3 +249,50 @@ def test_the_smallest_set_that_is_named_suffices_and_no_smaller(size, alpha):
         assert conformal.threshold(np.zeros(least), alpha) == 0
         with pytest.raises(UserError):
             conformal.threshold(np.zeros(least - 1), alpha)
+
+
+def _patients():
+    """Twenty patients of 150 examples, of whom two are harder; the class 4 is rare."""
+    rng = np.random.default_rng(0)
+    p, label = _draw(rng, 3000)
+    patient = np.arange(3000) // 150
+    label = np.where((patient < 2) & (rng.random(3000) < 0.5), rng.integers(0, K, 3000), label)
+    label = np.where((label == 4) & (np.arange(3000) % 500 > 20), 0, label)
+    return p, label, patient
+
+
+@pytest.mark.parametrize("per", ["all", "class"])
+def test_no_patient_calibrates_its_own_sets(per):
+    """Other labels of a patient change the others' sets only; and the whole is covered."""
+    p, label, patient = _patients()
+    scores = conformal.lac(p)
+    once = conformal.cross_sets(scores, label, patient, 0.1, per, folds=20)
+    changed = np.where(patient == 3, (label + 1) % K, label)
+    again = conformal.cross_sets(scores, changed, patient, 0.1, per, folds=20)
+    np.testing.assert_array_equal(once[patient == 3], again[patient == 3])
+    assert (once[patient != 3] != again[patient != 3]).any()
+    at = conformal.threshold(conformal.true_scores(scores, label)[patient != 3], 0.1)
+    if per == "all":
+        np.testing.assert_array_equal(once[patient == 3], scores[patient == 3] <= at)
+    assert conformal.set_coverage(once, label).coverage[0] == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_summary_tells_of_classes_and_patients():
+    p, label, patient = _patients()
+    told = conformal.summary(0.1, "abcde", folds=20)(np.log(p), label, patient)
+    assert told["lac_coverage"] == pytest.approx(0.9, abs=0.02)
+    assert told["aps_coverage"] == pytest.approx(0.9, abs=0.02)
+    assert min(told[f"by_class_coverage_{name}"] for name in "abcd") > 0.86
+    assert min(told[f"lac_coverage_{name}"] for name in "abcd") < 0.86
+    assert told["lac_least_group"] < 0.8
+    assert 0.1 <= told["lac_groups_below"] < 0.6
+
+
+def test_a_class_with_few_examples_is_in_every_set():
+    p, label, _ = _patients()
+    label = np.where(label == 4, 0, label)
+    label[:5] = 4
+    sets = conformal.cross_sets(conformal.lac(p), label, None, 0.1, "class")
+    assert sets[:, 4].all()
+    assert not sets[:, 3].all()
+    assert conformal.threshold(np.zeros(5), 0.1, few="everything") == np.inf

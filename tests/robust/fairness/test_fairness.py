@@ -140,7 +140,7 @@ Y, GROUP = np.array([0, 1, 1]), np.array(["a", "a", "b"])
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (lambda: fairness.equalized_odds(Y, Y, GROUP), "group b has no negatives, and so no rate"),
+        (lambda: fairness.equalized_odds(Y, Y, GROUP), "group b has no negatives, and no rate of them"),
         (lambda: fairness.gaps(Y, Y, GROUP), "group b has no negatives"),
         (lambda: fairness.group_metrics(2 * Y, Y, GROUP), "label holds 2, expected 0 and 1; pass label == k"),
         (lambda: fairness.group_metrics(Y, Y[:2], GROUP), r"expected \[N\] of each"),

@@ -135,14 +135,15 @@ def test_the_head_reads_what_it_is_said_to_read(bound):
 
 def test_odin_is_a_step_towards_the_decision(bound):
     apply, x = bound
-    plain = shift.odin(apply, x, temperature=3.0, radius=0.0)
-    logits = np.asarray(apply(x)[0])
-    np.testing.assert_allclose(plain, shift.msp(logits / 3), atol=1e-6)
-    moved = jax.jit(lambda x: shift.odin(apply, x, temperature=3.0, radius=1e-3))(x)
+    logits_of = jax.jit(lambda x: apply(x)[0])
+    plain, moved = (
+        jax.jit(lambda x, r=radius: shift.odin(apply, x, temperature=3.0, radius=r))(x) for radius in (0.0, 1e-3)
+    )
+    np.testing.assert_allclose(plain, shift.msp(logits_of(x) / 3), atol=1e-6)
     assert (moved <= plain + 1e-7).all()
     assert (moved < plain - 1e-5).mean() > 0.8
-    direction = jax.grad(lambda x: jax.nn.log_softmax(apply(x)[0] / 3).max(axis=1).sum())(x)
-    expected = shift.msp(np.asarray(apply(x + 1e-3 * jnp.sign(direction))[0]) / 3)
+    direction = jax.jit(jax.grad(lambda x: jax.nn.log_softmax(apply(x)[0] / 3).max(axis=1).sum()))(x)
+    expected = shift.msp(logits_of(x + 1e-3 * jnp.sign(direction)) / 3)
     np.testing.assert_allclose(moved, expected, atol=1e-6)
 
 
