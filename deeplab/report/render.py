@@ -104,7 +104,7 @@ def _curve(block: Mapping[str, Any], site: Site) -> Html:
     told = {
         "share": bool(block.get("percent")),
         "x_label": block["x_label"],
-        "counts": not any(x.points for x in lines),
+        "counts": not any(x.points or np.any(x.steps % 1) for x in lines),
     }
     svg = figures.curves(lines, log=False, span="all", **told)
     if block.get("title"):
