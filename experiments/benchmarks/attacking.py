@@ -85,7 +85,7 @@ def pictures(data_dir: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Images [N, 28, 28, 1] in [0, 1], and their labels."""
     kinds = ("images-idx3", "labels-idx1")
     x, y = (parse(gzip.decompress((data_dir / f"{name}-{kind}-ubyte.gz").read_bytes())) for kind in kinds)
-    return np.float32(x.reshape(-1, 28, 28, 1) / 255), y.astype(np.int32)
+    return (x.reshape(-1, 28, 28, 1) / 255).astype(np.float32), y.astype(np.int32)
 
 
 def trained(x: np.ndarray, y: np.ndarray, radius: float, steps: int) -> Any:
