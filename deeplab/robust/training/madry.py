@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.core import ranges
+from deeplab.core.abstract.convolutions import canonical
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.robust.training.wrapper import Attack, Wrapper, attack_key, frozen, moved_field
 from deeplab.tasks.base import Apply, Batch, Loss, Task
@@ -44,8 +45,9 @@ def climb(
     def ascend(x: jax.Array, _: None) -> tuple[jax.Array, None]:
         return jnp.clip(x + step * jnp.sign(slope(x)), low, high), None
 
-    # Unrolled twice: on a CPU the gradient of a convolution is slower within a loop.
-    return jax.lax.stop_gradient(jax.lax.scan(ascend, jnp.clip(start, low, high), length=steps, unroll=steps <= 2)[0])
+    # Canonical, since a gradient of convolutions within a loop is slow on a CPU otherwise.
+    slope = canonical(slope)
+    return jax.lax.stop_gradient(jax.lax.scan(ascend, jnp.clip(start, low, high), length=steps)[0])
 
 
 @ranges.checked(radius=ranges.NATURAL, steps=ranges.COUNT, step=ranges.POSITIVE)
