@@ -43,7 +43,7 @@ def experiment(
     data = dl.data.Images("fashion_mnist", batch_size=batch_size, epochs=epochs, augment=dl.data.augment.flip())
     attacks, training, task = dl.robust.attacks, dl.robust.training, dl.tasks.Classification()
     ways = {
-        "none": lambda: training.GaussianNoise(task, 0.0),
+        "none": lambda: training.Adversarial(task, lambda apply, batch, key: batch),
         "pgd": lambda: training.Adversarial(task, attacks.pgd(radius, steps, last=True)),
         "trades": lambda: training.TRADES(task, radius, weight, steps),
         "fast": lambda: training.Fast(task, radius, align=align),

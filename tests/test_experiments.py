@@ -44,6 +44,7 @@ SMALL = {
     "recsys_ctr": {"width": 4},
     "recsys_ranking": {"width": 8},
     "recsys_ratings": {"width": 8},
+    "robust_certified": {"width": 4},
     "robust_fashion": {"width": 4, "steps": 2},
     "robust_mnist": {"width": 4, "hidden": 16, "steps": 2},
     "self_images": {"width": 8},
@@ -80,9 +81,9 @@ DEEP = ("driving_finetune", "health_cells", "image_finetune")
 # Brothers of one that goes the whole way every day: of these a step is traced, and nothing compiled.
 TRACED = (
     "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_flow", "image_gan", "image_mnist",
-    "image_pixelcnn", "image_vq", "recsys_ctr", "robust_fashion", "self_images", "self_speech", "self_text",
-    "speech_digits", "study_activations", "study_data_scaling", "text_diffusion", "text_finetune", "text_generate", "text_llama",
-    "text_shakespeare", "text_wikitext", "words",
+    "image_pixelcnn", "image_vq", "recsys_ctr", "robust_certified", "robust_fashion", "self_images", "self_speech",
+    "self_text", "speech_digits", "study_activations", "study_data_scaling", "text_diffusion", "text_finetune",
+    "text_generate", "text_llama", "text_shakespeare", "text_wikitext", "words",
 )  # fmt: skip
 
 

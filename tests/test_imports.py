@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "report": set(),
     "explain": {"nn", "report"},  # a notebook draws what a page does
     "representation": set(),
-    "robust": {"data", "metrics", "tasks", "optim"},
+    "robust": {"data", "metrics", "tasks", "explain"},
     "tuning": {"optim", "experiment"},
     "hub": {"data", "models", "experiment", "scale", "tuning"},
     "verbs": {

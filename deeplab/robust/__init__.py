@@ -1,5 +1,21 @@
-"""Reliability of predictions: attacks, calibration, corruptions, and training for predictions that hold."""
+"""Reliability of predictions: attacks, certificates, corruptions, training for all of them, and calibration."""
 
-from deeplab.robust import attacks, calibration, corruptions, training
+from __future__ import annotations
 
-__all__ = ["attacks", "calibration", "corruptions", "training"]
+from typing import TYPE_CHECKING
+
+from deeplab.core import lazy
+
+if TYPE_CHECKING:
+    from deeplab.robust import attacks, calibration, certify, corruptions, training
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        "attacks": "attacks",
+        "calibration": "calibration",
+        "certify": "certify",
+        "corruptions": "corruptions",
+        "training": "training",
+    },
+)

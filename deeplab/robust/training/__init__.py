@@ -8,9 +8,10 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.robust.training.augmentations import AugMix, mixed
+    from deeplab.robust.training.certified import Certified
     from deeplab.robust.training.groups import GroupDRO, Worst
     from deeplab.robust.training.madry import Adversarial, Fast, uphill
-    from deeplab.robust.training.noisy import GaussianNoise
+    from deeplab.robust.training.noisy import Noise
     from deeplab.robust.training.sharpness import SAM
     from deeplab.robust.training.tradeoff import TRADES
     from deeplab.robust.training.wrapper import Attack, Wrapper
@@ -21,10 +22,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Adversarial": "madry:Adversarial",
         "Attack": "wrapper:Attack",
         "AugMix": "augmentations:AugMix",
+        "Certified": "certified:Certified",
         "Fast": "madry:Fast",
-        "GaussianNoise": "noisy:GaussianNoise",
         "GroupDRO": "groups:GroupDRO",
         "mixed": "augmentations:mixed",
+        "Noise": "noisy:Noise",
         "SAM": "sharpness:SAM",
         "TRADES": "tradeoff:TRADES",
         "uphill": "madry:uphill",

@@ -124,7 +124,7 @@ def _wrappers(box: tuple[float, float]) -> dict[str, Callable[[Task], Task]]:
         "fast": lambda task: training.Fast(task, 0.05, align=0.2, box=box),
         "trades": lambda task: training.TRADES(task, 0.05, steps=2, box=box),
         "augmix": lambda task: training.AugMix(task, training.mixed(2, 1)),
-        "noise": lambda task: training.GaussianNoise(task, 0.1),
+        "noise": lambda task: training.Noise(task, 0.1),
         "sam": lambda task: training.SAM(task, 0.05),
         "dro": lambda task: training.GroupDRO(task, 3, rate=0.1),
     }
