@@ -39,6 +39,7 @@ def experiment(
     width: int = 32,
     hidden: int = 256,
     epochs: int = 20,
+    growth: int = 1000,
     batch_size: int = 128,
     learning_rate: float = 2e-3,
 ) -> dl.Experiment:
@@ -50,6 +51,7 @@ def experiment(
       width: Number of channels of the first convolution; the second has twice as many.
       hidden: Number of units of the hidden layer.
       epochs: Number of passes over the training images, some 468 steps each.
+      growth: Number of steps in which the attack grows to its full size; without it training is slow to begin.
       batch_size: Number of images per step.
       learning_rate: Peak learning rate of the cosine schedule.
     """
@@ -59,7 +61,7 @@ def experiment(
     return dl.Experiment(
         data=data,
         model=Strided(width, hidden),
-        task=dl.robust.training.Adversarial(dl.tasks.Classification(), attack, watch=watch),
+        task=dl.robust.training.Adversarial(dl.tasks.Classification(), attack, growth, watch=watch),
         optimizer=optax.adam(dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.2)),
         eval_every=max(1, data.num_steps // 4),
         monitor=dl.Monitor("attacked_accuracy", "max"),
