@@ -1,7 +1,7 @@
 """Fashion-MNIST under attack: what each way of training buys, at a radius of 0.1 of each pixel.
 
 Run:     python -m experiments.robust_fashion             (downloads 31 MB, or: --data-dir FOLDER)
-         python -m experiments.robust_fashion --method trades      (or: none, fast, free)
+         python -m experiments.robust_fashion --method trades      (or: none, fast)
 Result:  none yet (once measured, of each method: accuracy, clean, under 40 steps, under AutoAttack; seconds, commit)
 Source:  pgd: Madry et al. 2018, https://arxiv.org/abs/1706.06083; trades: Zhang et al. 2019,
          https://arxiv.org/abs/1901.08573; fast: Wong et al. 2020, https://arxiv.org/abs/2001.03994, with GradAlign,

@@ -39,7 +39,8 @@ def experiment(
     width: int = 32,
     hidden: int = 256,
     epochs: int = 20,
-    growth: int = 1000,
+    growth: int = 2000,
+    margin: float = 1.1,
     batch_size: int = 128,
     learning_rate: float = 2e-3,
 ) -> dl.Experiment:
@@ -52,11 +53,12 @@ def experiment(
       hidden: Number of units of the hidden layer.
       epochs: Number of passes over the training images, some 468 steps each.
       growth: Number of steps in which the attack grows to its full size; without it training is slow to begin.
+      margin: Radius of the attack in training, in units of the radius of the evaluations.
       batch_size: Number of images per step.
       learning_rate: Peak learning rate of the cosine schedule.
     """
     data = dl.data.Images("mnist", batch_size=batch_size, epochs=epochs)
-    attack = dl.robust.attacks.pgd(radius, steps, last=True)
+    attack = dl.robust.attacks.pgd(margin * radius, steps, last=True)
     watch = dl.robust.attacks.pgd(radius, 40)
     return dl.Experiment(
         data=data,
