@@ -46,6 +46,9 @@ class Worst:
         return float(getattr(np, self.which)(means)) if len(means) else float("nan")
 
 
+_WORSE: dict[str, Literal["min", "max"]] = {"loss": "max", "accuracy": "min"}
+
+
 @dataclasses.dataclass(frozen=True)
 @ranges.checked(num_groups=ranges.COUNT, rate=ranges.NATURAL)
 class GroupDRO(Wrapper):
@@ -91,9 +94,9 @@ class GroupDRO(Wrapper):
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         model = self.within(apply)
         found = super().metrics(apply, batch, key)
-        told = {name: "max" if name == "loss" else "min" for name in ("loss", "accuracy") if name in found}
+        told = [name for name in _WORSE if name in found]
         by_group = self._by_group(batch, lambda b: {name: self.inner.metrics(model, b, key)[name] for name in told})
-        worst = {f"worst_{name}": Worst(by_group[name].total, by_group[name].count, told[name]) for name in told}
+        worst = {f"worst_{name}": Worst(by_group[name].total, by_group[name].count, _WORSE[name]) for name in told}
         return found | worst
 
     def within(self, apply: Apply) -> Apply:
