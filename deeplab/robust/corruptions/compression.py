@@ -50,7 +50,9 @@ def jpeg(quality: int) -> Corruption:
         if image.shape[-1] != 3:
             return jax.vmap(lambda plane: _restored(plane, light), -1, -1)(pixels) / 255
         y, *colors = jnp.moveaxis(jnp.round(jnp.einsum("hwc,kc->hwk", pixels, _YCC)), -1, 0)
-        blue, red = (_enlarged(_restored(_halved(c + 128), color), image.shape[:2]) - 128 for c in colors)
+        blue, red = (
+            _enlarged(_restored(_halved(c + 128), color))[: image.shape[0], : image.shape[1]] - 128 for c in colors
+        )
         y = _restored(y, light)
         rgb = y + 1.402 * red, y - 0.344136286 * blue - 0.714136286 * red, y + 1.772 * blue
         return clipped(jnp.round(jnp.stack(rgb, axis=-1)) / 255)
@@ -84,10 +86,10 @@ def _halved(plane: jax.Array) -> jax.Array:
     return jnp.floor((sums + 1 + jnp.arange(sums.shape[1])[None] % 2) / 4)
 
 
-def _enlarged(plane: jax.Array, shape: tuple[int, int]) -> jax.Array:
+def _enlarged(plane: jax.Array) -> jax.Array:
     """Twice the size: three quarters of the nearest pixel and a quarter of the next, along each axis."""
     padded = jnp.pad(plane, 1, mode="edge")
     tall = jnp.stack([3 * padded[1:-1] + padded[:-2], 3 * padded[1:-1] + padded[2:]], axis=1)
     tall = tall.reshape(-1, padded.shape[1])  # [2 H, W + 2], four times the values
     wide = jnp.stack([3 * tall[:, 1:-1] + tall[:, :-2] + 8, 3 * tall[:, 1:-1] + tall[:, 2:] + 7], axis=2)
-    return jnp.floor(wide.reshape(len(tall), -1) / 16)[: shape[0], : shape[1]]
+    return jnp.floor(wide.reshape(len(tall), -1) / 16)

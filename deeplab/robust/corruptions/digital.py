@@ -95,4 +95,4 @@ def elastic(by: float, sigma: float, affine: float) -> Corruption:
 
 def _sampled(image: Image, place: jax.Array, border: str) -> Image:
     """The image at fractional places [2, H, W], linearly."""
-    return jax.vmap(lambda channel: map_coordinates(channel, place, 1, border), -1, -1)(image)
+    return jax.vmap(lambda channel: map_coordinates(channel, [*place], 1, border), -1, -1)(image)

@@ -128,19 +128,21 @@ def plasma(key: jax.Array, height: int, width: int, decay: float) -> Float[Array
     while step >= 2:
         half, keys = step // 2, jax.random.split(jax.random.fold_in(key, step), 3)
 
-        def noisy(total: jax.Array, key: jax.Array, rough: float = rough) -> jax.Array:
-            return total / 4 + rough**2 * jax.random.uniform(key, total.shape, minval=-1.0)
-
         corner = cloud[::step, ::step]
         pairs = corner + jnp.roll(corner, -1, axis=0)
-        center = noisy(pairs + jnp.roll(pairs, -1, axis=1), keys[0])
+        center = _moved(keys[0], pairs + jnp.roll(pairs, -1, axis=1), rough)
         over, left = corner + jnp.roll(corner, -1, axis=1), corner + jnp.roll(corner, -1, axis=0)
         cloud = cloud.at[half::step, half::step].set(center)
-        cloud = cloud.at[::step, half::step].set(noisy(center + jnp.roll(center, 1, axis=0) + over, keys[1]))
-        cloud = cloud.at[half::step, ::step].set(noisy(center + jnp.roll(center, 1, axis=1) + left, keys[2]))
+        cloud = cloud.at[::step, half::step].set(_moved(keys[1], center + jnp.roll(center, 1, axis=0) + over, rough))
+        cloud = cloud.at[half::step, ::step].set(_moved(keys[2], center + jnp.roll(center, 1, axis=1) + left, rough))
         step, rough = half, rough / decay
     cloud = cloud - jnp.min(cloud)
     return (cloud / jnp.max(cloud))[:height, :width]
+
+
+def _moved(key: jax.Array, total: jax.Array, rough: float) -> jax.Array:
+    """The mean of four heights, of which this is the sum, moved at random."""
+    return total / 4 + rough**2 * jax.random.uniform(key, total.shape, minval=-1.0)
 
 
 def gray(image: Image) -> Float[Array, "H W 1"]:

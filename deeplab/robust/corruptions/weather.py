@@ -93,7 +93,9 @@ def fog(depth: float, decay: float) -> Corruption:
 
     def corrupt(key: jax.Array, image: Image) -> Image:
         most = jnp.max(image)
-        return clipped((image + depth * plasma(key, *image.shape[:2], decay)[..., None]) * most / (most + depth))
+        return clipped(
+            (image + depth * plasma(key, image.shape[0], image.shape[1], decay)[..., None]) * most / (most + depth)
+        )
 
     return corrupt
 

@@ -8,10 +8,10 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.robust.training.augmentations import AugMix, mixed
-    from deeplab.robust.training.certified import Certified, Noise
+    from deeplab.robust.training.certified import Certified
     from deeplab.robust.training.groups import GroupDRO, Worst
     from deeplab.robust.training.madry import Adversarial, Fast, uphill
-    from deeplab.robust.training.noisy import GaussianNoise
+    from deeplab.robust.training.noisy import Noise
     from deeplab.robust.training.sharpness import SAM
     from deeplab.robust.training.tradeoff import TRADES
     from deeplab.robust.training.wrapper import Attack, Wrapper
@@ -24,10 +24,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "AugMix": "augmentations:AugMix",
         "Certified": "certified:Certified",
         "Fast": "madry:Fast",
-        "GaussianNoise": "noisy:GaussianNoise",
         "GroupDRO": "groups:GroupDRO",
         "mixed": "augmentations:mixed",
-        "Noise": "certified:Noise",
+        "Noise": "noisy:Noise",
         "SAM": "sharpness:SAM",
         "TRADES": "tradeoff:TRADES",
         "uphill": "madry:uphill",

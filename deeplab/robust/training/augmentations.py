@@ -101,7 +101,7 @@ class AugMix(Wrapper):
             for b in batches
         ]
         middle = jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each))
-        term = Mean.of(sum(divergence(one, middle) for one in each) / len(each), batch["weight"])
+        term = Mean.of(jnp.mean(jnp.stack([divergence(one, middle) for one in each]), axis=0), batch["weight"])
         share = term.total / jnp.where(term.count == 0, 1, term.count)
         out = self.inner.loss(apply, batch, key)
         total = Mean(out.loss.total + self.weight * share * out.loss.count, out.loss.count)

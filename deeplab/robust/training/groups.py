@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -14,7 +13,7 @@ from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Metrics
 from deeplab.robust.training.wrapper import Wrapper, innermost
-from deeplab.tasks.base import Apply, Batch, Loss, Trained
+from deeplab.tasks.base import Apply, Batch, Loss
 from deeplab.tasks.unlabeled.pairs import TwoViews, of_batch
 
 
@@ -45,6 +44,9 @@ class Worst:
         totals, counts = np.asarray(self.totals, np.float64), np.asarray(self.counts, np.float64)
         means = totals[counts > 0] / counts[counts > 0]
         return float(getattr(np, self.which)(means)) if len(means) else float("nan")
+
+
+_WORSE: dict[str, Literal["min", "max"]] = {"loss": "max", "accuracy": "min"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,7 @@ class GroupDRO(Wrapper):
         return state | {"inner": self.inner.after_step(state["inner"], params)}
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
-        state, model = apply.task_state, self._inner_apply(apply)
+        state, model = apply.task_state, self.within(apply)
         losses = self._by_group(batch, lambda batch: self.inner.loss(model, batch, key).loss)
         out = self.inner.loss(model, batch, key)
         means = losses.total / jnp.where(losses.count == 0, 1, losses.count)
@@ -90,20 +92,14 @@ class GroupDRO(Wrapper):
         return out._replace(loss=total, state={"weights": q, "inner": inner})
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
-        model = self._inner_apply(apply)
-        found = super().metrics(model, batch, key)
-        told = {name: "max" if name == "loss" else "min" for name in ("loss", "accuracy") if name in found}
+        model = self.within(apply)
+        found = super().metrics(apply, batch, key)
+        told = [name for name in _WORSE if name in found]
         by_group = self._by_group(batch, lambda b: {name: self.inner.metrics(model, b, key)[name] for name in told})
-        worst = {f"worst_{name}": Worst(by_group[name].total, by_group[name].count, told[name]) for name in told}
+        worst = {f"worst_{name}": Worst(by_group[name].total, by_group[name].count, _WORSE[name]) for name in told}
         return found | worst
 
-    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        return self.inner.predict(self._inner_apply(apply), batch, key)
-
-    def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        return self.inner.artifacts(trained._replace(apply=lambda count: self._inner_apply(trained.apply(count))))
-
-    def _inner_apply(self, apply: Apply) -> Apply:
+    def within(self, apply: Apply) -> Apply:
         return apply.rebound(task_state=apply.task_state["inner"])
 
     def _by_group(self, batch: Batch, function: Any) -> Any:

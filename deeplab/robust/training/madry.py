@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.core import ranges
+from deeplab.core.abstract.convolutions import canonical
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.robust.training.wrapper import Attack, Wrapper, attack_key, frozen, moved_field
 from deeplab.tasks.base import Apply, Batch, Loss, Task
@@ -44,8 +45,9 @@ def climb(
     def ascend(x: jax.Array, _: None) -> tuple[jax.Array, None]:
         return jnp.clip(x + step * jnp.sign(slope(x)), low, high), None
 
-    # Unrolled twice: on a CPU the gradient of a convolution is slower within a loop.
-    return jax.lax.stop_gradient(jax.lax.scan(ascend, jnp.clip(start, low, high), length=steps, unroll=steps <= 2)[0])
+    # Canonical, since a gradient of convolutions within a loop is slow on a CPU otherwise.
+    slope = canonical(slope)
+    return jax.lax.stop_gradient(jax.lax.scan(ascend, jnp.clip(start, low, high), length=steps)[0])
 
 
 @ranges.checked(radius=ranges.NATURAL, steps=ranges.COUNT, step=ranges.POSITIVE)
@@ -79,14 +81,19 @@ def uphill(
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(growth=ranges.Range(at_least=0, whole=True))
 class Adversarial(Wrapper):
     """Adversarial training: the loss of the attacked batch; metrics are told of the clean and of the attacked one.
 
     min_w E max_{|d| <= r} loss(w, x + d, y), with the maximum that `attack` finds. The attack sees the model in
     evaluation: its batch norms use the running statistics.
 
+    A small network may learn nothing from attacks of a large radius at the start; with `growth` the change that the
+    attack makes is scaled by a share, which grows from 0 to 1 in the first steps.
+
     Args:
       attack: Attack of the training batches, and of the evaluations unless `watch` is given.
+      growth: Number of steps in which the attack grows to its full size; full from the start at 0.
 
     Example:
       >>> import deeplab as dl
@@ -98,9 +105,30 @@ class Adversarial(Wrapper):
     """
 
     attack: Attack
+    growth: int = 0
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
-        return self.inner.loss(apply, self.attack(frozen(apply), batch, attack_key(key)), key)
+        model = self.within(apply)
+        attacked = self.attack(frozen(model), batch, attack_key(key))
+        if not self.growth:
+            return self.inner.loss(model, attacked, key)
+        step = apply.task_state["step"]
+        share = jnp.minimum(step / self.growth, 1.0)
+        moved = {name: x + share * (attacked[name] - x) for name, x in batch.items() if attacked[name] is not x}
+        out = self.inner.loss(model, attacked | moved, key)
+        return out._replace(state={"step": step, "inner": model.task_state if out.state is None else out.state})
+
+    def within(self, apply: Apply) -> Apply:
+        return apply.rebound(task_state=apply.task_state["inner"]) if self.growth else apply
+
+    def init_state(self, apply: Apply, batch: Batch, key: jax.Array) -> Any:
+        inner = self.inner.init_state(apply, batch, key)
+        return {"step": jnp.zeros((), jnp.int32), "inner": inner} if self.growth else inner
+
+    def after_step(self, state: Any, params: Any) -> Any:
+        if not self.growth:
+            return self.inner.after_step(state, params)
+        return {"step": state["step"] + 1, "inner": self.inner.after_step(state["inner"], params)}
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         watching = self if self.watch is not None else dataclasses.replace(self, watch=self.attack)

@@ -13,22 +13,27 @@ from deeplab.tasks.unlabeled.pairs import by_example
 
 
 @dataclasses.dataclass(frozen=True)
-@ranges.checked(std=ranges.NATURAL)
-class GaussianNoise(Wrapper):
-    """The loss at x + std N(0, 1), drawn for each example by its `id`; evaluations are of x.
+@ranges.checked(deviation=ranges.POSITIVE)
+class Noise(Wrapper):
+    """Training under Gaussian noise, for randomized smoothing by the same; evaluations are without it.
 
-    The noise is not clipped, for the certificate of smoothing is of the noise itself.
+    The noise is drawn for each example by its `id`, and not clipped: the certificate of smoothing is of the noise
+    itself.
 
     Args:
-      std: Standard deviation, in the units of what the model's normalization reads: [0, 1] of images; may be a tracer.
+      deviation: Standard deviation of the noise, in units of the input before its normalization; may be a tracer.
 
-    Source: Cohen et al. 2019, https://arxiv.org/abs/1902.02918.
+    Example:
+      >>> import deeplab as dl
+      >>> task = dl.robust.training.Noise(dl.tasks.Classification(), deviation=0.25)
+
+    Source: Cohen, Rosenfeld and Kolter 2019, https://arxiv.org/abs/1902.02918.
     """
 
-    std: float | jax.Array
+    deviation: float | jax.Array = 0.25
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
-        name = moved_field(self.inner, batch, "GaussianNoise")
+        name = moved_field(self.inner, batch, "Noise")
         x = batch[name]
         noise = jax.vmap(lambda k: jax.random.normal(k, x.shape[1:], x.dtype))(by_example(attack_key(key), batch))
-        return self.inner.loss(apply, batch | {name: x + self.std * noise}, key)
+        return self.inner.loss(apply, batch | {name: x + self.deviation * noise}, key)

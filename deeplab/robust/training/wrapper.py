@@ -49,18 +49,27 @@ class Wrapper(Task):
     @abc.abstractmethod
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss: ...
 
+    def within(self, apply: Apply) -> Apply:
+        """The model as the inner task knows it; another where this task has a state of its own beside the inner one's.
+
+        Args:
+          apply: Model, bound for this task.
+        """
+        return apply
+
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         return self.inner.inputs(batch)
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
-        clean, watch = self.inner.metrics(apply, batch, key), self.watch
+        model, watch = self.within(apply), self.watch
+        clean = self.inner.metrics(model, batch, key)
         if watch is None:
             return clean
-        attacked = self.inner.metrics(apply, watch(apply, batch, attack_key(key)), key)
+        attacked = self.inner.metrics(model, watch(model, batch, attack_key(key)), key)
         return clean | {f"attacked_{name}": value for name, value in attacked.items()}
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        return self.inner.predict(apply, batch, key)
+        return self.inner.predict(self.within(apply), batch, key)
 
     def score(self, outputs: Any, batch: Batch, target: Any = None) -> jax.Array:
         return self.inner.score(outputs, batch, target)
@@ -84,7 +93,7 @@ class Wrapper(Task):
         return self.inner.warnings(metrics)
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        return self.inner.artifacts(trained)
+        return self.inner.artifacts(trained._replace(apply=lambda count: self.within(trained.apply(count))))
 
 
 def attack_key(key: jax.Array) -> jax.Array:

@@ -121,10 +121,11 @@ KINDS = {
 def _wrappers(box: tuple[float, float]) -> dict[str, Callable[[Task], Task]]:
     return {
         "adversarial": lambda task: training.Adversarial(task, training.uphill(task, 0.05, steps=2, box=box)),
+        "growing": lambda task: training.Adversarial(task, training.uphill(task, 0.05, steps=1, box=box), growth=4),
         "fast": lambda task: training.Fast(task, 0.05, align=0.2, box=box),
         "trades": lambda task: training.TRADES(task, 0.05, steps=2, box=box),
         "augmix": lambda task: training.AugMix(task, training.mixed(2, 1)),
-        "noise": lambda task: training.GaussianNoise(task, 0.1),
+        "noise": lambda task: training.Noise(task, 0.1),
         "sam": lambda task: training.SAM(task, 0.05),
         "dro": lambda task: training.GroupDRO(task, 3, rate=0.1),
     }
@@ -134,6 +135,7 @@ FLOATS = ("classification", "multilabel", "segmentation", "clinical", "regressio
 PROBABILITIES = ("classification", "multilabel", "segmentation", "clinical")
 DEFINED: dict[str, tuple[str, ...]] = {
     "adversarial": FLOATS,
+    "growing": FLOATS,
     "fast": FLOATS,
     "trades": PROBABILITIES,
     "augmix": ("classification", "multilabel"),
@@ -144,7 +146,10 @@ DEFINED: dict[str, tuple[str, ...]] = {
 """Where each wrapper is defined; elsewhere it is an error that names the reason."""
 
 REASONS = {
-    **{(name, "language"): "moves the first input" for name in ("adversarial", "fast", "trades", "augmix", "noise")},
+    **{
+        (name, "language"): "moves the first input"
+        for name in ("adversarial", "growing", "fast", "trades", "augmix", "noise")
+    },
     **{("trades", kind): "none; use" for kind in ("regression", "forecasting", "ctc", "byol")},
     ("augmix", "segmentation"): "the mask of Segmentation would stay",
     **{
