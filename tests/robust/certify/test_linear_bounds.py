@@ -70,7 +70,7 @@ def check(i):
     assert violations(f, center, radius, i) == (0, 0), f"program {i}"
 
 
-@pytest.mark.parametrize("i", [*range(6), *(pytest.param(i, marks=pytest.mark.slow) for i in range(6, 30))])
+@pytest.mark.parametrize("i", [i if i in (1, 2, 3, 5) else pytest.param(i, marks=pytest.mark.slow) for i in range(30)])
 def test_no_value_of_a_random_program_is_outside_of_its_lines(i):
     check(i)
 
