@@ -22,6 +22,10 @@ class Printable(abc.ABC):
             console.print(self.__rich__())
         return captured.get().rstrip()
 
+    def __init_subclass__(cls) -> None:
+        """IPython takes the first way that a class itself has: this one, and not the `__repr__` of a dataclass."""
+        cls._repr_pretty_ = lambda self, printer, cycle: printer.text(str(self))
+
     def _repr_html_(self) -> str:
         console = plain_console(file=io.StringIO(), width=_WIDTH, record=True)
         console.print(self.__rich__())
