@@ -65,6 +65,8 @@ def kept(output: nbformat.NotebookNode, folder: str = "") -> nbformat.NotebookNo
         return output if output.name == "stdout" and output.text.strip() else None
     if "data" in output:
         output.metadata = {}
+        if re.search(r" at 0x[0-9a-f]+>", output.data.get("text/plain", "")) and len(output.data) == 1:
+            return None  # an object without a text of its own, told by its address
         if "<iframe" in output.data.get("text/html", ""):  # a page of its own, which readers on the web do not see
             return None
         for kind in ("text/plain", "text/html"):
@@ -78,7 +80,24 @@ def kept(output: nbformat.NotebookNode, folder: str = "") -> nbformat.NotebookNo
 def without_times(text: str, folder: str = "") -> str:
     """A text without the folder, colors, progress (written over and over on one line), and rows of seconds."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace(f"{folder}/", "") if folder else text)
-    return "\n".join(line for line in text.split("\n") if not re.search(r"\r|^\s*seconds +[\d,.]+\s*$", line))
+    lines = []
+    for line in text.split("\n"):
+        shown = line.rpartition("\r")[2]
+        dropped = r"(\s*|step [\d,]+/.*|[\d,]+ of [\d,]+ runs.*)$" if "\r" in line else r"\s*seconds +[\d,.]+\s*$"
+        if not re.match(dropped, shown):
+            lines.append(shown)
+    return "\n".join(lines)
+
+
+def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Outputs with the pieces of a stream, which come as the system passes them on, in one."""
+    made: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream" and made and made[-1].get("name") == output.name:
+            made[-1].text += output.text
+        else:
+            made.append(output)
+    return made
 
 
 def execute(path: Path) -> float:
@@ -98,7 +117,7 @@ def execute(path: Path) -> float:
         client.execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [found for output in cell.outputs if (found := kept(output, folder)) is not None]
+            cell.outputs = [found for output in joined(cell.outputs) if (found := kept(output, folder)) is not None]
             cell.execution_count = None
             cell.metadata = {key: cell.metadata[key] for key in cell.metadata if key != "execution"}
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
