@@ -128,10 +128,17 @@ def execute(path: Path) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="names of notebooks; all when left out")
-    names = parser.parse_args().names or sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+    parser.add_argument(
+        "--prepare", action="store_true", help="write first cells and badges alone, and execute nothing"
+    )
+    flags = parser.parse_args()
+    names = flags.names or sorted(path.stem for path in FOLDER.glob("*.ipynb"))
     os.environ.pop("MPLBACKEND", None)  # figures are shown in the notebook
-    for name in names:
-        print(f"{name}: {execute(FOLDER / f'{name}.ipynb'):.0f} s", flush=True)
+    for path in (FOLDER / f"{name}.ipynb" for name in names):
+        if flags.prepare:
+            nbformat.write(prepared(nbformat.read(path, as_version=4), path.stem), path)
+        else:
+            print(f"{path.stem}: {execute(path):.0f} s", flush=True)
     page = PAGE.read_text(encoding="utf-8")
     if (now := badged(page, badge(FIRST_CELL.read_text(encoding="utf-8"), "01_ten_minutes"))) != page:
         PAGE.write_text(now, encoding="utf-8")
