@@ -37,7 +37,8 @@ class MeanFlow(Task):
       power: Exponent of the weight; may be a tracer.
       mean: Mean of the logit of the times.
       spread: Standard deviation of that logit.
-      num_classes: Number of classes K that the model is told; none when None.
+      num_classes: Number of classes K that the model is told, always: a sample for which none is asked has one of them,
+        all equally often; no class when None.
       steps: Number of steps of a sample.
 
     Source: Geng et al. 2025, "Mean flows for one-step generative modeling", https://arxiv.org/abs/2505.13447.
@@ -92,7 +93,11 @@ class MeanFlow(Task):
         """Samples by `steps` evaluations of the model; there is no density."""
 
         def sample(key: jax.Array, count: int, condition: Any = None) -> jax.Array:
-            classes = images.told(condition, count, self.num_classes)
+            first, asked = jnp.arange(count), condition
+            if condition is None and self.num_classes is not None:
+                keys = keys_of(jax.random.fold_in(key, 1), first)
+                asked = jax.vmap(lambda k: jax.random.randint(k, (), 0, self.num_classes))(keys)
+            classes = images.told(asked, count, self.num_classes)
 
             def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
                 t, r = pair
@@ -100,7 +105,7 @@ class MeanFlow(Task):
                 return x - (t - r) * apply(x, times, *classes)[0], None
 
             times = even(self.steps)
-            start = normals(keys_of(key, jnp.arange(count)), self.shape)
+            start = normals(keys_of(key, first), self.shape)
             return images.displayed(jax.lax.scan(step, start, (times[:-1], times[1:]))[0])
 
         return Generative(sample)
