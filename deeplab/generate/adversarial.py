@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
-from deeplab.generate.record import Generative, keys_of, normals, shown
+from deeplab.generate.gallery import shown
+from deeplab.generate.record import Generative, decoding, keys_of, normals
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
 
@@ -82,11 +83,11 @@ class R3GAN(Task):
     def generative(self, apply: Apply) -> Generative:
         """Samples; there is no density."""
 
-        def sample(key: jax.Array, count: int, condition: Any = None) -> jax.Array:
+        def decode(start: jax.Array, condition: Any = None) -> jax.Array:
             del condition
-            return self._drawn(apply, keys_of(key, jnp.arange(count)))[0]
+            return apply(start)[0]
 
-        return Generative(sample)
+        return decoding(decode, (self.latents,))
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
         """Drawn images."""

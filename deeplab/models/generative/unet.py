@@ -22,7 +22,7 @@ from deeplab.nn.upsampling import Upsampling, pixels_of, squares_of
 
 # The sizes of the paper's networks for CIFAR-10 and for images of 256, with as many blocks; see their appendix B.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "test": {"width": 8, "multiples": (1, 2), "blocks": 1, "num_heads": 2},
+    "test": {"width": 8, "multiples": (1, 2), "blocks": 1, "num_heads": 2, "patch": 2},
     "small": {"width": 32, "multiples": (1, 2), "blocks": 1, "patch": 2},
     "cifar10": {"width": 128, "multiples": (1, 2, 2, 2), "blocks": 2},
     "256": {"width": 128, "multiples": (1, 1, 2, 2, 4, 4), "blocks": 2},
