@@ -142,5 +142,7 @@ RENDERERS: Mapping[str, Callable[[Mapping[str, Any], Site], Html]] = {
     "headline": _headline,
     "tokens": lambda block, site: maps.tokens(block),
     "bars": lambda block, site: maps.bars(block),
+    "heat": lambda block, site: maps.table(block),
+    "scatter": lambda block, site: maps.scatter(block),
     "swarm": lambda block, site: maps.swarm(block),
 }
