@@ -17,7 +17,7 @@ class Printable(abc.ABC):
         """Renderable of `rich`: a table, a text, or a group of them."""
 
     def __str__(self) -> str:
-        console = plain_console(file=io.StringIO(), width=_WIDTH)
+        console = plain_console(file=io.StringIO(), width=_WIDTH, force_jupyter=False)
         with console.capture() as captured:
             console.print(self.__rich__())
         return captured.get().rstrip()
@@ -27,7 +27,7 @@ class Printable(abc.ABC):
         cls._repr_pretty_ = lambda self, printer, cycle: printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        console = plain_console(file=io.StringIO(), width=_WIDTH, record=True)
+        console = plain_console(file=io.StringIO(), width=_WIDTH, force_jupyter=False, record=True)
         console.print(self.__rich__())
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
