@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "report": set(),
     "explain": {"nn", "report"},  # a notebook draws what a page does
     "representation": set(),
-    "robust": set(),
+    "robust": {"data", "metrics", "tasks", "optim", "experiment", "train", "explain", "representation"},
     "tuning": {"optim", "experiment"},
     "hub": {"data", "models", "experiment", "scale", "tuning"},
     "verbs": {

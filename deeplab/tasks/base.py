@@ -74,6 +74,10 @@ class Apply(Protocol):
         """Returns an equal `Apply` that ignores `train=True`."""
         ...
 
+    def rebound(self, *, params: Any = None, task_params: Any = None, task_state: Any = None) -> Apply:
+        """Returns an equal `Apply` with other parameters, or with others of the task; those that are None stay."""
+        ...
+
 
 class Labels(NamedTuple):
     """A field of labels, each of which is the number of an output of the model.

@@ -118,6 +118,8 @@ def test_a_network_by_hand():
         (jnp.cos, (np.cos(2), 1)), (jnp.sin, (np.sin(-1), 1)), (lambda x: 1 / x, (-np.inf, np.inf)),
         (lambda x: 1 / (x + 2), (0.25, 1)), (lambda x: x - 2 * x, (-5, 4)), (jnp.sign, (-1, 1)),
         (lambda x: (lambda y: y / y)(x + 2), (0.25, 4)),
+        (lambda x: jnp.where(x != x, 7.0, x), (-1, 2)), (lambda x: 1.0 * (x == x), (1, 1)),
+        (jax.nn.softplus, (np.log1p(np.exp(-2)), 2 + np.log(2))),
         (lambda x: jnp.where(x > 3, 7.0, x), (-1, 2)), (lambda x: jnp.where(x > 1, 7.0, x), (-1, 7)),
         (lambda x: jnp.log(x + 1), (-np.inf, np.log(3))), (lambda x: jnp.argmax(jnp.array([x, 3.0])), (1, 1)),
     ],

@@ -21,6 +21,9 @@ def compared(eqn: core.JaxprEqn, inputs: list[Any]) -> list[Interval]:
         return [Interval(bind(eqn, [a1, b])[0], bind(eqn, [a, b1])[0])]
     if name in ("gt", "ge"):
         return [Interval(bind(eqn, [a, b1])[0], bind(eqn, [a1, b])[0])]
+    if eqn.invars[0] is eqn.invars[1]:  # a number is itself: the question is whether it is one
+        finite = jnp.isfinite(a) & jnp.isfinite(a1)
+        return [Interval(finite, jnp.ones_like(finite)) if name == "eq" else Interval(jnp.zeros_like(finite), ~finite)]
     certain, possible = (a == a1) & (b == b1) & (a == b), (a <= b1) & (b <= a1)
     return [Interval(certain, possible) if name == "eq" else Interval(~possible, ~certain)]
 

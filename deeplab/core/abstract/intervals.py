@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jax.extend import core
 
 from deeplab.core.abstract import interval_choices as choices
@@ -62,7 +64,7 @@ def bounds(f: Callable[..., Any], lower: Any, upper: Any, args: Sequence[Any] = 
       The least and the greatest outputs, two pytrees in the shapes of the outputs; infinite where nothing is known.
 
     Raises:
-      UserError: The bounds differ in their structure or their shapes.
+      UserError: The bounds differ in their structure or their shapes, or a lower one is above its upper one.
       NotImplementedError: A primitive has no rule, or a loop of unknown length depends on the input.
 
     Example:
@@ -72,20 +74,36 @@ def bounds(f: Callable[..., Any], lower: Any, upper: Any, args: Sequence[Any] = 
 
     Source: Gowal et al. 2018, https://arxiv.org/abs/1810.12715.
     """
-    shapes = [jax.tree.map(jnp.shape, end) for end in (lower, upper)]
-    if shapes[0] != shapes[1]:
-        raise UserError(f"the lower bounds have the shapes {shapes[0]}, the upper {shapes[1]}; give equal ones")
+    check_ends(lower, upper)
     program, shape = jax.make_jaxpr(f, return_shape=True)(lower, *args)
     ends = zip(*(map(jnp.asarray, jax.tree.leaves(end)) for end in (lower, upper)), strict=True)
     values = [Interval(*end) for end in ends] + jax.tree.leaves(tuple(args))
-    found = [INTERVALS.lift(out) for out in interpret(program, values, Interpretation(_rule))]
+    found = [INTERVALS.lift(out) for out in interpret(program, values, Interpretation(rule))]
     tree = jax.tree.structure(shape)
     return Interval(
         *(jax.tree.unflatten(tree, list(column)) for column in (zip(*found, strict=True) if found else ((), ())))
     )
 
 
-def _rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
+def check_ends(lower: Any, upper: Any) -> None:
+    """Refuses bounds of an input between which there is nothing; values are not looked at under a trace.
+
+    Raises:
+      UserError: They differ in their structure or their shapes, or a lower one is above its upper one.
+    """
+    shapes = [jax.tree.map(jnp.shape, end) for end in (lower, upper)]
+    if shapes[0] != shapes[1]:
+        raise UserError(f"the lower bounds have the shapes {shapes[0]}, the upper {shapes[1]}; give equal ones")
+    for low, high in zip(jax.tree.leaves(lower), jax.tree.leaves(upper), strict=True):
+        if not isinstance(low, Tracer) and not isinstance(high, Tracer) and not np.all(np.asarray(low <= high)):
+            place = tuple(int(i[0]) for i in np.nonzero(~np.asarray(low <= high).reshape(np.shape(low))))
+            raise UserError(
+                f"the lower bound {np.asarray(low)[place]} at {place} is above the upper {np.asarray(high)[place]}, or "
+                "one is not a number; give the lower bounds first"
+            )
+
+
+def rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
     """The rule of an equation; see `deeplab.core.interpret`."""
     name = eqn.primitive.name
     if not any(isinstance(value, Interval) for value in inputs):
@@ -93,7 +111,9 @@ def _rule(eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
     if name in CALLS:
         return NotImplemented
     if name in CONTROL_FLOW:
-        return run_loop(eqn, inputs, Interpretation(_rule), scope, INTERVALS)
+        return run_loop(eqn, inputs, Interpretation(rule), scope, INTERVALS)
     if name not in _RULES:
-        raise NotImplementedError(f"the primitive `{name}` in {scope or 'the program'} has no bounds")
+        raise NotImplementedError(
+            f"the primitive `{name}` in {scope or 'the program'} has no bounds; write that part by other functions"
+        )
     return _RULES[name](eqn, inputs)

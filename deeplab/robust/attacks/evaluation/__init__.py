@@ -1,0 +1,1 @@
+"""Evaluations by attacks: robust accuracy, AutoAttack, and what makes them doubtful."""

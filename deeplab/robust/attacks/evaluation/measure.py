@@ -1,0 +1,166 @@
+"""How often a model is right, before and after an attack, over batches: on the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
+from numpy import ndarray
+
+from deeplab.core.errors import UserError
+from deeplab.robust.attacks.objectives import CROSS_ENTROPY, Batch, Objective
+from deeplab.robust.attacks.seam import IMAGES, Attack, Seam
+
+_BOUND = ("params", "variables", "task_params", "task_state")
+
+
+class RobustAccuracy(NamedTuple):
+    """How often a model is right on the examples of some batches; those of weight 0 count nowhere.
+
+    Attributes:
+      count: Number of examples.
+      clean: Share that is right before the attack.
+      robust: Share that is right before the attack and after it.
+      interval: Wilson's 95 % interval of `robust`.
+      objective: Mean of the objective after the attack.
+      ids: Number of each example.
+      right: Whether each is right before and after.
+    """
+
+    count: int
+    clean: float
+    robust: float
+    interval: tuple[float, float]
+    objective: float
+    ids: Int[ndarray, " N"]
+    right: Bool[ndarray, " N"]
+
+
+def robust_accuracy(
+    apply: Any,
+    batches: Iterable[Batch],
+    attack: Attack,
+    key: PRNGKeyArray,
+    *,
+    objective: Objective = CROSS_ENTROPY,
+    seam: Seam = IMAGES,
+) -> RobustAccuracy:
+    """Attacks batches of one shape with one program, and counts.
+
+    Args:
+      apply: Bound model.
+      batches: Batches, before the normalization; at least one example has a weight.
+      attack: Attack.
+      key: Key of the attack.
+      objective: What is averaged, and when an example is wrong.
+      seam: Where the attack acts.
+
+    Raises:
+      UserError: there is no example, or its values are out of the box.
+    """
+
+    return accuracy_by_radius(apply, batches, lambda _: attack, (0.0,), key, objective=objective, seam=seam)[0.0]
+
+
+def accuracy_by_radius(
+    apply: Any,
+    batches: Iterable[Batch],
+    made: Callable[[Any], Attack],
+    radii: Iterable[float],
+    key: PRNGKeyArray,
+    *,
+    objective: Objective = CROSS_ENTROPY,
+    seam: Seam = IMAGES,
+) -> dict[float, RobustAccuracy]:
+    """The robust accuracy for several radii, by one program.
+
+    Args:
+      apply: Bound model.
+      batches: As of `robust_accuracy`.
+      made: Function from a radius, which is a tracer, to the attack.
+      radii: Radii.
+      key: Key of the attacks.
+      objective: As of `robust_accuracy`.
+      seam: Where the attacks act.
+
+    Raises:
+      UserError: as of `robust_accuracy`.
+    """
+
+    def count(apply: Any, batch: Batch, key: PRNGKeyArray, radius: Any) -> tuple[Any, Any, Any]:
+        before, moved = seam.outputs(apply, batch, key), made(radius)(apply, batch, key)
+        after = seam.outputs(apply, moved, key)
+        wrong = [objective.fooled(outputs, batch) for outputs in (before, after)]
+        return *wrong, objective.value(after, moved)
+
+    batches = list(batches)
+    if not any(np.any(np.asarray(batch["weight"]) > 0) for batch in batches):
+        raise UserError("there is no example that counts; give batches of a split")
+    for batch in [] if seam.tap else batches:
+        seam.problem(apply, batch, key)  # looks at the values, which a trace does not
+    run = with_arguments(apply, count)
+    return {r: _counted(batches, [jax.device_get(run(batch, key, jnp.float32(r))) for batch in batches]) for r in radii}
+
+
+def _counted(batches: Sequence[Batch], parts: Sequence[tuple[ndarray, ...]]) -> RobustAccuracy:
+    kept = np.concatenate([np.asarray(batch["weight"]) for batch in batches]) > 0
+    before, after, value = (np.concatenate(part)[kept] for part in zip(*parts, strict=True))
+    ids = np.concatenate([np.asarray(batch["id"]) for batch in batches])[kept]
+    right, count = ~before & ~after, len(ids)
+    robust = float(np.mean(right))
+    return RobustAccuracy(
+        count, float(np.mean(~before)), robust, wilson(robust, count), float(np.mean(value)), ids, right
+    )
+
+
+def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's interval of a share (1927).
+
+    Example:
+      >>> [round(end, 3) for end in wilson(0.5, 100)]
+      [0.404, 0.596]
+    """
+    middle, square = share + z**2 / (2 * count), 1 + z**2 / count
+    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return (middle - half) / square, (middle + half) / square
+
+
+def with_arguments(apply: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The jitted `function(apply, batch, ...)` of a bound model, whose parameters are arguments of the program.
+
+    As constants they would be compiled in, and computed with at compile time. The number of examples is the batch's.
+    """
+    bound = {name: getattr(apply, name) for name in _BOUND if hasattr(apply, name)}
+
+    def call(bound: Any, batch: Batch, *rest: Any) -> Any:
+        return function(dataclasses.replace(apply, **bound, ids=batch["id"]), batch, *rest)
+
+    run = jax.jit(call)
+    return lambda batch, *rest: run(bound, batch, *rest)
+
+
+def joined(batches: Iterable[Batch]) -> Batch:
+    """One batch on the host of all examples that count.
+
+    Raises:
+      UserError: there is none.
+    """
+    parts = [jax.tree.map(np.asarray, dict(batch)) for batch in batches]
+    whole = jax.tree.map(lambda *rows: np.concatenate(rows), *parts) if parts else {}
+    if not whole or not (kept := whole["weight"] > 0).any():
+        raise UserError("there is no example to attack; give batches of a split")
+    return jax.tree.map(lambda x: x[kept], whole)
+
+
+def taken(batch: Batch, rows: Int[ndarray, " N"], size: int) -> Batch:
+    """Rows of a batch, filled up to a size with the first of them, of weight 0."""
+    padded = np.concatenate([rows, np.full(size - len(rows), rows[0] if len(rows) else 0)]).astype(int)
+    out = jax.tree.map(lambda x: jnp.asarray(x[padded]), batch)
+    weight: Float[ndarray, " N"] = (np.arange(size) < len(rows)).astype(np.float32)
+    return out | {"weight": jnp.asarray(weight)}

@@ -1,0 +1,184 @@
+"""Training for certificates: by bounds that hold in a whole ball, and under noise; each around any classification."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deeplab.core import ranges
+from deeplab.core.errors import UserError
+from deeplab.metrics.base import Mean, Metrics
+from deeplab.robust.certify.balls import Limits
+from deeplab.robust.certify.specification import Method, margins
+from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
+
+Schedule = Callable[[jax.Array], Any]
+"""From the number of the step to a number, as of Optax."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Around(Task):
+    """A task that trains as it says, and is otherwise the task within it."""
+
+    inner: Task
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", self.inner.fields)
+        object.__setattr__(self, "rules", self.inner.rules)
+        object.__setattr__(self, "headline", (*self.inner.headline, *type(self).headline))
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        return self.inner.inputs(batch)
+
+    def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
+        return self.inner.metrics(self.within(apply), batch, key)
+
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+        return self.inner.predict(self.within(apply), batch, key)
+
+    def score(self, outputs: Any, batch: Batch, target: Any = None) -> jax.Array:
+        return self.inner.score(outputs, batch, target)
+
+    def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
+        return self.inner.labels(self.within(apply), batch)
+
+    def init_params(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, Any]:
+        return self.inner.init_params(apply, batch, key)
+
+    def init_state(self, apply: Apply, batch: Batch, key: jax.Array) -> Any:
+        return self.inner.init_state(apply, batch, key)
+
+    def after_step(self, state: Any, params: Any) -> Any:
+        return self.inner.after_step(state, params)
+
+    def summarize(self, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+        return self.inner.summarize(predictions)
+
+    def warnings(self, metrics: Mapping[str, float]) -> Sequence[str]:
+        return self.inner.warnings(metrics)
+
+    def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        return self.inner.artifacts(trained)
+
+    def within(self, apply: Apply) -> Apply:
+        """The model as the task within this one knows it."""
+        return apply
+
+
+@dataclasses.dataclass(frozen=True)
+@ranges.checked(radius=ranges.NATURAL, natural=ranges.FRACTION, lines=ranges.FRACTION)
+class Certified(_Around):
+    """Interval bound propagation: the loss of the worst logits that bounds allow in a ball around each example.
+
+    natural l(logits) + (1 - natural) l(worst logits), where l of the first is the loss of the task within. The radius
+    grows from 0 during training, or the bounds are infinite before anything is learned. Evaluations tell
+    `verified_accuracy` at `radius`: the share of examples that are proved to be right in their whole ball.
+
+    The model is evaluated as it predicts, without dropout, and with the running statistics of a batch normalization.
+
+    Args:
+      inner: Classification of one label for each example.
+      radius: Radius (l-infinity) of evaluations, in units of the input before its normalization; may be a tracer.
+      schedule: Radius in training by the step; always `radius` when None.
+      natural: Share of the ordinary loss (kappa of the paper), or a function of the step to it.
+      lines: Share of the bounds that are handed back to the input by lines (CROWN-IBP), the rest being by intervals;
+        or a function of the step to it. They are not computed at 0.
+      limits: Least and greatest value of an input; None without any.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> growing = optax.linear_schedule(0.0, 0.1, transition_steps=2_000)
+      >>> task = dl.robust.training.Certified(dl.tasks.Classification(), radius=0.1, schedule=growing)
+
+    Source: Gowal et al. 2018, https://arxiv.org/abs/1810.12715; Zhang et al. 2020, https://arxiv.org/abs/1906.06316.
+    """
+
+    headline = ("verified_accuracy",)
+    radius: float | jax.Array = 0.1
+    schedule: Schedule | None = None
+    natural: float | jax.Array | Schedule = 0.5
+    lines: float | jax.Array | Schedule = 0.0
+    limits: Limits = (0.0, 1.0)
+
+    def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
+        step, radius = apply.task_state["step"], self.radius
+        natural, lines = (_at(value, step) for value in (self.natural, self.lines))
+        radius = self.radius if self.schedule is None else self.schedule(step)
+        out = self.inner.loss(self.within(apply), batch, key)
+        found = self._margins(apply, batch, radius, "interval")
+        if not isinstance(lines, int | float) or lines > 0:
+            found = (1 - lines) * found + lines * self._margins(apply, batch, radius, "crown-ibp")
+        worst = Mean.of(jax.nn.logsumexp(-found, axis=-1), batch["weight"])  # the logit of the label is 0
+        total = worst.total * out.loss.count / jnp.where(worst.count == 0, 1, worst.count)
+        loss = Mean(natural * out.loss.total + (1 - natural) * total, out.loss.count)
+        proved = {"verified_accuracy": _proved(found, batch), "natural_loss": out.loss}
+        inner = apply.task_state["inner"] if out.state is None else out.state
+        return Loss(loss, {**out.metrics, **proved}, out.variables, {"step": step, "inner": inner})
+
+    def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
+        found = self._margins(apply, batch, self.radius, "interval")
+        return {**super().metrics(apply, batch, key), "verified_accuracy": _proved(found, batch)}
+
+    def init_state(self, apply: Apply, batch: Batch, key: jax.Array) -> Any:
+        return {"step": jnp.zeros((), jnp.int32), "inner": self.inner.init_state(apply, batch, key)}
+
+    def after_step(self, state: Any, params: Any) -> Any:
+        return {"step": state["step"] + 1, "inner": self.inner.after_step(state["inner"], params)}
+
+    def within(self, apply: Apply) -> Apply:
+        inner: Any = apply
+        return dataclasses.replace(inner, task_state=apply.task_state["inner"])
+
+    def _margins(self, apply: Apply, batch: Batch, radius: Any, method: Method) -> jax.Array:
+        x, *args = self.inputs(batch)
+        return margins(
+            lambda *inputs: apply(*inputs)[0], x, batch["label"], radius, method=method, limits=self.limits, args=args
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+@ranges.checked(deviation=ranges.POSITIVE)
+class Noise(_Around):
+    """Training under Gaussian noise, for randomized smoothing by the same; evaluations are without it.
+
+    Args:
+      inner: Task whose first input is floating-point.
+      deviation: Standard deviation of the noise, in units of the input before its normalization; may be a tracer.
+
+    Example:
+      >>> import deeplab as dl
+      >>> task = dl.robust.training.Noise(dl.tasks.Classification(), deviation=0.25)
+
+    Source: Cohen, Rosenfeld and Kolter 2019, https://arxiv.org/abs/1902.02918.
+    """
+
+    deviation: float | jax.Array = 0.25
+
+    def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
+        noise_key, key = jax.random.split(key)
+        name = self.inner.fields[0]
+        x = batch[name]
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise UserError(
+                f"the field {name!r} is of {x.dtype}, which noise does not fit; train under noise what reads real "
+                "numbers, such as images or sounds"
+            )
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(noise_key, batch["id"])
+        noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
+        return self.inner.loss(apply, {**batch, name: x + self.deviation * noise}, key)
+
+
+def _at(value: Any, step: jax.Array) -> Any:
+    return value(step) if callable(value) else value
+
+
+def _proved(found: jax.Array, batch: Batch) -> Mean:
+    """The share of examples of which all margins but the label's own are above 0."""
+    own = jax.nn.one_hot(batch["label"], found.shape[-1], dtype=bool)
+    return Mean.of(jnp.all((found > 0) | own, axis=-1).astype(jnp.float32), batch["weight"])
