@@ -65,6 +65,8 @@ def kept(output: nbformat.NotebookNode, folder: str = "") -> nbformat.NotebookNo
         return output if output.name == "stdout" and output.text.strip() else None
     if "data" in output:
         output.metadata = {}
+        if re.search(r" at 0x[0-9a-f]+>", output.data.get("text/plain", "")) and len(output.data) == 1:
+            return None  # an object without a text of its own, told by its address
         if "<iframe" in output.data.get("text/html", ""):  # a page of its own, which readers on the web do not see
             return None
         for kind in ("text/plain", "text/html"):
@@ -78,7 +80,24 @@ def kept(output: nbformat.NotebookNode, folder: str = "") -> nbformat.NotebookNo
 def without_times(text: str, folder: str = "") -> str:
     """A text without the folder, colors, progress (written over and over on one line), and rows of seconds."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace(f"{folder}/", "") if folder else text)
-    return "\n".join(line for line in text.split("\n") if not re.search(r"\r|^\s*seconds +[\d,.]+\s*$", line))
+    lines = []
+    for line in text.split("\n"):
+        shown = line.rpartition("\r")[2]
+        dropped = r"(\s*|step [\d,]+/.*|[\d,]+ of [\d,]+ runs.*)$" if "\r" in line else r"\s*seconds +[\d,.]+\s*$"
+        if not re.match(dropped, shown):
+            lines.append(shown)
+    return "\n".join(lines)
+
+
+def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Outputs with the pieces of a stream, which come as the system passes them on, in one."""
+    made: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream" and made and made[-1].get("name") == output.name:
+            made[-1].text += output.text
+        else:
+            made.append(output)
+    return made
 
 
 def execute(path: Path) -> float:
@@ -98,7 +117,7 @@ def execute(path: Path) -> float:
         client.execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [found for output in cell.outputs if (found := kept(output, folder)) is not None]
+            cell.outputs = [found for output in joined(cell.outputs) if (found := kept(output, folder)) is not None]
             cell.execution_count = None
             cell.metadata = {key: cell.metadata[key] for key in cell.metadata if key != "execution"}
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
@@ -109,10 +128,17 @@ def execute(path: Path) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="names of notebooks; all when left out")
-    names = parser.parse_args().names or sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+    parser.add_argument(
+        "--prepare", action="store_true", help="write first cells and badges alone, and execute nothing"
+    )
+    flags = parser.parse_args()
+    names = flags.names or sorted(path.stem for path in FOLDER.glob("*.ipynb"))
     os.environ.pop("MPLBACKEND", None)  # figures are shown in the notebook
-    for name in names:
-        print(f"{name}: {execute(FOLDER / f'{name}.ipynb'):.0f} s", flush=True)
+    for path in (FOLDER / f"{name}.ipynb" for name in names):
+        if flags.prepare:
+            nbformat.write(prepared(nbformat.read(path, as_version=4), path.stem), path)
+        else:
+            print(f"{path.stem}: {execute(path):.0f} s", flush=True)
     page = PAGE.read_text(encoding="utf-8")
     if (now := badged(page, badge(FIRST_CELL.read_text(encoding="utf-8"), "01_ten_minutes"))) != page:
         PAGE.write_text(now, encoding="utf-8")

@@ -12,7 +12,8 @@ if importlib.util.find_spec("deeplab") is None:
     here = {found.name.lower(): found.version for found in importlib.metadata.distributions()}
     kept = [name for name in here if name in ("jax", "jaxlib", "numpy") or name.startswith("jax-cuda")]
     pathlib.Path("kept.txt").write_text("\n".join(f"{name}=={here[name]}" for name in kept), encoding="utf-8")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--constraint", "kept.txt", SOURCE], check=True)
+    wanted = f"deeplab[notebook] @ {SOURCE}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--constraint", "kept.txt", wanted], check=True)
 
 import jax  # noqa: E402
 

@@ -26,7 +26,8 @@ def test_the_first_cell_installs_and_keeps_what_is_there(tmp_path):
         pytest.skip("no Python 3.13 is at hand")
     if not (ROOT / ".git").exists():
         pytest.skip("this is no git repository")
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MPLBACKEND")}
+    ours = ("PYTHONPATH", "MPLBACKEND", "XLA_FLAGS")
+    environment = {name: os.environ[name] for name in os.environ if name not in ours and not name.startswith("JAX_")}
     run(found.stdout.strip(), "-m", "venv", tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
     constraints = ROOT / "constraints-colab.txt"
@@ -41,11 +42,11 @@ def test_the_first_cell_installs_and_keeps_what_is_there(tmp_path):
     (wheel,) = wheels.iterdir()
     listed = run("git", "-C", ROOT, "ls-tree", "-r", "--name-only", "HEAD", "deeplab", "experiments").splitlines()
     assert {name for name in listed if not name.endswith(".md")} <= set(zipfile.ZipFile(wheel).namelist())
-    for source in (f"git+file://{ROOT}", wheel):
-        folder = tmp_path / f"alone-{Path(str(source)).suffix}"
+    for source in (f"git+file://{ROOT}", wheel.as_uri()):
+        folder = tmp_path / f"alone-{Path(source).suffix}"
         folder.mkdir()
         shutil.copy(ROOT / "colab" / "01_ten_minutes.ipynb", folder)
-        quick = environment | {"DEEPLAB_QUICK": "1", "DEEPLAB_SOURCE": str(source)}
+        quick = environment | {"DEEPLAB_QUICK": "1", "DEEPLAB_SOURCE": source}
         begin = "import nbformat, nbclient; n = nbformat.read('01_ten_minutes.ipynb', 4); nbclient.execute(n, cwd='.')"
         run(python, "-c", begin, cwd=folder, env=quick)
         assert versions(python) == before

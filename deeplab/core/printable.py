@@ -17,7 +17,7 @@ class Printable(abc.ABC):
         """Renderable of `rich`: a table, a text, or a group of them."""
 
     def __str__(self) -> str:
-        console = plain_console(file=io.StringIO(), width=_WIDTH, force_jupyter=False)
+        console = _captured()
         with console.capture() as captured:
             console.print(self.__rich__())
         return captured.get().rstrip()
@@ -27,9 +27,14 @@ class Printable(abc.ABC):
         cls._repr_pretty_ = lambda self, printer, cycle: printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        console = plain_console(file=io.StringIO(), width=_WIDTH, force_jupyter=False, record=True)
+        console = _captured(record=True)
         console.print(self.__rich__())
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+
+def _captured(**options: Any) -> Any:
+    """A console that shows nothing; `rich` would display what it prints in a notebook, whatever its file."""
+    return plain_console(file=io.StringIO(), width=_WIDTH, force_jupyter=False, **options)
 
 
 def plain_console(**options: Any) -> Any:

@@ -46,6 +46,12 @@ def test_a_second_interrupt_ends_the_cell_at_once():
         dl.fit(functools.partial(toys.experiment, steps=8), hooks=[dl.on_dispatch(lambda at: [interrupt(at)] * 2)])
 
 
-def test_a_run_is_a_table_in_ipython():
+def test_a_run_is_one_table_in_ipython(monkeypatch):
+    def twice(*shown, **options):
+        raise AssertionError("displayed, besides what is returned")
+
     run = dl.fit(functools.partial(toys.experiment, steps=2))
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("IPython.display.display", twice)
     assert pretty(run) == str(run)
+    assert "steps" in run._repr_html_()
