@@ -19,8 +19,8 @@ from deeplab.verbs.load import Checkpoint, load
 from deeplab.verbs.robustness.attacked import attacked
 from deeplab.verbs.robustness.certified import certified
 from deeplab.verbs.robustness.corrupted import corrupted
-from deeplab.verbs.robustness.reliable import reliable
 from deeplab.verbs.robustness.examined import examined
+from deeplab.verbs.robustness.reliable import reliable
 from deeplab.verbs.robustness.unfamiliar import unfamiliar
 from deeplab.verbs.run import Run
 
