@@ -55,6 +55,22 @@ def test_intervals_hold_the_gap():
     assert held >= 51
 
 
+@pytest.mark.parametrize("kind", ["alone", "within", "between"])
+def test_gaps_of_noise_start_at_zero(kind):
+    """Of 12 groups of some 25 examples that are treated alike; also where clusters are in several groups, or in one."""
+    rng, zero = np.random.default_rng(0), 0
+    for seed in range(30):
+        cluster = np.arange(300) // 5
+        group = cluster % 12 if kind == "between" else rng.integers(0, 12, 300)
+        y, decided = rng.integers(0, 2, 300), rng.integers(0, 2, 300)
+        if kind != "alone":
+            decided = rng.integers(0, 2, 60)[cluster]
+        found = fairness.gaps(y, decided, group, None if kind == "alone" else cluster, resamples=60, seed=seed)
+        assert found["demographic_parity"].value > 0.15
+        zero += found["demographic_parity"].low == 0
+    assert zero >= 27
+
+
 def test_clusters_make_intervals_wider():
     """Forty patients, all of whose beats are decided alike."""
     rng = np.random.default_rng(0)
