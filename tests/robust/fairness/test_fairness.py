@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 
 from deeplab.core.errors import UserError
 from deeplab.robust import fairness
+from deeplab.robust.resampling import interval_of, resampled
 
 
 def _drawn(seed=0, size=1200, names=("a", "b", "c")):
@@ -78,7 +79,9 @@ def test_clusters_make_intervals_wider():
     group, decided = (patient % 2), (rng.random(40) < 0.5)[patient]
     y = rng.integers(0, 2, 1000)
     wide, narrow = (fairness.gaps(y, decided, group, c)["demographic_parity"] for c in (patient, None))
-    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    assert wide.high - wide.value > 2 * (narrow.high - narrow.value)
+    draws = resampled(lambda d, g: fairness.demographic_parity(d, g), [decided, group], patient)
+    assert wide.high == interval_of(wide.value, draws, "basic").high  # the same seed
 
 
 def test_calibration_is_within_groups():
