@@ -13,9 +13,10 @@ from deeplab.robust.resampling import interval_of, resampled
 
 
 def _drawn(seed=0, size=1200, names=("a", "b", "c")):
-    """Groups of unlike base rates, of which one is harder to score."""
+    """Groups of unlike sizes and base rates, of which one is harder to score."""
     rng = np.random.default_rng(seed)
-    at = rng.integers(0, len(names), size)
+    sizes = np.arange(len(names), 0, -1)
+    at = rng.choice(len(names), size, p=sizes / sizes.sum())
     y = rng.random(size) < np.linspace(0.3, 0.6, len(names))[at]
     score = y * np.linspace(2.0, 0.8, len(names))[at] + rng.normal(size=size)
     return score, y, np.array(names)[at]
