@@ -195,4 +195,4 @@ def _is_zero(eqn: core.JaxprEqn, inputs: list[Any], place: int) -> bool:
     """Whether an argument is known to be 0: one that is written down, or an array of it."""
     atom = eqn.invars[place]
     known = atom.val if isinstance(atom, core.Literal) else inputs[place]
-    return isinstance(known, (int, float, np.generic, np.ndarray)) and not np.any(known)
+    return not isinstance(known, (Node, jax.core.Tracer)) and not np.any(np.asarray(known))
