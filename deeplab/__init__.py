@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from deeplab.verbs.predict import predict, predict_files
     from deeplab.verbs.probing.probe import probe
     from deeplab.verbs.profile import profile
+    from deeplab.verbs.robustness.robustness import robustness
     from deeplab.verbs.run import Run
     from deeplab.verbs.study import Study, study
     from deeplab.verbs.summary import summary
@@ -121,6 +122,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "report": "report",
         "representation": "representation",
         "robust": "robust",
+        "robustness": "verbs.robustness.robustness:robustness",
         "Rules": "experiment:Rules",
         "Run": "verbs.run:Run",
         "runs": "runs",

@@ -2,7 +2,8 @@
 
 Run:     python -m experiments.image_finetune --weights DIR          (a folder in timm's layout, or a name at the hub)
          --image-folder PATH --size 224 --enlarged 1 reads your own photos, a folder or an archive of CLASS/*
-Result:  not yet measured; from scratch, experiments/image_cifar10.py has 88.83 %
+Result:  81.76 % on the JPEG copy of CIFAR-10 after one epoch at 64 x 64 pixels, some 3,000 s of CPU; from scratch,
+         experiments/image_cifar10.py has 88.83 % (2,520 s): weights of 224 x 224 pixels are no shortcut at this size
 Source:  Tan and Le 2019, https://arxiv.org/abs/1905.11946; Kornblith et al. 2018, https://arxiv.org/abs/1805.08974
 """
 

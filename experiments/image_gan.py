@@ -17,6 +17,7 @@ def experiment(
     batch_size: int = 128,
     learning_rate: float = 5e-4,
     penalty: float = 1.0,
+    spacing: int = 4,
     ema: float = 0.999,
 ) -> dl.Experiment:
     """Fashion-MNIST: 60,000 training images.
@@ -28,6 +29,7 @@ def experiment(
       batch_size: Number of images per step.
       learning_rate: Peak learning rate of both networks' cosine schedules.
       penalty: Weight of the squared gradients of the critic.
+      spacing: Number of images for each one at which the gradients are computed.
       ema: Decay of the average of the weights that draws.
     """
     data = dl.data.Images("fashion_mnist", batch_size=batch_size, epochs=epochs, normalize=None)
@@ -36,7 +38,7 @@ def experiment(
     return dl.Experiment(
         data=data,
         model=dl.models.Generator(data.image_shape, (2 * width, width)),
-        task=dl.generate.R3GAN(dl.models.Critic((width, 2 * width)), latents, penalty),
+        task=dl.generate.R3GAN(dl.models.Critic((width, 2 * width)), latents, penalty, spacing),
         optimizer=dl.optim.with_ema(dl.optim.groups({"^task/critic/": adam, ".*": adam}), ema),
         monitor=dl.Monitor("mean_distance"),
     )

@@ -1,4 +1,4 @@
-"""Binary handwritten digits by a variational autoencoder: MNIST, each pixel drawn once from its gray value.
+"""Binary images by a variational autoencoder: handwritten digits, each pixel drawn once from its gray value.
 
 Run:     python -m experiments.image_vae                  (downloads 11 MB, or: --data-dir FOLDER)
          python -m experiments.image_vae --samples 50 --epochs 20        (the importance-weighted one)
@@ -7,12 +7,15 @@ Result:  88.4 nats, seed 0: the test images' bound, 93.01, minus what 5,000 impo
 Source:  Kingma and Welling 2014, https://arxiv.org/abs/1312.6114; Burda et al. 2016, https://arxiv.org/abs/1509.00519
 """
 
+from typing import Literal
+
 import optax
 
 import deeplab as dl
 
 
 def experiment(
+    dataset: Literal["mnist", "fashion_mnist"] = "mnist",
     samples: int = 1,
     latents: int = 50,
     width: int = 400,
@@ -22,9 +25,10 @@ def experiment(
     beta: float = 1.0,
     free_bits: float = 0.0,
 ) -> dl.Experiment:
-    """MNIST, 60,000 training and 10,000 test images; the draw of the pixels is that of `dl.generate.binarized`.
+    """60,000 training and 10,000 test images; the draw of the pixels is that of `dl.generate.binarized`.
 
     Args:
+      dataset: Name of the images.
       samples: Number of codes for each image; with more than one, the bound is the importance-weighted one.
       latents: Number of components of a code.
       width: Number of units of the two hidden layers of encoder and decoder.
@@ -34,7 +38,7 @@ def experiment(
       beta: Weight of the divergence of the code's law from the prior; the importance-weighted bound has none.
       free_bits: Nats of each component that cost nothing; likewise.
     """
-    data = dl.data.Images("mnist", batch_size=batch_size, epochs=epochs, normalize=None)
+    data = dl.data.Images(dataset, batch_size=batch_size, epochs=epochs, normalize=None)
     vae = dl.generate.VAE(latents, beta=beta, free_bits=free_bits)
     return dl.Experiment(
         data=data,

@@ -9,7 +9,6 @@ import flax.linen as nn
 import optax
 
 import deeplab as dl
-from deeplab.data import augment
 
 
 class Strided(nn.Module):
@@ -28,11 +27,11 @@ class Strided(nn.Module):
 
 def experiment(
     width: int = 32,
-    epochs: int = 60,
+    epochs: int = 50,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     radius: float = 0.1,
-    train_radius: float = 0.12,
+    train_radius: float = 0.15,
     natural: float = 0.5,
     growth: dl.StaticFloat = 0.4,
 ) -> dl.Experiment:
@@ -48,7 +47,7 @@ def experiment(
       natural: Share of the loss of unchanged images when the radius is at its largest; all at the beginning.
       growth: Share of the steps in which the radius grows, after a twentieth of them without a change.
     """
-    data = dl.data.Images("mnist", batch_size=batch_size, epochs=epochs, augment=augment.shift(1), normalize=None)
+    data = dl.data.Images("mnist", batch_size=batch_size, epochs=epochs, normalize=None)
     steps, first = max(1, int(growth * data.num_steps)), data.num_steps // 20
     task = dl.robust.training.Certified(
         dl.tasks.Classification(),

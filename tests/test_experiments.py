@@ -25,6 +25,7 @@ FOLDER = Path(experiments.__path__[0])
 NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
 # What shapes the program, made small: neither the way nor the law depends on it, and compiling does.
 SMALL = {
+    "health_conformal": {"width": 16},
     "health_ecg": {"width": 16},
     "driving_finetune": {"variant": "test", "batch_size": 2},
     "driving_segmentation": {"width": 4, "depth": 2, "batch_size": 2},
@@ -80,6 +81,7 @@ def test_there_are_experiments():
 DEEP = ("driving_finetune", "health_cells", "image_finetune")
 # Brothers of one that goes the whole way every day: of these a step is traced, and nothing compiled.
 TRACED = (
+    "health_conformal",
     "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_flow", "image_gan", "image_mnist",
     "image_pixelcnn", "image_vq", "recsys_ctr", "robust_certified", "robust_fashion", "robust_speech", "self_images",
     "self_speech", "self_text", "speech_digits", "study_activations", "study_data_scaling", "text_diffusion",

@@ -31,12 +31,12 @@ MAY_IMPORT = {
     "report": set(),
     "explain": {"nn", "report"},  # a notebook draws what a page does
     "representation": set(),
-    "robust": {"data", "metrics", "tasks", "explain"},
+    "robust": {"data", "metrics", "tasks", "optim", "experiment", "train", "explain", "representation"},
     "tuning": {"optim", "experiment"},
     "hub": {"data", "models", "experiment", "scale", "tuning"},
     "verbs": {
         *("data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report", "explain"),
-        "representation",
+        *("representation", "robust"),
     },
     "cli": {"data", "tasks", "decode", "hub", "experiment", "scale", "train", "runs", "search", "report", "verbs"}
     | {"explain"},

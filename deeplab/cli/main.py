@@ -32,7 +32,7 @@ from deeplab.cli import (
     study as study_verb,
 )
 from deeplab.cli.arguments import Invocation, Verb
-from deeplab.cli.tools import explain, probe
+from deeplab.cli.tools import explain, probe, robustness
 from deeplab.core.backend import explain_out_of_memory, prepare_backend
 from deeplab.core.entry import of_main
 from deeplab.core.errors import UserError
@@ -53,6 +53,7 @@ VERBS: Mapping[str, Verb] = {
     "predict": Verb(predict.PredictFlags, predict.run),
     "explain": Verb(explain.ExplainFlags, explain.run),
     "probe": Verb(probe.ProbeFlags, probe.run),
+    "robustness": Verb(robustness.RobustnessFlags, robustness.run),
     "sweep": Verb(sweep.SweepFlags, sweep.run, many=True),
     "cv": Verb(sweep.FoldsFlags, sweep.cross_validate, many=True),
     "verify": Verb(verify.VerifyFlags, verify.run),

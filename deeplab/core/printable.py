@@ -17,15 +17,24 @@ class Printable(abc.ABC):
         """Renderable of `rich`: a table, a text, or a group of them."""
 
     def __str__(self) -> str:
-        console = plain_console(file=io.StringIO(), width=_WIDTH)
+        console = _captured()
         with console.capture() as captured:
             console.print(self.__rich__())
         return captured.get().rstrip()
 
+    def __init_subclass__(cls) -> None:
+        """IPython takes the first way that a class itself has: this one, and not the `__repr__` of a dataclass."""
+        cls._repr_pretty_ = lambda self, printer, cycle: printer.text(str(self))
+
     def _repr_html_(self) -> str:
-        console = plain_console(file=io.StringIO(), width=_WIDTH, record=True)
+        console = _captured(record=True)
         console.print(self.__rich__())
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+
+def _captured(**options: Any) -> Any:
+    """A console that shows nothing; `rich` would display what it prints in a notebook, whatever its file."""
+    return plain_console(file=io.StringIO(), width=_WIDTH, force_jupyter=False, **options)
 
 
 def plain_console(**options: Any) -> Any:

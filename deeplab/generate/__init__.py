@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from deeplab.generate.measures import classifier_features, fid, fid_infinity, kid, nearest, precision_recall
     from deeplab.generate.normalizing import NormalizingFlow, bits_per_dimension
     from deeplab.generate.paths.couplings import coupled, sinkhorn
+    from deeplab.generate.paths.inpainting import inpainted
     from deeplab.generate.paths.likelihoods import divergence, log_likelihood, normal_log_prob
     from deeplab.generate.paths.processes import (
         Process,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     )
     from deeplab.generate.paths.schedules import cosine, even, exploding, karras, linear, straight
     from deeplab.generate.quantized import VQVAE
-    from deeplab.generate.record import Generative
+    from deeplab.generate.record import Generative, interpolated
     from deeplab.generate.variational import IWAE, VAE, binarized, importance_log_prob
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -71,7 +72,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "guided": "paths.samplers:guided",
         "heun_step": "paths.samplers:heun_step",
         "importance_log_prob": "variational:importance_log_prob",
+        "inpainted": "paths.inpainting:inpainted",
         "integrate": "paths.samplers:integrate",
+        "interpolated": "record:interpolated",
         "IWAE": "variational:IWAE",
         "karras": "paths.schedules:karras",
         "kid": "measures:kid",

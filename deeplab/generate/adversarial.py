@@ -12,13 +12,14 @@ import jax.numpy as jnp
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
-from deeplab.generate.record import Generative, keys_of, normals, shown
+from deeplab.generate.gallery import shown
+from deeplab.generate.record import Generative, decoding, keys_of, normals
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
 
 
 @dataclasses.dataclass(frozen=True)
-@ranges.checked(latents=ranges.COUNT, penalty=ranges.NATURAL)
+@ranges.checked(latents=ranges.COUNT, penalty=ranges.NATURAL, spacing=ranges.COUNT)
 class R3GAN(Task):
     """Generator G, the model, and critic D, the task's own network, of images in [0, 1].
 
@@ -31,6 +32,8 @@ class R3GAN(Task):
       critic: D, a module from images [B, H, W, C] to numbers [B], such as `dl.models.Critic`.
       latents: Number of components of z.
       penalty: Weight of the gradients' squares, R1 and R2; may be a tracer.
+      spacing: Number of examples for each one whose gradients are penalized: with 4 they are a quarter of the batch,
+        which stands for all of it.
 
     Source: Huang et al. 2024, "The GAN is dead; long live the GAN!", https://arxiv.org/abs/2501.05441; the loss:
       Jolicoeur-Martineau 2018, https://arxiv.org/abs/1807.00734.
@@ -39,6 +42,7 @@ class R3GAN(Task):
     critic: nn.Module
     latents: int = 64
     penalty: float | jax.Array = 1.0
+    spacing: int = 1
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         return (jnp.zeros((len(batch["id"]), self.latents)),)
@@ -63,10 +67,12 @@ class R3GAN(Task):
 
         generator = nn.softplus(judged(stopped(params), real) - judged(stopped(params), fake))
         critic = nn.softplus(judged(params, stopped(fake)) - judged(params, real))
-        penalty = steepness(real) + steepness(stopped(fake))
-        parts = {"generator": generator, "critic": critic, "penalty": penalty}
-        means = {name: Mean.of(value, batch["weight"]) for name, value in parts.items()}
-        return Loss(Mean.of(generator + critic + self.penalty / 2 * penalty, batch["weight"]), means, variables)
+        some = slice(None, None, self.spacing)
+        penalty = Mean.of(steepness(real[some]) + steepness(stopped(fake)[some]), batch["weight"][some])
+        means = {name: Mean.of(x, batch["weight"]) for name, x in {"generator": generator, "critic": critic}.items()}
+        loss = Mean.of(generator + critic, batch["weight"])
+        steep = self.penalty / 2 * penalty.total * loss.count / jnp.maximum(penalty.count, 1e-6)
+        return Loss(Mean(loss.total + steep, loss.count), means | {"penalty": penalty}, variables)
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         fake, _ = self._drawn(apply, keys_of(key, batch["id"]))
@@ -77,11 +83,11 @@ class R3GAN(Task):
     def generative(self, apply: Apply) -> Generative:
         """Samples; there is no density."""
 
-        def sample(key: jax.Array, count: int, condition: Any = None) -> jax.Array:
+        def decode(start: jax.Array, condition: Any = None) -> jax.Array:
             del condition
-            return self._drawn(apply, keys_of(key, jnp.arange(count)))[0]
+            return apply(start)[0]
 
-        return Generative(sample)
+        return decoding(decode, (self.latents,))
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
         """Drawn images."""

@@ -13,8 +13,9 @@ import optax
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
+from deeplab.generate.gallery import shown
 from deeplab.generate.normalizing import bits_per_dimension
-from deeplab.generate.record import Generative, keys_of, shown
+from deeplab.generate.record import Generative, keys_of
 from deeplab.metrics.base import Mean
 from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
 

@@ -12,10 +12,12 @@ import jax.numpy as jnp
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
 from deeplab.generate import images
+from deeplab.generate.gallery import shown
+from deeplab.generate.paths.inpainting import inpainted
 from deeplab.generate.paths.likelihoods import log_likelihood, normal_log_prob
 from deeplab.generate.paths.processes import Field, Process, noise_prediction, velocity_of
 from deeplab.generate.paths.samplers import Step, ddim, ddpm, edm_heun, heun_step, integrate
-from deeplab.generate.record import Generative, keys_of, normals, shown
+from deeplab.generate.record import Generative, keys_of, normals
 from deeplab.metrics.base import Mean
 from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 
@@ -99,17 +101,30 @@ class Diffusion(Task):
         return Loss(Mean.of(error, batch["weight"]), {}, variables)
 
     def generative(self, apply: Apply) -> Generative:
-        """Samples by `sampler`, and log-densities of images by the probability-flow ODE, of the unconditional model."""
+        """Samples by `sampler`, and log-densities of images by the probability-flow ODE, of the unconditional model.
+
+        Inpainting takes each of the `steps` ten times; see `paths.inpainting`.
+        """
         process, shape = self.process, tuple(self.shape)
+        most = jnp.inf if self.clip is None else self.clip
+
+        def bounded(count: int, condition: Any) -> Field:
+            denoise = images.with_guidance(process.denoiser, apply, count, condition, self.num_classes, self.guidance)
+            return lambda x, t: jnp.clip(denoise(x, t), -most, most)
+
+        def decode(start: jax.Array, condition: Any = None, key: jax.Array | None = None) -> jax.Array:
+            _, deviation = process.schedule(process.grid(self.steps)[0])
+            field, key = bounded(len(start), condition), jax.random.key(0) if key is None else key
+            return images.displayed(self.sampler(process, field, deviation * start, self.steps, key))
 
         def sample(key: jax.Array, count: int, condition: Any = None) -> jax.Array:
             first, later = jax.random.split(key)
-            _, deviation = process.schedule(process.grid(self.steps)[0])
-            start = deviation * normals(keys_of(first, jnp.arange(count)), shape)
-            denoise = images.with_guidance(process.denoiser, apply, count, condition, self.num_classes, self.guidance)
-            most = jnp.inf if self.clip is None else self.clip
-            bounded = lambda x, t: jnp.clip(denoise(x, t), -most, most)  # noqa: E731
-            return images.displayed(self.sampler(process, bounded, start, self.steps, later))
+            return decode(normals(keys_of(first, jnp.arange(count)), shape), condition, later)
+
+        def inpaint(key: jax.Array, known: jax.Array, mask: jax.Array, condition: Any = None) -> jax.Array:
+            field, times = bounded(len(known), condition), process.grid(self.steps)
+            found = inpainted(field, process.schedule, images.centered(known), mask, times, key)
+            return images.displayed(found)
 
         def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
             denoise = process.denoiser(images.network(apply, *images.told(None, len(x), self.num_classes)))
@@ -117,12 +132,11 @@ class Diffusion(Task):
             _, most = process.schedule(times[-1])
             return ode_log_prob(velocity_of(denoise, process.schedule), x, times, most, key, self.exact)
 
-        return Generative(sample, log_prob)
+        return Generative(sample, log_prob, decode, shape, inpaint)
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
         """Drawn images, of each class in turn if there are classes."""
-        asked = None if self.num_classes is None else jnp.arange(24) % self.num_classes
-        return {"samples": shown(self.generative(trained.apply(24)), trained, 24, asked)}
+        return {"samples": shown(self.generative(trained.apply(24)), trained, 24, self.num_classes)}
 
 
 def ode_log_prob(

@@ -13,10 +13,13 @@ from deeplab.core import ranges
 from deeplab.core.blocks import Block
 from deeplab.generate import images
 from deeplab.generate.diffusion import ode_log_prob
+from deeplab.generate.gallery import shown
 from deeplab.generate.paths.couplings import coupled
+from deeplab.generate.paths.inpainting import inpainted
+from deeplab.generate.paths.processes import Field
 from deeplab.generate.paths.samplers import Step, euler_step, integrate
-from deeplab.generate.paths.schedules import even
-from deeplab.generate.record import Generative, keys_of, like, normals, shown
+from deeplab.generate.paths.schedules import even, straight
+from deeplab.generate.record import Generative, decoding, keys_of, like, normals
 from deeplab.metrics.base import Mean
 from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 
@@ -74,22 +77,30 @@ class FlowMatching(Task):
         return Loss(Mean.of(error, batch["weight"]), {}, variables)
 
     def generative(self, apply: Apply) -> Generative:
-        """Samples by `steps` steps of the ODE, and log-densities of images, of the unconditional model."""
+        """Samples by `steps` steps of the ODE, and log-densities of images, of the unconditional model.
 
-        def sample(key: jax.Array, count: int, condition: Any = None) -> jax.Array:
-            start = normals(keys_of(key, jnp.arange(count)), self.shape)
-            velocity = images.with_guidance(
-                lambda network: network, apply, count, condition, self.num_classes, self.guidance
-            )
+        Inpainting takes each of the `steps` ten times; see `paths.inpainting`.
+        """
+
+        def velocity_of(count: int, condition: Any) -> Field:
+            given = apply, count, condition, self.num_classes, self.guidance
+            return images.with_guidance(lambda network: network, *given)
+
+        def decode(start: jax.Array, condition: Any = None) -> jax.Array:
+            velocity = velocity_of(len(start), condition)
             return images.displayed(integrate(velocity, start, even(self.steps), self.step))
+
+        def inpaint(key: jax.Array, known: jax.Array, mask: jax.Array, condition: Any = None) -> jax.Array:
+            velocity, times = velocity_of(len(known), condition), even(self.steps)
+            denoise = lambda x, t: x - t * velocity(x, t)  # noqa: E731
+            return images.displayed(inpainted(denoise, straight, images.centered(known), mask, times, key))
 
         def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
             velocity = images.network(apply, *images.told(None, len(x), self.num_classes))
             return ode_log_prob(velocity, x, even(self.likelihood_steps)[::-1], 1.0, key, self.exact)
 
-        return Generative(sample, log_prob)
+        return decoding(decode, self.shape, log_prob=log_prob, inpaint=inpaint)
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
         """Drawn images, of each class in turn if there are classes."""
-        asked = None if self.num_classes is None else jnp.arange(24) % self.num_classes
-        return {"samples": shown(self.generative(trained.apply(24)), trained, 24, asked)}
+        return {"samples": shown(self.generative(trained.apply(24)), trained, 24, self.num_classes)}

@@ -76,7 +76,7 @@ def with_guidance(
       num_classes: K, or None.
       scale: Guidance; see `deeplab.generate.guided`.
     """
-    free = field(network(apply, *told(None, count, num_classes)))
-    if condition is None or num_classes is None:
-        return free
-    return guided(field(network(apply, *told(condition, count, num_classes))), free, scale)
+    asked = field(network(apply, *told(condition, count, num_classes)))
+    if condition is None or num_classes is None or (isinstance(scale, float | int) and scale == 1):
+        return asked  # with a guidance of 1, the other half of the evaluations would be in vain
+    return guided(asked, field(network(apply, *told(None, count, num_classes))), scale)

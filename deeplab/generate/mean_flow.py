@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
 from deeplab.generate import images
+from deeplab.generate.gallery import shown
 from deeplab.generate.paths.schedules import even
-from deeplab.generate.record import Generative, keys_of, like, normals, shown
+from deeplab.generate.record import Generative, decoding, keys_of, like, normals
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
 
@@ -37,7 +38,8 @@ class MeanFlow(Task):
       power: Exponent of the weight; may be a tracer.
       mean: Mean of the logit of the times.
       spread: Standard deviation of that logit.
-      num_classes: Number of classes K that the model is told; none when None.
+      num_classes: Number of classes K that the model is told, always: samples have them in turn where none
+        is asked for; no class when None.
       steps: Number of steps of a sample.
 
     Source: Geng et al. 2025, "Mean flows for one-step generative modeling", https://arxiv.org/abs/2505.13447.
@@ -91,7 +93,10 @@ class MeanFlow(Task):
     def generative(self, apply: Apply) -> Generative:
         """Samples by `steps` evaluations of the model; there is no density."""
 
-        def sample(key: jax.Array, count: int, condition: Any = None) -> jax.Array:
+        def decode(start: jax.Array, condition: Any = None) -> jax.Array:
+            count = len(start)
+            if condition is None and self.num_classes is not None:
+                condition = jnp.arange(count) % self.num_classes
             classes = images.told(condition, count, self.num_classes)
 
             def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
@@ -100,12 +105,10 @@ class MeanFlow(Task):
                 return x - (t - r) * apply(x, times, *classes)[0], None
 
             times = even(self.steps)
-            start = normals(keys_of(key, jnp.arange(count)), self.shape)
             return images.displayed(jax.lax.scan(step, start, (times[:-1], times[1:]))[0])
 
-        return Generative(sample)
+        return decoding(decode, self.shape)
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
         """Drawn images, of each class in turn if there are classes."""
-        asked = None if self.num_classes is None else jnp.arange(24) % self.num_classes
-        return {"samples": shown(self.generative(trained.apply(24)), trained, 24, asked)}
+        return {"samples": shown(self.generative(trained.apply(24)), trained, 24, self.num_classes)}

@@ -13,8 +13,9 @@ from jaxtyping import Array, Float
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
+from deeplab.generate.gallery import shown
 from deeplab.generate.paths.likelihoods import normal_log_prob
-from deeplab.generate.record import Generative, keys_of, normals, shown
+from deeplab.generate.record import Generative, decoding, keys_of
 from deeplab.metrics.base import Mean
 from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
 
@@ -88,10 +89,11 @@ class NormalizingFlow(Task):
     def generative(self, apply: Apply) -> Generative:
         """Samples, of grays where there are levels, and log-densities, or a bound of the log-probability of grays."""
 
-        def sample(key: jax.Array, count: int, condition: Any = None) -> jax.Array:
+        start = jax.eval_shape(lambda x: apply(x)[0][0], jnp.zeros((1, *self.shape))).shape[1:]
+
+        def decode(start: jax.Array, condition: Any = None) -> jax.Array:
             del condition
-            shape = jax.eval_shape(lambda x: apply(x)[0][0], jnp.zeros((1, *self.shape))).shape[1:]
-            x = apply(normals(keys_of(key, jnp.arange(count)), shape), method="invert")[0]
+            x = apply(start, method="invert")[0]
             if self.levels is None:
                 return x
             u = (jax.nn.sigmoid(x) - self.edge) / (1 - 2 * self.edge)
@@ -100,7 +102,7 @@ class NormalizingFlow(Task):
         def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
             return self._log_prob(apply, x, keys_of(key, jnp.arange(len(x))))[0]
 
-        return Generative(sample, log_prob)
+        return decoding(decode, start, log_prob=log_prob)
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
         """Drawn images; of what is no image, nothing."""

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from deeplab.core.blocks import Block, card, cards, picture, section
-from deeplab.tasks.base import Trained
+from deeplab.core.errors import UserError
 
 
 class Sample(Protocol):
@@ -24,6 +24,25 @@ class Sample(Protocol):
     def __call__(self, key: jax.Array, count: int, condition: Any = None) -> jax.Array: ...
 
 
+class Decode(Protocol):
+    """What becomes of standard normal numbers [B, *start]: an example each, as `condition` asks."""
+
+    def __call__(self, start: jax.Array, condition: Any = None) -> jax.Array: ...
+
+
+class Inpaint(Protocol):
+    """Examples that are `known` where `mask` is 1, and drawn elsewhere.
+
+    Args:
+      key: Key of all randomness.
+      known: Examples [B, *shape], of which the values under a mask of 0 are not read.
+      mask: 1 where they are known and 0 elsewhere, of a shape that broadcasts to theirs.
+      condition: What they are to be, as in a sample.
+    """
+
+    def __call__(self, key: jax.Array, known: jax.Array, mask: jax.Array, condition: Any = None) -> jax.Array: ...
+
+
 class Generative(NamedTuple):
     """A generative model.
 
@@ -31,10 +50,57 @@ class Generative(NamedTuple):
       sample: Draws examples, in the units of the data.
       log_prob: Function of examples [B, *shape] and a key to log-densities [B], in nats, or a bound or an estimate of
         them, as the task says; None where there is none.
+      decode: Function from standard normal numbers to examples, by which it draws; None where it draws otherwise.
+      start: Shape of these numbers of an example; empty where there are none.
+      inpaint: Completes examples; None where it cannot.
     """
 
     sample: Sample
     log_prob: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    decode: Decode | None = None
+    start: tuple[int, ...] = ()
+    inpaint: Inpaint | None = None
+
+
+def decoding(decode: Decode, start: Sequence[int], **rest: Any) -> Generative:
+    """A model that draws by `decode`, from numbers of the shape `start`; `rest` are further fields of the record."""
+
+    def sample(key: jax.Array, count: int, condition: Any = None) -> jax.Array:
+        return decode(normals(keys_of(key, jnp.arange(count)), start), condition)
+
+    return Generative(sample, decode=decode, start=tuple(start), **rest)
+
+
+def interpolated(
+    model: Generative, key: jax.Array, count: int, steps: int = 8, condition: Any = None
+) -> Float[Array, "N S ..."]:
+    """Examples on ways from one draw to another, [N, S, ...]: (1 - t) z + t w, of unit variance, decoded.
+
+    z and w are the starts of two draws; what is between them is a standard normal start, too.
+
+    Args:
+      model: Model with `decode`.
+      key: Key of the draws.
+      count: Number N of ways.
+      steps: Number S of examples on each, with its two ends.
+      condition: Condition of each way [count], if any.
+
+    Raises:
+      UserError: The model draws otherwise than from normal numbers.
+
+    Example (a model that draws its start):
+      >>> way = interpolated(decoding(lambda z, condition=None: z, (2,)), jax.random.key(0), count=3, steps=5)
+      >>> way.shape
+      (3, 5, 2)
+    """
+    if model.decode is None:
+        raise UserError("the model draws value by value, from no numbers between which there is a way; give another")
+    first, last = (normals(keys_of(jax.random.fold_in(key, i), jnp.arange(count)), model.start) for i in range(2))
+    t = jnp.linspace(0, 1, steps).reshape(1, -1, *[1] * len(model.start))
+    between = ((1 - t) * first[:, None] + t * last[:, None]) / jnp.sqrt((1 - t) ** 2 + t**2)
+    asked = None if condition is None else jnp.repeat(jnp.asarray(condition), steps, axis=0)
+    found = model.decode(between.reshape(count * steps, *model.start), asked)
+    return found.reshape(count, steps, *found.shape[1:])
 
 
 def keys_of(key: jax.Array, ids: jax.Array) -> jax.Array:
@@ -68,16 +134,3 @@ def like(values: Any, x: jax.Array) -> jax.Array:
     """Numbers, one for all examples or one for each [B], in a shape that multiplies x [B, ...]."""
     values = jnp.asarray(values, x.dtype)
     return values.reshape(values.shape + (1,) * (x.ndim - values.ndim))
-
-
-def shown(generative: Generative, trained: Trained, count: int = 24, condition: Any = None) -> list[Block]:
-    """The section of a report with drawn images.
-
-    Args:
-      generative: Model of images [H, W, C] in [0, 1].
-      trained: What `Task.artifacts` is given.
-      count: Number of images.
-      condition: Condition of each, if any.
-    """
-    images = jax.device_get(jax.jit(lambda key: generative.sample(key, count, condition))(trained.key))
-    return [section("Samples", cards([card("", picture(image)) for image in images], compact=True))]

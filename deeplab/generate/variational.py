@@ -13,8 +13,9 @@ from jaxtyping import Array, Float
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
+from deeplab.generate.gallery import shown
 from deeplab.generate.paths.likelihoods import normal_log_prob
-from deeplab.generate.record import Generative, keys_of, normals, shown
+from deeplab.generate.record import Generative, decoding, keys_of, normals
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
 
@@ -97,15 +98,14 @@ def _codes(keys: jax.Array, number: int, size: int) -> Float[Array, "K B D"]:
 
 
 def _generative(task: VAE | IWAE, apply: Apply) -> Generative:
-    def sample(key: jax.Array, count: int, condition: Any = None) -> jax.Array:
+    def decode(start: jax.Array, condition: Any = None) -> jax.Array:
         del condition
-        z = normals(keys_of(key, jnp.arange(count)), (task.latents,))
-        return jax.nn.sigmoid(apply(z, method="decode")[0])
+        return jax.nn.sigmoid(apply(start, method="decode")[0])
 
     def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
         return importance_log_prob(apply, x, key, task.latents, task.importance_samples, task.chunk)
 
-    return Generative(sample, log_prob)
+    return decoding(decode, (task.latents,), log_prob=log_prob)
 
 
 @dataclasses.dataclass(frozen=True)

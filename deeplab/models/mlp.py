@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from deeplab.core import ranges
+from deeplab.nn.layout import IN_TURN
 from deeplab.nn.norm import Norm, no_norm
 
 # Hidden widths of the MNIST rows "2-layer NN, 300 hidden" to "3-layer NN, 500+300 hidden" in LeCun et al. 1998,
@@ -28,8 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 RULES = (
-    (r"hidden\d+/kernel", P(None, "model")),
-    (r"hidden\d+/bias", P("model")),
+    *IN_TURN,
     (r"head/kernel", P("model", None)),
 )
 

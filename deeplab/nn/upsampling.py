@@ -30,9 +30,27 @@ class Upsampling(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W D"]:
-        batch, height, width, _ = x.shape
-        x = nn.Dense(4 * self.width, name="squares")(x).reshape(batch, height, width, 2, 2, self.width)
-        return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, self.width)  # (H 2) (W 2)
+        return pixels_of(nn.Dense(4 * self.width, name="squares")(x), 2)
+
+
+def squares_of(x: Float[Array, "B H W C"], side: int) -> Float[Array, "B H/side W/side side*side*C"]:
+    """The pixels of each square of an image as the features of one place; `pixels_of` is the inverse.
+
+    Example:
+      >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+      >>> squares_of(x, 2)[0, 0].tolist(), bool(jnp.all(pixels_of(squares_of(x, 2), 2) == x))
+      ([[0.0, 1.0, 4.0, 5.0], [2.0, 3.0, 6.0, 7.0]], True)
+    """
+    B, H, W, C = x.shape
+    x = x.reshape(B, H // side, side, W // side, side, C).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(B, H // side, W // side, side * side * C)
+
+
+def pixels_of(x: Float[Array, "B H W D"], side: int) -> Float[Array, "B side*H side*W D/(side*side)"]:
+    """The image whose squares are places with these features."""
+    B, H, W, D = x.shape
+    x = x.reshape(B, H, W, side, side, D // side**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(B, H * side, W * side, D // side**2)
 
 
 def bicubic(x: Float[Array, "H W C"], size: tuple[int, int], antialias: bool = False) -> Float[Array, "H2 W2 C"]:

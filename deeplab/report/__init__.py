@@ -5,11 +5,27 @@ from typing import Any
 from deeplab.core import blocks as cards
 from deeplab.core.blocks import boxes, masks, sounds
 from deeplab.report.comparison import compare
+from deeplab.report.document import Framed
 from deeplab.report.page import write
 from deeplab.report.record import RunRecord, read
 from deeplab.report.runs import RunSummary, find, table
+from deeplab.report.shading import STYLE
 
-__all__ = ["RunRecord", "RunSummary", "boxes", "cards", "compare", "find", "masks", "read", "sounds", "table", "write"]
+__all__ = [
+    "STYLE",
+    "Framed",
+    "RunRecord",
+    "RunSummary",
+    "boxes",
+    "cards",
+    "compare",
+    "find",
+    "masks",
+    "read",
+    "sounds",
+    "table",
+    "write",
+]
 
 _RENAMED = {"Run": "RunRecord"}
 

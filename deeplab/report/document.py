@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import html
 import os
 from pathlib import Path
 
@@ -47,6 +49,28 @@ def save(path: Path, text: str) -> Path:
             draft.unlink()
         raise UserError(f"cannot write {path}: {error.strerror}; free disk space or change the permissions") from error
     return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Framed:
+    """A page inside the output of a notebook's cell, which shows what the cell's last line is.
+
+    Args:
+      page: Path of the page, such as the report of a run.
+      height: Height of the frame, in pixels.
+
+    Example:
+      >>> page = save(Path("/tmp/framed.html"), document("a page", Html("<p>text</p>")))
+      >>> "&lt;p&gt;text" in Framed(page)._repr_html_()
+      True
+    """
+
+    page: str | Path
+    height: int = 600
+
+    def _repr_html_(self) -> str:
+        text = html.escape(Path(self.page).read_text(encoding="utf-8"))
+        return f'<iframe srcdoc="{text}" title="page" width="100%" height="{self.height}" style="border: 0"></iframe>'
 
 
 CSS = """

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from deeplab.report.figures import SERIES
+from deeplab.report.shading import heat
 from deeplab.report.text import Html, join, note, number, tag
 
 _ROW, _LEFT, _RIGHT, _WIDTH = 20, 150, 60, 520  # units of an SVG: height of a row, space for names and numbers
@@ -68,6 +70,34 @@ def swarm(block: Mapping[str, Any]) -> Html:
     return join(
         note(block["title"]) if block["title"] else "", _svg(parts, len(block["rows"]), block["title"] or "swarm")
     )
+
+
+def table(block: Mapping[str, Any]) -> Html:
+    """A table of numbers, shaded from 0 to 1."""
+    values = np.array(block["values"], np.float64).reshape(len(block["rows"]), len(block["columns"]))
+    return heat(block["rows"], block["columns"], values, lambda i, j: f"{values[i, j]:.2f}", low=0.0, high=1.0)
+
+
+def scatter(block: Mapping[str, Any]) -> Html:
+    """Points on a plane; images have a frame of the color of their group."""
+    places = np.array(block["places"], np.float64).reshape(-1, 2)
+    low, size = places.min(axis=0, initial=0), float(np.ptp(places, axis=0).max(initial=1e-9))
+    parts, side = [], 14
+    for i, (x, y) in enumerate(8 + (places - low) / size * (_WIDTH - 24)):
+        group = block["groups"][i]
+        color, told = f"var(--series-{group % len(SERIES)})", tag("title", block["names"][group])
+        source = block["images"][i] if i < len(block["images"]) else ""
+        if source.startswith("data:image/png;base64,"):  # a page loads no address that a file names
+            at = {"x": f"{x - side / 2:.1f}", "y": f"{y - side / 2:.1f}", "width": side, "height": side}
+            parts.append(tag("image", told, href=source, **at))
+            parts.append(tag("rect", fill="none", stroke=color, **at))
+        else:
+            parts.append(tag("circle", told, cx=f"{x:.1f}", cy=f"{y:.1f}", r=2.5, fill=color))
+    legend = [
+        tag("span", name, " ", style=f"color: var(--series-{i % len(SERIES)})") for i, name in enumerate(block["names"])
+    ]
+    height = -(-(_WIDTH - 8) // _ROW)
+    return join(tag("p", *legend, class_="said"), _svg(parts, height, "points"))
 
 
 def _text(content: str, x: float, row: int, anchor: str) -> Html:

@@ -104,7 +104,7 @@ def _curve(block: Mapping[str, Any], site: Site) -> Html:
     told = {
         "share": bool(block.get("percent")),
         "x_label": block["x_label"],
-        "counts": not any(x.points for x in lines),
+        "counts": not any(x.points or np.any(x.steps % 1) for x in lines),
     }
     svg = figures.curves(lines, log=False, span="all", **told)
     if block.get("title"):
@@ -142,5 +142,7 @@ RENDERERS: Mapping[str, Callable[[Mapping[str, Any], Site], Html]] = {
     "headline": _headline,
     "tokens": lambda block, site: maps.tokens(block),
     "bars": lambda block, site: maps.bars(block),
+    "heat": lambda block, site: maps.table(block),
+    "scatter": lambda block, site: maps.scatter(block),
     "swarm": lambda block, site: maps.swarm(block),
 }

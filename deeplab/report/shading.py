@@ -1,4 +1,4 @@
-"""Tables whose cells are shaded by a share: confusion matrices and heat maps."""
+"""Tables whose cells are shaded by a share: confusion matrices and heat maps; and the style of figures of one's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,30 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from deeplab.report.figures import GRID, INK, MUTED, SERIES
 from deeplab.report.text import Html, metric, tag
+
+STYLE = {
+    "axes.edgecolor": GRID,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": MUTED,
+    "axes.prop_cycle": f"cycler('color', {list(SERIES)})",
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": "medium",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 80,
+    "figure.figsize": (7.0, 2.9),
+    "font.size": 9,
+    "grid.color": GRID,
+    "image.cmap": "gray",
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+}
+"""The style of a report for figures of one's own: `matplotlib.pyplot.style.use(dl.report.STYLE)`."""
 
 _FULL = 60  # percent of shade from which the text of a cell is light
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from deeplab.core.runtime import Runtime
 from deeplab.core.text import dumps
+from deeplab.data.base import Data
 from deeplab.experiment import Experiment, Show
 from deeplab.runs.identity.datasets import HasVocabulary
 from deeplab.scale import processes
@@ -72,6 +73,7 @@ def write(
             decode=vocabulary and vocabulary.decode,
             num_steps=experiment.num_steps,
             key=jax.random.key(seed),
+            learned=lambda field, count: _learned(data, field, count, data_dir),
         )
 
     def own() -> None:
@@ -102,6 +104,13 @@ def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         temporary = path.with_suffix(".tmp.npz")
         np.savez_compressed(temporary, **arrays)  # pyright: ignore[reportArgumentType]  # names are not keywords of savez
         temporary.replace(path)
+
+
+def _learned(data: Data, field: str, count: int, data_dir: Path | None) -> np.ndarray:
+    source = data.open("train", data_dir)
+    ids = np.unique(np.linspace(0, source.size - 1, min(count, source.size)).astype(np.int32))
+    parts = [data.transform(data.fetch(source, part))[field] for part in np.split(ids, range(1000, len(ids), 1000))]
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 def _raw(feed: Feed, ids: np.ndarray) -> dict[str, np.ndarray]:

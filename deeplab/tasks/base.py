@@ -183,6 +183,8 @@ class Trained(NamedTuple):
       decode: Function from tokens to text, if the data have a vocabulary.
       num_steps: Length of the training run, in steps.
       key: Key of all randomness of the artifacts.
+      learned: Function from the name of a field and a number n to that field of at most n training examples, spread
+        evenly, as the model learned it but for augmentations; None where there is no way to them.
     """
 
     apply: Callable[[int], Apply]
@@ -193,6 +195,7 @@ class Trained(NamedTuple):
     decode: Callable[[Sequence[int]], str] | None
     num_steps: int
     key: jax.Array
+    learned: Callable[[str, int], np.ndarray] | None = None
 
 
 class Task(Contract):

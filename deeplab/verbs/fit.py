@@ -91,6 +91,7 @@ def fit(
     scale.check_batch(value.data.batch_size, mesh, recipe.runtime.accumulate)
     options = {"log_every": log_every, "checkpoint_every": checkpoint_every}
     with contextlib.ExitStack() as stack:
+        stack.callback(surroundings.closed)
         held = None
         if run_dir is not None:
             opened = functools.partial(

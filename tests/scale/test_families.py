@@ -16,6 +16,7 @@ import pytest
 from deeplab import scale
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean
+from deeplab.models.mlp import MLP, RULES
 from deeplab.tasks.base import Loss, Task
 from deeplab.train.initialize import init
 from deeplab.train.step import make_step
@@ -92,6 +93,22 @@ def test_sharded_is_the_single_device(name, shape):
     assert len(set(alone)) == STEPS
     np.testing.assert_allclose(curve, alone, rtol=1e-5)
     assert (split > 0) == (shape != "data=8")
+
+
+def test_layers_in_a_row_have_the_gradient_of_the_single_device():
+    """Where each is split by its outputs, the partitioner gets that of the first one wrong."""
+    ids, model = jnp.arange(8), MLP(num_classes=4, features=(16, 16, 16))
+    batch = {"input": jax.random.normal(jax.random.key(1), (8, 16)), "id": ids, "weight": jnp.ones(8)}
+    batch["target"] = jax.random.normal(jax.random.key(3), (8, 4))
+    experiment = Experiment(toys.Given(batch), model, Squares(), OPTIMIZER, rules=RULES)
+    state, norms = jax.jit(functools.partial(init, experiment))(jax.random.key(0)), []
+    for mesh in map(scale.make_mesh, ("data=1", MESHES[-1])):
+        shardings = scale.state_shardings(state, experiment.sharding_rules, mesh, smallest=16)
+        given = jax.device_put(state, shardings), jax.device_put(batch, scale.batch_sharding(mesh))
+        with jax.set_mesh(mesh):
+            _, metrics = jax.jit(make_step(experiment), out_shardings=(shardings, None))(*given)
+        norms.append(metrics["grad_norm"].compute())
+    np.testing.assert_allclose(norms[1], norms[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", [slow((name,), name == "gpt_dropout") for name in SEQUENCES])

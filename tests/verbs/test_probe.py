@@ -10,6 +10,8 @@ import optax
 import pytest
 
 import deeplab as dl
+from deeplab.core import blocks
+from deeplab.verbs.probing import views
 from deeplab.verbs.recipe import Recipe
 from deeplab.verbs.run import Run
 from tests.test_experiments import NAMES, SMALL
@@ -85,3 +87,65 @@ def test_every_experiment_is_probed_or_says_why_not(name):
     found = dl.probe(run, train=16, test=8, k=3)
     assert len(found.layers) > 1
     assert all(np.isfinite([x.linear, x.random, x.control, x.neighbors]).all() for x in found.layers)
+
+
+def test_a_run_is_looked_at_beside_another(monkeypatch):
+    """Of the same network the alignment of a layer with itself is 1; of another seed's it is less."""
+    monkeypatch.setattr("sklearn.manifold.TSNE.fit_transform", lambda self, x: x[:, :2])
+    run, other = untrained(erasing, seed=3), untrained(erasing, seed=4)
+    found = dl.probe(run, ["input", "kept", "head"], train=300, test=60, k=5, beside=other, look=True)
+    similar, few, spread, near, filters, units = found.further
+    values = np.array(similar["blocks"][0]["values"])
+    assert similar["blocks"][0]["columns"] == ["input", "kept", "erased", "head"]
+    assert values[0, 0] == pytest.approx(1, abs=1e-3)
+    assert values[1, 1] < 0.98
+    assert few["blocks"][0]["lines"][0]["steps"] == pytest.approx(np.log10([10, 30, 300]), abs=0.1)
+    assert few["blocks"][0]["lines"][0]["values"][2] > few["blocks"][0]["lines"][0]["values"][0]
+    assert [row[0] for row in spread["blocks"][1]["body"]] == ["input", "kept", "head"]
+    assert len(near["blocks"][0]["images"]) == 60
+    assert len(filters["blocks"][0]["cards"]) == 32  # of a layer that reads all pixels
+    assert len(units["blocks"][0]["cards"]) == 8
+    page = found._repr_html_()
+    assert "Similarity of layers" in page
+    assert "&lt;image" in page  # a point of the map
+
+
+def test_features_are_probed_on_the_data_of_another_run():
+    """The other run's labels are constant, so that nothing is wrong there."""
+    arrays = {
+        split: {"image": np.random.default_rng(0).integers(0, 255, (40, 8, 8, 1), np.uint8), "label": np.full(40, 7)}
+        for split in ("train", "test")
+    }
+
+    def constant() -> dl.Experiment:
+        data = dl.data.Images(arrays, batch_size=8, num_steps=1)
+        return dl.Experiment(data, Eraser(), dl.tasks.Classification(), optax.sgd(0.1))
+
+    found = dl.probe(untrained(erasing), ["kept"], train=30, test=20, k=3, on=untrained(constant))
+    assert found.layers[0].linear == found.chance == 1.0
+
+
+def test_units_show_what_they_answer_to_most():
+    images = np.arange(5.0).reshape(5, 1, 1, 1) / 4 * np.ones((1, 4, 4, 1))
+    features = {"layer": np.stack([np.arange(5.0), 0.1 * np.array([3.0, 0, 4, 1, 2])], axis=1)}
+    block = views.units(features, images, each=2, examples=2)
+    shown = [[part["label"] for part in card["parts"]] for card in block["blocks"][0]["cards"]]
+    assert shown == [["4", "3"], ["0.4", "0.3"]]
+    assert block["blocks"][0]["cards"][0]["parts"][0]["source"] == blocks.picture(images[4])["source"]
+
+
+def test_few_labels_are_drawn_from_each_class():
+    x = np.random.default_rng(0).normal(size=(300, 4))
+    y = np.repeat([0, 1, 2], [200, 90, 10])
+    x[:, 0] += 6 * y
+    seen = []
+
+    def fit(features, one_hot):
+        seen.append(one_hot.sum(axis=0))
+        return dl.representation.ridge()(features, one_hot)
+
+    found = dl.representation.few_shot((x, y), (x, y), (0.01, 0.1, 1.0), draws=2, fit=fit)
+    assert found.counts == (4, 30, 300)
+    np.testing.assert_array_equal(np.array(seen[::2]), [[2, 1, 1]] * 2 + [[20, 9, 1]] * 2 + [[200, 90, 10]])
+    assert found.mean[2] > 0.95
+    assert found.deviation[2] == 0

@@ -27,6 +27,9 @@ class ProbeFlags(CommonFlags):
       probe_seed: Seed of the initial weights and of the shuffled labels.
       split: Name of the split of the test examples; the one that training evaluates on when left out.
       checkpoint: Last checkpoint, or the best by the experiment's monitor.
+      on: Directory of a run on whose data the features are probed; the run's own data when left out.
+      beside: Directory of a run to whose layers those of the run are compared, such as one of another seed.
+      look: Adds few labels, the spread of features, a map of neighborhoods, and, of images, filters and units.
       out: Path of the page; probe.html in the run directory when left out.
     """
 
@@ -38,6 +41,9 @@ class ProbeFlags(CommonFlags):
     probe_seed: int = 0
     split: str | None = None
     checkpoint: Checkpoint = "last"
+    on: Path | None = None
+    beside: Path | None = None
+    look: bool = False
     out: Path | None = None
 
 
@@ -57,6 +63,9 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
         test=flags.test_examples,
         k=flags.k,
         seed=flags.probe_seed,
+        on=flags.on,
+        beside=flags.beside,
+        look=flags.look,
     )
     path = page(found, call.name, flags.out or call.directory / "probe.html")
     console.print(f"{found}\npage: {path}", highlight=False, soft_wrap=True)

@@ -28,7 +28,7 @@ from deeplab.core.blocks.classes import (
 )
 from deeplab.core.blocks.examples import sentences, translations
 from deeplab.core.blocks.language import loss_by_position, samples
-from deeplab.core.blocks.maps import bars, swarm, tokens
+from deeplab.core.blocks.maps import bars, heat, scatter, swarm, tokens
 from deeplab.core.blocks.masks import mask_cards
 from deeplab.core.blocks.recommended import next_items, rated_items
 from deeplab.core.blocks.series import forecasts
@@ -51,6 +51,7 @@ __all__ = [
     "data_url",
     "forecasts",
     "headline",
+    "heat",
     "highest_losses",
     "loss_by_position",
     "mask_cards",
@@ -64,6 +65,7 @@ __all__ = [
     "reliability",
     "rows",
     "samples",
+    "scatter",
     "section",
     "sentences",
     "sound_cards",

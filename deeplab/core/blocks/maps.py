@@ -1,4 +1,4 @@
-"""Blocks of explanations: words in signed colors, bars from a baseline to a score, and a swarm of many examples."""
+"""Blocks of explanations: words in signed colors, bars from a baseline to a score, swarms, heat maps and planes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deeplab.core.blocks.base import Block, _rounded
+from deeplab.core.blocks.base import Block, _rounded, picture
 
 
 def tokens(words: Sequence[str], values: Any, label: str = "") -> Block:
@@ -68,3 +68,33 @@ def swarm(names: Sequence[str], values: Any, shades: Any, *, title: str = "", mo
         {"name": str(names[i]), "values": _rounded(values[:, i]), "shades": _rounded(ranks[:, i])} for i in order
     ]  # fmt: skip
     return {"kind": "swarm", "rows": rows, "title": title}
+
+
+def heat(rows: Sequence[str], columns: Sequence[str], values: Any) -> Block:
+    """A table of numbers, shaded from 0 to 1.
+
+    Args:
+      rows: Names of the rows.
+      columns: Names of the columns.
+      values: Numbers, [R, C].
+    """
+    table = [[float(f"{value:.3g}") for value in row] for row in np.asarray(values, np.float64)]
+    return {"kind": "heat", "rows": [*map(str, rows)], "columns": [*map(str, columns)], "values": table}
+
+
+def scatter(places: Any, groups: Any, images: Any = ()) -> Block:
+    """Points on a plane, colored by group; the first are images, on the color of their group.
+
+    Args:
+      places: Places, [N, 2].
+      groups: Group of each, [N], of any type.
+      images: Images of the first points, [M, H, W] or [M, H, W, C]: uint8, or floats in [0, 1].
+    """
+    names, numbers = np.unique(np.asarray(groups), return_inverse=True)
+    return {
+        "kind": "scatter",
+        "places": [[float(f"{x:.4g}") for x in place] for place in np.asarray(places, np.float64)],
+        "groups": [int(number) for number in numbers],
+        "names": [str(name) for name in names],
+        "images": [picture(image)["source"] for image in images],
+    }

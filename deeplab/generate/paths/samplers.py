@@ -62,16 +62,25 @@ def _backward(
     denoise: Field, schedule: Schedule, x: jax.Array, times: jax.Array, eta: float, key: jax.Array | None
 ) -> jax.Array:
     def step(x: jax.Array, pair: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        (a, s), (b, r) = schedule(pair[0]), schedule(pair[1])  # now, and next
-        mean = denoise(x, pair[0])
-        noise = (x - a * mean) / s
-        if key is None:
-            return b * mean + r * noise, None
-        deviation = eta * r / s * jnp.sqrt(jnp.maximum(s**2 - (a / b * r) ** 2, 0))
-        x = b * mean + jnp.sqrt(jnp.maximum(r**2 - deviation**2, 0)) * noise
-        return x + deviation * fresh(key, pair[2], x), None
+        noise = None if key is None else fresh(key, pair[2], x)
+        return reverse_step(denoise, schedule, x, pair[0], pair[1], noise, eta), None
 
     return jax.lax.scan(step, x, (times[:-1], times[1:], jnp.arange(len(times) - 1)))[0]
+
+
+def reverse_step(
+    denoise: Field, schedule: Schedule, x: Float[Array, "B ..."], t: jax.Array, s: jax.Array, fresh: jax.Array | None,
+    eta: float = 1.0,
+) -> jax.Array:  # fmt: skip
+    """The step of `ddpm` from time t to s with standard normal numbers like x; without them, that of `ddim`."""
+    (a, now), (b, then) = schedule(t), schedule(s)
+    mean = denoise(x, t)
+    noise = (x - a * mean) / now
+    if fresh is None:
+        return b * mean + then * noise
+    deviation = eta * then / now * jnp.sqrt(jnp.maximum(now**2 - (a / b * then) ** 2, 0))
+    x = b * mean + jnp.sqrt(jnp.maximum(then**2 - deviation**2, 0)) * noise
+    return x + deviation * fresh
 
 
 def fresh(key: jax.Array, number: jax.Array, x: jax.Array) -> jax.Array:

@@ -12,10 +12,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from deeplab.core import ranges
+from deeplab.nn.layout import IN_TURN
 
 # Burda et al. 2016, section 5, with one stochastic layer; "wide" is that of Kingma and Welling 2014, section 5.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -24,10 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wide": {"latents": 50, "hidden": (500,)},
 }
 
-RULES = (
-    (r"hidden\d+/kernel", P(None, "model")),
-    (r"hidden\d+/bias", P("model")),
-)
+RULES = IN_TURN
 
 
 class Perceptron(nn.Module):

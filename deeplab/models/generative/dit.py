@@ -20,6 +20,7 @@ from deeplab.nn.attention.self_attention import SelfAttention
 from deeplab.nn.norm import layer_norm
 from deeplab.nn.parts.inputs import PatchEmbedding
 from deeplab.nn.transformer import FeedForward, sinusoids
+from deeplab.nn.upsampling import pixels_of
 
 # Peebles and Xie 2023, table 1, with patches of 2.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -94,8 +95,7 @@ class DiT(nn.Module):
         scale, shift = _parts(nn.Dense(2 * self.width, kernel_init=NEARLY_ZERO, name="steer")(steer), 2)
         h = layer_norm(1e-6, affine=False)(h) * (1 + scale) + shift
         h = nn.Dense(p * p * C, kernel_init=NEARLY_ZERO, name="head")(h)
-        h = h.reshape(B, H // p, W // p, p, p, C).transpose(0, 1, 3, 2, 4, 5)
-        return h.reshape(B, H, W, C)
+        return pixels_of(h.reshape(B, H // p, W // p, p * p * C), p)
 
 
 @ranges.checked(num_heads=ranges.COUNT)

@@ -18,12 +18,12 @@ from deeplab.models.generative.conditioning import NEARLY_ZERO, Condition
 from deeplab.models.vision.segmentation.unet import pad_to_multiple
 from deeplab.nn.attention.self_attention import SelfAttention
 from deeplab.nn.norm import group_norm
-from deeplab.nn.upsampling import Upsampling
+from deeplab.nn.upsampling import Upsampling, pixels_of, squares_of
 
 # The sizes of the paper's networks for CIFAR-10 and for images of 256, with as many blocks; see their appendix B.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "test": {"width": 8, "multiples": (1, 2), "blocks": 1, "num_heads": 2},
-    "small": {"width": 32, "multiples": (1, 2, 2), "blocks": 1},
+    "test": {"width": 8, "multiples": (1, 2), "blocks": 1, "num_heads": 2, "patch": 2},
+    "small": {"width": 32, "multiples": (1, 2), "blocks": 1, "patch": 2},
     "cifar10": {"width": 128, "multiples": (1, 2, 2, 2), "blocks": 2},
     "256": {"width": 128, "multiples": (1, 1, 2, 2, 4, 4), "blocks": 2},
 }
@@ -36,19 +36,25 @@ RULES = (
 
 
 @ranges.checked(
-    width=ranges.COUNT, multiples=ranges.COUNT, blocks=ranges.COUNT, num_heads=ranges.COUNT, dropout=ranges.RATE
+    width=ranges.COUNT,
+    multiples=ranges.COUNT,
+    blocks=ranges.COUNT,
+    num_heads=ranges.COUNT,
+    dropout=ranges.RATE,
+    patch=ranges.COUNT,
 )
 class DiffusionUNet(nn.Module):
     """Noisy images and their times to what is predicted of them, of the image's shape.
 
     Args:
-      width: Number of channels at full resolution, a multiple of 8.
+      width: Number of channels at the highest resolution, a multiple of 8.
       multiples: Number of channels at each resolution, divided by `width`; each is half of the one before.
       blocks: Number of residual blocks at each resolution, on the way down and on the way up.
       num_heads: Number of heads of the attention at the lowest resolution.
       num_classes: Number of classes K of a model that is told them; class K is "not told".
       dropout: Dropout rate within the blocks; may be a tracer.
       tempo: Radians of the fastest wave of the time; see `Condition`.
+      patch: Height and width of the squares of pixels that are one place of the highest resolution.
 
     Example:
       >>> import jax
@@ -67,6 +73,7 @@ class DiffusionUNet(nn.Module):
     num_classes: int | None = None
     dropout: float = 0.0
     tempo: float = 1000.0
+    patch: int = 1
 
     @nn.compact
     def __call__(
@@ -86,7 +93,8 @@ class DiffusionUNet(nn.Module):
         """
         shape, last = x.shape, len(self.multiples) - 1
         steer = Condition(4 * self.width, self.num_classes, self.tempo, name="condition")(time, label)
-        x = nn.Conv(self.width, (3, 3), name="stem")(pad_to_multiple(x, 2**last))
+        x = squares_of(pad_to_multiple(x, self.patch * 2**last), self.patch)
+        x = nn.Conv(self.width, (3, 3), name="stem")(x)
         skips = [x]
         for level, multiple in enumerate(self.multiples):
             x = x if level == 0 else nn.avg_pool(x, (2, 2), (2, 2))
@@ -102,8 +110,8 @@ class DiffusionUNet(nn.Module):
                 x = self._block(self.multiples[level], f"up{level}_{i}")(x, steer, train)
             x = x if level == 0 else Upsampling(self.width * self.multiples[level - 1], name=f"enlarge{level}")(x)
         x = nn.silu(group_norm(train, "norm")(jnp.concatenate([x, skips.pop()], axis=-1)))
-        x = nn.Conv(shape[-1], (3, 3), kernel_init=NEARLY_ZERO, name="head")(x)
-        return x[:, : shape[1], : shape[2]]
+        x = nn.Conv(self.patch**2 * shape[-1], (3, 3), kernel_init=NEARLY_ZERO, name="head")(x)
+        return pixels_of(x, self.patch)[:, : shape[1], : shape[2]]
 
     def _block(self, multiple: int, name: str) -> Steered:
         return Steered(self.width * multiple, self.dropout, name=name)

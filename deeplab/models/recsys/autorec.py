@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.core import ranges
+from deeplab.nn.layout import IN_TURN
 from deeplab.nn.ratings import History, ItemFeatures, ItemRatings, Profile, Ratings, UserVector
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -28,8 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 RULES = (
     (r"embedding$", P("model", None)),  # [V, D], rows padded
     (r"item_bias$", P("model")),
-    (r"hidden\d+/kernel", P(None, "model")),
-    (r"hidden\d+/bias", P("model")),
+    *IN_TURN,
     (r"out/kernel", P("model", None)),
 )
 

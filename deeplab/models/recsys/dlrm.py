@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 from deeplab.core import ranges
 from deeplab.nn.embedding import Embedding
 from deeplab.nn.interaction import Beside, Cross, Dot, LowRankCross, ReluLayers
+from deeplab.nn.layout import IN_TURN
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "test": {"width": 4, "bottom": (8,), "interaction": LowRankCross(2, rank=3), "top": (8,)},
@@ -40,8 +41,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 # wrong gradients (jax 0.10.2).
 RULES = (
     (r"embedding$", P("model", None)),  # [V, D], rows padded
-    (r"(top/hidden|down)\d+/kernel", P(None, "model")),
-    (r"top/hidden\d+/bias", P("model")),
+    *((f"top/{pattern}", spec) for pattern, spec in IN_TURN),
+    (r"down\d+/kernel", P(None, "model")),
     (r"(up\d+|head)/kernel", P("model", None)),
 )
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from deeplab.core import ranges
 from deeplab.nn.embedding import Embedding
+from deeplab.nn.layout import IN_TURN
 from deeplab.nn.retrieval import Candidates
 
 # He et al. 2017, sections 4.3 and 4.4: 8 to 64 predictive factors, three hidden layers that halve the width each.
@@ -25,8 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 RULES = (
     (r"embedding$", P("model", None)),  # [V, D], rows padded
-    (r"hidden\d+/kernel", P(None, "model")),
-    (r"hidden\d+/bias", P("model")),
+    *IN_TURN,
 )
 
 

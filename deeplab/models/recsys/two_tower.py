@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, Real
 
 from deeplab.core import ranges
 from deeplab.nn.embedding import Embedding
+from deeplab.nn.layout import IN_TURN
 from deeplab.nn.retrieval import Candidates, dot_scores, gather_positions
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -31,8 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 RULES = (
     (r"embedding$", P("model", None)),  # [V, D], rows padded
-    (r"hidden\d+/kernel", P(None, "model")),
-    (r"hidden\d+/bias", P("model")),
+    *IN_TURN,
     (r"out/kernel", P("model", None)),
 )
 

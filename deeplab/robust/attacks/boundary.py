@@ -35,7 +35,7 @@ class _State(NamedTuple):
 
 @ranges.checked(steps=ranges.COUNT, targets=ranges.COUNT)
 def fab(
-    radius: Any, steps: int = 100, *, targets: int = 9, norm: Norm = LINF, seam: Seam = IMAGES, halvings: int = 20
+    radius: Any, steps: int = 100, *, targets: int = 9, norm: Norm = LINF, seam: Seam = IMAGES, halvings: int = 18
 ) -> Searching:
     """The nearest adversarial point that the Fast Adaptive Boundary attack finds, towards one class after the other.
 

@@ -21,7 +21,7 @@ _BEYOND = 1.02  # of a step onto the nearest plane
 
 
 @ranges.checked(steps=ranges.COUNT, halvings=ranges.NATURAL)
-def deepfool(steps: int = 50, *, norm: Norm = L2, seam: Seam = IMAGES, halvings: int = 20) -> Attack:
+def deepfool(steps: int = 50, *, norm: Norm = L2, seam: Seam = IMAGES, halvings: int = 18) -> Attack:
     """Steps onto the nearest linearized boundary of any other class (Moosavi-Dezfooli et al. 2016).
 
     From https://arxiv.org/abs/1511.04599. Of an example that no step has taken across, the last point is returned.

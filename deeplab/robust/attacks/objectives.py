@@ -82,8 +82,8 @@ def dlr_of(logits: Float[Array, "B K"], label: Int[Array, " B"]) -> Float[Array,
     nor with a scale of the logits.
 
     Example:
-      >>> dlr_of(jnp.array([[4.0, 3.0, 1.0, 0.0]]), jnp.array([0])).round(4).tolist()
-      [-0.3333]
+      >>> dlr_of(jnp.array([[4.0, 3.0, 2.0, 0.0]]), jnp.array([0])).tolist()
+      [-0.5]
     """
     top = jax.lax.top_k(logits, _needed(logits, 3, "DLR"))[0]
     return margin_of(logits, label) / (top[:, 0] - top[:, 2] + 1e-12)
@@ -95,8 +95,8 @@ def targeted_dlr_of(
     """-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), towards the class t.
 
     Example:
-      >>> targeted_dlr_of(jnp.array([[4.0, 3.0, 1.0, 0.0]]), jnp.array([0]), jnp.array([1])).round(4).tolist()
-      [-0.2857]
+      >>> targeted_dlr_of(jnp.array([[4.0, 3.0, 2.0, 2.0]]), jnp.array([0]), jnp.array([1])).tolist()
+      [-0.5]
     """
     top = jax.lax.top_k(logits, _needed(logits, 4, "targeted DLR"))[0]
     return (_at(logits, target) - _at(logits, label)) / (top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + 1e-12)

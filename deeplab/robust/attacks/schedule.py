@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -25,11 +25,11 @@ class Plan(NamedTuple):
       last: Whether the stage is the last.
     """
 
-    enters: np.ndarray
-    first: np.ndarray
-    window: np.ndarray
-    radius: np.ndarray
-    last: np.ndarray
+    enters: Any
+    first: Any
+    window: Any
+    radius: Any
+    last: Any
 
 
 def plan_of(steps: int, norm: Norm) -> Plan:

@@ -16,6 +16,7 @@ from deeplab.robust.attacks.objectives import Batch
 from deeplab.robust.attacks.seam import Problem, Seam
 
 T = TypeVar("T")
+_BEYOND = 5e-6  # of the way, so that rounding, which differs by the program, does not take the success back
 Value = Callable[[Any, Batch, Any], Float[Array, " B"]]
 """`value(outputs, batch, extra)`: the objective, with what the search keeps of each example, such as its target."""
 
@@ -118,7 +119,8 @@ def drawn_back(
         return jnp.where(success, near, middle), jnp.where(success, middle, far)
 
     ends = (jnp.zeros(len(x), x.dtype), jnp.ones(len(x), x.dtype))
-    return problem.x + by_row(jax.lax.fori_loop(0, halvings, halve, ends)[1], x) * (x - problem.x)
+    far = jnp.minimum(jax.lax.fori_loop(0, halvings, halve, ends)[1] + _BEYOND, 1)
+    return problem.x + by_row(far, x) * (x - problem.x)
 
 
 def ascent(

@@ -133,9 +133,9 @@ def _placed(keys: PRNGKeyArray, sizes: Int[Array, " B"], shape: tuple[int, ...],
     inside, signs = mask(rows, columns), signs[:, None, None]
     if norm is LINF:
         return _Place(inside, inside, inside, signs)
-    sides = np.arange(1, min(H, W) + 1)
-    table = jnp.asarray(np.stack([np.pad(bumps(s, norm), (0, len(sides) - s)) for s in sides]), jnp.float32)
-    at = [jnp.clip(offset, 0, len(sides) - 1) for offset in (rows, columns)]
+    most = min(H, W)
+    table = jnp.asarray(np.stack([np.pad(bumps(s, norm), (0, most - s)) for s in range(1, most + 1)]), jnp.float32)
+    at = [jnp.clip(offset, 0, most - 1) for offset in (rows, columns)]
     of_size = table[sizes - 1]
     pattern, across = (jax.vmap(lambda own, a, b: own[a[:, None], b[None]])(of_size, *pair) for pair in (at, at[::-1]))
     turned = (uniform[:, 4] > 0.5)[:, None, None]
@@ -148,7 +148,7 @@ def bumps(side: int, norm: Norm) -> Float[np.ndarray, "S S"]:
 
     Example:
       >>> bumps(3, L2).round(2).tolist()
-      [[0.25, 0.64, 0.25], [-0.21, -0.21, -0.21], [-0.21, -0.53, -0.21]]
+      [[0.14, 0.68, 0.14], [-0.13, -0.13, -0.13], [-0.13, -0.65, -0.13]]
     """
     power, order = (4, 1) if norm is L1 else (2, 2)
 

@@ -122,7 +122,8 @@ class Rules:
             return jnp.sum(weighted(a, at_zero[output])) if offset else jnp.zeros((), a.dtype), back(parts)
 
         parents, found = tuple(inputs[i] for i in places), self.intervals(eqn, inputs, scope)
-        return [Node(*out, parents, functools.partial(pull, output=i), True) for i, out in enumerate(found)]
+        pulls = [functools.partial(pull, output=i) for i in range(len(found))]
+        return [Node(out.lower, out.upper, parents, pull, True) for out, pull in zip(found, pulls, strict=True)]
 
     def curved(self, eqn: core.JaxprEqn, inputs: list[Any], scope: str, shape: Shape) -> list[Node]:
         """A function of one number, between two lines."""
@@ -154,7 +155,7 @@ class Rules:
         def pull(a: jax.Array) -> tuple[jax.Array, Sequence[jax.Array]]:
             return jnp.sum(weighted(jnp.minimum(a, 0), found.upper)), back(jnp.maximum(a, 0))
 
-        return [Node(*found, (inputs[0],), pull)]
+        return [Node(found.lower, found.upper, (inputs[0],), pull)]
 
     def gated(self, eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> list[Node] | None:
         """x or 0 by a truth value that depends on the input, as in the derivative of a rectifier; None for others."""

@@ -115,7 +115,7 @@ def between(found: Interval, parents: tuple[Node, ...], each: Sequence[Lines]) -
         shaped = [_of_shape(part, parent.lower.shape) for part, parent in zip(parts, parents, strict=True)]
         return sum(sums, jnp.zeros((), a.dtype)), shaped
 
-    return Node(*found, parents, pull)
+    return Node(found.lower, found.upper, parents, pull)
 
 
 def _of_shape(part: jax.Array, shape: tuple[int, ...]) -> jax.Array:

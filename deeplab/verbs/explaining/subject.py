@@ -84,7 +84,7 @@ def subject(
     model, blank = (model_of(experiment, each, runtime) for each in (state, without))
     place = next((i for i, x in enumerate(inputs) if _is_floating(x)), None)
     if place is None:
-        name = _embedding(model, inputs)
+        name = embedding(model, inputs)
         (upto, rest), (_, rest_lost) = explain.split(model, name), explain.split(blank, name)
         x = jax.jit(upto)(*inputs)
         base = jax.jit(upto)(*task.inputs(background))
@@ -210,7 +210,7 @@ def _is_floating(x: Any) -> bool:
     return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating) and x.ndim > 1
 
 
-def _embedding(model: Function, inputs: Sequence[Any]) -> str:
+def embedding(model: Function, inputs: Sequence[Any]) -> str:
     """Name of the tap of the tokens' vectors: the first that is called an embedding, or else the first with a width."""
     size = len(jax.tree.leaves(inputs)[0])
     found = {

@@ -105,6 +105,17 @@ def spread(data: Any, split: str, count: int, data_dir: Any = None) -> Callable[
     return batches
 
 
+def images_of(experiment: Experiment, batches: Iterator[Batch]) -> Float[ndarray, "N H W C"] | None:
+    """What the model reads of each example, before its normalization; None where it is no image of 1 or 3 channels."""
+    found = []
+    for raw in batches:
+        first = np.asarray(experiment.task.inputs(prepared(experiment, raw))[0])
+        if first.ndim != 4 or first.shape[-1] not in (1, 3):
+            return None
+        found.append(np.clip(first, 0, 1))
+    return np.concatenate(found)
+
+
 def _fits(tap: Any, inputs: Sequence[Any]) -> bool:
     """Whether a value is one array of features of each example."""
     size = len(jax.tree.leaves(inputs)[0])

@@ -14,6 +14,7 @@ from deeplab.core import blocks, ranges
 from deeplab.core.blocks import Block, wilson
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
+from deeplab.experiment import Experiment
 from deeplab.explain.view.show import Shown
 from deeplab.report.document import document, save
 from deeplab.report.render import Site, render
@@ -21,7 +22,8 @@ from deeplab.report.text import join, tag
 from deeplab.representation import knn_predict, linear_probe
 from deeplab.train.initialize import init
 from deeplab.verbs.load import Checkpoint, load
-from deeplab.verbs.probing.features import features_of, layers_of, spread
+from deeplab.verbs.probing import views
+from deeplab.verbs.probing.features import INPUT, features_of, images_of, layers_of, spread
 from deeplab.verbs.run import Run
 
 
@@ -59,11 +61,13 @@ class Hierarchy(Printable):
       layers: Layers in the order of the program.
       chance: Share of the most frequent class of the test examples.
       sizes: Numbers of examples that a probe learned from, and that it classified.
+      further: Further sections of the page.
     """
 
     layers: tuple[Layer, ...]
     chance: float
     sizes: tuple[int, int]
+    further: tuple[Block, ...] = ()
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -85,7 +89,8 @@ class Hierarchy(Printable):
             reference=("shuffled labels",),
         )
         shown = [figure] if len(self.layers) > 1 else []
-        return (blocks.section("What each layer tells", *shown, blocks.rows(*self._cells(), numeric=True)),)
+        first = blocks.section("What each layer tells", *shown, blocks.rows(*self._cells(), numeric=True))
+        return first, *self.further
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         head = ["layer", "linear", "95 %", "initial weights", "gain", "shuffled labels", "neighbors", "initial weights"]
@@ -130,6 +135,9 @@ def probe(
     k: int = 20,
     seed: int = 0,
     checkpoint: Checkpoint = "last",
+    on: Run | str | Path | None = None,
+    beside: Run | str | Path | None = None,
+    look: bool = False,
 ) -> Hierarchy:
     """Probes each layer of a run: what a linear classifier and the nearest neighbors read from its features.
 
@@ -146,6 +154,10 @@ def probe(
       k: Number of neighbors.
       seed: Seed of the initial weights and of the shuffled labels.
       checkpoint: Name of the checkpoint, if a directory is given.
+      on: Run on whose data the features are probed, such as those of another experiment; the run's own when None.
+      beside: Run to whose layers those of the run are compared, on the same data: of another seed, method or network.
+      look: Whether to add what needs minutes: few labels, the spread of features, a map of neighborhoods, and, of
+        images, the first filters and what units answer to.
 
     Raises:
       UserError: The data have no class for each example, or the model no layer of features.
@@ -159,30 +171,78 @@ def probe(
 
     Source: Alain and Bengio 2016, https://arxiv.org/abs/1610.01644
     """
-    run = run if isinstance(run, Run) else load(run, checkpoint=checkpoint)
-    experiment, data_dir, runtime = run.experiment, run.recipe.data_dir, run.recipe.runtime
+    run, beside = (x if x is None or isinstance(x, Run) else load(x, checkpoint=checkpoint) for x in (run, beside))
+    assert run is not None
+    given = run if on is None else on if isinstance(on, Run) else load(on, checkpoint=checkpoint)
+    data_dir, runtime = given.recipe.data_dir, run.recipe.runtime
+    experiment = _reading(run.experiment, given.experiment.data)
     data = experiment.data
-    parts = (
-        spread(data, "train", train, data_dir),
-        spread(data, split or data.eval_split, test, data_dir),
-    )
+    parts = spread(data, "train", train, data_dir), spread(data, split or data.eval_split, test, data_dir)
     blank = init(experiment, jax.random.key(seed), runtime)
     names = tuple(layers) or layers_of(experiment, run.state, next(parts[0]()), runtime)
     if not names:
         raise UserError(f"{type(experiment.model).__name__} has no layer with features of each example; name taps")
-    (x, y), (x_test, y_test) = (
-        features_of(experiment, run.state, part(), names, runtime, label=label) for part in parts
+    trained, random = (
+        [features_of(experiment, state, part(), names, runtime, label=label) for part in parts]
+        for state in (run.state, blank)
     )
-    (r, _), (r_test, _) = (features_of(experiment, blank, part(), names, runtime, label=label) for part in parts)
+    found, chance = _layers(names, trained, random, k, seed)
+    further = []
+    if beside is not None or look:
+        further.append(views.similarities(trained[1][0], *_other(beside, trained[1][0], data, parts[1], label)))
+    if look:
+        best = max(found, key=lambda layer: layer.neighbors).name
+        further += _looked(experiment, run.state.params, trained, random, parts[1], best, seed)
+    return Hierarchy(found, chance, (len(trained[0][1]), len(trained[1][1])), tuple(further))
+
+
+def _reading(experiment: Experiment, data: Any) -> Experiment:
+    """The experiment on other data, which its network reads as it has learned its own: normalized alike."""
+    if data is experiment.data:
+        return experiment
+    data = dataclasses.replace(data, normalize=experiment.data.normalize)
+    return dataclasses.replace(experiment, data=data)
+
+
+def _layers(
+    names: Sequence[str], trained: Sequence[Any], random: Sequence[Any], k: int, seed: int
+) -> tuple[tuple[Layer, ...], float]:
+    """What is read from each layer, and the share of the most frequent class."""
+    ((x, y), (x_test, y_test)), ((r, _), (r_test, _)) = trained, random
     found, chance = [], 0.0
     for name in names:
-        trained = linear_probe((x[name], y), (x_test[name], y_test), seed=seed)
-        random = linear_probe((r[name], y), (r_test[name], y_test), seed=seed)
+        read = linear_probe((x[name], y), (x_test[name], y_test), seed=seed)
+        blind = linear_probe((r[name], y), (r_test[name], y_test), seed=seed)
         votes = [knn_predict(a[name], y, b[name], min(k, len(y))) for a, b in ((x, x_test), (r, r_test))]
         near = [float(np.mean(vote == y_test)) for vote in votes]
-        found.append(Layer(name, trained.accuracy, random.accuracy, trained.control, *near))
-        chance = trained.chance
-    return Hierarchy(tuple(found), chance, (len(y), len(y_test)))
+        found.append(Layer(name, read.accuracy, blind.accuracy, read.control, *near))
+        chance = read.chance
+    return tuple(found), chance
+
+
+def _other(beside: Run | None, own: Any, data: Any, part: Any, label: str) -> tuple[Any, str]:
+    """The features that layers are compared to, and what they are."""
+    if beside is None:
+        return own, "of the run with itself"
+    experiment = _reading(beside.experiment, data)
+    names = layers_of(experiment, beside.state, next(part()), beside.recipe.runtime)
+    found, _ = features_of(experiment, beside.state, part(), names, beside.recipe.runtime, label=label)
+    return found, f"rows: the run; columns: {beside.directory or beside.recipe.name}"
+
+
+def _looked(
+    experiment: Any, params: Any, trained: Sequence[Any], random: Sequence[Any], part: Any, best: str, seed: int
+) -> list[Block]:
+    """Sections that need minutes; the layer `best` stands for the network."""
+    ((x, y), (x_test, y_test)), ((r, _), (r_test, _)) = trained, random
+    lines = {best: ((x[best], y), (x_test[best], y_test)), "initial weights": ((r[best], y), (r_test[best], y_test))}
+    images = images_of(experiment, part())
+    found = [views.few_labels(lines, seed), views.spreads(x_test)]
+    found.append(views.neighborhood(x_test[best], y_test, images, seed))
+    if images is not None:
+        inner = {name: features for name, features in x_test.items() if name != INPUT}
+        found += [*views.filters(params, images.shape[1:]), views.units(inner, images)]
+    return found
 
 
 def page(found: Hierarchy, name: str, path: Path) -> Path:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from deeplab.core.printable import plain_console
 from deeplab.experiment import Experiment
 from deeplab.verbs.answers.progress import Line, standard
+from deeplab.verbs.training.interrupt import Interrupt
 from deeplab.verbs.training.progress import Shown, progress
 
 
@@ -25,6 +26,7 @@ class Surroundings:
       slow: Context entered around work that takes longer than a dispatch; it receives the name of that work.
       import_seconds: Time from the start of the process to the call, in seconds, for the report.
       line: Function that makes the line on which many runs show how far they are.
+      closed: Function called when all is saved and closed; what it raises ends the call.
     """
 
     say: Callable[[str], None] = lambda text: None
@@ -36,11 +38,19 @@ class Surroundings:
     slow: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     import_seconds: float | None = None
     line: Callable[[], Line] = standard
+    closed: Callable[[], None] = lambda: None
 
 
 def usual() -> Surroundings:
-    """The surroundings of a call from Python: one line of progress in a notebook, and nothing elsewhere."""
+    """The surroundings of a call from Python: nothing; in a notebook one line of progress, and interrupts that save."""
     console = plain_console()
     if not console.is_jupyter:
         return Surroundings()
-    return Surroundings(progress=lambda experiment, start: progress(console, experiment, start))
+    interrupt = Interrupt()
+
+    @contextlib.contextmanager
+    def shown(experiment: Experiment, start: int) -> Iterator[Shown]:
+        with interrupt.awaited(), progress(console, experiment, start) as line:
+            yield line
+
+    return Surroundings(progress=shown, stop=interrupt, exit_code=interrupt.exit_code, closed=interrupt.told)

@@ -19,7 +19,7 @@ def network(x):
     return jax.nn.relu(jax.nn.relu(x @ W1 + 0.1) @ W2 + 0.1) @ W3
 
 
-@pytest.mark.parametrize("times_input", [True, False])
+@pytest.mark.parametrize("times_input", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_no_point_of_the_ball_contradicts_a_sign(times_input):
     method = input_x_gradient if times_input else gradient
     kinds = ("interval", "linear")
@@ -38,6 +38,7 @@ def test_no_point_of_the_ball_contradicts_a_sign(times_input):
     assert np.all(np.abs(by_lines.sign) >= np.abs(by_intervals.sign))
 
 
+@pytest.mark.slow
 def test_lines_certify_more_signs():
     kinds = ("interval", "linear")
     by_intervals, by_lines = jax.jit(lambda x: [certified_signs(network, x, 0.03, 1, method=k) for k in kinds])(X)
@@ -47,14 +48,17 @@ def test_lines_certify_more_signs():
 def test_the_share_is_of_the_largest_by_hand():
     """The weights of a linear score are its gradient, whatever the ball; a pixel that may be 0 has no certain part."""
     f = lambda x: x @ jnp.array([4.0, -3.0, 2.0, 1.0])  # noqa: E731
-    found = certified_signs(f, jnp.array([[0.05, 0.5, 0.05, 0.9]]), 0.1)
+    found = certified_signs(f, jnp.array([[0.05, 0.5, 0.05, 0.9]]), 0.1, method="interval")
     assert found.sign.tolist() == [[0, -1, 0, 1]]  # times the input: 0.2, -1.5, 0.1, 0.9
     assert [float(found.share(top)[0]) for top in (1, 2, 3, 4)] == [1.0, 1.0, pytest.approx(2 / 3), 0.5]
     with pytest.raises(UserError, match="top=5 features of 4 were asked for"):
         found.share(5)
-    assert certified_signs(f, found.values, 0.1, times_input=False, limits=None).sign.tolist() == [[1, -1, 1, 1]]
+    assert certified_signs(f, found.values, 0.1, times_input=False, method="interval", limits=None).sign.tolist() == [
+        [1, -1, 1, 1]
+    ]
 
 
+@pytest.mark.slow
 def test_a_convolutional_network():
     model = dl.models.CNN(3, widths=(4,), hidden=8)
     x = jnp.asarray(RNG.uniform(size=(2, 8, 8, 1)), jnp.float32)

@@ -90,7 +90,7 @@ def gates(figures: Figures, tolerance: float = 0.005) -> tuple[Gate, ...]:
         Gate("radius 1 leaves nothing", f.at_one <= tolerance, f"{f.at_one:.1%} are right"),
         Gate(
             "ten times the steps change at most one point",
-            abs(f.iterative - f.tenfold) <= _OF_STEPS,
+            abs(f.iterative - f.tenfold) <= max(_OF_STEPS, tolerance),
             f"{f.iterative:.1%} and {f.tenfold:.1%} are right",
         ),
         Gate("the loss rises with the radius", rises, told),

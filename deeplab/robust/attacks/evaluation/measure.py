@@ -96,8 +96,7 @@ def accuracy_by_radius(
     def count(apply: Any, batch: Batch, key: PRNGKeyArray, radius: Any) -> tuple[Any, Any, Any]:
         before, moved = seam.outputs(apply, batch, key), made(radius)(apply, batch, key)
         after = seam.outputs(apply, moved, key)
-        wrong = [objective.fooled(outputs, batch) for outputs in (before, after)]
-        return *wrong, objective.value(after, moved)
+        return objective.fooled(before, batch), objective.fooled(after, batch), objective.value(after, moved)
 
     batches = list(batches)
     if not any(np.any(np.asarray(batch["weight"]) > 0) for batch in batches):

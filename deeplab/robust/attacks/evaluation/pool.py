@@ -44,9 +44,6 @@ class Programs:
             given = problem(apply, batch, key)
             return made(radius).begin(given, keys_of(given.keys, attempt), attempt)
 
-        def enter(apply: Any, batch: Batch, key: PRNGKeyArray, radius: Any, attempt: Any, state: Any, new: Any) -> Any:
-            return rows(new, begin(apply, batch, key, radius, attempt), state)
-
         def advance(apply: Any, batch: Batch, key: PRNGKeyArray, radius: Any, state: Any, i: Any, count: Any) -> Any:
             given, search = problem(apply, batch, key), made(radius)
 
@@ -62,9 +59,8 @@ class Programs:
         def found(apply: Any, batch: Batch, key: PRNGKeyArray, radius: Any, state: Any) -> Any:
             return made(radius).found(problem(apply, batch, key), state)
 
-        self.begin, self.enter, self.advance, self.found = (
-            with_arguments(apply, function) for function in (begin, enter, advance, found)
-        )
+        self.begin, self.advance, self.found = (with_arguments(apply, function) for function in (begin, advance, found))
+        self.enter = jax.jit(rows)
         self.search = made(1.0)
 
 
@@ -120,11 +116,8 @@ def run(
         new = (at.row >= 0) & (at.step == 0)
         if new.any() or given is None:
             given = taken(batch, np.maximum(at.row, 0), P)
-            attempt = jnp.asarray(at.attempt)
-            if state is None:
-                state = programs.begin(given, key, radius, attempt)
-            else:
-                state = programs.enter(given, key, radius, attempt, state, jnp.asarray(new))
+            fresh = programs.begin(given, key, radius, jnp.asarray(at.attempt))
+            state = fresh if state is None else programs.enter(jnp.asarray(new), fresh, state)
         left = search.steps - at.step[at.row >= 0].min(initial=search.steps)
         count = int(min(segment, max(left, 1)))
         state, done = programs.advance(given, key, radius, state, jnp.asarray(at.step), count)

@@ -1,67 +1,20 @@
-"""Calibration errors and temperature scaling, on the host, of all predictions of a split.
+"""Temperature and vector scaling of logits, on the host, of all predictions of a split.
 
 Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks", https://arxiv.org/abs/1706.04599.
-N examples, K classes, M bins.
+N examples, K classes.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
-
-class Reliability(NamedTuple):
-    """Reliability diagram: nonempty bins of equal width over confidence.
-
-    Attributes:
-      count: Number of examples.
-      confidence: Mean confidence.
-      accuracy: Fraction of correct predictions.
-    """
-
-    count: Int[ndarray, " M"]
-    confidence: Float[ndarray, " M"]
-    accuracy: Float[ndarray, " M"]
-
-
-def reliability(confidence: Float[ndarray, " N"], correct: Bool[ndarray, " N"], num_bins: int = 15) -> Reliability:
-    """Reliability diagram over the bins (m / M, (m + 1) / M], m = 0, ..., M - 1, without empty bins.
-
-    Where a confidence is NaN, so is all of the one bin that is returned.
-
-    Example:
-      >>> bins = reliability(np.array([0.55, 0.85, 0.95]), np.array([False, True, True]), num_bins=5)
-      >>> bins.count.tolist(), bins.confidence.round(2).tolist(), bins.accuracy.tolist()
-      ([1, 2], [0.55, 0.9], [0.0, 1.0])
-    """
-    if np.isnan(confidence).any():
-        return Reliability(np.array([len(confidence)]), *np.full((2, 1), np.nan))
-    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
-    count = np.bincount(bins, minlength=num_bins)
-    sums = [np.bincount(bins, weights=x, minlength=num_bins)[count > 0] for x in (confidence, correct)]
-    count = count[count > 0]
-    return Reliability(count, sums[0] / count, sums[1] / count)
-
-
-def expected_calibration_error(
-    confidence: Float[ndarray, " N"], correct: Bool[ndarray, " N"], num_bins: int = 15
-) -> float:
-    """ECE = sum_m n_m / N |accuracy_m - confidence_m| (equation 3 of the paper).
-
-    It is biased upward for small N, because the sampling error of each bin adds to it. NaN without examples, or where a
-    confidence is NaN.
-
-    Example:
-      >>> round(expected_calibration_error(np.array([0.6, 0.8]), np.array([True, True]), num_bins=5), 2)
-      0.3
-    """
-    if not len(confidence):
-        return float("nan")
-    bins = reliability(confidence, correct, num_bins)
-    return float(np.sum(bins.count * np.abs(bins.accuracy - bins.confidence)) / np.sum(bins.count))
+from deeplab.robust.calibration.binned import expected_calibration_error
+from deeplab.robust.calibration.newton import Derivatives, minimized
+from deeplab.robust.inputs import labels_of
 
 
 def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> float:
@@ -149,3 +102,57 @@ def softmax(logits: Float[ndarray, "N K"]) -> Float[ndarray, "N K"]:
     z = np.asarray(logits, np.float64)
     z = np.exp(z - z.max(axis=1, keepdims=True))
     return z / z.sum(axis=1, keepdims=True)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class VectorScaling:
+    """The logits z -> scale * z + offset.
+
+    Attributes:
+      scale: Factor of each class.
+      offset: Summand of each class; they add up to 0.
+    """
+
+    scale: Float[ndarray, " K"]
+    offset: Float[ndarray, " K"]
+
+    def __call__(self, logits: Float[ndarray, "N K"]) -> Float[ndarray, "N K"]:
+        return self.scale[None] * np.asarray(logits, np.float64) + self.offset[None]
+
+
+def vector_scaling(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> VectorScaling:
+    """The factor and the summand of each class that maximize the likelihood of softmax(scale * z + offset).
+
+    It may change the order of the classes, unlike a temperature. For two classes it is logistic regression. The
+    negative log-likelihood is convex, and minimized by Newton's method; where the classes can be separated by it, the
+    factors are large and finite.
+
+    Raises:
+      UserError: a label is no class.
+
+    Source: Guo et al. 2017, section 4.2.
+
+    Example:
+      >>> logits = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
+      >>> found = vector_scaling(logits, np.array([0, 0, 1, 1, 0]))
+      >>> softmax(found(logits[[0, 3]])).round(3).tolist()
+      [[0.667, 0.333], [0.5, 0.5]]
+    """
+    z = np.asarray(logits, np.float64)
+    N, K = z.shape
+    y = labels_of(label, K, N)
+    right = np.eye(K)[y]
+
+    def derivatives(theta: ndarray) -> Derivatives:
+        u = theta[:K][None] * z + theta[K:][None]
+        u = u - u.max(axis=1, keepdims=True)
+        total = np.exp(u).sum(axis=1, keepdims=True)
+        p = np.exp(u) / total
+        loss = float(np.mean(np.log(total[:, 0]) - u[np.arange(N), y]))
+        both = np.concatenate([p * z, p], axis=1)
+        ww, wb, bb = (np.diag((p * f).mean(axis=0)) for f in (z**2, z, np.ones_like(z)))
+        hessian = np.block([[ww, wb], [wb, bb]]) - both.T @ both / N
+        return loss, np.concatenate([((p - right) * z).mean(axis=0), (p - right).mean(axis=0)]), hessian
+
+    theta = minimized(derivatives, np.concatenate([np.ones(K), np.zeros(K)]))
+    return VectorScaling(theta[:K], theta[K:] - theta[K:].mean())

@@ -1,0 +1,84 @@
+"""Calibration of regressions: coverage and width of intervals, and errors of quantiles.
+
+N examples, Q levels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from deeplab.core.errors import UserError
+
+
+def coverage(low: Float[ndarray, " N"], high: Float[ndarray, " N"], target: Float[ndarray, " N"]) -> float:
+    """The share of targets within their intervals, ends included (PICP). NaN without examples.
+
+    Source: Khosravi et al. 2011, https://doi.org/10.1109/TNN.2010.2096824.
+
+    Example:
+      >>> coverage(np.zeros(4), np.ones(4), np.array([0.0, 0.5, 1.0, 2.0]))
+      0.75
+    """
+    return float(np.mean((low <= target) & (target <= high))) if len(target) else float("nan")
+
+
+def mean_width(low: Float[ndarray, " N"], high: Float[ndarray, " N"]) -> float:
+    """The mean width of intervals, in the target's unit (MPIW). NaN without examples.
+
+    Source: Khosravi et al. 2011, https://doi.org/10.1109/TNN.2010.2096824.
+
+    Example:
+      >>> mean_width(np.array([0.0, 1.0]), np.array([1.0, 4.0]))
+      2.0
+    """
+    return float(np.mean(high - low)) if len(low) else float("nan")
+
+
+def pinball(
+    quantiles: Float[ndarray, "N Q"], target: Float[ndarray, " N"], levels: Float[ndarray, " Q"]
+) -> Float[ndarray, " Q"]:
+    """The mean of max(t (y - q), (t - 1) (y - q)) at each level t: the true quantile minimizes it.
+
+    Raises:
+      UserError: the shapes differ, or a level is not within 0 and 1.
+
+    Source: Koenker and Bassett 1978, https://doi.org/10.2307/1913643.
+
+    Example:
+      >>> pinball(np.array([[1.0, 1.0], [1.0, 1.0]]), np.array([0.0, 2.0]), np.array([0.5, 0.9])).tolist()
+      [0.5, 0.5]
+    """
+    q, y, t = _shapes(quantiles, target, levels)
+    apart = y[:, None] - q
+    return np.mean(np.maximum(t[None] * apart, (t[None] - 1) * apart), axis=0)
+
+
+def quantile_calibration_error(
+    quantiles: Float[ndarray, "N Q"], target: Float[ndarray, " N"], levels: Float[ndarray, " Q"]
+) -> float:
+    """The mean over levels t of |share of targets at or below the predicted quantile - t|.
+
+    Raises:
+      UserError: the shapes differ, or a level is not within 0 and 1.
+
+    Source: Kuleshov, Fenner and Ermon 2018, https://arxiv.org/abs/1807.00263, section 3.5.
+
+    Example:
+      >>> round(quantile_calibration_error(np.zeros((4, 1)), np.array([-1.0, 1.0, 2.0, 3.0]), np.array([0.5])), 2)
+      0.25
+    """
+    q, y, t = _shapes(quantiles, target, levels)
+    return float(np.mean(np.abs(np.mean(y[:, None] <= q, axis=0) - t)))
+
+
+def _shapes(quantiles: ndarray, target: ndarray, levels: ndarray) -> tuple[ndarray, ndarray, ndarray]:
+    q, y, t = (np.asarray(x, np.float64) for x in (quantiles, target, levels))
+    if q.shape != (*y.shape, *t.shape) or q.ndim != 2 or not len(q):
+        raise UserError(
+            f"quantiles {list(q.shape)} of targets {list(y.shape)} at levels {list(t.shape)}; expected [N, Q], [N], [Q]"
+        )
+    if not ((t > 0) & (t < 1)).all():
+        raise UserError(f"levels are {t.tolist()}, expected numbers above 0 and below 1")
+    return q, y, t

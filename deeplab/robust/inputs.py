@@ -1,0 +1,57 @@
+"""Checks of what functions of probabilities, labels and groups are given."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from deeplab.core.errors import UserError
+
+
+def probabilities_of(probabilities: Float[ndarray, "N K"], name: str = "probabilities") -> Float[ndarray, "N K"]:
+    """The probabilities as float64.
+
+    Raises:
+      UserError: a row holds a negative number or a NaN, or does not sum to one.
+
+    Example:
+      >>> probabilities_of(np.array([[2.0, -1.0]]))
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: probabilities: row 0 holds -1; give softmax(logits), each row of which sums to 1
+    """
+    p = np.asarray(probabilities, np.float64)
+    if p.ndim != 2:
+        raise UserError(f"{name} have the shape {list(p.shape)}, expected [N, K], a row for each example")
+    bad = ~(p >= 0)
+    told = "give softmax(logits), each row of which sums to 1"
+    if bad.any():
+        n, k = np.argwhere(bad)[0]
+        raise UserError(f"{name}: row {n} holds {p[n, k]:g}; {told}")
+    sums = p.sum(axis=1)
+    if (off := np.abs(sums - 1) > 1e-3).any():  # float16 probabilities of 1,000 classes are that far off
+        n = int(off.argmax())
+        raise UserError(f"{name}: row {n} sums to {sums[n]:.6g}; {told}")
+    return p
+
+
+def labels_of(label: Int[ndarray, " N"], num_classes: int, size: int) -> Int[ndarray, " N"]:
+    """The labels as integers.
+
+    Raises:
+      UserError: there are not as many as examples, or one is no class.
+    """
+    y = np.asarray(label)
+    if y.shape != (size,):
+        raise UserError(f"the labels have the shape {list(y.shape)}, expected [{size}], one for each example")
+    whole = y.astype(np.int64)
+    if (bad := (whole != y) | (whole < 0) | (whole >= num_classes)).any():
+        raise UserError(
+            f"label {y[bad][0]} of example {int(bad.argmax())} is not one of the classes 0 to {num_classes - 1}"
+        )
+    return whole
+
+
+def of_label(values: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> Float[ndarray, " N"]:
+    """values[n, label[n]]."""
+    return np.take_along_axis(values, label[:, None], axis=1)[:, 0]

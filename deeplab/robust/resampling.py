@@ -1,0 +1,112 @@
+"""Bootstrap intervals of any statistic of arrays, over examples or over groups of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from numpy import ndarray
+
+from deeplab.core import ranges
+
+Kind = Literal["percentile", "basic"]
+
+
+class Interval(NamedTuple):
+    """A statistic and its confidence interval; the bounds are NaN where no resample has a value."""
+
+    value: float
+    low: float
+    high: float
+
+
+def resampled(
+    statistic: Callable[..., Any],
+    arrays: Sequence[ndarray],
+    group: Shaped[ndarray, " N"] | None = None,
+    resamples: int = 200,
+    seed: int = 0,
+) -> Float[ndarray, "R ..."]:
+    """A statistic, a number or an array, of resamples with replacement of examples or of groups.
+
+    Args:
+      statistic: Function of the arrays, all indexed by the same examples.
+      arrays: Arrays with the axis of examples first.
+      group: Group of each example that is drawn as a whole; each example is a group when None.
+      resamples: Number R of resamples.
+      seed: Seed of the resamples.
+
+    Example:
+      >>> resampled(lambda x: x.min(), [np.ones(5)], resamples=3).tolist()
+      [1.0, 1.0, 1.0]
+    """
+    size, rng, values = len(arrays[0]), np.random.default_rng(seed), []
+    _, member = np.unique(np.arange(size) if group is None else group, return_inverse=True)
+    parts = np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
+    for _ in range(resamples):
+        drawn = rng.integers(0, len(parts), len(parts))
+        rows = drawn if group is None else np.concatenate([parts[g] for g in drawn])
+        values.append(statistic(*(x[rows] for x in arrays)))
+    return np.array(values, np.float64)
+
+
+def interval_of(value: float, values: Float[ndarray, " R"], kind: Kind = "percentile", level: float = 0.95) -> Interval:
+    """The interval of a statistic from its values on resamples, of which those that are not finite are ignored.
+
+    Args:
+      value: Statistic.
+      values: Its values on resamples.
+      kind: Kind of the interval. "percentile" takes quantiles q of the resamples; "basic" takes 2 value - q, which
+        is right for a statistic that is biased upward, since resamples add the same bias again.
+      level: Confidence level.
+
+    Source: Efron 1979, https://doi.org/10.1214/aos/1176344552.
+
+    Example:
+      >>> interval_of(1.0, np.array([1.0, 2.0, 3.0]), "basic", level=0.5)
+      Interval(value=1.0, low=-0.5, high=0.5)
+    """
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return Interval(float(value), float("nan"), float("nan"))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = (2 * value - high, 2 * value - low) if kind == "basic" else (low, high)
+    return Interval(float(value), float(low), float(high))
+
+
+@ranges.checked(resamples=ranges.COUNT, level=ranges.Range(above=0, below=1))
+def bootstrap(
+    statistic: Callable[..., float],
+    arrays: Sequence[ndarray],
+    group: Shaped[ndarray, " N"] | None = None,
+    *,
+    kind: Kind = "percentile",
+    resamples: int = 200,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """A statistic of arrays [N, ...], with its bootstrap interval.
+
+    Args:
+      statistic: Function of the arrays, all indexed by the same examples; where it is NaN, a resample is ignored.
+      arrays: Arrays with the axis of examples first.
+      group: Group of each example, such as its patient, that is drawn as a whole; each example is a group when None.
+      kind: Kind of the interval, see `interval_of`.
+      resamples: Number of resamples.
+      level: Confidence level.
+      seed: Seed of the resamples.
+
+    Source: Efron 1979, https://doi.org/10.1214/aos/1176344552; of groups, Field and Welsh 2007,
+    https://doi.org/10.1111/j.1467-9868.2007.00593.x.
+
+    Example:
+      >>> found = bootstrap(np.mean, [np.arange(101.0)])
+      >>> found.value, bool(40 < found.low < 50 < found.high < 60)
+      (50.0, True)
+    """
+    if not len(arrays[0]):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    values = resampled(statistic, arrays, group, resamples, seed)
+    return interval_of(float(statistic(*arrays)), values, kind, level)

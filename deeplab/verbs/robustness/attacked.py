@@ -1,0 +1,181 @@
+"""How many predictions survive an attack, by its radius; the gates against masked gradients; the nearest mistakes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deeplab.core import blocks
+from deeplab.core.blocks import Block
+from deeplab.core.errors import UserError
+from deeplab.robust import attacks
+from deeplab.robust.attacks.evaluation.measure import with_arguments
+from deeplab.tasks.base import Task
+from deeplab.verbs.robustness.examined import Examined
+
+IMAGE_RADII = (0.01, 0.03, 0.1, 0.3)
+"""Radii of images, in parts of white."""
+
+RADII = (0.03, 0.1, 0.3, 1.0)
+"""Radii of other inputs, in their standard deviations."""
+
+_PICTURES = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Attacked:
+    """What is left of a metric under attack.
+
+    Attributes:
+      metric: Name of the metric.
+      unit: Unit of the radii, in words.
+      values: Metric by radius; 0 is without an attack.
+      intervals: 95 % interval by radius, of classifiers.
+      gates: Gates against masked gradients, of classifiers of images.
+      pictures: The nearest mistakes: an example, what it became, both as images, and a title.
+    """
+
+    metric: str
+    unit: str
+    values: Mapping[float, float]
+    intervals: Mapping[float, tuple[float, float]]
+    gates: tuple[attacks.Gate, ...] = ()
+    pictures: tuple[tuple[np.ndarray, np.ndarray, str], ...] = ()
+
+    @property
+    def lead(self) -> str:
+        """A sentence."""
+        radius, value = list(self.values.items())[-1]
+        show = (lambda x: f"{x:.1%}") if self.intervals else (lambda x: f"{x:.4g}")
+        red = sum(not gate.holds for gate in self.gates)
+        told = f"; {red} of {len(self.gates)} gates against masked gradients are violated" if red else ""
+        return f"{self.metric} {show(self.values[0.0])}, and {show(value)} at radius {radius:g} {self.unit}{told}"
+
+    @property
+    def block(self) -> Block:
+        """A curve, the gates and the pictures."""
+        radii = np.array(list(self.values))
+        line = blocks.curve(
+            {self.metric: np.array(list(self.values.values()))},
+            f"radius, {self.unit}",
+            {self.metric: radii},
+            title=f"{self.metric} by radius of the attack",
+            percent=bool(self.intervals),
+        )
+        return blocks.section("Attacked", line, self._table(), *self._gates(), *self._nearest())
+
+    def _table(self) -> Block:
+        show = (lambda x: f"{x:.1%}") if self.intervals else (lambda x: f"{x:.4g}")
+        body = [
+            [f"{radius:g}", show(value), " to ".join(show(end) for end in self.intervals.get(radius, ()))]
+            for radius, value in self.values.items()
+        ]
+        return blocks.rows(["radius", self.metric, "95 %"], body, numeric=True)
+
+    def _gates(self) -> list[Block]:
+        if not self.gates:
+            return []
+        told = "holds", "VIOLATED: the figures above are no lower bound of what an attack can do"
+        body = [[gate.name, told[not gate.holds], gate.told] for gate in self.gates]
+        return [blocks.section("Gates against masked gradients", blocks.rows(["gate", "", "figures"], body))]
+
+    def _nearest(self) -> list[Block]:
+        if not self.pictures:
+            return []
+        shown = [
+            blocks.card(title, blocks.columns(blocks.picture(before, "before"), blocks.picture(after, "after")))
+            for before, after, title in self.pictures
+        ]
+        return [blocks.section("The smallest changes that change a prediction", blocks.cards(shown))]
+
+
+def attacked(what: Examined, radii: Sequence[float], steps: int, gated: bool = True) -> Attacked:
+    """Attacks by projected gradient ascent in the maximum norm, at each radius.
+
+    Of a classifier, an example counts while the attack finds no mistake; of any other task its score is lowered, and
+    its own metric measured.
+
+    Args:
+      what: What is tested.
+      radii: Radii, in units of what is moved; those that fit it when empty.
+      steps: Number of steps.
+      gated: Whether the gates against masked gradients are measured, which takes some 15 times as long as a radius.
+
+    Raises:
+      UserError: The task has no score to lower.
+    """
+    radii = tuple(radii) or (IMAGE_RADII if what.moves_images else RADII)
+    if not what.classifies:
+        return _lowered(what, radii, steps)
+    found = {
+        radius: attacks.robust_accuracy(
+            what.apply, what.batches, attacks.pgd(radius * what.unit, steps, seam=what.seam), what.key, seam=what.seam
+        )
+        for radius in radii
+    }
+    first = next(iter(found.values()))
+    values = {0.0: first.clean} | {radius: each.robust for radius, each in found.items()}
+    intervals = {0.0: blocks.wilson(round(first.clean * first.count), first.count)}
+    intervals |= {radius: each.interval for radius, each in found.items()}
+    if not what.moves_images:
+        return Attacked("accuracy", what.unit_name, values, intervals)
+    middle = radii[len(radii) // 2]
+    gates: tuple[attacks.Gate, ...] = ()
+    if gated:
+        figures = attacks.figures_of(what.apply, what.batches[:1], middle, what.key, steps=steps, seam=what.seam)
+        gates = attacks.gates(figures, 1 / len(what.batches[0]["id"]))
+    return Attacked("accuracy", what.unit_name, values, intervals, gates, _nearest(what))
+
+
+def _lowered(what: Examined, radii: Sequence[float], steps: int) -> Attacked:
+    """The task's own metric, where its score is lowered."""
+    task = what.experiment.task
+    if type(task).score is Task.score:
+        raise UserError(f"{type(task).__name__} has no score that an attack could lower")
+    monitor = what.experiment.monitor
+    name = monitor.name
+
+    def metric(attack: Any) -> float:
+        run = with_arguments(what.apply, lambda apply, batch: _measured(apply, batch, attack))
+        total = None
+        for batch in what.batches:
+            found = jax.device_get(run(batch))
+            total = found if total is None else jax.tree.map(np.add, total, found)
+        return float(total.compute())  # pyright: ignore[reportOptionalMemberAccess]  (there is a batch)
+
+    def _measured(apply: Any, batch: Any, attack: Any) -> Any:
+        moved = attack(apply, batch, what.key) if attack else batch
+        found = task.metrics(apply, moved, what.key)
+        return found[name if name in found else "loss"]
+
+    objective = attacks.lowered(task)
+    values = {0.0: metric(None)}
+    for radius in radii:
+        values[radius] = metric(attacks.pgd(radius * what.unit, steps, objective=objective, seam=what.seam))
+    return Attacked(name, what.unit_name, values, {})
+
+
+def _nearest(what: Examined) -> tuple[tuple[np.ndarray, np.ndarray, str], ...]:
+    """Mistakes nearest to rightly predicted images of the first batch."""
+    batch, field = what.batches[0], what.seam.name
+    attack = attacks.deepfool(seam=what.seam)
+
+    def found(apply: Any, batch: Any) -> Any:
+        moved = attack(apply, batch, what.key)
+        before, after = (jnp.argmax(what.seam.outputs(apply, each), axis=-1) for each in (batch, moved))
+        return moved[field], before, after
+
+    moved, before, after = (np.asarray(x) for x in what.over(found, [batch]))
+    image, label = np.asarray(batch[field]), np.asarray(batch["label"])
+    size = np.sqrt(np.sum((moved - image) ** 2, axis=(1, 2, 3)))
+    rows = np.flatnonzero((before == label) & (after != before))
+    rows = rows[np.argsort(size[rows], kind="stable")][:_PICTURES]
+    names = what.class_names or tuple(map(str, range(int(max(before.max(), after.max(), 0)) + 1)))
+    return tuple(
+        (image[i], moved[i], f"{names[before[i]]} becomes {names[after[i]]}: length {size[i]:.3g}") for i in rows
+    )

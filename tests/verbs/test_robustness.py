@@ -1,0 +1,97 @@
+"""`robustness`: a run attacked, corrupted, certified, calibrated, and shown what it has never seen."""
+
+import functools
+import importlib
+
+import numpy as np
+import optax
+import pytest
+
+import deeplab as dl
+from deeplab.verbs.robustness.attacked import attacked
+from deeplab.verbs.robustness.examined import examined
+from tests.test_experiments import NAMES, SMALL
+from tests.verbs.test_probe import untrained
+
+DAILY = ("text_classification",)  # attacked at the tap of an embedding
+
+
+def small(num_steps: int = 80) -> dl.Experiment:
+    return dl.Experiment(
+        data=dl.data.Images("digits", batch_size=64, num_steps=num_steps),
+        model=dl.models.MLP(10, features=(32,)),
+        task=dl.tasks.Classification(),
+        optimizer=optax.adam(1e-2),
+    )
+
+
+@pytest.fixture(scope="module")
+def run():
+    return dl.fit(small)
+
+
+def test_an_attack_takes_what_a_larger_one_takes_and_the_gates_hold(run):
+    found = attacked(examined(run, None, 64), (0.02, 0.1, 0.5), 40)
+    values = list(found.values.values())
+    assert list(found.values) == [0.0, 0.02, 0.1, 0.5]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > 0.9
+    assert values[-1] == 0
+    assert all(low <= found.values[radius] <= high for radius, (low, high) in found.intervals.items())
+    assert [gate.name for gate in found.gates if not gate.holds] == []
+    for before, after, _ in found.pictures:
+        assert after.min() >= 0
+        assert after.max() <= 1
+        assert 0 < np.abs(after - before).max() < 0.5
+    lengths = [float(title.rpartition(" ")[2]) for *_, title in found.pictures]
+    assert lengths == sorted(lengths)
+    assert len(lengths) == 6
+
+
+def test_its_parts_and_its_page(run, tmp_path):
+    found = dl.robustness(run, ["certified", "reliable", "unfamiliar"], examples=128, noise=0.1, draws=50)
+    curve, reliable = found.parts["certified"].curve, found.parts["reliable"]
+    assert np.all(np.diff(curve.accuracy) <= 0)
+    assert curve.accuracy[0] > 0.8
+    assert reliable.sizes == (64, 64)
+    for coverage in reliable.coverage.values():
+        assert coverage.group[0] == "all"
+        assert coverage.count[0] == sum(coverage.count[1:]) == 64
+        assert coverage.coverage[0] > 0.8
+    assert found.parts["unfamiliar"].tables["noise"]["mahalanobis"].auroc > 0.9
+    assert "Certified accuracy by radius" in found._repr_html_()
+    assert "calibration error" in str(found)
+    with pytest.raises(dl.UserError, match="'reliable'"):
+        dl.robustness(run, ["relable"])
+
+
+def test_the_verb_writes_a_page_and_tells_what_it_leaves_out(tmp_path):
+    flags = ["--smoke", "--run-dir", str(tmp_path / "run")]
+    dl.main(small, ["train", *flags])
+    told = dl.main(small, ["robustness", "--parts", "reliable", "--alpha", "0.3", *flags])
+    assert list(told["parts"]) == ["reliable"]
+    assert told["left_out"] == {}
+    assert told["page"] == tmp_path / "run" / "robustness.html"
+    assert "Conformal sets" in told["page"].read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_corruptions_cost_something(run):
+    found = dl.robustness(run, ["corrupted"], examples=128, severities=(1, 5)).parts["corrupted"]
+    assert len(found.values) == 15
+    assert found.mean < found.clean
+    assert found.values["gaussian_noise"][1] <= found.values["gaussian_noise"][0]
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in DAILY else pytest.mark.slow) for n in NAMES])
+def test_every_experiment_is_tested_or_says_why_not(name):
+    function = importlib.import_module(f"experiments.{name}").experiment
+    run = untrained(functools.partial(function, **SMALL.get(name, {})), smoke=True)
+    parts = ("attacked", "certified", "reliable", "unfamiliar")
+    try:
+        found = dl.robustness(run, parts, examples=32, steps=2, draws=4, radii=(0.1,), alpha=0.2)
+    except dl.UserError as error:
+        pytest.skip(str(error))
+    assert set(found.parts) | set(found.left_out) == set(parts)
+    assert all(len(why) > 20 for why in found.left_out.values())
+    assert len(found.blocks) == len(found.parts) > 0
