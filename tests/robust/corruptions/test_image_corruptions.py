@@ -115,6 +115,7 @@ def test_an_even_image_of_a_byte_survives_jpeg():
     assert float(jnp.abs(jpeg(10)(KEY, image * 0.9) - image * 0.9).max()) < 6 / 255
 
 
+@pytest.mark.slow
 def test_frost_is_of_the_color_of_ice():
     """Beneath it a black image is bluish, at the mean of the published photographs."""
     made = jax.jit(frost(1.0, 1.0))(KEY, jnp.zeros((64, 64, 3)))
