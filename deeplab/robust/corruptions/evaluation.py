@@ -57,6 +57,7 @@ def corrupt(
       Metrics of the clean split, and of each corruption at each severity.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> from deeplab.metrics import Mean
       >>> batch = {"image": jnp.ones((2, 4, 4, 1)), "id": jnp.arange(2), "weight": jnp.ones(2)}
       >>> bright = lambda batch, key: {"light": Mean.of(batch["image"].mean((1, 2, 3)), batch["weight"])}

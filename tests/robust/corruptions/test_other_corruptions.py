@@ -93,16 +93,16 @@ def test_an_experiment_under_corruption():
     def evaluate(batch, key):
         return experiment.task.metrics(bind(experiment, state, batch, dl.Runtime()), batch, key)
 
-    each = columns.tabular()
-    record = corrupt(evaluate, lambda: experiment.data.batches("test"), {"shifted": each["shifted"]}, key=KEY)
+    each = columns.tabular()["shifted"][::4]
+    record = corrupt(evaluate, lambda: experiment.data.batches("test"), {"shifted": each}, key=KEY)
     assert record["clean"] == pytest.approx(
         {name: m.compute() for name, m in evaluate(whole(experiment), KEY).items()}, rel=1e-5
     )
-    key, batch = jax.random.fold_in(KEY, 5), whole(experiment)
+    key, batch = jax.random.fold_in(KEY, 2), whole(experiment)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["id"])
-    moved = batch | {"image": jax.vmap(each["shifted"][4])(keys, batch["image"])}
+    moved = batch | {"image": jax.vmap(each[1])(keys, batch["image"])}
     expected = {name: m.compute() for name, m in evaluate(moved, key).items()}
-    assert record["corrupted"]["shifted"][4] == pytest.approx(expected, rel=1e-5)
+    assert record["corrupted"]["shifted"][1] == pytest.approx(expected, rel=1e-5)
     assert mce(record, record) == pytest.approx(1)
     accuracies = [row["accuracy"] for row in record["corrupted"]["shifted"]]
     assert mean_over(record) == pytest.approx(np.mean(accuracies))

@@ -86,11 +86,9 @@ def test_sharded_is_one_device(wrapper, kind):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), told[0][1], told[1][1])
 
 
-WHOLE = [("adversarial", "segmentation"), ("fast", "byol")]
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("wrapper", "kind"), [("dro", "multilabel"), *(pytest.param(*p, marks=pytest.mark.slow) for p in WHOLE)]
+    ("wrapper", "kind"), [("dro", "multilabel"), ("adversarial", "segmentation"), ("growing", "ctc"), ("fast", "byol")]
 )
 def test_the_loop_resumes_bit_by_bit_and_sweeps(wrapper, kind, tmp_path):
     """The whole way: checkpoints, evaluations, and a population."""
