@@ -80,8 +80,8 @@ DEEP = ("driving_finetune", "health_cells", "image_finetune")
 TRACED = (
     "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_flow", "image_gan", "image_mnist",
     "image_pixelcnn", "image_vq", "recsys_ctr", "self_images", "self_speech", "self_text", "speech_digits",
-    "study_activations", "study_data_scaling", "study_representation", "text_diffusion", "text_finetune", "text_generate",
-    "text_llama", "text_shakespeare", "text_wikitext", "words",
+    "study_activations", "study_data_scaling", "study_representation", "text_diffusion", "text_finetune",
+    "text_generate", "text_llama", "text_shakespeare", "text_wikitext", "words",
 )  # fmt: skip
 
 
