@@ -6,7 +6,7 @@ Prints:  clean accuracy, the accuracy after each attack and after all, with its 
          an adversarial example and the other does not; the seconds of both, with compiling, and their ratio; and the
          gates. The network is a small one that is trained against FGSM from random points of the ball, Wong et al.
          2020, or one that is not trained against anything (`--train-radius 0`).
-Result:  see README.md
+Result:  none yet on a quiet machine
 """
 
 from __future__ import annotations
