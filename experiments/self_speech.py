@@ -1,4 +1,4 @@
-"""Spoken digits (FSDD) without labels: a small convolutional network learns to tell a recording from the others.
+"""Spoken digits (FSDD) without labels: a small convolutional network tells recordings apart, or restores frames.
 
 Run:     python -m experiments.self_speech --method simclr        (downloads 10 MB, or: --data-dir FOLDER)
 Judge:   python -m experiments.benchmarks.features RUN --data-dir FOLDER          (neighbors and linear probes)
@@ -8,6 +8,7 @@ Source:  Chen et al. 2020, https://arxiv.org/abs/2002.05709; views: Park et al. 
          for other methods see the tasks of `dl.tasks.unlabeled`; data: https://doi.org/10.5281/zenodo.1342401
 """
 
+import functools
 from typing import Literal
 
 import jax
@@ -17,7 +18,7 @@ import deeplab as dl
 from deeplab.data.augment import audio as augment_audio
 from deeplab.data.features import audio, speech
 from deeplab.data.sets.speech.fsdd import FSDD
-from deeplab.models.speech import keyword_cnn
+from deeplab.models.speech import frame_cnn, keyword_cnn
 from deeplab.nn.norm import batch_norm
 from deeplab.tasks import unlabeled
 
@@ -25,7 +26,7 @@ MEL = audio.LogMel(rate=8000, window=200, hop=80, num_mels=40)
 
 
 def experiment(
-    method: Literal["simclr", "supervised", "byol", "barlow_twins", "vicreg"] = "simclr",
+    method: Literal["simclr", "supervised", "byol", "barlow_twins", "vicreg", "masked"] = "simclr",
     variant: Literal["small", "test"] = "small",
     epochs: int = 20,
     batch_size: int = 128,
@@ -41,7 +42,7 @@ def experiment(
 
     Args:
       method: Name of the method; labels are not looked at, but by "supervised".
-      variant: Size of the network, a key of `keyword_cnn.VARIANTS`.
+      variant: Size of the network, a key of `keyword_cnn.VARIANTS`, or of `frame_cnn.VARIANTS` for "masked".
       epochs: Number of passes over the recordings, some 21 steps each.
       batch_size: Number of recordings per step, each in two views.
       learning_rate: Peak learning rate of the cosine schedule.
@@ -68,11 +69,13 @@ def experiment(
         "byol": lambda: unlabeled.BYOL(view, head(), decay, predictor=head(), fields=field),
         "barlow_twins": lambda: unlabeled.BarlowTwins(view, head(), fields=field),
         "vicreg": lambda: unlabeled.VICReg(view, head(), fields=field),
+        "masked": lambda: unlabeled.MaskedFrames(dl.models.FrameCNN(MEL.num_mels, 1)),
     }
+    frames = functools.partial(dl.models.FrameCNN, **frame_cnn.VARIANTS[variant])
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1)
     return dl.Experiment(
         data=data,
-        model=dl.models.KeywordCNN(64, **keyword_cnn.VARIANTS[variant]),
+        model=frames() if method == "masked" else dl.models.KeywordCNN(64, **keyword_cnn.VARIANTS[variant]),
         task=tasks[method](),
         optimizer=optax.adamw(rate, weight_decay=weight_decay, mask=dl.optim.matrices_only),
     )

@@ -56,6 +56,7 @@ SMALL = {
     "study_activations": {"depth": 3, "width": 16},
     "study_data_scaling": {"width": 16},
     "study_influence": {"width": 8},
+    "study_representation": {"width": 4},
     "table_diabetes": {"variant": "test"},
     "text_classification": {"width": 8},
     "text_diffusion": {"num_layers": 1, "context": 16, "width": 16, "steps": 2},
@@ -81,11 +82,11 @@ def test_there_are_experiments():
 DEEP = ("driving_finetune", "health_cells", "image_finetune")
 # Brothers of one that goes the whole way every day: of these a step is traced, and nothing compiled.
 TRACED = (
-    "health_conformal",
-    "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_flow", "image_gan", "image_mnist",
-    "image_pixelcnn", "image_vq", "recsys_ctr", "robust_certified", "robust_fashion", "robust_speech", "self_images",
-    "self_speech", "self_text", "speech_digits", "study_activations", "study_data_scaling", "text_diffusion",
-    "text_finetune", "text_generate", "text_llama", "text_shakespeare", "text_wikitext", "words",
+    "health_conformal", "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_flow",
+    "image_gan", "image_mnist", "image_pixelcnn", "image_vq", "recsys_ctr", "robust_certified", "robust_fashion",
+    "robust_speech", "self_images", "self_speech", "self_text", "speech_digits", "study_activations",
+    "study_data_scaling", "study_representation", "text_diffusion", "text_finetune", "text_generate", "text_llama",
+    "text_shakespeare", "text_wikitext", "words",
 )  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def test_smoke(name, tmp_path, monkeypatch, capsys):
     assert Path(result["report"]).stat().st_size > 10_000
 
 
-SLOW_STUDIES = ("study_data_scaling", "study_influence")
+SLOW_STUDIES = ("study_data_scaling", "study_influence", "study_representation")
 STUDIES = ["study_activations", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_STUDIES)]
 
 

@@ -14,7 +14,7 @@ import jax
 from jax import lax
 from jax.extend import core
 
-from deeplab.core.jax_compat import bind, scan_operands
+from deeplab.core.jax_compat import bind, literal, scan_operands
 from deeplab.core.jaxpr import CALLS, CONTROL_FLOW, inner_jaxprs, join_scope
 
 
@@ -80,7 +80,7 @@ def interpret(
     last.update(dict.fromkeys(_variables(program.outvars), len(program.eqns)))
 
     def read(atom: Any) -> Any:
-        return lift(atom.val) if isinstance(atom, core.Literal) else values[atom]
+        return lift(literal(atom)) if isinstance(atom, core.Literal) else values[atom]
 
     for i, eqn in enumerate(program.eqns):
         outputs = _equation(eqn, [read(atom) for atom in eqn.invars], interpretation, join_scope(scope, eqn))

@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
+import numpy as np
 from jax._src import clusters, distributed
 from jax.extend import core
 
@@ -79,6 +80,12 @@ def bind(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
     functions, params = params if isinstance(params, tuple) else ((), params)  # a pair in 0.7
     out = eqn.primitive.bind(*functions, *inputs, **params)
     return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def literal(atom: core.Literal) -> Any:
+    """The value of a literal: a number, or an array of NumPy or JAX."""
+    known = (bool, int, float, complex, np.generic, np.ndarray, jax.Array)
+    return atom.val if isinstance(atom.val, known) else np.asarray(atom.val)  # a class of its own in 0.7
 
 
 def scan_operands(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:

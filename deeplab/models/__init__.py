@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from deeplab.models.series.lstm_forecaster import LSTMForecaster
     from deeplab.models.series.patchtst import PatchTST
     from deeplab.models.series.tcn import TCN
-    from deeplab.models.speech import conformer, deep_speech, keyword_cnn, wav2vec2, whisper
+    from deeplab.models.speech import conformer, deep_speech, frame_cnn, keyword_cnn, wav2vec2, whisper
     from deeplab.models.speech.conformer import Conformer
     from deeplab.models.speech.deep_speech import DeepSpeech2
+    from deeplab.models.speech.frame_cnn import FrameCNN
     from deeplab.models.speech.keyword_cnn import KeywordCNN
     from deeplab.models.tabular import ft_transformer
     from deeplab.models.tabular import resnet as tabular_resnet
@@ -156,6 +157,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "FeatureDecoder": "vision.segmentation.decoder:FeatureDecoder",
         "factorization": "recsys.factorization",
         "Factorization": "recsys.factorization:Factorization",
+        "frame_cnn": "speech.frame_cnn",
+        "FrameCNN": "speech.frame_cnn:FrameCNN",
         "ft_transformer": "tabular.ft_transformer",
         "FTTransformer": "tabular.ft_transformer:FTTransformer",
         "falcon": "text.decoders.falcon",

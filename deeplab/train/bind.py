@@ -82,7 +82,8 @@ class BoundApply:
         bound = {"params": cast(self.params if params is None else params, self.precision.computation)}
         if self.normalize is not None and method is None:
             inputs = (self.normalize(inputs[0]), *inputs[1:])
-        inputs = cast(inputs, self.precision.computation)
+        exact = getattr(self.module, "exact_inputs", ())  # such as times, of which half precision holds 3 digits
+        inputs = [x if i in exact else cast(x, self.precision.computation) for i, x in enumerate(inputs)]
         rngs = {} if key is None else {"dropout": key, "params": self._batch_key(key)}
         collections = [*(self.variables if train else ()), *mutable]
         with dropout.by_example(self.ids), activations.by_example(len(self.ids)), _edited(edits):

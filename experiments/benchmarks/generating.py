@@ -79,7 +79,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--judge", type=Path, help="run of a classifier of the same images")
-    parser.add_argument("--tap", default="trunk/stage3_block1", help="layer of the judge")
+    parser.add_argument("--tap", default="stage3_block1", help="layer of the judge")
     parser.add_argument("--evaluations", type=int, nargs="+", default=[50, 10, 2, 1])
     parser.add_argument("--count", type=int, default=10_000, help="number of images that each setting draws")
     parser.add_argument("--seed", type=int, default=0)

@@ -13,7 +13,7 @@ from jax.extend import core
 
 from deeplab.core.abstract.loops import Domain, run_loop
 from deeplab.core.interpret import Interpretation, interpret
-from deeplab.core.jax_compat import bind
+from deeplab.core.jax_compat import bind, literal
 from deeplab.core.jaxpr import CALLS, CONTROL_FLOW
 
 _ZEROS = ("broadcast_in_dim", "reshape", "convert_element_type")
@@ -59,7 +59,7 @@ class Replaced:
 
 def is_zero(atom: Any, value: Any) -> bool:
     """Whether an argument is known to be 0: one that is written down, or an array of it."""
-    known = atom.val if isinstance(atom, core.Literal) else value
+    known = literal(atom) if isinstance(atom, core.Literal) else value
     return isinstance(known, (int, float, np.generic, np.ndarray)) and not np.any(known)
 
 

@@ -61,6 +61,7 @@ class DiT(nn.Module):
     """
 
     rules = RULES
+    exact_inputs = (1,)
 
     num_layers: int = 12
     num_heads: int = 6
@@ -87,7 +88,7 @@ class DiT(nn.Module):
         """
         B, H, W, C = x.shape
         p = self.patch
-        steer = Condition(self.width, self.num_classes, self.tempo, name="condition")(time, label)
+        steer = Condition(self.width, self.num_classes, self.tempo, name="condition")(time, label).astype(x.dtype)
         h, _ = PatchEmbedding(p, self.width, None, (), name="patches")(x)
         h = h + jnp.asarray(grid_waves(H // p, W // p, self.width), h.dtype)[None]
         for i in range(self.num_layers):

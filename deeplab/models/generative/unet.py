@@ -65,6 +65,7 @@ class DiffusionUNet(nn.Module):
     """
 
     rules = RULES
+    exact_inputs = (1,)
 
     width: int = 64
     multiples: tuple[int, ...] = (1, 2, 2)
@@ -92,7 +93,7 @@ class DiffusionUNet(nn.Module):
           train: Whether to drop units.
         """
         shape, last = x.shape, len(self.multiples) - 1
-        steer = Condition(4 * self.width, self.num_classes, self.tempo, name="condition")(time, label)
+        steer = Condition(4 * self.width, self.num_classes, self.tempo, name="condition")(time, label).astype(x.dtype)
         x = squares_of(pad_to_multiple(x, self.patch * 2**last), self.patch)
         x = nn.Conv(self.width, (3, 3), name="stem")(x)
         skips = [x]

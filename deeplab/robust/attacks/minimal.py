@@ -17,7 +17,7 @@ from deeplab.robust.attacks.objectives import Batch, classes, margin_of, misclas
 from deeplab.robust.attacks.seam import IMAGES, Attack, Problem, Seam
 from deeplab.robust.attacks.search import drawn_back, rows
 
-_BEYOND = 1.02  # of a step onto the nearest plane
+_BEYOND = 1.02  # of all steps onto planes together, so that the boundary is crossed
 
 
 @ranges.checked(steps=ranges.COUNT, halvings=ranges.NATURAL)
@@ -37,7 +37,11 @@ def deepfool(steps: int = 50, *, norm: Norm = L2, seam: Seam = IMAGES, halvings:
         problem = seam.problem(apply, batch, key)
         planes = canonical(_planes(problem))
 
-        def step(x: Array, _: Any) -> tuple[Array, None]:
+        def point(total: Array) -> Array:
+            return jnp.clip(problem.x + _BEYOND * total, problem.low, problem.high)
+
+        def step(total: Array, _: Any) -> tuple[Array, None]:
+            x = point(total)
             margins, slopes, across = planes(x)
             K = len(slopes)
             lengths = jax.vmap(norm.dual)(slopes) + 1e-12  # [K, B]
@@ -45,11 +49,11 @@ def deepfool(steps: int = 50, *, norm: Norm = L2, seam: Seam = IMAGES, halvings:
             own = jnp.arange(K)[:, None] == k[None]
             slope = jnp.sum(jnp.where(own.reshape(*own.shape, *[1] * (x.ndim - 1)), slopes, 0), axis=0)
             far = jnp.sum(jnp.where(own, jnp.abs(margins) / lengths, 0), axis=0)
-            moved = jnp.clip(x + by_row(_BEYOND * far, x) * norm.steepest(slope), problem.low, problem.high)
-            return rows(across, x, moved), None
+            return rows(across, total, total + by_row(far, x) * norm.steepest(slope)), None
 
-        x, _ = jax.lax.scan(step, problem.x, None, length=steps)
-        return seam.moved(problem, drawn_back(problem, x, misclassified, halvings))
+        total, _ = jax.lax.scan(step, jnp.zeros_like(problem.x), None, length=steps)
+        beyond = point(_BEYOND * total)  # the last steps may have ended at the boundary, up to rounding
+        return seam.moved(problem, drawn_back(problem, beyond, misclassified, halvings))
 
     return attack
 

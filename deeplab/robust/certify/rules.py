@@ -18,6 +18,7 @@ from deeplab.core.abstract.interval_values import Interval
 from deeplab.core.interpret import Interpretation, interpret
 from deeplab.core.jax_compat import bind
 from deeplab.core.jaxpr import CALLS, inner_jaxprs
+from deeplab.explain.compiler.rectifiers import is_zero
 from deeplab.robust.certify import lines
 from deeplab.robust.certify.shapes import Shape, shape_of
 from deeplab.robust.certify.tape import Node, between, tightened, weighted, within
@@ -58,7 +59,7 @@ class Rules:
     def __call__(self, eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> Any:
         name, nodes = eqn.primitive.name, [value for value in inputs if isinstance(value, Node)]
         if not nodes:  # zeros stay known under a trace
-            zero = name in _ZEROS and len(inputs) == 1 and _is_zero(eqn, inputs, 0)
+            zero = name in _ZEROS and len(inputs) == 1 and is_zero(eqn.invars[0], inputs[0])
             return [np.zeros(v.aval.shape, v.aval.dtype) for v in eqn.outvars] if zero else bind(eqn, inputs)  # pyright: ignore[reportAttributeAccessIssue] - of an array
         if name == "scan" or (name in CALLS and shape_of(eqn) is None):
             return NotImplemented
@@ -77,7 +78,7 @@ class Rules:
             return self.affine(eqn, inputs, scope)
         if one and (name in _PRODUCTS or (name == "div" and given == [1])):
             return self.affine(eqn, inputs, scope)
-        if name == "max" and one and _is_zero(eqn, inputs, given[0]):
+        if name == "max" and one and is_zero(eqn.invars[given[0]], inputs[given[0]]):
             return self.curved(eqn, inputs, scope, lambda _, x: lines.rectifier(x))
         if name in _REWRITTEN:
             return self.rewritten(eqn, _REWRITTEN[name], inputs, scope)
@@ -159,7 +160,7 @@ class Rules:
 
     def gated(self, eqn: core.JaxprEqn, inputs: list[Any], scope: str) -> list[Node] | None:
         """x or 0 by a truth value that depends on the input, as in the derivative of a rectifier; None for others."""
-        zero = [i for i in range(1, len(inputs)) if not isinstance(inputs[i], Node) and _is_zero(eqn, inputs, i)]
+        zero = [i for i in range(1, len(inputs)) if is_zero(eqn.invars[i], inputs[i])]
         node = inputs[2 if zero == [1] else 1]
         if len(inputs) != 3 or len(zero) != 1 or not isinstance(node, Node):
             return None
@@ -189,10 +190,3 @@ class Rules:
 
 def _is_floating(variable: Any) -> bool:
     return jnp.issubdtype(variable.aval.dtype, jnp.floating)
-
-
-def _is_zero(eqn: core.JaxprEqn, inputs: list[Any], place: int) -> bool:
-    """Whether an argument is known to be 0: one that is written down, or an array of it."""
-    atom = eqn.invars[place]
-    known = atom.val if isinstance(atom, core.Literal) else inputs[place]
-    return isinstance(known, (int, float, np.generic, np.ndarray)) and not np.any(known)

@@ -129,8 +129,7 @@ def jackknife_plus(
             f"{len(predictions)} models for {N} examples; give predictions [F, M] of F models, and the number of the "
             "model that has left out each example"
         )
-    rank = rank_of(N, alpha)
+    lower, upper = math.floor(alpha * (N + 1) + 1e-9) - 1, rank_of(N, alpha) - 1
     each = np.asarray(predictions)[model]  # [N, M]
-    low = np.partition(each - residual[:, None], math.floor(alpha * (N + 1) + 1e-9) - 1, axis=0)
-    high = np.partition(each + residual[:, None], rank - 1, axis=0)
-    return Intervals(low[math.floor(alpha * (N + 1) + 1e-9) - 1], high[rank - 1])
+    low, high = np.sort(each - residual[:, None], axis=0), np.sort(each + residual[:, None], axis=0)
+    return Intervals(low[lower], high[upper])

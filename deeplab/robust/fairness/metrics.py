@@ -164,8 +164,8 @@ def gaps(
 ) -> dict[str, Interval]:
     """All gaps with their bootstrap intervals.
 
-    A gap of noise alone is above 0, the more so the smaller and the more the groups: the intervals are basic ones, from
-    which this bias falls out, and start at 0.
+    A gap of noise alone is above 0, the more so the smaller and the more the groups. The intervals are basic ones, from
+    which most of this bias falls out; and an interval starts at 0 where the gap is within those of permuted groups.
 
     Args:
       label: Whether each example is positive.
@@ -195,8 +195,26 @@ def gaps(
     _refuse_undefined(_rates(y, decided, member, len(groups)), groups)
     values = of_all(y, decided, member)
     draws = resampled(of_all, [y, decided, member], cluster, resamples, seed)
+    rng = np.random.default_rng(seed)
+    alike = np.array([of_all(y, decided, _permuted(member, cluster, rng)) for _ in range(resamples)])
     found = {}
-    for name, value, each in zip(("accuracy", "demographic_parity", "equalized_odds"), values, draws.T, strict=True):
+    names = ("accuracy", "demographic_parity", "equalized_odds")
+    for name, value, each, null in zip(names, values, draws.T, alike.T, strict=True):
         _, low, high = interval_of(value, each, "basic", level)
+        null = null[np.isfinite(null)]
+        low = 0.0 if len(null) and value <= np.quantile(null, (1 + level) / 2) else low
         found[name] = Interval(float(value), float(np.maximum(low, 0)), float(np.maximum(high, 0)))
     return found
+
+
+def _permuted(member: ndarray, cluster: ndarray | None, rng: np.random.Generator) -> ndarray:
+    """The groups of the examples as they might be if no group differed: permuted between clusters of one group each,
+    or else within the clusters."""
+    if cluster is None:
+        return rng.permutation(member)
+    _, first, at = np.unique(cluster, return_index=True, return_inverse=True)
+    if (member[first][at] == member).all():
+        return rng.permutation(member[first])[at]
+    made = np.empty_like(member)
+    made[np.argsort(at, kind="stable")] = member[np.lexsort((rng.random(len(at)), at))]
+    return made

@@ -71,18 +71,7 @@ def features_of(
     Raises:
       UserError: the field is not one class for each example, or a layer has no features.
     """
-    state, task = eval_state(state), experiment.task
-    inner = [name for name in names if name != INPUT]
-
-    @jax.jit
-    def read(batch: Batch) -> dict[str, jax.Array]:
-        inputs = task.inputs(batch)
-        _, found = explain.read(model_of(experiment, state, runtime), inner)(*inputs)
-        pooled = {name: jnp.asarray(_only(name, value), jnp.float32) for name, value in found.items()}
-        pooled = {name: x.mean(axis=tuple(range(1, x.ndim - 1))) for name, x in pooled.items()}
-        first = {INPUT: jnp.asarray(inputs[0], jnp.float32)} if INPUT in names else {}
-        return {name: _narrow(x.reshape(len(x), -1)) for name, x in (first | pooled).items()}
-
+    read = jax.jit(reader(experiment, state, names, runtime))
     features: dict[str, list[ndarray]] = {name: [] for name in names}
     labels = []
     for raw in batches:
@@ -91,6 +80,24 @@ def features_of(
         for name, x in jax.device_get(read(batch)).items():
             features[name].append(x)
     return {name: np.concatenate(parts) for name, parts in features.items()}, np.concatenate(labels)
+
+
+def reader(
+    experiment: Experiment, state: State, names: Sequence[str], runtime: Runtime = Runtime()
+) -> Callable[[Batch], dict[str, jax.Array]]:
+    """Makes the function from a batch that the task reads to the features of layers, see `features_of`."""
+    state, task = eval_state(state), experiment.task
+    inner = [name for name in names if name != INPUT]
+
+    def read(batch: Batch) -> dict[str, jax.Array]:
+        inputs = task.inputs(batch)
+        _, found = explain.read(model_of(experiment, state, runtime), inner)(*inputs)
+        pooled = {name: jnp.asarray(_only(name, value), jnp.float32) for name, value in found.items()}
+        pooled = {name: x.mean(axis=tuple(range(1, x.ndim - 1))) for name, x in pooled.items()}
+        first = {INPUT: jnp.asarray(inputs[0], jnp.float32)} if INPUT in names else {}
+        return {name: _narrow(x.reshape(len(x), -1)) for name, x in (first | pooled).items()}
+
+    return read
 
 
 def spread(data: Any, split: str, count: int, data_dir: Any = None) -> Callable[[], Iterator[Batch]]:

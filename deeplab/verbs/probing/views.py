@@ -25,13 +25,10 @@ def few_labels(lines: Mapping[str, tuple[Examples, Examples]], seed: int) -> Blo
     found = {name: few_shot(*both, SHARES, seed=seed) for name, both in lines.items()}
     counts = next(iter(found.values())).counts
     head = ["features", *(f"{share:.0%}: {count}" for share, count in zip(SHARES, counts, strict=True))]
-    cells = {
-        name: [f"{m:.1%} ± {s:.1%}" for m, s in zip(x.mean, x.deviation, strict=True)] for name, x in found.items()
-    }
-    body = [[name, *told] for name, told in cells.items()]
+    body = [[name, *map("{:.1%} ± {:.1%}".format, x.mean, x.deviation)] for name, x in found.items()]
     values, places = {name: np.array(x.mean) for name, x in found.items()}, dict.fromkeys(found, np.log10(counts))
-    figure = blocks.curve(values, "log10 of the number of labels", places, percent=True, title="Few labels",
-                          reference=tuple(found)[-1:], points=())  # fmt: skip
+    axis, last = "log10 of the number of labels", tuple(found)[-1:]
+    figure = blocks.curve(values, axis, places, percent=True, title="Few labels", reference=last)
     note = "Each share is drawn three times, from each class alike, and at least one example of each."
     return blocks.section("With few labels", figure, blocks.rows(head, body, numeric=True), note=note)
 

@@ -5,7 +5,7 @@ import functools
 import flax.linen as nn
 import jax
 
-from deeplab.models.generative import convolutional, dit, masked, pixels, unet
+from deeplab.models.generative import autoencoder, convolutional, dit, flows, masked, pixels, unet
 from tests.models.members.base import Family, Member, normal, tokens
 
 
@@ -16,6 +16,15 @@ class AtTime(nn.Module):
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         return self.net(x, x.mean((1, 2, 3)), None, train)
+
+
+class First(nn.Module):
+    """A network of several outputs, of which the first is trained."""
+
+    net: nn.Module
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        return self.net(x, train=train)[0]
 
 
 def of(make):
@@ -30,7 +39,17 @@ def plain(make, variants, inputs, output, **more):
     return Member(functools.partial(make, **variants["test"], **more), inputs, output, ())
 
 
+def coding(**sizes):
+    return First(autoencoder.GaussianAutoencoder((4, 4, 1), **sizes))
+
+
 MEMBERS = {
+    "gaussian_autoencoder": Member(
+        functools.partial(coding, **autoencoder.VARIANTS["test"]), normal(4, 4, 1), (4, 4, 1), autoencoder.RULES
+    ),
+    "real_nvp": Member(lambda: First(flows.real_nvp(6, 2, 8)), normal(6), (6,), ()),
+    "maf": Member(lambda: First(flows.maf(2, 8)), normal(6), (6,), ()),
+    "image_real_nvp": Member(lambda: First(flows.image_real_nvp(1, 8, 1)), normal(4, 4, 1), (2, 2, 4), ()),
     "diffusion_unet": member(unet.DiffusionUNet, unet, (7, 8, 1), dropout=0.5),
     "dit": member(dit.DiT, dit, (8, 12, 1)),
     "pixelcnn": plain(pixels.PixelCNN, pixels.VARIANTS, normal(5, 6, 1), (5, 6, 1, 4), levels=4),
@@ -40,7 +59,10 @@ MEMBERS = {
     "critic": plain(convolutional.Critic, convolutional.VARIANTS, normal(8, 8, 1), ()),
     "generator": plain(convolutional.Generator, convolutional.VARIANTS, normal(5), (8, 8, 1), shape=(8, 8, 1)),
 }
-SLOW = {"diffusion_unet", "pixelcnn", "gap_transformer", "critic", "generator"}
+SLOW = {
+    "diffusion_unet", "pixelcnn", "gap_transformer", "critic", "generator", "gaussian_autoencoder", "real_nvp", "maf",
+    "image_real_nvp",
+}  # fmt: skip
 SLOW_SIZES = {"diffusion_unet"}
 FAMILIES = {
     "diffusion_unet": Family(of(unet.DiffusionUNet), unet.VARIANTS, normal(32, 32, 3), (32, 32, 3)),

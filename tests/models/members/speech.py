@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deeplab.models.speech import conformer, deep_speech, keyword_cnn, wav2vec2, whisper
+from deeplab.models.speech import conformer, deep_speech, frame_cnn, keyword_cnn, wav2vec2, whisper
 from tests.models.members.base import Family, member, normal
 
 
@@ -71,6 +71,7 @@ def waved(**arguments: Any) -> nn.Module:
 
 keywords, listener, conformed = keyword_cnn.KeywordCNN, framed(deep_speech.DeepSpeech2), framed(conformer.Conformer)
 MEMBERS = {
+    "frame_cnn": member(frame_cnn, frame_cnn.FrameCNN, sounds, (16, 8)),
     "keyword_cnn": member(keyword_cnn, keywords, sounds, (5,), num_classes=5, dropout=0.5),
     "deep_speech": member(deep_speech, listener, sounds, (4, 5), num_tokens=5, dropout=0.5),
     "conformer": member(conformer, conformed, sounds, (4, 5), num_tokens=5, dropout=0.5),
@@ -78,11 +79,12 @@ MEMBERS = {
     "wav2vec2_normed": member(wav2vec2, waved, waveforms, (9, 5), pre_norm=True, norm_each=True),
     "whisper_dropout": member(whisper, heard, normal(16, 8), (3, 5), dropout=0.5),
 }
-SLOW = {"wav2vec2_dropout", "wav2vec2_normed", "whisper_dropout"}
+SLOW = {"frame_cnn", "wav2vec2_dropout", "wav2vec2_normed", "whisper_dropout"}
 SLOW_SIZES = {"conformer", "whisper"}
 long = normal(40, 40)
 FAMILIES = {
     "keyword_cnn": Family(functools.partial(keywords, num_classes=9), keyword_cnn.VARIANTS, long, (9,)),
+    "frame_cnn": Family(lambda **sizes: frame_cnn.FrameCNN(**sizes | {"width": 8}), frame_cnn.VARIANTS, long, (40, 8)),
     "deep_speech": Family(functools.partial(listener, num_tokens=9), deep_speech.VARIANTS, long, (10, 9)),
     "conformer": Family(functools.partial(conformed, num_tokens=9), conformer.VARIANTS, long, (10, 9)),
     "wav2vec2": Family(

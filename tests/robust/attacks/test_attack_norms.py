@@ -46,7 +46,7 @@ NORMS = {"linf": (LINF, np.inf), "l2": (L2, 2), "l1": (L1, 1)}
 @pytest.mark.parametrize("name", NORMS)
 def test_a_step_onto_a_hyperplane_is_the_smallest(name):
     norm, order = NORMS[name]
-    x, w, b = problems(0, 40)
+    x, w, b = problems(0, 40)  # as many everywhere, for which all tests share the programs
     given = (jnp.asarray(each, jnp.float32) for each in (x, w, b, np.zeros_like(x), np.ones_like(x)))
     d = np.asarray(norm.onto(*given), np.float64)
     np.testing.assert_allclose(np.sum(w * (x + d), axis=1), b, atol=2e-6)
@@ -58,7 +58,7 @@ def test_a_step_onto_a_hyperplane_is_the_smallest(name):
 
 @pytest.mark.parametrize("name", NORMS)
 def test_a_hyperplane_out_of_reach_is_gone_towards_as_far_as_the_box(name):
-    x, w, _ = problems(1, 5)
+    x, w, _ = problems(1, 40)
     beyond = np.sum(np.maximum(w, 0), axis=1) + 1
     given = (jnp.asarray(each, jnp.float32) for each in (x, w, beyond, np.zeros_like(x), np.ones_like(x)))
     corner = np.where(w > 0, 1 - x, np.where(w < 0, -x, 0))
@@ -68,7 +68,7 @@ def test_a_hyperplane_out_of_reach_is_gone_towards_as_far_as_the_box(name):
 @pytest.mark.parametrize("name", NORMS)
 def test_without_a_box_the_step_is_the_distance_over_the_dual_norm(name):
     norm, order = NORMS[name]
-    x, w, b = (jnp.asarray(each, jnp.float32) for each in problems(2, 5))
+    x, w, b = (jnp.asarray(each, jnp.float32) for each in problems(2, 40))
     free = jnp.full_like(x, jnp.inf)
     d = norm.onto(x, w, b, -free, free)
     expected = jnp.abs(jnp.sum(w * x, axis=1) - b) / norm.dual(w)
@@ -76,7 +76,7 @@ def test_without_a_box_the_step_is_the_distance_over_the_dual_norm(name):
 
 
 def test_steps_of_tiny_weights_are_as_those_of_large_ones():
-    x, w, b = (jnp.asarray(each, jnp.float32) for each in problems(3, 5))
+    x, w, b = (jnp.asarray(each, jnp.float32) for each in problems(3, 40))
     box = (jnp.zeros_like(x), jnp.ones_like(x))
     for onto in (hyperplanes.onto_linf, hyperplanes.onto_l2):
         np.testing.assert_allclose(onto(x, w * 1e-5, b * 1e-5, *box), onto(x, w, b, *box), atol=2e-5)

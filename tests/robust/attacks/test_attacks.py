@@ -50,7 +50,7 @@ REACHING = {
 }
 
 
-@pytest.mark.parametrize("case", daily(REACHING, "fgsm linf", "pgd linf", "pgd l2", "apgd linf", "targeted"))
+@pytest.mark.parametrize("case", daily(REACHING, "fgsm linf", "pgd linf", "apgd linf"))
 def test_the_worst_margin_of_a_linear_model_is_reached(case):
     name, make, classes, tolerance = REACHING[case]
     norm, radius, _ = NORMS[name]
@@ -77,7 +77,7 @@ NEAREST = {
 }
 
 
-@pytest.mark.parametrize("case", daily(NEAREST, "fab linf", "deepfool l2", "carlini and wagner"))
+@pytest.mark.parametrize("case", daily(NEAREST, "fab linf", "deepfool l2"))
 def test_the_nearest_class_of_a_linear_model_is_found(case):
     name, make, tolerance = NEAREST[case]
     norm, _, _ = NORMS[name]
@@ -103,7 +103,7 @@ ALL = {
 }
 
 
-@pytest.mark.parametrize("case", daily(ALL, "pgd linf", "apgd l1", "fab", "square l2"))
+@pytest.mark.parametrize("case", daily(ALL, "pgd linf", "square l2"))
 def test_an_attack_stays_in_the_ball_and_box_and_knows_no_neighbours(case):
     name, attack = ALL[case]
     apply, batch = prototypes(24)
@@ -125,12 +125,13 @@ def test_restarts_are_never_weaker():
     apply, batch = prototypes(40)
     found = [
         np.asarray(CROSS_ENTROPY.value(apply(run(attack, apply, batch)["image"])[0], batch))
-        for attack in (attacks.pgd(0.1, 3, restarts=1), attacks.pgd(0.1, 3, restarts=3))
+        for attack in (attacks.pgd(0.1, 2, restarts=1), attacks.pgd(0.1, 2, restarts=3))
     ]
     assert (found[1] >= found[0] - 1e-6).all()
     assert (found[1] > found[0] + 1e-6).any()
 
 
+@pytest.mark.slow
 def test_the_last_point_is_what_training_gets():
     apply, batch = linear(3)
     last = run(attacks.pgd(0.05, 6, last=True, random=False), apply, batch)
@@ -142,6 +143,7 @@ def test_the_last_point_is_what_training_gets():
     np.testing.assert_allclose(last["image"], x, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_radius_and_a_momentum_may_be_traced():
     apply, batch = linear(3)
     traced = jax.jit(lambda r, m: attacks.pgd(r, 3, momentum=m)(apply, batch, KEY)["image"])
@@ -149,6 +151,7 @@ def test_a_radius_and_a_momentum_may_be_traced():
     np.testing.assert_allclose(found, run(attacks.pgd(0.05, 3, momentum=0.5), apply, batch)["image"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_only_what_is_movable_moves():
     apply, batch = linear(3)
     mask = np.zeros((4, 5, 1), bool)
@@ -159,6 +162,7 @@ def test_only_what_is_movable_moves():
     assert moved[:, mask].any()
 
 
+@pytest.mark.slow
 def test_a_target_is_what_the_model_predicts_then():
     apply, batch = linear(3)
     target = (batch["label"] + 1) % 3

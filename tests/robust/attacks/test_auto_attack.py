@@ -71,7 +71,12 @@ HIDDEN = {
 }
 
 
-@pytest.mark.parametrize("hidden", HIDDEN)
+DAILY = ("", "rounded")
+
+
+@pytest.mark.parametrize(
+    "hidden", [each if each in DAILY else pytest.param(each, marks=pytest.mark.slow) for each in HIDDEN]
+)
 def test_what_makes_an_evaluation_doubtful_is_told(hidden):
     apply, batch = prototypes(8, hidden=hidden)
     told = checking(apply)(batch, KEY)

@@ -57,6 +57,7 @@ def _never(outputs, batch):
     return jnp.zeros(len(outputs), bool)
 
 
+@pytest.mark.slow
 def test_more_exchanges_are_never_weaker_and_an_embedding_is_moved_within_its_ball():
     apply, batch = texts()
     one, three = (

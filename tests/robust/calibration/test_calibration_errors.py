@@ -20,9 +20,11 @@ BINARY = RNG.random(500)
 POSITIVE = RNG.random(500) < BINARY**1.5
 
 
-def test_bins_of_equal_mass_are_scikit_learns():
-    accuracy, confidence = calibration_curve(POSITIVE, BINARY, n_bins=7, strategy="quantile")
-    bins = calibration.reliability(BINARY, POSITIVE, 7, "mass")
+@pytest.mark.parametrize(("size", "num_bins"), [(500, 7), (497, 4)])  # of 497, the quarters are probabilities
+def test_bins_of_equal_mass_are_scikit_learns(size, num_bins):
+    p, positive = BINARY[:size], POSITIVE[:size]
+    accuracy, confidence = calibration_curve(positive, p, n_bins=num_bins, strategy="quantile")
+    bins = calibration.reliability(p, positive, num_bins, "mass")
     np.testing.assert_allclose(bins.accuracy, accuracy)
     np.testing.assert_allclose(bins.confidence, confidence)
     assert bins.count.max() - bins.count.min() <= 1
@@ -87,6 +89,14 @@ def test_the_interval_holds_the_error():
     rng = np.random.default_rng(0)
     found = [calibration.calibration_interval(*_drawn(rng, 0.1), resamples=60, num_bins=10) for _ in range(100)]
     assert sum(each.low <= 0.1 <= each.high for each in found) >= 88  # the 95 % interval of 100 draws
+
+
+def test_the_interval_of_perfect_predictions_starts_at_zero():
+    """The error of noise, 4 % here, is no error."""
+    rng = np.random.default_rng(0)
+    draws = [_drawn(rng, 0.0) for _ in range(40)]
+    assert np.mean([calibration.expected_calibration_error(*d, num_bins=10) for d in draws]) > 0.03
+    assert sum(calibration.calibration_interval(*d, resamples=60, num_bins=10).low == 0 for d in draws) >= 36
 
 
 def test_resampled_groups_are_whole():

@@ -60,6 +60,20 @@ def test_the_coverage_over_calibrations_has_its_beta_law(name):
     assert kstest(covered, beta(*conformal.coverage_law(SIZE, ALPHA + 0.01)).cdf).pvalue < 0.01
 
 
+@given(st.integers(0, 2**31), st.integers(2, 6), st.integers(0, 3), st.sampled_from([0.0, 0.3]))
+@settings(max_examples=30, deadline=None)
+def test_scores_are_their_definition(seed, classes, free, penalty):
+    rng = np.random.default_rng(seed)
+    p, u = rng.dirichlet(np.ones(classes), 3), rng.random(3)
+    found, plain = conformal.raps(p, u, penalty, free), conformal.aps(p, u)
+    for n in range(3):
+        for k in range(classes):
+            above = p[n] > p[n, k]
+            expected = p[n, above].sum() + u[n] * p[n, k]
+            assert plain[n, k] == pytest.approx(expected)
+            assert found[n, k] == pytest.approx(expected + penalty * max(0, above.sum() + 1 - free))
+
+
 def test_sets_hold_the_label_where_its_score_is_at_most_the_threshold():
     rng = np.random.default_rng(0)
     p, label = _draw(rng, 2000)
@@ -159,6 +173,17 @@ def test_learn_then_test_errs_seldom(test):
         passed.append(valid.sum())
     assert np.mean(wrong) < delta + 0.03
     assert np.mean(passed) > 3
+
+
+def test_tests_of_many_settings_are_corrected():
+    """Each at its share of delta; in a sequence each at delta, until the first that fails."""
+    losses = np.zeros((100, 4))
+    losses[:8, 0], losses[:30, 1], losses[:11, 2] = 1, 1, 1
+    p = conformal.hoeffding_bentkus(losses.mean(axis=0), 100, 0.2)
+    assert 0.1 / 4 < p[2] < 0.1
+    assert conformal.learn_then_test(losses, 0.2, 0.1).tolist() == [True, False, False, True]
+    assert conformal.learn_then_test(losses, 0.2, 0.1, "sequence").tolist() == [True, False, False, False]
+    assert conformal.learn_then_test(losses[:, [0, 2, 3]], 0.2, 0.1, "sequence").all()
 
 
 def test_conformal_risk_is_the_expected_loss():

@@ -9,12 +9,14 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 
 from deeplab.core.errors import UserError
 from deeplab.robust import fairness
+from deeplab.robust.resampling import interval_of, resampled
 
 
 def _drawn(seed=0, size=1200, names=("a", "b", "c")):
-    """Groups of unlike base rates, of which one is harder to score."""
+    """Groups of unlike sizes and base rates, of which one is harder to score."""
     rng = np.random.default_rng(seed)
-    at = rng.integers(0, len(names), size)
+    sizes = np.arange(len(names), 0, -1)
+    at = rng.choice(len(names), size, p=sizes / sizes.sum())
     y = rng.random(size) < np.linspace(0.3, 0.6, len(names))[at]
     score = y * np.linspace(2.0, 0.8, len(names))[at] + rng.normal(size=size)
     return score, y, np.array(names)[at]
@@ -55,6 +57,22 @@ def test_intervals_hold_the_gap():
     assert held >= 51
 
 
+@pytest.mark.parametrize("kind", ["alone", "within", "between"])
+def test_gaps_of_noise_start_at_zero(kind):
+    """Of 12 groups of some 25 examples that are treated alike; also where clusters are in several groups, or in one."""
+    rng, zero = np.random.default_rng(0), 0
+    for seed in range(30):
+        cluster = np.arange(300) // 5
+        group = cluster % 12 if kind == "between" else rng.integers(0, 12, 300)
+        y, decided = rng.integers(0, 2, 300), rng.integers(0, 2, 300)
+        if kind != "alone":
+            decided = rng.integers(0, 2, 60)[cluster]
+        found = fairness.gaps(y, decided, group, None if kind == "alone" else cluster, resamples=60, seed=seed)
+        assert found["demographic_parity"].value > 0.15
+        zero += found["demographic_parity"].low == 0
+    assert zero >= 27
+
+
 def test_clusters_make_intervals_wider():
     """Forty patients, all of whose beats are decided alike."""
     rng = np.random.default_rng(0)
@@ -62,7 +80,9 @@ def test_clusters_make_intervals_wider():
     group, decided = (patient % 2), (rng.random(40) < 0.5)[patient]
     y = rng.integers(0, 2, 1000)
     wide, narrow = (fairness.gaps(y, decided, group, c)["demographic_parity"] for c in (patient, None))
-    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    assert wide.high - wide.value > 2 * (narrow.high - narrow.value)
+    draws = resampled(lambda d, g: fairness.demographic_parity(d, g), [decided, group], patient)
+    assert wide.high == interval_of(wide.value, draws, "basic").high  # the same seed
 
 
 def test_calibration_is_within_groups():

@@ -1,5 +1,6 @@
 """Scores of unusual examples: scikit-learn's where it has them, the definitions, and what a tap of a model gives."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,6 +102,10 @@ def test_what_ash_keeps(kind):
     assert ((made > 0) == (x > np.sort(x, axis=1)[:, 2:3])).all()
     if kind == "b":
         np.testing.assert_allclose(made.sum(axis=1), x.sum(axis=1))
+    if kind == "s":
+        kept = np.where(made > 0, x, 0)
+        factor = np.exp(x.sum(axis=1, keepdims=True) / kept.sum(axis=1, keepdims=True))
+        np.testing.assert_allclose(made, kept * factor)
     if kind == "p":
         assert set(made[made > 0]) <= set(x.ravel())
 
@@ -131,6 +136,23 @@ def test_the_head_reads_what_it_is_said_to_read(bound):
     assert tap_head(apply, x).name == "head"
     with pytest.raises(UserError, match="calls no nn\\.Dense 'haed'; did you mean 'head'"):
         tap_head(apply, x, name="haed")
+
+
+class Twice(nn.Module):
+    """One layer that is called first and last."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        shared = nn.Dense(2, use_bias=False, name="shared")
+        return shared(nn.Dense(2, name="between")(shared(x)))
+
+
+def test_the_last_call_of_a_shared_layer_is_the_head():
+    x = jnp.ones((3, 2))
+    params = jax.jit(Twice().init)(jax.random.key(0), x)["params"]
+    found = tap_head(BoundApply(Twice(), params, {}, jnp.arange(3), Runtime().precision), x)
+    assert found.name == "shared"
+    np.testing.assert_allclose(found.head(found.features), found.outputs, atol=1e-5)
 
 
 def test_odin_is_a_step_towards_the_decision(bound):
