@@ -46,7 +46,8 @@ def judge_of(path: Path | None, data_dir: Path | None) -> tuple[str, dl.Run]:
 
 def samplers(run: dl.Run, wanted: list[int]) -> Iterator[tuple[int, Generative]]:
     """Numbers of evaluations, at most those that are wanted, and the model that takes as many."""
-    task, apply = run.experiment.task, run.bound(CHUNK)
+    task: Any = run.experiment.task
+    apply = run.bound(CHUNK)
     if not hasattr(task, "steps"):
         yield 1, task.generative(apply)
         return

@@ -49,8 +49,8 @@ class Read:
     def compute(self) -> float:
         """The accuracy."""
         learned, counted = np.asarray(self.id) % 2 == 0, np.asarray(self.weight) > 0
-        parts = [(self.features[counted & part], self.label[counted & part]) for part in (learned, ~learned)]
-        found = linear_probe(*parts)
+        train, test = ((self.features[counted & part], self.label[counted & part]) for part in (learned, ~learned))
+        found = linear_probe(train, test)
         return found.control if self.shuffled else found.accuracy
 
 

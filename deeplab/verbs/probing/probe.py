@@ -23,7 +23,7 @@ from deeplab.representation import knn_predict, linear_probe
 from deeplab.train.initialize import init
 from deeplab.verbs.load import Checkpoint, load
 from deeplab.verbs.probing import views
-from deeplab.verbs.probing.features import INPUT, features_of, images_of, layers_of, spread
+from deeplab.verbs.probing.features import features_of, images_of, layers_of, spread
 from deeplab.verbs.run import Run
 
 
@@ -171,9 +171,8 @@ def probe(
 
     Source: Alain and Bengio 2016, https://arxiv.org/abs/1610.01644
     """
-    run, beside = (x if x is None or isinstance(x, Run) else load(x, checkpoint=checkpoint) for x in (run, beside))
-    assert run is not None
-    given = run if on is None else on if isinstance(on, Run) else load(on, checkpoint=checkpoint)
+    run, beside = _opened(run, checkpoint), None if beside is None else _opened(beside, checkpoint)
+    given = run if on is None else _opened(on, checkpoint)
     data_dir, runtime = given.recipe.data_dir, run.recipe.runtime
     experiment = _reading(run.experiment, given.experiment.data)
     data = experiment.data
@@ -192,8 +191,12 @@ def probe(
         further.append(views.similarities(trained[1][0], *_other(beside, trained[1][0], data, parts[1], label)))
     if look:
         best = max(found, key=lambda layer: layer.neighbors).name
-        further += _looked(experiment, run.state.params, trained, random, parts[1], best, seed)
+        further += views.looked(trained, random, best, images_of(experiment, parts[1]()), run.state.params, seed)
     return Hierarchy(found, chance, (len(trained[0][1]), len(trained[1][1])), tuple(further))
+
+
+def _opened(run: Run | str | Path, checkpoint: Checkpoint) -> Run:
+    return run if isinstance(run, Run) else load(run, checkpoint=checkpoint)
 
 
 def _reading(experiment: Experiment, data: Any) -> Experiment:
@@ -228,21 +231,6 @@ def _other(beside: Run | None, own: Any, data: Any, part: Any, label: str) -> tu
     names = layers_of(experiment, beside.state, next(part()), beside.recipe.runtime)
     found, _ = features_of(experiment, beside.state, part(), names, beside.recipe.runtime, label=label)
     return found, f"rows: the run; columns: {beside.directory or beside.recipe.name}"
-
-
-def _looked(
-    experiment: Any, params: Any, trained: Sequence[Any], random: Sequence[Any], part: Any, best: str, seed: int
-) -> list[Block]:
-    """Sections that need minutes; the layer `best` stands for the network."""
-    ((x, y), (x_test, y_test)), ((r, _), (r_test, _)) = trained, random
-    lines = {best: ((x[best], y), (x_test[best], y_test)), "initial weights": ((r[best], y), (r_test[best], y_test))}
-    images = images_of(experiment, part())
-    found = [views.few_labels(lines, seed), views.spreads(x_test)]
-    found.append(views.neighborhood(x_test[best], y_test, images, seed))
-    if images is not None:
-        inner = {name: features for name, features in x_test.items() if name != INPUT}
-        found += [*views.filters(params, images.shape[1:]), views.units(inner, images)]
-    return found
 
 
 def page(found: Hierarchy, name: str, path: Path) -> Path:

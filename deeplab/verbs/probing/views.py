@@ -13,6 +13,7 @@ from numpy import ndarray
 from deeplab.core import blocks
 from deeplab.core.blocks import Block
 from deeplab.representation import Examples, cka, few_shot, two_nn
+from deeplab.verbs.probing.features import INPUT
 
 Features = Mapping[str, ndarray]
 """Features of the same examples by layer, [N, D] each."""
@@ -97,3 +98,25 @@ def units(features: Features, images: ndarray, each: int = 4, examples: int = 8)
             rows.append(blocks.card(f"{name}, unit {unit}", *pictures))
     note = "Features are means over places. Units of layers that are wider than 1,024 are random directions."
     return blocks.section("What units answer to", blocks.cards(rows), note=note)
+
+
+def looked(
+    trained: Sequence[Any], random: Sequence[Any], best: str, images: ndarray | None, params: Any, seed: int
+) -> list[Block]:
+    """All sections of one network but its similarities.
+
+    Args:
+      trained: Features by layer and classes, of the training examples and of the test examples.
+      random: The same of initial weights.
+      best: Name of the layer that stands for the network.
+      images: Images of the test examples, if they are images.
+      params: Parameters of the network.
+      seed: Seed of the draws.
+    """
+    ((x, y), (x_test, y_test)), ((r, _), (r_test, _)) = trained, random
+    lines = {best: ((x[best], y), (x_test[best], y_test)), "initial weights": ((r[best], y), (r_test[best], y_test))}
+    found = [few_labels(lines, seed), spreads(x_test), neighborhood(x_test[best], y_test, images, seed)]
+    if images is not None:
+        inner = {name: features for name, features in x_test.items() if name != INPUT}
+        found += [*filters(params, images.shape[1:]), units(inner, images)]
+    return found
