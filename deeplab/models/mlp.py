@@ -11,7 +11,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from deeplab.core import ranges
@@ -28,10 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "500-150": {"features": (500, 150)},
 }
 
-RULES = (
-    *IN_TURN,
-    (r"head/kernel", P("model", None)),
-)
+RULES = IN_TURN
 
 
 @ranges.checked(num_classes=ranges.COUNT, features=ranges.COUNT, dropout=ranges.RATE)

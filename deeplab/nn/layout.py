@@ -21,9 +21,10 @@ IN_TURN = (
 )
 """Rules of layers in a row, "hidden1", "hidden2", ...: split by their outputs and by their inputs in turn.
 
-XLA's partitioner (jax 0.10) silently gives wrong gradients to two layers in a row that are split by their outputs,
-where `fsdp` splits them, too, and `data` the batch: d @ W.T is wrong with d, W and the product each split over "model",
-on data=2,fsdp=2,model=2. In turn, they also send less.
+The layer after them has no rule of "model", since it may follow either kind. XLA's partitioner (jax 0.10) silently
+gives wrong values to two layers in a row that are split alike where `fsdp` splits them, too, and `data` the batch: x @
+W is wrong with x, W and the product each split over "model", on data=2,fsdp=2,model=2; that is the second layer if both
+are split by inputs, and the gradient of the first if both are by outputs.
 """
 
 

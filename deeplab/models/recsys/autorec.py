@@ -30,7 +30,6 @@ RULES = (
     (r"embedding$", P("model", None)),  # [V, D], rows padded
     (r"item_bias$", P("model")),
     *IN_TURN,
-    (r"out/kernel", P("model", None)),
 )
 
 

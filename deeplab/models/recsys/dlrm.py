@@ -43,7 +43,7 @@ RULES = (
     (r"embedding$", P("model", None)),  # [V, D], rows padded
     *((f"top/{pattern}", spec) for pattern, spec in IN_TURN),
     (r"down\d+/kernel", P(None, "model")),
-    (r"(up\d+|head)/kernel", P("model", None)),
+    (r"up\d+/kernel", P("model", None)),
 )
 
 

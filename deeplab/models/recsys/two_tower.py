@@ -33,7 +33,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 RULES = (
     (r"embedding$", P("model", None)),  # [V, D], rows padded
     *IN_TURN,
-    (r"out/kernel", P("model", None)),
 )
 
 
