@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 from deeplab.core import blocks
 from deeplab.core.blocks import Block
 from deeplab.core.errors import UserError
+from deeplab.metrics.base import Mean
 from deeplab.robust import attacks
 from deeplab.robust.attacks.evaluation.measure import with_arguments
 from deeplab.tasks.base import Task
@@ -112,12 +115,15 @@ def attacked(what: Examined, radii: Sequence[float], steps: int, gated: bool = T
     radii = tuple(radii) or (IMAGE_RADII if what.moves_images else RADII)
     if not what.classifies:
         return _lowered(what, radii, steps)
-    found = {
-        radius: attacks.robust_accuracy(
-            what.apply, what.batches, attacks.pgd(radius * what.unit, steps, seam=what.seam), what.key, seam=what.seam
-        )
-        for radius in radii
-    }
+    what.seam.check(max(radii) * what.unit)  # under the trace of a radius nothing is looked at
+    found = attacks.accuracy_by_radius(
+        what.apply,
+        what.batches,
+        lambda radius: attacks.pgd(radius * what.unit, steps, seam=what.seam),
+        radii,
+        what.key,
+        seam=what.seam,
+    )
     first = next(iter(found.values()))
     values = {0.0: first.clean} | {radius: each.robust for radius, each in found.items()}
     intervals = {0.0: blocks.wilson(round(first.clean * first.count), first.count)}
@@ -133,30 +139,27 @@ def attacked(what: Examined, radii: Sequence[float], steps: int, gated: bool = T
 
 
 def _lowered(what: Examined, radii: Sequence[float], steps: int) -> Attacked:
-    """The task's own metric, where its score is lowered."""
+    """The task's own metric where its score is lowered; that score itself where the vectors of tokens are moved.
+
+    A metric calls the model with the tokens of the batch, which no attack moves.
+    """
     task = what.experiment.task
     if type(task).score is Task.score:
         raise UserError(f"{type(task).__name__} has no score that an attack could lower")
-    monitor = what.experiment.monitor
-    name = monitor.name
+    name = "score" if what.seam.tap else what.experiment.monitor.name
+    objective = attacks.lowered(task)
 
-    def metric(attack: Any) -> float:
-        run = with_arguments(what.apply, lambda apply, batch: _measured(apply, batch, attack))
-        total = None
-        for batch in what.batches:
-            found = jax.device_get(run(batch))
-            total = found if total is None else jax.tree.map(np.add, total, found)
-        return float(total.compute())  # pyright: ignore[reportOptionalMemberAccess]  (there is a batch)
-
-    def _measured(apply: Any, batch: Any, attack: Any) -> Any:
-        moved = attack(apply, batch, what.key) if attack else batch
+    def measured(apply: Any, batch: Any, radius: Any) -> Any:
+        attack = attacks.pgd(radius * what.unit, steps, objective=objective, seam=what.seam)
+        moved = attack(apply, batch, what.key)
+        if what.seam.tap:
+            return Mean.of(task.score(what.seam.outputs(apply, moved), batch), batch["weight"])
         found = task.metrics(apply, moved, what.key)
         return found[name if name in found else "loss"]
 
-    objective = attacks.lowered(task)
-    values = {0.0: metric(None)}
-    for radius in radii:
-        values[radius] = metric(attacks.pgd(radius * what.unit, steps, objective=objective, seam=what.seam))
+    run = with_arguments(what.apply, measured)
+    parts = {radius: [run(batch, jnp.float32(radius)) for batch in what.batches] for radius in (0.0, *radii)}
+    values = {radius: jax.device_get(functools.reduce(operator.add, each)).compute() for radius, each in parts.items()}
     return Attacked(name, what.unit_name, values, {})
 
 
