@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
+import functools
 import inspect
 import numbers
 import types
@@ -16,7 +17,7 @@ from typing import Any
 import jax.core
 import numpy as np
 
-from deeplab.core.errors import UserError, place_of
+from deeplab.core.errors import UserError, nearest, place_of
 from deeplab.core.text import dumps
 
 
@@ -96,6 +97,38 @@ def kinds_of(function: Callable[..., Any]) -> dict[str, Any]:
         hints = {}
     parameters = inspect.signature(function).parameters.items()
     return {name: type(p.default) if hints.get(name, Any) is Any else hints[name] for name, p in parameters}
+
+
+def unbound(function: Any) -> tuple[Any, dict[str, Any]]:
+    """The function within a `functools.partial`, and the arguments that it was given there, by name.
+
+    Args:
+      function: Function, or partial of one.
+
+    Raises:
+      UserError: The function takes no such argument, or was given one twice.
+
+    Example:
+      >>> def experiment(width: int = 8, depth: int = 2): ...
+      >>> unbound(functools.partial(experiment, 16, depth=3))[1]
+      {'width': 16, 'depth': 3}
+    """
+    by_place: tuple[Any, ...] = ()
+    by_name: dict[str, Any] = {}
+    while isinstance(function, functools.partial):
+        by_place, by_name = (*function.args, *by_place), {**function.keywords, **by_name}
+        function = function.func
+    if not (by_place or by_name) or not callable(function):
+        return function, by_name
+    names = list(inspect.signature(function).parameters)
+    if unknown := [name for name in by_name if name not in names]:
+        raise UserError(f"the experiment takes no argument {unknown[0]!r}; {nearest(unknown[0], names)}")
+    if len(by_place) > len(names):
+        raise UserError(f"the experiment takes {len(names)} arguments, and was given {len(by_place)}")
+    given = dict(zip(names, by_place, strict=False))
+    if twice := sorted(given.keys() & by_name.keys()):
+        raise UserError(f"the experiment was given {twice[0]!r} twice, by its place and by its name")
+    return function, {**given, **by_name}
 
 
 def check_given(function: Callable[..., Any], given: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import jax
 
 from deeplab import scale
-from deeplab.core.arguments import from_json, kinds_of, same, told
+from deeplab.core.arguments import from_json, kinds_of, same, told, unbound
 from deeplab.core.errors import CheckpointError, UserError
 from deeplab.core.precision import PRECISIONS, Precision
 from deeplab.core.runtime import Runtime
@@ -102,8 +102,7 @@ def _with_arguments(function: Any, stored: dict[str, Any]) -> tuple[Any, list[st
     Raises:
       UserError: The arguments of a partial contradict the record.
     """
-    given = function.keywords if isinstance(function, functools.partial) else {}
-    inner = function.func if isinstance(function, functools.partial) else function
+    inner, given = unbound(function)
     kinds, parameters = kinds_of(inner), inspect.signature(inner).parameters
     arguments = {name: from_json(value, kinds.get(name, Any)) for name, value in stored.items() if name in parameters}
     for name, value in given.items():
@@ -114,7 +113,7 @@ def _with_arguments(function: Any, stored: dict[str, Any]) -> tuple[Any, list[st
     ]
     new = {name: given.get(name, p.default) for name, p in parameters.items() if name not in stored}
     lines += [f"  argument {name} is new, and {value!r} here" for name, value in new.items()]
-    return functools.partial(function, **arguments), lines
+    return functools.partial(inner, **{**given, **arguments}), lines
 
 
 def read_state(

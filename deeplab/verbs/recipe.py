@@ -17,7 +17,7 @@ from typing import Any
 from deeplab.core import arguments, ranges
 from deeplab.core import entry as entries
 from deeplab.core.entry import Entry
-from deeplab.core.errors import UserError, nearest, place_of, place_of_error
+from deeplab.core.errors import UserError, place_of, place_of_error
 from deeplab.core.precision import PRECISIONS
 from deeplab.core.runtime import Runtime
 from deeplab.core.words import call_text, flag_words, parses_to
@@ -76,18 +76,13 @@ class Recipe:
             return dataclasses.replace(experiment, **options)
         if isinstance(experiment, Experiment):
             return cls(lambda: experiment, **options)
-        given: dict[str, Any] = {}
-        while isinstance(experiment, functools.partial):
-            given = {**experiment.keywords, **given}
-            experiment = experiment.func
+        experiment, given = arguments.unbound(experiment)
         if not callable(experiment):
             raise UserError(
                 f"{experiment!r} is no experiment; give a dl.Experiment, a function that returns one, or a "
                 "functools.partial of such a function"
             )
         parameters = inspect.signature(experiment).parameters
-        if unknown := [name for name in given if name not in parameters]:
-            raise UserError(f"the experiment takes no argument {unknown[0]!r}; {nearest(unknown[0], parameters)}")
         arguments.check_given(experiment, given)
         values = {name: given.get(name, p.default) for name, p in parameters.items()}
         function: Any = experiment

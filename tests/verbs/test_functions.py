@@ -1,6 +1,7 @@
 """The functions of a notebook, each equal to what the command line gives."""
 
 import functools
+import inspect
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 import deeplab as dl
 from deeplab.core.errors import UserError
+from deeplab.verbs.recipe import Recipe
 from tests import toys
 
 POINTS = np.random.default_rng(0).normal(size=(37, 2)).astype(np.float32)
@@ -82,6 +84,26 @@ def test_a_prediction_needs_nothing_that_only_training_needs(trained):
 def test_wrong_examples_are_refused(trained, inputs, text):
     with pytest.raises(UserError, match=text):
         trained.predict(inputs)
+
+
+def test_arguments_of_a_partial_count_by_place_as_by_name(tmp_path):
+    first, second, *_ = inspect.signature(toys.experiment).parameters
+    by_name = functools.partial(toys.experiment, **{first: 3, second: 7})
+    for given in (
+        functools.partial(toys.experiment, 3, 7),
+        functools.partial(functools.partial(toys.experiment, 3), 7),
+        functools.partial(toys.experiment, 3, **{second: 7}),
+    ):
+        assert Recipe.of(given).arguments == Recipe.of(by_name).arguments
+        assert Recipe.of(given).arguments[first] == 3
+    run = dl.fit(functools.partial(toys.experiment, 3), run_dir=tmp_path / "run")
+    assert dl.load(tmp_path / "run", functools.partial(toys.experiment, 3)).step == run.step
+    with pytest.raises(UserError, match=f"load was given {first}=4"):
+        dl.load(tmp_path / "run", functools.partial(toys.experiment, 4))
+    with pytest.raises(UserError, match=f"given '{first}' twice"):
+        dl.fit(functools.partial(toys.experiment, 3, **{first: 3}))
+    with pytest.raises(UserError, match="and was given 99"):
+        dl.fit(functools.partial(toys.experiment, *range(99)))
 
 
 def test_what_is_no_experiment_is_refused(tmp_path):
