@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 from numpy import ndarray
 
+from deeplab.core.blocks import wilson
 from deeplab.core.errors import UserError
 from deeplab.robust.attacks.objectives import CROSS_ENTROPY, Batch, Objective
 from deeplab.robust.attacks.seam import IMAGES, Attack, Seam
@@ -114,20 +114,8 @@ def _counted(batches: Sequence[Batch], parts: Sequence[tuple[ndarray, ...]]) -> 
     right, count = ~before & ~after, len(ids)
     robust = float(np.mean(right))
     return RobustAccuracy(
-        count, float(np.mean(~before)), robust, wilson(robust, count), float(np.mean(value)), ids, right
+        count, float(np.mean(~before)), robust, wilson(int(right.sum()), count), float(np.mean(value)), ids, right
     )
-
-
-def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's interval of a share (1927).
-
-    Example:
-      >>> [round(end, 3) for end in wilson(0.5, 100)]
-      [0.404, 0.596]
-    """
-    middle, square = share + z**2 / (2 * count), 1 + z**2 / count
-    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return (middle - half) / square, (middle + half) / square
 
 
 def with_arguments(apply: Any, function: Callable[..., Any]) -> Callable[..., Any]:

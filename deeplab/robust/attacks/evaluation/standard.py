@@ -15,11 +15,12 @@ from jaxtyping import Bool, Float, Int, PRNGKeyArray
 from numpy import ndarray
 
 from deeplab.core import ranges
+from deeplab.core.blocks import wilson
 from deeplab.core.errors import UserError
 from deeplab.robust.attacks.adaptive import apgd, apgd_targeted
 from deeplab.robust.attacks.boundary import fab
 from deeplab.robust.attacks.evaluation.checks import RANDOM, checking
-from deeplab.robust.attacks.evaluation.measure import joined, taken, wilson, with_arguments
+from deeplab.robust.attacks.evaluation.measure import joined, taken, with_arguments
 from deeplab.robust.attacks.evaluation.pool import Made, Programs, run
 from deeplab.robust.attacks.norms import L1, LINF, Norm
 from deeplab.robust.attacks.objectives import DLR, MARGIN, Batch, classes, misclassified
@@ -101,9 +102,8 @@ def auto_attack(
         some = taken(batch, np.arange(min(_CHECKED, len(batch["id"]))), min(_CHECKED, len(batch["id"])))
         told = [text for text in check(some, key) if version == "standard" or not text.startswith(RANDOM)]
         if not programs:
-            K = jax.eval_shape(lambda batch, key: classes(seam.outputs(apply, batch, key), batch)[0], some, key).shape[
-                1
-            ]
+            logits_of = lambda batch, key: classes(seam.outputs(apply, batch, key), batch)[0]  # noqa: E731
+            K = jax.eval_shape(logits_of, some, key).shape[1]
             made = _random(norm, seam, K, steps) if version == "rand" else _standard(norm, seam, K, steps, queries)
             if np.ndim(batch[seam.name]) != 4:
                 made.pop("square", None)
@@ -122,7 +122,7 @@ def auto_attack(
         told += _unreliable(after)
         N = len(right)
         robust = float(right.mean())
-        return AutoAttack(N, clean, robust, wilson(robust, N), after, tuple(told), batch["id"], right, x)
+        return AutoAttack(N, clean, robust, wilson(int(right.sum()), N), after, tuple(told), batch["id"], right, x)
 
     return evaluate
 
