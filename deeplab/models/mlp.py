@@ -20,7 +20,7 @@ from deeplab.nn.norm import Norm, no_norm
 # Hidden widths of the MNIST rows "2-layer NN, 300 hidden" to "3-layer NN, 500+300 hidden" in LeCun et al. 1998,
 # figure 9, http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "test": {"features": (16,)},
+    "test": {"features": (16, 8)},
     "300": {"features": (300,)},
     "1000": {"features": (1000,)},
     "300-100": {"features": (300, 100)},

@@ -19,6 +19,8 @@ EVERY = [
     blocks.tokens(("not", "good"), np.array([-2.0, 1.0]), label="why:"),
     blocks.bars(("age", "sex"), np.array([0.1, -3.0]), start=1.0),
     blocks.swarm(("age",), np.array([[0.1], [0.3]]), np.array([[1.0], [2.0]])),
+    blocks.heat(("first",), ("one", "two"), np.array([[0.875, 0.25]])),
+    blocks.scatter(np.array([[0.0, 1.0], [2.0, 3.0]]), ("even", "odd"), [np.ones((4, 4))]),
 ]
 
 
@@ -40,7 +42,7 @@ def test_every_kind_is_built_and_drawn(make_run):
     page = report.write(run).read_text()
     for shown in (
         "34.25", "Beam search.", "<h2>One</h2>", "plain &lt;b&gt;", "a note", "75.00 %", "forecast &amp; truth",
-        "<b>To be</b> or not", 'class="miss-text">beat', "cat, predicted dog: 1 of 4",
+        "<b>To be</b> or not", 'class="miss-text">beat', "cat, predicted dog: 1 of 4", "0.88", "even</title>",
     ):  # fmt: skip
         assert shown in page
     assert (run / "figures/forecast-truth.svg").exists()

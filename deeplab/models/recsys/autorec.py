@@ -19,7 +19,7 @@ from deeplab.nn.layout import IN_TURN
 from deeplab.nn.ratings import History, ItemFeatures, ItemRatings, Profile, Ratings, UserVector
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "test": {"width": 4, "hidden": (8,)},
+    "test": {"width": 4, "hidden": (8, 6)},
     # Sedhain et al. 2015, section 3: one layer of 500 units.
     "autorec": {"width": 500, "hidden": ()},
     # Kuchaiev and Ginsburg 2017, table 3: n, 512, 512, 1024, 512, 512, n.

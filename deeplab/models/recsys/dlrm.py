@@ -22,7 +22,7 @@ from deeplab.nn.interaction import Beside, Cross, Dot, LowRankCross, ReluLayers
 from deeplab.nn.layout import IN_TURN
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "test": {"width": 4, "bottom": (8,), "interaction": LowRankCross(2, rank=3), "top": (8,)},
+    "test": {"width": 4, "bottom": (8,), "interaction": LowRankCross(2, rank=3), "top": (8, 6)},
     # Naumov et al. 2019, section 5.2 and the authors' bench/dlrm_s_criteo_kaggle.sh: 13-512-256-64-16, 512-256-1.
     "kaggle": {"width": 16, "bottom": (512, 256, 64), "interaction": Dot(), "top": (512, 256)},
     # The authors' run_and_time.sh, MLPerf training 0.7 to 2.1: 13-512-256-128, 1024-1024-512-256-1.

@@ -22,7 +22,7 @@ from deeplab.nn.layout import IN_TURN
 from deeplab.nn.retrieval import Candidates, dot_scores, gather_positions
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "test": {"width": 8, "hidden": (8,)},
+    "test": {"width": 8, "hidden": (8, 6)},
     # Covington et al. 2016, table 1: ranking networks of one to three layers; "1024-512-256" is the best.
     "512": {"width": 256, "hidden": (512,)},
     "1024-512": {"width": 256, "hidden": (1024, 512)},
