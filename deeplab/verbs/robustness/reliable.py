@@ -84,7 +84,7 @@ def _rows(found: conformal.Coverage) -> list[list[str]]:
 
 
 def reliable(what: Examined, alpha: float) -> Reliable:
-    """Measures calibration on all examples, and conformal sets of which every second example is the calibration set.
+    """Measures calibration on all examples, and conformal sets of which a half, drawn by lot, is the calibration set.
 
     Args:
       what: What is tested.
@@ -98,7 +98,7 @@ def reliable(what: Examined, alpha: float) -> Reliable:
     logits, label = logits_of(what)
     p = calibration.softmax(logits)
     found = calibration.summary(logits, label)
-    fit = np.arange(len(label)) % 2 == 0
+    fit = np.random.default_rng(0).permutation(len(label)) % 2 == 0  # by lot: data may lie in the order of classes
     names = np.array(what.class_names or [str(k) for k in range(logits.shape[1])])[label]
     u = conformal.uniforms(np.concatenate([np.asarray(batch["id"]) for batch in what.batches]), what.key)
     scores = {"smallest sets (LAC)": conformal.lac(p), "adaptive sets (APS)": conformal.aps(p, u)}
