@@ -190,9 +190,11 @@ BY_HAND: dict[str, tuple[str, ...]] = {
     "tests/tuning/test_lora.py::test_a_model_with_new_adapters_is_the_model": ("False",),
     "tests/tuning/test_lora.py::test_adapted_is_merged_for_layers_of_any_kind": ("False",),
     "tests/tuning/test_lora.py::test_adapters_alone_are_trained": ("False",),
+    "tests/explain/test_zoo.py::test_in_double_precision_they_do_so_exactly": ("vit",),
     "tests/test_readme.py::test_the_python_of_a_page_runs": (
         "deeplab/explain/README.md",
         "deeplab/explain/trust/README.md",
         "deeplab/hub/README.md",
+        "deeplab/search/README.md",
     ),
 }

@@ -79,4 +79,6 @@ def certified(what: Examined, noise: float, draws: int) -> CertifiedRun:
         what.apply, what.batches, what.key, deviation=noise * what.unit, draws=draws, fields=fields
     )
     most = max(float(found.radius.max()), noise * what.unit)
-    return CertifiedRun(noise, what.unit_name, draws, certify.certified_curve(found, np.linspace(0, most, _POINTS)))
+    return CertifiedRun(
+        noise, what.unit_name, draws, certify.certified_curve(found, np.linspace(0, most, _POINTS).tolist())
+    )
