@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ class Spectrograms:
         return np.asarray(_log_mels(self, jnp.asarray(x)))
 
 
-@jax.jit(static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def _log_mels(how: Spectrograms, x: jax.Array) -> jax.Array:
     """Frames are centered on multiples of the hop; outside, the waveform is its mirror image."""
     outside = -(-how.fft_size // 2 // how.hop)  # frames on either side that `audio.stft` fills with zeros

@@ -55,8 +55,8 @@ def inpainted(
         raised = a / b * below + jnp.sqrt(jnp.maximum(high**2 - (a / b * low) ** 2, 0)) * of_return
         return jnp.where((number + 1) % again == 0, below, raised), None
 
-    pairs = (jnp.repeat(part, again) for part in (times[:-1], times[1:]))
+    now, then = jnp.repeat(times[:-1], again), jnp.repeat(times[1:], again)
     a, deviation = schedule(times[0])
     noise = deviation * fresh(key, jnp.array(-1), known)
     start = noise + jnp.where(mask > 0, a * known, 0)
-    return jax.lax.scan(step, start, (*pairs, jnp.arange((len(times) - 1) * again)))[0]
+    return jax.lax.scan(step, start, (now, then, jnp.arange((len(times) - 1) * again)))[0]
