@@ -103,3 +103,15 @@ def defined(values: jax.Array, scores: jax.Array) -> jax.Array:
 
 Metrics = dict[str, Any]
 """Metrics by name. A metric is a pytree with `+`, which merges, and `compute()`, which returns a float."""
+
+
+def in_double(metrics: Any) -> Any:
+    """Metrics on the host in double precision, of the shape that they have.
+
+    `np.float64(x)` gives an array of one number no shape, in NumPy before 2.2: a member without an axis of members.
+
+    Example:
+      >>> in_double(Mean(np.ones(1, np.float32), np.float32(2)))
+      Mean(total=array([1.]), count=np.float64(2.0))
+    """
+    return jax.tree.map(lambda x: np.asarray(x, np.float64)[()], metrics)

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
-from deeplab.metrics.base import Metrics
+from deeplab.metrics.base import Metrics, in_double
 from deeplab.scale import to_device_memory
 from deeplab.train.check import check_labels
 from deeplab.train.feed import Feed
@@ -87,7 +87,7 @@ def _evaluator_of_each(members: Members, feed: Feed, split: str, runtime: Runtim
 
 def merged(parts: Sequence[Metrics]) -> Metrics:
     """Sum of metrics on the host, in order and in double precision."""
-    first, *others = (jax.tree.map(np.float64, part) for part in jax.device_get(parts))
+    first, *others = map(in_double, jax.device_get(parts))
     return functools.reduce(lambda a, b: {name: a[name] + b[name] for name in a}, others, first)
 
 

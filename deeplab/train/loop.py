@@ -19,7 +19,7 @@ import numpy as np
 from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
-from deeplab.metrics.base import Metrics
+from deeplab.metrics.base import Metrics, in_double
 from deeplab.scale import processes
 from deeplab.train.feed import Feed
 from deeplab.train.members import Members
@@ -232,7 +232,7 @@ def _read(sent: _Sent | None, log: _Log, state: State, feed: Feed, seed: int) ->
         return log.add(sent.start, sent.count, metrics if len(finite) == sent.count else _head(metrics, sent.count))
     first = int(np.argmin(finite))
     batch = feed.data.train_batch(feed.source, sent.start + first, seed)  # the whole batch, read again
-    row = jax.tree.map(lambda x: np.float64(x[first]), metrics)
+    row = in_double(jax.tree.map(lambda x: x[first], metrics))
     raise NonFinite(state, batch, {name: metric.compute() for name, metric in row.items()})
 
 

@@ -15,7 +15,7 @@ from deeplab.core.errors import UserError
 from deeplab.core.jaxpr import has_primitive
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
-from deeplab.metrics.base import Metrics
+from deeplab.metrics.base import Metrics, in_double
 from deeplab.scale import check_batch, state_shardings, to_device_memory
 from deeplab.scale.plan import costs
 from deeplab.train.check import check_labels
@@ -60,7 +60,7 @@ class Program:
 
     def merged(self, leaves: Sequence[Any]) -> Metrics:
         """Metrics from their leaves, as a checkpoint holds them; {} if there are no leaves."""
-        return jax.tree.unflatten(jax.tree.structure(self.metrics), map(np.float64, leaves)) if leaves else {}
+        return jax.tree.unflatten(jax.tree.structure(self.metrics), in_double(list(leaves))) if leaves else {}
 
     @property
     def temporary(self) -> int:
