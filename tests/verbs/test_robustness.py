@@ -94,8 +94,8 @@ def test_every_experiment_is_tested_or_says_why_not(name):
         found = dl.robustness(run, parts, examples=32, steps=2, draws=4, radii=(0.1,), alpha=0.2)
     except dl.UserError as error:
         refused = str(error)
-    if found is None:  # a generator, or a model of pairs
-        assert re.search("no score that an attack could lower|the batch has no field", refused)
+    if found is None:  # a generator, a model of pairs, or one whose embedding is called several times
+        assert re.search("no score that an attack could lower|the batch has no field|has no tap", refused)
         assert "no probability of one class" in refused
         return
     assert set(found.parts) | set(found.left_out) == set(parts)
