@@ -110,8 +110,11 @@ def attacked(what: Examined, radii: Sequence[float], steps: int, gated: bool = T
       gated: Whether the gates against masked gradients are measured, which takes some 15 times as long as a radius.
 
     Raises:
-      UserError: The task has no score to lower.
+      UserError: The task has no score to lower, or the embedding of its tokens is called several times.
     """
+    if "[" in what.seam.tap:
+        name = what.seam.tap.partition("[")[0]
+        raise UserError(f"the embedding {name!r} is called several times, and an attack moves one call of a module")
     radii = tuple(radii) or (IMAGE_RADII if what.moves_images else RADII)
     if not what.classifies:
         return _lowered(what, radii, steps)
