@@ -189,7 +189,7 @@ def _elsewhere(recipe: Recipe, size: int, accelerator_name: str) -> StepPlan:
         sent = cloudpickle.dumps((recipe, accelerator_name))
     except Exception as error:  # of whatever the experiment holds
         raise UserError(
-            f"--mesh {recipe.runtime.mesh} needs {size} virtual devices in another process, to which the experiment cannot "
+            f"--mesh {recipe.runtime.mesh} needs {size} virtual devices in another process, and the experiment cannot "
             f'be sent ({error}); begin with `import os; os.environ["JAX_NUM_CPU_DEVICES"] = "{size}"` before JAX is '
             "imported (in a notebook: as its first cell, after a restart of the kernel)"
         ) from error
