@@ -5,6 +5,7 @@ import signal
 
 import jax
 import pytest
+import treescope
 from IPython.lib.pretty import pretty
 
 import deeplab as dl
@@ -60,5 +61,6 @@ def test_a_run_is_one_table_in_ipython(monkeypatch):
 
 def test_an_experiment_and_a_state_are_trees_that_unfold():
     exp = toys.experiment()
+    assert "<treescope-" in treescope.render_to_html(exp)  # where treescope shows everything
     for shown, name in ((exp, "experiment"), (dl.init(exp, jax.random.key(0)), "state")):
         assert "<treescope-" in shown._repr_html_(), name
