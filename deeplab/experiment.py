@@ -21,6 +21,7 @@ from jax.sharding import PartitionSpec
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.core.monitor import Monitor
+from deeplab.core.printable import as_tree
 from deeplab.data.base import Data
 from deeplab.optim.check import check_hyperparameters
 from deeplab.tasks.base import Task, described
@@ -139,6 +140,8 @@ class Experiment:
     monitor: Monitor = Monitor()
     show: Show | None = None
     patience: int | None = None
+
+    _repr_html_ = as_tree
 
     def __post_init__(self) -> None:
         for name in _PARTS:

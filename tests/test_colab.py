@@ -1,8 +1,11 @@
 """Notebooks: each runs by itself, begins as all do, and shows what its text tells."""
 
+import builtins
 import html
 import importlib.util
 import re
+import symtable
+import textwrap
 from pathlib import Path
 
 import nbformat
@@ -38,6 +41,24 @@ def test_it_begins_as_all_do_and_is_short(path):
     assert notebook.cells[0].source.startswith("# ")
     assert notebook.cells[-1].cell_type == "markdown"
     assert "<details>" in notebook.cells[-1].source, "an exercise with its solution folded is the end"
+
+
+@each
+def test_its_solution_uses_names_that_there_are(path):
+    cells = [cell.source for cell in code(path) if not cell.source.startswith("%%")]  # of that magic, a file's text
+    (solution,) = solutions(path)
+    known = set(dir(builtins)).union(*map(made, [*cells, solution]))
+    if solution.startswith("return "):  # a line to be put into a function of the notebook
+        solution = "def _():\n" + textwrap.indent(solution, "    ")
+        known |= {symbol.get_name() for cell in cells for scope in scopes(cell) for symbol in scope.get_symbols()}
+    assert not read(solution) - known
+
+
+def test_a_name_that_a_solution_lacks_is_found():
+    assert made("import a.b\nfrom c import d\n\n\ndef f(x):\n    y = x\n") == {"a", "d", "f"}
+    assert read("x = [i + one for i in two]\n\n\ndef f(y=three):\n    z = y + four\n    return z + x\n") == {
+        *("x", "one", "two", "three", "four")
+    }
 
 
 @each
@@ -105,6 +126,32 @@ def test_what_differs_between_two_runs_is_not_kept():
 
 def code(path):
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def solutions(path):
+    """The programs in the last cell of a notebook, which are the solution of its exercise."""
+    return re.findall(r"```python\n(.*?)```", nbformat.read(path, as_version=4).cells[-1].source, flags=re.DOTALL)
+
+
+def scopes(program):
+    """The scopes of a program as symbol tables, the outermost first."""
+    found = [symtable.symtable(program, "cell", "exec")]
+    for scope in found:
+        found.extend(scope.get_children())
+    return found
+
+
+def made(program):
+    """Names that a program binds for the cells after it."""
+    outermost = scopes(program)[0].get_symbols()
+    return {one.get_name() for one in outermost if one.is_assigned() or one.is_imported() or one.is_namespace()}
+
+
+def read(program):
+    """Names that a program takes from those of a module, in whatever scope."""
+    outermost, *inner = scopes(program)
+    names = {one.get_name() for one in outermost.get_symbols() if one.is_referenced()}
+    return names | {s.get_name() for scope in inner for s in scope.get_symbols() if s.is_referenced() and s.is_global()}
 
 
 def text_of(output):

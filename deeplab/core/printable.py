@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import io
 from typing import Any
 
@@ -30,6 +31,19 @@ class Printable(abc.ABC):
         console = _captured(record=True)
         console.print(self.__rich__())
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+
+def as_tree(record: Any) -> str:
+    """A record as a tree that unfolds, with size, mean and spread of each array: the `_repr_html_` of a dataclass.
+
+    The fields are shown by name, since `treescope` would ask the record itself for its HTML, and so on for ever.
+
+    Args:
+      record: Dataclass.
+    """
+    from treescope import render_to_html
+
+    return render_to_html({field.name: getattr(record, field.name) for field in dataclasses.fields(record)})
 
 
 def _captured(**options: Any) -> Any:

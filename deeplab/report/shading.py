@@ -13,6 +13,7 @@ from deeplab.report.figures import GRID, INK, MUTED, SERIES
 from deeplab.report.text import Html, metric, tag
 
 STYLE = {
+    "axes.axisbelow": True,  # of bars, too
     "axes.edgecolor": GRID,
     "axes.grid": True,
     "axes.grid.axis": "y",

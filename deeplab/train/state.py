@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from deeplab.core.printable import as_tree
 from deeplab.optim import eval_params
 from deeplab.scale import to_device_memory
 
@@ -37,6 +38,8 @@ class State:
     opt_state: Any
     key: jax.Array
     task: Any = ()
+
+    _repr_html_ = as_tree
 
 
 def split_params(params: Any) -> tuple[Any, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+import cloudpickle
 import jax
 from jax.sharding import Mesh
 
@@ -16,7 +18,7 @@ from deeplab import scale
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
 from deeplab.core.runtime import Runtime
-from deeplab.core.text import loads
+from deeplab.core.text import dumps, loads
 from deeplab.data.base import raw_spec
 from deeplab.experiment import Experiment
 from deeplab.scale.activations import with_examples
@@ -124,7 +126,7 @@ def plan(experiment: Any, *, runtime: Runtime | None = None, accelerator_name: s
 
     Raises:
       UserError: The mesh or the accelerator is unknown, the batch does not divide, or this process has fewer (virtual)
-        devices than the mesh and the experiment has no module that another process could import.
+        devices than the mesh and the experiment cannot be sent to another one.
 
     Example:
       >>> from experiments.image_digits import experiment
@@ -179,25 +181,35 @@ def _placed(shapes: Any, shardings: Any) -> Any:
 
 
 def _elsewhere(recipe: Recipe, size: int, accelerator_name: str) -> StepPlan:
-    """Plans in another process that has `size` virtual devices."""
-    if (entry := recipe.reached) is None:
+    """Plans in another process that has `size` virtual devices.
+
+    The recipe goes there as a value, and not as a command line: a notebook's experiment has no name to import it by.
+    """
+    try:
+        sent = cloudpickle.dumps((recipe, accelerator_name))
+    except Exception as error:  # of whatever the experiment holds
         raise UserError(
-            f"--mesh {recipe.runtime.mesh} needs {size} virtual devices, and the experiment has no file that another "
-            f"process could run: write it into one that calls dl.main, or set JAX_NUM_CPU_DEVICES={size} before this "
-            "process starts"
-        )
-    words = recipe.words("plan", accelerator=accelerator_name, json=True)
-    if words is None:
-        raise UserError(
-            f"--mesh {recipe.runtime.mesh} needs {size} virtual devices in another process, and no command line gives "
-            f"it these arguments; set JAX_NUM_CPU_DEVICES={size} before this process starts"
-        )
+            f"--mesh {recipe.runtime.mesh} needs {size} virtual devices in another process, and the experiment cannot "
+            f'be sent ({error}); begin with `import os; os.environ["JAX_NUM_CPU_DEVICES"] = "{size}"` before JAX is '
+            "imported (in a notebook: as its first cell, after a restart of the kernel)"
+        ) from error
+    paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     devices = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(size), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment = entry.environment() | devices | {"PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, encoding="utf-8")
+    environment = os.environ | paths | devices | {"PYTHONIOENCODING": "utf-8"}
+    call = [sys.executable, "-c", "from deeplab.verbs.plan import answer; answer()"]
+    done = subprocess.run(call, input=sent, env=environment, capture_output=True)
     if done.returncode:
-        raise UserError(done.stderr.strip().removeprefix("error: ") or f"plan ended with {done.returncode}")
+        raise UserError(done.stderr.decode().strip() or f"plan ended with {done.returncode}")
     return StepPlan(loads(done.stdout.splitlines()[-1]))
+
+
+def answer() -> None:
+    """What the other process does: reads a recipe, and prints the values of its plan, or why there is none."""
+    recipe, accelerator_name = cloudpickle.load(sys.stdin.buffer)
+    try:
+        print(dumps(plan(recipe, accelerator_name=accelerator_name).values))
+    except UserError as error:
+        sys.exit(str(error))
 
 
 def size_of(nbytes: float) -> str:

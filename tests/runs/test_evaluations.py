@@ -311,3 +311,15 @@ def test_the_best_evaluation_so_far_is_told_with_its_step():
         "step 10/10  test loss 0.5, accuracy 0.25 (the best so far)",
         "step 15/10  test loss 0.75, accuracy 0.25 (best loss 0.5 at step 10)",
     ]
+
+
+def test_the_best_of_a_resumed_session_is_that_of_the_session():
+    """An evaluation before it may have been better."""
+    out = io.StringIO()
+    with progress(Console(file=out), toys.experiment(steps=10), 5) as lines:
+        for step, loss in ((10, 0.5), (15, 0.75)):
+            lines.row(step, "test", {"loss": loss})
+    assert out.getvalue().splitlines() == [
+        "step 10/10  test loss 0.5 (the best since step 5)",
+        "step 15/10  test loss 0.75 (best loss since step 5 0.5 at step 10)",
+    ]

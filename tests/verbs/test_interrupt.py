@@ -1,9 +1,11 @@
-"""Ctrl-C in a notebook saves, ends the cell, and the same cell goes on; a record is shown as a table there."""
+"""Ctrl-C in a notebook saves, ends the cell, and the same cell goes on; a record is shown as a table or a tree."""
 
 import functools
 import signal
 
+import jax
 import pytest
+import treescope
 from IPython.lib.pretty import pretty
 
 import deeplab as dl
@@ -55,3 +57,10 @@ def test_a_run_is_one_table_in_ipython(monkeypatch):
     monkeypatch.setattr("IPython.display.display", twice)
     assert pretty(run) == str(run)
     assert "steps" in run._repr_html_()
+
+
+def test_an_experiment_and_a_state_are_trees_that_unfold():
+    exp = toys.experiment()
+    assert "<treescope-" in treescope.render_to_html(exp)  # where treescope shows everything
+    for shown, name in ((exp, "experiment"), (dl.init(exp, jax.random.key(0)), "state")):
+        assert "<treescope-" in shown._repr_html_(), name

@@ -92,7 +92,10 @@ class _Meter:
         names = [key for key in dict.fromkeys([name, *self._headline]) if key in metrics][:_SHOWN]
         told = ", ".join(f"{key} {metrics[key]:.4g}" for key in names)
         value = self._best.score if self._monitor.direction == "max" else -self._best.score
-        best = f"best {name} {value:.4g} at step {self._best.step:,}" if self._best.step != step else "the best so far"
+        since = f"since step {self.start:,}" if self.start else "so far"  # sessions before this one are not known here
+        best = f"the best {since}"
+        if self._best.step != step:
+            best = f"best {name}{f' {since}' if self.start else ''} {value:.4g} at step {self._best.step:,}"
         best = best if self._best.step else f"no finite {name} yet"
         self.evaluation = f"{split} {told} ({best})"
 
