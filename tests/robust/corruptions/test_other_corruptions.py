@@ -27,6 +27,15 @@ def test_noise_has_its_ratio(decibels):
     assert ratio == pytest.approx(decibels, abs=0.2)
 
 
+def test_noise_of_a_padded_sound_has_its_ratio_within_it():
+    """Zeros at the end have no power, which would make the noise weaker, and stay."""
+    padded = jnp.append(TONE[:2000] + 0.5, jnp.zeros(6000))
+    change = np.asarray(sounds.noise(10.0)(KEY, padded) - padded)
+    ratio = 10 * np.log10(np.mean(np.square(padded[:2000])) / np.mean(np.square(change[:2000])))
+    assert ratio == pytest.approx(10, abs=0.3)
+    assert not change[2000:].any()
+
+
 def test_reverberation_decays_by_60_decibels_in_its_time_and_keeps_the_power():
     impulse = jnp.zeros(RATE).at[0].set(1.0)
     made = np.asarray(sounds.reverberation(0.5, RATE)(KEY, impulse))
