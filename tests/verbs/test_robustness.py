@@ -55,6 +55,7 @@ def test_its_parts_and_its_page(run, tmp_path):
     assert np.all(np.diff(curve.accuracy) <= 0)
     assert curve.accuracy[0] > 0.8
     assert reliable.sizes == (64, 64)
+    assert all(0 <= each.low <= each.high < 0.3 for each in reliable.ece)
     for coverage in reliable.coverage.values():
         assert coverage.group[0] == "all"
         assert coverage.count[0] == sum(coverage.count[1:]) == 64

@@ -122,6 +122,16 @@ def whole(experiment):
     return experiment.data.fetch(source, np.arange(21, dtype=np.int32))
 
 
+def test_errors_are_summed_over_the_severities_before_they_are_divided():
+    """0.6 / 0.6 and 0.3 / 0.6; the mean of the ratios of each severity would be 0.6875."""
+    ours = {"fog": (0.9, 0.5), "snow": (0.9, 0.8)}
+    one, other = (
+        {"corrupted": {name: [{"accuracy": a} for a in rows] for name, rows in each.items()}}
+        for each in (ours, dict.fromkeys(ours, (0.8, 0.6)))
+    )
+    assert mce(one, other) == pytest.approx(0.75)
+
+
 def test_records_that_do_not_match_are_refused():
     one, other = ({"corrupted": {"fog": [{"accuracy": a}] * n}} for a, n in ((0.5, 1), (1.0, 2)))
     with pytest.raises(UserError, match="evaluate both under the same"):
