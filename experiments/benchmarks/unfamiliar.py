@@ -4,10 +4,24 @@ Run:     python -m experiments.image_fashion --width 16 --epochs 4 --run-dir run
          python -m experiments.benchmarks.unfamiliar runs/fashion --data-dir DIR      (DIR holds both sets' files)
 Prints:  for each score the AUROC, and the share of unfamiliar inputs that pass where 95 % of the familiar do (FPR95),
          each with its 95 % interval, of 2,000 examples that are spread over the sets' test parts. Digits are
-         scikit-learn's, all test images, enlarged from 8 x 8 pixels as the loader of image files does; noise is
+         scikit-learn's 360 test images, enlarged from 8 x 8 pixels as the loader of image files does; noise is
          uniform in [0, 1]. The scores read 2,000 training examples, and have the settings of their papers; no setting
          was chosen on any of these inputs.
-Result:  none yet
+Result:  AUROC / FPR95 in percent, of a run of 89.7 % accuracy; within 2.5 and 16 points, mostly 1 and 5
+                               MNIST         digits        noise
+         vim                   98.7 /  6.5   97.4 / 16.9    99.7 /  0.1
+         mahalanobis           98.4 /  6.9   94.7 / 33.1   100.0 /  0.0
+         knn                   97.7 / 14.2   97.9 / 13.9    99.9 /  0.0
+         relative_mahalanobis  96.9 / 14.9   97.7 / 11.4    96.5 / 18.1
+         energy                96.1 / 23.6   97.7 / 13.1    80.8 / 94.2
+         ash                   95.9 / 21.8   81.1 / 58.3    98.5 /  6.5
+         gen                   95.9 / 25.4   98.3 /  9.4    75.3 / 98.6
+         react                 95.6 / 25.8   96.9 / 14.7    94.9 / 38.6
+         odin                  94.7 / 37.1   97.9 / 12.2    79.2 / 97.2
+         max_logit             94.4 / 38.0   97.5 / 14.4    84.0 / 91.8
+         msp                   89.2 / 62.2   96.1 / 23.1    85.7 / 89.3
+         No score is best everywhere. Those of logits take noise for clothes; those of distances do not.
+         Two CPU cores, 171 s of CPU time for the training (commit 34a31c2)
 Source:  the table's form: Yang et al. 2022, OpenOOD, https://arxiv.org/abs/2210.07242
 """
 
