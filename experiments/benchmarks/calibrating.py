@@ -8,7 +8,7 @@ Prints:  of each run the accuracy, the temperature, and the expected calibration
          resampled by patient.
 Result:  halves of 5,000, ECE as trained and after T: image_fashion (--width 16 --epochs 4) 8.46, 1.24 %; image_mnist
          (--width 16 --epochs 2) 10.90, 0.28 %; recsys_ctr 1.76, 2.06 %. With intervals: deeplab/robust/README.md.
-         171, 106 and 33 s of CPU time for the trainings, two CPU cores (commit 34a31c2)
+         171, 116 and 35 s of CPU time for the trainings, two CPU cores (commit 34a31c2)
 Source:  Guo et al. 2017, https://arxiv.org/abs/1706.04599; the bias: Kumar et al. 2019, https://arxiv.org/abs/1909.10155
 """
 
