@@ -49,6 +49,20 @@ def test_an_attack_takes_what_a_larger_one_takes_and_the_gates_hold(run):
     assert len(lengths) == 6
 
 
+def test_auto_attack_wants_one_label_for_each_example(run):
+    with pytest.raises(dl.UserError, match="classification of one label"):
+        attacked(examined(run, None, 8)._replace(classifies=False), (0.1,), 1, auto_attack=True)
+
+
+@pytest.mark.slow
+def test_auto_attack_leaves_no_more_than_the_steps(run):
+    what = examined(run, None, 64)
+    steps, auto = (attacked(what, (0.05,), 40, gated=False, auto_attack=auto) for auto in (False, True))
+    assert auto.values[0.0] == steps.values[0.0]
+    assert 0 < auto.values[0.05] <= steps.values[0.05]
+    assert auto.warnings == ()
+
+
 def test_its_parts_and_its_page(run, tmp_path):
     found = dl.robustness(run, ["certified", "reliable", "unfamiliar"], examples=128, noise=0.1, draws=50)
     curve, reliable = found.parts["certified"].curve, found.parts["reliable"]

@@ -23,6 +23,7 @@ class RobustnessFlags(CommonFlags):
       examples: Number of examples, spread over the split.
       radii: Radii of the attacks: parts of white for images, and else standard deviations.
       attack_steps: Number of steps of an attack.
+      auto_attack: Whether AutoAttack takes the place of these steps, of classifiers.
       severities: Severities of the corruptions, of 1 to 5.
       noise: Standard deviation of the noise of certificates by smoothing, in the same unit.
       draws: Number of draws of that noise for each example.
@@ -36,6 +37,7 @@ class RobustnessFlags(CommonFlags):
     examples: int = 256
     radii: tuple[float, ...] = ()
     attack_steps: int = 20
+    auto_attack: bool = False
     severities: tuple[int, ...] = (1, 3, 5)
     noise: float = 0.25
     draws: int = 200
@@ -58,6 +60,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
         examples=flags.examples,
         radii=flags.radii,
         steps=flags.attack_steps,
+        auto_attack=flags.auto_attack,
         severities=flags.severities,
         noise=flags.noise,
         draws=flags.draws,

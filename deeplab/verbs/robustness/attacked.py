@@ -41,6 +41,7 @@ class Attacked:
       intervals: 95 % interval by radius, of classifiers.
       gates: Gates against masked gradients, of classifiers of images.
       pictures: The nearest mistakes: an example, what it became, both as images, and a title.
+      warnings: What makes the figures doubtful, a sentence each, of AutoAttack.
     """
 
     metric: str
@@ -49,6 +50,7 @@ class Attacked:
     intervals: Mapping[float, tuple[float, float]]
     gates: tuple[attacks.Gate, ...] = ()
     pictures: tuple[tuple[np.ndarray, np.ndarray, str], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def lead(self) -> str:
@@ -57,6 +59,7 @@ class Attacked:
         show = (lambda x: f"{x:.1%}") if self.intervals else (lambda x: f"{x:.4g}")
         red = sum(not gate.holds for gate in self.gates)
         told = f"; {red} of {len(self.gates)} gates against masked gradients are violated" if red else ""
+        told += f"; {len(self.warnings)} warnings of AutoAttack" if self.warnings else ""
         return f"{self.metric} {show(self.values[0.0])}, and {show(value)} at radius {radius:g} {self.unit}{told}"
 
     @property
@@ -70,7 +73,8 @@ class Attacked:
             title=f"{self.metric} by radius of the attack",
             percent=bool(self.intervals),
         )
-        return blocks.section("Attacked", line, self._table(), *self._gates(), *self._nearest())
+        doubts = [blocks.text(warning, style="note") for warning in self.warnings]
+        return blocks.section("Attacked", line, self._table(), *doubts, *self._gates(), *self._nearest())
 
     def _table(self) -> Block:
         show = (lambda x: f"{x:.1%}") if self.intervals else (lambda x: f"{x:.4g}")
@@ -97,8 +101,10 @@ class Attacked:
         return [blocks.section("The smallest changes that change a prediction", blocks.cards(shown))]
 
 
-def attacked(what: Examined, radii: Sequence[float], steps: int, gated: bool = True) -> Attacked:
-    """Attacks by projected gradient ascent in the maximum norm, at each radius.
+def attacked(
+    what: Examined, radii: Sequence[float], steps: int, gated: bool = True, auto_attack: bool = False
+) -> Attacked:
+    """Attacks by projected gradient ascent in the maximum norm, or by AutoAttack, at each radius.
 
     Of a classifier, an example counts while the attack finds no mistake; of any other task its score is lowered, and
     its own metric measured.
@@ -108,18 +114,43 @@ def attacked(what: Examined, radii: Sequence[float], steps: int, gated: bool = T
       radii: Radii, in units of what is moved; those that fit it when empty.
       steps: Number of steps.
       gated: Whether the gates against masked gradients are measured, which takes some 15 times as long as a radius.
+      auto_attack: Whether AutoAttack takes the place of the steps, which takes some 300 times as long.
 
     Raises:
-      UserError: The task has no score to lower, or the embedding of its tokens is called several times.
+      UserError: The task has no score to lower, the embedding of its tokens is called several times, or AutoAttack is
+        asked for and the task is no classification of one label.
     """
     if "[" in what.seam.tap:
         name = what.seam.tap.partition("[")[0]
         raise UserError(f"the embedding {name!r} is called several times, and an attack moves one call of a module")
     radii = tuple(radii) or (IMAGE_RADII if what.moves_images else RADII)
+    if auto_attack and not what.classifies:
+        raise UserError("AutoAttack wants a classification of one label for each example; leave auto_attack out")
     if not what.classifies:
         return _lowered(what, radii, steps)
     what.seam.check(max(radii) * what.unit)  # under the trace of a radius nothing is looked at
-    found = attacks.accuracy_by_radius(
+    found = _survivors(what, radii, steps, auto_attack)
+    doubts = tuple(f"At radius {radius:g}: {told}" for radius, each in found.items() for told in _warnings(each))
+    first = next(iter(found.values()))
+    values = {0.0: first.clean} | {radius: each.robust for radius, each in found.items()}
+    intervals = {0.0: blocks.wilson(round(first.clean * first.count), first.count)}
+    intervals |= {radius: each.interval for radius, each in found.items()}
+    if not what.moves_images:
+        return Attacked("accuracy", what.unit_name, values, intervals, warnings=doubts)
+    middle = radii[len(radii) // 2]
+    gates: tuple[attacks.Gate, ...] = ()
+    if gated:
+        figures = attacks.figures_of(what.apply, what.batches[:1], middle, what.key, steps=steps, seam=what.seam)
+        gates = attacks.gates(figures, 1 / len(what.batches[0]["id"]))
+    return Attacked("accuracy", what.unit_name, values, intervals, gates, _nearest(what), doubts)
+
+
+def _survivors(what: Examined, radii: Sequence[float], steps: int, auto_attack: bool) -> Mapping[float, Any]:
+    """How many examples are right, clean and attacked, by radius."""
+    if auto_attack:
+        evaluate = attacks.auto_attack(what.apply, seam=what.seam)
+        return {radius: evaluate(what.batches, radius * what.unit, what.key) for radius in radii}
+    return attacks.accuracy_by_radius(
         what.apply,
         what.batches,
         lambda radius: attacks.pgd(radius * what.unit, steps, seam=what.seam),
@@ -127,18 +158,10 @@ def attacked(what: Examined, radii: Sequence[float], steps: int, gated: bool = T
         what.key,
         seam=what.seam,
     )
-    first = next(iter(found.values()))
-    values = {0.0: first.clean} | {radius: each.robust for radius, each in found.items()}
-    intervals = {0.0: blocks.wilson(round(first.clean * first.count), first.count)}
-    intervals |= {radius: each.interval for radius, each in found.items()}
-    if not what.moves_images:
-        return Attacked("accuracy", what.unit_name, values, intervals)
-    middle = radii[len(radii) // 2]
-    gates: tuple[attacks.Gate, ...] = ()
-    if gated:
-        figures = attacks.figures_of(what.apply, what.batches[:1], middle, what.key, steps=steps, seam=what.seam)
-        gates = attacks.gates(figures, 1 / len(what.batches[0]["id"]))
-    return Attacked("accuracy", what.unit_name, values, intervals, gates, _nearest(what))
+
+
+def _warnings(found: attacks.RobustAccuracy | attacks.AutoAttack) -> tuple[str, ...]:
+    return found.warnings if isinstance(found, attacks.AutoAttack) else ()
 
 
 def _lowered(what: Examined, radii: Sequence[float], steps: int) -> Attacked:

@@ -63,6 +63,7 @@ def robustness(
     examples: int = 256,
     radii: Sequence[float] = (),
     steps: int = 20,
+    auto_attack: bool = False,
     severities: Sequence[int] = (1, 3, 5),
     noise: float = 0.25,
     draws: int = 200,
@@ -80,6 +81,7 @@ def robustness(
       examples: Number of examples, spread over the split.
       radii: Radii of the attacks in the maximum norm: parts of white for images, and else standard deviations.
       steps: Number of steps of an attack.
+      auto_attack: Whether AutoAttack takes the place of these steps, of classifiers.
       severities: Severities of the corruptions, of 1 to 5.
       noise: Standard deviation of the noise of certificates by smoothing, in the same unit.
       draws: Number of draws of that noise for each example.
@@ -102,7 +104,7 @@ def robustness(
         raise UserError(f"the part {unknown[0]!r} is unknown; {nearest(unknown[0], PARTS)}")
     what = examined(run, split, examples)
     makers: dict[str, Callable[[], Any]] = {
-        "attacked": lambda: attacked(what, radii, steps),
+        "attacked": lambda: attacked(what, radii, steps, auto_attack=auto_attack),
         "corrupted": lambda: corrupted(what, severities, run.recipe.data_dir),
         "certified": lambda: certified(what, noise, draws),
         "reliable": lambda: reliable(what, alpha),
