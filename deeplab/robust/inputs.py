@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from deeplab.core.errors import UserError
@@ -50,6 +50,38 @@ def labels_of(label: Int[ndarray, " N"], num_classes: int, size: int) -> Int[nda
             f"label {y[bad][0]} of example {int(bad.argmax())} is not one of the classes 0 to {num_classes - 1}"
         )
     return whole
+
+
+def truths_of(truths: Shaped[ndarray, " N"], name: str, size: int) -> Shaped[ndarray, " N"]:
+    """Booleans, or numbers that are 0 and 1.
+
+    Raises:
+      UserError: there are not as many as examples, or one is neither 0 nor 1, such as a class.
+    """
+    x = np.asarray(truths)
+    if x.shape != (size,):
+        raise UserError(f"{name} has the shape {list(x.shape)}, expected [{size}], one for each example")
+    if (bad := (x != 0) & (x != 1)).any():
+        raise UserError(f"{name} holds {x[bad][0]}, expected 0 and 1; of several classes, pass {name} == k")
+    return x
+
+
+def numbers_of(**arrays: Float[ndarray, " N"]) -> list[Float[ndarray, " N"]]:
+    """Arrays [N] of one length, as float64; [N, 1] beside [N] would be all pairs.
+
+    Raises:
+      UserError: their shapes differ, or are not [N].
+
+    Example:
+      >>> numbers_of(low=np.zeros(3), target=np.ones((3, 1)))
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: low [3], target [3, 1]; expected [N] of each, such as target[:, 0]
+    """
+    made = [np.asarray(x, np.float64) for x in arrays.values()]
+    if len({x.shape for x in made}) > 1 or made[0].ndim != 1:
+        shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in zip(arrays, made, strict=True))
+        raise UserError(f"{shapes}; expected [N] of each, such as {list(arrays)[-1]}[:, 0]")
+    return made
 
 
 def of_label(values: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> Float[ndarray, " N"]:

@@ -1,4 +1,4 @@
-"""Bootstrap intervals of any statistic of arrays, over examples or over groups of them."""
+"""Examples or groups of them by lot: bootstrap intervals of any statistic of arrays, and folds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from deeplab.core import ranges
+from deeplab.core.errors import UserError
 
 Kind = Literal["percentile", "basic"]
 
@@ -20,6 +21,32 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def dealt(size: int, group: Shaped[ndarray, " N"] | None, folds: int, seed: int = 0) -> Int[ndarray, " N"]:
+    """The fold of each example, 0 to folds - 1: groups are dealt out by lot, each to one fold.
+
+    Dealt in turn, the folds of examples in an order, such as that of their classes, would not be exchangeable. Folds
+    differ by one group at most. Only the groups and the seed decide, not the order of the examples of named groups.
+
+    Args:
+      size: Number N of examples.
+      group: Group of each example, which is within one fold; each example is a group when None.
+      folds: Number of folds.
+      seed: Seed of the lot.
+
+    Raises:
+      UserError: there is not a group for each example.
+
+    Example:
+      >>> np.bincount(dealt(12, None, folds=3)).tolist(), np.ptp(dealt(4, np.ones(4), folds=3)).item()
+      ([4, 4, 4], 0)
+    """
+    _, member = np.unique(np.arange(size) if group is None else group, return_inverse=True)
+    if member.shape != (size,):
+        raise UserError(f"the groups have the shape {list(member.shape)}, expected [{size}], one for each example")
+    lot = np.random.default_rng(seed).permutation(member.max(initial=-1) + 1)
+    return lot[member] % folds
 
 
 def resampled(
@@ -38,11 +65,16 @@ def resampled(
       resamples: Number R of resamples.
       seed: Seed of the resamples.
 
+    Raises:
+      UserError: the arrays, or the groups, are not of one length.
+
     Example:
       >>> resampled(lambda x: x.min(), [np.ones(5)], resamples=3).tolist()
       [1.0, 1.0, 1.0]
     """
     size, rng, values = len(arrays[0]), np.random.default_rng(seed), []
+    if len(lengths := {len(x) for x in (*arrays, *([] if group is None else [group]))}) > 1:
+        raise UserError(f"arrays and groups have the lengths {sorted(lengths)}; give one row for each example")
     _, member = np.unique(np.arange(size) if group is None else group, return_inverse=True)
     parts = np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
     for _ in range(resamples):

@@ -69,6 +69,7 @@ def test_its_parts_and_its_page(run, tmp_path):
     assert np.all(np.diff(curve.accuracy) <= 0)
     assert curve.accuracy[0] > 0.8
     assert reliable.sizes == (64, 64)
+    assert all(0 <= each.low <= each.high < 0.3 for each in reliable.ece)
     for coverage in reliable.coverage.values():
         assert coverage.group[0] == "all"
         assert coverage.count[0] == sum(coverage.count[1:]) == 64
@@ -96,6 +97,60 @@ def test_corruptions_cost_something(run):
     assert len(found.values) == 15
     assert found.mean < found.clean
     assert found.values["gaussian_noise"][1] <= found.values["gaussian_noise"][0]
+
+
+WORDS = {"bad": "horrible terrible dreadful awful", "good": "wonderful splendid delightful lovely"}
+LINES = {
+    "text": [" ".join(np.random.default_rng(i).choice(WORDS[k].split(), 4)) for i in range(20) for k in WORDS],
+    "mark": [k for _ in range(20) for k in WORDS],
+}
+
+
+def of_lines() -> dl.Experiment:
+    lines = dl.data.sentences(LINES, label="mark", num_words=64, num_features=1, test=0.5)
+    return dl.Experiment(
+        data=dl.data.Examples(lines, 8, num_steps=20),
+        model=dl.models.TextCNN(2, lines.table_size, windows=(1,), filters=8, width=8),
+        task=dl.tasks.Classification(fields=("tokens",)),
+        optimizer=optax.adam(0.05),
+    )
+
+
+def of_rows() -> dl.Experiment:
+    x = np.random.default_rng(0).normal(3.0, 5.0, (200, 4)).astype(np.float32)
+    rows = {"x": x, "label": (x[:, 0] > 3).astype(np.int32)}
+    return dl.Experiment(
+        data=dl.data.Examples({"train": rows, "test": rows}, 16, num_steps=100),
+        model=dl.models.MLP(2, features=()),
+        task=dl.tasks.Classification(fields=("x",)),
+        optimizer=optax.adam(0.05),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("experiment", "kinds"), [(of_lines, ["typing errors", "other case"]), (of_rows, ["missing", "shifted"])]
+)
+def test_texts_and_tables_are_corrupted_as_they_are_stored(experiment, kinds):
+    """Typing errors make words unknown, cases do not; a column is missing by its mean, and moved in its unit."""
+    found = dl.robustness(dl.fit(experiment), ["corrupted"], examples=64, severities=(1, 5)).parts["corrupted"]
+    assert list(found.values) == kinds
+    assert found.clean > 0.9
+    assert found.values[kinds[0]][1] < found.clean - 0.1
+    if experiment is of_lines:
+        assert found.values[kinds[1]] == (found.clean, found.clean)
+    else:
+        assert 0.4 < found.values["shifted"][1] < 0.65  # by two deviations: 1 / 2 + Phi(-2) are right
+
+
+def test_a_text_that_is_written_anew_has_its_tokens():
+    experiment = of_lines()
+    source = experiment.data.open("test")
+    raw = experiment.data.fetch(source, np.arange(20, dtype=np.int32))
+    again = experiment.data.builder.rewritten(raw, lambda text, _: text)
+    np.testing.assert_array_equal(again["tokens"], raw["tokens"])
+    other = experiment.data.builder.rewritten(raw, lambda text, i: "unheard of" if i == 3 else text)
+    assert [i for i in range(20) if not np.array_equal(other["tokens"][i], raw["tokens"][i])] == [3]
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in DAILY else pytest.mark.slow) for n in NAMES])

@@ -30,14 +30,15 @@ def sentences(class_names: Sequence[str], batch: Mapping[str, Any], predictions:
     return [
         card(
             str(class_names[label]),
-            text(_decoded(raw)),
+            text(decoded(raw)),
             caption=f"predicted {class_names[prediction]}, probability {probability:.2f}",
         )
         for raw, label, prediction, probability in zip(*columns, strict=True)
     ]
 
 
-def _decoded(raw: np.ndarray) -> str:
+def decoded(raw: np.ndarray) -> str:
+    """The text of bytes that are padded by blanks or zeros: UTF-8, or else Latin-1."""
     given = bytes(raw).strip(b" \0")
     try:
         return given.decode()

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 
-from deeplab.robust.inputs import labels_of, probabilities_of
+from deeplab.core.errors import UserError
+from deeplab.robust.inputs import labels_of, probabilities_of, truths_of
 from deeplab.robust.resampling import Interval, bootstrap
 
 Bins = Literal["width", "mass"]
@@ -40,11 +41,18 @@ def reliability(
     Bins of equal mass have the quantiles m / M of the confidences as edges instead. Where a confidence is NaN, so is
     all of the one bin that is returned.
 
+    Raises:
+      UserError: a confidence is not in [0, 1], or `correct` holds anything but true and false, one for each.
+
     Example:
       >>> bins = reliability(np.array([0.55, 0.85, 0.95]), np.array([False, True, True]), num_bins=5)
       >>> bins.count.tolist(), bins.confidence.round(2).tolist(), bins.accuracy.tolist()
       ([1, 2], [0.55, 0.9], [0.0, 1.0])
     """
+    confidence = np.asarray(confidence)
+    correct = truths_of(correct, "correct", len(confidence))
+    if (off := (confidence < -1e-3) | (confidence > 1 + 1e-3)).any():  # half precision is that far off
+        raise UserError(f"a confidence is {confidence[off][0]:g}, expected 0 to 1; give softmax(logits).max(axis=1)")
     if np.isnan(confidence).any():
         return Reliability(np.array([len(confidence)]), *np.full((2, 1), np.nan))
     if bins == "mass" and len(confidence):

@@ -10,10 +10,14 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from deeplab.core.errors import UserError
+from deeplab.robust.inputs import numbers_of
 
 
 def coverage(low: Float[ndarray, " N"], high: Float[ndarray, " N"], target: Float[ndarray, " N"]) -> float:
-    """The share of targets within their intervals, ends included (PICP). NaN without examples.
+    """The share of targets within their intervals, ends included (PICP). NaN without examples, or with a NaN.
+
+    Raises:
+      UserError: an argument is not [N].
 
     Source: Khosravi et al. 2011, https://doi.org/10.1109/TNN.2010.2096824.
 
@@ -21,11 +25,18 @@ def coverage(low: Float[ndarray, " N"], high: Float[ndarray, " N"], target: Floa
       >>> coverage(np.zeros(4), np.ones(4), np.array([0.0, 0.5, 1.0, 2.0]))
       0.75
     """
-    return float(np.mean((low <= target) & (target <= high))) if len(target) else float("nan")
+    low, high, target = numbers_of(low=low, high=high, target=target)
+    within = (low <= target) & (target <= high)
+    return float(np.mean(np.where(np.isnan(low + high + target), np.nan, within))) if len(target) else float("nan")
 
 
 def mean_width(low: Float[ndarray, " N"], high: Float[ndarray, " N"]) -> float:
-    """The mean width of intervals, in the target's unit (MPIW). NaN without examples.
+    """The mean width of intervals, in the target's unit (MPIW); 0 of one whose ends are crossed, which holds nothing.
+
+    NaN without examples.
+
+    Raises:
+      UserError: an argument is not [N].
 
     Source: Khosravi et al. 2011, https://doi.org/10.1109/TNN.2010.2096824.
 
@@ -33,7 +44,8 @@ def mean_width(low: Float[ndarray, " N"], high: Float[ndarray, " N"]) -> float:
       >>> mean_width(np.array([0.0, 1.0]), np.array([1.0, 4.0]))
       2.0
     """
-    return float(np.mean(high - low)) if len(low) else float("nan")
+    low, high = numbers_of(low=low, high=high)
+    return float(np.mean(np.maximum(high - low, 0))) if len(low) else float("nan")
 
 
 def pinball(

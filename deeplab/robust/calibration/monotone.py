@@ -14,14 +14,14 @@ from numpy import ndarray
 
 from deeplab.core.errors import UserError
 from deeplab.robust.calibration.newton import Derivatives, minimized
-from deeplab.robust.inputs import labels_of, probabilities_of
+from deeplab.robust.inputs import labels_of, probabilities_of, truths_of
 
 Map = Callable[[Float[ndarray, " N"]], Float[ndarray, " N"]]
 """Probability of a class -> calibrated probability."""
 
 
 def _both(probability: ndarray, positive: ndarray) -> tuple[ndarray, ndarray]:
-    p, y = np.asarray(probability, np.float64), np.asarray(positive, np.float64)
+    p, y = np.asarray(probability, np.float64), np.asarray(positive)
     if p.shape != y.shape or p.ndim != 1 or not len(p):
         raise UserError(
             f"probability and positive have the shapes {list(p.shape)} and {list(y.shape)}, expected [N] and [N] of "
@@ -31,7 +31,7 @@ def _both(probability: ndarray, positive: ndarray) -> tuple[ndarray, ndarray]:
         raise UserError(
             f"a probability is {p[~((p >= 0) & (p <= 1))][0]:g}, expected 0 to 1; give softmax(logits)[:, k]"
         )
-    return p, y
+    return p, truths_of(y, "positive", len(p)).astype(np.float64)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ def isotonic(probability: Float[ndarray, " N"], positive: Bool[ndarray, " N"]) -
     It needs some hundred examples, and makes ties.
 
     Raises:
-      UserError: an argument is not [N], or a probability is not in [0, 1].
+      UserError: an argument is not [N], a probability is not in [0, 1], or a positive is neither 0 nor 1.
 
     Source: https://doi.org/10.1145/775047.775151.
 
@@ -102,7 +102,7 @@ def beta(probability: Float[ndarray, " N"], positive: Bool[ndarray, " N"]) -> Be
     It holds the identity and the sigmoids of Platt scaling of log-odds, and suits few examples.
 
     Raises:
-      UserError: an argument is not [N], or a probability is not in [0, 1].
+      UserError: an argument is not [N], a probability is not in [0, 1], or a positive is neither 0 nor 1.
 
     Source: Kull, Silva Filho and Flach 2017, https://proceedings.mlr.press/v54/kull17a.html.
 
@@ -152,7 +152,7 @@ def histogram(probability: Float[ndarray, " N"], positive: Bool[ndarray, " N"], 
     """The share of positives in each bin of equal width; the middle of a bin without examples.
 
     Raises:
-      UserError: an argument is not [N], or a probability is not in [0, 1].
+      UserError: an argument is not [N], a probability is not in [0, 1], or a positive is neither 0 nor 1.
 
     Source: Zadrozny and Elkan 2001, https://dl.acm.org/doi/10.5555/645530.655658.
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from deeplab.robust.calibration.binned import expected_calibration_error
 from deeplab.robust.calibration.newton import Derivatives, minimized
-from deeplab.robust.inputs import labels_of
+from deeplab.robust.inputs import labels_of, of_label
+from deeplab.robust.resampling import dealt
 
 
 def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> float:
@@ -22,7 +23,11 @@ def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> flo
 
     It changes the confidence, and not the order of the classes. The negative log-likelihood,
     mean_n (log sum_k exp(b z_nk) - b z_ny), is convex in b = 1 / T, so that a line search finds its minimum. If all
-    predictions are correct the optimum is T = 0, and the result is near 0.01. NaN without examples, or with NaN logits.
+    predictions are correct the optimum is T = 0, and the result is near 0.01. NaN without examples, with NaN logits, or
+    where the likelihood is 0 for every T, as of a label whose logit is -inf.
+
+    Raises:
+      UserError: a label is no class.
 
     Example:
       >>> logits = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
@@ -34,7 +39,10 @@ def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> flo
     if not len(label) or np.isnan(logits).any():
         return float("nan")
     z = np.asarray(logits, np.float64)
-    z = z - np.take_along_axis(z, np.asarray(label, np.int64)[:, None], axis=1)  # the label's logit is 0
+    own = of_label(z, labels_of(label, z.shape[1], len(z)))
+    if not np.isfinite(own).all() or np.isposinf(z).any():
+        return float("nan")
+    z = z - own[:, None]  # the label's logit is 0
     highest = z.max(axis=1)
 
     def loss(log_b: float) -> float:
@@ -48,8 +56,9 @@ def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> flo
 def cross_fitted(
     logits: Float[ndarray, "N K"],
     label: Int[ndarray, " N"],
-    group: Int[ndarray, " N"] | None = None,
+    group: Shaped[ndarray, " N"] | None = None,
     folds: int = 5,
+    seed: int = 0,
 ) -> Float[ndarray, "N K"]:
     """Logits / T by cross-fitting: the T of each example is fitted on the other folds.
 
@@ -58,17 +67,18 @@ def cross_fitted(
       label: Labels of the split.
       group: Group of each example, such as its patient, which is within one fold. None means that each example is a
         group.
-      folds: Number of folds, to which groups are assigned in turn, in the order of their first examples.
+      folds: Number of folds, to which groups are dealt out by lot.
+      seed: Seed of the lot.
 
     Returns:
       The scaled logits. With a single group they are unchanged.
+
+    Raises:
+      UserError: a label is no class, or there is not a group for each example.
     """
-    _, first, member = np.unique(
-        np.arange(len(label)) if group is None else group, return_index=True, return_inverse=True
-    )
-    rank = np.argsort(np.argsort(first))[member]  # 0 for the group that comes first
-    fold = rank % folds
-    scaled = np.asarray(logits, np.float64).copy()
+    scaled = np.array(logits, np.float64)
+    label = labels_of(label, scaled.shape[1], len(scaled))
+    fold = dealt(len(label), group, folds, seed)
     for k in range(folds):
         inside = fold == k
         if inside.any() and not inside.all():
@@ -77,11 +87,14 @@ def cross_fitted(
 
 
 def summary(
-    logits: Float[ndarray, "N K"], label: Int[ndarray, " N"], group: Int[ndarray, " N"] | None = None
+    logits: Float[ndarray, "N K"], label: Int[ndarray, " N"], group: Shaped[ndarray, " N"] | None = None
 ) -> dict[str, float]:
     """`ece` of the logits, `ece_scaled` after cross-fitted temperature scaling, and `temperature` of the whole split.
 
     Confidence is the largest probability; a prediction is correct if its class is the label.
+
+    Raises:
+      UserError: a label is no class, or there is not a group for each example.
     """
 
     def error(z: np.ndarray) -> float:
@@ -92,7 +105,7 @@ def summary(
     return {"ece": error(logits), "ece_scaled": error(scaled), "temperature": temperature(logits, label)}
 
 
-def softmax(logits: Float[ndarray, "N K"]) -> Float[ndarray, "N K"]:
+def softmax(logits: Float[ndarray, "... K"]) -> Float[ndarray, "... K"]:
     """Softmax over the last axis, in float64.
 
     Example:
@@ -100,8 +113,8 @@ def softmax(logits: Float[ndarray, "N K"]) -> Float[ndarray, "N K"]:
       [[0.5, 0.5]]
     """
     z = np.asarray(logits, np.float64)
-    z = np.exp(z - z.max(axis=1, keepdims=True))
-    return z / z.sum(axis=1, keepdims=True)
+    z = np.exp(z - z.max(axis=-1, keepdims=True))
+    return z / z.sum(axis=-1, keepdims=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from deeplab.core import lazy
 
 if TYPE_CHECKING:
     from deeplab.robust.conformal.classes import aps, lac, raps, set_coverage, true_scores, uniforms
+    from deeplab.robust.conformal.coverage import Coverage, coverage_by_group
     from deeplab.robust.conformal.evaluation import cross_sets, summary
     from deeplab.robust.conformal.regression import (
         Intervals,
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
         risk_coverage,
     )
     from deeplab.robust.conformal.split import (
-        Coverage,
         Thresholds,
-        coverage_by_group,
         coverage_law,
         mondrian,
         smallest,
@@ -41,8 +40,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "conformal_risk": "risk:conformal_risk",
         "cross_sets": "evaluation:cross_sets",
         "summary": "evaluation:summary",
-        "Coverage": "split:Coverage",
-        "coverage_by_group": "split:coverage_by_group",
+        "Coverage": "coverage:Coverage",
+        "coverage_by_group": "coverage:coverage_by_group",
         "coverage_law": "split:coverage_law",
         "cqr_scores": "regression:cqr_scores",
         "hoeffding_bentkus": "risk:hoeffding_bentkus",

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.robust.conformal.split import Coverage, coverage_by_group
+from deeplab.robust.conformal.coverage import Coverage, coverage_by_group
 from deeplab.robust.inputs import labels_of, of_label, probabilities_of
 
 

@@ -13,6 +13,7 @@ from deeplab.core import ranges
 from deeplab.robust.calibration.scaling import softmax
 from deeplab.robust.conformal.classes import aps, lac, set_coverage, true_scores
 from deeplab.robust.conformal.split import LEVEL, mondrian, threshold
+from deeplab.robust.resampling import dealt
 
 Per = Literal["all", "class"]
 
@@ -37,8 +38,8 @@ def cross_sets(
       group: Group of each example, such as its patient, which is within one fold; each example when None.
       alpha: Largest rate of misses.
       per: What has a threshold of its own: "class", each class (Mondrian).
-      folds: Number of folds, to which groups are assigned at random.
-      seed: Seed of that assignment.
+      folds: Number of folds, to which groups are dealt out by lot.
+      seed: Seed of the lot.
 
     Source: Vovk 2015, "Cross-conformal predictors", https://arxiv.org/abs/1208.0806, of which this takes, for each
     example, the split conformal part.
@@ -52,9 +53,7 @@ def cross_sets(
       True
     """
     true, K = true_scores(scores, label), scores.shape[1]
-    _, member = np.unique(np.arange(len(label)) if group is None else group, return_inverse=True)
-    shuffled = np.random.default_rng(seed).permutation(member.max(initial=-1) + 1)
-    fold = shuffled[member] % folds
+    fold = dealt(len(label), group, folds, seed)
     sets = np.zeros(scores.shape, bool)
     for k in range(folds):
         inside = fold == k

@@ -15,6 +15,7 @@ from numpy import ndarray
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.robust.conformal.split import LEVEL, rank_of, threshold
+from deeplab.robust.inputs import numbers_of
 
 
 class Intervals(NamedTuple):
@@ -36,7 +37,7 @@ def residual_intervals(
       alpha: Largest rate of misses.
 
     Raises:
-      UserError: there are too few calibration examples, or one residual is NaN.
+      UserError: there are too few calibration examples, one residual is NaN, or an argument is not [N].
 
     Source: Lei et al. 2018, https://arxiv.org/abs/1604.04173.
 
@@ -44,17 +45,22 @@ def residual_intervals(
       >>> residual_intervals(np.zeros(3), np.array([1.0, -2.0, 3.0]), np.array([10.0]), alpha=0.5).high.tolist()
       [12.0]
     """
-    half = threshold(np.abs(np.asarray(target) - prediction), alpha)
+    prediction, target = numbers_of(prediction=prediction, target=target)
+    half = threshold(np.abs(target - prediction), alpha)
     return Intervals(new - half, new + half)
 
 
 def cqr_scores(low: Float[ndarray, " N"], high: Float[ndarray, " N"], target: Float[ndarray, " N"]) -> ndarray:
     """max(low - y, y - high): how far a target is outside of its interval; negative inside.
 
+    Raises:
+      UserError: an argument is not [N].
+
     Example:
       >>> cqr_scores(np.zeros(2), np.ones(2), np.array([1.5, 0.75])).tolist()
       [0.5, -0.25]
     """
+    low, high, target = numbers_of(low=low, high=high, target=target)
     return np.maximum(low - target, target - high)
 
 
@@ -68,7 +74,8 @@ def quantile_intervals(
 ) -> Intervals:
     """Intervals of two predicted quantiles, wider or narrower by one number (CQR).
 
-    Their width follows the spread of the targets at each input.
+    Their width follows the spread of the targets at each input. Where one is narrower by more than it is wide, its ends
+    are crossed, and it holds nothing.
 
     Args:
       low: Lower quantiles of calibration examples.
@@ -79,7 +86,7 @@ def quantile_intervals(
       alpha: Largest rate of misses.
 
     Raises:
-      UserError: there are too few calibration examples, or a number is NaN.
+      UserError: there are too few calibration examples, a number is NaN, or an argument is not [N].
 
     Source: Romano, Patterson and Candès 2019, https://arxiv.org/abs/1905.03222.
 
@@ -113,7 +120,7 @@ def jackknife_plus(
       model: Number of the model that has left out each example; model i has left out example i when None.
 
     Raises:
-      UserError: there are too few examples, or not a model for each.
+      UserError: there are too few examples, not a model for each, a number is NaN, or a residual is negative.
 
     Source: Barber et al. 2021, https://arxiv.org/abs/1905.02928.
 
@@ -129,6 +136,8 @@ def jackknife_plus(
             f"{len(predictions)} models for {N} examples; give predictions [F, M] of F models, and the number of the "
             "model that has left out each example"
         )
+    if not (np.asarray(residual) >= 0).all() or np.isnan(predictions).any():
+        raise UserError("a residual is negative or NaN, or a prediction is NaN; give |target - prediction|")
     lower, upper = math.floor(alpha * (N + 1) + 1e-9) - 1, rank_of(N, alpha) - 1
     each = np.asarray(predictions)[model]  # [N, M]
     low, high = np.sort(each - residual[:, None], axis=0), np.sort(each + residual[:, None], axis=0)

@@ -124,11 +124,13 @@ class RiskCoverage(NamedTuple):
       coverage: Share n / N of the examples.
       risk: Their mean loss; of examples of equal confidence, what it is on average over their orders.
       confidence: Confidence of the last of them.
+      best: Area of the best confidence, which orders the examples by their losses.
     """
 
     coverage: Float[ndarray, " N"]
     risk: Float[ndarray, " N"]
     confidence: Float[ndarray, " N"]
+    best: float
 
     @property
     def aurc(self) -> float:
@@ -137,9 +139,8 @@ class RiskCoverage(NamedTuple):
 
     @property
     def excess(self) -> float:
-        """The area minus that of the best confidence, which orders the examples by their losses (E-AURC)."""
-        losses = np.sort(np.diff(self.risk * np.arange(1, len(self.risk) + 1), prepend=0.0))
-        return self.aurc - float(np.mean(np.cumsum(losses) / np.arange(1, len(losses) + 1)))
+        """The area minus that of the best confidence (E-AURC)."""
+        return self.aurc - self.best
 
 
 def risk_coverage(confidence: Float[ndarray, " N"], loss: Float[ndarray, " N"]) -> RiskCoverage:
@@ -150,7 +151,7 @@ def risk_coverage(confidence: Float[ndarray, " N"], loss: Float[ndarray, " N"]) 
       loss: Loss of each prediction, such as 1 for a mistake and 0 elsewhere.
 
     Raises:
-      UserError: there are no examples, or not a loss for each.
+      UserError: there are no examples, not a loss for each, or a number is NaN.
 
     Source: El-Yaniv and Wiener 2010, https://jmlr.org/papers/v11/el-yaniv10a.html; the area, Geifman, Uziel and
     El-Yaniv 2019, https://arxiv.org/abs/1805.08206.
@@ -163,8 +164,11 @@ def risk_coverage(confidence: Float[ndarray, " N"], loss: Float[ndarray, " N"]) 
     c, loss = np.asarray(confidence, np.float64), np.asarray(loss, np.float64)
     if c.shape != loss.shape or c.ndim != 1 or not len(c):
         raise UserError(f"confidence {list(c.shape)} and loss {list(loss.shape)}; expected [N] and [N], N of 1 or more")
+    if np.isnan(c).any() or np.isnan(loss).any():
+        raise UserError("a confidence or a loss is NaN; leave such predictions out, or give them the least confidence")
     order = np.argsort(-c, kind="stable")
     _, member, count = np.unique(-c[order], return_inverse=True, return_counts=True)
     even = (np.bincount(member, loss[order]) / count)[member]
     n = np.arange(1, len(c) + 1)
-    return RiskCoverage(n / len(c), np.cumsum(even) / n, c[order])
+    best = float(np.mean(np.cumsum(np.sort(loss)) / n))
+    return RiskCoverage(n / len(c), np.cumsum(even) / n, c[order], best)

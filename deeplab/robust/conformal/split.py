@@ -13,11 +13,10 @@ import math
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float, Shaped
 from numpy import ndarray
 
 from deeplab.core import ranges
-from deeplab.core.blocks import wilson
 from deeplab.core.errors import UserError, nearest
 
 LEVEL = ranges.Range(above=0, below=1)
@@ -69,7 +68,7 @@ def threshold(scores: Float[ndarray, " N"], alpha: float, few: Few = "error") ->
         labels pass.
 
     Raises:
-      UserError: there are too few scores, or one is NaN.
+      UserError: there are too few scores, one is NaN, or they are not [N], the true labels' own.
 
     Source: Papadopoulos et al. 2002, https://doi.org/10.1007/3-540-36755-1_29; Lei et al. 2018,
     https://arxiv.org/abs/1604.04173.
@@ -78,14 +77,20 @@ def threshold(scores: Float[ndarray, " N"], alpha: float, few: Few = "error") ->
       >>> threshold(np.arange(19.0), alpha=0.1)
       17.0
     """
-    return _threshold(np.asarray(scores, np.float64), alpha, "", few)
+    return _threshold(scores, alpha, "", few)
+
+
+def _checked(scores: Float[ndarray, " N"], whose: str = "") -> Float[ndarray, " N"]:
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim != 1:
+        raise UserError(f"calibration scores have the shape {list(scores.shape)}, expected [N]; give true_scores(...)")
+    if bad := int(np.isnan(scores).sum()):
+        raise UserError(f"{bad} of {len(scores)} calibration scores{whose} are NaN; leave them out")
+    return scores
 
 
 def _threshold(scores: ndarray, alpha: float, whose: str, few: Few) -> float:
-    if np.isnan(scores).any():
-        raise UserError(
-            f"{int(np.isnan(scores).sum())} of {len(scores)} calibration scores{whose} are NaN; leave them out"
-        )
+    scores = _checked(scores, whose)
     if few == "everything" and len(scores) < smallest(alpha):
         return math.inf
     rank = rank_of(len(scores), alpha, whose)
@@ -176,7 +181,7 @@ def weighted_thresholds(
     """Thresholds under covariate shift, one for each new example; infinite, all labels, where the others say nothing.
 
     The calibration scores have the probabilities w_i / (sum w + w_new) and the score infinity the rest; the threshold
-    is the quantile 1 - alpha of this law.
+    is the quantile 1 - alpha of this law. Where all weights are 0 there is no law, and the threshold is infinite.
 
     Args:
       scores: Scores of the calibration examples' true labels.
@@ -186,7 +191,7 @@ def weighted_thresholds(
       alpha: Largest rate of misses.
 
     Raises:
-      UserError: a weight is negative, infinite or NaN.
+      UserError: a weight is negative, infinite or NaN; a score is NaN; or there is not a weight for each score.
 
     Source: Tibshirani et al. 2019, https://arxiv.org/abs/1904.06019, corollary 1.
 
@@ -197,54 +202,11 @@ def weighted_thresholds(
     w, new = np.asarray(weights, np.float64), np.asarray(new_weights, np.float64)
     if not (np.isfinite(w).all() and np.isfinite(new).all() and (w >= 0).all() and (new >= 0).all()):
         raise UserError("a weight is negative, infinite or NaN; give ratios of densities, clipped where one vanishes")
+    scores = _checked(scores)
+    if w.shape != scores.shape:
+        raise UserError(f"weights {list(w.shape)} of scores {list(scores.shape)}; give one weight for each score")
     order = np.argsort(scores, kind="stable")
     total = np.cumsum(w[order])
     needed = (1 - alpha) * (w.sum() + new)
-    at = np.searchsorted(total, needed * (1 - 1e-12))
-    return np.append(np.asarray(scores, np.float64)[order], np.inf)[at]
-
-
-class Coverage(NamedTuple):
-    """What sets or intervals cover, by group; the first row is of all examples.
-
-    Attributes:
-      group: Names of the groups, "all" first.
-      count: Number of examples.
-      coverage: Share of examples that are covered.
-      low: Lower end of the 95 % interval of that share (Wilson's), of independent examples.
-      high: Its upper end.
-      size: Mean number of classes, or width.
-    """
-
-    group: tuple[str, ...]
-    count: Float[ndarray, " G"]
-    coverage: Float[ndarray, " G"]
-    low: Float[ndarray, " G"]
-    high: Float[ndarray, " G"]
-    size: Float[ndarray, " G"]
-
-
-def coverage_by_group(
-    covered: Bool[ndarray, " M"], size: Float[ndarray, " M"], group: Shaped[ndarray, " M"] | None = None
-) -> Coverage:
-    """What sets or intervals cover, of all examples and of each group.
-
-    Args:
-      covered: Whether the true label is in the set, or the target in the interval.
-      size: Number of classes in the set, or width of the interval.
-      group: Group of each example.
-
-    Example:
-      >>> found = coverage_by_group(np.array([True, True, False]), np.array([1, 2, 1]), np.array(["a", "b", "b"]))
-      >>> found.group, found.coverage.round(2).tolist()
-      (('all', 'a', 'b'), [0.67, 1.0, 0.5])
-    """
-    groups = [] if group is None else list(np.unique(group))
-    rows = [np.ones(len(covered), bool), *[np.asarray(group) == g for g in groups]]
-    count = np.array([row.sum() for row in rows])
-    share = np.array([covered[row].mean() if row.any() else np.nan for row in rows])
-    low, high = np.array(
-        [wilson(covered[row].sum(), n) if n else (np.nan, np.nan) for row, n in zip(rows, count, strict=True)]
-    ).T
-    sizes = np.array([np.mean(size[row]) if row.any() else np.nan for row in rows])
-    return Coverage(("all", *map(str, groups)), count, share, low, high, sizes)
+    at = np.where(needed > 0, np.searchsorted(total, needed * (1 - 1e-12)), len(scores))
+    return np.append(scores[order], np.inf)[at]

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from deeplab.robust.corruptions.blurs import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
     from deeplab.robust.corruptions.compression import jpeg
     from deeplab.robust.corruptions.digital import contrast, elastic, pixelate, saturate
-    from deeplab.robust.corruptions.evaluation import corrupt, mce, mean_over, on
+    from deeplab.robust.corruptions.evaluation import Record, corrupt, mce, mean_over, on
     from deeplab.robust.corruptions.filters import Corruption
     from deeplab.robust.corruptions.noises import gaussian_noise, impulse_noise, shot_noise, speckle_noise
     from deeplab.robust.corruptions.severities import BENCHMARK, LARGE, SMALL, common, commons
     from deeplab.robust.corruptions.weather import brightness, fog, frost, snow, spatter
-    from deeplab.robust.corruptions.writing import casing, typos
+    from deeplab.robust.corruptions.writing import WRITING, casing, typos
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
@@ -45,6 +45,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "motion_blur": "blurs:motion_blur",
         "on": "evaluation:on",
         "pixelate": "digital:pixelate",
+        "Record": "evaluation:Record",
         "saturate": "digital:saturate",
         "shot_noise": "noises:shot_noise",
         "SMALL": "severities:SMALL",
@@ -53,6 +54,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "spatter": "weather:spatter",
         "speckle_noise": "noises:speckle_noise",
         "typos": "writing:typos",
+        "WRITING": "writing:WRITING",
         "zoom_blur": "blurs:zoom_blur",
     },
 )

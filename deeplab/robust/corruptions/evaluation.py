@@ -43,7 +43,7 @@ def corrupt(
     """Evaluates under each corruption at each severity.
 
     Images are corrupted in [0, 1], before the normalization of the model's first input, and not rounded to bytes. An
-    example's corruption depends on its `id` and on the severity alone.
+    example's corruption depends on its `id` and on its place among the severities alone.
 
     Args:
       evaluate: Function `(batch, key) -> metrics` that merge by addition, such as a task's on a bound model:

@@ -46,7 +46,8 @@ SMALL: dict[str, tuple[tuple, ...]] = {
     ),
     "saturate": ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
 }
-"""Of images of 32 x 32 pixels, as in CIFAR-10-C."""
+"""Of images of 32 x 32 pixels, as in CIFAR-10-C: all numbers are those of ImageNet-C/create_c/make_cifar_c.py in
+https://github.com/hendrycks/robustness (commit 8190fe3), lengths of the elastic deformation as shares of 32 pixels."""
 
 LARGE: dict[str, tuple[tuple, ...]] = {
     "gaussian_noise": ((0.08,), (0.12,), (0.18,), (0.26,), (0.38,)),
@@ -81,7 +82,8 @@ LARGE: dict[str, tuple[tuple, ...]] = {
     ),
     "saturate": ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
 }
-"""Of images of 224 x 224 pixels, as in ImageNet-C; the elastic deformation is that of the package imagecorruptions."""
+"""Of images of 224 x 224 pixels, as in ImageNet-C: all numbers are those of make_imagenet_c.py there, but for the
+elastic deformation, which is that of the package imagecorruptions 1.1.2 (its others are the same)."""
 
 BENCHMARK = tuple(SMALL)[:15]
 """The corruptions that a mean is taken of; the other four are for choosing a recipe."""
@@ -114,7 +116,8 @@ _SMALL_UP_TO = 96  # pixels of the shorter side, as of STL-10
 def common(name: str, severity: int) -> Corruption:
     """One of the common corruptions, by its name in `SMALL`, whose severity is that of an image of its size.
 
-    Up to 96 pixels it is `SMALL`'s, beyond `LARGE`'s.
+    Up to 96 pixels it is `SMALL`'s, beyond `LARGE`'s. Tiny ImageNet-C has other ones for its 64 pixels, mostly stronger
+    than `SMALL`'s: figures of 64 pixels are not comparable with it.
 
     Args:
       name: Name of the corruption.

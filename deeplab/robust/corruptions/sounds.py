@@ -1,6 +1,7 @@
 """Corruptions of waveforms: noise, reverberation, clipping and speed, each of a fixed strength.
 
-`(key, x) -> x` of one waveform [T], floats. Those of `deeplab.data.augment.audio` draw their strength.
+`(key, x) -> x` of one waveform [T], floats; zeros at its end are padding, which is no part of it. Those of
+`deeplab.data.augment.audio` draw their strength.
 """
 
 from __future__ import annotations
@@ -22,11 +23,18 @@ SEVERITIES: dict[str, tuple[float, ...]] = {
 
 
 def noise(decibels: float) -> Corruption:
-    """Adds white noise at a signal-to-noise ratio."""
+    """Adds white noise at a signal-to-noise ratio; none to the padding.
+
+    Example:
+      >>> noisy = noise(0.0)(jax.random.key(0), jnp.append(jnp.ones(1000), jnp.zeros(3000))) - 1.0
+      >>> abs(float(jnp.std(noisy[:1000])) - 1) < 0.05, float(noisy[1000:].max())
+      (True, -1.0)
+    """
 
     def corrupt(key: jax.Array, x: jax.Array) -> jax.Array:
-        power = jnp.mean(x**2) * 10 ** (-decibels / 10)
-        return x + jnp.sqrt(power) * jax.random.normal(key, x.shape)
+        inside = jnp.cumsum(jnp.abs(x)[::-1])[::-1] > 0  # up to the last sample that is not 0
+        power = jnp.sum(x**2) / jnp.maximum(jnp.sum(inside), 1) * 10 ** (-decibels / 10)
+        return x + jnp.where(inside, jnp.sqrt(power) * jax.random.normal(key, x.shape), 0)
 
     return corrupt
 

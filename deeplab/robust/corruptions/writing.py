@@ -8,7 +8,7 @@ from deeplab.core import ranges
 
 ROWS = ("1234567890", "qwertyuiop", "asdfghjkl", "zxcvbnm")
 """Rows of a keyboard: letters that stand side by side are mistaken for each other."""
-SEVERITIES = (0.02, 0.05, 0.1, 0.2, 0.3)
+WRITING = (0.02, 0.05, 0.1, 0.2, 0.3)
 """Shares of the characters that are changed, of severities 1 to 5: deeplab's own choice."""
 
 

@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError, nearest
+from deeplab.robust.inputs import truths_of
 
 Constraint = Literal["odds", "opportunity", "parity"]
 
@@ -98,6 +99,8 @@ def _hulls(score: ndarray, y: ndarray, group: ndarray) -> tuple[ndarray, ndarray
     if not score.shape == y.shape == group.shape or score.ndim != 1 or not len(score):
         shapes = [list(x.shape) for x in (score, y, group)]
         raise UserError("score {}, label {} and group {}; expected [N] of each".format(*shapes))
+    if np.isnan(score).any():
+        raise UserError(f"{int(np.isnan(score).sum())} of {len(score)} scores are NaN; leave them out")
     groups, member = np.unique(group, return_inverse=True)
     base = np.array([y[member == g].mean() for g in range(len(groups))])
     if (alone := (base == 0) | (base == 1)).any():
@@ -130,7 +133,8 @@ def equalizing_thresholds(
       false_negative: Cost of a false negative.
 
     Raises:
-      UserError: a group has no positives or no negatives, or the arrays differ in length.
+      UserError: a group has no positives or no negatives, the arrays differ in length, a score is NaN, or a label is
+        neither 0 nor 1.
 
     Source: Hardt, Price and Srebro 2016, https://arxiv.org/abs/1610.02413, section 4.
 
@@ -140,7 +144,8 @@ def equalizing_thresholds(
       >>> found.probability(score, np.array([1, 1, 2, 2])).tolist()
       [0.0, 1.0, 0.0, 1.0]
     """
-    groups, size, base, hulls = _hulls(np.asarray(score, np.float64), np.asarray(label).astype(bool), np.asarray(group))
+    positive = truths_of(label, "label", len(score)).astype(bool)
+    groups, size, base, hulls = _hulls(np.asarray(score, np.float64), positive, np.asarray(group))
     coordinates = [
         {"odds": h.false, "opportunity": h.true, "parity": b * h.true + (1 - b) * h.false}[constraint]
         for h, b in zip(hulls, base, strict=True)

@@ -193,7 +193,7 @@ def ash(
 
     Args:
       features: Features.
-      quantile: Share of the features of an example that become 0.
+      quantile: Share of the features of an example that become 0; one stays at least.
       kind: What becomes of the others: "p", they stay; "b", each becomes the mean that keeps the sum; "s", they are
         multiplied by exp(sum before / sum after).
 
@@ -205,7 +205,7 @@ def ash(
       ([[0.0, 2.0, 5.0, 0.0]], [[0.0, 4.0, 4.0, 0.0]], [[0.0, 6.27, 15.68, 0.0]])
     """
     x = np.asarray(features, np.float64)
-    kept = x.shape[1] - round(x.shape[1] * quantile)
+    kept = max(1, x.shape[1] - round(x.shape[1] * quantile))
     order = np.argsort(-x, axis=1, kind="stable")[:, :kept]
     total = x.sum(axis=1, keepdims=True)
     made = np.zeros_like(x)

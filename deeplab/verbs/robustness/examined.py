@@ -31,6 +31,7 @@ class Examined(NamedTuple):
       experiment: Experiment of the run.
       apply: Model with its evaluation weights.
       batches: Prepared batches of the split.
+      raws: The same batches as they are stored.
       key: Key of all draws.
       seam: Where inputs are moved.
       unit: Unit of a radius.
@@ -42,6 +43,7 @@ class Examined(NamedTuple):
     experiment: Experiment
     apply: Apply
     batches: tuple[Batch, ...]
+    raws: tuple[Batch, ...]
     key: jax.Array
     seam: attacks.Seam
     unit: float
@@ -74,8 +76,8 @@ def examined(run: Run, split: str | None, count: int) -> Examined:
     """
     experiment, runtime = run.experiment, run.recipe.runtime
     data, task, state = experiment.data, experiment.task, eval_state(run.state)
-    raws = spread(data, split or data.eval_split, count, run.recipe.data_dir)
-    batches = tuple(prepared(experiment, raw) for raw in raws())
+    raws = tuple(spread(data, split or data.eval_split, count, run.recipe.data_dir)())
+    batches = tuple(prepared(experiment, raw) for raw in raws)
     first = batches[0]
     apply = bind(experiment, state, first, runtime)
     inputs = task.inputs(first)
@@ -92,6 +94,7 @@ def examined(run: Run, split: str | None, count: int) -> Examined:
         experiment,
         apply,
         batches,
+        raws,
         eval_key(state),
         *_seam(experiment, state, inputs, runtime),
         classifies=classifies,

@@ -10,6 +10,7 @@ from deeplab.core import blocks
 from deeplab.core.blocks import Block
 from deeplab.core.errors import UserError
 from deeplab.robust import calibration, conformal
+from deeplab.robust.resampling import Interval
 from deeplab.verbs.robustness.examined import Examined
 
 
@@ -20,7 +21,8 @@ class Reliable:
     Attributes:
       probability: Largest probability of each example.
       right: Whether its class is the label.
-      ece: Calibration error as it is, and after temperature scaling that was fitted on other examples.
+      ece: Calibration error without the bias of few examples, and its interval: as it is, and after temperature scaling
+        that was fitted on other examples.
       temperature: Temperature.
       brier: Brier score.
       nll: Negative log-likelihood, in nats.
@@ -31,7 +33,7 @@ class Reliable:
 
     probability: np.ndarray
     right: np.ndarray
-    ece: tuple[float, float]
+    ece: tuple[Interval, Interval]
     temperature: float
     brier: float
     nll: float
@@ -44,7 +46,7 @@ class Reliable:
         """A sentence."""
         found = next(iter(self.coverage.values()))
         return (
-            f"calibration error {self.ece[0]:.2%}, {self.ece[1]:.2%} after temperature scaling; sets of "
+            f"calibration error {_told(self.ece[0])}, {_told(self.ece[1])} after temperature scaling; sets of "
             f"{found.size[0]:.2f} classes cover {found.coverage[0]:.1%} (asked for {1 - self.alpha:.0%})"
         )
 
@@ -52,8 +54,8 @@ class Reliable:
     def block(self) -> Block:
         """A reliability diagram, figures, and coverage by class."""
         figures = [
-            ["calibration error (ECE, 15 bins)", f"{self.ece[0]:.2%}"],
-            [f"after temperature scaling (T = {self.temperature:.3g})", f"{self.ece[1]:.2%}"],
+            ["calibration error (ECE, 15 bins, without its bias)", _told(self.ece[0])],
+            [f"after temperature scaling (T = {self.temperature:.3g})", _told(self.ece[1])],
             ["Brier score", f"{self.brier:.4f}"],
             ["negative log-likelihood", f"{self.nll:.4f} nats"],
         ]
@@ -72,6 +74,10 @@ class Reliable:
             ),
             blocks.section("Conformal sets", *tables, note=told),
         )
+
+
+def _told(error: Interval) -> str:
+    return f"{max(error.value, 0):.2%} (95 %: {error.low:.2%} to {error.high:.2%})"
 
 
 def _rows(found: conformal.Coverage) -> list[list[str]]:
@@ -97,7 +103,11 @@ def reliable(what: Examined, alpha: float) -> Reliable:
         raise UserError("the model gives no probability of one class for each example")
     logits, label = logits_of(what)
     p = calibration.softmax(logits)
-    found = calibration.summary(logits, label)
+
+    def error(z: np.ndarray) -> Interval:
+        each = calibration.softmax(z)
+        return calibration.calibration_interval(each.max(axis=1), each.argmax(axis=1) == label)
+
     fit = np.random.default_rng(0).permutation(len(label)) % 2 == 0  # by lot: data may lie in the order of classes
     names = np.array(what.class_names or [str(k) for k in range(logits.shape[1])])[label]
     u = conformal.uniforms(np.concatenate([np.asarray(batch["id"]) for batch in what.batches]), what.key)
@@ -109,8 +119,8 @@ def reliable(what: Examined, alpha: float) -> Reliable:
     return Reliable(
         p.max(axis=1),
         p.argmax(axis=1) == label,
-        (found["ece"], found["ece_scaled"]),
-        found["temperature"],
+        (error(logits), error(calibration.cross_fitted(logits, label))),
+        calibration.temperature(logits, label),
         calibration.brier(p, label),
         calibration.negative_log_likelihood(p, label),
         coverage,

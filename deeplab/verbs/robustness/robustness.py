@@ -73,7 +73,7 @@ def robustness(
 ) -> Robustness:
     """Attacks a run, corrupts what it reads, certifies, calibrates, and shows it what it has never seen.
 
-    A part that the run cannot have, such as pictures of a text, is left out with the reason.
+    A part that the run cannot have, such as conformal sets of a regression, is left out with the reason.
 
     Args:
       run: Run, or its directory.
@@ -105,7 +105,7 @@ def robustness(
     what = examined(run, split, examples)
     makers: dict[str, Callable[[], Any]] = {
         "attacked": lambda: attacked(what, radii, steps, auto_attack=auto_attack),
-        "corrupted": lambda: corrupted(what, severities),
+        "corrupted": lambda: corrupted(what, severities, run.recipe.data_dir),
         "certified": lambda: certified(what, noise, draws),
         "reliable": lambda: reliable(what, alpha),
         "unfamiliar": lambda: unfamiliar(what, run.recipe.data_dir),

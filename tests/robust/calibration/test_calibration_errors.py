@@ -180,9 +180,26 @@ def test_quantiles_of_the_law_are_calibrated():
         assert calibration.quantile_calibration_error(quantiles, y, levels) == pytest.approx(error, abs=0.005)
 
 
+def test_an_interval_of_crossed_ends_is_empty_and_a_target_that_is_not_known_is_not_missed():
+    low, high = np.array([0.0, 3.0]), np.array([1.0, 1.0])
+    assert calibration.mean_width(low, high) == 0.5
+    assert np.isnan(calibration.coverage(low, high, np.array([0.5, np.nan])))
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
+        (lambda: calibration.expected_calibration_error(LOGITS.max(axis=1), LABEL == 0), "expected 0 to 1; give softm"),
+        (lambda: calibration.expected_calibration_error(P.max(axis=1), LABEL), "correct holds 2, expected 0 and 1"),
+        (
+            lambda: calibration.reliability(P.max(axis=1), LABEL[:1] == 0),
+            r"shape \[1\], expected \[600",
+        ),
+        (lambda: calibration.isotonic(P[:, 0], LABEL), "positive holds 2, expected 0 and 1; .* pass positive == k"),
+        (lambda: calibration.coverage(P[:, 0], P[:, 1], LABEL[:, None]), r"target \[600, 1\]; expected \[N\] of each"),
+        (lambda: calibration.mean_width(P[:, :1], P[:, 0]), r"low \[600, 1\], high \[600\]; expected"),
+        (lambda: resampling.bootstrap(np.mean, [BINARY], np.zeros(499)), r"lengths \[499, 500\]"),
+        (lambda: resampling.bootstrap(np.mean, [BINARY, P[:, 0]]), r"lengths \[500, 600\]"),
         (lambda: calibration.brier(2 * P, LABEL), "row 0 sums to 2"),
         (lambda: calibration.brier(LOGITS, LABEL), "row 0 holds -"),
         (lambda: calibration.brier(P, LABEL + 1), "label 3 of example"),

@@ -222,6 +222,20 @@ def test_the_risk_coverage_curve_is_its_definition(seed, size):
     assert found.excess > -1e-12
 
 
+def test_a_confidence_that_tells_nothing_apart_has_an_excess():
+    """Against the order by losses, 0 then 1: areas of 1/2 and of (0 + 1/2) / 2."""
+    found = conformal.risk_coverage(np.zeros(2), np.array([1.0, 0.0]))
+    assert (found.aurc, found.excess) == (0.5, 0.25)
+
+
+def test_weights_of_zero_say_nothing():
+    """Where no calibration example is like the new one, nor the new one has a weight, all labels pass."""
+    scores = np.arange(3.0)
+    found = conformal.weighted_thresholds(scores, np.zeros(3), np.array([0.0, 1.0]), 0.5)
+    assert found.tolist() == [np.inf, np.inf]
+    assert conformal.weighted_thresholds(scores, np.array([0.0, 1.0, 1.0]), np.array([0.0]), 0.4).tolist() == [2.0]
+
+
 def test_an_example_keeps_its_number():
     key = jax.random.key(1)
     whole = conformal.uniforms(np.arange(1000), key)
@@ -246,6 +260,15 @@ P = np.full((4, 2), 0.5)
             lambda: conformal.mondrian(np.zeros(30), np.array(["a", "b"] * 15), 0.1).of(np.array(["b", "c"])),
             "group c has no calibration examples",
         ),
+        (lambda: conformal.threshold(P, 0.5), r"shape \[4, 2\], expected \[N\]; give true_scores"),
+        (lambda: conformal.weighted_thresholds(np.array([0, np.nan]), np.ones(2), np.ones(1), 0.5), "1 of 2 .* NaN"),
+        (lambda: conformal.weighted_thresholds(np.zeros(2), np.ones(3), np.ones(1), 0.5), "give one weight for each"),
+        (lambda: conformal.jackknife_plus(np.array([-1.0, 1]), np.zeros((2, 1)), 0.5), "residual is negative or NaN"),
+        (lambda: conformal.jackknife_plus(np.array([np.nan, 1]), np.zeros((2, 1)), 0.5), "residual is negative or NaN"),
+        (lambda: conformal.jackknife_plus(np.ones(2), np.full((2, 1), np.nan), 0.5), "or a prediction is NaN"),
+        (lambda: conformal.residual_intervals(np.zeros(4), np.ones((4, 1)), np.zeros(1), 0.5), r"target \[4, 1\]; exp"),
+        (lambda: conformal.cqr_scores(np.zeros(4), np.ones(4), np.ones((4, 1))), r"target \[4, 1\]; expected"),
+        (lambda: conformal.risk_coverage(np.array([0.5, np.nan]), np.zeros(2)), "a confidence or a loss is NaN"),
         (lambda: conformal.lac(2 * P), "sums to 2; give softmax"),
         (lambda: conformal.aps(P, np.full(4, 2.0)), r"expected \[4\] numbers in \[0, 1\]"),
         (lambda: conformal.true_scores(P, np.array([0, 1, 2, 0])), "label 2 of example 2 is not one of the classes"),

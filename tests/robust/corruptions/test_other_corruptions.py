@@ -27,6 +27,15 @@ def test_noise_has_its_ratio(decibels):
     assert ratio == pytest.approx(decibels, abs=0.2)
 
 
+def test_noise_of_a_padded_sound_has_its_ratio_within_it():
+    """Zeros at the end have no power, which would make the noise weaker, and stay."""
+    padded = jnp.append(TONE[:2000] + 0.5, jnp.zeros(6000))
+    change = np.asarray(sounds.noise(10.0)(KEY, padded) - padded)
+    ratio = 10 * np.log10(np.mean(np.square(padded[:2000])) / np.mean(np.square(change[:2000])))
+    assert ratio == pytest.approx(10, abs=0.3)
+    assert not change[2000:].any()
+
+
 def test_reverberation_decays_by_60_decibels_in_its_time_and_keeps_the_power():
     impulse = jnp.zeros(RATE).at[0].set(1.0)
     made = np.asarray(sounds.reverberation(0.5, RATE)(KEY, impulse))
@@ -111,6 +120,16 @@ def test_an_experiment_under_corruption():
 def whole(experiment):
     source = experiment.data.open("test")
     return experiment.data.fetch(source, np.arange(21, dtype=np.int32))
+
+
+def test_errors_are_summed_over_the_severities_before_they_are_divided():
+    """0.6 / 0.6 and 0.3 / 0.6; the mean of the ratios of each severity would be 0.6875."""
+    ours = {"fog": (0.9, 0.5), "snow": (0.9, 0.8)}
+    one, other = (
+        {"corrupted": {name: [{"accuracy": a} for a in rows] for name, rows in each.items()}}
+        for each in (ours, dict.fromkeys(ours, (0.8, 0.6)))
+    )
+    assert mce(one, other) == pytest.approx(0.75)
 
 
 def test_records_that_do_not_match_are_refused():

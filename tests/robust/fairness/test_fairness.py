@@ -160,6 +160,15 @@ Y, GROUP = np.array([0, 1, 1]), np.array(["a", "a", "b"])
 @pytest.mark.parametrize(
     ("call", "told"),
     [
+        (
+            lambda: fairness.equalizing_thresholds(np.array([np.nan, 1, 2, 3]), np.array([0, 1] * 2), np.zeros(4)),
+            "1 of 4 scores are NaN",
+        ),
+        (
+            lambda: fairness.equalizing_thresholds(np.arange(4.0), np.array([0, 1, 2, 0]), np.zeros(4)),
+            "label holds 2, expected 0 and 1",
+        ),
+        (lambda: fairness.calibration_within(np.array([0, 1]), np.array([-3.0, 4]), np.zeros(2)), "expected 0 to 1"),
         (lambda: fairness.equalized_odds(Y, Y, GROUP), "group b has no negatives, and no rate of them"),
         (lambda: fairness.gaps(Y, Y, GROUP), "group b has no negatives"),
         (lambda: fairness.group_metrics(2 * Y, Y, GROUP), "label holds 2, expected 0 and 1; pass label == k"),

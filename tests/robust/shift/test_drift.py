@@ -36,6 +36,11 @@ def test_mmd_is_its_definition():
     assert found.p == pytest.approx(np.mean(np.array(exact) >= found.statistic), abs=0.02)
 
 
+def test_a_classifier_that_tells_nothing_apart_is_right_half_of_the_times():
+    """Of constant features its odds are 1, which is no mistake of both sets."""
+    assert shift.c2st(np.zeros((20, 2)), np.zeros((20, 2)), permutations=19) == (0.5, 1.0)
+
+
 @pytest.mark.parametrize("name", TESTS)
 def test_five_percent_of_tests_under_one_law_reject(name):
     rng, rejected = np.random.default_rng(0), 0

@@ -110,6 +110,10 @@ def test_what_ash_keeps(kind):
         assert set(made[made > 0]) <= set(x.ravel())
 
 
+def test_ash_keeps_one_feature_at_least():
+    np.testing.assert_allclose(shift.ash(np.array([[3.0]]), 0.65, "b"), [[3.0]])
+
+
 def test_the_table_finds_what_is_far():
     far = np.random.default_rng(1).normal(size=(200, 6)) * 6
     found = shift.detections(shift.feature_scores(TRAIN[:200], LABEL[:200], HEAD), TRAIN[200:], far)

@@ -51,6 +51,7 @@ class DigitStrings(ExampleSet):
     name: str = "digit_strings"
     version: str = "1.0.0"
     class_names: tuple[str, ...] = DIGITS
+    rate: ClassVar[int] = RATE
     cached: ClassVar[bool] = False
 
     @property

@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class FSDD(ExampleSet):
     )
     files: tuple[Archive, ...] = (_ARCHIVE,)
     class_names: tuple[str, ...] = DIGITS
+    rate: ClassVar[int] = RATE
 
     @property
     def version(self) -> str:

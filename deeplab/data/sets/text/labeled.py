@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from deeplab.core import blocks
+from deeplab.core.blocks.examples import decoded
 from deeplab.core.errors import UserError
 from deeplab.data.features.words import Lexicon, split_words
 from deeplab.data.prepare import texts
@@ -74,6 +75,20 @@ class LabeledText(ExampleSet):
         for name, words in sentences.items():
             mark = "" if any(map(lexicon.knows, words)) else " (no known word)"
             yield f"{name}{mark}", {"tokens": lexicon.encode([words], self.max_words)[0]}
+
+    def rewritten(
+        self, batch: Mapping[str, Any], change: Callable[[str, int], str], data_dir: str | Path | None = None
+    ) -> dict[str, Any]:
+        """A raw batch with other texts: what `(text, id) -> text` makes of those to display, and their tokens.
+
+        Args:
+          batch: Raw batch, of the fields and `id`.
+          change: Function of a text and the number of its example.
+          data_dir: Folder with the original files.
+        """
+        texts = [change(decoded(row), int(i)) for row, i in zip(batch["text"], batch["id"], strict=True)]
+        encoded = self.lexicon(data_dir).encode([split_words(text) for text in texts], self.max_words)
+        return {**batch, "tokens": encoded}
 
     def show(self, batch: Mapping[str, Any], predictions: Mapping[str, Any]) -> list[blocks.Card]:
         """Texts with their labels and predictions, for a report; nothing where there is no prediction of a class."""
