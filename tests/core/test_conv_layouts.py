@@ -17,6 +17,9 @@ FORMS = {
     "groups": ((2, 8, 8, 4), (3, 3, 2, 6), ("NHWC", "HWIO", "NHWC"), {"feature_group_count": 2}),
     "1d": ((2, 9, 3), (3, 3, 5), ("NWC", "WIO", "NWC"), {}),
     "channels first": ((2, 3, 8, 6), (5, 3, 3, 2), ("NCHW", "OIHW", "NCHW"), {}),
+    "strided": ((2, 11, 14, 1), (4, 3, 1, 5), ("NHWC", "HWIO", "NHWC"), {}),
+    "strided, 1d": ((2, 17, 2), (5, 2, 4), ("NWC", "WIO", "NWC"), {}),
+    "3d": ((2, 5, 4, 6, 1), (3, 2, 3, 1, 2), ("NHWDC", "HWDIO", "NHWDC"), {}),
     "mixed": ((8, 3, 2, 6), (2, 5, 3, 3), ("HCNW", "HOIW", "CWNH"), {}),
 }
 
@@ -39,6 +42,26 @@ def test_gradients_are_equal(name):
     f, inputs = program(name)
     for found, expected in zip(canonical(jax.jit(f))(*inputs), f(*inputs), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((0, 3), (2, 0))], ids=["same", "valid", "uneven"])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (3, 2)], ids=str)
+def test_few_channels_become_blocks_of_pixels_in_the_gradient_too(stride, padding):
+    draw = np.random.default_rng(1)
+    x, kernel = (jnp.asarray(draw.normal(size=shape), jnp.float32) for shape in ((2, 15, 13, 1), (4, 3, 1, 5)))
+
+    def f(x, kernel):
+        return jnp.sum(jnp.sin(lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=FORMS["2d"][2])))
+
+    fast = canonical(jax.value_and_grad(canonical(f), (0, 1)))
+    (value, grads), (expected, slopes) = fast(x, kernel), jax.value_and_grad(f, (0, 1))(x, kernel)
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    for found, slope in zip(grads, slopes, strict=True):
+        np.testing.assert_allclose(found, slope, rtol=1e-4, atol=1e-5)
+    equations = [visit.eqn for visit in walk(jax.make_jaxpr(canonical(f))(x, kernel))]
+    wide = [eqn.invars[1].aval.shape[2:] for eqn in equations if eqn.primitive.name == "conv_general_dilated"]
+    many = [1 if s > 1 else 2 for s in stride]
+    assert wide == [(np.prod([s * q for s, q in zip(stride, many, strict=True)]), 5 * np.prod(many))]
 
 
 @pytest.mark.parametrize("name", sorted({*FORMS} - {"groups"}))  # XLA gives these a layout of its own

@@ -92,7 +92,7 @@ def _difference(problem: Problem) -> Any:
         return jnp.sum(difference), difference
 
     def both(x: Array, target: Array) -> tuple[Array, Array]:
-        slope, difference = jax.grad(total, has_aux=True)(x, target)
+        slope, difference = jax.grad(canonical(total), has_aux=True)(x, target)
         return difference, slope
 
     return both

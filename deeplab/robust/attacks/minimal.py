@@ -130,7 +130,7 @@ def carlini_wagner(
             square = jnp.sum(jnp.square(flat(x - problem.x)), axis=1)
             return jnp.sum(square + c * jnp.maximum(confidence - margin, 0)), (x, square, margin > confidence)
 
-        slope = canonical(jax.grad(total, has_aux=True))
+        slope = canonical(jax.grad(canonical(total), has_aux=True))
         scaled = (problem.x - low) / (high - low) * 2 - 1
         begin = jnp.arctanh(jnp.clip(scaled, -1 + 1e-6, 1 - 1e-6))
 

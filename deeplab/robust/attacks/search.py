@@ -144,7 +144,7 @@ def ascent(
         return jnp.sum(values), (values, fooled(outputs, problem.batch).astype(values.dtype))
 
     # Canonical, since a gradient of convolutions within a loop is slow on a CPU otherwise.
-    slope = canonical(jax.grad(total, has_aux=True))
+    slope = canonical(jax.grad(canonical(total), has_aux=True))
 
     def at(x: Array, extra: Any, i: Any) -> tuple[Array, Array, Array]:
         key = jax.random.fold_in(problem.key, jnp.max(jnp.asarray(i)))
