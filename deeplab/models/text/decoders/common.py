@@ -9,7 +9,15 @@ from deeplab.core.errors import UserError
 from deeplab.models.configs import Config
 from deeplab.models.foreign import Names, Rule, linear, norm, one, under
 from deeplab.nn.attention.rotary import Rotary
-from deeplab.nn.attention.rotary_scaling import LinearScaling, Llama3Scaling, Scaling, YarnScaling, yarn_amplitude
+from deeplab.nn.attention.rotary_scaling import (
+    LinearScaling,
+    Llama3Scaling,
+    LongScaling,
+    Scaling,
+    YarnScaling,
+    long_amplitude,
+    yarn_amplitude,
+)
 from deeplab.nn.parts.stack import spans
 
 KERNELS = ("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"), ("o_proj", "out")
@@ -82,7 +90,8 @@ def rotary_of(
 
 def _scaling(said: Mapping[str, Any], config: Config) -> Scaling | None:
     kind = said.get("rope_type") or said.get("type") or "default"
-    original = said.get("original_max_position_embeddings") or config["max_position_embeddings"]
+    original = said.get("original_max_position_embeddings") or config.get("original_max_position_embeddings")
+    original = original or config["max_position_embeddings"]
     if kind == "default":
         return None
     if kind == "linear":
@@ -98,7 +107,11 @@ def _scaling(said: Mapping[str, Any], config: Config) -> Scaling | None:
             factor, original, said.get("beta_fast") or 32.0, said.get("beta_slow") or 1.0,
             yarn_amplitude(factor) if amplitude is None else amplitude, said.get("truncate", True),
         )  # fmt: skip
-    raise UserError(f"the config scales rotations by {kind!r}; known are default, linear, llama3 and yarn")
+    if kind in ("longrope", "su"):  # Phi 3's first configs have the second name
+        factor = said.get("factor") or config["max_position_embeddings"] / original
+        amplitude = said.get("attention_factor") or long_amplitude(factor, original)
+        return LongScaling(tuple(said["short_factor"]), tuple(said["long_factor"]), original, amplitude)
+    raise UserError(f"the config scales rotations by {kind!r}; known are default, linear, llama3, longrope and yarn")
 
 
 def attention(theirs: str = "self_attn", bias: bool = False, out_bias: bool = False) -> tuple[Rule, ...]:
