@@ -74,7 +74,7 @@ QWEN = [
     EPS,
     CAUSAL,
     TURNS[0],
-    {**WINDOW, "max_window_layers": 1},
+    {**WINDOW, "max_window_layers": 1, "layer_types": None},
     {**WINDOW, "layer_types": ["sliding_attention", "full_attention", "full_attention", "sliding_attention"]},
 ]
 GEMMA = [
@@ -90,7 +90,16 @@ GEMMA = [
 # Every field of a config that its model in transformers reads, but for sizes, which the tensors' shapes tell. What a
 # value that theirs does not know would do is no row.
 CHANGES = {
-    "llama": [ACT, EPS, CAUSAL, *TURNS, {"attention_bias": True}, {"mlp_bias": True}, {"sliding_window": 3}],
+    "llama": [
+        {"rope_parameters": PARTIAL},
+        ACT,
+        EPS,
+        CAUSAL,
+        *TURNS,
+        {"attention_bias": True},
+        {"mlp_bias": True},
+        {"sliding_window": 3},
+    ],
     "mistral": [ACT, EPS, CAUSAL, TURNS[0], {"sliding_window": 3}, {"sliding_window": None}],
     "smollm3": [ACT, EPS, CAUSAL, {"no_rope_layers": [0, 1, 1, 0]}, {"attention_bias": True}, {"mlp_bias": True}],
     "qwen2": QWEN,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from deeplab.core.errors import UserError
+from deeplab.models import configs
 from deeplab.models.configs import Config
 from deeplab.models.foreign import Names, Rule, linear, norm, one, under
 from deeplab.nn.attention.rotary import Rotary
@@ -64,7 +65,12 @@ def windows(config: Config, pattern: int | None, window: int | None) -> list[int
 
 
 def rotary_of(
-    config: Config, width: int, base: float = 10_000.0, kind: str | None = None, partial: float = 1.0, **turn: Any
+    config: Config,
+    width: int,
+    base: float = 10_000.0,
+    kind: str | None = None,
+    partial: float | None = None,
+    **turn: Any,
 ) -> Rotary:
     """The rotation that a config describes, in today's form or in the older one.
 
@@ -73,19 +79,21 @@ def rotary_of(
       width: Width of a head.
       base: Base of the wavelengths where the config says none.
       kind: Kind of the layer, where rotations differ by it.
-      partial: Part of a head that turns where the config says none.
+      partial: Part of a head that turns where the config says none; None where all of it always turns.
       turn: Arguments of `Rotary`.
 
     Raises:
-      UserError: The wavelengths are scaled in a way that is not known.
+      UserError: The wavelengths are scaled in a way that is not known, or a part of a head turns where all of it does.
     """
     said = config.get("rope_parameters") or {}
     said = said.get(kind, said)
     old = config.get("rope_scaling") or {}
     scaling = {**old, **said}
     base = said.get("rope_theta") or config.get("rope_theta") or base
-    partial = said.get("partial_rotary_factor") or config.get("partial_rotary_factor") or partial
-    return Rotary(int(width * partial), base, _scaling(scaling, config), **turn)
+    part = said.get("partial_rotary_factor") or config.get("partial_rotary_factor") or partial or 1.0
+    if partial is None:
+        configs.only({"partial_rotary_factor": part}, partial_rotary_factor=1.0)
+    return Rotary(int(width * part), base, _scaling(scaling, config), **turn)
 
 
 def _scaling(said: Mapping[str, Any], config: Config) -> Scaling | None:
