@@ -100,7 +100,7 @@ CHANGES = {
         {"mlp_bias": True},
         {"sliding_window": 3},
     ],
-    "mistral": [ACT, EPS, CAUSAL, TURNS[0], {"sliding_window": 3}, {"sliding_window": None}],
+    "mistral": [ACT, EPS, CAUSAL, TURNS[0], {"sliding_window": 3}],
     "smollm3": [ACT, EPS, CAUSAL, {"no_rope_layers": [0, 1, 1, 0]}, {"attention_bias": True}, {"mlp_bias": True}],
     "qwen2": QWEN,
     "qwen3": [*QWEN, {"attention_bias": True}],
