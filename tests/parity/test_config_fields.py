@@ -121,7 +121,7 @@ CHANGES = {
         ACT,
         EPS,
         CAUSAL,
-        *TURNS,
+        TURNS[0],
         {"rope_parameters": PARTIAL},
         {"sliding_window": 3},
         {"rope_parameters": LONG, "original_max_position_embeddings": 8},
