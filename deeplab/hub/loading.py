@@ -25,6 +25,7 @@ from deeplab.hub.preprocess import Preprocess, read_preprocess
 from deeplab.hub.sounds import Spectrograms, Waveforms
 from deeplab.models import configs
 from deeplab.models.foreign import COUNTS, Family
+from deeplab.models.text.decoder import Decoder
 from deeplab.scale.rules import state_shardings
 
 
@@ -88,7 +89,10 @@ def load(
     if num_classes is not None:
         config, skip = headed(family, config, num_classes), (*skip, "^head/(classes/|kernel$|bias$)")
     new_head = num_classes is not None
+    configs.only(config, quantization_config=None)
     model, names, inputs = family.model(config), family.names(config), family.inputs(config)
+    if isinstance(model, Decoder):
+        configs.only(config, is_causal=True)  # False lets the tokens of any family attend to later ones
     shapes = dict(variable_shapes(model, inputs))
     if counted := counts(names, headers):
         shapes[COUNTS] = counted

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import tyro
 
-from deeplab.models.text.decoders import gemma, gpt2, llama, qwen
+from deeplab.models.text.decoders import gemma, gpt, llama, qwen
 from deeplab.models.text.encoders import bert
 from deeplab.models.text.recurrent import mamba
 from deeplab.models.vision.transformers import vit
@@ -33,7 +33,7 @@ def made(name: str, layers: int) -> tuple[Any, jax.ShapeDtypeStruct]:
     makers = {
         "bert": (bert.Bert, bert.VARIANTS["test"] | {"num_classes": 3}),
         "gemma": (gemma.SandwichGemma, gemma.VARIANTS["test"]),
-        "gpt2": (gpt2.GPT2, gpt2.VARIANTS["test"]),
+        "gpt2": (gpt.GPT, gpt.VARIANTS["test"] | {"scanned": True}),
         "llama": (llama.Llama, llama.VARIANTS["test"]),
         "mamba": (mamba.Mamba, mamba.VARIANTS["test"]),
         "qwen_moe": (qwen.Qwen, qwen.VARIANTS["test_moe"]),

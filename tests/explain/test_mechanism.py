@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from deeplab import explain
 from deeplab.core.errors import UserError
 from deeplab.explain.mechanism import stream
-from deeplab.models.text.decoders import gpt, gpt2, llama
+from deeplab.models.text.decoders import gpt, llama
 from tests.explain import circuits
 
 TARGETS = explain.targets
@@ -50,7 +50,7 @@ def test_parts_sum_to_the_logits(f):
 def test_lens_by_hand():
     f, params = GPT
     found = jax.jit(lambda x: explain.logit_lens(f, x))(TOKENS)
-    states = explain.read(f, ["block1", "block2"])(TOKENS)[1]
+    states = explain.read(f, ["block1.0", "block2.0"])(TOKENS)[1]
     for state, logits in zip(states.values(), found, strict=True):
         normed = nn.LayerNorm(epsilon=1e-5).apply({"params": params["norm"]}, state)
         np.testing.assert_allclose(logits, normed @ params["token_embedding"]["embedding"].T, rtol=1e-4, atol=1e-4)
@@ -162,7 +162,7 @@ def test_planted_directions_are_found(options):
 
 
 def test_gpt2_layers_are_found():
-    f, _ = disturbed(gpt2.GPT2(vocab_size=65, **gpt2.VARIANTS["test"]), TOKENS)
+    f, _ = disturbed(gpt.GPT(vocab_size=65, scanned=True, **gpt.VARIANTS["test"]), TOKENS)
     assert stream.layers(f, TOKENS) == ("blocks.0[0]", "blocks.0[1]")
     assert stream.writers(f, TOKENS) == (
         "blocks:in[0]", "attention_heads[0]", "blocks/feed_forward[0]", "attention_heads[1]", "blocks/feed_forward[1]"

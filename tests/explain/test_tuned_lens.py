@@ -82,5 +82,6 @@ def test_without_a_step_it_is_the_logit_lens():
 
 
 def test_one_layer_has_nothing_to_translate():
+    trained()  # first outside of a trace
     with pytest.raises(UserError, match="two layers or more"):
-        explain.tuned_lens(model, texts(0), ["block1"])
+        explain.tuned_lens(model, texts(0), ["block1.0"])

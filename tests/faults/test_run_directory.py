@@ -168,6 +168,6 @@ def test_a_model_that_cannot_read_the_data_is_reported(tmp_path):
         return dl.Experiment(data, model, dl.tasks.LanguageModeling(), optax.sgd(learning_rate))
 
     with pytest.raises(
-        UserError, match=r"GPT cannot read a batch of Text.*32 tokens.*context is 16[\s\S]*int32\[8, 32\]"
+        UserError, match=r"Decoder cannot read a batch of Text.*32 tokens.*context is 16[\s\S]*int32\[8, 32\]"
     ):
         dl.main(experiment, ["train", "--smoke", "--run-dir", str(tmp_path / "run")])

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from deeplab.core.errors import UserError
 from deeplab.models.text.decoders.gpt import GPT, RULES, VARIANTS
 
 TEST = VARIANTS["test"]
@@ -56,8 +57,9 @@ def test_logits_depend_on_the_past_only(trained):
     def logits(offset):
         """Offsets enter where token embeddings do: through those of the positions."""
         params = variables["params"]
-        moved = {"embedding": params["position_embedding"]["embedding"] + offset}
-        return model.apply({"params": params | {"position_embedding": moved}}, tokens[:1])[0].sum(-1)
+        table = params["token_embedding"]
+        moved = table | {"positions": {"embedding": table["positions"]["embedding"] + offset}}
+        return model.apply({"params": params | {"token_embedding": moved}}, tokens[:1])[0].sum(-1)
 
     influence = jnp.abs(jax.jit(jax.jacobian(logits))(jnp.zeros_like(embedding))).max(-1)  # [T, T]
     past = jnp.tril(jnp.ones((16, 16), bool))
@@ -76,14 +78,15 @@ def _dense(x, p):
 
 def _by_hand(params, tokens):
     """One sequence, head by head and position by position, in float64."""
-    x = params["token_embedding"]["embedding"][tokens] + params["position_embedding"]["embedding"]
+    x = params["token_embedding"]["embedding"][tokens] + params["token_embedding"]["positions"]["embedding"]
     for name in ("block1", "block2"):
         p = params[name]
-        roles = _dense(_norm(x, p["norm1"]), p["attention"]["qkv"]).reshape(16, 2, 3, 16)  # T H (q k v) d
+        normed = _norm(x, p["norm1"])
+        roles = [_dense(normed, p["attention"][role]).reshape(16, 2, 16) for role in ("query", "key", "value")]  # T H d
         heads = np.zeros((16, 2, 16))
         for t, h in np.ndindex(16, 2):
-            weights = np.exp(roles[: t + 1, h, 1] @ roles[t, h, 0] / 4)
-            heads[t, h] = weights @ roles[: t + 1, h, 2] / weights.sum()
+            weights = np.exp(roles[1][: t + 1, h] @ roles[0][t, h] / 4)
+            heads[t, h] = weights @ roles[2][: t + 1, h] / weights.sum()
         x = x + _dense(heads.reshape(16, 32), p["attention"]["out"])
         up = _dense(_norm(x, p["norm2"]), p["feed_forward"]["up"])
         x = x + _dense(up * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3))) / 2, p["feed_forward"]["down"])
@@ -105,7 +108,7 @@ def test_output_layer_is_the_token_embedding(trained):
     table = params["token_embedding"]["embedding"]
     unseen = int(np.setdiff1d(np.arange(11), np.asarray(tokens[0]))[0])  # its row acts as an output only
     # Not by a constant: what the last normalization gives sums to almost nothing.
-    moved = {"embedding": table.at[unseen].add(jnp.arange(table.shape[1]))}
+    moved = params["token_embedding"] | {"embedding": table.at[unseen].add(jnp.arange(table.shape[1]))}
     before = _logits(model, variables, tokens[:1])
     after = _logits(model, {"params": params | {"token_embedding": moved}}, tokens[:1])
     changed = jnp.abs(after - before).max((0, 1)) > 1e-6
@@ -147,7 +150,7 @@ def test_gradient_is_the_slope(trained):
 
 def test_dropout_is_for_training(trained):
     model, variables, tokens = trained
-    noisy = model.copy(dropout=0.5)
+    noisy = GPT(vocab_size=11, dropout=0.5, **TEST)
     np.testing.assert_array_equal(_logits(noisy, variables, tokens), _logits(model, variables, tokens))
     train = jax.jit(lambda key: noisy.apply(variables, tokens, train=True, rngs={"dropout": key}))
     assert not jnp.allclose(train(jax.random.key(0)), train(jax.random.key(1)))
@@ -157,8 +160,9 @@ def test_layers_can_be_tapped_by_name(trained):
     model, variables, tokens = trained
     apply = functools.partial(model.apply, capture_intermediates=True, mutable=["intermediates"])
     taps = jax.eval_shape(apply, variables, tokens)[1]["intermediates"]
-    for tap in (taps["block1"], taps["block2"]["attention"], taps["block2"]["feed_forward"]):
-        assert tap["__call__"][0].shape == (2, 16, 32)
+    assert taps["block1"]["__call__"][0][0].shape == (2, 16, 32)  # of the stream and a cache
+    for layer in ("attention", "feed_forward"):
+        assert taps["block2"][layer]["__call__"][0].shape == (2, 16, 32)
 
 
 def test_rules_split_what_they_name():
@@ -171,6 +175,11 @@ def test_rules_split_what_they_name():
         for leaf in matching:
             assert len(spec) <= leaf.ndim
             assert all(size % 2 == 0 for size, axis in zip(leaf.shape, spec, strict=False) if axis)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(UserError, match="width 32 is not a multiple of num_heads 3"):
+        GPT(vocab_size=5, **{**TEST, "num_heads": 3})
 
 
 def test_a_sequence_beyond_the_context_is_refused():

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from deeplab.models.text.decoders import deepseek, falcon, gemma, gpt2, gpt_oss, mixtral, neox, olmo, opt, phi, qwen
+from deeplab.models.text.decoders import deepseek, falcon, gemma, gpt, gpt_oss, mixtral, neox, olmo, opt, phi, qwen
 from deeplab.models.text.encoders import bert, distilbert, modernbert
 from deeplab.models.text.recurrent import mamba
 from deeplab.models.vision.convolutional import convnext, densenet, efficientnet, lenet, mobilenet, resnet, vgg
@@ -97,7 +97,7 @@ TEXTS = {
     "falcon": of_tokens(falcon.Falcon, falcon.VARIANTS, {"7b": "6921.72", "40b": "41303.29"}, 65_024),
     "gemma2": of_tokens(gemma.SandwichGemma, gemma.VARIANTS, {"gemma2_2b": "2614.34", "gemma2_9b": "9241.71"}, 256_000),
     "gemma3": of_tokens(gemma.SandwichGemma, gemma.VARIANTS, {"gemma3_1b": "999.89"}, 262_144),
-    "gpt2": of_tokens(gpt2.GPT2, gpt2.VARIANTS, {
+    "gpt2": of_tokens(functools.partial(gpt.GPT, scanned=True), gpt.VARIANTS, {
         "small": "124.44", "medium": "354.82", "large": "774.03", "xl": "1557.61"}, 50_257),
     "gpt_oss": of_tokens(gpt_oss.GPTOss, gpt_oss.VARIANTS, {"20b": "20914.76", "120b": "116829.16"}, 201_088),
     "mamba": of_tokens(mamba.Mamba, mamba.VARIANTS, {

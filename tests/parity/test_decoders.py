@@ -28,6 +28,8 @@ SMALL = {
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 16}  # fmt: skip
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
+LONG = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0, 1.5, 2.0, 2.5],
+        "long_factor": [2.0, 3.0, 4.0, 5.0], "original_max_position_embeddings": 8}  # fmt: skip
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 8}
 
 EXPERTS = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 24}
@@ -75,6 +77,7 @@ CASES = {
     "phi": ("Phi", {}),
     "phi_normed": ("Phi", {"qk_layernorm": True}),
     "phi3": ("Phi3", {"sliding_window": 5}),
+    "phi3_long": ("Phi3", {"rope_parameters": LONG, "original_max_position_embeddings": 8}),
     "opt": ("OPT", {"ffn_dim": 40, "word_embed_proj_dim": 32}),
     "falcon_7b": ("Falcon", {}),
     "falcon_40b": ("Falcon", {"new_decoder_architecture": True, "num_kv_heads": 2, "tie_word_embeddings": False}),

@@ -65,7 +65,7 @@ def test_fewer_outputs_than_declared_classes():
             dl.data.Text("tiny_shakespeare", context=8, batch_size=2),
             dl.models.GPT(60, 1, 1, 8, 8),
             LanguageModeling(),
-            "labels up to 64 in 'targets'.*vocab_size of GPT to 65",
+            "labels up to 64 in 'targets'.*number of outputs of the model to 65",
         ),
     ],
 )

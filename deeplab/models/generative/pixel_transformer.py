@@ -15,8 +15,7 @@ from deeplab.models.text.decoders import gpt
 RULES = gpt.RULES
 
 
-@ranges.checked(levels=ranges.COUNT, num_layers=ranges.COUNT, num_heads=ranges.COUNT, width=ranges.COUNT)
-class PixelTransformer(nn.Module):
+def PixelTransformer(levels: int, num_layers: int = 4, num_heads: int = 4, width: int = 128) -> PixelSequence:
     """Images to the logits of each value's level, given those before it: a `GPT` over the values in their order.
 
     Args:
@@ -30,17 +29,24 @@ class PixelTransformer(nn.Module):
       >>> jax.jit(model.init_with_output)(jax.random.key(0), jnp.ones((2, 3, 3, 2)))[0].shape
       (2, 3, 3, 2, 4)
     """
+    return PixelSequence(levels, gpt.GPT(levels + 1, num_layers, num_heads, width, context=None))
+
+
+@ranges.checked(levels=ranges.COUNT)
+class PixelSequence(nn.Module):
+    """Images to the logits of each value's level, by a model of sequences.
+
+    Args:
+      levels: Number of levels K.
+      gpt: Decoder of tokens, of which K begins a sequence.
+    """
 
     rules = RULES
 
     levels: int
-    num_layers: int = 4
-    num_heads: int = 4
-    width: int = 128
+    gpt: nn.Module
 
-    @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H W C K"]:
         tokens = jnp.round(x.reshape(len(x), -1) * (self.levels - 1)).astype(jnp.int32)
         begun = jnp.concatenate([jnp.full((len(x), 1), self.levels, jnp.int32), tokens[:, :-1]], axis=1)
-        network = gpt.GPT(self.levels + 1, self.num_layers, self.num_heads, self.width, tokens.shape[1], name="gpt")
-        return network(begun, train=train)[..., : self.levels].reshape(*x.shape, self.levels)
+        return self.gpt(begun, train=train)[..., : self.levels].reshape(*x.shape, self.levels)

@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Int
 from deeplab.core import ranges
 from deeplab.nn.attention.cache import Index, Reading, read_positions
 from deeplab.nn.attention.masking import segment_positions
-from deeplab.nn.parts.stack import Stack, stacked
-from deeplab.nn.parts.wiring import empty_cache
+from deeplab.nn.layout import rows
+from deeplab.nn.parts.stack import Stack, empty, stacked
+from deeplab.nn.parts.wiring import dropped
 
 RULES = (
     (r"token_embedding/embedding", P("model", None)),  # [V, D]
@@ -39,8 +40,8 @@ def rules_of(*, tied: bool = False, experts: bool = False) -> tuple[tuple[str, P
 class Decoder(nn.Module):
     """Tokens to the logits of the token after each of them.
 
-    Each stack is one block under `nn.scan`: 32 layers compile as fast as one. Parts are values, and a part that occurs
-    twice is two values: Linen shares the parameters of one.
+    A stack is one block under `nn.scan`, so that 32 layers compile as fast as one, or a block by itself. Parts are
+    values, and a part that occurs twice is two values: Linen shares the parameters of one.
 
     Besides `__call__` there are the two methods of `deeplab.decode.protocol`: `start` and `step`.
 
@@ -54,6 +55,7 @@ class Decoder(nn.Module):
       remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
       recurrent: Whether a cache is a state that cannot go back, so that prompts of unequal lengths are read token by
         token.
+      drop: Dropout of what the layers read, if any.
 
     Raises:
       ValueError: A sequence longer than `context`.
@@ -75,6 +77,7 @@ class Decoder(nn.Module):
     rules: tuple[tuple[str, P], ...] = RULES
     remat: str = "none"
     recurrent: bool = False
+    drop: nn.Dropout | None = None
 
     @nn.compact
     def __call__(
@@ -94,20 +97,19 @@ class Decoder(nn.Module):
             raise ValueError(f"sequences have {T} tokens, the model's context is {self.context}")
         positions = read_positions(cache_index, T) if segment_ids is None else segment_positions(segment_ids)
         reading = Reading(positions, cache_index, segment_ids)
-        x = self.token_embedding(tokens, positions)
+        x = dropped(self.drop, self.token_embedding(tokens, positions), train)
         caches = []
         for i, stack in enumerate(self.stacks):
             x, new = stacked(stack, self.remat)(x, train, reading, None if cache is None else cache[i])
             caches.append(new)
-        logits = self.head(self.norm(x), self.token_embedding)
+        logits = self.head(self.norm(rows(x)).reshape(x.shape), self.token_embedding)  # (B T) D, as in the blocks
         return logits if cache is None else (logits, tuple(caches))
 
     def start(self, batch_size: int, length: int, train: bool = False) -> tuple[tuple[Any, ...], None]:
         """An empty cache for `length` tokens of each example, the batch before the layers in every leaf; no memory."""
         dtype = self.get_variable("params", "token_embedding")["embedding"].dtype
         width = self.token_embedding.width
-        empty = (empty_cache(s.block, batch_size, length, width, s.length, dtype) for s in self.stacks)
-        return tuple(empty), None
+        return tuple(empty(stack, batch_size, length, width, dtype) for stack in self.stacks), None
 
     def step(
         self, tokens: Int[Array, "B T"], cache: tuple[Any, ...], cache_index: Index, memory: None = None,

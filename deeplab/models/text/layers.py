@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 
 from deeplab.core import ranges
+from deeplab.core.errors import UserError
 from deeplab.nn.attention.grouped import GroupedQueryAttention
 from deeplab.nn.parts.vocabulary import TokenEmbedding
 from deeplab.nn.transformer import INIT
@@ -36,7 +37,7 @@ class Sizes:
       num_heads: H, heads of queries.
       width: D, of the residual stream.
       hidden: Units of the feed-forward layers.
-      context: Longest sequence, in tokens.
+      context: Longest sequence, in tokens; any when None.
       num_kv_heads: K, heads of keys and values; H when None.
       head_dim: Width of a head; D / H when None.
       epsilon: Number added to the variance in norms.
@@ -50,7 +51,7 @@ class Sizes:
     num_heads: int
     width: int
     hidden: int
-    context: int
+    context: int | None
     num_kv_heads: int | None = None
     head_dim: int | None = None
     epsilon: float = 1e-5
@@ -71,6 +72,8 @@ class Sizes:
     @property
     def dim(self) -> int:
         """Width of a head."""
+        if self.head_dim is None and self.width % self.num_heads:
+            raise UserError(f"width {self.width} is not a multiple of num_heads {self.num_heads}; give head_dim")
         return self.head_dim or self.width // self.num_heads
 
     @property

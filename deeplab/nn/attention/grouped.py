@@ -18,10 +18,16 @@ from deeplab.nn.attention.dot_product import attend
 from deeplab.nn.attention.rotary import GridRotary, Rotary
 from deeplab.nn.attention.scores import Scores
 from deeplab.nn.attention.self_attention import Initializer, join_heads, split_heads
+from deeplab.nn.layout import rows
 
 
 @ranges.checked(
-    num_heads=ranges.COUNT, num_kv_heads=ranges.COUNT, head_dim=ranges.COUNT, window=ranges.COUNT, block=ranges.COUNT
+    num_heads=ranges.COUNT,
+    num_kv_heads=ranges.COUNT,
+    head_dim=ranges.COUNT,
+    window=ranges.COUNT,
+    block=ranges.COUNT,
+    dropout=ranges.RATE,
 )
 class GroupedQueryAttention(nn.Module):
     """Self-attention in which H heads of queries share K heads of keys and values.
@@ -49,6 +55,7 @@ class GroupedQueryAttention(nn.Module):
       kernel_init: Initializer of the kernels that make queries, keys and values.
       out_init: Initializer of the kernel that leads back to the residual stream.
       block: Number of positions processed at a time for long sequences; see `attend`.
+      dropout: Probability of dropping an attention probability in training, without blocks; may be a tracer.
 
     Raises:
       ValueError: K does not divide H.
@@ -79,15 +86,19 @@ class GroupedQueryAttention(nn.Module):
     kernel_init: Initializer = nn.linear.default_kernel_init
     out_init: Initializer = nn.linear.default_kernel_init
     block: int | None = None
+    dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], reading: Reading, cache: KVCache | None = None) -> Any:
+    def __call__(
+        self, x: Float[Array, "B T D"], reading: Reading, cache: KVCache | None = None, train: bool = False
+    ) -> Any:
         """The outputs [B, T, D]; with a cache, a pair of them and the new cache, as of `SelfAttention`."""
         D, H, K = x.shape[-1], self.num_heads, self.num_kv_heads
         if H % K:
             raise ValueError(f"num_heads {H} is not a multiple of num_kv_heads {K}")
-        query = self._turned(self._heads("query", x, H), self.query_norm, reading)
-        key = self._turned(self._heads("key", x, K), self.key_norm, reading)
+        length = None if cache is None else cache.key.shape[-2]
+        query = self._turned(self._heads("query", x, H), self.query_norm, reading, length)
+        key = self._turned(self._heads("key", x, K), self.key_norm, reading, length)
         value = self._limited(self._heads("value", x, K))
         if self.scale is not None:
             query = query * (self.scale * query.shape[-1] ** 0.5)  # `attend` divides by sqrt(d)
@@ -103,6 +114,7 @@ class GroupedQueryAttention(nn.Module):
             segment_ids=reading.segment_ids,
             offset=0 if cache is None else reading.cache_index,
             block=self.block if cache is None else None,
+            dropout=nn.Dropout(self.dropout, deterministic=not train, name="dropout"),
             scores=Scores(
                 self.soft_cap,
                 None if self.slopes is None else jnp.array(self.slopes, jnp.float32),
@@ -110,7 +122,8 @@ class GroupedQueryAttention(nn.Module):
                 reading.bias,
             ),
         )
-        out = nn.Dense(D, use_bias=self.out_bias, kernel_init=self.out_init, name="out")(join_heads(out))
+        out = nn.Dense(D, use_bias=self.out_bias, kernel_init=self.out_init, name="out")(rows(join_heads(out)))
+        out = out.reshape(x.shape)
         return out if cache is None else (out, cache)
 
     def empty_cache(self, batch_size: int, length: int, width: int, num_layers: int, dtype: jnp.dtype) -> KVCache:
@@ -121,12 +134,12 @@ class GroupedQueryAttention(nn.Module):
     def _heads(self, name: str, x: jax.Array, heads: int) -> Float[Array, "B H T d"]:
         width = heads * (self.head_dim or x.shape[-1] // self.num_heads)
         bias = self.use_bias if name != "key" or self.key_bias is None else self.key_bias
-        y = nn.Dense(width, use_bias=bias, kernel_init=self.kernel_init, name=name)(x)
-        return split_heads(y, heads, 1)[0]
+        y = nn.Dense(width, use_bias=bias, kernel_init=self.kernel_init, name=name)(rows(x))
+        return split_heads(y.reshape(*x.shape[:2], width), heads, 1)[0]
 
-    def _turned(self, x: jax.Array, norm: nn.Module | None, reading: Reading) -> Float[Array, "B H T d"]:
+    def _turned(self, x: jax.Array, norm: nn.Module | None, reading: Reading, length: Any) -> Float[Array, "B H T d"]:
         x = self._limited(x if norm is None else norm(x))
-        return x if self.rotary is None else self.rotary(x, reading.positions)
+        return x if self.rotary is None else self.rotary(x, reading.positions, length)
 
     def _limited(self, x: jax.Array) -> jax.Array:
         return x if self.limit is None else jnp.clip(x, -self.limit, self.limit)

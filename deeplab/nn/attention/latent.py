@@ -67,19 +67,23 @@ class LatentAttention(nn.Module):
     block: int | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], reading: Reading, cache: KVCache | None = None) -> Any:
+    def __call__(
+        self, x: Float[Array, "B T D"], reading: Reading, cache: KVCache | None = None, train: bool = False
+    ) -> Any:
         """The outputs [B, T, D]; with a cache, a pair of them and the new cache, as of `SelfAttention`."""
+        del train
         H, turning = self.num_heads, self.rotary.width
+        length = None if cache is None else cache.key.shape[-2]
         query = split_heads(self._query(x), H, 1)[0]
         plain, turned = jnp.split(query, [self.plain_dim], axis=-1)
-        query = jnp.concatenate([plain, self.rotary(turned, reading.positions)], axis=-1)
+        query = jnp.concatenate([plain, self.rotary(turned, reading.positions, length)], axis=-1)
         if self.scale is not None:
             query = query * (self.scale * query.shape[-1] ** 0.5)  # `attend` divides by sqrt(d)
 
         both = self._dense("key_value_down", self.rank + turning, self.use_bias)(x)
         latent, turned = jnp.split(both, [self.rank], axis=-1)
         latent = nn.RMSNorm(self.epsilon, name="key_value_norm")(latent)[:, None]  # [B, 1, T, R]
-        turned = self.rotary(turned[:, None], reading.positions)
+        turned = self.rotary(turned[:, None], reading.positions, length)
         if cache is not None:
             cache = cache.update(turned, latent, reading.cache_index)
             turned, latent = cache.key.astype(turned.dtype), cache.value.astype(latent.dtype)

@@ -14,11 +14,15 @@ from jaxtyping import Array, Float, Int
 
 from deeplab.core import ranges
 from deeplab.core.precision import widened
-from deeplab.nn.attention.rotary_scaling import Scaling
+from deeplab.nn.attention.rotary_scaling import Length, Scaling
 
 
 def rotary_angles(
-    positions: Int[Array, "*B T"], head_dim: int, base: float = 10_000.0, scaling: Scaling | None = None
+    positions: Int[Array, "*B T"],
+    head_dim: int,
+    base: float = 10_000.0,
+    scaling: Scaling | None = None,
+    length: Length | None = None,
 ) -> Float[Array, "2 *B T d/2"]:
     """cos and sin of the angles t base^(-2 i / d), i < d / 2, by which `rotate` turns a head at position t.
 
@@ -27,6 +31,7 @@ def rotary_angles(
       head_dim: Width d of a head.
       base: Base of the wavelengths, which reach 2 pi base.
       scaling: Change of the wavelengths for contexts longer than those of the first training.
+      length: Number of positions that count for it; that of the positions when None.
 
     Example:
       >>> rotary_angles(jnp.arange(3), head_dim=8).shape
@@ -34,7 +39,7 @@ def rotary_angles(
     """
     rates = base ** (-jnp.arange(0, head_dim, 2) / head_dim)
     if scaling is not None:
-        rates = scaling.rates(rates, base)
+        rates = scaling.rates(rates, base, jnp.max(positions) + 1 if length is None else length)
     angles = positions[..., None] * rates.reshape(*[1] * positions.ndim, -1)  # [*B, T, d / 2]
     turns = jnp.stack([jnp.cos(angles), jnp.sin(angles)])
     return turns if scaling is None or scaling.amplitude == 1 else turns * scaling.amplitude
@@ -87,7 +92,10 @@ class GridRotary:
 
     base: float = 100.0
 
-    def __call__(self, x: Float[Array, "B H T d"], positions: Float[Array, "T 2"]) -> Float[Array, "B H T d"]:
+    def __call__(
+        self, x: Float[Array, "B H T d"], positions: Float[Array, "T 2"], length: None = None
+    ) -> Float[Array, "B H T d"]:
+        del length
         quarter = x.shape[-1] // 4
         rates = self.base ** (-jnp.arange(quarter) / quarter)
         angles = (2 * jnp.pi * positions[..., None] * rates[None, None]).reshape(len(positions), -1)  # T 2 r -> T (2 r)
@@ -115,8 +123,10 @@ class Rotary:
     scaling: Scaling | None = None
     turn: Callable[[jax.Array, jax.Array], jax.Array] = rotate
 
-    def __call__(self, x: Float[Array, "B H T d"], positions: Int[Array, "*B T"]) -> Float[Array, "B H T d"]:
-        angles = rotary_angles(positions, self.width, self.base, self.scaling)
+    def __call__(
+        self, x: Float[Array, "B H T d"], positions: Int[Array, "*B T"], length: int | None = None
+    ) -> Float[Array, "B H T d"]:
+        angles = rotary_angles(positions, self.width, self.base, self.scaling, length)
         if self.width == x.shape[-1]:
             return self.turn(x, angles)
         turned = self.turn(x[..., : self.width], angles)

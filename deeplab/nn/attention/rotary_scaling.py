@@ -6,17 +6,24 @@ import dataclasses
 import math
 from typing import Protocol
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+Length = int | jax.Array
+"""Number of positions of a sequence, or of its cache."""
+
 
 class Scaling(Protocol):
-    """A change of the rates (radians per position) of d / 2 pairs, and a factor of cosines and sines."""
+    """A change of the rates (radians per position) of d / 2 pairs, and a factor of cosines and sines.
+
+    The number of positions that a sequence has, or that its cache can hold, is given beside the rates.
+    """
 
     @property
     def amplitude(self) -> float: ...
 
-    def rates(self, rates: Float[Array, " d/2"], base: float) -> Float[Array, " d/2"]: ...
+    def rates(self, rates: Float[Array, " d/2"], base: float, length: Length) -> Float[Array, " d/2"]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +31,15 @@ class LinearScaling:
     """All positions divided by `factor` (Chen et al. 2023, https://arxiv.org/abs/2306.15595).
 
     Example:
-      >>> LinearScaling(4.0).rates(jnp.array([1.0, 0.5]), 10_000.0).tolist()
+      >>> LinearScaling(4.0).rates(jnp.array([1.0, 0.5]), 10_000.0, 8).tolist()
       [0.25, 0.125]
     """
 
     factor: float
     amplitude: float = 1.0
 
-    def rates(self, rates: Float[Array, " d/2"], base: float) -> Float[Array, " d/2"]:
-        del base
+    def rates(self, rates: Float[Array, " d/2"], base: float, length: Length) -> Float[Array, " d/2"]:
+        del base, length
         return rates / self.factor
 
 
@@ -48,7 +55,7 @@ class Llama3Scaling:
 
     Example:
       >>> scaling = Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=8192)
-      >>> scaling.rates(jnp.array([1.0, 1e-4]), 5e5).tolist() == [1.0, jnp.float32(1e-4 / 8).item()]
+      >>> scaling.rates(jnp.array([1.0, 1e-4]), 5e5, 8).tolist() == [1.0, jnp.float32(1e-4 / 8).item()]
       True
 
     Source: Llama Team 2024, https://arxiv.org/abs/2407.21783; the form is that of their code.
@@ -60,8 +67,8 @@ class Llama3Scaling:
     original: int
     amplitude: float = 1.0
 
-    def rates(self, rates: Float[Array, " d/2"], base: float) -> Float[Array, " d/2"]:
-        del base
+    def rates(self, rates: Float[Array, " d/2"], base: float, length: Length) -> Float[Array, " d/2"]:
+        del base, length
         waves = self.original * rates / (2 * math.pi)  # within the first context
         kept = jnp.clip((waves - self.low) / (self.high - self.low), 0.0, 1.0)
         return rates * (kept + (1 - kept) / self.factor)
@@ -80,7 +87,7 @@ class YarnScaling:
       whole: Whether the bounds between fast and slow pairs are rounded to whole pairs.
 
     Example:
-      >>> YarnScaling(factor=4.0, original=64).rates(jnp.array([1.0, 0.01]), 10_000.0).tolist()
+      >>> YarnScaling(factor=4.0, original=64).rates(jnp.array([1.0, 0.01]), 10_000.0, 8).tolist()
       [1.0, 0.0024999999441206455]
 
     Source: Peng et al. 2023, https://arxiv.org/abs/2309.00071.
@@ -93,7 +100,8 @@ class YarnScaling:
     amplitude: float = 1.0
     whole: bool = True
 
-    def rates(self, rates: Float[Array, " d/2"], base: float) -> Float[Array, " d/2"]:
+    def rates(self, rates: Float[Array, " d/2"], base: float, length: Length) -> Float[Array, " d/2"]:
+        del length
         dim = 2 * len(rates)
 
         def pair_of(turns: float) -> float:
@@ -105,6 +113,41 @@ class YarnScaling:
         low, high = max(low, 0), min(high, dim - 1)
         slowed = jnp.clip((jnp.arange(len(rates)) - low) / max(high - low, 0.001), 0.0, 1.0)
         return rates / self.factor * slowed + rates * (1 - slowed)
+
+
+@dataclasses.dataclass(frozen=True)
+class LongScaling:
+    """A divisor of each pair's rate: `short` within the context of the first training, `long` for longer sequences.
+
+    The longest sequence of a batch decides. With a cache, its length does, so that the keys in it turn as all others.
+
+    Args:
+      short: Divisors [d / 2] of the rates of short sequences.
+      long: Divisors [d / 2] of the rates of long ones.
+      original: Context of the first training.
+      amplitude: Factor of cosines and sines; see `long_amplitude`.
+
+    Example:
+      >>> scaling = LongScaling(short=(1.0, 2.0), long=(4.0, 8.0), original=64)
+      >>> [scaling.rates(jnp.array([1.0, 0.5]), 10_000.0, length).tolist() for length in (64, 65)]
+      [[1.0, 0.25], [0.25, 0.0625]]
+
+    Source: Ding et al. 2024, "LongRoPE", https://arxiv.org/abs/2402.13753; the form is that of Phi 3's code.
+    """
+
+    short: tuple[float, ...]
+    long: tuple[float, ...]
+    original: int
+    amplitude: float = 1.0
+
+    def rates(self, rates: Float[Array, " d/2"], base: float, length: Length) -> Float[Array, " d/2"]:
+        del base
+        return rates / jnp.where(length > self.original, jnp.array(self.long), jnp.array(self.short))
+
+
+def long_amplitude(factor: float, original: int) -> float:
+    """sqrt(1 + ln(factor) / ln(original)), for contexts that are `factor` times as long (Abdin et al. 2024)."""
+    return 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
 
 
 def yarn_amplitude(factor: float, weight: float = 1.0) -> float:

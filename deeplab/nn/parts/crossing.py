@@ -45,7 +45,7 @@ class CrossPreNorm(nn.Module):
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         own, memory, mask = _memory(reading, cache)
-        y, new = attended(self.attention, self.norm1(x), reading, own)
+        y, new = attended(self.attention, self.norm1(x), train, reading, own)
         x = x + dropped(self.drop, y, train)
         asks = self.cross_norm(x)
         x = x + dropped(self.drop, self.cross(asks, memory, mask), train)
@@ -84,7 +84,7 @@ class CrossPostNorm(nn.Module):
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
         own, memory, mask = _memory(reading, cache)
-        y, new = attended(self.attention, x, reading, own)
+        y, new = attended(self.attention, x, train, reading, own)
         x = self.norm1(x + dropped(self.drop, y, train))
         if isinstance(cache, Look):
             new = _weights(self.cross, x, memory, mask)

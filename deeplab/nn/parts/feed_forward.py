@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from deeplab.core import ranges
 from deeplab.nn.depthwise import depthwise
+from deeplab.nn.layout import rows
 from deeplab.nn.transformer import INIT
 
 Elementwise = Callable[[jax.Array], jax.Array]
@@ -75,9 +76,9 @@ class Plain(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        up = nn.Dense(self.hidden, use_bias=self.use_bias, kernel_init=self.kernel_init, name="up")(x)
+        up = nn.Dense(self.hidden, use_bias=self.use_bias, kernel_init=self.kernel_init, name="up")(rows(x))
         down = nn.Dense(x.shape[-1], use_bias=self.use_bias, kernel_init=self.out_init, name="down")
-        return down(self.activation(up))
+        return down(self.activation(up)).reshape(x.shape)
 
 
 @ranges.checked(hidden=ranges.COUNT)
@@ -122,6 +123,8 @@ class OverTokens(nn.Module):
 
     feed_forward: nn.Module
 
-    def __call__(self, x: Float[Array, "B T D"], reading: Any = None, cache: None = None) -> Float[Array, "B T D"]:
-        del reading, cache
+    def __call__(
+        self, x: Float[Array, "B T D"], reading: Any = None, cache: None = None, train: bool = False
+    ) -> Float[Array, "B T D"]:
+        del reading, cache, train
         return self.feed_forward(x.swapaxes(1, 2)).swapaxes(1, 2)

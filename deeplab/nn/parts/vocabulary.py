@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from deeplab.core import ranges
+from deeplab.nn.layout import rows
 from deeplab.nn.transformer import INIT, sinusoids
 
 
@@ -45,7 +46,7 @@ class TokenEmbedding(nn.Module):
 
     def attend(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Products with all embeddings."""
-        return x @ self.embedding.T
+        return (rows(x) @ self.embedding.T).reshape(*x.shape[:-1], self.size)
 
 
 @ranges.checked(width=ranges.COUNT)
@@ -53,18 +54,19 @@ class LearnedPositions(nn.Module):
     """A vector for each position, in a table whose first `offset` rows no position reads.
 
     Args:
-      size: Number of positions.
+      size: Number of positions; that of the first sequence when None.
       width: D.
       offset: Number of rows before that of position 0.
     """
 
-    size: int
+    size: int | None
     width: int
     offset: int = 0
 
     @nn.compact
     def __call__(self, positions: Int[Array, "*B T"]) -> Float[Array, "*B T D"]:
-        return self.param("embedding", INIT, (self.size + self.offset, self.width))[positions + self.offset]
+        size = positions.shape[-1] if self.size is None else self.size
+        return self.param("embedding", INIT, (size + self.offset, self.width))[positions + self.offset]
 
 
 @ranges.checked(width=ranges.COUNT)

@@ -11,6 +11,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from deeplab.nn.attention.cache import Reading
+from deeplab.nn.layout import rows
 
 Stream = Float[Array, "B T D"]
 
@@ -20,9 +21,9 @@ def dropped(dropout: nn.Dropout | None, y: Stream, train: bool) -> Stream:
     return y if dropout is None else dropout(y, deterministic=not train)
 
 
-def attended(attention: Any, x: Stream, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+def attended(attention: Any, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
     """What attention gives, and the new cache, if there is one."""
-    y = attention(x, reading, cache)
+    y = attention(x, reading, cache, train)
     return (y, None) if cache is None else y
 
 
@@ -38,8 +39,7 @@ class Residual(nn.Module):
     norm: nn.Module
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
-        del train
-        y, cache = attended(self.mixer, self.norm(x), reading, cache)
+        y, cache = attended(self.mixer, self.norm(x), train, reading, cache)
         return x + y, cache
 
     def empty_cache(self, *sizes: Any) -> Any:
@@ -49,6 +49,10 @@ class Residual(nn.Module):
 
 class PreNorm(nn.Module):
     """x + a attention(norm1(x)), then x + a feed_forward(norm2(x)).
+
+    The residual stream is summed as [(B T), D]. As [B, T, D], XLA's CPU compiler recomputes, for each weight gradient,
+    the whole chain of residual gradients above it: 137 instead of 73 ms of CPU time for the gradient of 4 layers of
+    128, 12 x 64 tokens. Between blocks the two reshapes cancel.
 
     Args:
       attention: Module called as `GroupedQueryAttention` is.
@@ -69,12 +73,14 @@ class PreNorm(nn.Module):
     drop: nn.Dropout | None = None
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
-        y, cache = attended(self.attention, self.norm1(x), reading, cache)
-        x = x + self._scaled(dropped(self.drop, y, train))
-        y = self.feed_forward(self.norm2(x))
-        return x + self._scaled(dropped(self.drop, y, train)), cache
+        shape, x = x.shape, rows(x)  # B T D -> (B T) D
+        y, cache = attended(self.attention, self.norm1(x).reshape(shape), train, reading, cache)
+        x = x + self._branch(y, train).reshape(x.shape)
+        y = self.feed_forward(self.norm2(x).reshape(shape))
+        return (x + self._branch(y, train).reshape(x.shape)).reshape(shape), cache
 
-    def _scaled(self, y: Stream) -> Stream:
+    def _branch(self, y: Stream, train: bool) -> Stream:
+        y = dropped(self.drop, y, train)
         return y if self.residual == 1 else y * self.residual
 
 
@@ -98,7 +104,7 @@ class PostNorm(nn.Module):
     drop: nn.Dropout | None = None
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
-        y, cache = attended(self.attention, x, reading, cache)
+        y, cache = attended(self.attention, x, train, reading, cache)
         x = self.norm1(x + dropped(self.drop, y, train))
         return self.norm2(x + dropped(self.drop, self.feed_forward(x), train)), cache
 
@@ -125,8 +131,7 @@ class SandwichNorm(nn.Module):
     out_norm2: nn.Module
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
-        del train
-        y, cache = attended(self.attention, self.norm1(x), reading, cache)
+        y, cache = attended(self.attention, self.norm1(x), train, reading, cache)
         x = x + self.out_norm1(y)
         return x + self.out_norm2(self.feed_forward(self.norm2(x))), cache
 
@@ -149,8 +154,7 @@ class BranchNorm(nn.Module):
     out_norm2: nn.Module
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
-        del train
-        y, cache = attended(self.attention, x, reading, cache)
+        y, cache = attended(self.attention, x, train, reading, cache)
         x = x + self.out_norm1(y)
         return x + self.out_norm2(self.feed_forward(x)), cache
 
@@ -171,9 +175,8 @@ class Parallel(nn.Module):
     norm1: nn.Module
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
-        del train
         normed = self.norm1(x)
-        y, cache = attended(self.attention, normed, reading, cache)
+        y, cache = attended(self.attention, normed, train, reading, cache)
         return x + y + self.feed_forward(normed), cache
 
 
@@ -195,8 +198,7 @@ class ParallelNorms(nn.Module):
     norm2: nn.Module
 
     def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
-        del train
-        y, cache = attended(self.attention, self.norm1(x), reading, cache)
+        y, cache = attended(self.attention, self.norm1(x), train, reading, cache)
         return x + y + self.feed_forward(self.norm2(x)), cache
 
 

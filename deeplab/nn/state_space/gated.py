@@ -46,7 +46,10 @@ class Griffin(nn.Module):
     out_init: Initializer = INIT
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], reading: Reading, cache: Recurrent | None = None) -> Any:
+    def __call__(
+        self, x: Float[Array, "B T D"], reading: Reading, cache: Recurrent | None = None, train: bool = False
+    ) -> Any:
+        del train
         known = fresh(self, x) if cache is None else cache
         gate = self.activation(nn.Dense(self.inner, kernel_init=INIT, name="gate")(x))
         u = nn.Dense(self.inner, kernel_init=INIT, name="inputs")(x)
@@ -112,7 +115,10 @@ class MinGRU(nn.Module):
     out_init: Initializer = INIT
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], reading: Reading, cache: Recurrent | None = None) -> Any:
+    def __call__(
+        self, x: Float[Array, "B T D"], reading: Reading, cache: Recurrent | None = None, train: bool = False
+    ) -> Any:
+        del train
         known = fresh(self, x) if cache is None else cache
         update, new = jnp.split(nn.Dense(2 * self.inner, kernel_init=INIT, name="inputs")(x), 2, axis=-1)
         z = nn.sigmoid(update.astype(jnp.float32))
@@ -151,7 +157,10 @@ class LRU(nn.Module):
     out_init: Initializer = INIT
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], reading: Reading, cache: Recurrent | None = None) -> Any:
+    def __call__(
+        self, x: Float[Array, "B T D"], reading: Reading, cache: Recurrent | None = None, train: bool = False
+    ) -> Any:
+        del train
         known, low, high = fresh(self, x) if cache is None else cache, *(r**2 for r in self.radii)
 
         def radius(key: jax.Array, shape: Any) -> jax.Array:

@@ -120,7 +120,10 @@ class Mamba(nn.Module):
     out_init: Initializer = INIT
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], reading: Reading, cache: Recurrent | None = None) -> Any:
+    def __call__(
+        self, x: Float[Array, "B T D"], reading: Reading, cache: Recurrent | None = None, train: bool = False
+    ) -> Any:
+        del train
         inner, N, D = self.inner, self.state, x.shape[-1]
         known = fresh(self, x) if cache is None else cache
         u, gate = jnp.split(nn.Dense(2 * inner, self.use_bias, kernel_init=INIT, name="inputs")(x), 2, axis=-1)
@@ -182,7 +185,10 @@ class Mamba2(nn.Module):
     out_init: Initializer = INIT
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], reading: Reading, cache: Recurrent | None = None) -> Any:
+    def __call__(
+        self, x: Float[Array, "B T D"], reading: Reading, cache: Recurrent | None = None, train: bool = False
+    ) -> Any:
+        del train
         (B, T, D), H, G, N = x.shape, self.num_heads, self.groups, self.state
         inner = H * self.head_dim
         known = fresh(self, x) if cache is None else cache

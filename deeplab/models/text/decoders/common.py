@@ -6,10 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from deeplab.core.errors import UserError
+from deeplab.models import configs
 from deeplab.models.configs import Config
 from deeplab.models.foreign import Names, Rule, linear, norm, one, under
 from deeplab.nn.attention.rotary import Rotary
-from deeplab.nn.attention.rotary_scaling import LinearScaling, Llama3Scaling, Scaling, YarnScaling, yarn_amplitude
+from deeplab.nn.attention.rotary_scaling import (
+    LinearScaling,
+    Llama3Scaling,
+    LongScaling,
+    Scaling,
+    YarnScaling,
+    long_amplitude,
+    yarn_amplitude,
+)
 from deeplab.nn.parts.stack import spans
 
 KERNELS = ("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"), ("o_proj", "out")
@@ -56,7 +65,12 @@ def windows(config: Config, pattern: int | None, window: int | None) -> list[int
 
 
 def rotary_of(
-    config: Config, width: int, base: float = 10_000.0, kind: str | None = None, partial: float = 1.0, **turn: Any
+    config: Config,
+    width: int,
+    base: float = 10_000.0,
+    kind: str | None = None,
+    partial: float | None = None,
+    **turn: Any,
 ) -> Rotary:
     """The rotation that a config describes, in today's form or in the older one.
 
@@ -65,24 +79,27 @@ def rotary_of(
       width: Width of a head.
       base: Base of the wavelengths where the config says none.
       kind: Kind of the layer, where rotations differ by it.
-      partial: Part of a head that turns where the config says none.
+      partial: Part of a head that turns where the config says none; None where all of it always turns.
       turn: Arguments of `Rotary`.
 
     Raises:
-      UserError: The wavelengths are scaled in a way that is not known.
+      UserError: The wavelengths are scaled in a way that is not known, or a part of a head turns where all of it does.
     """
     said = config.get("rope_parameters") or {}
     said = said.get(kind, said)
     old = config.get("rope_scaling") or {}
     scaling = {**old, **said}
     base = said.get("rope_theta") or config.get("rope_theta") or base
-    partial = said.get("partial_rotary_factor") or config.get("partial_rotary_factor") or partial
-    return Rotary(int(width * partial), base, _scaling(scaling, config), **turn)
+    part = said.get("partial_rotary_factor") or config.get("partial_rotary_factor") or partial or 1.0
+    if partial is None:
+        configs.only({"partial_rotary_factor": part}, partial_rotary_factor=1.0)
+    return Rotary(int(width * part), base, _scaling(scaling, config), **turn)
 
 
 def _scaling(said: Mapping[str, Any], config: Config) -> Scaling | None:
     kind = said.get("rope_type") or said.get("type") or "default"
-    original = said.get("original_max_position_embeddings") or config["max_position_embeddings"]
+    original = said.get("original_max_position_embeddings") or config.get("original_max_position_embeddings")
+    original = original or config["max_position_embeddings"]
     if kind == "default":
         return None
     if kind == "linear":
@@ -98,7 +115,11 @@ def _scaling(said: Mapping[str, Any], config: Config) -> Scaling | None:
             factor, original, said.get("beta_fast") or 32.0, said.get("beta_slow") or 1.0,
             yarn_amplitude(factor) if amplitude is None else amplitude, said.get("truncate", True),
         )  # fmt: skip
-    raise UserError(f"the config scales rotations by {kind!r}; known are default, linear, llama3 and yarn")
+    if kind in ("longrope", "su"):  # Phi 3's first configs have the second name
+        factor = said.get("factor") or config["max_position_embeddings"] / original
+        amplitude = said.get("attention_factor") or long_amplitude(factor, original)
+        return LongScaling(tuple(said["short_factor"]), tuple(said["long_factor"]), original, amplitude)
+    raise UserError(f"the config scales rotations by {kind!r}; known are default, linear, llama3, longrope and yarn")
 
 
 def attention(theirs: str = "self_attn", bias: bool = False, out_bias: bool = False) -> tuple[Rule, ...]:

@@ -13,7 +13,8 @@ from deeplab.models import configs
 from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, linear, norm, one, under
 from deeplab.models.text.decoder import Decoder
-from deeplab.models.text.decoders.gpt2 import GPT2
+from deeplab.models.text.decoders.gpt import GPT
+from deeplab.nn.norm import layer_norm
 from deeplab.nn.parts.feed_forward import Elementwise
 
 
@@ -22,13 +23,13 @@ def OPT(*, activation: Elementwise = nn.relu, **sizes: Any) -> Decoder:
 
     Args:
       activation: Function of the hidden units.
-      sizes: Arguments of `deeplab.models.text.layers.Sizes`.
+      sizes: Arguments of `deeplab.models.text.decoders.gpt.GPT`.
 
     Example:
       >>> OPT(vocab_size=7, **VARIANTS["test"]).context
       16
     """
-    return GPT2(activation=activation, position_offset=2, **sizes)
+    return GPT(activation=activation, norm=layer_norm, position_offset=2, scanned=True, **sizes)
 
 
 def _model(config: Config) -> Decoder:

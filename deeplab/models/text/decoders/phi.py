@@ -68,7 +68,7 @@ def _model(config: Config) -> Decoder:
     width, tied = common.head_dim(config), config.get("tie_word_embeddings", False)
     if config["model_type"] == "phi3":
         configs.only(config, hidden_act="silu", attention_bias=False)
-        rotary = common.rotary_of(config, width)
+        rotary = common.rotary_of(config, width, partial=1.0)
         sizes = common.sizes(config, epsilon=1e-5)
         return llama.Llama(**sizes, rotary=rotary, layers=_layers(config), tied=tied)
     configs.only(config, tie_word_embeddings=False)

@@ -135,13 +135,21 @@ def _model(config: Config) -> Decoder:
 def _layers(config: Config) -> list[Layer]:
     number, step = config["num_hidden_layers"], config.get("decoder_sparse_step", 1)
     window = config.get("sliding_window") if config.get("use_sliding_window") else None
-    first = config.get("max_window_layers", 28)
-    kinds = config.get("layer_types") or ["full_attention"] * first + ["sliding_attention"] * max(number - first, 0)
+    kinds = _kinds(config, number)
     sparse = [
         config["model_type"].endswith("moe") and i not in (config.get("mlp_only_layers") or ()) and (i + 1) % step == 0
         for i in range(number)
     ]
     return [Layer(window if kind == "sliding_attention" else None, s) for kind, s in zip(kinds, sparse, strict=False)]
+
+
+def _kinds(config: Config, number: int) -> Sequence[str]:
+    """Which layers have a window, where there is one: as their code has it, which differs by model."""
+    kind, bound = config["model_type"], config.get("max_window_layers", 28)
+    if kind == "qwen3_moe":
+        return ["sliding_attention"] * number
+    windowed = [i < bound and i % 2 == 0 if kind == "qwen2_moe" else i >= bound for i in range(number)]
+    return config.get("layer_types") or ["sliding_attention" if yes else "full_attention" for yes in windowed]
 
 
 def _names(config: Config) -> Names:

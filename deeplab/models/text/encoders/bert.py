@@ -40,6 +40,7 @@ def Bert(
     padding: int | None = 0,
     position_offset: int = 0,
     dropout: float = 0.0,
+    attention_dropout: float = 0.0,
     epsilon: float = 1e-12,
     **sizes: Any,
 ) -> TransformerEncoder:
@@ -55,6 +56,7 @@ def Bert(
       position_offset: Number of rows of the table of positions before that of the first; where there are some, only
         tokens that are no padding count.
       dropout: Dropout probability in training: of the embeddings, of each branch, before the classes; may be a tracer.
+      attention_dropout: Probability of dropping an attention probability in training; may be a tracer.
       epsilon: Number added to the variance in norms.
       sizes: Arguments of `deeplab.models.text.layers.Sizes`.
 
@@ -69,7 +71,7 @@ def Bert(
 
     def block(kind: None) -> nn.Module:
         del kind
-        attention = s.attention(causal=False, use_bias=True, out_bias=True)
+        attention = s.attention(causal=False, use_bias=True, out_bias=True, dropout=attention_dropout)
         feed_forward = Plain(s.hidden, activation, out_init=INIT)
         return PostNorm(attention, feed_forward, layer_norm(epsilon), layer_norm(epsilon), nn.Dropout(dropout))
 

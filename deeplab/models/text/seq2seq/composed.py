@@ -16,9 +16,9 @@ from deeplab.models.encoder import TransformerEncoder
 from deeplab.nn.attention.cache import Index, Memory, Reading, read_positions
 from deeplab.nn.attention.masking import same_segment_mask, segment_positions
 from deeplab.nn.parts.crossing import Look
-from deeplab.nn.parts.stack import Stack, stacked
+from deeplab.nn.parts.stack import Stack, empty, stacked
 from deeplab.nn.parts.vocabulary import TokenEmbedding
-from deeplab.nn.parts.wiring import dropped, empty_cache
+from deeplab.nn.parts.wiring import dropped
 
 HEAD = (r"head/kernel", P(None, "model"))  # [D, V]
 RULES = ((r"tokens/embedding", P("model", None)), *LAYERS)  # [V, D]
@@ -106,7 +106,7 @@ class EncoderDecoder(nn.Module):
         states, mask = self._encoded(source, source_segments, train)
         memory = tuple(layers.read(None, states)[1] for layers in self.layers)
         sizes, dtype = (len(states), length, self.tokens.width), self.tokens.embedding.dtype
-        cache = tuple(empty_cache(s.block, *sizes, s.length, dtype) for s in self.stacks)
+        cache = tuple(empty(s, *sizes, dtype) for s in self.stacks)
         return cache, (memory, mask)
 
     def step(
