@@ -1,11 +1,12 @@
 """Fashion-MNIST under attack: what each way of training buys, at a radius of 0.1 of each pixel.
 
 Run:     python -m experiments.robust_fashion             (downloads 31 MB, or: --data-dir FOLDER)
-         python -m experiments.robust_fashion --method trades      (or: none, fast)
+         python -m experiments.robust_fashion --method trades      (or: none, fast, free)
 Result:  none yet (once measured, of each method: accuracy, clean, under 40 steps, under AutoAttack; seconds, commit)
 Source:  pgd: Madry et al. 2018, https://arxiv.org/abs/1706.06083; trades: Zhang et al. 2019,
          https://arxiv.org/abs/1901.08573; fast: Wong et al. 2020, https://arxiv.org/abs/2001.03994, with GradAlign,
-         https://arxiv.org/abs/2007.02617; data: Xiao et al. 2017, https://arxiv.org/abs/1708.07747
+         https://arxiv.org/abs/2007.02617; free: Shafahi et al. 2019, https://arxiv.org/abs/1904.12843; data:
+         Xiao et al. 2017, https://arxiv.org/abs/1708.07747
 """
 
 import dataclasses
@@ -17,11 +18,12 @@ import deeplab as dl
 
 
 def experiment(
-    method: Literal["none", "pgd", "trades", "fast"] = "pgd",
+    method: Literal["none", "pgd", "trades", "fast", "free"] = "pgd",
     radius: float = 0.1,
     steps: int = 7,
     weight: float = 6.0,
     align: float = 0.2,
+    repeats: int = 4,
     width: int = 16,
     epochs: int = 20,
     batch_size: int = 128,
@@ -35,18 +37,26 @@ def experiment(
       steps: Number of steps of the attack in training, of "pgd" and "trades".
       weight: Weight of the divergence of "trades".
       align: Weight of GradAlign of "fast".
+      repeats: Number of steps on the same batch of "free".
       width: Number of channels of the first convolution; the second has twice as many.
       epochs: Number of passes over the training images, some 468 steps each.
       batch_size: Number of images per step.
       learning_rate: Peak learning rate of the cosine schedule.
     """
-    data = dl.data.Images("fashion_mnist", batch_size=batch_size, epochs=epochs, augment=dl.data.augment.flip())
+    data = dl.data.Images(
+        "fashion_mnist",
+        batch_size=batch_size,
+        epochs=epochs,
+        augment=dl.data.augment.flip(),
+        repeats=repeats if method == "free" else 1,
+    )
     attacks, training, task = dl.robust.attacks, dl.robust.training, dl.tasks.Classification()
     ways = {
         "none": lambda: training.Adversarial(task, lambda apply, batch, key: batch),
         "pgd": lambda: training.Adversarial(task, attacks.pgd(radius, steps, last=True)),
         "trades": lambda: training.TRADES(task, radius, weight, steps),
         "fast": lambda: training.Fast(task, radius, align=align),
+        "free": lambda: training.Free(task, radius),
     }
     return dl.Experiment(
         data=data,
