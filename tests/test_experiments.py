@@ -86,8 +86,8 @@ TRACED = (
     "health_conformal", "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_flow",
     "image_gan", "image_mnist", "image_pixelcnn", "image_vq", "recsys_ctr", "robust_certified", "robust_fashion",
     "robust_speech", "self_images", "self_speech", "self_text", "speech_digits", "study_activations",
-    "study_data_scaling", "study_representation", "study_robustness", "text_diffusion", "text_finetune", "text_generate", "text_llama",
-    "text_shakespeare", "text_wikitext", "words",
+    "study_data_scaling", "study_representation", "study_robustness", "text_diffusion", "text_finetune",
+    "text_generate", "text_llama", "text_shakespeare", "text_wikitext", "words",
 )  # fmt: skip
 
 
