@@ -15,7 +15,6 @@ from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean
 from deeplab.robust.training.madry import Box
 from deeplab.robust.training.wrapper import Wrapper, moved_field
-from deeplab.scale.mesh import BATCH
 from deeplab.tasks.base import Apply, Batch, Loss, described
 
 
@@ -56,7 +55,7 @@ class Free(Wrapper):
 
     @property
     def rules(self) -> Sequence[Any]:
-        return (("^task/(held|change)", PartitionSpec(BATCH)), *self.inner.rules)
+        return (("^task/(held|change)", PartitionSpec(("data", "fsdp", "expert"))), *self.inner.rules)  # as the batch
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         name, state, model = moved_field(self.inner, batch, "Free"), apply.task_state, self.within(apply)

@@ -90,7 +90,14 @@ def test_sharded_is_one_device(wrapper, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("wrapper", "kind"), [("dro", "multilabel"), ("adversarial", "segmentation"), ("growing", "ctc"), ("fast", "byol")]
+    ("wrapper", "kind"),
+    [
+        ("dro", "multilabel"),
+        ("adversarial", "segmentation"),
+        ("growing", "ctc"),
+        ("fast", "byol"),
+        ("free", "classification"),
+    ],
 )
 def test_the_loop_resumes_bit_by_bit_and_sweeps(wrapper, kind, tmp_path):
     """The whole way: checkpoints, evaluations, and a population."""
