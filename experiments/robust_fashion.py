@@ -2,7 +2,8 @@
 
 Run:     python -m experiments.robust_fashion             (downloads 31 MB, or: --data-dir FOLDER)
          python -m experiments.robust_fashion --method trades      (or: none, fast, free)
-Result:  none yet (once measured, of each method: accuracy, clean, under 40 steps, under AutoAttack; seconds, commit)
+Result:  none: 87.4 % clean and 0.7 % under 10 steps after two of the four epochs of `--method none --epochs 4`, of all
+         test images (seed 0, commit 1a71aeb); the others: none yet (of each: clean, under 40 steps, under AutoAttack)
 Source:  pgd: Madry et al. 2018, https://arxiv.org/abs/1706.06083; trades: Zhang et al. 2019,
          https://arxiv.org/abs/1901.08573; fast: Wong et al. 2020, https://arxiv.org/abs/2001.03994, with GradAlign,
          https://arxiv.org/abs/2007.02617; free: Shafahi et al. 2019, https://arxiv.org/abs/1904.12843; data:

@@ -47,7 +47,7 @@ def experiment(
         "trades": lambda: training.TRADES(task, radius, watch=watch),
         "fast": lambda: training.Fast(task, radius, align=0.2, watch=watch),
         "free": lambda: training.Free(task, radius, watch=watch),
-        "augmix": lambda: training.AugMix(task, watch=watch),
+        "augmix": lambda: training.AugMix(task, training.mixed(width=2, depth=1), watch=watch),
         "noise": lambda: training.Noise(task, radius, watch=watch),
         "sam": lambda: training.SAM(task, watch=watch),
     }
