@@ -2,7 +2,18 @@
 
 Run:     python -m experiments.study_robustness study      (the data come with scikit-learn: nothing to download)
          python -m experiments.study_robustness --way pgd     (one member)
-Result:  none yet
+Result:  in % of 360 test images, mean of seeds 0 to 2 (s.d.); attacked by 20 steps of PGD, corrupted at severity 3:
+           way      clean       attacked    corrupted   ECE         products of a step
+           none     98.4 (0.3)  49.2 (2.1)  96.7 (0.3)  1.2 (0.4)   1.0
+           pgd      99.0 (0.2)  86.3 (0.9)  97.7 (0.2)  1.6 (0.1)   6.2
+           trades   96.9 (0.2)  86.1 (0.7)  94.9 (0.3)  16.2 (1.9)  10.8
+           fast     99.2 (0.0)  83.9 (0.7)  97.8 (0.2)  0.6 (0.0)   6.0
+           free     99.1 (0.2)  82.9 (0.7)  97.6 (0.1)  1.5 (0.2)   1.1
+           augmix   98.7 (0.4)  46.9 (2.2)  97.1 (0.3)  1.4 (0.3)   4.0
+           noise    98.8 (0.3)  56.8 (1.2)  97.2 (0.3)  1.0 (0.1)   1.0
+           sam      98.6 (0.3)  48.8 (2.8)  96.9 (0.4)  1.1 (0.0)   2.0
+         Free is 3.4 points below PGD-AT under attack, for 18 % of its products; TRADES pays in clean accuracy and ECE.
+         24 runs, two CPU cores that other work shared (commit cbbed51)
 Source:  pgd: Madry et al. 2018, https://arxiv.org/abs/1706.06083; trades: Zhang et al. 2019,
          https://arxiv.org/abs/1901.08573; fast: Wong et al. 2020, https://arxiv.org/abs/2001.03994, with GradAlign,
          https://arxiv.org/abs/2007.02617; free: Shafahi et al. 2019, https://arxiv.org/abs/1904.12843; augmix:
