@@ -1,11 +1,13 @@
 """Fashion-MNIST under attack: what each way of training buys, at a radius of 0.1 of each pixel.
 
 Run:     python -m experiments.robust_fashion             (downloads 31 MB, or: --data-dir FOLDER)
-         python -m experiments.robust_fashion --method trades      (or: none, fast)
-Result:  none yet (once measured, of each method: accuracy, clean, under 40 steps, under AutoAttack; seconds, commit)
+         python -m experiments.robust_fashion --method trades      (or: none, fast, free)
+Result:  none: 87.4 % clean and 0.7 % under 10 steps after two of the four epochs of `--method none --epochs 4`, of all
+         test images (seed 0, commit 1a71aeb); the others: none yet (of each: clean, under 40 steps, under AutoAttack)
 Source:  pgd: Madry et al. 2018, https://arxiv.org/abs/1706.06083; trades: Zhang et al. 2019,
          https://arxiv.org/abs/1901.08573; fast: Wong et al. 2020, https://arxiv.org/abs/2001.03994, with GradAlign,
-         https://arxiv.org/abs/2007.02617; data: Xiao et al. 2017, https://arxiv.org/abs/1708.07747
+         https://arxiv.org/abs/2007.02617; free: Shafahi et al. 2019, https://arxiv.org/abs/1904.12843; data:
+         Xiao et al. 2017, https://arxiv.org/abs/1708.07747
 """
 
 import dataclasses
@@ -17,17 +19,18 @@ import deeplab as dl
 
 
 def experiment(
-    method: Literal["none", "pgd", "trades", "fast"] = "pgd",
+    method: Literal["none", "pgd", "trades", "fast", "free"] = "pgd",
     radius: float = 0.1,
     steps: int = 7,
     weight: float = 6.0,
     align: float = 0.2,
+    repeats: int = 4,
     width: int = 16,
     epochs: int = 20,
     batch_size: int = 128,
     learning_rate: float = 2e-3,
 ) -> dl.Experiment:
-    """Fashion-MNIST: 60,000 training and 10,000 test images; evaluations tell "attacked_accuracy", under 40 steps.
+    """Fashion-MNIST: 60,000 training and 10,000 test images; evaluations tell "attacked_accuracy", under 10 steps.
 
     Args:
       method: Way of training: "none" is without an attack.
@@ -35,23 +38,31 @@ def experiment(
       steps: Number of steps of the attack in training, of "pgd" and "trades".
       weight: Weight of the divergence of "trades".
       align: Weight of GradAlign of "fast".
+      repeats: Number of steps on the same batch of "free".
       width: Number of channels of the first convolution; the second has twice as many.
       epochs: Number of passes over the training images, some 468 steps each.
       batch_size: Number of images per step.
       learning_rate: Peak learning rate of the cosine schedule.
     """
-    data = dl.data.Images("fashion_mnist", batch_size=batch_size, epochs=epochs, augment=dl.data.augment.flip())
+    data = dl.data.Images(
+        "fashion_mnist",
+        batch_size=batch_size,
+        epochs=epochs,
+        augment=dl.data.augment.flip(),
+        repeats=repeats if method == "free" else 1,
+    )
     attacks, training, task = dl.robust.attacks, dl.robust.training, dl.tasks.Classification()
     ways = {
         "none": lambda: training.Adversarial(task, lambda apply, batch, key: batch),
         "pgd": lambda: training.Adversarial(task, attacks.pgd(radius, steps, last=True)),
         "trades": lambda: training.TRADES(task, radius, weight, steps),
         "fast": lambda: training.Fast(task, radius, align=align),
+        "free": lambda: training.Free(task, radius),
     }
     return dl.Experiment(
         data=data,
         model=dl.models.CNN(data.num_classes, (width, 2 * width), hidden=8 * width),
-        task=dataclasses.replace(ways[method](), watch=attacks.pgd(radius, 40)),
+        task=dataclasses.replace(ways[method](), watch=attacks.pgd(radius, 10)),
         optimizer=optax.adam(dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1)),
         eval_every=max(1, data.num_steps // 4),
         monitor=dl.Monitor("attacked_accuracy", "max"),

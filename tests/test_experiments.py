@@ -57,6 +57,7 @@ SMALL = {
     "study_data_scaling": {"width": 16},
     "study_influence": {"width": 8},
     "study_representation": {"width": 4},
+    "study_robustness": {"width": 4},
     "table_diabetes": {"variant": "test"},
     "text_classification": {"width": 8},
     "text_diffusion": {"num_layers": 1, "context": 16, "width": 16, "steps": 2},
@@ -85,8 +86,8 @@ TRACED = (
     "health_conformal", "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_flow",
     "image_gan", "image_mnist", "image_pixelcnn", "image_vq", "recsys_ctr", "robust_certified", "robust_fashion",
     "robust_speech", "self_images", "self_speech", "self_text", "speech_digits", "study_activations",
-    "study_data_scaling", "study_representation", "text_diffusion", "text_finetune", "text_generate", "text_llama",
-    "text_shakespeare", "text_wikitext", "words",
+    "study_data_scaling", "study_representation", "study_robustness", "text_diffusion", "text_finetune",
+    "text_generate", "text_llama", "text_shakespeare", "text_wikitext", "words",
 )  # fmt: skip
 
 
@@ -120,7 +121,7 @@ def test_smoke(name, tmp_path, monkeypatch, capsys):
     assert Path(result["report"]).stat().st_size > 10_000
 
 
-SLOW_STUDIES = ("study_data_scaling", "study_influence", "study_representation")
+SLOW_STUDIES = ("study_data_scaling", "study_influence", "study_representation", "study_robustness")
 STUDIES = ["study_activations", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_STUDIES)]
 
 

@@ -78,6 +78,7 @@ class Data(Contract):
         examples has no end but `num_steps`.
       eval_split: Split to evaluate on.
       train_fraction: Fraction of the training examples that are used: the first ones of a shuffle by the run's seed.
+      repeats: Number of successive training steps that read the same examples.
       normalize: Function applied to the model's first input, after `transform` and before the cast to the compute
         dtype; None leaves it as it is.
       show: Function that draws examples for the report of an experiment that gives none; see `Experiment`.
@@ -88,6 +89,7 @@ class Data(Contract):
     epochs: int | None = None
     eval_split: str
     train_fraction: float = 1.0
+    repeats: int = 1
     normalize: Normalize | None = None
     show: Show | None = None
 
@@ -153,15 +155,16 @@ class Data(Contract):
     @property
     def steps_per_epoch(self) -> int:
         """Number of training steps in which each example has been read, rounded up."""
-        return math.ceil(self.num_train / self.batch_size)
+        return math.ceil(self.num_train / self.batch_size) * self.repeats
 
     def train_ids(self, step: int, seed: int, count: int = 1) -> np.ndarray:
         """Examples of training steps `step` to `step + count`, [count, B] int32.
 
         Those of a smaller `train_fraction` are among those of a larger one, whatever their order.
         """
-        positions = np.arange(step * self.batch_size, (step + count) * self.batch_size, dtype=np.int64)
-        return self.examples_at(positions, seed).reshape(count, self.batch_size).astype(np.int32)
+        firsts = np.arange(step, step + count, dtype=np.int64) // self.repeats * self.batch_size
+        positions = firsts[:, None] + np.arange(self.batch_size)
+        return self.examples_at(positions.reshape(-1), seed).reshape(positions.shape).astype(np.int32)
 
     def train_weight(self, step: int) -> np.ndarray:
         """Weights of the examples of a training step, [B] float32: 0 in the last batch for those after the last epoch.
@@ -170,8 +173,8 @@ class Data(Contract):
         statistics of any other.
         """
         left = self.batch_size
-        if self.epochs is not None and step == self.num_steps - 1:
-            left = self.epochs * self.num_train - step * self.batch_size
+        if self.epochs is not None and step >= self.num_steps - self.repeats:
+            left = self.epochs // self.repeats * self.num_train - step // self.repeats * self.batch_size
         return (np.arange(self.batch_size) < left).astype(np.float32)
 
     def train_batch(self, source: Source, step: int, seed: int, rows: Any = slice(None)) -> Batch:
@@ -225,6 +228,7 @@ def steps_of(data: Data, epochs: int | None, num_steps: int | None) -> int:
     """Training steps of data that are given either `epochs` or `num_steps`.
 
     Epochs follow one another without a gap: of e epochs of N examples only the last of ceil(e N / B) batches is padded.
+    A batch that is repeated counts each time.
     """
     if (epochs is None) == (num_steps is None):
         raise UserError(
@@ -233,4 +237,10 @@ def steps_of(data: Data, epochs: int | None, num_steps: int | None) -> int:
     if num_steps is not None:
         return num_steps
     assert epochs is not None
-    return math.ceil(epochs * data.num_train / data.batch_size)
+    orders, rest = divmod(epochs, data.repeats)
+    if rest:
+        raise UserError(
+            f"epochs is {epochs}, expected a multiple of repeats={data.repeats}, since an example counts each time "
+            f"that its batch comes; use {orders * data.repeats or data.repeats} or {(orders + 1) * data.repeats}"
+        )
+    return data.repeats * math.ceil(orders * data.num_train / data.batch_size)

@@ -28,6 +28,7 @@ from deeplab.data.sets.synthetic import SyntheticExamples
     epochs=ranges.COUNT,
     num_steps=ranges.COUNT,
     train_fraction=ranges.Range(above=0, at_most=1),
+    repeats=ranges.COUNT,
 )
 class Examples(Data):
     """Batches of the fields of an `ExampleSet`, [B, ...] each, prepared inside the step.
@@ -47,9 +48,12 @@ class Examples(Data):
         a smaller fraction are among those of a larger one.
       normalize: Function applied to the model's first input, after `prepare` and `mix`.
       column_names: Names of the columns of the model's first input, if `prepare` makes a table; explanations show them.
+      repeats: Number of successive training steps that read the same batch, as `dl.robust.training.Free` needs it. An
+        example counts each time, so that `epochs`, a multiple of it, are of the same length with and without.
 
     Raises:
-      UserError: an unknown set, a fraction outside (0, 1], or not exactly one of `epochs` and `num_steps`.
+      UserError: an unknown set, a fraction outside (0, 1], not exactly one of `epochs` and `num_steps`, or epochs that
+        are no multiple of the repeats.
 
     Example:
       >>> x, y = np.zeros((8, 3), np.float32), np.arange(8) % 2
@@ -68,6 +72,7 @@ class Examples(Data):
     train_fraction: float = 1.0
     normalize: Normalize | None = None
     column_names: tuple[str, ...] = ()
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.dataset, Mapping):

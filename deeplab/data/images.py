@@ -74,6 +74,7 @@ def Images(
     train_fraction: float = 1.0,
     normalize: Normalize | Literal["dataset"] | None = "dataset",
     views: Mapping[str, Augment] | None = None,
+    repeats: int = 1,
 ) -> Examples:
     """`Examples` with `image` [B, H, W, C], float32 in [0, 1], augmented in training, and `label` [B] if there is one.
 
@@ -95,6 +96,7 @@ def Images(
       views: Augmentation of each further field by its name. `{"view_a": f, "view_b": f}` adds two fields, augmented
         independently from the unaugmented image; their sizes may differ from the image's. In an evaluation a view is
         the plain image, resized to the view's size.
+      repeats: Number of successive training steps that read the same batch; see `Examples`.
 
     Raises:
       UserError: an unknown set, a fraction outside (0, 1], not exactly one of `epochs` and `num_steps`, or a view with
@@ -119,4 +121,5 @@ def Images(
         eval_split,
         train_fraction,
         given.normalize if normalize == "dataset" else normalize,
+        repeats=repeats,
     )

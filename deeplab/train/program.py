@@ -174,7 +174,8 @@ def _take(experiment: Experiment, feed: Feed, runtime: Runtime) -> Callable:
     def take(floats: Any, state: State, arrays: Any, item: Any, step: Any) -> tuple[State, Metrics, jax.Array]:
         batch = feed.fetch(arrays, item)
         if not weight.all():  # the program of data that fill their last batch has no operation more
-            batch = batch | {"weight": batch["weight"] * jnp.where(state.step == last, weight, 1)}
+            ends = state.step > last - experiment.data.repeats
+            batch = batch | {"weight": batch["weight"] * jnp.where(ends, weight, 1)}
         return guarded(state, batch, True if step is None else state.step == step)
 
     return take

@@ -51,6 +51,17 @@ def test_an_epoch_counts_the_steps_that_it_takes():
         table(10, epochs=0)
 
 
+def test_repeated_batches_count_each_time():
+    """A batch comes as often in succession, from any step on; the last one is padded each time."""
+    plain, repeated = table(41, batch_size=8, epochs=2), table(41, batch_size=8, epochs=6, repeats=3)
+    assert (repeated.num_steps, repeated.steps_per_epoch) == (33, 18)
+    np.testing.assert_array_equal(repeated.train_ids(0, 2, 33), np.repeat(plain.train_ids(0, 2, 11), 3, axis=0))
+    np.testing.assert_array_equal(repeated.train_ids(7, 2, 4), repeated.train_ids(0, 2, 33)[7:11])
+    assert counted(repeated.batches(seed=2), 41).tolist() == [6] * 41
+    with pytest.raises(UserError, match=r"epochs is 7, expected a multiple of repeats=3, .*; use 6 or 9"):
+        table(41, epochs=7, repeats=3)
+
+
 def test_steps_have_no_end_to_pad():
     for one in (table(10, batch_size=4, num_steps=3), table(12, batch_size=4, epochs=1)):
         assert all(batch["weight"].all() for batch in one.batches())

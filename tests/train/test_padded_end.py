@@ -134,6 +134,15 @@ def test_a_failed_last_step_is_replayed_with_its_padding():
     assert caught.value.batch["weight"].tolist() == [1.0] * REAL + [0.0] * (16 - REAL)
 
 
+def test_a_batch_that_is_repeated_is_padded_each_time():
+    class Twice(toys.Toy):
+        repeats = 2
+
+    exp = dataclasses.replace(over_epochs(), data=Twice(16, epochs=2))
+    for resident in (True, False):
+        assert trained(exp, resident=resident)[1][:, 0].tolist() == [16.0] * 6 + [2.0] * 2
+
+
 def test_data_that_fill_their_last_batch_keep_their_program():
     """25 examples divide two epochs of 50, and a run of so many steps has no end."""
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from deeplab.robust.training.groups import GroupDRO, Worst
     from deeplab.robust.training.madry import Adversarial, Fast, uphill
     from deeplab.robust.training.noisy import Noise
+    from deeplab.robust.training.replayed import Free
     from deeplab.robust.training.sharpness import SAM
     from deeplab.robust.training.tradeoff import TRADES
     from deeplab.robust.training.wrapper import Attack, Wrapper
@@ -24,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "AugMix": "augmentations:AugMix",
         "Certified": "certified:Certified",
         "Fast": "madry:Fast",
+        "Free": "replayed:Free",
         "GroupDRO": "groups:GroupDRO",
         "mixed": "augmentations:mixed",
         "Noise": "noisy:Noise",

@@ -123,6 +123,7 @@ def _wrappers(box: tuple[float, float]) -> dict[str, Callable[[Task], Task]]:
         "adversarial": lambda task: training.Adversarial(task, training.uphill(task, 0.05, steps=2, box=box)),
         "growing": lambda task: training.Adversarial(task, training.uphill(task, 0.05, steps=1, box=box), growth=4),
         "fast": lambda task: training.Fast(task, 0.05, align=0.2, box=box),
+        "free": lambda task: training.Free(task, 0.05, box=box),
         "trades": lambda task: training.TRADES(task, 0.05, steps=2, box=box),
         "augmix": lambda task: training.AugMix(task, training.mixed(2, 1)),
         "noise": lambda task: training.Noise(task, 0.1),
@@ -137,6 +138,7 @@ DEFINED: dict[str, tuple[str, ...]] = {
     "adversarial": FLOATS,
     "growing": FLOATS,
     "fast": FLOATS,
+    "free": FLOATS,
     "trades": PROBABILITIES,
     "augmix": ("classification", "multilabel"),
     "noise": FLOATS,
@@ -148,7 +150,7 @@ DEFINED: dict[str, tuple[str, ...]] = {
 REASONS = {
     **{
         (name, "language"): "moves the first input"
-        for name in ("adversarial", "growing", "fast", "trades", "augmix", "noise")
+        for name in ("adversarial", "growing", "fast", "free", "trades", "augmix", "noise")
     },
     **{("trades", kind): "none; use" for kind in ("regression", "forecasting", "ctc", "byol")},
     ("augmix", "segmentation"): "the mask of Segmentation would stay",
@@ -176,7 +178,8 @@ def experiment_of(
     task = _wrappers(given.box)[wrapper](given.task)
 
     def experiment(learning_rate: float = 2e-2) -> dl.Experiment:
-        data = dl.data.Examples(arrays(kind), batch_size=16, num_steps=num_steps)
+        repeats = 3 if wrapper == "free" else 1
+        data = dl.data.Examples(arrays(kind), batch_size=16, num_steps=num_steps, repeats=repeats)
         return dl.Experiment(data, given.model, task, optimizer(learning_rate), eval_every=num_steps // 2)
 
     return experiment

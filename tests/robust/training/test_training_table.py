@@ -54,19 +54,20 @@ def test_trains_and_resumes_bit_by_bit(wrapper, kind):
 @every(("sam", "regression"))
 def test_a_member_of_a_population_is_its_solo_run(wrapper, kind):
     function = experiment_of(wrapper, kind, optax.sgd, num_steps=3)
-    batches = [*function().data.batches("train")]
+    batches = jax.tree.map(lambda *rows: np.stack(rows), *function().data.batches("train"))
 
     def losses(rate: Any) -> Any:
         experiment = function(rate)
-        state, told = dl.init(experiment, jax.random.key(0)), []
-        for batch in batches:
-            state, metrics = dl.make_step(experiment)(state, batch)
-            told.append(metrics["loss"].total / metrics["loss"].count)
-        return jax.numpy.stack(told)
 
-    together = jax.jit(jax.vmap(losses))(jax.numpy.array([1e-2, 5e-2]))
-    solo = [jax.jit(functools.partial(losses, rate))() for rate in (1e-2, 5e-2)]
-    np.testing.assert_allclose(together, np.stack(solo), rtol=1e-4)
+        def step(state: Any, batch: Any) -> Any:
+            state, metrics = dl.make_step(experiment)(state, batch)
+            return state, metrics["loss"].total / metrics["loss"].count
+
+        return jax.lax.scan(step, dl.init(experiment, jax.random.key(0)), batches)[1]
+
+    rates = jax.numpy.array([1e-2, 5e-2])
+    together, alone = jax.jit(jax.vmap(losses))(rates), jax.jit(losses)
+    np.testing.assert_allclose(together, np.stack([alone(rate) for rate in rates]), rtol=1e-4)
     assert not np.allclose(together[0], together[1], rtol=1e-5)
 
 
@@ -74,11 +75,12 @@ def test_a_member_of_a_population_is_its_solo_run(wrapper, kind):
 def test_sharded_is_one_device(wrapper, kind):
     """The loss of a batch that ends in padding, and the parameters after a step."""
     experiment, told = experiment_of(wrapper, kind, optax.sgd)(), []
+    _, state, _ = begun(experiment)
     batch = next(experiment.data.batches("train")) | {"weight": (np.arange(16) < 13).astype(np.float32)}
     for mesh in ("data=1", "data=8"):
         grid = dl.scale.make_mesh(mesh)
         with jax.set_mesh(grid):
-            step, state, _ = begun(experiment)
+            step = jax.jit(dl.make_step(experiment))
             rows = jax.sharding.NamedSharding(grid, jax.sharding.PartitionSpec("data"))
             after, metrics = step(state, jax.device_put(batch, rows))
         told.append((metrics["loss"].compute(), jax.device_get((after.params, after.task))))
@@ -88,7 +90,14 @@ def test_sharded_is_one_device(wrapper, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("wrapper", "kind"), [("dro", "multilabel"), ("adversarial", "segmentation"), ("growing", "ctc"), ("fast", "byol")]
+    ("wrapper", "kind"),
+    [
+        ("dro", "multilabel"),
+        ("adversarial", "segmentation"),
+        ("growing", "ctc"),
+        ("fast", "byol"),
+        ("free", "classification"),
+    ],
 )
 def test_the_loop_resumes_bit_by_bit_and_sweeps(wrapper, kind, tmp_path):
     """The whole way: checkpoints, evaluations, and a population."""

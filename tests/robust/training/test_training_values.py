@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import jax
@@ -11,10 +12,12 @@ import numpy as np
 import optax
 import pytest
 
+import deeplab as dl
 from deeplab.core.errors import UserError
 from deeplab.metrics import Mean
 from deeplab.robust import training
 from deeplab.robust.attacks import Seam, pgd
+from deeplab.scale.plan import costs
 from deeplab.tasks import Classification, Loss, Task
 
 KEY = jax.random.key(0)
@@ -214,3 +217,62 @@ def test_groups_are_named_where_they_are_missing():
     task = training.GroupDRO(TASK, 4, group="speaker")
     with pytest.raises(UserError, match="reads the group of each example from 'speaker'"):
         task.loss(model.rebound(task_state=task.init_state(model, batch, KEY)), batch, KEY)
+
+
+def test_free_moves_the_change_by_the_gradient_of_the_step_itself():
+    """Against the algorithm by hand: the loss and its gradient at x + d, then d by a step along the sign."""
+    model, batch = drawn()
+    task = training.Free(TASK, 0.1, step=0.6)
+    state, change = task.init_state(model, batch, KEY), np.zeros(batch["x"].shape, np.float32)
+    for number in range(4):
+        if number == 2:  # the next batch: the change of a place goes on
+            batch = batch | {"x": batch["x"][::-1], "label": batch["label"][::-1], "id": batch["id"] + 6}
+        seen = batch | {"x": jnp.clip(batch["x"] + change, 0, 1)}
+
+        def loss(w: Any, state: Any = state, batch: Any = batch) -> Any:
+            out = task.loss(Linear(w, task_state=state), batch, KEY)
+            return out.loss.total, out
+
+        found, out = jax.grad(loss, has_aux=True)(model.params)
+        expected = jax.grad(lambda w, seen=seen: TASK.loss(Linear(w), seen, KEY).loss.total)(model.params)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert out.loss.compute() == pytest.approx(TASK.loss(model, seen, KEY).loss.compute(), rel=1e-6)
+        slope = jax.grad(lambda x, seen=seen: TASK.loss(model, seen | {"x": x}, KEY).loss.total)(seen["x"])
+        change = np.clip(change + 0.06 * np.sign(slope), -0.1, 0.1)
+        state = task.after_step(out.state, None)
+        np.testing.assert_allclose(state["change"], change, atol=1e-7)
+
+
+def test_a_repeated_example_stays_as_it_came():
+    """Its view and its label, where its place has the same `id`; the others are the new ones."""
+    model, batch = drawn()
+    task = training.Free(TASK, 0.1)
+    state = task.loss(model.rebound(task_state=task.init_state(model, batch, KEY)), batch, KEY).state
+    again = batch | {"x": batch["x"] + 0.2, "label": 1 - batch["label"], "id": batch["id"].at[0].set(9)}
+    held = task.loss(model.rebound(task_state=state), again, KEY).state["held"]
+    for name in ("x", "label"):
+        np.testing.assert_array_equal(held[name], jnp.concatenate([again[name][:1], batch[name][1:]]))
+
+
+@pytest.mark.parametrize(("field", "given"), [("id", "int32[3]"), ("label", "float32[6, 2]")])
+def test_free_names_what_it_has_no_place_for(field, given):
+    model, batch = drawn()
+    task = training.Free(TASK, 0.1)
+    wrong = jax.tree.map(lambda x: x[:3], batch) if field == "id" else batch | {"label": jnp.ones((6, 2))}
+    with pytest.raises(UserError, match=f"'{field}' is .*, and is given an array {re.escape(given)}"):
+        task.loss(model.rebound(task_state=task.init_state(model, batch, KEY)), wrong, KEY)
+
+
+def test_free_takes_one_backward_pass():
+    """The products of a step are those of an ordinary one, and that of the gradient by the input."""
+
+    def products(task: Task) -> float:
+        made = dl.Experiment(
+            dl.data.Images("digits", batch_size=8, num_steps=4), dl.models.MLP(10, (16,)), task, optax.sgd(0.1)
+        )
+        state = jax.eval_shape(lambda: dl.init(made, KEY))
+        program = jax.make_jaxpr(dl.make_step(made))(state, dict(made.data.spec()))
+        return costs.flops(costs.operations(program), products_only=True)
+
+    inner = Classification()
+    assert products(training.Free(inner, 0.1)) - products(inner) == 2 * 8 * 64 * 16
