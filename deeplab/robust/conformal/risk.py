@@ -124,6 +124,11 @@ class RiskCoverage(NamedTuple):
       coverage: Share n / N of the examples.
       risk: Their mean loss; of examples of equal confidence, what it is on average over their orders.
       confidence: Confidence of the last of them.
+
+    Example:
+      >>> curve = RiskCoverage(np.array([0.5, 1.0]), np.array([0.0, 0.5]), np.array([0.9, 0.6]))
+      >>> curve.aurc
+      0.25
     """
 
     coverage: Float[ndarray, " N"]

@@ -98,6 +98,10 @@ class Thresholds(NamedTuple):
     Attributes:
       groups: Groups, ascending.
       values: Threshold of each.
+
+    Example:
+      >>> Thresholds(np.array(["a", "b"]), np.array([0.8, 0.9])).of(np.array(["b", "a"])).tolist()
+      [0.9, 0.8]
     """
 
     groups: Shaped[ndarray, " G"]
@@ -214,6 +218,11 @@ class Coverage(NamedTuple):
       low: Lower end of the 95 % interval of that share (Wilson's), of independent examples.
       high: Its upper end.
       size: Mean number of classes, or width.
+
+    Example:
+      >>> found = Coverage(("all", "a"), np.array([90.0, 40.0]), np.array([0.9, 0.7]), *np.zeros((3, 2)))
+      >>> found.group[int(found.coverage.argmin())]
+      'a'
     """
 
     group: tuple[str, ...]
