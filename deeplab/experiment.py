@@ -128,6 +128,14 @@ class Experiment:
 
     Raises:
       UserError: A part is of another kind, such as a class that is not called, or a number is out of its range.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=128, epochs=2)
+      >>> value = Experiment(data, dl.models.MLP(num_classes=10), dl.tasks.Classification(), optax.adam(1e-3))
+      >>> value.num_steps == data.num_steps
+      True
     """
 
     data: Data

@@ -197,4 +197,12 @@ BY_HAND: dict[str, tuple[str, ...]] = {
         "deeplab/hub/README.md",
         "deeplab/search/README.md",
     ),
+    "tests/test_docstrings.py::test_examples": (
+        "deeplab/representation/linear.py",
+        "deeplab/robust/attacks/steps.py",
+        "deeplab/robust/corruptions/blurs.py",
+        "deeplab/robust/corruptions/digital.py",
+        "deeplab/robust/corruptions/weather.py",
+        "deeplab/tasks/segmentation.py",
+    ),
 }

@@ -60,7 +60,7 @@ HEAVY = {
         "sklearn",
         "soundfile",
     ),
-    *("huggingface_hub", "jinja2", "tensorflow_datasets", "tokenizers", "treescope", "tyro", "wandb"),
+    *("huggingface_hub", "jinja2", "pdoc", "tensorflow_datasets", "tokenizers", "treescope", "tyro", "wandb"),
 }
 """Libraries that are optional, or that take long to import: they may be imported where they are used."""
 

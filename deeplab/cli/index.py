@@ -1,4 +1,4 @@
-"""The command `deeplab`: `new`, `doctor`, `data`, `chat`, and `list`, `runs`, `report` of more than one experiment."""
+"""The command `deeplab`: `new`, `doctor`, `data`, `chat`, `reference`; `list`, `runs`, `report` of many experiments."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rich.table import Table
 
 from deeplab import report
 from deeplab.cli import chat, data
-from deeplab.cli.tools import doctor, new
+from deeplab.cli.tools import doctor, new, reference
 from deeplab.core.errors import UserError
 from deeplab.core.printable import plain_console
 from deeplab.core.text import dumps
 
-_TOOLS = {"new": new.run, "doctor": doctor.run, "data": data.run, "chat": chat.run}
+_TOOLS = {"new": new.run, "doctor": doctor.run, "data": data.run, "chat": chat.run, "reference": reference.run}
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:
@@ -30,8 +30,8 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
       argv: Words after the program's name.
 
     Returns:
-      experiments, runs, report, files, checks or what `deeplab.cli.data.run` returns, by the verb; and exit_code, where
-      it is not 0.
+      experiments, runs, report, files, checks, reference or what `deeplab.cli.data.run` returns, by the verb; and
+      exit_code, where it is not 0.
 
     Raises:
       UserError: A folder or a run directory does not exist, or a file of a new experiment does.
@@ -50,6 +50,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     doctor.add_flags(
         verbs.add_parser("doctor", help="what is installed and missing here, and the commands that mend it")
     )
+    reference.add_flags(verbs.add_parser("reference", help="write the pages of all public names, to read offline"))
     chat.add_flags(verbs)
     flags = parser.parse_args(argv)
     console = plain_console()

@@ -22,19 +22,34 @@ _INSTALLED = (_PACKAGE, *(Path(sysconfig.get_path(name)).resolve() for name in (
 
 
 class UserError(Exception):
-    """An argument, a file or a setting is not as expected; printed without a traceback."""
+    """An argument, a file or a setting is not as expected; printed without a traceback.
+
+    Example:
+      >>> str(UserError("--width is 0; give 1 or more")), UserError.exit_code
+      ('--width is 0; give 1 or more', 2)
+    """
 
     exit_code = 2
 
 
 class CheckpointError(UserError):
-    """No checkpoint is usable, or the requested one is damaged."""
+    """No checkpoint is usable, or the requested one is damaged.
+
+    Example:
+      >>> isinstance(CheckpointError("step 300 is damaged; load an earlier one"), UserError), CheckpointError.exit_code
+      (True, 3)
+    """
 
     exit_code = 3
 
 
 class Diverged(UserError):
-    """The loss or the gradient became NaN or infinite."""
+    """The loss or the gradient became NaN or infinite.
+
+    Example:
+      >>> isinstance(Diverged("the loss is NaN from step 12 on"), UserError), Diverged.exit_code
+      (True, 4)
+    """
 
     exit_code = 4
 

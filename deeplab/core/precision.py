@@ -50,6 +50,7 @@ PRECISIONS = {
     "bf16_params": Precision(parameters="bfloat16", computation="bfloat16"),
     "f16": Precision(computation="float16", loss_scale=2.0**15),
 }
+"""Precisions by the names that `--precision` takes."""
 
 
 def named(name: str) -> Precision:

@@ -57,6 +57,10 @@ class Source:
       arrays: Arrays that examples are cut from; memory-mapped, and moved to the device when they fit there. Empty for
         sets of records, which `Data.fetch` reads by number on the host.
       records: Random-access reader of records, for sets that are not arrays.
+
+    Example:
+      >>> Source(2, {"x": np.zeros((2, 3), np.float32)}).nbytes
+      24
     """
 
     size: int
@@ -82,6 +86,12 @@ class Data(Contract):
       normalize: Function applied to the model's first input, after `transform` and before the cast to the compute
         dtype; None leaves it as it is.
       show: Function that draws examples for the report of an experiment that gives none; see `Experiment`.
+
+    Example:
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=128, epochs=2)
+      >>> isinstance(data, Data), data.num_steps
+      (True, 23)
     """
 
     batch_size: int

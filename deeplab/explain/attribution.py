@@ -42,6 +42,10 @@ class Attribution(NamedTuple):
       gap: For each example, how far the sum of its values is from the difference that they explain, [B]; None where a
         method claims nothing.
       error: Standard error of each value, where it is a mean over draws; None where nothing is drawn.
+
+    Example:
+      >>> Attribution(jnp.array([[1.0, 2.0]]), gap=jnp.zeros(1)).values.sum().item()
+      3.0
     """
 
     values: Any

@@ -58,6 +58,11 @@ def gauss_newton_product(
       params: Pytree of the parameters.
       batch: Pytree of arrays [B, ...].
 
+    Example:
+      >>> outputs, losses = lambda w, x: x @ w, lambda y, x: y**2 / 2
+      >>> gauss_newton_product(outputs, losses, jnp.zeros(1), jnp.array([[2.0], [0.0]]))(jnp.ones(1)).tolist()
+      [2.0]
+
     Source: Schraudolph 2002, https://doi.org/10.1162/08997660260028683.
     """
     B = examples_in(batch)
@@ -144,6 +149,11 @@ def sharpness(product: Product, params: Any, *, key: jax.Array, steps: int = 32)
       params: Pytree that the function takes, for its shapes.
       key: Key of the random vector.
       steps: Number of products, at most the number of parameters.
+
+    Example:
+      >>> product = lambda v: jnp.array([4.0, 1.0]) * v
+      >>> round(float(sharpness(product, jnp.zeros(2), key=jax.random.key(0), steps=2)), 3)
+      4.0
 
     Source: Cohen et al. 2021, https://arxiv.org/abs/2103.00065.
     """

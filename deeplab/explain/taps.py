@@ -65,6 +65,11 @@ def read(f: Function, names: Sequence[str]) -> Function:
 
     Raises:
       UserError: when called, if f has no such tap; the nearest are named.
+
+    Example:
+      >>> value, found = read(lambda x: 3 * mark(x + 1, "sum"), ["sum"])(1.0)
+      >>> float(value), float(found["sum"])
+      (6.0, 2.0)
     """
 
     def reading(*inputs: Any) -> tuple[Any, dict[str, Any]]:

@@ -35,6 +35,11 @@ class R3GAN(Task):
       spacing: Number of examples for each one whose gradients are penalized: with 4 they are a quarter of the batch,
         which stands for all of it.
 
+    Example:
+      >>> from deeplab.models import Critic
+      >>> R3GAN(Critic(widths=(8, 16)), latents=16).penalty
+      1.0
+
     Source: Huang et al. 2024, "The GAN is dead; long live the GAN!", https://arxiv.org/abs/2501.05441; the loss:
       Jolicoeur-Martineau 2018, https://arxiv.org/abs/1807.00734.
     """

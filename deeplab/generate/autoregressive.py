@@ -34,6 +34,10 @@ class AutoregressiveImages(Task):
       levels: Number of levels K.
       drawn: Number of images that a report shows; each takes as many evaluations of the model as it has values.
 
+    Example:
+      >>> AutoregressiveImages((8, 8, 1), levels=2).headline
+      ('bits',)
+
     Source: van den Oord et al. 2016, https://arxiv.org/abs/1601.06759.
     """
 

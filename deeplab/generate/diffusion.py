@@ -30,18 +30,40 @@ DDPM = noise_prediction()
 
 
 def deterministic(process: Process, denoise: Field, start: jax.Array, steps: int, key: jax.Array) -> jax.Array:
-    """`ddim`."""
+    """`ddim`.
+
+    Example:
+      >>> from deeplab.generate import noise_prediction
+      >>> mean = lambda x, t: jnp.full_like(x, 3.0)  # of data that are all 3
+      >>> values = deterministic(noise_prediction(), mean, jnp.ones((1, 2)), 4, jax.random.key(0))[0]
+      >>> [round(float(v), 3) for v in values]
+      [3.0, 3.0]
+    """
     del key
     return ddim(denoise, process.schedule, start, process.grid(steps))
 
 
 def ancestral(process: Process, denoise: Field, start: jax.Array, steps: int, key: jax.Array) -> jax.Array:
-    """`ddpm`."""
+    """`ddpm`.
+
+    Example:
+      >>> from deeplab.generate import noise_prediction
+      >>> mean = lambda x, t: jnp.full_like(x, 3.0)  # of data that are all 3
+      >>> [round(float(v), 3) for v in ancestral(noise_prediction(), mean, jnp.ones((1, 2)), 4, jax.random.key(0))[0]]
+      [3.0, 3.0]
+    """
     return ddpm(denoise, process.schedule, start, process.grid(steps), key)
 
 
 def second_order(process: Process, denoise: Field, start: jax.Array, steps: int, key: jax.Array) -> jax.Array:
-    """`edm_heun` without added noise, for processes whose time is the noise level; 2 steps - 1 evaluations."""
+    """`edm_heun` without added noise, for processes whose time is the noise level; 2 steps - 1 evaluations.
+
+    Example:
+      >>> from deeplab.generate import edm
+      >>> mean = lambda x, t: jnp.full_like(x, 3.0)  # of data that are all 3
+      >>> [round(float(v), 3) for v in second_order(edm(), mean, jnp.ones((1, 2)), 4, jax.random.key(0))[0]]
+      [3.0, 3.0]
+    """
     del key
     return edm_heun(denoise, start, process.grid(steps))
 
@@ -67,6 +89,11 @@ class Diffusion(Task):
       exact: Largest number of pixels whose likelihood is computed with the exact divergence; of larger images it is
         measured in one random direction.
       likelihood_steps: Number of steps of a likelihood, of four evaluations each.
+
+    Example:
+      >>> from deeplab.generate import v_prediction
+      >>> Diffusion((8, 8, 1), v_prediction(), num_classes=10, guidance=2.0).steps
+      50
 
     Source: Ho et al. 2020, https://arxiv.org/abs/2006.11239.
     """
@@ -164,6 +191,13 @@ def along(step: Step = heun_step) -> Sampler:
 
     Args:
       step: Step of the method, such as `heun_step`.
+
+    Example:
+      >>> from deeplab.generate import euler_step, flow
+      >>> sampler = along(euler_step)
+      >>> values = sampler(flow(), lambda x, t: jnp.full_like(x, 3.0), jnp.ones((1, 2)), 4, jax.random.key(0))[0]
+      >>> [round(float(v), 3) for v in values]
+      [3.0, 3.0]
     """
 
     def sample(process: Process, denoise: Field, start: jax.Array, steps: int, key: jax.Array) -> jax.Array:

@@ -44,6 +44,10 @@ class FlowMatching(Task):
       exact: Largest number of pixels whose likelihood is computed with the exact divergence.
       likelihood_steps: Number of steps of a likelihood, of four evaluations each.
 
+    Example:
+      >>> FlowMatching((8, 8, 1), coupling=0.05).steps
+      50
+
     Source: Lipman et al. 2023, https://arxiv.org/abs/2210.02747; coupling: Tong et al. 2024,
       https://arxiv.org/abs/2302.00482.
     """

@@ -36,6 +36,10 @@ class MaskedDiffusion(Task):
       steps: Number of steps of a sample, each of which finds a share of the hidden tokens.
       looks: Number of times at which the bound of `Generative.log_prob` is measured.
 
+    Example:
+      >>> MaskedDiffusion(vocab_size=65, length=32).steps
+      64
+
     Source: Sahoo et al. 2024, "Simple and effective masked diffusion language models",
       https://arxiv.org/abs/2406.07524.
     """

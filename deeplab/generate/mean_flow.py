@@ -42,6 +42,10 @@ class MeanFlow(Task):
         is asked for; no class when None.
       steps: Number of steps of a sample.
 
+    Example:
+      >>> MeanFlow((8, 8, 1)).steps  # evaluations of the network for a sample
+      1
+
     Source: Geng et al. 2025, "Mean flows for one-step generative modeling", https://arxiv.org/abs/2505.13447.
     """
 

@@ -68,6 +68,11 @@ def fid_infinity(real: Any, generated: Any, points: int = 15, smallest: float = 
       smallest: Smallest size, as a share of M.
       seed: Seed of the parts that are drawn.
 
+    Example:
+      >>> x = np.random.default_rng(0).normal(size=(200, 2))
+      >>> round(fid_infinity(x, x + 1.0, points=4), 1)  # 1 for each dimension
+      2.2
+
     Source: Chong and Forsyth 2020, https://arxiv.org/abs/1911.07023; their sizes are 5,000 to 50,000.
     """
     generated, rng = _features(generated), np.random.default_rng(seed)
@@ -83,6 +88,10 @@ def kid(real: Any, generated: Any, degree: int = 3) -> float:
       real: Features [N, D] of real examples.
       generated: Features [M, D] of generated ones.
       degree: Degree of the kernel.
+
+    Example:
+      >>> round(kid([[0.0], [2.0]], [[1.0], [3.0]]), 4)
+      -121.0
 
     Source: Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
     """
@@ -115,6 +124,11 @@ def precision_recall(real: Any, generated: Any, neighbors: int = 3, chunk: int =
       generated: Features [M, D] of generated ones.
       neighbors: k.
       chunk: Number of examples whose distances are held at a time.
+
+    Example:
+      >>> found = precision_recall([[0.0], [1.0]], [[0.5], [9.0]], neighbors=1)
+      >>> [float(x) for x in found]
+      [0.5, 1.0]
 
     Source: Kynkaanniemi et al. 2019, https://arxiv.org/abs/1904.06991.
     """

@@ -58,6 +58,10 @@ class NormalizingFlow(Task):
       field: Name of the batch's field that is learnt.
       levels: Number of grays of images in [0, 1]; the numbers are taken as they are when None.
       edge: Distance from 0 and 1 that gray numbers keep before their logit.
+
+    Example:
+      >>> NormalizingFlow((2,), field="x", levels=None).headline
+      ('bits',)
     """
 
     headline: ClassVar[tuple[str, ...]] = ("bits",)

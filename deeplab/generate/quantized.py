@@ -32,6 +32,11 @@ class VQVAE(Task):
       decay: Decay of the moving averages; may be a tracer.
       commitment: Weight of the distance from z to its code; may be a tracer.
 
+    Example:
+      >>> from deeplab.models import ConvDecoder
+      >>> VQVAE(ConvDecoder(channels=1, widths=(16, 8)), num_codes=64).decay
+      0.99
+
     Source: van den Oord et al. 2017, https://arxiv.org/abs/1711.00937, with its appendix A.1.
     """
 

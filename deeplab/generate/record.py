@@ -53,6 +53,11 @@ class Generative(NamedTuple):
       decode: Function from standard normal numbers to examples, by which it draws; None where it draws otherwise.
       start: Shape of these numbers of an example; empty where there are none.
       inpaint: Completes examples; None where it cannot.
+
+    Example:
+      >>> shift = Generative(sample=lambda key, count, **_: jax.random.normal(key, (count, 2)) + 3.0)
+      >>> shift.sample(jax.random.key(0), 5).shape
+      (5, 2)
     """
 
     sample: Sample

@@ -125,6 +125,10 @@ class VAE(Task):
       importance_samples: Number of codes of `Generative.log_prob`.
       chunk: Number of them at a time.
 
+    Example:
+      >>> VAE(latents=16, beta=4.0).beta
+      4.0
+
     Source: Kingma and Welling 2014, https://arxiv.org/abs/1312.6114.
     """
 
@@ -170,6 +174,10 @@ class IWAE(Task):
       samples: Number of codes for each example in training.
       importance_samples: Number of codes of `Generative.log_prob`.
       chunk: Number of them at a time.
+
+    Example:
+      >>> IWAE(latents=16, samples=5).importance_samples
+      5000
 
     Source: Burda et al. 2016, "Importance weighted autoencoders", https://arxiv.org/abs/1509.00519.
     """

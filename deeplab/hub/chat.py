@@ -61,6 +61,13 @@ def chat_template(source: str | Path) -> Template:
 
     Raises:
       UserError: The folder has none.
+
+    Example:
+      >>> import json, pathlib, tempfile
+      >>> folder = pathlib.Path(tempfile.mkdtemp())
+      >>> told = {"chat_template": "{% for m in messages %}{{ m.content }}{% endfor %}"}
+      >>> _ = (folder / "tokenizer_config.json").write_text(json.dumps(told), encoding="utf-8")
+      >>> template = chat_template(folder)
     """
     folder = find(source)
     said, config, ending = (_json(folder / f"{n}.json") for n in ("tokenizer_config", "config", "generation_config"))

@@ -68,6 +68,7 @@ FAMILIES: dict[str, Family] = {
     "whisper": whisper.FAMILY,
     "starcoder2": starcoder2.FAMILY,
 }
+"""Families by the `model_type` of a config.json."""
 
 
 # As timm spells them in "architecture"; each family's file has the sizes.
@@ -93,6 +94,10 @@ def family_of(config: Mapping[str, Any]) -> Family:
 
     Raises:
       UserError: Its `model_type` or architecture is not supported, or its weights are quantized.
+
+    Example:
+      >>> family_of({"model_type": "gpt2"}) is FAMILIES["gpt2"]
+      True
     """
     kind = kind_of(config)
     name, known = ("model_type", FAMILIES) if "architecture" not in config else ("architecture", ARCHITECTURES)

@@ -39,6 +39,12 @@ class Loaded:
       config: What config.json says.
       tokenizer: `tokenizers.Tokenizer` of tokenizer.json; None where there is none.
       preprocess: Function from images or sounds to what the model reads; None where the folder says nothing of it.
+
+    Example:
+      >>> loaded = Loaded(nn.Dense(2), {"params": {"kernel": 1}}, {"model_type": "gpt2"}, None, None)
+      >>> model, params, config, tokenizer = loaded
+      >>> params
+      {'kernel': 1}
     """
 
     model: nn.Module

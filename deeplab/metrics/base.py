@@ -64,6 +64,10 @@ class Perplexity:
     Attributes:
       total: Weighted sum of negative log-likelihoods.
       count: Sum of the weights.
+
+    Example:
+      >>> round(float(Perplexity(total=4.1589, count=3.0).compute()), 2)  # exp(4.1589 / 3)
+      4.0
     """
 
     total: Any

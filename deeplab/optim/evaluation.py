@@ -22,6 +22,12 @@ class EmaState(NamedTuple):
       count: Number of updates, int32 scalar.
       average: Moving average of the parameters.
       inner: State of the inner optimizer.
+
+    Example:
+      >>> import optax
+      >>> state = with_ema(optax.sgd(0.1), 0.99).init({"w": jnp.ones(2)})
+      >>> state.average["w"].tolist()
+      [1.0, 1.0]
     """
 
     count: jax.Array
@@ -72,6 +78,12 @@ class SlowState(NamedTuple):
     Attributes:
       average: Slow parameters.
       inner: State of `optax.lookahead`.
+
+    Example:
+      >>> import optax
+      >>> state = lookahead(optax.sgd(0.1), 5, 0.5).init({"w": jnp.ones(2)})
+      >>> state.average["w"].tolist()
+      [1.0, 1.0]
     """
 
     average: Any

@@ -71,6 +71,12 @@ class Bfloat16State(NamedTuple):
     Attributes:
       count: Number of updates, int32 scalar.
       inner: The optimizer's state, with its float32 arrays in bfloat16.
+
+    Example:
+      >>> import optax
+      >>> state = with_bfloat16_state(optax.sgd(0.1, momentum=0.9)).init({"w": jnp.ones(2)})
+      >>> str(jax.tree.leaves(state.inner)[0].dtype)
+      'bfloat16'
     """
 
     count: jax.Array

@@ -45,6 +45,10 @@ class RunRecord:
       evaluations: Rows of `evaluations.jsonl` by step: evaluations after training, each with its `metrics`.
       ended: Content of `ended.json`, which tells why a session ended early; None where it did not, or was killed.
       in_use: Whether a process holds the directory.
+
+    Example:
+      >>> RunRecord(Path("runs/a"), {}).name
+      'runs/a'
     """
 
     directory: Path

@@ -51,6 +51,11 @@ class RunSummary:
       started: Start of the first session as an ISO time; empty where unknown.
       age: Seconds since the last session began; None where unknown.
       problem: Reason why the run is broken, has crashed, or was stopped; empty where it is not.
+
+    Example:
+      >>> summary = RunSummary(Path("runs/a"), "a", "finished", step=100, num_steps=100)
+      >>> summary.status, summary.step / summary.num_steps
+      ('finished', 1.0)
     """
 
     directory: Path
@@ -86,6 +91,11 @@ def find(root: str | Path) -> list[RunSummary]:
 
     Raises:
       UserError: `root` is not a folder.
+
+    Example:
+      >>> import tempfile
+      >>> find(tempfile.mkdtemp())
+      []
     """
     root = Path(root).resolve()
     if not root.is_dir():
@@ -107,7 +117,12 @@ def find(root: str | Path) -> list[RunSummary]:
 
 
 def table(runs: Sequence[RunSummary]) -> Table:
-    """Summaries as a table of rich, for the terminal."""
+    """Summaries as a table of rich, for the terminal.
+
+    Example:
+      >>> table([]).row_count
+      0
+    """
     from rich.table import Table
     from rich.text import Text
 

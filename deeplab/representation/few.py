@@ -20,6 +20,10 @@ class FewShot(NamedTuple):
       counts: Numbers of labels.
       mean: Mean accuracy over the draws.
       deviation: Standard deviation over the draws; 0 where all labels were seen.
+
+    Example:
+      >>> FewShot(counts=(1, 10), mean=(0.4, 0.7), deviation=(0.05, 0.02)).mean[-1]
+      0.7
     """
 
     counts: tuple[int, ...]

@@ -16,6 +16,7 @@ from deeplab.core import ranges
 from deeplab.core.errors import UserError
 
 Metric = Literal["l2", "cosine"]
+"""Distance of two points: Euclidean, or 1 - cosine."""
 
 _CHUNK = 2**26  # distances held at a time: 256 MB
 
@@ -26,6 +27,11 @@ class Neighbors(NamedTuple):
     Attributes:
       distances: Euclidean distances, or 1 - cosine.
       indices: Rows of the points.
+
+    Example:
+      >>> found = Neighbors(np.array([[0.1, 0.4]]), np.array([[7, 2]]))
+      >>> found.indices[:, 0].tolist()  # the nearest
+      [7]
     """
 
     distances: Float[ndarray, "M k"]

@@ -21,7 +21,13 @@ _SHOWN = 4  # Names in a message.
 
 
 def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """The sharding of a batch: dimension `axis` is split over the mesh axes `data`, `fsdp` and `expert`."""
+    """The sharding of a batch: dimension `axis` is split over the mesh axes `data`, `fsdp` and `expert`.
+
+    Example:
+      >>> from deeplab.scale import make_mesh
+      >>> batch_sharding(make_mesh("data=1")).spec
+      P(('data', 'fsdp', 'expert'),)
+    """
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, BATCH))
 
 
@@ -35,6 +41,10 @@ def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, accumulate: int = 1)
 
     Raises:
       UserError: The batch does not divide; the text gives the nearest sizes that do.
+
+    Example:
+      >>> from deeplab.scale import abstract_mesh
+      >>> check_batch(128, abstract_mesh("data=8"), accumulate=2)
     """
     devices = math.prod(mesh.shape.get(axis, 1) for axis in BATCH)
     unit = devices * accumulate

@@ -25,6 +25,13 @@ class Apply(Protocol):
       params: Parameters of the model; those of the task are in `task_params`.
       task_params: Parameters that `Task.init_params` made.
       task_state: Current state of the task, initialized by `Task.init_state`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> scores = lambda x, train=False, **_: (2 * x, {})  # in a test of a task, a function may stand for it
+      >>> outputs, variables = scores(jnp.ones(2), train=True, key=None)
+      >>> outputs.tolist()
+      [2.0, 2.0]
     """
 
     @property
@@ -163,6 +170,11 @@ class Loss(NamedTuple):
       metrics: Further metrics of the training batch, computed from the same outputs.
       variables: Collections of the model after the call.
       state: State of the task after the call; unchanged when None.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> Loss(Mean.of(jnp.array([1.0, 3.0]), jnp.ones(2)), {}, {}).loss.compute()
+      2.0
     """
 
     loss: Mean
@@ -185,6 +197,12 @@ class Trained(NamedTuple):
       key: Key of all randomness of the artifacts.
       learned: Function from the name of a field and a number n to that field of at most n training examples, spread
         evenly, as the model learned it but for augmentations; None where there is no way to them.
+
+    Example:
+      >>> apply, raw = lambda count: None, lambda ids: {"x": ids * 2}  # stand for the model and the data
+      >>> trained = Trained(apply, {"id": np.arange(3)}, raw, "test", ("a", "b"), None, 10, jax.random.key(0))
+      >>> trained.raw(trained.predictions["id"][:2])["x"].tolist()
+      [0, 2]
     """
 
     apply: Callable[[int], Apply]
@@ -205,6 +223,18 @@ class Task(Contract):
       fields: Names of the batch's fields that the model reads, in the order of its arguments.
       rules: Sharding of the task's own parameters, whose paths begin with "task/".
       headline: Names of the metrics that a report shows first; the monitored one when empty.
+
+    Example:
+      >>> import dataclasses
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class SquaredMistakes(Task):
+      ...     fields: tuple[str, ...] = ("x",)
+      ...     def loss(self, apply, batch, key):
+      ...         outputs, variables = apply(*self.inputs(batch), train=True, key=key)
+      ...         return Loss(Mean.of((outputs - batch["y"]) ** 2, batch["weight"]), {}, variables)
+      ...
+      >>> SquaredMistakes().inputs({"x": 1, "y": 2})
+      (1,)
     """
 
     fields: tuple[str, ...] = ("image",)

@@ -43,6 +43,12 @@ class Clinical(Task):
         the batch has no such field.
       specificity: Specificity at which the sensitivity is reported.
       calibrate: Function that computes further metrics from log p of a whole split.
+
+    Example:
+      >>> batch = {"x": jnp.zeros((1, 2)), "label": jnp.array([1]), "weight": jnp.ones(1)}
+      >>> task = Clinical(("healthy", "ill"), prior=(9.0, 1.0))
+      >>> round(float(task.loss(lambda x, **_: (x, {}), batch, None).loss.compute()), 4)  # -log 0.1
+      2.3026
     """
 
     class_names: tuple[str, ...]

@@ -42,6 +42,10 @@ class CTC(Task):
       separator: Text between the tokens of a transcript.
       fields: Names of the batch's fields that the model reads.
 
+    Example:
+      >>> CTC(("one", "two")).texts(np.array([[2, 1, 0]]), np.array([2]))
+      ['two one']
+
     Source: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891.
     """
 

@@ -76,6 +76,10 @@ class Detection(Task):
       candidates: Number of boxes of an image that are compared with each other.
       limit: Largest number D of detections of an image.
 
+    Example:
+      >>> Detection(class_names=("cat", "dog"), limit=20).headline
+      ('ap50', 'ap')
+
     Source: Tian et al. 2019, https://arxiv.org/abs/1904.01355; the quality is the IoU in place of the centerness as in
       Wu et al. 2019, https://arxiv.org/abs/1912.05992.
     """

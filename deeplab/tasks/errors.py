@@ -54,7 +54,12 @@ class _OfPoint:
 
 @dataclasses.dataclass(frozen=True)
 class SquaredError(_OfPoint):
-    """(y - f)^2: f learns the mean."""
+    """(y - f)^2: f learns the mean.
+
+    Example:
+      >>> SquaredError().losses(jnp.array([[1.0], [3.0]]), jnp.array([2.0, 5.0])).tolist()
+      [1.0, 4.0]
+    """
 
     def losses(self, outputs: Float[Array, "... 1"], target: Float[Array, ...]) -> Float[Array, ...]:
         return jnp.square(target - outputs[..., 0])
@@ -62,7 +67,12 @@ class SquaredError(_OfPoint):
 
 @dataclasses.dataclass(frozen=True)
 class AbsoluteError(_OfPoint):
-    """|y - f|: f learns the median."""
+    """|y - f|: f learns the median.
+
+    Example:
+      >>> AbsoluteError().losses(jnp.array([[1.0], [3.0]]), jnp.array([2.0, 5.0])).tolist()
+      [1.0, 2.0]
+    """
 
     def losses(self, outputs: Float[Array, "... 1"], target: Float[Array, ...]) -> Float[Array, ...]:
         return jnp.abs(target - outputs[..., 0])
@@ -128,6 +138,10 @@ class Quantiles:
 
     Raises:
       UserError: there are no levels, or they do not increase between 0 and 1.
+
+    Example:
+      >>> Quantiles((0.1, 0.5, 0.9)).point(jnp.array([1.0, 4.0, 2.0])).item()  # sorted: the second of 1, 2, 4
+      2.0
     """
 
     levels: tuple[float, ...] = (0.05, 0.5, 0.95)

@@ -49,6 +49,10 @@ class Forecasting(Task):
 
     Raises:
       UserError: The levels do not increase, or are not between 0 and 1.
+
+    Example:
+      >>> Forecasting().outputs, Forecasting(quantiles=(0.1, 0.5, 0.9)).outputs
+      (1, 3)
     """
 
     quantiles: tuple[float, ...] = ()

@@ -42,7 +42,13 @@ class Objective(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Softmax:
-    """Cross-entropy over all items except item 0, which is padding: -s_i + log sum_j exp(s_j)."""
+    """Cross-entropy over all items except item 0, which is padding: -s_i + log sum_j exp(s_j).
+
+    Example:
+      >>> own, other = jnp.array([[0.0]]), jnp.zeros((1, 1, 4))  # [B, P], [B, Q, C]: all items score alike
+      >>> round(Softmax().losses(own, other, jnp.arange(1, 5), {}).item(), 4)  # log 4
+      1.3863
+    """
 
     def negatives(self, batch: Batch, key: jax.Array) -> Int[Array, " C"]:
         return jnp.arange(1, batch["seen"].shape[-1])
@@ -62,6 +68,11 @@ class SampledSoftmax:
     Args:
       num_negatives: Number N of items drawn with repetition, shared by the positions of an example.
       power: Exponent of the counts; may be a tracer.
+
+    Example:
+      >>> batch = {"id": jnp.arange(2), "count": jnp.ones((2, 9), int)}
+      >>> SampledSoftmax(num_negatives=3).negatives(batch, jax.random.key(0)).shape  # [B, C]
+      (2, 3)
 
     Source: Bengio and Senecal 2008, https://doi.org/10.1109/TNN.2007.912312.
     """
@@ -92,6 +103,10 @@ class InBatchSoftmax:
     Args:
       correction: Strength of the correction by log q, 1 for full and 0 for none; may be a tracer.
 
+    Example:
+      >>> InBatchSoftmax().negatives({"targets": jnp.array([[3], [7]])}, jax.random.key(0)).tolist()
+      [3, 7]
+
     Source: Yi et al. 2019, https://doi.org/10.1145/3298689.3346996, equations 3 to 5.
     """
 
@@ -118,6 +133,11 @@ class BinaryCrossEntropy:
     Args:
       num_negatives: Number of items drawn uniformly for each example; items that the user has seen are ignored.
       ratio: Number n of negatives per positive; may be a tracer.
+
+    Example:
+      >>> batch = {"id": jnp.arange(2), "seen": jnp.zeros((2, 9), bool)}
+      >>> BinaryCrossEntropy(num_negatives=3).negatives(batch, jax.random.key(0)).shape  # [B, C]
+      (2, 3)
 
     Source: He et al. 2017, https://arxiv.org/abs/1708.05031, section 3.1.1.
     """

@@ -37,6 +37,11 @@ class Ranking(Task):
       fields: Names of the fields that the model reads.
       cutoff: K of HR@K and NDCG@K, and the length of the list that `predict` returns; a list of fewer items is whole.
       num_sampled: Number of items beside the target in the sampled list; all, where there are fewer.
+
+    Example:
+      >>> from deeplab.tasks import Softmax
+      >>> Ranking(Softmax(), cutoff=20).fields
+      ('history', 'positions')
     """
 
     objective: Objective

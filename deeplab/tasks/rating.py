@@ -52,6 +52,10 @@ class RatingPrediction(Task):
       low: Lowest rating of the scale; may be negative, and 0 where the batch holds the masks.
       high: Highest rating of the scale.
       num_best: Number of recommended items in a prediction; all, where there are fewer.
+
+    Example:
+      >>> RatingPrediction(low=0.5, num_best=3).high
+      5.0
     """
 
     fields: tuple[str, ...] = ("user", "known", "profile", "films")

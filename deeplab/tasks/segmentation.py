@@ -69,6 +69,12 @@ class Segmentation(Task):
       scales: Scales of the image over which evaluations average the probabilities (Chen et al. 2017,
         https://arxiv.org/abs/1606.00915, take the maximum over 0.5, 0.75 and 1). The time of an evaluation is
         proportional to the sum of their squares.
+
+    Example:
+      >>> batch = {"image": jnp.zeros((1, 2, 2, 3)), "mask": jnp.array([[[0, 1], [1, 9]]]), "weight": jnp.ones(1)}
+      >>> task = Segmentation(("road", "car"), void=9)
+      >>> round(task.loss(lambda x, **_: (x[..., :2], {}), batch, None).loss.compute(), 4)  # log 2
+      0.6931
     """
 
     headline: ClassVar[tuple[str, ...]] = ("miou",)

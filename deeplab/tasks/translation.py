@@ -49,6 +49,10 @@ class Translation(Task):
       begin: Token before the first one of a target.
       end: Last token of a target.
 
+    Example:
+      >>> Translation(text=lambda tokens: " ".join(map(str, tokens)), beam=4).beam
+      4
+
     Source: Sutskever et al. 2014, https://arxiv.org/abs/1409.3215; label smoothing: Vaswani et al. 2017,
       https://arxiv.org/abs/1706.03762, section 5.4.
     """

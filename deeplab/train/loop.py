@@ -59,17 +59,29 @@ class Hook:
 
 
 def on_log(call: Callable[[Progress], None]) -> Hook:
-    """Calls every `log_every` steps and after the last, one dispatch late, so that the device does not wait."""
+    """Calls every `log_every` steps and after the last, one dispatch late, so that the device does not wait.
+
+    Example:
+      >>> hook = on_log(lambda progress: print(progress.step))
+    """
     return Hook(call, "log")
 
 
 def on_dispatch(call: Callable[[Progress], None]) -> Hook:
-    """Calls after every dispatch whose metrics have been read, such as for a progress bar."""
+    """Calls after every dispatch whose metrics have been read, such as for a progress bar.
+
+    Example:
+      >>> hook = on_dispatch(lambda progress: print(progress.step))
+    """
     return Hook(call, "dispatch")
 
 
 def on_state(every: int, call: Callable[[Progress], None]) -> Hook:
-    """Calls with the state every `every` steps and after the last; the loop waits for the device first."""
+    """Calls with the state every `every` steps and after the last; the loop waits for the device first.
+
+    Example:
+      >>> hook = on_state(100, lambda progress: print(progress.step))
+    """
     return Hook(call, "state", every)
 
 

@@ -30,6 +30,13 @@ class State:
       opt_state: Optimizer state, wrapped in `Scaled` if the precision scales the loss.
       key: Typed key, the same throughout the run.
       task: State of the task, such as a teacher; `()` if it has none.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from experiments.image_digits import experiment
+      >>> state = dl.init(experiment(width=4), jax.random.key(0))
+      >>> int(state.step), sorted(state.variables)
+      (0, ['batch_stats'])
     """
 
     step: jax.Array

@@ -52,6 +52,10 @@ class Many:
       members_per_program: Largest number of runs in one program; what fits the memory when None.
       fresh: Whether to begin anew; what the run directory holds is moved aside, and kept.
       allow_change: Whether to go on although arguments or source differ from those of the run directory.
+
+    Example:
+      >>> Many(seeds=5, execution="serial").seeds
+      5
     """
 
     seeds: int = 1

@@ -54,7 +54,13 @@ def section(heading: str, *blocks: Block, note: str = "") -> Block:
 
 
 def columns(*blocks: Block) -> Block:
-    """Blocks side by side, or below one another where the page is narrow."""
+    """Blocks side by side, or below one another where the page is narrow.
+
+    Example:
+      >>> from deeplab.core.blocks import text
+      >>> len(columns(text("left"), text("right"))["blocks"])
+      2
+    """
     return {"kind": "columns", "blocks": list(blocks)}
 
 
@@ -81,6 +87,10 @@ def cards(examples: Iterable[Card], compact: bool = False) -> Block:
     Args:
       examples: Cards from `card`.
       compact: Whether the grid is of thumbnails, the title below the picture.
+
+    Example:
+      >>> cards([])["kind"]
+      'cards'
     """
     return {"kind": "cards", "cards": list(examples), "compact": compact}
 
@@ -92,6 +102,10 @@ def text(content: str, label: str = "", style: Literal["plain", "note", "sample"
       content: The text.
       label: Words before it, in grey.
       style: "plain"; "note", in grey; or "sample", with line breaks kept, where the label is the prompt.
+
+    Example:
+      >>> text("hello", "said: ")["kind"]
+      'text'
     """
     return {"kind": "text", "text": content, "label": label, "style": style}
 
@@ -103,6 +117,10 @@ def rows(head: Sequence[Any], body: Sequence[Sequence[Any]], numeric: bool = Fal
       head: Names of the columns.
       body: Cells, row by row.
       numeric: Whether all columns but the first are aligned to the right.
+
+    Example:
+      >>> rows(("class", "F1"), [["cat", 0.9], ["dog", 0.8]], numeric=True)["head"]
+      ['class', 'F1']
     """
     cells = [[str(cell) for cell in row] for row in body]
     return {"kind": "rows", "head": [str(cell) for cell in head], "body": cells, "numeric": numeric}
@@ -155,6 +173,10 @@ def picture(image: np.ndarray, label: str = "") -> Block:
     Args:
       image: Pixels, [H, W], [H, W, 1] or [H, W, 3]: uint8, or floats in [0, 1].
       label: Description of the image.
+
+    Example:
+      >>> picture(np.zeros((2, 2), np.uint8), "nothing")["kind"]
+      'picture'
     """
     pixels = image if image.dtype == np.uint8 else np.clip(np.asarray(image) * 255, 0, 255).astype(np.uint8)
     return {"kind": "picture", "source": data_url(pixels), "label": label}
@@ -184,6 +206,10 @@ def headline(label: str, value: float, note: str = "") -> Block:
       label: Name of the number.
       value: The number.
       note: Sentence below it.
+
+    Example:
+      >>> headline("accuracy", 0.975, "of the best checkpoint")["value"]
+      0.975
     """
     return {"kind": "headline", "label": label, "value": float(value), "note": note}
 
@@ -193,6 +219,10 @@ def data_url(image: np.ndarray) -> str:
 
     Args:
       image: Pixels, [H, W] or [H, W, C], uint8. Of two channels, or more than four, the first is shown.
+
+    Example:
+      >>> data_url(np.zeros((2, 2), np.uint8))[:22]
+      'data:image/png;base64,'
     """
     from PIL import Image
 

@@ -55,7 +55,12 @@ def classification(
 
 
 def accuracy(label: Labels, prediction: Labels) -> Block:
-    """The accuracy with its 95 % interval, as a headline."""
+    """The accuracy with its 95 % interval, as a headline.
+
+    Example:
+      >>> accuracy(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]))["value"]
+      0.75
+    """
     right, total = int(np.sum(label == prediction)), len(label)
     low, high = (_percent(bound) for bound in wilson(right, total))
     return headline("accuracy", right / total, f"{right:,} of {total:,} correct; 95 % interval {low} to {high}.")
@@ -71,6 +76,10 @@ def confusion(label: Labels, prediction: Labels, class_names: Sequence[str] = ()
       prediction: Predicted classes.
       class_names: Names of the first classes; numbers stand for the others.
       split: Name of the split.
+
+    Example:
+      >>> confusion(np.array([0, 1, 1]), np.array([0, 1, 0]), ("cat", "dog"))["kind"]
+      'section'
     """
     names = _names(class_names, label, prediction)
     few = len(names) <= MAX_CLASSES
@@ -80,7 +89,12 @@ def confusion(label: Labels, prediction: Labels, class_names: Sequence[str] = ()
 
 
 def per_class(label: Labels, prediction: Labels, class_names: Sequence[str] = ()) -> list[Block]:
-    """Sensitivity, specificity, positive predictive value and F1 of each class; nothing of more than `MAX_CLASSES`."""
+    """Sensitivity, specificity, positive predictive value and F1 of each class; nothing of more than `MAX_CLASSES`.
+
+    Example:
+      >>> len(per_class(np.array([0, 1, 1]), np.array([0, 1, 0]), ("cat", "dog")))
+      1
+    """
     names = _names(class_names, label, prediction)
     if len(names) > MAX_CLASSES:
         return []
@@ -103,6 +117,10 @@ def reliability(probability: Float[np.ndarray, " N"], correct: Bool[np.ndarray, 
       probability: Probability of each prediction.
       correct: Whether it is right.
       num_bins: Number of bins.
+
+    Example:
+      >>> reliability(np.array([0.6, 0.9]), np.array([False, True]), num_bins=2)["kind"]
+      'section'
 
     Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599.
     """
@@ -136,6 +154,10 @@ def highest_losses(predictions: Mapping[str, np.ndarray], class_names: Sequence[
     Args:
       predictions: As `classification` reads them.
       class_names: Names of the first classes.
+
+    Example:
+      >>> highest_losses({})
+      []
     """
     if not {"worst_image", "worst_id", "id"} <= predictions.keys():
         return []

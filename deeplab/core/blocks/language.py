@@ -56,6 +56,10 @@ def loss_by_position(token_loss: Float[np.ndarray, "N T"], split: str = "test") 
     Args:
       token_loss: Loss of each token, 0 where masked.
       split: Name of the split.
+
+    Example:
+      >>> len(loss_by_position(np.array([[3.0, 2.0], [2.0, 1.0]])))
+      1
     """
     if token_loss.ndim != 2 or not np.any(token_loss):
         return []

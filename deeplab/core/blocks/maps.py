@@ -60,6 +60,10 @@ def swarm(names: Sequence[str], values: Any, shades: Any, *, title: str = "", mo
       shades: Features, [N, F]; shaded by their rank among the examples.
       title: Sentence above it.
       most: Number of rows, those of the largest mean size.
+
+    Example:
+      >>> swarm(("age", "height"), np.eye(2), np.eye(2))["kind"]
+      'swarm'
     """
     values, shades = np.asarray(values, np.float64), np.asarray(shades, np.float64)
     order = np.argsort(-np.abs(values).mean(axis=0), kind="stable")[:most]
@@ -77,6 +81,10 @@ def heat(rows: Sequence[str], columns: Sequence[str], values: Any) -> Block:
       rows: Names of the rows.
       columns: Names of the columns.
       values: Numbers, [R, C].
+
+    Example:
+      >>> heat(("a", "b"), ("x", "y"), [[0.0, 1.0], [0.5, 0.5]])["kind"]
+      'heat'
     """
     table = [[float(f"{value:.3g}") for value in row] for row in np.asarray(values, np.float64)]
     return {"kind": "heat", "rows": [*map(str, rows)], "columns": [*map(str, columns)], "values": table}
@@ -89,6 +97,10 @@ def scatter(places: Any, groups: Any, images: Any = ()) -> Block:
       places: Places, [N, 2].
       groups: Group of each, [N], of any type.
       images: Images of the first points, [M, H, W] or [M, H, W, C]: uint8, or floats in [0, 1].
+
+    Example:
+      >>> scatter(np.eye(2), ("cat", "dog"))["kind"]
+      'scatter'
     """
     names, numbers = np.unique(np.asarray(groups), return_inverse=True)
     return {

@@ -13,7 +13,12 @@ from deeplab.data.augment.base import Augment, Float
 
 @ranges.checked(strength=ranges.NATURAL)
 def brightness(strength: Float) -> Augment:
-    """Adds u to every pixel, u uniform in [-strength, strength]; clipped to [0, 1]."""
+    """Adds u to every pixel, u uniform in [-strength, strength]; clipped to [0, 1].
+
+    Example:
+      >>> brightness(0.2)(jax.random.key(0), jnp.full((4, 4, 3), 0.5)).std().round(4).item()  # the same for all pixels
+      0.0
+    """
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         return jnp.clip(image + strength * jax.random.uniform(key, minval=-1.0), 0.0, 1.0)
@@ -22,7 +27,12 @@ def brightness(strength: Float) -> Augment:
 
 
 def contrast(strength: Float) -> Augment:
-    """Scales the distance from the image's mean by 1 + u, u uniform in [-strength, strength]; clipped to [0, 1]."""
+    """Scales the distance from the image's mean by 1 + u, u uniform in [-strength, strength]; clipped to [0, 1].
+
+    Example:
+      >>> contrast(0.5)(jax.random.key(0), jnp.full((4, 4, 3), 0.25)).mean().round(4).item()  # a gray image has none
+      0.25
+    """
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         mean = jnp.mean(image)
@@ -34,7 +44,12 @@ def contrast(strength: Float) -> Augment:
 
 @ranges.checked(strength=ranges.NATURAL)
 def gamma(strength: Float) -> Augment:
-    """Raises every pixel to the power exp(u), u uniform in [-strength, strength]: another exposure or time of day."""
+    """Raises every pixel to the power exp(u), u uniform in [-strength, strength]: another exposure or time of day.
+
+    Example:
+      >>> gamma(0.0)(jax.random.key(0), jnp.full((2, 2, 1), 0.25))[0, 0].round(4).tolist()
+      [0.25]
+    """
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         return jnp.maximum(image, 1e-6) ** jnp.exp(strength * jax.random.uniform(key, minval=-1.0))
@@ -47,6 +62,10 @@ def saturation(strength: Float) -> Augment:
     """Scales each pixel's distance from its gray, the mean of channels, by 1 + u, u uniform in [-strength, strength].
 
     The result is clipped to [0, 1].
+
+    Example:
+      >>> saturation(0.5)(jax.random.key(0), jnp.full((2, 2, 3), 0.25))[0, 0].round(4).tolist()  # gray stays gray
+      [0.25, 0.25, 0.25]
     """
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -64,6 +83,10 @@ def erase(area: Float = 0.1, probability: Float = 0.5, fill: Literal["zero", "no
       area: Area of the rectangle, as a fraction of the image's; its ratio of sides is between 1/2 and 2.
       probability: Probability that a rectangle is covered.
       fill: "zero" for black, or "noise", uniform in [0, 1] for each pixel and channel.
+
+    Example:
+      >>> erase(area=0.25, probability=1.0)(jax.random.key(0), jnp.ones((8, 8, 1))).min().item()
+      0.0
     """
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:

@@ -35,6 +35,9 @@ def elastic(pixels: Float, smoothness: Float) -> Field:
     Args:
       pixels: Standard deviation of a displacement along each axis, in pixels.
       smoothness: Standard deviation of the Gaussian, in pixels.
+
+    Example:
+      >>> field = elastic(pixels=2.0, smoothness=4.0)  # for `together`
     """
 
     def field(key: jax.Array, coordinates: jax.Array) -> jax.Array:
@@ -54,7 +57,11 @@ def _smoother(size: int, smoothness: Float) -> jax.Array:
 
 
 def quarter_turns() -> Field:
-    """One of the eight rotations and reflections of a square, with equal probability."""
+    """One of the eight rotations and reflections of a square, with equal probability.
+
+    Example:
+      >>> field = quarter_turns()  # for `together`: tissue has no upper side
+    """
 
     def field(key: jax.Array, coordinates: jax.Array) -> jax.Array:
         turn, *mirror = jax.random.bernoulli(key, shape=(3,))
@@ -71,6 +78,9 @@ def pose(degrees: Float = 0.0, zoom: Float = 0.0, mirror: Float = 0.0) -> Field:
       degrees: Largest angle.
       zoom: Largest logarithm of the scale, positive or negative.
       mirror: Probability of a horizontal flip.
+
+    Example:
+      >>> field = pose(degrees=10.0, zoom=0.1, mirror=0.5)  # for `together`
     """
 
     def field(key: jax.Array, coordinates: jax.Array) -> jax.Array:
@@ -85,7 +95,11 @@ def pose(degrees: Float = 0.0, zoom: Float = 0.0, mirror: Float = 0.0) -> Field:
 
 
 def anywhere(rows: int, columns: int) -> Field:
-    """Moves a window by whole pixels to any position; the image exceeds it by so many rows and columns."""
+    """Moves a window by whole pixels to any position; the image exceeds it by so many rows and columns.
+
+    Example:
+      >>> window = anywhere(4, 4)  # for `together`: 4 rows and columns of the image are left out
+    """
 
     def field(key: jax.Array, coordinates: jax.Array) -> jax.Array:
         room = jnp.array([rows, columns])
@@ -111,6 +125,13 @@ def together(
 
     Returns:
       `(key, example) -> example`.
+
+    Example:
+      >>> from deeplab.data.augment import pose
+      >>> example = {"image": jnp.ones((8, 8, 3)), "mask": jnp.zeros((8, 8), int)}
+      >>> both = together(pose(degrees=10.0), 4, 4)(jax.random.key(0), example)
+      >>> both["image"].shape, both["mask"].shape
+      ((4, 4, 3), (4, 4))
     """
 
     def move(key: jax.Array, example: dict[str, Any]) -> dict[str, Any]:

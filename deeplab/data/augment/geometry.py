@@ -25,6 +25,10 @@ def shift(pixels: int, pad: Pad = "zero") -> Augment:
     Args:
       pixels: Largest offset.
       pad: Padding outside the image: "zero", the pixel at the "edge", or the mirror image, "reflect".
+
+    Example:
+      >>> shift(1, pad="edge")(jax.random.key(0), jnp.full((4, 4, 1), 0.5)).min().item()
+      0.5
     """
     mode = {"zero": "constant", "edge": "edge", "reflect": "reflect"}[pad]
 
@@ -38,7 +42,12 @@ def shift(pixels: int, pad: Pad = "zero") -> Augment:
 
 @ranges.checked(padding=ranges.NATURAL)
 def crop(padding: int = 4, pad: Pad = "zero") -> Augment:
-    """A crop of the original size from the padded image (He et al. 2016, sec. 4.2): another name for `shift`."""
+    """A crop of the original size from the padded image (He et al. 2016, sec. 4.2): another name for `shift`.
+
+    Example:
+      >>> crop(2)(jax.random.key(0), jnp.ones((8, 8, 3))).shape
+      (8, 8, 3)
+    """
     return shift(padding, pad)
 
 
@@ -84,7 +93,12 @@ def resized_crop(
 
 @ranges.checked(probability=ranges.FRACTION)
 def flip(probability: Float = 0.5) -> Augment:
-    """Flips horizontally, with a probability."""
+    """Flips horizontally, with a probability.
+
+    Example:
+      >>> flip(probability=1.0)(jax.random.key(0), jnp.arange(3.0).reshape(1, 3, 1))[0, :, 0].tolist()
+      [2.0, 1.0, 0.0]
+    """
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         return jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
@@ -94,7 +108,12 @@ def flip(probability: Float = 0.5) -> Augment:
 
 @ranges.checked(degrees=ranges.NATURAL)
 def rotate(degrees: Float) -> Augment:
-    """Rotates about the center by an angle uniform in [-degrees, degrees]; bilinear."""
+    """Rotates about the center by an angle uniform in [-degrees, degrees]; bilinear.
+
+    Example:
+      >>> rotate(15.0)(jax.random.key(0), jnp.ones((8, 8, 1))).shape
+      (8, 8, 1)
+    """
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         angle = jnp.deg2rad(degrees) * jax.random.uniform(key, minval=-1.0)
@@ -106,7 +125,12 @@ def rotate(degrees: Float) -> Augment:
 
 @ranges.checked(strength=ranges.NATURAL)
 def zoom(strength: Float) -> Augment:
-    """Scales about the center by exp(u), u uniform in [-strength, strength]; bilinear."""
+    """Scales about the center by exp(u), u uniform in [-strength, strength]; bilinear.
+
+    Example:
+      >>> zoom(0.2)(jax.random.key(0), jnp.ones((8, 8, 1))).shape
+      (8, 8, 1)
+    """
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         factor = jnp.exp(-strength * jax.random.uniform(key, minval=-1.0))
@@ -123,6 +147,10 @@ def warp(degrees: Float, strength: Float, pixels: Float) -> Augment:
       degrees: Largest angle, as for `rotate`.
       strength: Largest logarithm of the scale, as for `zoom`.
       pixels: Largest offset along each axis; offsets are uniform in [-pixels, pixels].
+
+    Example:
+      >>> warp(15.0, 0.1, 1.0)(jax.random.key(0), jnp.ones((8, 8, 1))).shape
+      (8, 8, 1)
     """
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -141,6 +169,11 @@ def affine(image: Floats[Array, "H W C"], matrix: Floats[Array, "2 2"], offset: 
       image: Image to resample.
       matrix: Matrix over (row, column).
       offset: Offset [2] in pixels; zeros when None.
+
+    Example:
+      >>> image = jnp.arange(9.0).reshape(3, 3, 1)
+      >>> affine(image, jnp.eye(2), jnp.array([0.0, 1.0]))[1, :, 0].tolist()  # from the column to the right
+      [4.0, 5.0, 0.0]
     """
     down, right = jnp.zeros(2) if offset is None else offset
     y, x = grid(*image.shape[:2])

@@ -17,6 +17,10 @@ class File:
         that only its owners hand out, and that the data folder has to hold.
       size: Bytes of the content. Reading stops there, whatever a damaged or malicious wrapper unfolds to.
       sha256: Digest of the content.
+
+    Example:
+      >>> File("train.csv", "https://example.org/train.csv.gz", size=1_000_000, sha256="0" * 64).name
+      'train.csv'
     """
 
     name: str
@@ -39,6 +43,10 @@ class Archive:
       pattern: Regular expression searched in the members' paths; the matching part is the member's name.
       sha256: Digest of the lines "SHA256  NAME" of the members, sorted by name; see `originals.digest`.
       archive_sha256: Digest of the archive as distributed; given instead of `sha256`.
+
+    Example:
+      >>> Archive("sounds.tar.gz", "https://example.org/sounds.tar.gz", size=10_000_000, pattern=r"[^/]+\\.wav$").size
+      10000000
     """
 
     name: str

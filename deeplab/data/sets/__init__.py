@@ -42,13 +42,12 @@ __all__ = [
 SETS: Mapping[str, ExampleSet | TextSet] = {
     s.name: s
     for s in (
-        DIGITS, MNIST, FASHION_MNIST, CIFAR10, CAMVID, MEMBRANE, BREAST_CANCER, MITBIH_BEATS, ETT_H1,
+        DIGITS, MNIST, FASHION_MNIST, CIFAR10, CAMVID, MEMBRANE, BLOOD_CELLS, BREAST_CANCER, MITBIH_BEATS, ETT_H1,
         MovieLensClicks(), MOVIELENS_SEQUENCES, FSDD(), DigitStrings(), Multi30k(), TINY_SHAKESPEARE, PYTHON_STDLIB,
         WikiText2(),
-        DIGITS, MNIST, FASHION_MNIST, CIFAR10, CAMVID, MEMBRANE, BLOOD_CELLS, BREAST_CANCER, MITBIH_BEATS, ETT_H1,
-        MOVIELENS_SEQUENCES, FSDD(), DigitStrings(), Multi30k(), TINY_SHAKESPEARE, PYTHON_STDLIB, WikiText2(),
     )
 }  # fmt: skip
+"""Sets by the names that `Images`, `Examples` and `Text` take."""
 
 
 def example_set(dataset: str | ExampleSet) -> ExampleSet:
@@ -56,6 +55,10 @@ def example_set(dataset: str | ExampleSet) -> ExampleSet:
 
     Raises:
       UserError: there is no such set (the message names the nearest), or it is running text.
+
+    Example:
+      >>> example_set("digits").class_names[:3]
+      ('0', '1', '2')
     """
     found = named(dataset) if isinstance(dataset, str) else dataset
     if isinstance(found, TextSet):
@@ -68,6 +71,10 @@ def text_set(dataset: str | TextSet) -> TextSet:
 
     Raises:
       UserError: there is no such set (the message names the nearest), or it is no running text.
+
+    Example:
+      >>> text_set("python_stdlib").name
+      'python_stdlib'
     """
     found = named(dataset) if isinstance(dataset, str) else dataset
     if isinstance(found, ExampleSet):
@@ -76,7 +83,12 @@ def text_set(dataset: str | TextSet) -> TextSet:
 
 
 def named(name: str) -> ExampleSet | TextSet:
-    """The set of that name, of either kind; UserError names the nearest otherwise."""
+    """The set of that name, of either kind; UserError names the nearest otherwise.
+
+    Example:
+      >>> named("digits").name
+      'digits'
+    """
     if name not in SETS:
         raise UserError(f"there is no data set {name!r}; {nearest(name, SETS)}")
     return SETS[name]

@@ -42,6 +42,12 @@ class ExampleSet(Contract):
       normalize: Normalization of the images in [0, 1] by the training images' mean and standard deviation; see
         `deeplab.data.Images`. None for other sets.
       show: Method that draws examples for the report of an experiment that gives no `show`; None for other sets.
+
+    Example:
+      >>> import deeplab as dl
+      >>> digits = dl.data.sets.example_set("digits")
+      >>> isinstance(digits, ExampleSet), digits.splits["test"]
+      (True, 360)
     """
 
     name: str
@@ -145,6 +151,11 @@ class TextSet(Contract):
 
     Attributes:
       characters: Every character that occurs, sorted, where it is known beforehand.
+
+    Example:
+      >>> from deeplab.data.sets import text_set
+      >>> isinstance(text_set("python_stdlib"), TextSet)
+      True
     """
 
     name: str

@@ -22,6 +22,10 @@ class Field(NamedTuple):
         silent NaN on the device; a float far outside gives a warning.
       per: Name of an index field. The array is then a table [`below` of that field, *shape], stored once for each value
         of the index and not once for each example, and an example holds its row.
+
+    Example:
+      >>> Field((32, 32, 3), "uint8"), Field((), "int32", below=10).below
+      (Field(shape=(32, 32, 3), dtype='uint8', low=0, below=None, per=None), 10)
     """
 
     shape: tuple[int, ...] = ()

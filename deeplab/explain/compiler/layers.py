@@ -39,6 +39,12 @@ class Epsilon:
 
     Attributes:
       epsilon: What is added to what is divided by; it absorbs relevance.
+
+    Example:
+      >>> from deeplab.explain import lrp
+      >>> values = lrp(lambda x: x @ jnp.array([3.0, -1.0]), jnp.ones((1, 2)), Epsilon(0.0)).values[0]
+      >>> [round(float(v), 3) for v in values]
+      [3.0, -1.0]
     """
 
     epsilon: float = 1e-6
@@ -60,6 +66,12 @@ class Gamma:
     Attributes:
       gamma: Weight of the contributions of the output's sign.
       epsilon: What is added to what is divided by.
+
+    Example:
+      >>> from deeplab.explain import lrp
+      >>> values = lrp(lambda x: x @ jnp.array([3.0, -1.0]), jnp.ones((1, 2)), Gamma(1.0)).values[0]
+      >>> [round(float(v), 3) for v in values]  # 2 of 6 - 1
+      [2.4, -0.4]
     """
 
     gamma: float = 0.25
@@ -85,6 +97,11 @@ class AlphaBeta:
       alpha: Weight of the positive contributions; alpha - beta = 1 conserves.
       beta: Weight of the negative contributions.
       epsilon: What is added to what is divided by.
+
+    Example:
+      >>> from deeplab.explain import lrp
+      >>> lrp(lambda x: x @ jnp.array([3.0, -1.0]), jnp.ones((1, 2)), AlphaBeta()).values.round(3).tolist()
+      [[4.0, -2.0]]
     """
 
     alpha: float = 2.0
@@ -107,6 +124,11 @@ def ZPlus(epsilon: float = 1e-6) -> AlphaBeta:
 
     Args:
       epsilon: What is added to what is divided by.
+
+    Example:
+      >>> from deeplab.explain import lrp
+      >>> lrp(lambda x: x @ jnp.array([3.0, -1.0]), jnp.ones((1, 2)), ZPlus()).values.round(3).tolist()
+      [[2.0, 0.0]]
     """
     return AlphaBeta(1.0, 0.0, epsilon)
 
@@ -131,6 +153,11 @@ class Flat(_First):
 
     Attributes:
       epsilon: What is added to what is divided by.
+
+    Example:
+      >>> from deeplab.explain import lrp
+      >>> lrp(lambda x: x @ jnp.array([3.0, -1.0]), jnp.ones((1, 2)), Flat()).values.round(3).tolist()
+      [[1.0, 1.0]]
     """
 
     def terms(self, product: Product, x: jax.Array, ratio: jax.Array, w: jax.Array) -> Terms:
@@ -144,6 +171,11 @@ class WSquare(_First):
 
     Attributes:
       epsilon: What is added to what is divided by.
+
+    Example:
+      >>> from deeplab.explain import lrp
+      >>> [round(float(v), 3) for v in lrp(lambda x: x @ jnp.array([3.0, -1.0]), jnp.ones((1, 2)), WSquare()).values[0]]
+      [1.8, 0.2]
     """
 
     def terms(self, product: Product, x: jax.Array, ratio: jax.Array, w: jax.Array) -> Terms:
@@ -158,6 +190,11 @@ class ZBox(_First):
       epsilon: What is added to what is divided by.
       lower: Least values of the inputs; arrays that broadcast to one example will do.
       upper: Greatest values of the inputs.
+
+    Example:
+      >>> from deeplab.explain import lrp
+      >>> lrp(lambda x: x @ jnp.array([3.0, 1.0]), jnp.array([[0.5, 1.0]]), ZBox(0.0, 1.0)).values.round(3).tolist()
+      [[2.5, 0.0]]
     """
 
     lower: Any = 0.0

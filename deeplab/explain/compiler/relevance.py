@@ -30,6 +30,11 @@ class Place(NamedTuple):
       scope: Path of the names around it, such as those of modules.
       depth: Number of layers with weights before it, on the longest way from the input; what a loop hands on counts as
         one.
+
+    Example:
+      >>> rule_of = lambda place: "ZBox" if place.depth == 0 else "Epsilon"
+      >>> rule_of(Place("dot_general", "Dense_0", 0))
+      'ZBox'
     """
 
     primitive: str

@@ -81,6 +81,11 @@ def gradient_products(
       directions: Pytree like `params`, each leaf with a leading axis [C, ...].
       batch: Pytree of arrays [B, ...].
       chunk: Number of examples whose gradients are held at once.
+
+    Example:
+      >>> losses = lambda w, x: (x @ w) ** 2 / 2
+      >>> gradient_products(losses, jnp.ones(2), jnp.eye(2), jnp.array([[1.0, 0.0], [1.0, 2.0]])).tolist()
+      [[1.0, 3.0], [0.0, 6.0]]
     """
     dot = jax.vmap(optax.tree.vdot, in_axes=(0, None))
     return per_example_gradients(losses, params, batch, keep=lambda g: dot(directions, g), chunk=chunk).T

@@ -95,6 +95,11 @@ def self_influence(
       train: Training examples, a pytree of arrays [N, ...].
       solve: Inverse, as in `influence`; none when None, as in TracIn.
       chunk: Number of examples whose gradients are held at once.
+
+    Example:
+      >>> losses = lambda w, x: (x @ w) ** 2 / 2
+      >>> self_influence(losses, jnp.ones(2), jnp.array([[1.0, 0.0], [1.0, 2.0]])).tolist()
+      [1.0, 45.0]
     """
 
     def of_one(gradient: Any) -> jax.Array:
@@ -124,6 +129,12 @@ def tracin(
 
     Raises:
       UserError: there are no checkpoints, or not one rate for each.
+
+    Example:
+      >>> losses = lambda w, x: (x @ w) ** 2 / 2
+      >>> x = jnp.array([[1.0, 0.0], [1.0, 2.0]])
+      >>> tracin(losses, [jnp.ones(2)], x, x[:1]).tolist()
+      [[1.0, 3.0]]
 
     Source: Pruthi et al. 2020, https://arxiv.org/abs/2002.08484 (TracInCP).
     """
@@ -214,6 +225,11 @@ def conjugate_gradients(product: Product, damping: float = 1e-3, *, iterations: 
       damping: Number added to its diagonal.
       iterations: Largest number of products.
       tol: Relative residual at which it ends.
+
+    Example:
+      >>> solve = conjugate_gradients(lambda v: 2 * v, damping=0.0, iterations=4)
+      >>> solve(jnp.ones(2)).round(3).tolist()
+      [0.5, 0.5]
     """
 
     def damped(v: Any) -> Any:
@@ -235,6 +251,11 @@ def exact_solve(product: Product, params: Any, damping: float = 1e-3) -> Solve:
       product: Symmetric matrix as a function.
       params: Pytree that the function takes, for its shapes.
       damping: Number added to its diagonal.
+
+    Example:
+      >>> solve = exact_solve(lambda v: 2 * v, jnp.zeros(2), damping=0.0)
+      >>> solve(jnp.ones(2)).round(3).tolist()
+      [0.5, 0.5]
     """
     flat, unravel = ravel_pytree(params)
     identity = jnp.eye(flat.size, dtype=flat.dtype)

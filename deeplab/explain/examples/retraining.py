@@ -81,6 +81,11 @@ def lds(
     Raises:
       UserError: the shapes disagree.
 
+    Example:
+      >>> scores, masks = jnp.array([[1.0, 2.0, 4.0]]), ~jnp.eye(3, dtype=bool)
+      >>> float(lds(scores, masks, masks @ scores.T, key=jax.random.key(0), resamples=4).mean)
+      1.0
+
     Source: Park et al. 2023, https://arxiv.org/abs/2303.14186 (definition 2.4).
     """
     (T, N), (S, _) = scores.shape, masks.shape

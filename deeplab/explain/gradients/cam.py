@@ -44,6 +44,13 @@ def grad_cam(
     Raises:
       UserError: there is no such tap, it has no places, or the result is not finite.
 
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> f = lambda x: mark(2 * x, "maps").mean(axis=(1, 2)) @ jnp.array([1.0, -1.0])
+      >>> x = jnp.array([[[[1.0, 0.0]], [[0.0, 1.0]]]])  # [B, H, W, C]
+      >>> grad_cam(f, x, "maps").values.tolist()  # the second place speaks against
+      [[[1.0], [0.0]]]
+
     Source: Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391
     """
     return _map(f, x, tap, target, args, lambda y, g: y * jnp.mean(g, axis=_places(g), keepdims=True), positive, resize)
@@ -76,6 +83,13 @@ def grad_cam_plus_plus(
 
     Raises:
       UserError: there is no such tap, it has no places, or the result is not finite.
+
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> f = lambda x: mark(2 * x, "maps").mean(axis=(1, 2)) @ jnp.array([1.0, -1.0])
+      >>> x = jnp.array([[[[1.0, 0.0]], [[0.0, 1.0]]]])  # [B, H, W, C]
+      >>> (grad_cam_plus_plus(f, x, "maps").values > 0).tolist()
+      [[[True], [False]]]
 
     Source: Chattopadhay et al. 2018, https://arxiv.org/abs/1710.11063
     """
@@ -117,6 +131,13 @@ def hires_cam(
     Raises:
       UserError: there is no such tap, it has no places, or the result is not finite.
 
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> f = lambda x: mark(2 * x, "maps").mean(axis=(1, 2)) @ jnp.array([1.0, -1.0])
+      >>> x = jnp.array([[[[1.0, 0.0]], [[0.0, 1.0]]]])  # [B, H, W, C]
+      >>> hires_cam(f, x, "maps").values.tolist()
+      [[[1.0], [0.0]]]
+
     Source: Draelos and Carin 2020, https://arxiv.org/abs/2011.08891
     """
     return _map(f, x, tap, target, args, jnp.multiply, positive, resize)
@@ -146,6 +167,13 @@ def layer_cam(
 
     Raises:
       UserError: there is no such tap, it has no places, or the result is not finite.
+
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> f = lambda x: mark(2 * x, "maps").mean(axis=(1, 2)) @ jnp.array([1.0, -1.0])
+      >>> x = jnp.array([[[[1.0, 0.0]], [[0.0, 1.0]]]])  # [B, H, W, C]
+      >>> layer_cam(f, x, "maps").values.tolist()
+      [[[1.0], [0.0]]]
 
     Source: Jiang et al. 2021, https://doi.org/10.1109/TIP.2021.3089943
     """

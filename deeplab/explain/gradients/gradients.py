@@ -52,6 +52,10 @@ def input_x_gradient(f: Callable[..., Any], x: Any, target: Target = None, args:
     Raises:
       UserError: an input is not floating-point, or the result is not finite.
 
+    Example:
+      >>> input_x_gradient(lambda x: x[:, 0] - 2 * x[:, 1], jnp.array([[3.0, 1.0]])).values.tolist()
+      [[3.0, -2.0]]
+
     Source: Shrikumar et al. 2016, https://arxiv.org/abs/1605.01713
     """
     return checked(Attribution(jax.tree.map(jnp.multiply, x, gradient(f, x, target, args).values)))

@@ -48,6 +48,12 @@ def conductance(
     Raises:
       UserError: there is no such tap, an input is not floating-point, or the result is not finite.
 
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> f = lambda x: 3 * mark(2 * x, "hidden").sum(axis=1)
+      >>> [round(float(v), 3) for v in conductance(f, jnp.array([[1.0, 2.0]]), 0.0, "hidden", nodes=4).values[0]]
+      [6.0, 12.0]
+
     Source: Dhamdhere, Sundararajan and Yan 2019, https://arxiv.org/abs/1805.12233
     """
     return _through(f, x, baseline, tap, target, args, nodes, chunk, moved=True)
@@ -83,6 +89,12 @@ def internal_influence(
 
     Raises:
       UserError: there is no such tap, an input is not floating-point, or the result is not finite.
+
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> f = lambda x: 3 * mark(2 * x, "hidden").sum(axis=1)
+      >>> [round(float(v), 3) for v in internal_influence(f, jnp.array([[1.0, 2.0]]), 0.0, "hidden", nodes=4).values[0]]
+      [3.0, 3.0]
 
     Source: Leino et al. 2018, https://arxiv.org/abs/1802.03788
     """

@@ -37,7 +37,12 @@ _MOST = 4096
 
 
 def straight(x: Any, base: Any) -> Callable[[Any], Any]:
-    """The straight line from a baseline to the input."""
+    """The straight line from a baseline to the input.
+
+    Example:
+      >>> straight(jnp.array([4.0]), jnp.array([0.0]))(0.25).tolist()
+      [1.0]
+    """
     return lambda alpha: jax.tree.map(lambda a, b: b + alpha * (a - b), x, base)
 
 
@@ -49,6 +54,12 @@ def blurred(deviation: float, axes: Sequence[int] = (1, 2)) -> Path:
     Args:
       deviation: Standard deviation of the blur at its begin, in entries.
       axes: Axes that are blurred.
+
+    Example:
+      >>> x = jnp.array([[0.0, 0.0, 1.0, 0.0, 0.0]])
+      >>> point = blurred(1.0, axes=(1,))(x, None)
+      >>> [round(float(v), 2) for v in point(0.0)[0]], point(1.0)[0].tolist()
+      ([0.08, 0.26, 0.4, 0.26, 0.08], [0.0, 0.0, 1.0, 0.0, 0.0])
 
     Source: Xu, Venugopalan and Sundararajan 2020, https://arxiv.org/abs/2004.03383
     """
@@ -142,6 +153,11 @@ def expected_gradients(
 
     Raises:
       UserError: there is no key, an input is not floating-point, or the result is not finite.
+
+    Example:
+      >>> f, x = lambda x: x.sum(axis=1), jnp.array([[1.0, 2.0]])
+      >>> expected_gradients(f, x, jnp.zeros((3, 2)), key=jax.random.key(0), draws=4).values.round(3).tolist()
+      [[1.0, 2.0]]
 
     Source: Erion et al. 2021, https://arxiv.org/abs/1906.10670; Lundberg and Lee 2017,
     https://arxiv.org/abs/1705.07874

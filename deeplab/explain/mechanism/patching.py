@@ -39,6 +39,12 @@ def patching(
     Raises:
       UserError: there is no such tap, or it has no such axis.
 
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> f, x, source = lambda x: 3 * mark(x[:, :1], "part").sum(axis=1) + x[:, 1], jnp.zeros((1, 2)), jnp.ones((1, 2))
+      >>> patching(f, x, source, ["part"])["part"].tolist()
+      [0.75]
+
     Source: Meng et al. 2022, https://arxiv.org/abs/2202.05262; Heimersheim and Nanda 2024,
       https://arxiv.org/abs/2404.15255.
     """
@@ -76,6 +82,12 @@ def attribution_patching(
 
     Raises:
       UserError: there is no such tap.
+
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> f, x, source = lambda x: 3 * mark(x, "part").sum(axis=1), jnp.ones((1, 2)), jnp.array([[2.0, 3.0]])
+      >>> attribution_patching(f, x, source, ["part"])["part"].tolist()
+      [9.0]
 
     Source: Nanda 2023, https://www.neelnanda.io/mechanistic-interpretability/attribution-patching.
     """

@@ -43,6 +43,11 @@ def permutation_importance(
     Raises:
       UserError: there is no key, the groups do not fit the inputs, or the result is not finite.
 
+    Example:
+      >>> f, x = lambda x: x[:, 0] * x[:, 1], jnp.array([[1.0, 1.0, 5.0], [-1.0, -1.0, 3.0]])
+      >>> float(permutation_importance(f, x, key=jax.random.key(0)).values[2])  # f does not read it
+      0.0
+
     Source: Breiman 2001, https://doi.org/10.1023/A:1010933404324; Fisher, Rudin and Dominici 2019,
     https://arxiv.org/abs/1801.01489
     """
@@ -122,6 +127,11 @@ def partial_dependence(
       group: Number of the group; of the column of a table where there are no groups.
       groups: Labels of the entries that move together; each by itself when None.
       chunk: Number of values at a time; by the size of what f computes when None.
+
+    Example:
+      >>> f, x = lambda x: x[:, 0] * x[:, 1], jnp.array([[1.0, 2.0], [1.0, 3.0]])
+      >>> partial_dependence(f, x, jnp.array([0.0, 5.0]), group=0)[0].tolist()
+      [0.0, 12.5]
 
     Source: Friedman 2001, https://doi.org/10.1214/aos/1013203451
     """

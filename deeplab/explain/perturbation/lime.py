@@ -72,6 +72,11 @@ def lime(
     Raises:
       UserError: there is no key, the baseline or the groups do not fit the inputs, or the result is not finite.
 
+    Example:
+      >>> f, x = lambda x: x.sum(axis=1), jnp.array([[1.0, 2.0]])
+      >>> lime(f, x, 0.0, key=jax.random.key(0), draws=64, penalty=1e-6).values.round(2).tolist()
+      [[1.0, 2.0]]
+
     Source: Ribeiro, Singh and Guestrin 2016, https://arxiv.org/abs/1602.04938
     """
     game = players(f, x, baseline, target, args, groups)

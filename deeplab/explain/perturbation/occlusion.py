@@ -102,6 +102,11 @@ def rise(
     Raises:
       UserError: there is no key, the baseline or the cells do not fit the inputs, or the result is not finite.
 
+    Example:
+      >>> f, x = lambda x: x.sum(axis=(1, 2)), jnp.ones((1, 4, 4))
+      >>> rise(f, x, 0.0, key=jax.random.key(0), cells=(2, 2), draws=8).values.shape
+      (1, 4, 4)
+
     Source: Petsiuk, Das and Saenko 2018, https://arxiv.org/abs/1806.07421
     """
     base = baseline_of(baseline, x)

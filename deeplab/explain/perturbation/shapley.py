@@ -103,6 +103,11 @@ def permutation_shapley(
     Raises:
       UserError: there is no key, or see `shapley`.
 
+    Example:
+      >>> f, x = lambda x: x[:, 0] * x[:, 1] + x[:, 2], jnp.array([[2.0, 3.0, 1.0]])
+      >>> [round(float(v), 3) for v in permutation_shapley(f, x, 0.0, key=jax.random.key(0), draws=2).values[0]]
+      [3.0, 3.0, 1.0]
+
     Source: Mitchell et al. 2022, https://arxiv.org/abs/2104.12199 (antithetic orders)
     """
     game = players(f, x, baseline, target, args, groups)
@@ -159,6 +164,11 @@ def kernel_shap(
 
     Raises:
       UserError: there is no key, the draws are too few for the players, or see `shapley`.
+
+    Example:
+      >>> values = kernel_shap(lambda x: x[:, 0] * x[:, 1] + x[:, 2], jnp.array([[2.0, 3.0, 1.0]]), 0.0).values[0]
+      >>> [round(float(v), 3) for v in values]
+      [3.0, 3.0, 1.0]
 
     Source: Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874; Covert and Lee 2021,
     https://arxiv.org/abs/2012.01536 (pairs, and the error)

@@ -53,6 +53,12 @@ def attack_explanation(
       low: Least value of an input.
       high: Largest value of an input.
 
+    Example:
+      >>> logits = lambda x: jnp.stack([x.sum(axis=1), -x.sum(axis=1)], axis=1)
+      >>> found = attack_explanation(logits, lambda x: x**2, jnp.array([[3.0, 1.0, 1.1]]), eps=0.1, steps=2, share=0.3)
+      >>> found.overlap.tolist()  # so small a box moves nothing
+      [1.0]
+
     Source: Ghorbani, Abid and Zou 2019, https://arxiv.org/abs/1710.10547; Dombrowski et al. 2019,
     https://arxiv.org/abs/1906.07983 (softplus).
     """

@@ -74,6 +74,11 @@ def road(
       fractions: Shares of pixels that are removed.
       args: Further inputs of f.
 
+    Example:
+      >>> f, x = lambda x: x.sum(axis=(1, 2, 3)), jnp.arange(16.0).reshape(1, 4, 4, 1)
+      >>> road(f, x, x, key=jax.random.key(0), fractions=(0.5,)).shape
+      (1,)
+
     Source: Rong et al. 2022, https://arxiv.org/abs/2202.00449.
     """
     pixels = check_map(values, x)

@@ -51,6 +51,11 @@ def randomized_labels(
     Raises:
       UserError: there is one seed.
 
+    Example:
+      >>> edges = lambda labels, key: jnp.arange(10.0).reshape(2, 5)  # a map that does not look at the model
+      >>> randomized_labels(edges, jnp.arange(4) % 2, key=jax.random.key(0), seeds=2).shuffled.round(3).tolist()
+      [[1.0, 1.0], [1.0, 1.0]]
+
     Source: Adebayo et al. 2018, https://arxiv.org/abs/1810.03292 (section 4.2).
     """
     starts, orders = (seeded(part, seeds) for part in jax.random.split(key))

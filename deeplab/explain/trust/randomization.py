@@ -51,6 +51,10 @@ def shuffled(params: Any, key: Array, layers: Sequence[str] | None = None) -> An
 
     Raises:
       UserError: there is no such module.
+
+    Example:
+      >>> shuffled({"dense": {"kernel": jnp.arange(4.0)}}, jax.random.key(0))["dense"]["kernel"].sum().item()
+      6.0
     """
     paths, structure = jax.tree_util.tree_flatten_with_path(params)
     names = ["/".join(str(getattr(part, "key", part)) for part in path) for path, _ in paths]
@@ -100,6 +104,12 @@ def randomization(
 
     Raises:
       UserError: there is no such layer, or no such order.
+
+    Example:
+      >>> method_of = lambda params: params["first"]["kernel"] * params["last"]["kernel"]
+      >>> params = {"first": {"kernel": jnp.arange(4.0)[None]}, "last": {"kernel": jnp.ones((1, 4))}}
+      >>> sorted(randomization(method_of, params, key=jax.random.key(0)))
+      ['all', 'first', 'last']
 
     Source: Adebayo et al. 2018, https://arxiv.org/abs/1810.03292.
     """

@@ -64,6 +64,11 @@ def coupled(
       noise: Noise of each example.
       weight: Weights of the examples.
       regularization: Weight of the entropy, in units of the mean cost.
+
+    Example:
+      >>> keys, x, noise = jax.random.split(jax.random.key(0), 2), jnp.array([[0.0], [9.0]]), jnp.array([[8.0], [1.0]])
+      >>> coupled(keys, x, noise, jnp.ones(2), regularization=0.01).tolist()  # each gets the nearer one
+      [[1.0], [8.0]]
     """
     flat, other = x.reshape(len(x), -1), noise.reshape(len(x), -1)
     cost = jnp.sum(flat**2, axis=1)[:, None] + jnp.sum(other**2, axis=1)[None] - 2 * flat @ other.T

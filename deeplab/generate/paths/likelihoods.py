@@ -71,6 +71,13 @@ def log_likelihood(
       key: Key of the probes.
       probes: Number of random directions in which the divergence is measured, the same at all times; exact when None,
         with D products for D numbers.
+
+    Example:
+      >>> from deeplab.generate import even
+      >>> prior = lambda x: -jnp.sum(x**2, axis=1)
+      >>> still = lambda x, t: jnp.zeros_like(x)  # then nothing moves, and the density is the prior's
+      >>> log_likelihood(still, jnp.ones((1, 2)), jnp.linspace(0.0, 1.0, 3), prior).tolist()
+      [-2.0]
     """
     signs = None
     if probes is not None and key is not None:

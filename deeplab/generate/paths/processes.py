@@ -54,6 +54,11 @@ class Process:
       draw: Function from a key to the time of a training example.
       grid: Function from a number n of steps to the times of sampling, [n + 1], falling, the last 0.
       fine: Likewise, the times of a likelihood.
+
+    Example:
+      >>> from deeplab.generate import flow
+      >>> flow().noised(jnp.zeros((1, 2)), jnp.ones((1, 2)), jnp.array([0.25])).tolist()
+      [[0.25, 0.25]]
     """
 
     schedule: Schedule
@@ -94,7 +99,12 @@ class Process:
 
 
 def noise_prediction(schedule: Schedule = linear) -> Process:
-    """The network predicts the noise (Ho et al. 2020)."""
+    """The network predicts the noise (Ho et al. 2020).
+
+    Example:
+      >>> noise_prediction().noised(jnp.ones((1, 1)), jnp.zeros((1, 1)), jnp.array([0.0])).round(3).tolist()
+      [[1.0]]
+    """
 
     def frame(t: jax.Array) -> Frame:
         a, s = schedule(t)
@@ -104,7 +114,12 @@ def noise_prediction(schedule: Schedule = linear) -> Process:
 
 
 def v_prediction(schedule: Schedule = cosine) -> Process:
-    """The network predicts a e - s x_0 (Salimans and Ho 2022, https://arxiv.org/abs/2202.00512); a^2 + s^2 = 1."""
+    """The network predicts a e - s x_0 (Salimans and Ho 2022, https://arxiv.org/abs/2202.00512); a^2 + s^2 = 1.
+
+    Example:
+      >>> [round(float(x), 3) for x in v_prediction().schedule(jnp.array(0.0))]
+      [1.0, 0.0]
+    """
 
     def frame(t: jax.Array) -> Frame:
         a, s = schedule(t)
@@ -125,6 +140,10 @@ def edm(deviation: float = 0.5, mean: float = -1.2, spread: float = 1.2) -> Proc
       deviation: Standard deviation of the data.
       mean: Mean of the logarithm of training's noise levels.
       spread: Standard deviation of that logarithm.
+
+    Example:
+      >>> [float(x) for x in edm().schedule(jnp.array(2.0))]  # the time is the noise level
+      [1.0, 2.0]
     """
 
     def frame(t: jax.Array) -> Frame:
@@ -138,7 +157,12 @@ def edm(deviation: float = 0.5, mean: float = -1.2, spread: float = 1.2) -> Proc
 
 
 def flow() -> Process:
-    """The network predicts the velocity e - x_0 of the straight line."""
+    """The network predicts the velocity e - x_0 of the straight line.
+
+    Example:
+      >>> [float(x) for x in flow().schedule(jnp.array(0.25))]
+      [0.75, 0.25]
+    """
 
     def frame(t: jax.Array) -> Frame:
         one = jnp.ones_like(t)
@@ -149,6 +173,12 @@ def flow() -> Process:
 
 def velocity_of(denoise: Field, schedule: Schedule) -> Field:
     """The velocity of the probability-flow ODE, a' D + s' (x - a D) / s, for t above 0.
+
+    Example:
+      >>> from deeplab.generate import straight
+      >>> velocity = velocity_of(lambda x, t: jnp.zeros_like(x), straight)  # data that are all 0: the velocity is x / t
+      >>> float(velocity(jnp.ones(1), jnp.array([0.5]))[0])
+      2.0
 
     Source: Song et al. 2021, https://arxiv.org/abs/2011.13456, equation 13.
     """
@@ -162,7 +192,14 @@ def velocity_of(denoise: Field, schedule: Schedule) -> Field:
 
 
 def score_of(denoise: Field, schedule: Schedule) -> Field:
-    """The gradient of the log-density of x_t: (a D - x) / s^2 (Tweedie's formula)."""
+    """The gradient of the log-density of x_t: (a D - x) / s^2 (Tweedie's formula).
+
+    Example:
+      >>> from deeplab.generate import straight
+      >>> score = score_of(lambda x, t: jnp.zeros_like(x), straight)  # data that are all 0: the score is -x / t^2
+      >>> float(score(jnp.ones(1), jnp.array([0.5]))[0])
+      -4.0
+    """
 
     def score(x: jax.Array, t: jax.Array) -> jax.Array:
         a, s = schedule(t)

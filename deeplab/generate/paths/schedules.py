@@ -30,6 +30,10 @@ def cosine(t: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Nichol and Dhariwal 2021, https://arxiv.org/abs/2102.09672, section 3.2, have t in place of 0.99 t, where a ends as
     0, and bound the noise of a step; here a ends as 0.016.
+
+    Example:
+      >>> [round(float(x), 3) for x in cosine(jnp.array(0.5))]
+      [0.708, 0.706]
     """
     first, more = jnp.pi / 2 * 0.008 / 1.008, jnp.pi / 2 * 0.99 * t / 1.008
     # 1 - a^2 as a product: it is no difference of nearly equal numbers where the noise is small.
@@ -37,17 +41,32 @@ def cosine(t: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def exploding(t: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The time is the noise's standard deviation: a = 1, s = t (Karras et al. 2022)."""
+    """The time is the noise's standard deviation: a = 1, s = t (Karras et al. 2022).
+
+    Example:
+      >>> [float(x) for x in exploding(jnp.array(3.0))]
+      [1.0, 3.0]
+    """
     return jnp.ones_like(t), t
 
 
 def straight(t: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The straight line: a = 1 - t, s = t, t in [0, 1] (Lipman et al. 2023, with the time reversed)."""
+    """The straight line: a = 1 - t, s = t, t in [0, 1] (Lipman et al. 2023, with the time reversed).
+
+    Example:
+      >>> [float(x) for x in straight(jnp.array(0.25))]
+      [0.75, 0.25]
+    """
     return 1 - t, t
 
 
 def even(count: int) -> jax.Array:
-    """Times 1, ..., 1 / count, 0."""
+    """Times 1, ..., 1 / count, 0.
+
+    Example:
+      >>> even(4).tolist()
+      [1.0, 0.75, 0.5, 0.25, 0.0]
+    """
     return jnp.linspace(1.0, 0.0, count + 1)
 
 

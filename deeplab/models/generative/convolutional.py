@@ -43,6 +43,12 @@ class ConvEncoder(nn.Module):
     Args:
       size: D.
       widths: Numbers of channels, from fine to coarse.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> ConvEncoder(size=8, widths=(8, 16)).init_with_output(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))[0].shape
+      (1, 4, 4, 8)
     """
 
     rules = RULES
@@ -66,6 +72,12 @@ class ConvDecoder(nn.Module):
     Args:
       channels: C.
       widths: Numbers of channels, from coarse to fine.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> ConvDecoder(channels=3, widths=(16, 8)).init_with_output(jax.random.key(0), jnp.zeros((1, 4, 4, 8)))[0].shape
+      (1, 16, 16, 3)
     """
 
     rules = RULES
@@ -117,6 +129,12 @@ class Critic(nn.Module):
 
     Args:
       widths: Numbers of channels, from fine to coarse.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> Critic(widths=(8, 16)).init_with_output(jax.random.key(0), jnp.zeros((2, 16, 16, 3)))[0].shape
+      (2,)
     """
 
     rules = RULES

@@ -135,6 +135,7 @@ scan.defvjp(_scan_forward, _scan_backward)
 
 
 def cast(tree: Any, dtype: Any) -> Any:
+    """The tree with each of its arrays in a dtype."""
     return jax.tree.map(lambda a: a.astype(dtype), tree)
 
 

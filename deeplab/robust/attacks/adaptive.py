@@ -75,6 +75,9 @@ def apgd(
 
     Raises:
       UserError: the radius is out of the box.
+
+    Example:
+      >>> attack = apgd(8 / 255, steps=100, restarts=2)
     """
     value = lambda outputs, batch, _: objective.value(outputs, batch)  # noqa: E731
     return Searching(_search(radius, steps, norm, value, objective, seam, None, samples, restarts), seam)
@@ -96,6 +99,9 @@ def apgd_targeted(
 
     Raises:
       UserError: the radius is out of the box, or, when called, the model has fewer classes.
+
+    Example:
+      >>> attack = apgd_targeted(8 / 255, targets=3)
     """
 
     def value(outputs: Any, batch: Any, target: Array) -> Array:

@@ -50,6 +50,9 @@ def fab(
 
     Raises:
       UserError: the radius is out of the box, or, when called, the model has fewer classes.
+
+    Example:
+      >>> attack = fab(0.3, targets=3)
     """
     if isinstance(radius, Tracer) or not np.isinf(radius):
         seam.check(radius, norm)

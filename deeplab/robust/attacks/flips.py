@@ -44,6 +44,9 @@ def hotflip(
 
     Raises:
       UserError: when called, if the tap has no embeddings, or the field is not of integers [B, T].
+
+    Example:
+      >>> attack = hotflip(2, tap="embed")
     """
     at_tap = Seam(fields, tap=tap)
 

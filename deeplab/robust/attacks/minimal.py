@@ -31,6 +31,9 @@ def deepfool(steps: int = 50, *, norm: Norm = L2, seam: Seam = IMAGES, halvings:
       norm: Norm of the distance.
       seam: Where the attack acts.
       halvings: Number of times that the way back to the example is halved at last, to the nearest adversarial point.
+
+    Example:
+      >>> attack = deepfool(steps=20)
     """
 
     def attack(apply: Any, batch: Batch, key: PRNGKeyArray) -> Batch:
@@ -111,6 +114,9 @@ def carlini_wagner(
 
     Raises:
       UserError: when called, if the box has no end.
+
+    Example:
+      >>> attack = carlini_wagner(steps=100, searches=5)
     """
     optimizer = optax.adam(learning_rate)
 

@@ -29,6 +29,11 @@ class Norm:
       project: `project(x, y, radius, low, high)`: y brought into the ball around x, and into the box.
       start: `start(keys, x, radius, low, high)`: a random point of the sphere around x, brought into the box.
       onto: The smallest step onto a hyperplane within the box; see `deeplab.robust.attacks.hyperplanes`.
+
+    Example:
+      >>> from deeplab.robust.attacks import L2
+      >>> L2.size(jnp.array([[3.0, 4.0]])).tolist()
+      [5.0]
     """
 
     name: str

@@ -24,6 +24,11 @@ class Objective(NamedTuple):
     Attributes:
       value: Function `value(outputs, batch)` to one number for each example, [B].
       fooled: Function `fooled(outputs, batch)`: whether the attack on an example has succeeded, [B].
+
+    Example:
+      >>> from deeplab.robust.attacks import CROSS_ENTROPY
+      >>> CROSS_ENTROPY.fooled(jnp.array([[2.0, 0.0], [0.0, 2.0]]), {"label": jnp.array([0, 0])}).tolist()
+      [False, True]
     """
 
     value: Callable[[Any, Batch], Float[Array, " B"]]
@@ -59,7 +64,12 @@ def classes(outputs: Any, batch: Batch) -> tuple[Float[Array, "B K"], Int[Array,
 
 
 def misclassified(outputs: Any, batch: Batch) -> Bool[Array, " B"]:
-    """Whether the largest logit is not the label's; NaN is no success."""
+    """Whether the largest logit is not the label's; NaN is no success.
+
+    Example:
+      >>> misclassified(jnp.array([[2.0, 0.0], [0.0, 2.0]]), {"label": jnp.array([0, 0])}).tolist()
+      [False, True]
+    """
     logits, label = classes(outputs, batch)
     return (jnp.argmax(logits, axis=-1) != label) & jnp.all(jnp.isfinite(logits), axis=-1)
 
@@ -107,6 +117,11 @@ def towards(target: int | Int[Array, " B"]) -> Objective:
 
     Args:
       target: Class that the model should predict, or one for each example.
+
+    Example:
+      >>> objective = towards(7)
+      >>> objective.fooled(9.0 * jnp.eye(10)[jnp.array([7, 3])], {"label": jnp.array([1, 1])}).tolist()
+      [True, False]
     """
 
     def wanted(logits: Array) -> Array:
@@ -129,6 +144,13 @@ def lowered(task: Scores, below: float | None = None) -> Objective:
     Args:
       task: Task with a score.
       below: Score under which an attack has succeeded; none ever has when None.
+
+    Example:
+      >>> from deeplab.tasks import Classification
+      >>> objective = lowered(Classification(), below=0.0)
+      >>> batch = {"label": jnp.array([0, 1])}
+      >>> objective.fooled(jnp.array([[2.0, -1.0], [2.0, -1.0]]), batch).tolist()
+      [False, True]
     """
 
     def fooled(outputs: Any, batch: Batch) -> Array:

@@ -29,7 +29,13 @@ class Model(Protocol):
 
 
 class Attack(Protocol):
-    """From a batch to one that looks the same and is predicted otherwise; pure, and jitted by the caller."""
+    """From a batch to one that looks the same and is predicted otherwise; pure, and jitted by the caller.
+
+    Example:
+      >>> unchanged: Attack = lambda apply, batch, key: batch  # the weakest
+      >>> unchanged(None, {"image": 0.5}, None)
+      {'image': 0.5}
+    """
 
     def __call__(self, apply: Any, batch: Batch, key: PRNGKeyArray) -> Batch: ...
 

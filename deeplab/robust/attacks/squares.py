@@ -56,6 +56,9 @@ def square(
 
     Raises:
       UserError: the radius is out of the box, or, when called, the field holds no images.
+
+    Example:
+      >>> attack = square(0.3, queries=1000)
     """
     seam.check(radius, norm)
 

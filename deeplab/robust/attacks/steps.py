@@ -31,6 +31,12 @@ def fgsm(
 
     Raises:
       UserError: the radius is out of the box.
+
+    Example:
+      >>> batch = {"image": jnp.array([[0.6]]), "label": jnp.array([1]), "weight": jnp.ones(1), "id": jnp.arange(1)}
+      >>> model = lambda x, **_: (jnp.concatenate([0.5 - x, x - 0.5], axis=1), {})
+      >>> round(fgsm(0.25)(model, batch, jax.random.key(0))["image"].item(), 2)
+      0.35
     """
     seam.check(radius, norm)
 

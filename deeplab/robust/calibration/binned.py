@@ -26,6 +26,11 @@ class Reliability(NamedTuple):
       count: Number of examples.
       confidence: Mean confidence.
       accuracy: Fraction of correct predictions.
+
+    Example:
+      >>> diagram = Reliability(np.array([5, 5]), np.array([0.6, 0.9]), np.array([0.6, 0.8]))
+      >>> round(float((diagram.count * abs(diagram.confidence - diagram.accuracy)).sum() / diagram.count.sum()), 6)
+      0.05
     """
 
     count: Int[ndarray, " M"]

@@ -41,6 +41,10 @@ class Isotonic:
     Attributes:
       x: Probabilities, ascending.
       y: Calibrated ones.
+
+    Example:
+      >>> Isotonic(np.array([0.2, 0.6]), np.array([0.1, 0.5]))(np.array([0.0, 0.4, 0.9])).round(6).tolist()
+      [0.1, 0.3, 0.5]
     """
 
     x: Float[ndarray, " M"]
@@ -80,6 +84,10 @@ class Beta:
       a: Exponent of p, 0 or more.
       b: Exponent of 1 - p, 0 or more.
       c: Logarithm of the factor.
+
+    Example:
+      >>> Beta(1.0, 1.0, 0.0)(np.array([0.2, 0.7])).round(6).tolist()
+      [0.2, 0.7]
     """
 
     a: float
@@ -139,6 +147,10 @@ class Histogram:
 
     Attributes:
       y: Calibrated probability of each bin.
+
+    Example:
+      >>> Histogram(np.array([0.1, 0.8]))(np.array([0.3, 0.5, 0.9])).tolist()
+      [0.1, 0.1, 0.8]
     """
 
     y: Float[ndarray, " M"]
@@ -173,6 +185,11 @@ class OneVsRest:
 
     Attributes:
       maps: Map of each class.
+
+    Example:
+      >>> same = Isotonic(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+      >>> OneVsRest((same, same))(np.array([[0.3, 0.7]])).round(6).tolist()
+      [[0.3, 0.7]]
     """
 
     maps: tuple[Map, ...]

@@ -40,6 +40,11 @@ class BrierParts(NamedTuple):
       resolution: Variance of the frequencies over the bins; large where the predictions tell classes apart.
       uncertainty: Variance of the labels, which no prediction changes.
       within: What the probabilities and labels of one bin vary; 0 where a bin has one probability.
+
+    Example:
+      >>> parts = BrierParts(brier=0.2, reliability=0.01, resolution=0.06, uncertainty=0.25, within=0.0)
+      >>> round(parts.reliability - parts.resolution + parts.uncertainty + parts.within, 6)
+      0.2
     """
 
     brier: float

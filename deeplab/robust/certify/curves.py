@@ -25,6 +25,11 @@ class Smoothed:
       prediction: Classes, [N]; -1 where it abstains.
       radius: Radii (l2) within which the class is certain at level 1 - alpha, [N]; 0 where it abstains.
       probability: Lower bound of the probability of the class under noise, [N].
+
+    Example:
+      >>> said = Smoothed(np.arange(2), np.array([3, 3]), np.array([3, -1]), np.array([0.4, 0.0]), np.array([0.9, 0.5]))
+      >>> float(((said.prediction == said.label) & (said.radius >= 0.25)).mean())
+      0.5
     """
 
     id: np.ndarray
@@ -45,6 +50,12 @@ class Curve:
       high: Greatest likely shares, [R].
       count: Number of examples.
       abstained: Share of examples of which nothing is said.
+
+    Example:
+      >>> radii, accuracy = np.array([0.0, 0.5]), np.array([0.8, 0.6])
+      >>> curve = Curve(radii, accuracy, low=accuracy - 0.1, high=accuracy + 0.1, count=50, abstained=0.1)
+      >>> curve.accuracy[curve.radii == 0.5].item()
+      0.6
     """
 
     radii: np.ndarray

@@ -25,6 +25,12 @@ class Signs(NamedTuple):
       lower: Least attribution of any input of the ball, [B, ...].
       upper: Greatest attribution, [B, ...].
       sign: 1 or -1 where the attribution has this sign in the whole ball, else 0, [B, ...].
+
+    Example:
+      >>> values, sign = jnp.array([[0.3, 0.1]]), jnp.array([[1.0, 0.0]])
+      >>> signs = Signs(values, values - 0.2, values + 0.2, sign)
+      >>> bool((signs.lower > 0)[0, 0] == (signs.sign == 1)[0, 0])
+      True
     """
 
     values: Float[Array, "B ..."]

@@ -54,6 +54,11 @@ def votes(
 
     Raises:
       UserError: A number is out of its range, the input is not floating-point, or the model gives no logits [B, K].
+
+    Example:
+      >>> sign = lambda x: jnp.concatenate([0.5 - x, x - 0.5], axis=1)
+      >>> votes(sign, jnp.array([[0.9]]), jnp.arange(1), jax.random.key(0), deviation=0.1, draws=10).tolist()
+      [[0, 10]]
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise UserError(f"the input is of {x.dtype}, which noise does not fit; smooth a model of real numbers")

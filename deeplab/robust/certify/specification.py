@@ -95,6 +95,10 @@ class Verified:
       verified_error: Share of examples that are not proved to be right in their whole ball.
       low: Least share that is likely, of the population of which these examples are a sample, at 95 % confidence.
       high: Greatest likely share.
+
+    Example:
+      >>> print(Verified(radius=0.1, method="interval", count=100, error=0.02, verified_error=0.1, low=0.05, high=0.18))
+      error 2.00 %, verified error 10.00 % (5.00 to 18.00) at radius 0.1, 100 examples, by interval
     """
 
     radius: float

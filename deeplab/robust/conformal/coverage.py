@@ -24,6 +24,11 @@ class Coverage(NamedTuple):
       low: Lower end of the 95 % interval of that share (Wilson's), of independent examples.
       high: Its upper end.
       size: Mean number of classes, or width.
+
+    Example:
+      >>> found = Coverage(("all", "a"), np.array([90.0, 40.0]), np.array([0.9, 0.7]), *np.zeros((3, 2)))
+      >>> found.group[int(found.coverage.argmin())]
+      'a'
     """
 
     group: tuple[str, ...]

@@ -19,7 +19,13 @@ from deeplab.robust.inputs import numbers_of
 
 
 class Intervals(NamedTuple):
-    """Intervals of the targets of new examples, in their unit."""
+    """Intervals of the targets of new examples, in their unit.
+
+    Example:
+      >>> interval = Intervals(np.array([1.0, 2.0]), np.array([2.0, 4.0]))
+      >>> float((interval.high - interval.low).mean())
+      1.5
+    """
 
     low: Float[ndarray, " M"]
     high: Float[ndarray, " M"]

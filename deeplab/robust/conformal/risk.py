@@ -125,6 +125,11 @@ class RiskCoverage(NamedTuple):
       risk: Their mean loss; of examples of equal confidence, what it is on average over their orders.
       confidence: Confidence of the last of them.
       best: Area of the best confidence, which orders the examples by their losses.
+
+    Example:
+      >>> curve = RiskCoverage(np.array([0.5, 1.0]), np.array([0.0, 0.5]), np.array([0.9, 0.6]), best=0.25)
+      >>> curve.aurc, curve.excess
+      (0.25, 0.0)
     """
 
     coverage: Float[ndarray, " N"]

@@ -103,6 +103,10 @@ class Thresholds(NamedTuple):
     Attributes:
       groups: Groups, ascending.
       values: Threshold of each.
+
+    Example:
+      >>> Thresholds(np.array(["a", "b"]), np.array([0.8, 0.9])).of(np.array(["b", "a"])).tolist()
+      [0.9, 0.8]
     """
 
     groups: Shaped[ndarray, " G"]

@@ -25,7 +25,13 @@ _CHAIN = 6  # doublings of the chain of copies: after them 2^-64 of the pixels a
 
 @ranges.checked(sigma=ranges.NATURAL)
 def gaussian_blur(sigma: float) -> Corruption:
-    """A Gaussian filter of the standard deviation `sigma`, in pixels."""
+    """A Gaussian filter of the standard deviation `sigma`, in pixels.
+
+    Example:
+      >>> blurred = gaussian_blur(1.0)(jax.random.key(0), jnp.full((8, 8, 1), 0.5))
+      >>> blurred[4, 4].round(4).tolist()  # what is uniform stays
+      [0.5]
+    """
     return lambda key, image: clipped(smooth(image, sigma))
 
 
@@ -36,6 +42,10 @@ def defocus_blur(radius: float, alias: float) -> Corruption:
     Args:
       radius: Radius of the disk, in pixels.
       alias: Standard deviation of the filter that smooths the disk's border, in pixels.
+
+    Example:
+      >>> defocus_blur(radius=2.0, alias=0.5)(jax.random.key(0), jnp.ones((16, 16, 3))).shape
+      (16, 16, 3)
     """
     reach, border = (8, 1) if radius <= 8 else (int(radius), 2)
     x = np.arange(-reach, reach + 1)
@@ -55,6 +65,10 @@ def glass_blur(sigma: float, reach: int, times: int) -> Corruption:
       sigma: Standard deviation of the filters, in pixels.
       reach: Neighbors are `reach` pixels before to `reach` - 1 behind, along each axis.
       times: Number of visits of each pixel.
+
+    Example:
+      >>> glass_blur(sigma=0.5, reach=1, times=1)(jax.random.key(0), jnp.full((8, 8, 1), 0.5)).shape
+      (8, 8, 1)
     """
 
     def copied(key: jax.Array, image: Image) -> Image:
@@ -86,6 +100,10 @@ def motion_blur(radius: int, sigma: float) -> Corruption:
     Args:
       radius: Half of the number of shifts.
       sigma: Standard deviation of the weights of the shifts, in pixels.
+
+    Example:
+      >>> motion_blur(radius=3, sigma=2.0)(jax.random.key(0), jnp.full((16, 16, 1), 0.5)).shape
+      (16, 16, 1)
     """
 
     def corrupt(key: jax.Array, image: Image) -> Image:
@@ -96,7 +114,12 @@ def motion_blur(radius: int, sigma: float) -> Corruption:
 
 @ranges.checked(below=ranges.Range(above=1), step=ranges.POSITIVE)
 def zoom_blur(below: float, step: float = 0.01) -> Corruption:
-    """The mean of the image and of its middle, enlarged by the factors 1, 1 + step, ... below `below`."""
+    """The mean of the image and of its middle, enlarged by the factors 1, 1 + step, ... below `below`.
+
+    Example:
+      >>> zoom_blur(below=1.1)(jax.random.key(0), jnp.ones((16, 16, 1))).shape
+      (16, 16, 1)
+    """
     factors = np.arange(1, below, step)
 
     def corrupt(key: jax.Array, image: Image) -> Image:

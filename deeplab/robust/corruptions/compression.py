@@ -41,6 +41,10 @@ def jpeg(quality: int) -> Corruption:
 
     Args:
       quality: Quality of the file, 1 to 100.
+
+    Example:
+      >>> jpeg(80)(jax.random.key(0), jnp.zeros((16, 16, 3))).max().round(2).item()
+      0.0
     """
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     light, color = (np.clip((table * percent + 50) // 100, 1, 255).astype(np.float32) for table in (_LIGHT, _COLOR))

@@ -13,7 +13,12 @@ from deeplab.robust.corruptions.filters import Corruption, Image, along, clipped
 
 @ranges.checked(kept=ranges.NATURAL)
 def contrast(kept: float) -> Corruption:
-    """Scales the distance from the mean of each channel."""
+    """Scales the distance from the mean of each channel.
+
+    Example:
+      >>> [round(float(x), 2) for x in contrast(0.5)(jax.random.key(0), jnp.array([[[0.2]], [[0.6]]])).ravel()]
+      [0.3, 0.5]
+    """
 
     def corrupt(key: jax.Array, image: Image) -> Image:
         mean = jnp.mean(image, axis=(0, 1), keepdims=True)
@@ -27,6 +32,11 @@ def saturate(factor: float, more: float) -> Corruption:
     """s -> factor s + more, for the saturation s of each pixel's hue, saturation and value.
 
     A gray pixel of an image of three channels has the hue red; an image of one channel stays.
+
+    Example:
+      >>> red = jnp.array([[[0.8, 0.2, 0.2]]])
+      >>> [round(float(v), 2) for v in saturate(0.0, 0.0)(jax.random.key(0), red).ravel()]  # no color is left
+      [0.8, 0.8, 0.8]
     """
 
     def corrupt(key: jax.Array, image: Image) -> Image:
@@ -44,7 +54,12 @@ def saturate(factor: float, more: float) -> Corruption:
 
 @ranges.checked(factor=ranges.Range(above=0, at_most=1))
 def pixelate(factor: float) -> Corruption:
-    """Shrinks the image to `factor` of its sides, by means over boxes, and enlarges it again by its nearest pixels."""
+    """Shrinks the image to `factor` of its sides, by means over boxes, and enlarges it again by its nearest pixels.
+
+    Example:
+      >>> pixelate(0.5)(jax.random.key(0), jnp.array([[[0.0]], [[1.0]]]).repeat(2, axis=1)).round(4).ravel().tolist()
+      [0.5, 0.5, 0.5, 0.5]
+    """
 
     def corrupt(key: jax.Array, image: Image) -> Image:
         return clipped(along(image, *(_pixels(size, max(1, int(size * factor))) for size in image.shape[:2])))
@@ -70,6 +85,10 @@ def elastic(by: float, sigma: float, affine: float) -> Corruption:
       by: Factor of the smoothed noise, which is uniform in [-1, 1] before.
       sigma: Standard deviation of its filter.
       affine: Largest shift of three points, along each axis, that tell the affine map.
+
+    Example:
+      >>> elastic(by=0.1, sigma=0.5, affine=0.05)(jax.random.key(0), jnp.ones((16, 16, 3))).shape
+      (16, 16, 3)
     """
 
     def corrupt(key: jax.Array, image: Image) -> Image:

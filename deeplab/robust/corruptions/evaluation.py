@@ -22,6 +22,13 @@ def on(field: str, corruption: Callable[[jax.Array, jax.Array], jax.Array]) -> C
     Args:
       field: Name of the field.
       corruption: Function `(key, x) -> x` of an example's field.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> batch = {"image": jnp.full((2, 4, 4, 1), 0.5), "id": jnp.arange(2)}
+      >>> noise = on("image", lambda key, x: x + 0.1 * jax.random.normal(key, x.shape))
+      >>> noise(batch, jax.random.key(0))["image"].shape
+      (2, 4, 4, 1)
     """
 
     def corrupted(batch: dict[str, Any], key: jax.Array) -> dict[str, Any]:

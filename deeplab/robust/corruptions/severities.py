@@ -142,5 +142,10 @@ def common(name: str, severity: int) -> Corruption:
 
 
 def commons(names: tuple[str, ...] = BENCHMARK) -> dict[str, tuple[Corruption, ...]]:
-    """The common corruptions by name, each at severities 1 to 5."""
+    """The common corruptions by name, each at severities 1 to 5.
+
+    Example:
+      >>> list(commons(("fog", "jpeg"))), len(commons(("fog",))["fog"])
+      (['fog', 'jpeg'], 5)
+    """
     return {name: tuple(common(name, severity) for severity in range(1, 6)) for name in names}

@@ -42,6 +42,11 @@ def snow(
       radius: Half of the number of shifts of a flake's motion.
       sigma: Standard deviation of the weights of the shifts, in pixels.
       kept: Share of the image that is not whitened.
+
+    Example:
+      >>> flakes = snow(0.1, 0.3, zoom=3.0, least=0.5, radius=3, sigma=2.0, kept=0.8)
+      >>> flakes(jax.random.key(0), jnp.ones((16, 16, 3))).shape
+      (16, 16, 3)
     """
 
     def corrupt(key: jax.Array, image: Image) -> Image:
@@ -66,6 +71,10 @@ def frost(kept: float, ice: float) -> Corruption:
     Args:
       kept: Factor of the image.
       ice: Factor of the crystals.
+
+    Example:
+      >>> frost(kept=0.8, ice=0.4)(jax.random.key(0), jnp.ones((16, 16, 3))).shape
+      (16, 16, 3)
     """
 
     def corrupt(key: jax.Array, image: Image) -> Image:
@@ -89,6 +98,10 @@ def fog(depth: float, decay: float) -> Corruption:
     Args:
       depth: Strength of the fog.
       decay: Divisor of the cloud's roughness from one scale to the next finer one.
+
+    Example:
+      >>> fog(depth=0.5, decay=2.0)(jax.random.key(0), jnp.ones((16, 16, 3))).shape
+      (16, 16, 3)
     """
 
     def corrupt(key: jax.Array, image: Image) -> Image:
@@ -102,7 +115,12 @@ def fog(depth: float, decay: float) -> Corruption:
 
 @ranges.checked(by=ranges.FRACTION)
 def brightness(by: float) -> Corruption:
-    """Raises the value of each pixel's hue, saturation and value (its largest channel) by `by`."""
+    """Raises the value of each pixel's hue, saturation and value (its largest channel) by `by`.
+
+    Example:
+      >>> round(brightness(0.1)(jax.random.key(0), jnp.full((8, 8, 3), 0.5)).max().item(), 2)
+      0.6
+    """
 
     def corrupt(key: jax.Array, image: Image) -> Image:
         value = jnp.max(image, axis=-1, keepdims=True)
@@ -126,6 +144,11 @@ def spatter(mean: float, std: float, sigma: float, least: float, strength: float
       least: Least value of the noise within a drop.
       strength: Brightness of water, or the standard deviation of the border of mud, in pixels.
       mud: Whether it is mud.
+
+    Example:
+      >>> drops = spatter(0.6, 0.3, sigma=1.0, least=0.6, strength=0.6, mud=False)
+      >>> drops(jax.random.key(0), jnp.ones((16, 16, 3))).shape
+      (16, 16, 3)
     """
 
     def corrupt(key: jax.Array, image: Image) -> Image:

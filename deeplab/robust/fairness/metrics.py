@@ -27,6 +27,12 @@ class GroupMetrics(NamedTuple):
       positive_rate: Share of positive decisions.
       true_positive_rate: Share of positive decisions among the positives.
       false_positive_rate: Share of positive decisions among the negatives.
+
+    Example:
+      >>> rates = np.array([[0.9, 0.6], [0.5, 0.2], [0.9, 0.4], [0.1, 0.1]])
+      >>> found = GroupMetrics(np.array(["a", "b"]), np.array([9, 3]), *rates)
+      >>> round(float(np.ptp(found.positive_rate)), 2)  # the gap of demographic parity
+      0.3
     """
 
     groups: Shaped[ndarray, " G"]

@@ -31,6 +31,12 @@ class GroupThresholds(NamedTuple):
       constant: Rate of positive decisions where it is.
       false_positive_rate: Rate that each group has on the examples that the thresholds were fitted on.
       true_positive_rate: The same of the true positive rate.
+
+    Example:
+      >>> ones, zeros = np.ones(1), np.zeros(1)
+      >>> rule = GroupThresholds(np.array(["a"]), ones * 0.5, ones, ones, zeros, zeros, zeros, zeros)
+      >>> rule.probability(np.array([0.4, 0.7]), np.array(["a", "a"])).tolist()
+      [0.0, 1.0]
     """
 
     groups: Shaped[ndarray, " G"]

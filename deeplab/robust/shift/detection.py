@@ -29,6 +29,10 @@ class Detection(NamedTuple):
       aupr_in: Average precision with the examples inside as positives.
       aupr_out: Average precision with the examples outside as positives.
       fpr95: Share of the examples outside that pass where 95 % of those inside do.
+
+    Example:
+      >>> Detection(auroc=0.93, aupr_in=0.9, aupr_out=0.94, fpr95=0.2).auroc
+      0.93
     """
 
     auroc: float
@@ -138,5 +142,10 @@ def detections(
       scores: Functions of features.
       inside: Features of usual examples that were not trained on.
       outside: Features of unusual examples.
+
+    Example:
+      >>> inside, outside = np.zeros((3, 1)), np.ones((2, 1))
+      >>> detections({"size": lambda x: abs(x[:, 0])}, inside, outside)["size"].auroc
+      1.0
     """
     return {name: detect(score(inside), score(outside)) for name, score in scores.items()}

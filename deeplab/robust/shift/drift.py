@@ -23,6 +23,10 @@ class Tested(NamedTuple):
     Attributes:
       statistic: Statistic, the larger the more different; see the test.
       p: Probability of at least this under one law; the test of level 5 % rejects at 0.05 or below.
+
+    Example:
+      >>> Tested(statistic=0.31, p=0.01).p <= 0.05
+      True
     """
 
     statistic: float

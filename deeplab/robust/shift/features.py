@@ -31,6 +31,10 @@ class Mahalanobis:
       means: Mean of each class.
       precision: Inverse of the classes' common covariance.
       background: Mean and inverse covariance of all examples; None where the score is not relative.
+
+    Example:
+      >>> Mahalanobis(np.zeros((1, 2)), np.eye(2))(np.array([[3.0, 4.0]])).tolist()
+      [25.0]
     """
 
     means: Float[ndarray, "K D"]
@@ -117,6 +121,12 @@ class Vim:
       origin: Features o at which the logits are 0, as nearly as can be.
       residual: Basis R of the directions of least variance.
       alpha: Factor that makes the virtual logit as large as the largest logit, on average of training examples.
+
+    Example:
+      >>> from deeplab.robust.head import Head
+      >>> score = Vim(Head(np.eye(2), np.zeros(2)), np.zeros(2), np.array([[0.0], [1.0]]), 2.0)
+      >>> score(np.array([[0.0, 3.0]])).round(4).tolist()  # 2 * 3 - log(1 + exp(3))
+      [2.9514]
     """
 
     head: Head

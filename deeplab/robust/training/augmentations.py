@@ -81,6 +81,11 @@ class AugMix(Wrapper):
       UserError: When the loss is computed: the task has no probabilities of classes, or they belong to places that a
         view moves, or what the model reads are no images.
 
+    Example:
+      >>> from deeplab.tasks import Classification
+      >>> AugMix(Classification(label_smoothing=0.1)).headline  # all but the loss is the inner task's
+      ('accuracy',)
+
     Source: Hendrycks et al. 2020, https://arxiv.org/abs/1912.02781.
     """
 

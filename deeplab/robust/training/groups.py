@@ -66,6 +66,11 @@ class GroupDRO(Wrapper):
       UserError: When the loss is computed: the batch holds no such field, or the task compares examples with one
         another, and so has no loss of a group.
 
+    Example:
+      >>> from deeplab.tasks import Classification
+      >>> GroupDRO(Classification(), num_groups=4, group="background").headline
+      ('accuracy',)
+
     Source: Sagawa et al. 2020, https://arxiv.org/abs/1911.08731, algorithm 1.
     """
 

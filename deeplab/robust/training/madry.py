@@ -65,6 +65,10 @@ def uphill(
       step: Length of a step; 2.5 radius / steps when None.
       random: Whether to begin at a random point of the ball, drawn for each example by its `id`.
       box: Least and largest value of an input.
+
+    Example:
+      >>> from deeplab.tasks import Regression
+      >>> attack = uphill(Regression(fields=("x",)), 0.1, steps=5, box=(-3.0, 3.0))
     """
 
     def attack(apply: Apply, batch: Batch, key: jax.Array) -> Batch:
@@ -149,6 +153,11 @@ class Fast(Wrapper):
       step: Length of the step, in radii.
       align: Weight of GradAlign; none at 0, where its cost is spared. The paper has 0.2 at 8 / 255 on CIFAR-10.
       box: Least and largest value of an input.
+
+    Example:
+      >>> from deeplab.tasks import Classification
+      >>> Fast(Classification(), radius=8 / 255, align=0.2).headline
+      ('accuracy',)
 
     Source: Wong et al. 2020, https://arxiv.org/abs/2001.03994; GradAlign: Andriushchenko and Flammarion 2020,
       https://arxiv.org/abs/2007.02617.

@@ -25,6 +25,11 @@ class SAM(Wrapper):
     Args:
       rho: Length of the move in the space of the parameters, 0.05 in the paper; may be a tracer.
 
+    Example:
+      >>> from deeplab.tasks import Classification
+      >>> SAM(Classification(), rho=0.1).headline
+      ('accuracy',)
+
     Source: Foret et al. 2021, https://arxiv.org/abs/2010.01412.
     """
 

@@ -33,6 +33,11 @@ class TRADES(Wrapper):
     Raises:
       UserError: When the loss is computed: the task has no probabilities of classes.
 
+    Example:
+      >>> from deeplab.tasks import Classification
+      >>> TRADES(Classification(), radius=0.3, weight=1.0).headline  # all but the loss is the inner task's
+      ('accuracy',)
+
     Source: Zhang et al. 2019, https://arxiv.org/abs/1901.08573.
     """
 

@@ -29,6 +29,12 @@ class Wrapper(Task):
       inner: Task.
       watch: Attack of the evaluations, which tells the metrics "attacked_loss", ... of the attacked batch; none when
         None. One with many steps shows what a weak attack in training hides.
+
+    Example:
+      >>> from deeplab.robust.training import SAM
+      >>> from deeplab.tasks import Classification
+      >>> SAM(Classification()).fields  # the inner task's, as of every wrapper
+      ('image',)
     """
 
     inner: Task

@@ -34,6 +34,12 @@ class Laplace:
       covariance: Covariance of the weights.
       prior_precision: Precision of the weights' prior, a normal law around 0.
       log_evidence: Logarithm of the marginal likelihood of the training labels.
+
+    Example:
+      >>> from deeplab.robust.head import Head
+      >>> model = Laplace(Head(np.eye(2), np.zeros(2)), 0.1 * np.eye(6), 1.0, -3.0)
+      >>> model.probabilities(np.array([[1.0, 0.0]])).shape
+      (1, 2)
     """
 
     head: Head

@@ -27,6 +27,11 @@ class Autoencoder(Restoring):
       noise: Standard deviation of the noise added to the pixels, which are 0 to 1; may be a tracer.
       hidden: Share of the pixels that become 0.
 
+    Example:
+      >>> import deeplab as dl
+      >>> Autoencoder(dl.models.MLP(784, features=(256,)), noise=0.3).noise
+      0.3
+
     Source: Hinton and Salakhutdinov 2006, https://doi.org/10.1126/science.1127647; with noise: Vincent et al. 2008,
       https://doi.org/10.1145/1390156.1390294.
     """
@@ -64,6 +69,11 @@ class MaskedAutoencoder(Restoring):
     Args:
       patch: Height and width P of a patch, in pixels.
       share: Share of the patches that are hidden; it shapes the program.
+
+    Example:
+      >>> import deeplab as dl
+      >>> MaskedAutoencoder(dl.models.MLP(48), patch=4).share
+      0.75
 
     Source: He et al. 2021, https://arxiv.org/abs/2111.06377.
     """

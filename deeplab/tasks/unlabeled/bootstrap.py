@@ -59,6 +59,12 @@ class BYOL(_Taught):
       decay: Decay of the teacher at each step; may be a tracer.
       predictor: Module from the projection to one of the same width, such as `dl.models.MLP(64, features=(256,))`.
 
+    Example:
+      >>> import deeplab as dl
+      >>> mlp = dl.models.MLP(64, features=(256,))
+      >>> BYOL(dl.data.augment.flip(), mlp, predictor=mlp).decay
+      0.99
+
     Source: Grill et al. 2020, https://arxiv.org/abs/2006.07733.
     """
 
@@ -95,6 +101,12 @@ class DINO(_Taught):
       temperature: Temperature of the student.
       teacher_temperature: Temperature of the teacher.
       center_decay: Decay of the center at each step, or at each microbatch where steps are accumulated.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from deeplab.nn.parts.prototypes import Prototypes
+      >>> DINO(dl.data.augment.flip(), Prototypes(64)).temperature
+      0.1
 
     Source: Caron et al. 2021, https://arxiv.org/abs/2104.14294.
     """

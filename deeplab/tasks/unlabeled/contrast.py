@@ -51,6 +51,11 @@ class SupervisedContrast(TwoViews):
     Args:
       temperature: Number by which cosines are divided; may be a tracer.
 
+    Example:
+      >>> import deeplab as dl
+      >>> SupervisedContrast(dl.data.augment.flip(), dl.models.MLP(64), temperature=0.07).temperature
+      0.07
+
     Source: Khosla et al. 2020, https://arxiv.org/abs/2004.11362.
     """
 
@@ -77,6 +82,10 @@ class SigmoidPairs(Task):
       fields: Names of the batch's fields that the model reads.
       scale: First factor of the cosines.
       bias: First bias; negative, because most pairs do not match.
+
+    Example:
+      >>> SigmoidPairs(fields=("image", "sentence")).scale
+      10.0
 
     Source: Zhai et al. 2023, https://arxiv.org/abs/2303.15343.
     """

@@ -23,6 +23,11 @@ class BarlowTwins(TwoViews):
     Args:
       strength: Weight of what is off the diagonal; may be a tracer.
 
+    Example:
+      >>> import deeplab as dl
+      >>> BarlowTwins(dl.data.augment.flip(), dl.models.MLP(64, features=(256,))).strength
+      0.005
+
     Source: Zbontar et al. 2021, https://arxiv.org/abs/2103.03230.
     """
 
@@ -44,6 +49,11 @@ class VICReg(TwoViews):
       invariance: Weight of the distance of the views; may be a tracer.
       variance: Weight of what the standard deviations lack to 1; without it all embeddings become one.
       covariance: Weight of the covariances.
+
+    Example:
+      >>> import deeplab as dl
+      >>> VICReg(dl.data.augment.flip(), dl.models.MLP(64)).invariance
+      25.0
 
     Source: Bardes et al. 2021, https://arxiv.org/abs/2105.04906.
     """

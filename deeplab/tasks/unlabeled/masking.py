@@ -34,6 +34,12 @@ class MaskedTokens(Task):
       share: Share of the positions that are guessed; may be a tracer.
       padding: Token of the padding, if there is one.
 
+    Example:
+      >>> batch = {"tokens": jnp.arange(1, 9)[None], "weight": jnp.ones(1), "id": jnp.array([5])}
+      >>> shown, asked = MaskedTokens(mask_token=9, vocab_size=9, share=0.5).hide(batch, jax.random.key(0))
+      >>> bool((shown == batch["tokens"])[~asked].all())
+      True
+
     Source: Devlin et al. 2018, https://arxiv.org/abs/1810.04805, section 3.1.
     """
 
@@ -93,6 +99,13 @@ class MaskedFrames(Restoring):
     Args:
       spans: Number of hidden spans, which may overlap.
       length: Number of frames of a span.
+
+    Example:
+      >>> import deeplab as dl
+      >>> batch = {"features": jnp.ones((1, 20, 4)), "frames": jnp.array([20]), "id": jnp.array([5])}
+      >>> hidden = MaskedFrames(dl.models.MLP(4), spans=1, length=7).hide(batch, jax.random.key(0))
+      >>> int((hidden.inputs[0] == 0).all(axis=-1).sum())  # frames
+      7
 
     Source: Liu et al. 2019, "Mockingjay", https://arxiv.org/abs/1910.12638.
     """

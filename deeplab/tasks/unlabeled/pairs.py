@@ -45,6 +45,11 @@ class TwoViews(Task):
       view: Function that draws a view of an example, such as `dl.data.augment.warp(15.0, 0.1, 1.0)`.
       projector: Module from features to what is compared, such as `dl.models.MLP(64, features=(256,))`.
       fields: Name of the batch's field that is viewed, and that the model reads.
+
+    Example:
+      >>> from deeplab.tasks.unlabeled import SimCLR
+      >>> issubclass(SimCLR, TwoViews)
+      True
     """
 
     headline: ClassVar[tuple[str, ...]] = ("loss", "effective_rank", "std")

@@ -39,6 +39,11 @@ class Restoring(Task):
 
     Args:
       decoder: Module from what the encoder gives to what is restored; without batch norms.
+
+    Example:
+      >>> from deeplab.tasks.unlabeled import Autoencoder
+      >>> issubclass(Autoencoder, Restoring)
+      True
     """
 
     headline: ClassVar[tuple[str, ...]] = ("loss", "effective_rank", "std")

@@ -38,6 +38,10 @@ class SkipGram(Task):
       threshold: Frequency t above which tokens are left out, with probability 1 - sqrt(t / f); 0 keeps all; may be a
         tracer.
 
+    Example:
+      >>> SkipGram(vocab_size=10_000, window=2).negatives
+      5
+
     Source: Mikolov et al. 2013, https://arxiv.org/abs/1310.4546, section 2.
     """
 

@@ -26,6 +26,10 @@ class Trials:
       halving: Factor of successive halving: the best N-th part of the settings goes on from each rung; all run to the
         end when None.
       backend: "local" for this process; "ray" for each group of one shape as a trial of Ray Tune.
+
+    Example:
+      >>> Trials(search="random", num_trials=32).num_trials
+      32
     """
 
     search: How = "grid"

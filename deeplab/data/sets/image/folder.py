@@ -43,6 +43,17 @@ class ImageFolder(ExampleSet):
     Raises:
       UserError: there is no such folder or archive, it holds no images, its classes or splits are ambiguous, or a file
         is no image.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from PIL import Image
+      >>> folder = pathlib.Path(tempfile.mkdtemp())
+      >>> for name in ("cat", "dog"):
+      ...     (folder / name).mkdir()
+      ...     Image.new("RGB", (8, 8)).save(folder / name / "1.png")
+      ...
+      >>> ImageFolder(folder, size=4).class_names
+      ('cat', 'dog')
     """
 
     path: str | Path

@@ -39,6 +39,10 @@ class MovieLensRatings(ExampleSet):
 
     Raises:
       UserError: there is no such fold.
+
+    Example:
+      >>> MovieLensRatings(fold=2, part="validation").name
+      'movielens_100k_u2_validation'
     """
 
     fold: int = 1

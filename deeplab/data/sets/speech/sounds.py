@@ -57,6 +57,18 @@ class Sounds(Listed):
     Raises:
       UserError: files are missing or cannot be read as sounds (all are told at once), a cell is empty, a split is
         empty, or a clip with a transcript is too long.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import soundfile
+      >>> folder = pathlib.Path(tempfile.mkdtemp())
+      >>> for name in ("no", "yes"):
+      ...     (folder / name).mkdir()
+      ...     for i in range(10):
+      ...         soundfile.write(folder / name / f"{i}.wav", np.zeros(1600), 16000)
+      ...
+      >>> Sounds(folder, labels="folder").class_names
+      ('no', 'yes')
     """
 
     source: Any

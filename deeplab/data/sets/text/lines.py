@@ -33,6 +33,13 @@ class TextLines(TextSet):
 
     Raises:
       UserError: there is no such file, and no folder with such files; a file is no UTF-8 text.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> file = pathlib.Path(tempfile.mkdtemp()) / "novel.txt"
+      >>> _ = file.write_text("Call me Ishmael.\\n" * 20, encoding="utf-8")
+      >>> sorted(TextLines(file).splits)
+      ['train', 'validation']
     """
 
     path: str | Path

@@ -31,6 +31,11 @@ class RobustAccuracy(NamedTuple):
       objective: Mean of the objective after the attack.
       ids: Number of each example.
       right: Whether each is right before and after.
+
+    Example:
+      >>> found = RobustAccuracy(2, 1.0, 0.5, (0.09, 0.91), 0.2, np.arange(2), np.array([True, False]))
+      >>> found.ids[~found.right].tolist()  # those that the attack changed
+      [1]
     """
 
     count: int

@@ -45,6 +45,12 @@ class AutoAttack(NamedTuple):
       ids: Number of each example.
       right: Whether each is right after all attacks.
       x: The points that were found; the example where there is none.
+
+    Example:
+      >>> ids, right = np.arange(2), np.array([True, False])
+      >>> found = AutoAttack(2, 1.0, 0.5, (0.09, 0.91), {"APGD": 0.5, "Square": 0.5}, (), ids, right, np.zeros((2, 1)))
+      >>> found.robust, found.warnings
+      (0.5, ())
     """
 
     count: int
@@ -88,6 +94,9 @@ def auto_attack(
     Raises:
       UserError: the version is unknown; when called, there is no example, the values are out of the box, or the model
         returns no logits.
+
+    Example:
+      >>> evaluate = auto_attack(lambda x, **_: (x, {}), queries=1000)  # then evaluate(batches, 0.3, key)
     """
     if version not in ("standard", "rand"):
         raise UserError(f'version={version!r} was given, expected "standard" or "rand"')

@@ -1,0 +1,136 @@
+"""The reference: one command writes it, its links lead somewhere, and of each public name it tells something."""
+
+import inspect
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import pytest
+
+from deeplab.cli import index
+from deeplab.cli.tools import public
+
+WITHOUT_EXAMPLE = {
+    "deeplab.Run",
+    "deeplab.data.huggingface",
+    "deeplab.data.tfds",
+    "deeplab.data.tfds_text",
+    "deeplab.data.write",
+    "deeplab.explain.attention_gradients",
+    "deeplab.explain.attention_relevance",
+    "deeplab.explain.by_step",
+    "deeplab.explain.by_token",
+    "deeplab.explain.concept_test",
+    "deeplab.explain.eap_ig",
+    "deeplab.explain.logit_attribution",
+    "deeplab.explain.logit_lens",
+    "deeplab.explain.loss_recovered",
+    "deeplab.explain.path_patching",
+    "deeplab.explain.roar",
+    "deeplab.explain.sae",
+    "deeplab.explain.trak",
+    "deeplab.explain.tuned_lens",
+    "deeplab.generate.classifier_features",
+    "deeplab.generate.importance_log_prob",
+    "deeplab.hub.load",
+    "deeplab.hub.load_adapters",
+    "deeplab.hub.save",
+    "deeplab.hub.save_adapters",
+    "deeplab.make_eval",
+    "deeplab.make_evaluator",
+    "deeplab.make_feed",
+    "deeplab.models.MixTransformer",
+    "deeplab.models.Segmenter",
+    "deeplab.predict",
+    "deeplab.predict_files",
+    "deeplab.profile",
+    "deeplab.report.compare",
+    "deeplab.report.read",
+    "deeplab.report.write",
+    "deeplab.robust.attacks.accuracy_by_radius",
+    "deeplab.robust.attacks.robust_accuracy",
+    "deeplab.robust.certify.smoothed",
+    "deeplab.robust.certify.smoothed_predictions",
+    "deeplab.robust.certify.verified",
+    "deeplab.robust.uncertainty.train_ensemble",
+    "deeplab.study",
+    "deeplab.verify",
+}
+"""Public names that have no example yet; no other may lack one."""
+
+
+class Page(HTMLParser):
+    """The anchors of a page, the addresses of its links, and the anchors of what has a docstring."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.anchors, self.links, self.told, self.names = [], [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if found.get("id"):
+            self.anchors.append(found["id"])
+        if tag == "section" and found.get("id"):
+            self.names.append(found["id"])
+        if tag == "a" and found.get("href"):
+            self.links.append(found["href"])
+        if found.get("class") == "docstring" and self.names:
+            self.told.add(self.names[-1])
+
+
+def broken(pages):
+    """Links of pages by their paths that lead to no page, or to no place in it."""
+    found = []
+    for path, page in pages.items():
+        for link in page.links:
+            target, _, anchor = link.partition("#")
+            there = (path.parent / unquote(target)).resolve() if target else path
+            if "://" not in link and not (there in pages and (not anchor or unquote(anchor) in pages[there].anchors)):
+                found.append(f"{path.name}: {link}")
+    return found
+
+
+@pytest.mark.slow
+def test_every_name_is_told_once_and_every_link_leads_somewhere(tmp_path, capsys):
+    pytest.importorskip("pdoc")
+    first = index.run(["reference", str(tmp_path)])["reference"]
+    assert str(first) in capsys.readouterr().out
+    pages = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in tmp_path.rglob("*.html")}
+    assert broken(pages) == []
+    untold = set()
+    for room, (module, names) in public.rooms().items():
+        page = pages[(tmp_path / (room.replace(".", "/") + ".html")).resolve()]
+        assert sorted(page.names) == sorted(names), room
+        shown = {name for name in names if name.isupper() and not hasattr(module, "__all__")}  # by their values
+        untold |= {f"{room}.{name}" for name in set(names) - shown - page.told}
+    assert untold == set()
+
+
+def test_the_search_for_broken_links(tmp_path):
+    texts = {"a.html": '<a href="b.html#x"></a><a href="#y"></a><p id="y"><a href="https://a.b/#z">', "b.html": "<p>"}
+    pages = {tmp_path / name: Page(text) for name, text in texts.items()}
+    assert broken(pages) == ["a.html: b.html#x"]
+    pages[tmp_path / "a.html"].links.append("c.html")
+    pages[tmp_path / "b.html"].anchors.append("x")
+    assert broken(pages) == ["a.html: c.html"]
+
+
+def test_a_name_that_two_rooms_export_is_listed_once():
+    names = [public.origin_of(value) for _, members in public.rooms().values() for value in members.values()]
+    assert len(names) - names.count(None) == len({*names} - {None})
+    found = public.rooms()
+    assert "Archive" in found["deeplab.data"][1]
+    assert "Archive" not in found["deeplab.data.sets"][1]
+    assert "ResNet" in found["deeplab.models"][1]
+    assert found["deeplab.models.resnet"][0].__name__ == "deeplab.models.vision.convolutional.resnet"
+
+
+def test_every_function_and_class_that_a_room_exports_has_an_example():
+    exported = {
+        f"{room}.{name}": value
+        for room, (module, names) in public.rooms().items()
+        if hasattr(module, "__all__")
+        for name, value in names.items()
+        if inspect.isclass(value) or inspect.isroutine(value)
+    }
+    assert {name for name, value in exported.items() if ">>> " not in (value.__doc__ or "")} == WITHOUT_EXAMPLE
