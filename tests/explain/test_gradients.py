@@ -29,7 +29,7 @@ class Small(nn.Module):
         return nn.Dense(3, name="head", bias_init=nn.initializers.normal(0.3))(x.mean(axis=(1, 2)))
 
 
-VARIABLES = Small().init(jax.random.key(1), IMAGES)
+VARIABLES = jax.jit(Small().init)(jax.random.key(1), IMAGES)
 G = lambda x: Small().apply(VARIABLES, x)  # noqa: E731
 
 LINEARLY = {
