@@ -9,6 +9,9 @@ import threading
 # runs, XLA's older emitters of fusions take half of the time of the new, and no program is worth cutting and ordering
 # for threads. XLA's own passes stay as they are. In the environment, for the processes that tests start, too.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+# Some are compiled again and again, such as the toy's step; small ones sooner than they are found on the disk.
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 FLAGS = (
     "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
@@ -30,10 +33,7 @@ gc.set_threshold(50_000, 20, 50)
 os.environ.setdefault("DEEPLAB_CACHE", tempfile.mkdtemp(prefix="deeplab-test-"))
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Some are compiled again and again, such as the toy's step; small ones sooner than they are found on the disk.
 jax.config.update("jax_compilation_cache_dir", os.path.join(os.environ["DEEPLAB_CACHE"], "compiled"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 class Contexts(threading.local):

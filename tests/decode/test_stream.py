@@ -15,7 +15,8 @@ from deeplab.decode.generate import generate
 from deeplab.models.text.decoders import llama
 from deeplab.models.text.recurrent import mamba
 
-MODEL = dl.models.Llama(23, **llama.VARIANTS["test"])
+# What several layers keep is tested in test_protocol.py.
+MODEL = dl.models.Llama(23, **(llama.VARIANTS["test"] | {"num_layers": 1}))
 KEY = jax.random.key(7)
 
 
@@ -41,7 +42,7 @@ def test_streamed_is_generated(settings):
 
 def test_a_state_reads_the_prompt_alone():
     """What fills up a prompt would change a state, as it does not a cache of keys."""
-    model = dl.models.Mamba(23, **mamba.VARIANTS["test"])
+    model = dl.models.Mamba(23, **(mamba.VARIANTS["test"] | {"num_layers": 1}))
     params = weights(model)
     expected = generate(model, params, jnp.array([[3, 4, 5]]), 9, KEY, temperature=0.0)[0].tolist()
     assert list(stream.tokens(model, params, [3, 4, 5], 9, KEY, temperature=0.0, room=8)) == expected
@@ -52,7 +53,7 @@ def test_a_batch_of_prompts_of_several_lengths_is_what_each_is_alone(family):
     """With keys, and with a state that must not read what fills up the shorter prompts."""
     model, params = MODEL, weights()
     if family == "mamba":
-        model = dl.models.Mamba(23, **mamba.VARIANTS["test"])
+        model = dl.models.Mamba(23, **(mamba.VARIANTS["test"] | {"num_layers": 1}))
         params = weights(model)
     prompts, settings = [[3, 4, 5], [8], [1, 2]], {"temperature": 0.0, "repetition_penalty": 1.3}
     steps = np.stack(list(stream.batch(model, params, prompts, 7, KEY, **settings, room=8)), axis=1)
