@@ -364,7 +364,7 @@ ROWS = {  # ours, theirs, relative to the largest
         2e-6,
     ),
     "conductance": (  # theirs takes differences of the layer instead of its derivative
-        lambda: explain.conductance(f, X, X0, "l1", Y, nodes=300).values,
+        lambda: explain.conductance(f, X, X0, "l1", Y, nodes=1000).values,
         lambda: captum.LayerConductance(tf, tf.l1).attribute(TX, TX0, TY, n_steps=2000, method="riemann_right"),
         5e-3,
     ),
