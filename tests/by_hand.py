@@ -1,6 +1,7 @@
 """Dear cases of parametrized tests, for each of which a cheaper case stands every day; `-m slow` runs them, too.
 
 Measured by the CPU time of one run of the suite: these took more than 1.5 seconds each, a fifth of all.
+The first case of a test also pays for what its module sets up, as the next would: such a case is no dear one.
 """
 
 from __future__ import annotations
