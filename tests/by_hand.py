@@ -1,6 +1,7 @@
 """Dear cases of parametrized tests, for each of which a cheaper case stands every day; `-m slow` runs them, too.
 
 Measured by the CPU time of one run of the suite: these took more than 1.5 seconds each, a fifth of all.
+The first case of a test also pays for what its module sets up, as the next would: such a case is no dear one.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ BY_HAND: dict[str, tuple[str, ...]] = {
         "integrated_gradients",
         "permutation_shapley",
     ),
+    "tests/explain/test_gradients.py::test_chunked_is_whole": ("kernel_shap",),
     "tests/explain/test_gradients.py::test_a_linear_score_is_shared_by_its_weights": (
         "kernel_shap, drawn",
         "lime",
@@ -67,7 +69,6 @@ BY_HAND: dict[str, tuple[str, ...]] = {
         "integrated gradients",
     ),
     "tests/explain/test_influence.py::test_influence_is_leaving_one_out": ("ridge-exact",),
-    "tests/explain/test_perturbation.py::test_owen_values_are_the_mean_over_orders_that_keep_unions": ("hierarchy0",),
     "tests/explain/test_tokens.py::test_tokens_add_up": ("pad-deeplift",),
     "tests/explain/test_trust_chunks.py::test_chunks_are_the_whole": ("data", "numbers"),
     "tests/explain/test_zoo.py::test_the_values_add_up_to_the_difference": ("cnn_norm_dropout",),
@@ -106,10 +107,14 @@ BY_HAND: dict[str, tuple[str, ...]] = {
     "tests/models/test_speech.py::test_padding_changes_nothing": ("conformer",),
     "tests/models/test_translators.py::test_padding_changes_nothing": ("attention_rnn",),
     "tests/nn/test_attention.py::test_changed_scores_are_the_same_in_blocks": ("2",),
-    "tests/nn/test_attention_blocks.py::test_blocks_are_the_whole": ("4-gpt-more0", "4-gpt-more1", "4-llama-more2"),
+    "tests/nn/test_attention_blocks.py::test_blocks_are_the_whole": (
+        "16-gpt-more0",
+        "4-gpt-more0",
+        "4-gpt-more1",
+        "4-llama-more2",
+    ),
     "tests/nn/test_attention_blocks.py::test_each_device_works_through_its_own_part": ("llama",),
     "tests/nn/test_experts.py::test_tokens_are_sums_of_their_experts": ("swiglu-False",),
-    "tests/nn/test_recurrent.py::test_outputs_and_gradients_are_the_definition": ("lstm-False",),
     "tests/nn/test_remat.py::test_gradients_are_the_same": (
         "gpt_dropout-dots",
         "gpt_dropout-dots_no_batch",

@@ -3,11 +3,15 @@
 import gc
 import os
 import tempfile
+import threading
 
 # A test compiles many programs and runs each once or twice, on little: LLVM takes longer to optimise one than it then
 # runs, XLA's older emitters of fusions take half of the time of the new, and no program is worth cutting and ordering
 # for threads. XLA's own passes stay as they are. In the environment, for the processes that tests start, too.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+# Some are compiled again and again, such as the toy's step; small ones sooner than they are found on the disk.
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 FLAGS = (
     "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
@@ -16,6 +20,7 @@ FLAGS = (
 
 import jax  # It reads the environment.  # noqa: E402
 import pytest  # noqa: E402
+from jax._src.interpreters import mlir  # noqa: E402
 
 from deeplab.core.backend import known_xla_flags  # noqa: E402
 from tests.by_hand import BY_HAND  # noqa: E402
@@ -28,10 +33,30 @@ gc.set_threshold(50_000, 20, 50)
 os.environ.setdefault("DEEPLAB_CACHE", tempfile.mkdtemp(prefix="deeplab-test-"))
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Some are compiled again and again, such as the toy's step; small ones sooner than they are found on the disk.
 jax.config.update("jax_compilation_cache_dir", os.path.join(os.environ["DEEPLAB_CACHE"], "compiled"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+class Contexts(threading.local):
+    """Contexts of MLIR, each for the programs that a thread lowers one after the other.
+
+    JAX makes one for each program: 4 ms, more than a quarter of what an operation without `jit` takes to compile, and
+    9 % of the suite. A context keeps constants of its programs, so it serves some hundred.
+    """
+
+    made: int = 0
+
+    def __init__(self, make, programs=100):
+        self.make, self.programs = make, programs
+
+    def __call__(self):
+        if self.made % self.programs == 0:
+            self.context = self.make()
+        self.made += 1
+        return self.context
+
+
+if hasattr(mlir, "make_ir_context"):
+    mlir.make_ir_context = Contexts(mlir.make_ir_context)
 
 
 def pytest_collection_modifyitems(items):

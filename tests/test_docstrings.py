@@ -17,14 +17,31 @@ FILES = [
 ]
 
 
-# Those that compile models and whole runs; of each of these there is a test that does the same and looks closer.
-DEAR = (ROOT / "deeplab" / "models", ROOT / "deeplab" / "verbs", ROOT / "deeplab" / "nn" / "state_space")
-CASES = [pytest.param(path, marks=[pytest.mark.slow] * any(map(path.is_relative_to, DEAR))) for path in FILES]
+# Those that compile models, layers and whole runs; of each there is a test that does the same and looks closer.
+DEAR = [ROOT / "deeplab" / folder for folder in ("models", "verbs", "nn", "decode", "data/augment")]
+COSTLY = [path for path in FILES if any(map(path.is_relative_to, DEAR))]
+CASES = [pytest.param(path, marks=[pytest.mark.slow] * (path in COSTLY)) for path in FILES]
+
+
+def module_of(path):
+    return importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_examples(path):
-    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    result = doctest.testmod(importlib.import_module(module))
+    result = doctest.testmod(module_of(path))
     assert result.attempted
     assert not result.failed, "see above what was expected, and what came"
+
+
+@pytest.mark.parametrize("path", COSTLY, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_a_costly_example_imports_is_there(path):
+    """Every day: its lines are Python, and what they import is there."""
+    found = [test for test in doctest.DocTestFinder().find(module_of(path)) if test.examples]
+    assert found
+    for test in found:
+        names = dict(test.globs)
+        for line in test.examples:
+            code = compile(line.source, test.name, "single")
+            if line.source.startswith(("import ", "from ")):
+                exec(code, names)

@@ -151,6 +151,7 @@ def parse(
         print(inspect.getdoc(sys.modules[function.__module__]) or module, end="\n\n")
         print(_help(verbs), end="\n\n", flush=True)
     both = dataclasses.make_dataclass("Arguments", [("experiment", hyper), ("run", flags)])
+    both.__module__ = "builtins"  # tyro looks there for no source; it would read a whole module, a third of the parsing
     try:
         parsed = tyro.cli(
             both,

@@ -208,6 +208,7 @@ def _several(take: Callable, max_steps: int, *, alone: bool) -> Callable:
     ) -> tuple[State, tuple[Metrics, jax.Array]]:
         start, count = bounds[0], bounds[1]
 
+        @jax.jit  # so that the shapes of a row and the loop share one trace
         def step(i: jax.Array, state: State) -> tuple[State, Metrics, jax.Array]:
             return take(floats, state, arrays, ids[i], None if alone else start + i)
 

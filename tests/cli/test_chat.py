@@ -33,7 +33,7 @@ TEMPLATE = """{{ bos_token }}
 @pytest.fixture
 def folder(tmp_path):
     model = hub.family_of(CONFIG).model(CONFIG)
-    params = model.init(jax.random.key(3), jnp.zeros((1, 1), jnp.int32))["params"]
+    params = jax.jit(model.init)(jax.random.key(3), jnp.zeros((1, 1), jnp.int32))["params"]
     hub.save(tmp_path, jax.tree.map(lambda x: 4 * x, params), CONFIG)
     made = tokenizers.Tokenizer(models.WordLevel(WORDS, "<s>"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

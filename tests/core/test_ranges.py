@@ -83,7 +83,7 @@ def test_each_number_of_a_sequence_is_checked():
 
 def test_a_tracer_passes():
     x = jnp.ones((1, 2))
-    variables = Net().init(jax.random.key(0), x)
+    variables = jax.jit(Net().init)(jax.random.key(0), x)
     out = jax.jit(lambda rate: Net(rate).apply(variables, x))(0.5)
     np.testing.assert_allclose(out, 0.5 * Net().apply(variables, x), rtol=1e-6)
 

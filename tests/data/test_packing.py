@@ -51,7 +51,7 @@ def test_a_packed_document_is_read_as_if_it_were_alone():
     alone = {name: np.concatenate([one[name] for one in alone]) for name in packed}
     assert len(packed["tokens"]) == 4 < len(alone["tokens"]) == 6
     model, task = GPT(vocab_size=99, **gpt.VARIANTS["test"]), LanguageModeling()
-    params = model.init(jax.random.key(0), jnp.zeros((1, T), jnp.int32))
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, T), jnp.int32))
     # Of the size that training gives them: at the start, a place hardly differs from the next.
     params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
 

@@ -1,5 +1,7 @@
 """Streamed tokens are those of `generate`; text stops where it is told to, and never shows half of a thing."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +15,15 @@ from deeplab.decode.generate import generate
 from deeplab.models.text.decoders import llama
 from deeplab.models.text.recurrent import mamba
 
-MODEL = dl.models.Llama(23, **llama.VARIANTS["test"])
-PARAMS = MODEL.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
-PARAMS = jax.tree.map(lambda x: 3 * x, PARAMS)  # so that tokens differ in probability
+# What several layers keep is tested in test_protocol.py.
+MODEL = dl.models.Llama(23, **(llama.VARIANTS["test"] | {"num_layers": 1}))
 KEY = jax.random.key(7)
+
+
+@functools.cache
+def weights(model=MODEL):
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+    return jax.tree.map(lambda x: 3 * x, params)  # so that tokens differ in probability
 
 
 @pytest.mark.parametrize(
@@ -29,14 +36,14 @@ KEY = jax.random.key(7)
 )
 def test_streamed_is_generated(settings):
     for prompt in ([3, 4, 5], [8]):
-        expected = generate(MODEL, PARAMS, jnp.array([prompt]), 9, KEY, **settings)[0].tolist()
-        assert list(stream.tokens(MODEL, PARAMS, prompt, 9, KEY, **settings, room=8)) == expected
+        expected = generate(MODEL, weights(), jnp.array([prompt]), 9, KEY, **settings)[0].tolist()
+        assert list(stream.tokens(MODEL, weights(), prompt, 9, KEY, **settings, room=8)) == expected
 
 
 def test_a_state_reads_the_prompt_alone():
     """What fills up a prompt would change a state, as it does not a cache of keys."""
-    model = dl.models.Mamba(23, **mamba.VARIANTS["test"])
-    params = jax.tree.map(lambda x: 3 * x, model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))
+    model = dl.models.Mamba(23, **(mamba.VARIANTS["test"] | {"num_layers": 1}))
+    params = weights(model)
     expected = generate(model, params, jnp.array([[3, 4, 5]]), 9, KEY, temperature=0.0)[0].tolist()
     assert list(stream.tokens(model, params, [3, 4, 5], 9, KEY, temperature=0.0, room=8)) == expected
 
@@ -44,10 +51,10 @@ def test_a_state_reads_the_prompt_alone():
 @pytest.mark.parametrize("family", ["llama", "mamba"])
 def test_a_batch_of_prompts_of_several_lengths_is_what_each_is_alone(family):
     """With keys, and with a state that must not read what fills up the shorter prompts."""
-    model, params = MODEL, PARAMS
+    model, params = MODEL, weights()
     if family == "mamba":
-        model = dl.models.Mamba(23, **mamba.VARIANTS["test"])
-        params = jax.tree.map(lambda x: 3 * x, model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))
+        model = dl.models.Mamba(23, **(mamba.VARIANTS["test"] | {"num_layers": 1}))
+        params = weights(model)
     prompts, settings = [[3, 4, 5], [8], [1, 2]], {"temperature": 0.0, "repetition_penalty": 1.3}
     steps = np.stack(list(stream.batch(model, params, prompts, 7, KEY, **settings, room=8)), axis=1)
     for row, prompt in zip(steps, prompts, strict=True):
@@ -94,15 +101,15 @@ def test_a_batch_is_cut_as_each_row_alone(rows, stop):
 
 def test_no_prompt_is_refused():
     with pytest.raises(dl.UserError, match="no prompts were given, expected one at least"):
-        next(stream.batch(MODEL, PARAMS, [], 3, KEY))
+        next(stream.batch(MODEL, weights(), [], 3, KEY))
 
 
 def test_the_context_is_the_end():
     context = MODEL.context
-    found = list(stream.tokens(MODEL, PARAMS, [1] * (context - 2), 9, KEY))
-    assert found == generate(MODEL, PARAMS, jnp.ones((1, context - 2), int), 3, KEY)[0].tolist()
+    found = list(stream.tokens(MODEL, weights(), [1] * (context - 2), 9, KEY))
+    assert found == generate(MODEL, weights(), jnp.ones((1, context - 2), int), 3, KEY)[0].tolist()
     with pytest.raises(dl.UserError, match=f"the prompt has {context} tokens, expected 1 to {context - 1}"):
-        next(stream.tokens(MODEL, PARAMS, [1] * context, 9, KEY))
+        next(stream.tokens(MODEL, weights(), [1] * context, 9, KEY))
 
 
 def decode(ids):

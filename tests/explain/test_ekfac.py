@@ -111,7 +111,7 @@ class Convolved(nn.Module):
 
 
 def of_module(module, x):
-    params = module.init(KEY, x)["params"]
+    params = jax.jit(module.init)(KEY, x)["params"]
     params = jax.tree.map(lambda p: p + 0.3 * drawn(*p.shape), params)  # biases and scales as well
     return lambda p, batch: module.apply({"params": p}, batch["x"]), params, {"x": x, "y": jnp.arange(len(x)) % 2}
 
@@ -123,11 +123,16 @@ def tied(p, batch):
 
 
 PROGRAMS = {
-    "perceptron": of_module(nn.Sequential([nn.Dense(3), jnp.tanh, nn.Dense(2)]), drawn(6, 4)),
-    "heads": of_module(nn.Sequential([nn.DenseGeneral((2, 2)), jnp.tanh, nn.DenseGeneral(2, (-2, -1))]), drawn(6, 3)),
-    "convolutions": of_module(Convolved(), drawn(5, 6, 5, 2)),
-    "stack": of_module(Stack(), drawn(5, 2, 3)),
-    "tied": (tied, {"b": drawn(3), "scale": drawn(2), "w": drawn(3, 3)}, {"x": drawn(7, 3), "y": jnp.arange(7) % 2}),
+    "perceptron": lambda: of_module(nn.Sequential([nn.Dense(3), jnp.tanh, nn.Dense(2)]), drawn(6, 4)),
+    "heads": lambda: of_module(
+        nn.Sequential([nn.DenseGeneral((2, 2)), jnp.tanh, nn.DenseGeneral(2, (-2, -1))]), drawn(6, 3)
+    ),
+    "convolutions": lambda: of_module(Convolved(), drawn(5, 6, 5, 2)),
+    "stack": lambda: of_module(Stack(), drawn(5, 2, 3)),
+    "tied": lambda: (
+        *(tied, {"b": drawn(3), "scale": drawn(2), "w": drawn(3, 3)}),
+        {"x": drawn(7, 3), "y": jnp.arange(7) % 2},
+    ),
 }
 
 
@@ -138,7 +143,7 @@ DEAR = ("heads", "stack", "tied")  # to compile
 @pytest.mark.filterwarnings("ignore:EK-FAC has a diagonal only")
 def test_it_is_the_best_diagonal_in_its_basis(name):
     """Of all matrices that are diagonal there, it is the nearest: what it lacks is orthogonal to it."""
-    outputs, params, batch = PROGRAMS[name]
+    outputs, params, batch = PROGRAMS[name]()
     found, exact = both(outputs, cross_entropy, params, batch, chunk=4)
     np.testing.assert_allclose(np.trace(found), np.trace(exact), rtol=1e-8)
     np.testing.assert_allclose(np.sum(found * (exact - found)), 0, atol=1e-8 * np.sum(exact**2))
@@ -192,6 +197,6 @@ def test_scores_of_a_trained_network_are_near_those_of_the_whole_matrix():
         iterative = scores.conjugate_gradients(product, DAMPING)
         return of(solve=iterative), of(solve=ekfac(logits, cross_entropy, p, train, DAMPING)), of(solve=lambda g: g)
 
-    exact, fast, plain = found(module.init(KEY, x[:1])["params"])
+    exact, fast, plain = found(jax.jit(module.init)(KEY, x[:1])["params"])
     near = lambda a: np.mean([np.corrcoef(u, v)[0, 1] for u, v in zip(a, exact, strict=True)])  # noqa: E731
     assert near(fast) > max(0.95, near(plain) + 0.05)  # 0.968, and 0.871 of plain gradients

@@ -29,7 +29,7 @@ class Small(nn.Module):
         return nn.Dense(3, name="head", bias_init=nn.initializers.normal(0.3))(x.mean(axis=(1, 2)))
 
 
-VARIABLES = Small().init(jax.random.key(1), IMAGES)
+VARIABLES = jax.jit(Small().init)(jax.random.key(1), IMAGES)
 G = lambda x: Small().apply(VARIABLES, x)  # noqa: E731
 
 LINEARLY = {
@@ -99,7 +99,7 @@ def test_memory_is_flat_in_the_nodes():
         f = jax.jit(lambda x: explain.integrated_gradients(F, x, 0.0, 1, nodes=nodes, chunk=8).values)
         return f.lower(jnp.ones((256, 6))).compile().memory_analysis().temp_size_in_bytes
 
-    assert size(1024) <= 1.1 * size(256)
+    assert size(256) <= 1.1 * size(64)
 
 
 def test_a_path_of_blur_adds_up_to_the_difference_from_the_blurred_image():

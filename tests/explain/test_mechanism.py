@@ -1,5 +1,7 @@
 """Mechanisms are found where they are known: circuits set by hand, linear models, planted directions."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -28,12 +30,15 @@ def disturbed(model, *inputs):
     return (lambda *inputs: model.apply(variables, *inputs)), variables["params"]
 
 
-GPT = disturbed(gpt.GPT(vocab_size=65, **gpt.VARIANTS["test"]), TOKENS)
-LLAMA = disturbed(llama.Llama(vocab_size=65, **llama.VARIANTS["test"]), TOKENS)
+@functools.cache
+def known(family):
+    model = gpt.GPT if family is gpt else llama.Llama
+    return disturbed(model(vocab_size=65, **family.VARIANTS["test"]), TOKENS)
 
 
-@pytest.mark.parametrize("f", [pytest.param(GPT[0], marks=pytest.mark.slow), LLAMA[0]], ids=["gpt", "llama"])
-def test_parts_sum_to_the_logits(f):
+@pytest.mark.parametrize("family", [pytest.param(gpt, marks=pytest.mark.slow), llama], ids=["gpt", "llama"])
+def test_parts_sum_to_the_logits(family):
+    f = known(family)[0]
     target = TARGETS.position(-1, jnp.array([7, 9]))
     found = jax.jit(lambda x: explain.logit_attribution(f, x, target=target))(TOKENS)
     score = f(TOKENS)[jnp.arange(2), -1, jnp.array([7, 9])]
@@ -43,12 +48,12 @@ def test_parts_sum_to_the_logits(f):
     assert len([share for share in found.values.values() if share.ndim == 3]) == 2  # heads, of each layer
     earlier = [share[..., :-1] for name, share in found.values.items() if name != "rest"]
     assert all(np.abs(share).max() == 0 for share in earlier)  # a position speaks for itself, directly
-    if f is LLAMA[0]:
+    if family is llama:
         np.testing.assert_array_equal(found.values["rest"], 0)  # it has no biases
 
 
 def test_lens_by_hand():
-    f, params = GPT
+    f, params = known(gpt)
     found = jax.jit(lambda x: explain.logit_lens(f, x))(TOKENS)
     states = explain.read(f, ["block1.0", "block2.0"])(TOKENS)[1]
     for state, logits in zip(states.values(), found, strict=True):
@@ -58,7 +63,7 @@ def test_lens_by_hand():
 
 
 def test_patching_all_and_nothing():
-    f, target = LLAMA[0], TARGETS.position(-1, TARGETS.margin(3, 5))
+    f, target = known(llama)[0], TARGETS.position(-1, TARGETS.margin(3, 5))
     last_only = TOKENS.at[:, -1].set(SOURCE[:, -1])
     names = ["blocks:in[0]", "attention_heads"]
     grid = jax.jit(lambda x, source: explain.patching(f, x, source, names, target, axes=(1,)))(TOKENS, last_only)

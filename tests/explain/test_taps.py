@@ -37,7 +37,7 @@ class Layer(nn.Module):
 
 
 def function(model, x):
-    variables = model.init(jax.random.key(0), x)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
     return lambda x: model.apply(variables, x)
 
 

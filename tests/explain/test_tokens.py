@@ -1,5 +1,7 @@
 """Attention, tokens and generated text: any model's, by its taps; each value is computed another way."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,20 +23,27 @@ IMAGES = jnp.asarray(RNG.normal(size=(2, 16, 16, 3)), jnp.float32)
 def function(model, *inputs):
     variables = jax.jit(model.init)(jax.random.key(0), *inputs)
     leaves, structure = jax.tree.flatten(variables)
-    leaves = [leaf + jnp.asarray(0.2 * RNG.normal(size=leaf.shape), leaf.dtype) for leaf in leaves]
+    rng = np.random.default_rng(1)
+    leaves = [leaf + jnp.asarray(0.2 * rng.normal(size=leaf.shape), leaf.dtype) for leaf in leaves]
     return lambda *inputs: model.apply(jax.tree.unflatten(structure, leaves), *inputs)
 
 
-LLAMA = function(llama.Llama(vocab_size=65, **llama.VARIANTS["test"]), TOKENS)
-BERT = function(bert.Bert(vocab_size=65, num_classes=3, **bert.VARIANTS["test"]), TOKENS)
+@functools.cache
+def language():
+    return function(llama.Llama(vocab_size=65, **llama.VARIANTS["test"]), TOKENS)
+
+
+@functools.cache
+def sentences():
+    return function(bert.Bert(vocab_size=65, num_classes=3, **bert.VARIANTS["test"]), TOKENS)
 
 
 def test_attention_of_every_model():
     def shape(f, *inputs, **options):
         return jax.eval_shape(lambda *inputs: explain.attention(f, *inputs, **options), *inputs).shape
 
-    assert shape(LLAMA, TOKENS) == (2, 2, 4, 5, 5)
-    assert shape(BERT, TOKENS) == (2, 2, 2, 5, 5)
+    assert shape(language(), TOKENS) == (2, 2, 4, 5, 5)
+    assert shape(sentences(), TOKENS) == (2, 2, 2, 5, 5)
     image = function(vit.ViT(num_classes=3, **vit.VARIANTS["test"]), IMAGES)
     weights = jax.jit(lambda x: explain.attention(image, x))(IMAGES)
     np.testing.assert_allclose(explain.rollout(weights).sum(axis=-1), 1, atol=1e-6)
@@ -57,15 +66,15 @@ def test_rollout_and_relevance_by_hand():
         expected = (0.5 * layer.mean(axis=0) + 0.5 * np.eye(4)) @ expected
     np.testing.assert_allclose(explain.rollout(weights)[0], expected, rtol=1e-5)
 
-    found = jax.jit(lambda x: explain.attention_relevance(BERT, x, target=1))(TOKENS)
-    weights, slopes = jax.jit(lambda x: explain.attention_gradients(BERT, x, target=1))(TOKENS)
+    found = jax.jit(lambda x: explain.attention_relevance(sentences(), x, target=1))(TOKENS)
+    weights, slopes = jax.jit(lambda x: explain.attention_gradients(sentences(), x, target=1))(TOKENS)
     weights, slopes = np.asarray(weights), np.asarray(slopes)
     R = np.tile(np.eye(5), (2, 1, 1))
     for A, slope in zip(weights, slopes, strict=True):
         R = R + np.maximum(A * slope, 0).mean(axis=1) @ R
     np.testing.assert_allclose(found, R, rtol=1e-5)
     move = jnp.zeros_like(weights[1]).at[0, 1, 2, 3].set(0.01)
-    moved = jax.jit(lambda s: explain.edited(BERT, {"attention_weights[1]": lambda w: w + s * move})(TOKENS))
+    moved = jax.jit(lambda s: explain.edited(sentences(), {"attention_weights[1]": lambda w: w + s * move})(TOKENS))
     np.testing.assert_allclose((moved(1.0) - moved(-1.0))[0, 1] / 0.02, slopes[1, 0, 1, 2, 3], rtol=1e-2)
 
 
@@ -77,8 +86,8 @@ def test_rollout_and_relevance_by_hand():
 )
 def test_tokens_add_up(method, baseline):
     """To the difference from the score of a text whose embeddings are the baseline's, whatever that is."""
-    found = jax.jit(lambda x: explain.by_token(method, BERT, x, baseline, target=1))(TOKENS)
-    upto, rest = explain.split(BERT, explain.embedding_tap(BERT, TOKENS))
+    found = jax.jit(lambda x: explain.by_token(method, sentences(), x, baseline, target=1))(TOKENS)
+    upto, rest = explain.split(sentences(), explain.embedding_tap(sentences(), TOKENS))
     absent = jnp.zeros((2, 5, 32))
     if not isinstance(baseline, float):
         embed = jax.jit(upto)
@@ -90,19 +99,19 @@ def test_tokens_add_up(method, baseline):
 
 def test_padding_gets_nothing():
     padded = TOKENS.at[0, 3:].set(0)
-    found = jax.jit(lambda x: explain.by_token(explain.gradient, BERT, x, target=0, mask=x > 0))(padded)
+    found = jax.jit(lambda x: explain.by_token(explain.gradient, sentences(), x, target=0, mask=x > 0))(padded)
     np.testing.assert_array_equal(found.values[0, 3:], 0)
     assert np.abs(found.values[0, :3]).min() > 0
 
 
 def test_every_step_is_the_explanation_of_its_word():
-    found = jax.jit(lambda x: explain.by_step(explain.input_x_gradient, LLAMA, x, start=2, chunk=2))(TOKENS)
+    found = jax.jit(lambda x: explain.by_step(explain.input_x_gradient, language(), x, start=2, chunk=2))(TOKENS)
     assert found.shape == (2, 3, 5)
 
     @jax.jit
     def alone(t, word):
         target = targets.position(t - 1, targets.logprob(word))
-        return explain.by_token(explain.input_x_gradient, LLAMA, TOKENS, target=target).values
+        return explain.by_token(explain.input_x_gradient, language(), TOKENS, target=target).values
 
     for g, t in enumerate((2, 3, 4)):
         np.testing.assert_array_equal(found[:, g, t:], 0)  # what is not written yet
@@ -110,10 +119,10 @@ def test_every_step_is_the_explanation_of_its_word():
 
 
 def test_steps_of_a_text_add_up_to_that_of_the_whole():
-    steps = jax.jit(lambda x: explain.by_step(explain.gradient, LLAMA, x, start=1).sum(axis=1))(TOKENS)
+    steps = jax.jit(lambda x: explain.by_step(explain.gradient, language(), x, start=1).sum(axis=1))(TOKENS)
     shifted = jnp.roll(TOKENS, -1, axis=1)
     whole = targets.seq_logprob(shifted, jnp.arange(5)[None] < jnp.full((2, 1), 4))
-    found = jax.jit(lambda x: explain.by_token(explain.gradient, LLAMA, x, target=whole).values)(TOKENS)
+    found = jax.jit(lambda x: explain.by_token(explain.gradient, language(), x, target=whole).values)(TOKENS)
     np.testing.assert_allclose(steps, found, rtol=1e-4, atol=1e-5)
 
 
@@ -160,9 +169,12 @@ def test_tokens_are_escaped_and_colored():
     ("call", "said"),
     [
         (lambda: explain.attention(lambda x: x, TOKENS), "computes no attention"),
-        (lambda: explain.attention(BERT, TOKENS, within="decoder"), "no attention within 'decoder'; attention is in "),
+        (
+            lambda: explain.attention(sentences(), TOKENS, within="decoder"),
+            "no attention within 'decoder'; attention is in ",
+        ),
         (lambda: explain.by_token(explain.gradient, lambda x: x, TOKENS), "no tap has the shape"),
-        (lambda: explain.by_step(explain.gradient, LLAMA, TOKENS, start=5), "start=5 leaves nothing"),
+        (lambda: explain.by_step(explain.gradient, language(), TOKENS, start=5), "start=5 leaves nothing"),
         (lambda: explain.scored(lambda x: x, targets.logprob(9))[0](jnp.ones((1, 3))), "target=9 is out of range"),
         (lambda: targets.margin(jnp.array([1, 2]), jnp.array([1, 2, 3])), r"expected one number, or one for each"),
     ],

@@ -159,7 +159,7 @@ def trained():
     """A classifier of which of three blocks of inputs is the largest, by some hundred steps of descent."""
     x = jax.random.normal(jax.random.key(4), (256, 12))
     labels = jnp.argmax(x.reshape(256, 3, 4).sum(axis=2), axis=1)
-    params = MODEL.init(KEY, x)["params"]
+    params = jax.jit(MODEL.init)(KEY, x)["params"]
 
     def loss(params):
         return -jnp.mean(jax.nn.log_softmax(MODEL.apply({"params": params}, x))[jnp.arange(256), labels])

@@ -34,7 +34,7 @@ def trained():
         updates, moments = adam.update(jax.grad(loss)(carry[0]), carry[1])
         return (optax.apply_updates(carry[0], updates), moments), None
 
-    params = MODEL.init(jax.random.key(0), tokens)["params"]
+    params = jax.jit(MODEL.init)(jax.random.key(0), tokens)["params"]
     return jax.jit(lambda p: jax.lax.scan(step, (p, adam.init(p)), length=60)[0][0])(params)
 
 

@@ -27,7 +27,7 @@ def test_no_hidden_layer_is_a_linear_model():
 
 def test_dropout_acts_in_training_alone():
     model, x = MLP(num_classes=5, features=(64,), dropout=0.5), jnp.ones((2, 8))
-    variables = model.init(jax.random.key(0), x)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
     first, second = (model.apply(variables, x, train=True, rngs={"dropout": jax.random.key(k)}) for k in (1, 2))
     assert not np.allclose(first, second)
     np.testing.assert_allclose(model.apply(variables, x)[0], model.apply(variables, x)[1], rtol=1e-6)
@@ -36,7 +36,7 @@ def test_dropout_acts_in_training_alone():
 def test_taps_are_the_hidden_activations_and_no_state():
     x = jax.random.normal(jax.random.key(0), (3, 4))
     model = MLP(num_classes=5, features=(7, 6), activation=jnp.tanh, kernel_init=nn.initializers.ones)
-    variables = model.init(jax.random.key(1), x)
+    variables = jax.jit(model.init)(jax.random.key(1), x)
     assert set(variables) == {"params"}
     _, taps = model.apply(variables, x, mutable=["intermediates"])
     (first,), (second,) = (taps["intermediates"][f"activation{i}"] for i in (1, 2))
@@ -47,6 +47,6 @@ def test_taps_are_the_hidden_activations_and_no_state():
 def test_a_gated_activation_halves_the_features():
     x = jnp.ones((2, 3))
     model = MLP(num_classes=5, features=(8, 8), activation=ACTIVATIONS["swiglu"].function)
-    params = model.init(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     assert params["hidden2"]["kernel"].shape == (4, 8)
     assert params["head"]["kernel"].shape == (4, 5)

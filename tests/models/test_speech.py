@@ -57,7 +57,7 @@ def test_sinusoids_are_those_of_the_distances_between_positions():
 @pytest.mark.parametrize("kernel", [3, 4])
 def test_a_depthwise_convolution_is_a_convolution_of_each_channel(kernel):
     layer, x = conformer.Depthwise(kernel), SOUNDS
-    params = layer.init(jax.random.key(1), x)
+    params = jax.jit(layer.init)(jax.random.key(1), x)
     weight = np.asarray(params["params"]["kernel"])
     out = layer.apply(params, x)
     low = kernel // 2

@@ -163,7 +163,7 @@ def test_cudnn_is_the_product(constraints, kv_heads):
 
 def test_encoders_do_not_attend_to_padding():
     layer, x = SelfAttention(num_heads=2), jax.random.normal(jax.random.key(1), (2, 5, 16))
-    variables = layer.init(jax.random.key(0), x)
+    variables = jax.jit(layer.init)(jax.random.key(0), x)
     mask = jnp.array([[True] * 3 + [False] * 2, [True] * 5])
     masked = layer.apply(variables, x, segment_ids=mask)
     np.testing.assert_allclose(masked[0, :3], layer.apply(variables, x[:, :3])[0], atol=1e-5)

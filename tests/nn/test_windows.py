@@ -20,7 +20,7 @@ def test_a_place_attends_within_its_window(shifted):
     H, W, window = 6, 4, (2, 4)
     layer = WindowAttention(num_heads=1, window=window, shifted=shifted)
     x = jax.random.normal(jax.random.key(0), (1, H, W, 2))
-    variables = layer.init(jax.random.key(1), x)
+    variables = jax.jit(layer.init)(jax.random.key(1), x)
     slopes = jax.jit(jax.jacobian(lambda x: layer.apply(variables, x[None])[0].sum(-1)))(x[0])  # H W H W C
     shift = 1 if shifted else 0  # of the rows: one window has all columns
     window_of = (np.arange(H) + shift) // 2

@@ -183,7 +183,7 @@ def digits(radius: float):
     data = load_digits()
     images, labels = jnp.asarray(data.images[..., None] / 16, jnp.float32), jnp.asarray(data.target)
     model, optimizer = Net(), optax.adam(3e-3)
-    params = model.init(jax.random.key(0), images[:1])["params"]
+    params = jax.jit(model.init)(jax.random.key(0), images[:1])["params"]
 
     @jax.jit
     def step(params, opt, key):

@@ -93,8 +93,8 @@ class TorchTwice(torch.nn.Module):
 
 def pair(ours, theirs, x):
     """Our function and their module, with random weights and biases that are the same."""
-    params = ours.init(jax.random.key(0), x)["params"]
-    params = jax.tree.map(lambda p: jnp.asarray(RNG.normal(size=p.shape), jnp.float32) / p.shape[0] ** 0.5, params)
+    params = jax.eval_shape(ours.init, jax.random.key(0), x)["params"]
+    params = jax.tree.map(lambda p: jnp.asarray(RNG.normal(size=p.shape) / p.shape[0] ** 0.5, jnp.float32), params)
     with torch.no_grad():
         for name, layer in params.items():
             module = getattr(theirs, name)
@@ -451,9 +451,9 @@ def test_kernel_shap_by_default_where_captum_is_wrong():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = captum.KernelShap(tf).attribute(TX[:1], TX0[:1], int(Y[0]))[0].numpy()
-    worth = {}
+    worth, score = {}, jax.jit(f)
     for rows in itertools.product([False, True], repeat=8):
-        worth[rows] = float(f(jnp.where(jnp.asarray(rows)[None], X[:1], X0[:1]))[0, Y[0]])
+        worth[rows] = float(score(np.where(np.asarray(rows)[None], X[:1], X0[:1]))[0, int(Y[0])])
     by_hand = np.zeros(8)
     for rows, value in worth.items():
         for i in np.flatnonzero(~np.asarray(rows)):

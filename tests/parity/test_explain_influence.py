@@ -83,5 +83,5 @@ def test_influence_is_captum_s():
 
         product = hessian_vector_product(of_head, head, train)
         solve = exact_solve(product, head, damping=1e-3 / 9)  # of the mean loss of 9 examples
-        found = np.asarray(influence(of_head, head, train, test, solve=solve))
+        found = np.asarray(jax.jit(lambda: influence(of_head, head, train, test, solve=solve))())
     np.testing.assert_allclose(found / 9, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())

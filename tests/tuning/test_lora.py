@@ -78,7 +78,7 @@ def test_adapters_alone_are_trained(dora):
 def test_the_gradient_is_that_of_the_sum():
     """Against the product rule: dA = s G B', dB = s A' G, where G is the gradient of the merged kernel."""
     lora = tuning.Lora(2, 6.0, WHERE)
-    params = MODEL.init(jax.random.key(0), TOKENS)["params"]
+    params = jax.jit(MODEL.init)(jax.random.key(0), TOKENS)["params"]
     adapters = jax.tree.map(
         lambda x: 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), lora.init(jax.random.key(1), params)
     )
@@ -125,7 +125,7 @@ class Mixed(nn.Module):
 @pytest.mark.parametrize("dora", [False, True])
 def test_adapted_is_merged_for_layers_of_any_kind(dora):
     model, x = tuning.Adapted(Mixed(), tuning.Lora(2, 3.0, "kernel", dora)), jnp.asarray(TOKENS[:, :, None, None] / 9.0)
-    params = model.init(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     rng = np.random.default_rng(0)
     params["adapters"] = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), params["adapters"])
     plain = Mixed().apply({"params": model.lora.merged(params)}, x)

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 
 class Member(NamedTuple):
@@ -39,8 +41,9 @@ def member(
 
 
 def normal(*shape: int) -> Callable[[int], jax.Array]:
-    return lambda batch: jax.random.normal(jax.random.key(1), (batch, *shape))
+    """NumPy draws them: JAX would compile a program for each size of a batch."""
+    return lambda batch: jnp.asarray(np.random.default_rng(1).normal(size=(batch, *shape)), jnp.float32)
 
 
 def tokens(batch: int) -> jax.Array:
-    return jax.random.randint(jax.random.key(1), (batch, 12), 0, 7)
+    return jnp.asarray(np.random.default_rng(1).integers(0, 7, (batch, 12)), jnp.int32)

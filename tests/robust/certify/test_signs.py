@@ -62,7 +62,7 @@ def test_the_share_is_of_the_largest_by_hand():
 def test_a_convolutional_network():
     model = dl.models.CNN(3, widths=(4,), hidden=8)
     x = jnp.asarray(RNG.uniform(size=(2, 8, 8, 1)), jnp.float32)
-    variables = model.init(jax.random.key(0), x)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
     f = lambda x: model.apply(variables, x)  # noqa: E731
     found = jax.jit(lambda x: certified_signs(f, x, 0.002, 0, times_input=False, method="interval"))(x)
     points = np.clip(x[None] + RNG.uniform(-0.002, 0.002, size=(200, *x.shape)), 0, 1).astype(np.float32)
