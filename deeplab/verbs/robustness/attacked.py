@@ -65,12 +65,14 @@ class Attacked:
         radii = np.array(list(self.values))
         line = blocks.curve(
             {self.metric: np.array(list(self.values.values()))},
-            f"radius, {self.unit}",
+            f"radius, {'1 is white' if self.unit == 'of white' else self.unit}",
             {self.metric: radii},
             title=f"{self.metric} by radius of the attack",
             percent=bool(self.intervals),
         )
-        return blocks.section("Attacked", line, self._table(), *self._gates(), *self._nearest())
+        left = "the share of examples for which it finds no mistake" if self.intervals else f"the {self.metric} left"
+        note = f"Projected gradient ascent moves every number of an input by the radius at most; shown is {left}."
+        return blocks.section("Attacked", line, self._table(), *self._gates(), *self._nearest(), note=note)
 
     def _table(self) -> Block:
         show = (lambda x: f"{x:.1%}") if self.intervals else (lambda x: f"{x:.4g}")
@@ -78,7 +80,7 @@ class Attacked:
             [f"{radius:g}", show(value), " to ".join(show(end) for end in self.intervals.get(radius, ()))]
             for radius, value in self.values.items()
         ]
-        return blocks.rows(["radius", self.metric, "95 %"], body, numeric=True)
+        return blocks.rows(["radius", self.metric, "95 % interval"], body, numeric=True)
 
     def _gates(self) -> list[Block]:
         if not self.gates:
@@ -94,7 +96,8 @@ class Attacked:
             blocks.card(title, blocks.columns(blocks.picture(before, "before"), blocks.picture(after, "after")))
             for before, after, title in self.pictures
         ]
-        return [blocks.section("The smallest changes that change a prediction", blocks.cards(shown))]
+        note = "Before and after, by DeepFool; a length of 1 (l2 norm) takes one pixel from black to white."
+        return [blocks.section("The smallest changes that change a prediction", blocks.cards(shown), note=note)]
 
 
 def attacked(what: Examined, radii: Sequence[float], steps: int, gated: bool = True) -> Attacked:
