@@ -133,7 +133,7 @@ svg.map { max-width: 34rem; }
 /* A figure is as wide as its column: in a narrow one its words are set larger, or nobody could read them. */
 main, .grid > *, .cards > * { container-type: inline-size; }
 @container (max-width: 26rem) {
-  svg text { font-size: 11.5px !important; } svg.map text { font-size: 12.5px !important; }
+  svg text { font-size: 11px !important; } svg.map text { font-size: 12.5px !important; }
 }
 .scroll { overflow-x: auto; }
 .scroll > table.numbers { width: max-content; } table.numbers tbody th { max-width: 22rem; }
@@ -151,6 +151,7 @@ table.confusion thead th.tall { writing-mode: vertical-rl; transform: rotate(180
 table.confusion thead th { text-align: center; vertical-align: bottom; }
 table.confusion td { min-width: 2.35rem; height: 2rem; text-align: center; border-radius: 3px; vertical-align: middle;
   background: var(--card); }
+table.confusion thead td { background: none; }
 /* Black or white, whichever is easier to read on the shade: both have a contrast of 4.6 at a lightness of 49.44. */
 .hit, .miss, table.confusion td.hit, table.confusion td.miss {
   --shade: color-mix(in srgb, var(--cell) var(--share, 0%), var(--ground, var(--card))); background: var(--shade);

@@ -23,7 +23,7 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--rule", BAD: "--bad", TRAIN
 }
 
 _FONT = 8.5  # points, of the labels of ticks
-_PAGE, _HEIGHT = 5.2 * 72, 0.82 * 2.9 * 72  # points: width of a figure, height of its axes
+_PAGE, _HEIGHT = 5.2 * 72, 0.8 * 2.9 * 72  # points: width of a figure, height of its axes
 _LONGEST = 18  # letters of a label at the end of a line
 
 MAX_POINTS = 300
@@ -88,7 +88,7 @@ def curves(
     figure = Figure(figsize=(5.2, 2.9))
     longest = max((len(line.label[:_LONGEST]) for line in lines), default=0)
     width = min(0.755, 0.87 - 0.0135 * longest)  # beside it there is room for the labels
-    axes = figure.add_axes((0.115, 0.135, width, 0.82))
+    axes = figure.add_axes((0.115, 0.155, width, 0.8))
     finite = np.concatenate([line.values[np.isfinite(line.values)] for line in lines] or [np.empty(0)])
     if log is None:
         log = not share and len(finite) > 0 and finite.min() > 0 and finite.max() > 10 * finite.min()
@@ -109,7 +109,7 @@ def curves(
         _log_ticks(axes.yaxis, axes.get_ylim(), _HEIGHT, lambda y: 2 * _FONT)
     _label(axes, lines)
 
-    axes.set_xlabel(x_label, color=MUTED, fontsize=_FONT, loc="right", labelpad=2)
+    axes.set_xlabel(x_label, color=MUTED, fontsize=_FONT, loc="right", labelpad=4)
     axes.tick_params(colors=MUTED, labelsize=_FONT, length=0, pad=5)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
