@@ -68,7 +68,7 @@ def swarm(block: Mapping[str, Any]) -> Html:
             y = i * _ROW + _ROW / 2 + (k * 0.618 % 1 - 0.5) * (_ROW - 8)  # even over the row, whatever the order
             fill = f"color-mix(in srgb, {UP} {shade:.0%}, {DOWN})"
             parts.append(tag("circle", cx=f"{middle + half * value / largest:.1f}", cy=f"{y:.1f}", r=2.2, fill=fill))
-    told = "A point is an example: blue where the feature is small, orange where it is large. The right raises the score."
+    told = "Points are examples: blue where a feature is small, orange where it is large. The right raises the score."
     title = f"{block['title']}. " if block["title"] else ""
     return join(note(title + told), _svg(parts, len(block["rows"]), block["title"] or "swarm"))
 
