@@ -22,7 +22,7 @@ def document(title: str, body: Html) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"{tag('title', title)}\n<style>{CSS}</style>\n<body>\n{body}\n</body>\n</html>\n"
+        f"{tag('title', title)}\n<style>{CSS}</style>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -78,8 +78,8 @@ CSS = """
   color-scheme: light dark;
   --paper: #ffffff; --card: #f6f7f8; --ink: #1c1e21; --muted: #62686f; --rule: #e3e5e8; --bad: #b42525;
   --good: #14734f;
-  --train: #9aa1aa; --hit: #1767b3; --miss: #d0561b;
-  --series-0: #1767b3; --series-1: #c75a12; --series-2: #14805e; --series-3: #8a4bb8;
+  --train: #9aa1aa; --hit: #1767b3; --miss: #c04d14;
+  --series-0: #1767b3; --series-1: #bd5410; --series-2: #14805e; --series-3: #8a4bb8;
   --series-4: #94690c; --series-5: #c2417f; --series-6: #2d7f8b; --series-7: #5d6b2f;
 }
 @media (prefers-color-scheme: dark) {
@@ -99,8 +99,10 @@ body {
 h1 { font-size: 1.75rem; line-height: 1.2; letter-spacing: -.015em; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 3rem 0 .75rem; padding-top: .9rem; border-top: 1px solid var(--rule); }
 h3 { font-size: .95rem; margin: 1.5rem 0 .5rem; }
+h4, h5, h6 { font-size: .875rem; margin: 1.25rem 0 .35rem; }
 p { margin: .4rem 0; max-width: 46rem; }
 a { color: var(--series-0); }
+:focus-visible { outline: 2px solid var(--series-0); outline-offset: 3px; border-radius: 3px; }
 .muted, figcaption, caption, summary, dt { color: var(--muted); font-size: .875rem; }
 .eyebrow { color: var(--muted); font-size: .875rem; margin: 0 0 .35rem; }
 .headline { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem 1rem; margin: 1.75rem 0 .25rem; }
@@ -114,7 +116,8 @@ code, pre, samp { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospa
 pre { background: var(--card); border-radius: 6px; padding: .75rem 1rem; margin: .5rem 0; overflow: auto;
   max-height: 36rem;
   line-height: 1.5; }
-pre.command { white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; margin-top: 1.5rem; }
+pre.command { white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; margin-top: 1.5rem;
+  max-height: none; }
 dl.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr)); gap: 1rem 1.5rem;
   margin: 1.5rem 0 0; }
 dl.facts dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
@@ -124,9 +127,16 @@ div.beside { display: flex; flex-wrap: wrap; gap: 0 3.5rem; } div.beside > * { m
 figure { margin: 0; min-width: 0; }
 figcaption { margin-bottom: .15rem; }
 figcaption b { color: var(--ink); font-size: .95rem; font-weight: 600; margin-right: .35rem; }
-svg { display: block; width: 100%; max-width: 40rem; height: auto; }
+svg { display: block; width: 100%; max-width: 40rem; height: auto; overflow: visible; }
 svg * { stroke-linejoin: round; }
+svg.map { max-width: 34rem; }
+/* A figure is as wide as its column: in a narrow one its words are set larger, or nobody could read them. */
+main, .grid > *, .cards > * { container-type: inline-size; }
+@container (max-width: 26rem) {
+  svg text { font-size: 11px !important; } svg.map text { font-size: 12.5px !important; }
+}
 .scroll { overflow-x: auto; }
+.scroll > table.numbers { width: max-content; } table.numbers tbody th { max-width: 22rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .32rem .9rem .32rem 0; text-align: left; border-bottom: 1px solid var(--rule);
   vertical-align: baseline; }
@@ -140,17 +150,23 @@ table.confusion thead th.tall { writing-mode: vertical-rl; transform: rotate(180
   padding: .3rem 0; }
 table.confusion thead th { text-align: center; vertical-align: bottom; }
 table.confusion td { min-width: 2.35rem; height: 2rem; text-align: center; border-radius: 3px; vertical-align: middle;
-  background: color-mix(in srgb, var(--cell, var(--rule)) var(--share, 0%), var(--card)); print-color-adjust: exact; }
-table.confusion td.hit { --cell: var(--hit); } table.confusion td.miss { --cell: var(--miss); }
-table.confusion td.full { color: var(--paper); }
+  background: var(--card); }
+table.confusion thead td { background: none; }
+/* Black or white, whichever is easier to read on the shade: both have a contrast of 4.6 at a lightness of 49.44. */
+.hit, .miss, table.confusion td.hit, table.confusion td.miss {
+  --shade: color-mix(in srgb, var(--cell) var(--share, 0%), var(--ground, var(--card))); background: var(--shade);
+  color: lch(from var(--shade) calc((49.44 - l) * infinity) 0 0); print-color-adjust: exact; }
+.hit { --cell: var(--hit); } .miss { --cell: var(--miss); }
+.words span { --ground: var(--paper); padding: .1em .15em; border-radius: 3px; }
 table.confusion td.end { background: none; padding-left: .8rem; text-align: right; white-space: nowrap; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1.5rem 2rem; }
 .card .picture { display: inline-block; margin: .3rem .4rem 0 0; }
 .card img { display: block; max-width: 100%; border-radius: 4px; image-rendering: pixelated; }
 .card .said { overflow-wrap: anywhere; }
 .compact { grid-template-columns: repeat(auto-fill, minmax(8.6rem, 1fr)); gap: 1.4rem 1.1rem; margin: .75rem 0; }
-.compact .card { display: flex; flex-direction: column-reverse; justify-content: flex-end; }
+.compact .card { display: flex; flex-direction: column; } .compact figcaption { order: 1; } .compact p { order: 2; }
 .compact .picture { display: block; margin: 0 0 .4rem; }
+.card div.beside { gap: .6rem; }
 .compact img { width: 100%; max-width: 9rem; background: var(--card); }
 .compact figcaption { line-height: 1.4; overflow-wrap: anywhere; } .compact .muted { display: block; font-size: .8rem; }
 figcaption b.miss-text { color: var(--miss); }

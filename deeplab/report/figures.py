@@ -23,7 +23,8 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--rule", BAD: "--bad", TRAIN
 }
 
 _FONT = 8.5  # points, of the labels of ticks
-_WIDTH, _HEIGHT = 0.755 * 5.2 * 72, 0.82 * 2.9 * 72  # points, of the axes
+_PAGE, _HEIGHT = 5.2 * 72, 0.8 * 2.9 * 72  # points: width of a figure, height of its axes
+_LONGEST = 18  # letters of a label at the end of a line
 
 MAX_POINTS = 300
 """More points than this are averaged in bins: at 650 px a figure shows no more, and a page stays small."""
@@ -85,7 +86,9 @@ def curves(
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     figure = Figure(figsize=(5.2, 2.9))
-    axes = figure.add_axes((0.115, 0.135, 0.755, 0.82))
+    longest = max((len(line.label[:_LONGEST]) for line in lines), default=0)
+    width = min(0.755, 0.87 - 0.0135 * longest)  # beside it there is room for the labels
+    axes = figure.add_axes((0.115, 0.155, width, 0.8))
     finite = np.concatenate([line.values[np.isfinite(line.values)] for line in lines] or [np.empty(0)])
     if log is None:
         log = not share and len(finite) > 0 and finite.min() > 0 and finite.max() > 10 * finite.min()
@@ -100,13 +103,13 @@ def curves(
         axes.set_ylim(0, 1.15 * finite.max(initial=0) or 1)
     elif span == "late" and not log:
         _limit(axes, lines)
-    _horizontal(axes, lines, log_x, counts)
+    _horizontal(axes, lines, log_x, counts, width * _PAGE)
     axes.autoscale_view()  # the ticks and the labels need the final limits
     if log:
         _log_ticks(axes.yaxis, axes.get_ylim(), _HEIGHT, lambda y: 2 * _FONT)
     _label(axes, lines)
 
-    axes.set_xlabel(x_label, color=MUTED, fontsize=_FONT, loc="right", labelpad=2)
+    axes.set_xlabel(x_label, color=MUTED, fontsize=_FONT, loc="right", labelpad=4)
     axes.tick_params(colors=MUTED, labelsize=_FONT, length=0, pad=5)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -174,14 +177,14 @@ def _draw(axes, line: Line) -> None:
         axes.plot(bad, [0.985] * len(bad), "x", color=BAD, ms=5, transform=axes.get_xaxis_transform(), clip_on=False)
 
 
-def _horizontal(axes, lines: Sequence[Line], log_x: bool, counts: bool) -> None:
+def _horizontal(axes, lines: Sequence[Line], log_x: bool, counts: bool, length: float) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     ends = [(line.steps[0], line.steps[-1]) for line in lines if len(line.steps)] or [(1, 1)]
     first, last = min(end[0] for end in ends), max(end[1] for end in ends)
     if log_x:
         axes.set_xscale("log")
-        _log_ticks(axes.xaxis, (0.9 * first, 1.1 * last), _WIDTH, lambda x: _FONT * (0.65 * len(_short(x)) + 0.8))
+        _log_ticks(axes.xaxis, (0.9 * first, 1.1 * last), length, lambda x: _FONT * (0.65 * len(_short(x)) + 0.8))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=counts))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
@@ -225,7 +228,7 @@ def _label(axes, lines: Sequence[Line]) -> None:
     for height, (_, line) in zip(heights, sorted(ends, key=lambda end: end[0]), strict=True):
         color = MUTED if line.color == TRAIN else line.color
         axes.text(
-            1.015, height - excess, line.label[:16], color=color, fontsize=9, va="center",
+            1.015, height - excess, line.label[:_LONGEST], color=color, fontsize=9, va="center",
             transform=axes.transAxes, parse_math=False,
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ from deeplab.report.figures import SERIES
 from deeplab.report.shading import heat
 from deeplab.report.text import Html, join, note, number, tag
 
-_ROW, _LEFT, _RIGHT, _WIDTH = 20, 150, 60, 520  # units of an SVG: height of a row, space for names and numbers
+_ROW, _LEFT, _RIGHT, _WIDTH = 20, 150, 50, 420  # units of an SVG: height of a row, space for names and numbers
 UP, DOWN = "var(--miss)", "var(--hit)"
 """Colors of what raises a score and of what lowers it: told apart by all readers, and in the dark."""
 
@@ -23,13 +23,14 @@ def tokens(block: Mapping[str, Any]) -> Html:
         tag(
             "span",
             word,
+            class_="miss" if value > 0 else "hit",
             title=f"{value:+.3g}",
-            style=f"background: color-mix(in srgb, {UP if value > 0 else DOWN} {abs(share):.0%}, transparent)",
+            style=f"--share: {abs(share):.0%}",
         )
         for word, value, share in words
     ]
     label = join(tag("span", block["label"], class_="muted"), " ") if block["label"] else ""
-    return tag("p", label, *(join(word, " ") for word in drawn), class_="said")
+    return tag("p", label, *(join(word, " ") for word in drawn), class_="said words")
 
 
 def bars(block: Mapping[str, Any]) -> Html:
@@ -67,9 +68,9 @@ def swarm(block: Mapping[str, Any]) -> Html:
             y = i * _ROW + _ROW / 2 + (k * 0.618 % 1 - 0.5) * (_ROW - 8)  # even over the row, whatever the order
             fill = f"color-mix(in srgb, {UP} {shade:.0%}, {DOWN})"
             parts.append(tag("circle", cx=f"{middle + half * value / largest:.1f}", cy=f"{y:.1f}", r=2.2, fill=fill))
-    return join(
-        note(block["title"]) if block["title"] else "", _svg(parts, len(block["rows"]), block["title"] or "swarm")
-    )
+    told = "Points are examples: blue where a feature is small, orange where it is large. The right raises the score."
+    title = f"{block['title']}. " if block["title"] else ""
+    return join(note(title + told), _svg(parts, len(block["rows"]), block["title"] or "swarm"))
 
 
 def table(block: Mapping[str, Any]) -> Html:
@@ -97,7 +98,10 @@ def scatter(block: Mapping[str, Any]) -> Html:
         tag("span", name, " ", style=f"color: var(--series-{i % len(SERIES)})") for i, name in enumerate(block["names"])
     ]
     height = -(-(_WIDTH - 8) // _ROW)
-    return join(tag("p", *legend, class_="said"), _svg(parts, height, "points"))
+    return join(
+        tag("p", *legend, class_="said"),
+        _svg(parts, height, f"{len(places)} points by group: {', '.join(block['names'])}"),
+    )
 
 
 def _text(content: str, x: float, row: int, anchor: str) -> Html:
@@ -106,7 +110,9 @@ def _text(content: str, x: float, row: int, anchor: str) -> Html:
 
 
 def _svg(parts: list[Html], rows: int, label: str) -> Html:
-    return Html(f'<svg viewBox="0 0 {_WIDTH} {max(rows, 1) * _ROW}" role="img" {_label(label)}>{join(*parts)}</svg>')
+    return Html(
+        f'<svg class="map" viewBox="0 0 {_WIDTH} {max(rows, 1) * _ROW}" role="img" {_label(label)}>{join(*parts)}</svg>'
+    )
 
 
 def _label(text: str) -> str:

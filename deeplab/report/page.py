@@ -13,7 +13,7 @@ from deeplab.report.document import document, save
 from deeplab.report.header import header
 from deeplab.report.record import RunRecord, read
 from deeplab.report.render import Site, figure
-from deeplab.report.text import Html, is_share, join, metric, note, number, table, tag
+from deeplab.report.text import Html, folded, is_share, join, metric, note, number, table, tag
 
 _COLUMNS = 8
 """Number of metrics that fit side by side in a table; more of them become its rows."""
@@ -113,8 +113,6 @@ def _record(run: RunRecord) -> Html:
     arguments = table([], [[name, tag("code", value)] for name, value in run.arguments.items()])
     versions = table([], [[name, tag("code", value)] for name, value in dict(run.record.get("versions") or {}).items()])
     files = [("Source of the experiment", "source.py"), ("Changes since the commit", "diff.patch")]
-    folded = [
-        tag("details", tag("summary", title), tag("pre", text)) for title, file in files if (text := run.text(file))
-    ]
-    folded.append(tag("details", tag("summary", "Versions"), versions))
-    return join(tag("h2", "Arguments"), arguments, tag("h2", "Record"), *folded)
+    kept = [folded(title, text) for title, file in files if (text := run.text(file))]
+    kept.append(tag("details", tag("summary", "Versions"), versions))
+    return join(tag("h2", "Arguments"), arguments, tag("h2", "Record"), *kept)

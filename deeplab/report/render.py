@@ -84,7 +84,8 @@ def _card(card: Mapping[str, Any], site: Site) -> Html:
 def _text(block: Mapping[str, Any], site: Site) -> Html:
     style = block.get("style", "plain")
     if style == "sample":
-        return tag("pre", tag("b", block["label"]), block["text"], class_="sample")
+        told = {"tabindex": 0, "role": "group", "aria_label": "sample"}  # a long one scrolls, by the keyboard too
+        return tag("pre", tag("b", block["label"]), block["text"], class_="sample", **told)
     label = join(tag("span", block["label"], class_="muted"), " ") if block["label"] else ""
     return tag("p", label, block["text"], class_="muted" if style == "note" else "said")
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from deeplab.report.figures import GRID, INK, MUTED, SERIES
-from deeplab.report.text import Html, metric, tag
+from deeplab.report.text import Html, metric, scrolling, tag
 
 STYLE = {
     "axes.axisbelow": True,  # of bars, too
@@ -35,8 +35,6 @@ STYLE = {
 }
 """The style of a report for figures of one's own: `matplotlib.pyplot.style.use(dl.report.STYLE)`."""
 
-_FULL = 60  # percent of shade from which the text of a cell is light
-
 
 def confusion(counts: Int[np.ndarray, "K K"], names: Sequence[str]) -> Html:
     """Counts by label (rows) and prediction (columns), with the share of each label that is predicted correctly."""
@@ -48,7 +46,7 @@ def confusion(counts: Int[np.ndarray, "K K"], names: Sequence[str]) -> Html:
         lines.append((name, [*cells, tag("td", share, class_="end")]))
     vertical = max(map(len, names), default=0) > 3
     return _table([*(tag("th", name, scope="col", class_="tall" if vertical else None) for name in names),
-                   tag("th", "correct")], lines)  # fmt: skip
+                   tag("th", "correct", scope="col")], lines, "confusion matrix")  # fmt: skip
 
 
 def heat(
@@ -78,7 +76,7 @@ def heat(
         cells = [tag("td", text(i, j)) if math.isnan(share) else _cell(text(i, j), share, bad)
                  for j, share in enumerate(shares)]  # fmt: skip
         lines.append((row, cells))
-    return _table([tag("th", column, scope="col") for column in columns], lines)
+    return _table([tag("th", column, scope="col") for column in columns], lines, "shaded table")
 
 
 def _count(count: int, total: int, hit: bool, title: str) -> Html:
@@ -91,11 +89,10 @@ def _count(count: int, total: int, hit: bool, title: str) -> Html:
 
 
 def _cell(content: Any, shade: float, bad: bool, title: str | None = None) -> Html:
-    kind = ("miss" if bad else "hit") + (" full" if shade > _FULL else "")
-    return tag("td", content, class_=kind, style=f"--share: {shade:.0f}%", title=title)
+    return tag("td", content, class_="miss" if bad else "hit", style=f"--share: {shade:.0f}%", title=title)
 
 
-def _table(headings: Iterable[Html], lines: Iterable[tuple[str, Sequence[Html]]]) -> Html:
-    head = tag("thead", tag("tr", tag("th"), *headings))
+def _table(headings: Iterable[Html], lines: Iterable[tuple[str, Sequence[Html]]], label: str) -> Html:
+    head = tag("thead", tag("tr", tag("td"), *headings))
     body = tag("tbody", *(tag("tr", tag("th", name, scope="row"), *cells) for name, cells in lines))
-    return tag("div", tag("table", head, body, class_="confusion"), class_="scroll")
+    return scrolling(tag("table", head, body, class_="confusion"), label)

@@ -73,10 +73,26 @@ def note(content: Any) -> Html:
 
 def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], **attributes: Any) -> Html:
     """A table; the first cell of each row is its heading. It scrolls sideways where the page is too narrow."""
-    headings = tag("tr", *(tag("th", cell, scope="col") for cell in head))
+    headings = tag("tr", *(tag("th", cell, scope="col") if cell != "" else tag("td") for cell in head))
     lines = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
     parts = [tag("thead", headings)] * bool(head) + [tag("tbody", *lines)]
-    return tag("div", tag("table", *parts, **attributes), class_="scroll")
+    named = ", ".join(str(cell) for cell in head if cell != "")
+    return scrolling(tag("table", *parts, **attributes), f"table of {named}" if named else "table")
+
+
+def scrolling(content: Html, label: str) -> Html:
+    """A box that scrolls sideways where the page is too narrow for its content, by the arrow keys too.
+
+    Args:
+      content: Content of the box.
+      label: Name of the box, which a screen reader tells.
+    """
+    return tag("div", content, class_="scroll", tabindex=0, role="group", aria_label=label)
+
+
+def folded(title: str, content: str) -> Html:
+    """A text that opens below its title, and scrolls where it is long, by the arrow keys too."""
+    return tag("details", tag("summary", title), tag("pre", content, tabindex=0, role="group", aria_label=title))
 
 
 def number(value: Any, otherwise: float = math.nan) -> float:

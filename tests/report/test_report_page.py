@@ -52,6 +52,17 @@ def parse(path):
     return Page(path.read_text())
 
 
+def test_what_scrolls_has_a_name_and_the_focus(make_run):
+    page = parse(report.write(make_run()))
+    boxes = [
+        given for tag, given in page.tags if given.get("class") == "scroll" or (tag == "pre" and not given.get("class"))
+    ]
+    assert len(boxes) == 9
+    assert all((box["tabindex"], box["role"]) == ("0", "group") and box["aria-label"] for box in boxes)
+    assert "table of split, step, loss, accuracy" in [box["aria-label"] for box in boxes]
+    assert ("main", {}) in page.tags
+
+
 @pytest.mark.parametrize("kind", ["classification", "language"])
 def test_page_needs_nothing_but_itself(make_run, kind):
     page = parse(report.write(make_run(kind=kind)))

@@ -154,7 +154,7 @@ def test_a_heat_table_is_shaded_between_its_ends():
     values = np.array([[0.0, 0.5], [2.0, np.nan]])
     text = shading.heat(["a", "b"], [1, 2], values, lambda i, j: f"{values[i, j]}<", low=0.0, high=1.0)
     assert re.findall(r"--share: (\d+)%", text) == ["0", "50", "100"]
-    assert text.count("full") == 1
+    assert text.count('class="hit"') == 3
     assert "<td>nan&lt;</td>" in text
 
 

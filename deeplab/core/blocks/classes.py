@@ -143,7 +143,7 @@ def reliability(probability: Float[np.ndarray, " N"], correct: Bool[np.ndarray, 
         [f"{low:.3f} to {low + 1 / num_bins:.3f}", f"{n:,}", f"{c:.3f}", _percent(a)]
         for low, n, c, a in zip(np.flatnonzero(held) / num_bins, count[held], confidence, right, strict=True)
     ]
-    table = rows(["probability", "examples", "mean", "accuracy"], body, numeric=True)
+    table = rows(["probability", "examples", "mean probability", "accuracy"], body, numeric=True)
     note = f"Expected calibration error {error:.4f} over {num_bins} bins (Guo et al. 2017)."
     return section("Reliability", columns(drawn, table), note=note)
 

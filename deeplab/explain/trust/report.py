@@ -78,7 +78,8 @@ class Report(Printable):
         if best is None:
             return ""
         told = [f"{_cell(self.above(best, control))} above {control}" for control in CONTROLS if control in self.each]
-        return f"{best} is {' and '.join(told)}, on the same {len(self.each[best]['faithful'])} examples"
+        count = len(self.each[best]["faithful"])
+        return f"{best} is {' and '.join(told)}, on the same {count} examples, in the column faithful"
 
     def insane(self) -> dict[str, float]:
         """The methods whose maps survive randomized weights, with their rank correlation; the controls always do."""

@@ -42,8 +42,9 @@ class Shown(Printable):
         return join(Html(f"<style>{CSS}</style>"), tag("div", *drawn))
 
     def _repr_html_(self) -> str:
-        page = f'<!doctype html><meta charset="utf-8">{self.html()}'  # in a frame, whose style leaves the notebook be
-        return str(tag("iframe", srcdoc=page, style="width: 100%; height: 34rem; border: 0"))
+        head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>explanations</title>'
+        page = f"{head}{self.html()}</html>"  # in a frame, whose style leaves the notebook be
+        return str(tag("iframe", srcdoc=page, title="explanations", style="width: 100%; height: 34rem; border: 0"))
 
 
 def show(

@@ -146,7 +146,7 @@ def _executions(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -
         [execution, f"{runs:,}", duration(seconds), compiled, duration(compiling)]
         for execution, runs, seconds, compiled, compiling in summary["ways"]
     ]
-    head = ["execution", "runs", "time", "compilations", "of the time"]
+    head = ["execution", "runs", "time", "compilations", "of which compiling"]
     parts = [tag("h2", "Execution of the runs"), table(head, lines, class_="numbers")]
     diverged = [row for row in rows if row["diverged"]]
     if diverged:

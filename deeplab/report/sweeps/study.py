@@ -8,7 +8,7 @@ from typing import Any
 
 from deeplab.report import header
 from deeplab.report.document import document, save
-from deeplab.report.text import Html, join, note, tag
+from deeplab.report.text import Html, folded, join, note, tag
 
 
 def write(
@@ -45,6 +45,6 @@ def write(
         tag("pre", command, class_="command", title="click selects the whole command"),
         header.facts(list(facts.items())),
     )
-    kept = tag("details", tag("summary", "Source of the experiment"), tag("pre", source))
+    kept = folded("Source of the experiment", source)
     body = join(top, *sections, tag("h2", "Record"), kept)
     return save(directory / "report.html", document(f"{name} · {kind}", body))

@@ -145,7 +145,7 @@ def _title(name: str, prediction: Mapping[str, np.ndarray], run: Run, labeled: b
         return name
     label = prediction.get("label")
     wrong = labeled and label is not None and not np.ndim(label) and label != told
-    return f"{name}: {_named(run, told)}" + (f", actually {_named(run, label)}" if wrong else "")
+    return f"{name}: predicted {_named(run, told)}" + (f", actually {_named(run, label)}" if wrong else "")
 
 
 def _named(run: Run, number: Any) -> str:

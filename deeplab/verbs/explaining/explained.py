@@ -196,21 +196,23 @@ def _drawn(
     head, body = report.cells()
     ranking = blocks.rows(head, body, numeric=True)
     lead = blocks.text(report.lead(), style="note")
-    made = [blocks.section("How far each method can be trusted", ranking, lead, note=_told(head))]
+    meaning = blocks.rows(["column", "what it tells"], [[name, MEANING[name]] for name in head[1:]])
+    made = [blocks.section("How far each method can be trusted", ranking, lead, meaning)]
     wide = words is not None or (subject.x.ndim < 4 and (subject.x.ndim < 3 or subject.x.shape[-1] < BANDS))
     ranked = [name for name in report.rows if name not in CONTROLS] + list(CONTROLS)
     of_table = words is None and subject.x.ndim == 2
     for i, title in enumerate(titles[:shown]):
         x = np.asarray(subject.x[i])
         cards = []
+        if not wide:
+            cards.append(blocks.card("the input", *parts({}, x)))
         if subject.region is not None:
             where = overlay(np.asarray(subject.region[i], np.float64), x)
-            cards.append(blocks.card("explained", *parts({}, x), blocks.picture(where, "the pixels of the class")))
+            cards.append(blocks.card("explained", blocks.picture(where, "the pixels of the class")))
         for name in ranked:
             drawn = parts({"" if wide else name: report.maps[name][i]}, x, None if words is None else words[i], names)
             told = blocks.text(_figures(report, name, i), style="note")
-            first = drawn if not cards or wide else drawn[-1:]
-            cards.append(blocks.card(name, *first, told))
+            cards.append(blocks.card(name, *(drawn if wide else drawn[-1:]), told))
         made.append(blocks.section(title, blocks.cards(cards, compact=not wide)))
     if of_table and len(subject.x) > 1:
         best = ranked[0]
@@ -222,7 +224,3 @@ def _figures(report: Report, name: str, i: int) -> str:
     """The trust figures of one map."""
     told = {metric: report.each[name][metric][i] for metric in _UNDER if metric in report.each[name]}
     return ", ".join(f"{metric} {value:.2g}" for metric, value in told.items())
-
-
-def _told(head: Sequence[str]) -> str:
-    return "; ".join(f"{name}: {MEANING[name]}" for name in head[1:])

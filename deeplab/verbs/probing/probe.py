@@ -73,13 +73,18 @@ class Hierarchy(Printable):
     def blocks(self) -> tuple[Block, ...]:
         """A figure and a table, as blocks of `deeplab.core.blocks`."""
         lines = {
-            "trained": [layer.linear for layer in self.layers],
-            "initial weights": [layer.random for layer in self.layers],
+            "linear": [layer.linear for layer in self.layers],
+            "linear, initial": [layer.random for layer in self.layers],
             "shuffled labels": [layer.control for layer in self.layers],
-            "neighbors, trained": [layer.neighbors for layer in self.layers],
-            "neighbors, initial weights": [layer.random_neighbors for layer in self.layers],
+            "neighbors": [layer.neighbors for layer in self.layers],
+            "neighbors, initial": [layer.random_neighbors for layer in self.layers],
         }
-        told = f"{self.sizes[1]} test examples, probes of {self.sizes[0]}; the most frequent class: {self.chance:.1%}"
+        told = f"share of {self.sizes[1]} test examples; the most frequent class has {self.chance:.1%}"
+        note = (
+            "What is classified rightly from the features of a layer, by a linear probe and by the vote of the nearest "
+            f"neighbors, each of {self.sizes[0]} training examples; initial: of a network with initial weights. A "
+            "probe that learned shuffled labels tells what chance gives."
+        )
         figure = blocks.curve(
             {name: np.array(values) for name, values in lines.items()},
             "layer",
@@ -89,11 +94,12 @@ class Hierarchy(Printable):
             reference=("shuffled labels",),
         )
         shown = [figure] if len(self.layers) > 1 else []
-        first = blocks.section("What each layer tells", *shown, blocks.rows(*self._cells(), numeric=True))
+        first = blocks.section("What each layer tells", *shown, blocks.rows(*self._cells(), numeric=True), note=note)
         return first, *self.further
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
-        head = ["layer", "linear", "95 %", "initial weights", "gain", "shuffled labels", "neighbors", "initial weights"]
+        head = ["layer", "linear", "95 % interval", "linear, initial", "gain", "shuffled labels"]
+        head += ["neighbors", "neighbors, initial"]
         total = self.sizes[1]
         body = [
             [

@@ -42,6 +42,7 @@ class Attacked:
       gates: Gates against masked gradients, of classifiers of images.
       pictures: The nearest mistakes: an example, what it became, both as images, and a title.
       warnings: What makes the figures doubtful, a sentence each, of AutoAttack.
+      attack: Name of the attack.
     """
 
     metric: str
@@ -51,6 +52,7 @@ class Attacked:
     gates: tuple[attacks.Gate, ...] = ()
     pictures: tuple[tuple[np.ndarray, np.ndarray, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    attack: str = "Projected gradient ascent"
 
     @property
     def lead(self) -> str:
@@ -68,13 +70,16 @@ class Attacked:
         radii = np.array(list(self.values))
         line = blocks.curve(
             {self.metric: np.array(list(self.values.values()))},
-            f"radius, {self.unit}",
+            f"radius, {'1 is white' if self.unit == 'of white' else self.unit}",
             {self.metric: radii},
             title=f"{self.metric} by radius of the attack",
             percent=bool(self.intervals),
         )
+        left = "the share of examples for which it finds no mistake" if self.intervals else f"the {self.metric} left"
+        note = f"{self.attack} moves every number of an input by the radius at most; shown is {left}."
         doubts = [blocks.text(warning, style="note") for warning in self.warnings]
-        return blocks.section("Attacked", line, self._table(), *doubts, *self._gates(), *self._nearest())
+        parts = (line, self._table(), *doubts, *self._gates(), *self._nearest())
+        return blocks.section("Attacked", *parts, note=note)
 
     def _table(self) -> Block:
         show = (lambda x: f"{x:.1%}") if self.intervals else (lambda x: f"{x:.4g}")
@@ -82,7 +87,7 @@ class Attacked:
             [f"{radius:g}", show(value), " to ".join(show(end) for end in self.intervals.get(radius, ()))]
             for radius, value in self.values.items()
         ]
-        return blocks.rows(["radius", self.metric, "95 %"], body, numeric=True)
+        return blocks.rows(["radius", self.metric, "95 % interval"], body, numeric=True)
 
     def _gates(self) -> list[Block]:
         if not self.gates:
@@ -98,7 +103,8 @@ class Attacked:
             blocks.card(title, blocks.columns(blocks.picture(before, "before"), blocks.picture(after, "after")))
             for before, after, title in self.pictures
         ]
-        return [blocks.section("The smallest changes that change a prediction", blocks.cards(shown))]
+        note = "Before and after, by DeepFool; a length of 1 (l2 norm) takes one pixel from black to white."
+        return [blocks.section("The smallest changes that change a prediction", blocks.cards(shown), note=note)]
 
 
 def attacked(
@@ -130,19 +136,20 @@ def attacked(
         return _lowered(what, radii, steps)
     what.seam.check(max(radii) * what.unit)  # under the trace of a radius nothing is looked at
     found = _survivors(what, radii, steps, auto_attack)
+    named = {"attack": "AutoAttack"} if auto_attack else {}
     doubts = tuple(f"At radius {radius:g}: {told}" for radius, each in found.items() for told in _warnings(each))
     first = next(iter(found.values()))
     values = {0.0: first.clean} | {radius: each.robust for radius, each in found.items()}
     intervals = {0.0: blocks.wilson(round(first.clean * first.count), first.count)}
     intervals |= {radius: each.interval for radius, each in found.items()}
     if not what.moves_images:
-        return Attacked("accuracy", what.unit_name, values, intervals, warnings=doubts)
+        return Attacked("accuracy", what.unit_name, values, intervals, warnings=doubts, **named)
     middle = radii[len(radii) // 2]
     gates: tuple[attacks.Gate, ...] = ()
     if gated:
         figures = attacks.figures_of(what.apply, what.batches[:1], middle, what.key, steps=steps, seam=what.seam)
         gates = attacks.gates(figures, 1 / len(what.batches[0]["id"]))
-    return Attacked("accuracy", what.unit_name, values, intervals, gates, _nearest(what), doubts)
+    return Attacked("accuracy", what.unit_name, values, intervals, gates, _nearest(what), doubts, **named)
 
 
 def _survivors(what: Examined, radii: Sequence[float], steps: int, auto_attack: bool) -> Mapping[float, Any]:

@@ -43,14 +43,14 @@ class CertifiedRun:
     @property
     def block(self) -> Block:
         """The curve with its interval."""
-        lines = {"certified accuracy": self.curve.accuracy, "95 %, low": self.curve.low, "95 %, high": self.curve.high}
+        lines = {"certified": self.curve.accuracy, "95 %, low": self.curve.low, "95 %, high": self.curve.high}
         note = (
             f"Randomized smoothing by {self.draws} draws of noise of {self.noise:g} {self.unit}; "
             f"{self.curve.abstained:.1%} abstained. A model that was not trained under noise loses by it."
         )
         drawn = blocks.curve(
             lines,
-            "radius (l2)",
+            "radius (l2 norm)",
             dict.fromkeys(lines, self.curve.radii),
             title="Certified accuracy by radius",
             percent=True,

@@ -13,6 +13,7 @@ from deeplab.core import blocks
 from deeplab.core.blocks import Block
 from deeplab.core.errors import UserError
 from deeplab.data.sets.text.labeled import LabeledText
+from deeplab.report.text import metric
 from deeplab.robust import corruptions
 from deeplab.robust.attacks.evaluation.measure import with_arguments
 from deeplab.verbs.explaining.subject import prepared
@@ -50,10 +51,11 @@ class Corrupted:
     @property
     def block(self) -> Block:
         """A table, the hardest corruption first."""
-        head = ["corruption", *map(str, self.severities), "mean"]
+        head = ["corruption", *(f"severity {severity}" for severity in self.severities), "mean"]
         order = sorted(self.values.items(), key=lambda item: float(np.mean(item[1])), reverse=not self.falls)
-        body = [[name, *(f"{x:.3g}" for x in each), f"{np.mean(each):.3g}"] for name, each in order]
-        note = f"{self.metric} by severity; without a corruption {self.clean:.3g}, the mean over all {self.mean:.3g}."
+        body = [[name, *(metric(self.metric, x) for x in (*each, float(np.mean(each))))] for name, each in order]
+        clean, mean = (metric(self.metric, x) for x in (self.clean, self.mean))
+        note = f"{self.metric} by severity, of 1 to 5; without a corruption {clean}, the mean over all {mean}."
         return blocks.section("Corrupted", blocks.rows(head, body, numeric=True), note=note)
 
 

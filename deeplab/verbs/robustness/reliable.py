@@ -64,7 +64,9 @@ class Reliable:
             f"examples and measured on {self.sizes[1]} others."
         )
         tables = [
-            blocks.section(name, blocks.rows(["class", "examples", "covered", "95 %", "mean size"], _rows(found), True))
+            blocks.section(
+                name, blocks.rows(["class", "examples", "covered", "95 % interval", "mean size"], _rows(found), True)
+            )
             for name, found in self.coverage.items()
         ]
         return blocks.section(

@@ -54,8 +54,9 @@ class Unfamiliar:
             body = [[name, f"{x.auroc:.3f}", f"{x.aupr_out:.3f}", f"{x.fpr95:.1%}"] for name, x in order]
             shown.append(blocks.section(f"Against {kind}", blocks.rows(head, body, numeric=True)))
         note = (
-            f"Scores of the input of {self.layer!r} and of the logits. AUROC is the probability that the unfamiliar "
-            "scores higher, and the last column the share of it that passes where 95 % of the familiar do."
+            f"Scores of the input of {self.layer!r} and of the logits (deeplab.robust.shift). AUROC is the probability "
+            "that the unfamiliar scores higher, and the last column the share of it that passes where 95 % of the "
+            "familiar do."
         )
         return blocks.section("Unfamiliar inputs", *shown, note=note)
 
