@@ -75,7 +75,7 @@ def test_the_body_of_a_loop_has_one_layout(name):
         text = jax.jit(loop).lower(*inputs).compile().as_text()
         return set(re.findall(r"dim_labels=(\S+?)[,\s]", text))
 
-    space = "01"[: inputs[0].ndim - 2]
+    space = "012"[: inputs[0].ndim - 2]
     assert layouts(canonical(f)) == {f"b{space}f_{space}io->b{space}f"}
     assert layouts(f) != layouts(canonical(f))
 
