@@ -3,7 +3,6 @@
 import gc
 import os
 import tempfile
-import threading
 
 # A test compiles many programs and runs each once or twice, on little: LLVM takes longer to optimise one than it then
 # runs, XLA's older emitters of fusions take half of the time of the new, and no program is worth cutting and ordering
@@ -20,7 +19,6 @@ FLAGS = (
 
 import jax  # It reads the environment.  # noqa: E402
 import pytest  # noqa: E402
-from jax._src.interpreters import mlir  # noqa: E402
 
 from deeplab.core.backend import known_xla_flags  # noqa: E402
 from tests.by_hand import BY_HAND  # noqa: E402
@@ -34,29 +32,6 @@ os.environ.setdefault("DEEPLAB_CACHE", tempfile.mkdtemp(prefix="deeplab-test-"))
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", os.path.join(os.environ["DEEPLAB_CACHE"], "compiled"))
-
-
-class Contexts(threading.local):
-    """Contexts of MLIR, each for the programs that a thread lowers one after the other.
-
-    JAX makes one for each program: 4 ms, more than a quarter of what an operation without `jit` takes to compile, and
-    9 % of the suite. A context keeps constants of its programs, so it serves some hundred.
-    """
-
-    made: int = 0
-
-    def __init__(self, make, programs=100):
-        self.make, self.programs = make, programs
-
-    def __call__(self):
-        if self.made % self.programs == 0:
-            self.context = self.make()
-        self.made += 1
-        return self.context
-
-
-if hasattr(mlir, "make_ir_context"):
-    mlir.make_ir_context = Contexts(mlir.make_ir_context)
 
 
 def pytest_collection_modifyitems(items):
