@@ -11,7 +11,7 @@ import numpy as np
 
 from deeplab.core.blocks import Block
 from deeplab.report.record import Headline, RunRecord
-from deeplab.report.text import Html, duration, join, metric, note, number, tag
+from deeplab.report.text import Html, duration, join, metric, note, number, shell, tag
 
 
 def header(run: RunRecord, computed: Sequence[Block]) -> Html:
@@ -28,7 +28,7 @@ def header(run: RunRecord, computed: Sequence[Block]) -> Html:
         note(summary(run.text("source.py"))),
         _headline(run, computed),
         _notices(run),
-        tag("pre", _command(run), class_="command", title="click selects the whole command"),
+        shell(_command(run)),
         facts(_facts(run)),
     )
 

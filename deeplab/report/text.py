@@ -95,6 +95,12 @@ def folded(title: str, content: str) -> Html:
     return tag("details", tag("summary", title), tag("pre", content, tabindex=0, role="group", aria_label=title))
 
 
+def shell(content: Any) -> Html:
+    """A command to copy, which a click selects as a whole; a long word scrolls, by the arrow keys too."""
+    told = {"title": "click selects the whole command", "tabindex": 0, "role": "group", "aria_label": "command"}
+    return tag("pre", content, class_="command", **told)
+
+
 def number(value: Any, otherwise: float = math.nan) -> float:
     """The value as a float, or `otherwise` where it is no number (missing, null, text)."""
     return float(value) if is_number(value) else otherwise

@@ -11,7 +11,7 @@ from deeplab.report import figures
 from deeplab.report.sweeps import importance, points, responses, sentences
 from deeplab.report.sweeps.intervals import LEVEL, paired
 from deeplab.report.sweeps.responses import state, told_interval
-from deeplab.report.text import Html, duration, is_share, join, metric, note, table, tag
+from deeplab.report.text import Html, duration, is_share, join, metric, note, shell, table, tag
 
 _SHOWN = 24  # settings in the table
 _COLUMNS = 6  # settings in the table of folds
@@ -38,7 +38,7 @@ def sections(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> l
         note(" ".join([f"{sentences.told(best, name, summary['over'])}.", *advice])),
         *_remarks(summary),
         tag("h3", f"Command of the {'best' if several else 'only'} setting{', on its first fold' * folds}"),
-        tag("pre", summary["command"], class_="command", title="click selects the whole command"),
+        shell(summary["command"]),
     ]
     return [*parts, *_body(summary, rows)]
 

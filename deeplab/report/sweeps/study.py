@@ -8,7 +8,7 @@ from typing import Any
 
 from deeplab.report import header
 from deeplab.report.document import document, save
-from deeplab.report.text import Html, folded, join, note, tag
+from deeplab.report.text import Html, folded, join, note, shell, tag
 
 
 def write(
@@ -42,7 +42,7 @@ def write(
         tag("p", f"{directory.name} · {kind}", class_="eyebrow"),
         tag("h1", name),
         note(header.summary(source)),
-        tag("pre", command, class_="command", title="click selects the whole command"),
+        shell(command),
         header.facts(list(facts.items())),
     )
     kept = folded("Source of the experiment", source)
