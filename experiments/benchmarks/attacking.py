@@ -126,7 +126,7 @@ def trained(x: np.ndarray, y: np.ndarray, radius: float, steps: int) -> Any:
     return params
 
 
-def network(params: Any, scale: dl.data.Standardize | None = None) -> Any:
+def network(params: Any, scale: Any = None) -> Any:
     """The same network in PyTorch, whose images are [B, C, H, W]: `MODEL`, or that of `experiments.robust_mnist`."""
     import torch  # pyright: ignore[reportMissingImports]
 

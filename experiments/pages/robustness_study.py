@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from deeplab.metrics.base import Metrics
 from deeplab.report.text import Html, table, tag
 from deeplab.robust.corruptions import common
 from deeplab.robust.corruptions.evaluation import on
+from deeplab.robust.training.wrapper import Wrapper
 from deeplab.scale.plan import costs
 from deeplab.train.bind import bind
 from deeplab.train.initialize import init
@@ -61,12 +62,12 @@ class CalibrationError:
 
 def probe(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
     """Makes the probe: the metrics of an evaluation, `ece`, and `corrupted_accuracy`, the mean over `CORRUPTIONS`."""
-    evaluate = make_eval(experiment, runtime)
+    evaluate, wrapper = make_eval(experiment, runtime), cast(Wrapper, experiment.task)
 
     def measure(state: State, batch: Batch) -> Metrics:
         averaged, clean = eval_state(state), prepared(experiment.data, batch)
         apply, key = bind(experiment, averaged, clean, runtime), eval_key(averaged)
-        of_inner = dataclasses.replace(experiment.task, watch=None)
+        of_inner = dataclasses.replace(wrapper, watch=None)
         changed = [on("image", common(name, SEVERITY))(clean, key) for name in CORRUPTIONS]
         corrupted = [of_inner.metrics(apply, one, key)["accuracy"] for one in changed]
         probability = jax.nn.softmax(apply(clean["image"])[0])

@@ -46,7 +46,9 @@ def _exports(module: ModuleType) -> dict[str, Any]:
     if hasattr(module, "__all__"):
         return {name: getattr(module, name) for name in module.__all__}
     inner = {} if (folder_of(module) / "README.md").exists() else getattr(module, "__path__", {})
-    names = {m.name: importlib.import_module(f"{module.__name__}.{m.name}") for m in pkgutil.iter_modules([*inner])}
+    names: dict[str, Any] = {
+        m.name: importlib.import_module(f"{module.__name__}.{m.name}") for m in pkgutil.iter_modules([*inner])
+    }
     for name, value in vars(module).items():
         own = name.isupper() or (callable(value) and getattr(value, "__module__", "") == module.__name__)
         if own and not name.startswith("_"):

@@ -68,7 +68,7 @@ def write(folder: Path) -> Path:
       UserError: pdoc is not installed.
     """
     try:
-        import pdoc
+        from pdoc import render
     except ImportError as error:
         raise UserError("the reference is made by pdoc, which is not here: pip install 'deeplab[docs]'") from error
     with warnings.catch_warnings():
@@ -87,9 +87,9 @@ def write(folder: Path) -> Path:
         for name, page in pages.items():
             file = folder / (name.replace(".", "/") + ".html")
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(pdoc.render.html_module(page, pages), encoding="utf-8")
-        (folder / "search.js").write_text(pdoc.render.search_index(pages), encoding="utf-8")
-        (folder / "index.html").write_text(pdoc.render.html_index(pages), encoding="utf-8")
+            file.write_text(render.html_module(page, pages), encoding="utf-8")
+        (folder / "search.js").write_text(render.search_index(pages), encoding="utf-8")
+        (folder / "index.html").write_text(render.html_index(pages), encoding="utf-8")
     return folder / "deeplab.html"
 
 
@@ -98,7 +98,7 @@ def _page(name: str, module: ModuleType, members: Mapping[str, Any]) -> Any:
     from pdoc import doc, doc_ast
 
     page = doc.Module(module)
-    page.modulename, page.taken_from, page._member_objects = name, (name, ""), members
+    page.modulename, page.taken_from, page._member_objects = name, (name, ""), dict(members)
     homes = [m for key, m in sys.modules.items() if key.startswith("deeplab.")]
     for key, value in members.items():
         shown = page.members[key]
@@ -150,7 +150,7 @@ def _configure(places: Mapping[str, tuple[str, str]]) -> None:
 
     render.configure(docformat="google", show_source=False)
     template = jinja2.DictLoader({"module.html.jinja2": _TEMPLATE, "custom.css": _STYLE})
-    render.env.loader = jinja2.ChoiceLoader([template, render.env.loader])
+    render.env.loader = jinja2.ChoiceLoader([template, *filter(None, [render.env.loader])])
 
     @jinja2.pass_context
     def linkify(context: Any, code: str, namespace: str = "", shorten: bool = True) -> str:
@@ -209,7 +209,7 @@ def _signature(function: Any, places: Mapping[str, Any], constants: Mapping[int,
     def annotated(told: Any) -> Any:
         def full(match: re.Match[str]) -> str:
             origin = public.origin_of(names.get(match[0]))
-            return origin if origin in places else match[0]
+            return origin if origin and origin in places else match[0]
 
         told = getattr(told, "__forward_arg__", told)
         return _Code(re.sub(r"(?<![\w.])[A-Za-z_]\w*", full, told)) if isinstance(told, str) else told

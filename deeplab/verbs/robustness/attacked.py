@@ -28,6 +28,7 @@ RADII = (0.03, 0.1, 0.3, 1.0)
 """Radii of other inputs, in their standard deviations."""
 
 _PICTURES = 6
+_STEPS = "Projected gradient ascent"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Attacked:
     gates: tuple[attacks.Gate, ...] = ()
     pictures: tuple[tuple[np.ndarray, np.ndarray, str], ...] = ()
     warnings: tuple[str, ...] = ()
-    attack: str = "Projected gradient ascent"
+    attack: str = _STEPS
 
     @property
     def lead(self) -> str:
@@ -136,20 +137,20 @@ def attacked(
         return _lowered(what, radii, steps)
     what.seam.check(max(radii) * what.unit)  # under the trace of a radius nothing is looked at
     found = _survivors(what, radii, steps, auto_attack)
-    named = {"attack": "AutoAttack"} if auto_attack else {}
+    name = "AutoAttack" if auto_attack else _STEPS
     doubts = tuple(f"At radius {radius:g}: {told}" for radius, each in found.items() for told in _warnings(each))
     first = next(iter(found.values()))
     values = {0.0: first.clean} | {radius: each.robust for radius, each in found.items()}
     intervals = {0.0: blocks.wilson(round(first.clean * first.count), first.count)}
     intervals |= {radius: each.interval for radius, each in found.items()}
     if not what.moves_images:
-        return Attacked("accuracy", what.unit_name, values, intervals, warnings=doubts, **named)
+        return Attacked("accuracy", what.unit_name, values, intervals, warnings=doubts, attack=name)
     middle = radii[len(radii) // 2]
     gates: tuple[attacks.Gate, ...] = ()
     if gated:
         figures = attacks.figures_of(what.apply, what.batches[:1], middle, what.key, steps=steps, seam=what.seam)
         gates = attacks.gates(figures, 1 / len(what.batches[0]["id"]))
-    return Attacked("accuracy", what.unit_name, values, intervals, gates, _nearest(what), doubts, **named)
+    return Attacked("accuracy", what.unit_name, values, intervals, gates, _nearest(what), doubts, name)
 
 
 def _survivors(what: Examined, radii: Sequence[float], steps: int, auto_attack: bool) -> Mapping[float, Any]:
