@@ -1,7 +1,8 @@
 """MNIST with a network that is proved right: no change of its pixels by up to 0.1 gives another class.
 
 Run:     python -m experiments.robust_certified           (downloads 11 MB, or: --data-dir FOLDER)
-Result:  none yet (once measured: verified error at radius 0.1, error, seconds, commit)
+Result:  verified error 4.58 % at radius 0.1, error 1.34 %, of the 10,000 test images (seed 0, the last step); 3,830 s
+         of CPU time, which is 32 minutes of two shared cores (commit 82f6632). Gowal et al.: verified error 2.23 %
 Source:  interval bound propagation: Gowal et al. 2018, https://arxiv.org/abs/1810.12715
 """
 

@@ -1,7 +1,8 @@
 """MNIST under attack: a small convolutional network that is trained on the worst images within 0.3 of each pixel.
 
 Run:     python -m experiments.robust_mnist               (downloads 11 MB, or: --data-dir FOLDER)
-Result:  none yet (once measured: accuracy, clean, under 40 steps, under AutoAttack; hardware, seconds, commit)
+Result:  99.29 % clean and 95.17 % under 40 steps at 0.3, of the 10,000 test images (seed 0, the last evaluation); 3,140
+         s of CPU time, which is 26 minutes of two cores (commit 82f6632)
 Source:  adversarial training: Madry et al. 2018, https://arxiv.org/abs/1706.06083, whose larger network has 88.5 %
          under AutoAttack (Croce and Hein 2020, https://arxiv.org/abs/2003.01690, table 2: 88.50); the network:
          Wong et al. 2020, https://arxiv.org/abs/2001.03994
