@@ -61,8 +61,6 @@ FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), qwen.FAMILY),
     "segformer": segformer.FAMILY,
     "swin": swin_names.TRANSFORMERS,
-    "t5": t5.FAMILY,
-    "wav2vec2": wav2vec2.FAMILY,
     **dict.fromkeys(("mt5", "t5"), t5.FAMILY),
     **dict.fromkeys(("hubert", "wav2vec2"), wav2vec2.FAMILY),
     "whisper": whisper.FAMILY,
