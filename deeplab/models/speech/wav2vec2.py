@@ -44,6 +44,7 @@ def Wav2Vec2(
     masks: bool = True,
     activation: Elementwise = gelu,
     dropout: float = 0.0,
+    attention_dropout: float = 0.0,
     **sizes: Any,
 ) -> TransformerEncoder:
     """Waveforms of 16 kHz to the states of frames, 50 a second, or to logits of tokens: called as (sound, lengths).
@@ -60,6 +61,7 @@ def Wav2Vec2(
       masks: Whether there is a vector that stands for a hidden frame.
       activation: Function of the hidden units.
       dropout: Dropout probability in training, of the embeddings and of each branch; may be a tracer.
+      attention_dropout: Probability of dropping an attention probability in training; may be a tracer.
       sizes: Arguments of `deeplab.models.text.layers.Sizes` but those of a vocabulary and a context.
 
     Example:
@@ -74,7 +76,7 @@ def Wav2Vec2(
 
     def block(kind: None) -> nn.Module:
         del kind
-        attention = s.attention(causal=False, use_bias=True, out_bias=True)
+        attention = s.attention(causal=False, use_bias=True, out_bias=True, dropout=attention_dropout)
         feed_forward, wiring = Plain(s.hidden, activation, out_init=INIT), PreNorm if pre_norm else PostNorm
         return wiring(attention, feed_forward, norm_of(), norm_of(), drop=nn.Dropout(dropout))
 

@@ -40,6 +40,7 @@ def Whisper(
     scale: float = 1.0,
     activation: Elementwise = gelu,
     dropout: float = 0.0,
+    attention_dropout: float = 0.0,
     **sizes: Any,
 ) -> EncoderDecoder:
     """Log-mel spectrograms [B, F, M] of one length to text: pre-norm blocks with biases everywhere but of keys.
@@ -50,6 +51,7 @@ def Whisper(
       scale: Factor of the embeddings of tokens.
       activation: Function of the hidden units.
       dropout: Dropout probability in training, of the embeddings and of each branch; may be a tracer.
+      attention_dropout: Probability of dropping an attention probability in training; may be a tracer.
       sizes: Arguments of `deeplab.models.text.layers.Sizes`; the context is that of the text.
 
     Example:
@@ -59,7 +61,7 @@ def Whisper(
       (1, 3, 7)
     """
     s, d = Sizes(**sizes), Sizes(**{**sizes, **(decoder or {})})
-    biases: dict[str, Any] = {"use_bias": True, "key_bias": False, "out_bias": True}
+    parts: dict[str, Any] = {"use_bias": True, "key_bias": False, "out_bias": True, "dropout": attention_dropout}
 
     def norm_of() -> nn.Module:
         return layer_norm(s.epsilon)
@@ -67,14 +69,14 @@ def Whisper(
     def layer(kind: None) -> nn.Module:
         del kind
         feed_forward = Plain(s.hidden, activation, out_init=s.out_init)
-        attention = s.attention(causal=False, **biases)
+        attention = s.attention(causal=False, **parts)
         return PreNorm(attention, feed_forward, norm_of(), norm_of(), drop=nn.Dropout(dropout))
 
     def crossing(kind: None) -> nn.Module:
         del kind
-        cross = CrossAttention(d.width, d.num_heads, kernel_init=INIT, out_init=d.out_init, **biases)
+        cross = CrossAttention(d.width, d.num_heads, kernel_init=INIT, out_init=d.out_init, **parts)
         feed_forward, norms = Plain(d.hidden, activation, out_init=d.out_init), (norm_of(), norm_of(), norm_of())
-        return CrossPreNorm(d.attention(**biases), cross, feed_forward, *norms, drop=nn.Dropout(dropout))
+        return CrossPreNorm(d.attention(**parts), cross, feed_forward, *norms, drop=nn.Dropout(dropout))
 
     table = d.embedding(scale=scale)
     encoder = TransformerEncoder(

@@ -16,7 +16,7 @@ from deeplab.nn.attention.dot_product import attend, attention_weights
 from deeplab.nn.attention.self_attention import Initializer, join_heads, split_heads
 
 
-@ranges.checked(width=ranges.COUNT, num_heads=ranges.COUNT, head_dim=ranges.COUNT)
+@ranges.checked(width=ranges.COUNT, num_heads=ranges.COUNT, head_dim=ranges.COUNT, dropout=ranges.RATE)
 class CrossAttention(nn.Module):
     """What the states of a decoder read of a memory.
 
@@ -28,6 +28,7 @@ class CrossAttention(nn.Module):
       key_bias: Whether keys have one, where that differs.
       out_bias: Whether the output has a bias.
       scale: Factor of the products of queries and keys; 1 / sqrt(d) when None.
+      dropout: Probability of dropping an attention probability in training; may be a tracer.
       kernel_init: Initializer of the kernels that make queries, keys and values.
       out_init: Initializer of the kernel that leads back to the residual stream.
 
@@ -44,6 +45,7 @@ class CrossAttention(nn.Module):
     key_bias: bool | None = None
     out_bias: bool = False
     scale: float | None = None
+    dropout: float = 0.0
     kernel_init: Initializer = nn.linear.default_kernel_init
     out_init: Initializer = nn.linear.default_kernel_init
 
@@ -54,6 +56,7 @@ class CrossAttention(nn.Module):
         self.key = nn.Dense(inner, use_bias=key_bias, kernel_init=self.kernel_init)
         self.value = nn.Dense(inner, use_bias=self.use_bias, kernel_init=self.kernel_init)
         self.out = nn.Dense(self.width, use_bias=self.out_bias, kernel_init=self.out_init)
+        self.drop = nn.Dropout(self.dropout, deterministic=False)
 
     def read(self, states: Float[Array, "B S E"]) -> KVCache:
         """The keys and values of a memory."""
@@ -61,7 +64,7 @@ class CrossAttention(nn.Module):
 
     def __call__(
         self, x: Float[Array, "B T D"], memory: Float[Array, "B S E"] | KVCache,
-        mask: Bool[Array, "B 1 #T S"] | None = None,
+        mask: Bool[Array, "B 1 #T S"] | None = None, train: bool = False,
     ) -> Float[Array, "B T D"]:  # fmt: skip
         """The outputs.
 
@@ -69,11 +72,12 @@ class CrossAttention(nn.Module):
           x: Stream of the decoder.
           memory: States of the encoder, or what `read` made of them.
           mask: True where a token may attend to a state; to all of them when None.
+          train: Whether to drop probabilities.
         """
         memory = memory if isinstance(memory, KVCache) else self.read(memory)
         query = self._queries(x)
         key, value = (x.astype(query.dtype) for x in memory)
-        return self.out(join_heads(attend(query, key, value, mask)))
+        return self.out(join_heads(attend(query, key, value, mask, dropout=self.drop if train else None)))
 
     def weights(
         self, x: Float[Array, "B T D"], states: Float[Array, "B S E"], mask: Bool[Array, "B 1 #T S"] | None = None

@@ -48,7 +48,7 @@ class CrossPreNorm(nn.Module):
         y, new = attended(self.attention, self.norm1(x), train, reading, own)
         x = x + dropped(self.drop, y, train)
         asks = self.cross_norm(x)
-        x = x + dropped(self.drop, self.cross(asks, memory, mask), train)
+        x = x + dropped(self.drop, self.cross(asks, memory, mask, train), train)
         if isinstance(cache, Look):
             new = _weights(self.cross, asks, memory, mask)
         return x + dropped(self.drop, self.feed_forward(self.norm2(x)), train), new
@@ -88,7 +88,7 @@ class CrossPostNorm(nn.Module):
         x = self.norm1(x + dropped(self.drop, y, train))
         if isinstance(cache, Look):
             new = _weights(self.cross, x, memory, mask)
-        x = self.cross_norm(x + dropped(self.drop, self.cross(x, memory, mask), train))
+        x = self.cross_norm(x + dropped(self.drop, self.cross(x, memory, mask, train), train))
         return self.norm2(x + dropped(self.drop, self.feed_forward(x), train)), new
 
     def read(self, carry: None, states: Float[Array, "B S E"]) -> tuple[None, KVCache]:

@@ -53,6 +53,7 @@ def ModernBert(
     bias: bool = False,
     padding: int | None = 50_283,
     dropout: float = 0.0,
+    attention_dropout: float = 0.0,
     **sizes: Any,
 ) -> TransformerEncoder:
     """Tokens to logits of classes, or to their states: called as (tokens, mask), the last optional.
@@ -70,6 +71,7 @@ def ModernBert(
       bias: Whether attention and feed-forward layers have biases.
       padding: Token that stands for padding where no mask is given.
       dropout: Dropout probability in training: of the embeddings, of each branch, before the classes; may be a tracer.
+      attention_dropout: Probability of dropping an attention probability in training; may be a tracer.
       sizes: Arguments of `deeplab.models.text.layers.Sizes`.
 
     Example:
@@ -86,7 +88,7 @@ def ModernBert(
     def block(layer: Layer) -> nn.Module:
         attention = s.attention(
             rotary=Rotary(s.dim, bases[layer.window is not None]), window=layer.window, causal=False, use_bias=bias,
-            out_bias=bias,
+            out_bias=bias, dropout=attention_dropout,
         )  # fmt: skip
         feed_forward = Gated(s.hidden, activation, use_bias=bias, out_init=INIT)
         return PreNorm(

@@ -41,6 +41,7 @@ def Bart(
     activation: Elementwise = gelu,
     padding: int | None = 1,
     dropout: float = 0.0,
+    attention_dropout: float = 0.0,
     **sizes: Any,
 ) -> EncoderDecoder:
     """Post-norm blocks with biases everywhere, on learned positions that are counted from 2, or on waves (Marian).
@@ -55,6 +56,7 @@ def Bart(
       activation: Function of the hidden units.
       padding: Token of the source that stands for padding where no mask is given.
       dropout: Dropout probability in training, of the embeddings and of each branch; may be a tracer.
+      attention_dropout: Probability of dropping an attention probability in training; may be a tracer.
       sizes: Arguments of `deeplab.models.text.layers.Sizes`.
 
     Example:
@@ -62,7 +64,7 @@ def Bart(
       16
     """
     s, d = Sizes(**sizes), Sizes(**{**sizes, **(decoder or {})})
-    biases: dict[str, Any] = {"use_bias": True, "out_bias": True}
+    parts: dict[str, Any] = {"use_bias": True, "out_bias": True, "dropout": attention_dropout}
 
     def norm_of() -> nn.Module:
         return layer_norm(s.epsilon)
@@ -70,14 +72,14 @@ def Bart(
     def layer(kind: None) -> nn.Module:
         del kind
         feed_forward = Plain(s.hidden, activation, out_init=INIT)
-        attention = s.attention(causal=False, **biases)
+        attention = s.attention(causal=False, **parts)
         return PostNorm(attention, feed_forward, norm_of(), norm_of(), drop=nn.Dropout(dropout))
 
     def crossing(kind: None) -> nn.Module:
         del kind
-        cross = CrossAttention(d.width, d.num_heads, kernel_init=INIT, out_init=INIT, **biases)
+        cross = CrossAttention(d.width, d.num_heads, kernel_init=INIT, out_init=INIT, **parts)
         feed_forward, norms = Plain(d.hidden, activation, out_init=INIT), (norm_of(), norm_of(), norm_of())
-        return CrossPostNorm(d.attention(**biases), cross, feed_forward, *norms, drop=nn.Dropout(dropout))
+        return CrossPostNorm(d.attention(**parts), cross, feed_forward, *norms, drop=nn.Dropout(dropout))
 
     def positions() -> nn.Module:
         return Sinusoids(s.width) if waves else LearnedPositions(s.context, s.width, offset=2)

@@ -46,6 +46,7 @@ def T5(
     max_distance: int = 128,
     padding: int | None = 0,
     dropout: float = 0.0,
+    attention_dropout: float = 0.0,
     epsilon: float = 1e-6,
     **sizes: Any,
 ) -> EncoderDecoder:
@@ -61,6 +62,7 @@ def T5(
       max_distance: Distance from which on it tells none.
       padding: Token of the source that stands for padding where no mask is given.
       dropout: Dropout probability in training, of the embeddings and of each branch; may be a tracer.
+      attention_dropout: Probability of dropping an attention probability in training; may be a tracer.
       epsilon: Number added to the mean square in norms.
       sizes: Arguments of `deeplab.models.text.layers.Sizes`; there is no longest sequence.
 
@@ -69,7 +71,7 @@ def T5(
       True
     """
     s = Sizes(epsilon=epsilon, context=max_distance, **sizes)  # which tells none from there on
-    heads: dict[str, Any] = {"scale": 1.0}
+    heads: dict[str, Any] = {"scale": 1.0, "dropout": attention_dropout}
 
     def feed_forward() -> nn.Module:
         return (Gated if gated else Plain)(s.hidden, activation, use_bias=False, out_init=s.out_init)

@@ -44,6 +44,7 @@ def ViT(
     activation: Elementwise = gelu,
     bias: bool = True,
     dropout: float = 0.0,
+    attention_dropout: float = 0.0,
     epsilon: float = 1e-6,
     remat: str = "none",
 ) -> TransformerEncoder:
@@ -63,6 +64,7 @@ def ViT(
       activation: Function of the hidden units.
       bias: Whether queries, keys and values have biases.
       dropout: Dropout probability in training: of the embeddings and of each branch; may be a tracer.
+      attention_dropout: Probability of dropping an attention probability in training; may be a tracer.
       epsilon: Number added to the variance in norms.
       remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
 
@@ -77,8 +79,9 @@ def ViT(
     def block(kind: None) -> nn.Module:
         del kind
         attention = GroupedQueryAttention(
-            num_heads, num_heads, causal=False, use_bias=bias, out_bias=True, kernel_init=INIT, out_init=INIT
-        )
+            num_heads, num_heads, causal=False, use_bias=bias, out_bias=True, dropout=attention_dropout,
+            kernel_init=INIT, out_init=INIT,
+        )  # fmt: skip
         feed_forward = Plain(hidden, activation)
         return PreNorm(attention, feed_forward, layer_norm(epsilon), layer_norm(epsilon), drop=nn.Dropout(dropout))
 
