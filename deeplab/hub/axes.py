@@ -87,13 +87,16 @@ class Axes:
             begin = sum(parts[:part])
             x = x[(slice(None),) * names.index(cut) + (slice(begin, begin + parts[part]),)]
             sizes[cut] = parts[part]
-        return x.transpose([names.index(axis) for axis in _flat(self.right)]).reshape(_shape(self.right, sizes))
+        right = _flat(self.right)
+        alone = [axis for axis in names if axis not in right]  # of one place, as that of a number in a list
+        return x.transpose([names.index(axis) for axis in (*right, *alone)]).reshape(_shape(self.right, sizes))
 
     def theirs(self, ours: Sequence[np.ndarray]) -> np.ndarray:
         """Their tensor, of all our parts."""
         if not self.rule.axes:
             return ours[0]
         left, right, pieces = _flat(self.left), _flat(self.right), []
+        right += [axis for axis in left if axis not in right]
         for part, x in enumerate(ours):
             sizes = self._of_part(x.shape, part)
             pieces.append(x.reshape([sizes[a] for a in right]).transpose([right.index(axis) for axis in left]))

@@ -7,7 +7,7 @@ from typing import Any
 
 from deeplab.core.errors import UserError, nearest
 from deeplab.models.foreign import Family
-from deeplab.models.multimodal import clip
+from deeplab.models.multimodal import clip_names
 from deeplab.models.speech import wav2vec2, whisper
 from deeplab.models.text.decoders import (
     deepseek,
@@ -37,8 +37,8 @@ FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("bart", "marian"), bart.FAMILY),
     **dict.fromkeys(("bert", "roberta"), bert.FAMILY),
     **dict.fromkeys(
-        ("clip", "clip_text_model", "clip_vision_model", "siglip", "siglip_text_model", "siglip_vision_model"),
-        clip.FAMILY,
+        (f"{pair}{tower}" for pair in ("clip", "siglip", "siglip2") for tower in ("", "_text_model", "_vision_model")),
+        clip_names.FAMILY,
     ),
     "deepseek_v3": deepseek.FAMILY,
     **dict.fromkeys(("dinov2", "dinov2_with_registers", "dinov3_vit"), dino.FAMILY),

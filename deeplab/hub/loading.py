@@ -21,7 +21,7 @@ from deeplab.hub.files import DTYPES, read_tensor
 from deeplab.hub.folder import digest, find, folder_headers, read_config, read_tokenizer
 from deeplab.hub.mapping import counts, flat, leaves, of
 from deeplab.hub.plan import Step, plan
-from deeplab.hub.preprocess import Preprocess, read_preprocess
+from deeplab.hub.preprocess import Preprocess, PreprocessPatches, read_preprocess
 from deeplab.hub.sounds import Spectrograms, Waveforms
 from deeplab.models import configs
 from deeplab.models.foreign import COUNTS, Family
@@ -51,7 +51,7 @@ class Loaded:
     variables: dict[str, Any]
     config: dict[str, Any]
     tokenizer: Any
-    preprocess: Preprocess | Spectrograms | Waveforms | None
+    preprocess: Preprocess | PreprocessPatches | Spectrograms | Waveforms | None
 
     @property
     def params(self) -> Any:

@@ -55,11 +55,7 @@ class Preprocess:
         Raises:
           UserError: They are no bytes, or an image has other channels than the model reads, or is too small.
         """
-        several = [images] if isinstance(images, np.ndarray) and images.ndim == 3 else images
-        pixels = np.stack([self._fitted(image) for image in several]).astype(np.float32) / 255
-        return (pixels - np.asarray(self.mean, np.float32)[None, None, None]) / np.asarray(self.std, np.float32)[
-            None, None, None
-        ]
+        return _normalized([self._fitted(image) for image in _several(images)], self.mean, self.std)
 
     @property
     def standardize(self) -> Standardize:
@@ -67,15 +63,89 @@ class Preprocess:
         return Standardize(self.mean, self.std)
 
     def _fitted(self, image: np.ndarray) -> np.ndarray:
-        channels = len(self.mean)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != channels:
-            raise UserError(f"an image is {image.dtype} {list(image.shape)}, expected uint8 [H, W, {channels}]")
-        image = _resized(image, self.resize, self.interpolation)
+        image = _resized(_checked(image, len(self.mean)), self.resize, self.interpolation)
         cut = [have - want for have, want in zip(image.shape, self.size, strict=False)]
         if min(cut) < 0:
             raise UserError(f"an image is {list(image.shape[:2])} pixels, expected at least {list(self.size)}")
         top, left = (self.offset(excess / 2) for excess in cut)
         return image[top : top + self.size[0], left : left + self.size[1]]
+
+
+@dataclasses.dataclass(frozen=True)
+class PreprocessPatches:
+    """Resizes to as many whole patches as a model reads, which nearly keeps the ratio of the sides, and normalizes.
+
+    Args:
+      patch: Height and width of a patch in pixels.
+      num_patches: Largest number of patches of an image.
+      mean: Mean of each channel of images in [0, 1].
+      std: Standard deviation of each channel.
+      interpolation: Name of a filter of Pillow.
+
+    Example:
+      >>> prepare = PreprocessPatches(patch=4, num_patches=6, mean=(0.5,) * 3, std=(0.5,) * 3)
+      >>> prepare(np.full((20, 30, 3), 255, np.uint8)).shape
+      (1, 8, 12, 3)
+
+    Source: Tschannen et al. 2025, "SigLIP 2", https://arxiv.org/abs/2502.14786, section 2.4.
+    """
+
+    patch: int
+    num_patches: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bilinear"
+
+    def __call__(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Float32 images [B, H, W, C].
+
+        Args:
+          images: An image [H, W, C] of bytes, or several, whose sides have nearly one ratio.
+
+        Raises:
+          UserError: They are no bytes, an image has other channels than the model reads, or they become images of
+            several sizes.
+        """
+        checked = [_checked(image, len(self.mean)) for image in _several(images)]
+        sizes = [self._size(*image.shape[:2]) for image in checked]
+        if len(set(sizes)) > 1:
+            found = ", ".join(f"{height} x {width}" for height, width in sorted(set(sizes)))
+            raise UserError(f"the images become {found} pixels; give those that become one size together")
+        fitted = [_resized(image, size, self.interpolation) for image, size in zip(checked, sizes, strict=True)]
+        return _normalized(fitted, self.mean, self.std)
+
+    @property
+    def standardize(self) -> Standardize:
+        """Its mean and standard deviation, for images in [0, 1] of an experiment."""
+        return Standardize(self.mean, self.std)
+
+    def _size(self, *sides: int) -> tuple[int, int]:
+        """Whole patches of the largest scale at which they fit, found by halves to 1e-5 as transformers does."""
+
+        def patches(scale: float) -> list[int]:
+            return [max(1, math.ceil(side * scale / self.patch)) for side in sides]
+
+        fits, not_fits = 1e-6, 100.0
+        while not_fits - fits >= 1e-5:
+            middle = (fits + not_fits) / 2
+            fits, not_fits = (middle, not_fits) if math.prod(patches(middle)) <= self.num_patches else (fits, middle)
+        rows, columns = patches(fits)
+        return rows * self.patch, columns * self.patch
+
+
+def _several(images: np.ndarray | Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    return [images] if isinstance(images, np.ndarray) and images.ndim == 3 else images
+
+
+def _checked(image: np.ndarray, channels: int) -> np.ndarray:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != channels:
+        raise UserError(f"an image is {image.dtype} {list(image.shape)}, expected uint8 [H, W, {channels}]")
+    return image
+
+
+def _normalized(images: Sequence[np.ndarray], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    center, spread = (np.asarray(numbers, np.float32)[None, None, None] for numbers in (mean, std))
+    return (np.stack(images).astype(np.float32) / 255 - center) / spread
 
 
 def _resized(image: np.ndarray, size: int | tuple[int, int] | None, interpolation: str) -> np.ndarray:
@@ -91,7 +161,9 @@ def _resized(image: np.ndarray, size: int | tuple[int, int] | None, interpolatio
     return np.asarray(filtered)
 
 
-def read_preprocess(folder: Path, config: Mapping[str, Any]) -> Preprocess | Spectrograms | Waveforms | None:
+def read_preprocess(
+    folder: Path, config: Mapping[str, Any]
+) -> Preprocess | PreprocessPatches | Spectrograms | Waveforms | None:
     """What a folder says: preprocessor_config.json of transformers, or "pretrained_cfg" of timm; None without either.
 
     Raises:
@@ -105,7 +177,11 @@ def read_preprocess(folder: Path, config: Mapping[str, Any]) -> Preprocess | Spe
     return _timm(said) if "mean" in said else None
 
 
-def _transformers(said: Mapping[str, Any]) -> Preprocess:
+def _transformers(said: Mapping[str, Any]) -> Preprocess | PreprocessPatches:
+    if "max_num_patches" in said:
+        mean, std = tuple(said["image_mean"]), tuple(said["image_std"])
+        filtered = FILTERS[int(said.get("resample", 2))]
+        return PreprocessPatches(said["patch_size"], said["max_num_patches"], mean, std, filtered)
     resize = _side(said.get("size") or 224) if said.get("do_resize", True) else None
     crop = said.get("crop_size") if said.get("do_center_crop", "crop_size" in said) else None
     final = resize if crop is None else _side(crop)

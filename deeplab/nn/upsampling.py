@@ -76,6 +76,20 @@ def bicubic(x: Float[Array, "H W C"], size: tuple[int, int], antialias: bool = F
     return jnp.einsum("hwc,ih,jw->ijc", x, rows, columns)
 
 
+def bilinear(x: Float[Array, "H W C"], size: tuple[int, int]) -> Float[Array, "H2 W2 C"]:
+    """A map at another size, by straight lines between its places; those of a smaller map are means of several.
+
+    Args:
+      x: Map.
+      size: Height and width of the result.
+
+    Example:
+      >>> bilinear(jnp.arange(3.0).reshape(1, 3, 1), (1, 6))[0, :, 0].tolist()
+      [0.0, 0.25, 0.75, 1.25, 1.75, 2.0]
+    """
+    return jax.image.resize(x, (*size, x.shape[-1]), "linear", antialias=True)
+
+
 def _cubic(given: int, wanted: int, a: float = -0.75) -> np.ndarray:
     """What each place of a side of the result takes of each place of the given one, [wanted, given]."""
     center = (np.arange(wanted) + 0.5) * given / wanted - 0.5

@@ -24,11 +24,19 @@ MODERN = {**TEXT, "num_hidden_layers": 7, "local_attention": 6, "pad_token_id": 
 
 CAPTION = {**TEXT, "hidden_size": 24, "eos_token_id": V - 1}
 SQUARE = {**IMAGE, "image_size": 16}
+FREE = {**{k: v for k, v in IMAGE.items() if k != "image_size"}, "num_patches": 16}
 
 WINDOWS = {"image_size": 48, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 3, "num_labels": 7}
 MIX = {"image_size": 48, "depths": [2, 1, 1, 1], "hidden_sizes": [8, 16, 20, 24], "num_attention_heads": [1, 2, 5, 3],
        "decoder_hidden_size": 20, "num_labels": 7}  # fmt: skip
-OTHER_SIZES = {"dinov2": [28, 12], "dinov2_with_registers": [28, 12], "segformer": [70, 85], "swin": [57, 50]}
+OTHER_SIZES = {
+    "siglip2": [8, 36],
+    "siglip2_vision_model": [28, 12],
+    "dinov2": [28, 12],
+    "dinov2_with_registers": [28, 12],
+    "segformer": [70, 85],
+    "swin": [57, 50],
+}
 """Images of another size than the config's, where a model reads them."""
 
 CASES = {
@@ -66,6 +74,8 @@ CASES = {
     "clip_vision": ("CLIPVisionModel", "CLIPVision", SQUARE),
     "siglip": ("SiglipModel", "Siglip", {"text_config": {**CAPTION, "projection_size": 32}, "vision_config": SQUARE}),
     "siglip_vision": ("SiglipVisionModel", "SiglipVision", SQUARE),
+    "siglip2": ("Siglip2Model", "Siglip2", {"text_config": {**CAPTION, "projection_size": 32}, "vision_config": FREE}),
+    "siglip2_vision": ("Siglip2VisionModel", "Siglip2Vision", FREE),
     "segformer": ("SegformerForSemanticSegmentation", "Segformer", MIX),
     "segformer_classes": ("SegformerForImageClassification", "Segformer", MIX),
     "swin_classes": ("SwinForImageClassification", "Swin", WINDOWS),
@@ -95,15 +105,17 @@ def case(request, tmp_path_factory):
 def inputs(theirs, length=T, seed=0):
     """Arguments of theirs and of ours: text whose second row is shorter, or images."""
     rng, vision = np.random.default_rng(seed), getattr(theirs.config, "vision_config", theirs.config)
-    size = getattr(vision, "image_size", [])
-    size = size if length == T else OTHER_SIZES.get(theirs.config.model_type, size)
+    free, kind = hasattr(vision, "num_patches"), theirs.config.model_type
+    size = [16, 24] if free else getattr(vision, "image_size", [])
+    size = size if length == T else OTHER_SIZES.get(kind, size)
     images = rng.normal(size=(2, *(size if isinstance(size, list) else [size, size]), 3)).astype(np.float32)
     pixels = {"pixel_values": torch.tensor(images.transpose(0, 3, 1, 2))} if size else {}
-    if theirs.config.model_type in ("clip", "siglip", "clip_text_model", "siglip_text_model"):
+    pixels = patches(images, vision.patch_size) if free else pixels
+    if kind in ("clip", "siglip", "siglip2", "clip_text_model", "siglip_text_model"):
         tokens = rng.integers(3, V - 1, (2, length))
         tokens[0, -1] = tokens[1, -4] = V - 1
         tokens[1, -3:] = 1  # after the end of a text, of which CLIP's vectors know nothing
-        said = tokens != 1 if "clip" in theirs.config.model_type and "sig" not in theirs.config.model_type else None
+        said = tokens != 1 if kind.startswith("clip") else None
         return {**pixels, "input_ids": torch.tensor(tokens)}, (*([images] if size else []), tokens), said
     if pixels:
         return pixels, (images,), None
@@ -116,6 +128,19 @@ def inputs(theirs, length=T, seed=0):
         types = rng.integers(0, 2, tokens.shape)
         given, ours = {**given, "token_type_ids": torch.tensor(types)}, (*ours, types)
     return given, ours, mask
+
+
+def patches(images, side):
+    """Rows of the pixels of a patch, as their processor makes them."""
+    B, H, W, C = images.shape
+    cut = (
+        images.reshape(B, H // side, side, W // side, side, C)
+        .transpose(0, 1, 3, 2, 4, 5)
+        .reshape(B, -1, side * side * C)
+    )
+    shape = torch.tensor([[H // side, W // side]] * B)
+    mask = torch.ones(cut.shape[:2], dtype=torch.int32)
+    return {"pixel_values": torch.tensor(cut), "pixel_attention_mask": mask, "spatial_shapes": shape}
 
 
 def arrays(outputs, mask):

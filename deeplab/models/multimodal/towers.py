@@ -20,7 +20,7 @@ from deeplab.nn.attention.grouped import GroupedQueryAttention
 from deeplab.nn.norm import layer_norm
 from deeplab.nn.parts.feed_forward import Elementwise, Plain
 from deeplab.nn.parts.heads import AttentionPool, Pooled, Projection, Read, States, first
-from deeplab.nn.parts.inputs import PatchEmbedding, TextEmbedding
+from deeplab.nn.parts.inputs import PatchEmbedding, Resize, TextEmbedding
 from deeplab.nn.parts.stack import Stack, stacks
 from deeplab.nn.parts.vocabulary import LearnedPositions
 from deeplab.nn.parts.wiring import PreNorm
@@ -181,16 +181,20 @@ def class_tower(tower: Tower, *, size: tuple[int, int], patch: int, projection: 
     )
 
 
-def attending_tower(tower: Tower, *, size: tuple[int, int], patch: int) -> TransformerEncoder:
+def attending_tower(
+    tower: Tower, *, size: tuple[int, int], patch: int, resize: Resize | None = None
+) -> TransformerEncoder:
     """SigLIP's encoder of images: no class token, and a learned query that attends to the patches.
 
     Args:
       tower: What it is made of.
       size: Height and width of an image in pixels.
       patch: Height and width of a patch in pixels.
+      resize: Function from the positions of the grid and another grid to those of that one, as of SigLIP 2, which
+        reads images of any height and width; see `deeplab.nn.parts.inputs.PatchEmbedding`.
     """
     return TransformerEncoder(
-        PatchEmbedding(patch, tower.width, (size[0] // patch, size[1] // patch), special=()),
+        PatchEmbedding(patch, tower.width, (size[0] // patch, size[1] // patch), special=(), resize=resize),
         stacks=tower.stacks(),
         norm=layer_norm(tower.epsilon),
         head=States(AttentionPool(tower.num_heads, tower.feed_forward(), layer_norm(tower.epsilon))),
