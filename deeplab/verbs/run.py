@@ -42,6 +42,13 @@ class Run(Printable):
       best_step: Step of the best evaluation, where the experiment's patience ended the run; None otherwise.
       report: Path of the report; None if there is no report.
       rows: Rows of metrics: `step`, `split`, and metrics by name.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from experiments.image_digits import experiment
+      >>> run = dl.fit(experiment, smoke=True)
+      >>> run.step, sorted(run.metrics["test"]), run.directory
+      (4, ['accuracy', 'loss'], None)
     """
 
     recipe: Recipe

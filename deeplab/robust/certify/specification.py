@@ -139,6 +139,17 @@ def verified(
 
     Raises:
       UserError: As `margins`, or there is no example.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from deeplab.train.bind import BoundApply
+      >>> model, head = dl.models.MLP(2, ()), {"kernel": jnp.array([[-1.0, 1.0]]), "bias": jnp.array([0.5, -0.5])}
+      >>> apply = BoundApply(model, {"head": head}, {}, jnp.arange(2), dl.Runtime().precision)  # or run.bound(2)
+      >>> x, ids = jnp.array([[0.9], [0.6]]), jnp.arange(2)
+      >>> batch = {"image": x, "label": jnp.array([1, 1]), "id": ids, "weight": jnp.ones(2)}
+      >>> found = verified(apply, [batch], radius=0.2)
+      >>> found.error, found.verified_error
+      (0.0, 0.5)
     """
 
     @jax.jit
