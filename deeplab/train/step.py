@@ -17,7 +17,7 @@ from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.scale import to_device_memory
 from deeplab.scale.activations import with_examples
-from deeplab.tasks.base import Loss
+from deeplab.tasks.contract.task import Loss
 from deeplab.train.bind import bind
 from deeplab.train.gradient import gradient, make_value_fn, ratio
 from deeplab.train.state import State, eval_state

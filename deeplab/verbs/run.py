@@ -19,7 +19,7 @@ from deeplab.data.base import Batch, raw_spec
 from deeplab.experiment import Experiment
 from deeplab.runs import evaluations
 from deeplab.runs.identity.datasets import class_names
-from deeplab.tasks.base import Apply
+from deeplab.tasks.contract.apply import Apply
 from deeplab.train.bind import bind
 from deeplab.train.state import State, eval_state
 from deeplab.train.step import make_predict

@@ -18,7 +18,8 @@ from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.robust.certify.binomial import lower_bound
 from deeplab.robust.certify.curves import Smoothed, joined, record_of
-from deeplab.tasks.base import Apply, one_array
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
 
 _SETTINGS = {
     "deviation": ranges.POSITIVE, "draws": ranges.COUNT, "selection": ranges.COUNT, "chunk": ranges.COUNT,

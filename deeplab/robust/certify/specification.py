@@ -16,7 +16,8 @@ from deeplab.robust.certify.balls import Limits, ball
 from deeplab.robust.certify.binomial import interval
 from deeplab.robust.certify.linear import taped
 from deeplab.robust.certify.tape import Node, least
-from deeplab.tasks.base import Apply, one_array
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
 
 Method = Literal["interval", "crown-ibp", "crown"]
 _METHODS = ("interval", "crown-ibp", "crown")

@@ -15,7 +15,7 @@ from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.robust import attacks
 from deeplab.robust.attacks.evaluation.measure import with_arguments
-from deeplab.tasks.base import Apply
+from deeplab.tasks.contract.apply import Apply
 from deeplab.train.bind import bind
 from deeplab.train.state import eval_state
 from deeplab.train.step import eval_key
