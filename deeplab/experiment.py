@@ -24,7 +24,8 @@ from deeplab.core.monitor import Monitor
 from deeplab.core.printable import as_tree
 from deeplab.data.base import Data
 from deeplab.optim.check import check_hyperparameters
-from deeplab.tasks.base import Task, described
+from deeplab.tasks.contract.outputs import described
+from deeplab.tasks.contract.task import Task
 
 Rules = Sequence[tuple[str, PartitionSpec]]
 """Sharding by name: the first regular expression that matches a parameter's path gives its `PartitionSpec`."""

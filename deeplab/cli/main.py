@@ -91,6 +91,9 @@ def main(
       >>> import deeplab as dl
       >>> from experiments.image_digits import experiment
       >>> result = dl.main(experiment, ["train", "--smoke", "--run-dir", "/tmp/smoke"])  # doctest: +SKIP
+      >>> dl.main(experiment, ["trian", "--smoke"])
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: 'trian' is no verb; did you mean 'train'?
     """
     verbs = dict(verbs or {}) | ({"study": study_verb.verb(study)} if study else {})
     module, known = module_name(experiment), {**VERBS, **verbs}

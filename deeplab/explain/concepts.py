@@ -122,6 +122,12 @@ def concept_test(
     Raises:
       UserError: there are fewer than three random sets.
 
+    Example:
+      >>> activations, concept, other = jnp.ones((1, 2)), jnp.array([[4.0, 0.0], [4.0, 1.0]]), jnp.eye(2)
+      >>> found = concept_test(lambda h: h[:, 0], activations, concept, jnp.stack([other, -other, other[::-1] + 1]))
+      >>> found.score.item(), bool(found.p < 0.05)  # three random sets are too few to tell
+      (1.0, False)
+
     Source: Kim et al. 2018, https://arxiv.org/abs/1711.11279 (section 3.6).
     """
     R = len(randoms)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from deeplab.generate.paths.schedules import cosine, even, exploding, karras, linear, straight
     from deeplab.generate.quantized import VQVAE
     from deeplab.generate.record import Generative, interpolated
-    from deeplab.generate.variational import IWAE, VAE, binarized, importance_log_prob
+    from deeplab.generate.variational import IWAE, VAE, binarized
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
@@ -71,7 +71,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Generative": "record:Generative",
         "guided": "paths.samplers:guided",
         "heun_step": "paths.samplers:heun_step",
-        "importance_log_prob": "variational:importance_log_prob",
         "inpainted": "paths.inpainting:inpainted",
         "integrate": "paths.samplers:integrate",
         "interpolated": "record:interpolated",

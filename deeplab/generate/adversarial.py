@@ -15,7 +15,8 @@ from deeplab.core.blocks import Block
 from deeplab.generate.gallery import shown
 from deeplab.generate.record import Generative, decoding, keys_of, normals
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 
 @dataclasses.dataclass(frozen=True)

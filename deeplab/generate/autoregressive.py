@@ -17,7 +17,8 @@ from deeplab.generate.gallery import shown
 from deeplab.generate.normalizing import bits_per_dimension
 from deeplab.generate.record import Generative, keys_of
 from deeplab.metrics.base import Mean
-from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 
 @dataclasses.dataclass(frozen=True)

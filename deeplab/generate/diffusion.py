@@ -19,7 +19,8 @@ from deeplab.generate.paths.processes import Field, Process, noise_prediction, v
 from deeplab.generate.paths.samplers import Step, ddim, ddpm, edm_heun, heun_step, integrate
 from deeplab.generate.record import Generative, keys_of, normals
 from deeplab.metrics.base import Mean
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 Sampler = Callable[[Process, Field, jax.Array, int, jax.Array], jax.Array]
 """`(process, denoise, start [B, ...], steps, key) -> samples`."""

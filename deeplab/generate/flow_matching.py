@@ -21,7 +21,8 @@ from deeplab.generate.paths.samplers import Step, euler_step, integrate
 from deeplab.generate.paths.schedules import even, straight
 from deeplab.generate.record import Generative, decoding, keys_of, like, normals
 from deeplab.metrics.base import Mean
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 
 @dataclasses.dataclass(frozen=True)

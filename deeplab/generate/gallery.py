@@ -10,7 +10,7 @@ from jaxtyping import Float
 from deeplab.core.blocks import Block, card, cards, picture, section
 from deeplab.generate.measures import nearest
 from deeplab.generate.record import Generative, interpolated
-from deeplab.tasks.base import Trained
+from deeplab.tasks.contract.task import Trained
 
 _SEARCHED = 2**26
 """Numbers of training images that are searched: all 60,000 of 28 x 28."""

@@ -11,7 +11,8 @@ from jaxtyping import Array, Int
 
 from deeplab.generate.paths.processes import Field, Network
 from deeplab.generate.paths.samplers import guided
-from deeplab.tasks.base import Apply, Batch, Labels
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Labels
 
 
 def centered(image: jax.Array) -> jax.Array:

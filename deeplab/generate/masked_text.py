@@ -16,7 +16,8 @@ from deeplab.core.blocks import Block, samples
 from deeplab.generate.paths.schedules import even
 from deeplab.generate.record import Generative, keys_of
 from deeplab.metrics.base import Mean
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 _LEAST = 1e-3  # of the times of training: the weight 1 / t stays finite
 

@@ -16,7 +16,8 @@ from deeplab.generate.gallery import shown
 from deeplab.generate.paths.schedules import even
 from deeplab.generate.record import Generative, decoding, keys_of, like, normals
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 
 @dataclasses.dataclass(frozen=True)

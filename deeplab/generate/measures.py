@@ -178,6 +178,18 @@ def classifier_features(run: Any, tap: str, images: Any, chunk: int = 256) -> Fe
       tap: Name of the layer, such as "pool"; a map [h, w, D] is averaged over its places.
       images: Images [N, H, W, C] in [0, 1].
       chunk: Number of images at a time.
+
+    Example:
+      >>> import types
+      >>> import jax.numpy as jnp
+      >>> import deeplab as dl
+      >>> from deeplab.train.bind import BoundApply
+      >>> model = dl.models.MLP(10, (4,))
+      >>> params = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+      >>> bound = lambda size: BoundApply(model, params, {}, jnp.arange(size), dl.Runtime().precision)
+      >>> judge = types.SimpleNamespace(bound=bound)  # stands for a run, from `dl.fit` or `dl.load`
+      >>> classifier_features(judge, "hidden1", np.zeros((3, 8, 8, 1)), chunk=2).shape
+      (3, 4)
     """
     apply = run.bound(chunk)
 

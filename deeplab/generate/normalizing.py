@@ -17,7 +17,8 @@ from deeplab.generate.gallery import shown
 from deeplab.generate.paths.likelihoods import normal_log_prob
 from deeplab.generate.record import Generative, decoding, keys_of
 from deeplab.metrics.base import Mean
-from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 
 def bits_per_dimension(nats: Any, size: int) -> Any:

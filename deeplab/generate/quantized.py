@@ -14,7 +14,8 @@ import numpy as np
 from deeplab.core import ranges
 from deeplab.core.blocks import Block, card, cards, picture, section
 from deeplab.metrics.base import Mean
-from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,6 +55,16 @@ def save_adapters(
 
     Raises:
       UserError: An adapted kernel is not one linear layer in their model, such as a part of a fused one.
+
+    Example:
+      >>> import tempfile
+      >>> config = {"model_type": "llama", "vocab_size": 9, "hidden_size": 8, "intermediate_size": 8}
+      >>> config |= {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 4}
+      >>> params = family_of(config).model(config).init(jax.random.key(0), jnp.zeros((1, 4), int))["params"]
+      >>> lora, folder = Lora(rank=2), Path(tempfile.mkdtemp())
+      >>> save_adapters(folder, {**params, "adapters": lora.init(jax.random.key(1), params)}, lora, config)
+      >>> sorted(file.name for file in folder.iterdir())
+      ['adapter_config.json', 'adapter_model.safetensors']
     """
     folder, leaves = Path(folder), flat(base(params))
     adapters, written, whole = flat(params[ADAPTERS]), {}, set()
@@ -88,6 +98,18 @@ def load_adapters(folder: str | Path, loaded: Loaded) -> Loaded:
 
     Raises:
       UserError: They are of another kind, or of another model; the message lists all that does not fit.
+
+    Example:
+      >>> import tempfile
+      >>> config = {"model_type": "llama", "vocab_size": 9, "hidden_size": 8, "intermediate_size": 8}
+      >>> config |= {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 4}
+      >>> model, folder = family_of(config).model(config), tempfile.mkdtemp()
+      >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 4), int))
+      >>> lora, params = Lora(rank=2), variables["params"]
+      >>> save_adapters(folder, {**params, "adapters": lora.init(jax.random.key(1), params)}, lora, config)
+      >>> adapted = load_adapters(folder, Loaded(model, variables, config, None, None))  # of `load`, for a real model
+      >>> adapted.model.lora.rank, sorted(adapted.params["adapters"]["blocks"]["attention"])
+      (2, ['query', 'value'])
     """
     folder = Path(folder)
     said = _config(folder)

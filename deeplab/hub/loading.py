@@ -86,6 +86,16 @@ def load(
     Raises:
       UserError: The folder is not complete, its model is not supported, or tensors do not fit it; the message lists all
         of them.
+
+    Example:
+      >>> import tempfile
+      >>> from deeplab import hub
+      >>> config = {"model_type": "gpt2", "vocab_size": 9, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 4}
+      >>> model, tokens, folder = hub.family_of(config).model(config), jnp.array([[1, 2, 3, 4]]), tempfile.mkdtemp()
+      >>> hub.save(folder, model.init(jax.random.key(0), tokens)["params"], config)  # or a folder that others wrote
+      >>> loaded = hub.load(folder)
+      >>> loaded.model.apply(loaded.variables, tokens).shape
+      (1, 4, 9)
     """
     folder = find(source)
     config = read_config(folder)

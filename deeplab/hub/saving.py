@@ -50,6 +50,17 @@ def save(
 
     Raises:
       UserError: The parameters are not those of the config's model.
+
+    Example:
+      >>> import tempfile
+      >>> from deeplab import hub
+      >>> config = {"model_type": "gpt2", "vocab_size": 9, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 4}
+      >>> model = hub.family_of(config).model(config)
+      >>> params = model.init(jax.random.key(0), np.zeros((1, 4), int))["params"]
+      >>> folder = Path(tempfile.mkdtemp())
+      >>> save(folder, params, config)
+      >>> sorted(file.name for file in folder.iterdir())
+      ['config.json', 'model.safetensors']
     """
     names = family_of(config).names(config)
     known = {rule.collection for rule in names.rules}

@@ -77,7 +77,7 @@ class Cross(nn.Module):
 
 @ranges.checked(num_layers=ranges.COUNT, rank=ranges.COUNT)
 class LowRankCross(nn.Module):
-    """`Cross` with W_i = U_i V_i^T of rank r: 2 r numbers in place of T*D for each of the T*D inputs.
+    """`Cross` with W_i = U_i V_i^T of rank r: 2 r numbers in place of T D for each of the T D inputs.
 
     Args:
       num_layers: Number of layers.

@@ -57,6 +57,16 @@ def compare(run_dirs: Iterable[str | Path], out: str | Path) -> Path:
 
     Raises:
       UserError: There are fewer than two runs, one of them is none, or the page cannot be written.
+
+    Example:
+      >>> import json, tempfile
+      >>> folder = Path(tempfile.mkdtemp())
+      >>> for width in (16, 32):  # stand for the directories of two runs
+      ...     (folder / f"{width}").mkdir()
+      ...     told = {"experiment": "image_digits", "arguments": {"width": width}, "num_steps": 100}
+      ...     _ = (folder / f"{width}/run.json").write_text(json.dumps(told), encoding="utf-8")
+      >>> compare([folder / "16", folder / "32"], folder).name
+      'compare.html'
     """
     directories = dict.fromkeys(Path(directory).resolve() for directory in run_dirs)
     runs = [run for directory in directories for run in read_all(directory)]

@@ -33,6 +33,15 @@ def write(run_dir: str | Path) -> Path:
     Raises:
       UserError: The directory is not that of a run, or cannot be written; or it is that of a sweep or a study, and
         has no page yet.
+
+    Example:
+      >>> import json, tempfile
+      >>> from pathlib import Path
+      >>> folder = Path(tempfile.mkdtemp())  # stands for the directory of a run
+      >>> told = {"experiment": "image_digits", "arguments": {"width": 32}, "num_steps": 100}
+      >>> _ = (folder / "run.json").write_text(json.dumps(told), encoding="utf-8")
+      >>> write(folder).name
+      'report.html'
     """
     run = read(run_dir)
     if (kind := run.record.get("task")) in ("sweep", "study"):

@@ -234,6 +234,15 @@ def read(directory: str | Path) -> RunRecord:
 
     Raises:
       UserError: The directory has no `run.json`, or a damaged one.
+
+    Example:
+      >>> import json, tempfile
+      >>> folder = Path(tempfile.mkdtemp())  # stands for the directory of a run
+      >>> told = {"experiment": "image_digits", "arguments": {"width": 32}, "num_steps": 100}
+      >>> _ = (folder / "run.json").write_text(json.dumps(told), encoding="utf-8")
+      >>> run = read(folder)
+      >>> run.record["arguments"], run.rows, run.result
+      ({'width': 32}, [], None)
     """
     directory = Path(directory).resolve()
     path = directory / "run.json"

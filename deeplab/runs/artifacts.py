@@ -17,7 +17,7 @@ from deeplab.data.base import Data
 from deeplab.experiment import Experiment, Show
 from deeplab.runs.identity.datasets import HasVocabulary
 from deeplab.scale import processes
-from deeplab.tasks.base import Trained
+from deeplab.tasks.contract.task import Trained
 from deeplab.train.bind import bind
 from deeplab.train.evaluate import predict
 from deeplab.train.feed import Feed

@@ -1,9 +1,10 @@
 """Tasks: loss, metrics and predictions for each kind of problem."""
 
 from deeplab.tasks import errors, unlabeled, views
-from deeplab.tasks.base import Apply, Loss, Task, Trained
 from deeplab.tasks.classification import Classification
 from deeplab.tasks.clinical import Clinical
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Loss, Task, Trained
 from deeplab.tasks.ctc import CTC
 from deeplab.tasks.detection import Detection
 from deeplab.tasks.errors import AbsoluteError, Gaussian, Huber, Quantiles, SquaredError

@@ -15,7 +15,9 @@ from deeplab.core.blocks import Block, classification
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics, defined
 from deeplab.metrics.of_split import OfSplit
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained, one_array
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,9 @@ from deeplab.core.errors import UserError
 from deeplab.metrics import roc
 from deeplab.metrics.base import Mean, Metrics, defined, hits
 from deeplab.metrics.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained, named_outputs
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import named_outputs
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 Summary = Callable[[np.ndarray, np.ndarray, np.ndarray | None], dict[str, float]]
 """`(logits [N, K], label [N], group [N] or None) -> metrics by name`, such as `deeplab.robust.calibration.summary`."""

@@ -16,7 +16,8 @@ from deeplab.core.errors import UserError
 from deeplab.decode.ctc import beam_search, best_path
 from deeplab.metrics.base import Mean, Metrics, defined
 from deeplab.metrics.edits import character_errors, edit_distance, word_errors
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task
 
 
 @dataclasses.dataclass(frozen=True)

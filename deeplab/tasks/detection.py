@@ -17,7 +17,9 @@ from deeplab.decode import boxes as geometry
 from deeplab.decode.boxes import Detections
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.metrics.detection import AveragePrecision
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, named_outputs, one_array
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import named_outputs, one_array
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task
 
 _COLUMNS = 8  # of the outputs, before the logits of the classes
 

@@ -13,7 +13,9 @@ from jaxtyping import Array, Float, Real
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics, defined
-from deeplab.tasks.base import Apply, Batch, Loss, Task, one_array
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
+from deeplab.tasks.contract.task import Batch, Loss, Task
 
 
 def pinball(

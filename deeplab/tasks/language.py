@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, Int
 from deeplab.core.blocks import Block, loss_by_position, samples
 from deeplab.decode.generate import generate
 from deeplab.metrics.base import Mean, Metrics, Perplexity, hits
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 _SAMPLES, _PROMPT_TOKENS = 3, 32
 

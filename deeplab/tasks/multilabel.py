@@ -16,7 +16,8 @@ from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics, defined
 from deeplab.metrics.labels import F1
 from deeplab.metrics.of_split import OfSplit, auc, f1
-from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from deeplab.core import ranges
-from deeplab.tasks.base import Batch
+from deeplab.tasks.contract.task import Batch
 
 _NEVER = -1e9  # as a logit
 

@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 from deeplab.core import ranges
 from deeplab.metrics import ranks
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task
 from deeplab.tasks.objectives import Objective
 
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task
 from deeplab.tasks.ranking import best
 
 

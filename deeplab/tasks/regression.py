@@ -14,7 +14,8 @@ from deeplab.core.blocks import Block, regression
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.metrics.regression import R2
-from deeplab.tasks.base import Apply, Batch, Loss, Task, Trained
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 from deeplab.tasks.errors import Error, SquaredError
 from deeplab.tasks.rating import RootMean
 

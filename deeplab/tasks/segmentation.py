@@ -14,7 +14,9 @@ from jaxtyping import Array, Float, Int
 from deeplab.core import ranges
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks import views
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, named_outputs
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import named_outputs
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task
 
 
 @jax.tree_util.register_dataclass

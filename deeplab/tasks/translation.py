@@ -16,7 +16,8 @@ from deeplab.decode.beam import beam_search
 from deeplab.decode.protocol import cached
 from deeplab.metrics.base import Mean, Metrics, Perplexity, hits
 from deeplab.metrics.bleu import bleu, sacre_bleu
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task
 from deeplab.tasks.language import token_losses, token_weight
 
 

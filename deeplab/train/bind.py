@@ -24,7 +24,7 @@ _OTHER_STREAM = 0x6F746865  # folded into the key of every RNG collection except
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BoundApply:
-    """Implementation of `deeplab.tasks.base.Apply`.
+    """Implementation of `deeplab.tasks.contract.apply.Apply`.
 
     It adds, outside the model, what all models share: dropout keyed by example, the dtypes of the precision, the
     normalization of the first input, and on a mesh the sharding of every layer's output by example.

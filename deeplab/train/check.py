@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from deeplab.core.errors import UserError
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
-from deeplab.tasks.base import Labels
+from deeplab.tasks.contract.task import Labels
 from deeplab.train.bind import bind
 from deeplab.train.feed import Feed
 from deeplab.train.initialize import init

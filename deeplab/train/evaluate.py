@@ -56,6 +56,16 @@ def make_evaluator(
     Returns:
       Function `evaluate(state)` that returns values by name; with `members`, function `evaluate(state, members)` that
       returns such a dict for each member. It also accepts other members, of the same number and `build`.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, ()), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> feed = dl.make_feed(data, data.open("test"), dl.scale.make_mesh("data=1"))
+      >>> evaluate = dl.make_evaluator(exp, feed, "test")
+      >>> sorted(evaluate(dl.init(exp, jax.random.key(0))))
+      ['accuracy', 'loss']
     """
     check_labels(experiment, feed, split, runtime)
     if members is not None:

@@ -156,6 +156,13 @@ def make_feed(data: Data, source: Source, mesh: Mesh, workers: int = 0) -> Feed:
       source: Opened split.
       mesh: Devices that receive the batches.
       workers: Number of processes that read a source which does not fit; 0 is a thread.
+
+    Example:
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, epochs=1)
+      >>> feed = dl.make_feed(data, data.open("train"), dl.scale.make_mesh("data=1"))
+      >>> feed.resident["image"].shape, feed.resident["image"].dtype
+      ((1437, 8, 8, 1), dtype('uint8'))
     """
     if not source.arrays or source.nbytes > _SHARE * device_memory(mesh):
         return Feed(data, source, mesh, None, workers)

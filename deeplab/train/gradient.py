@@ -17,7 +17,7 @@ from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean
 from deeplab.scale.activations import with_examples
-from deeplab.tasks.base import Loss
+from deeplab.tasks.contract.task import Loss
 from deeplab.train.bind import bind
 from deeplab.train.state import State
 

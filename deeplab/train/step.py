@@ -17,7 +17,7 @@ from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.scale import to_device_memory
 from deeplab.scale.activations import with_examples
-from deeplab.tasks.base import Loss
+from deeplab.tasks.contract.task import Loss
 from deeplab.train.bind import bind
 from deeplab.train.gradient import gradient, make_value_fn, ratio
 from deeplab.train.state import State, eval_state
@@ -149,7 +149,18 @@ def _is_finite(metrics: Metrics) -> jax.Array:
 
 
 def make_eval(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
-    """Makes the pure function `(state, raw batch) -> metrics` of one evaluation batch."""
+    """Makes the pure function `(state, raw batch) -> metrics` of one evaluation batch.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, ()), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> state, batch = dl.init(exp, jax.random.key(0)), next(data.batches("test"))
+      >>> metrics = jax.jit(dl.make_eval(exp))(state, batch)
+      >>> sorted(metrics), 0 <= metrics["accuracy"].compute() <= 1
+      (['accuracy', 'loss'], True)
+    """
 
     def evaluate(state: State, batch: Batch) -> Metrics:
         state, batch = eval_state(state), prepared(experiment.data, batch)

@@ -50,6 +50,13 @@ def predict(run: Run | str | Path, inputs: Any, **options: Any) -> dict[str, np.
       run: Run, or its directory.
       inputs: Raw examples [N, ...]; a dict by field name if the model reads several fields.
       **options: Arguments of `dl.load`, if a directory is given.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from experiments.image_digits import experiment
+      >>> run = dl.fit(experiment, smoke=True)
+      >>> sorted(dl.predict(run, np.zeros((3, 8, 8, 1), np.uint8)))
+      ['prediction', 'probability']
     """
     return (run if isinstance(run, Run) else load(run, **options)).predict(inputs)
 
@@ -67,6 +74,18 @@ def predict_files(
 
     Raises:
       UserError: No file is given, or a folder is empty.
+
+    Example:
+      >>> import tempfile
+      >>> import PIL.Image
+      >>> import deeplab as dl
+      >>> from experiments.image_digits import experiment
+      >>> run = dl.fit(experiment, smoke=True)
+      >>> file = Path(tempfile.mkdtemp()) / "zero.png"
+      >>> PIL.Image.fromarray(np.zeros((8, 8), np.uint8)).save(file)
+      >>> found = dl.predict_files(lambda: run, run.recipe, [file])
+      >>> sorted(found.predictions[str(file)])
+      ['prediction', 'probability']
     """
     failed: dict[str, str] = {}
     examples = examples_of(recipe, paths, failed)

@@ -90,6 +90,13 @@ def profile(
 
     Raises:
       UserError: `trace_steps` is below 1, or the run directory is in use, which would disturb the trace.
+
+    Example:
+      >>> import functools
+      >>> from experiments.image_digits import experiment
+      >>> found = profile(functools.partial(experiment, width=4), trace_steps=1)
+      >>> found.steps
+      1
     """
     recipe = Recipe.of(experiment, runtime=runtime, data_dir=None if data_dir is None else Path(data_dir))
     directory = Path(run_dir or tempfile.mkdtemp(prefix="deeplab-profile-")).absolute()

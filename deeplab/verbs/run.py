@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ import numpy as np
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.printable import Printable
 from deeplab.core.text import loads
-from deeplab.data.base import raw_spec
+from deeplab.data.base import Batch, raw_spec
 from deeplab.experiment import Experiment
 from deeplab.runs import evaluations
 from deeplab.runs.identity.datasets import class_names
-from deeplab.tasks.base import Apply
+from deeplab.tasks.contract.apply import Apply
 from deeplab.train.bind import bind
 from deeplab.train.state import State, eval_state
 from deeplab.train.step import make_predict
@@ -42,6 +43,13 @@ class Run(Printable):
       best_step: Step of the best evaluation, where the experiment's patience ended the run; None otherwise.
       report: Path of the report; None if there is no report.
       rows: Rows of metrics: `step`, `split`, and metrics by name.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from experiments.image_digits import experiment
+      >>> run = dl.fit(experiment, smoke=True)
+      >>> run.step, sorted(run.metrics["test"]), run.directory
+      (4, ['accuracy', 'loss'], None)
     """
 
     recipe: Recipe
@@ -102,11 +110,15 @@ class Run(Printable):
                 expected = ", ".join(map(str, known[name].shape[1:]))
                 raise UserError(f"{name!r} is {list(value.shape)}, expected [N, {expected}]")
         size, total = min(data.batch_size, max(sizes.values())), max(sizes.values())
-        function = jax.jit(make_predict(self.experiment, self.recipe.runtime))
-        parts = [self._batch(batch, start, size, function) for start in range(0, total, size)]
+        parts = [self._batch(batch, start, size) for start in range(0, total, size)]
         return {name: np.concatenate([part[name] for part in parts])[:total] for name in parts[0]}
 
-    def _batch(self, fields: Mapping[str, np.ndarray], start: int, size: int, function: Any) -> dict[str, np.ndarray]:
+    @functools.cached_property
+    def _predicts(self) -> Callable[[State, Batch], dict[str, Any]]:
+        """The compiled prediction function: kept, so that a second call of one size compiles nothing."""
+        return jax.jit(make_predict(self.experiment, self.recipe.runtime))
+
+    def _batch(self, fields: Mapping[str, np.ndarray], start: int, size: int) -> dict[str, np.ndarray]:
         """Predicts one batch, padded with its first example to a fixed size, so that it compiles once."""
         part = {name: value[start : start + size] for name, value in fields.items()}
         count = len(next(iter(part.values())))
@@ -114,7 +126,7 @@ class Run(Printable):
         batch = {name: value[rows] for name, value in part.items()}
         batch |= {"weight": (np.arange(size) < count).astype(np.float32), "id": np.arange(size, dtype=np.int32)}
         labeled = "label" in fields or "target" in fields
-        out = jax.device_get(function(self.state, batch))
+        out = jax.device_get(self._predicts(self.state, batch))
         return {name: value for name, value in out.items() if labeled or name not in OF_LABELS}
 
     def bound(self, size: int) -> Apply:

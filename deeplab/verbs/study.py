@@ -99,6 +99,16 @@ def study(
 
     Raises:
       UserError: An argument is given that is an axis of the study.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> def experiment(width: int = 4) -> dl.Experiment:
+      ...     data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      ...     return dl.Experiment(data, dl.models.MLP(10, (width,)), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> answer = dl.study(experiment, Study({"width": (4, 8)}), seeds=1)
+      >>> [(row["arguments"]["width"], row["seed"]) for row in answer.rows]
+      [(4, 0), (8, 0)]
     """
     recipe, many = Recipe.of(experiment, **options), many or Many(seeds)
     wanted = members(question, recipe, many.seeds)

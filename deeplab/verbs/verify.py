@@ -89,6 +89,15 @@ def verify(
 
     Raises:
       UserError: `kills` is below 1, a run fails, or the runs end before the last kill.
+
+    Example:
+      >>> import functools
+      >>> from experiments.image_digits import experiment
+      >>> verify(functools.partial(experiment, epochs=1), kills=1).equal  # doctest: +SKIP
+      True
+      >>> verify(lambda: experiment(), kills=1)  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: verify trains in processes of its own: ...
     """
     recipe = Recipe.of(experiment, **options)
     if recipe.reached is None:

@@ -40,7 +40,7 @@ from deeplab.data.prepare.images import fit
 from deeplab.robust import shift
 from deeplab.robust.head import Head, tap_head
 from deeplab.robust.resampling import interval_of, resampled
-from deeplab.verbs.explaining.subject import prepared
+from deeplab.verbs.explaining.subject import preparer
 from deeplab.verbs.probing.features import spread
 from deeplab.verbs.robustness.examined import examined
 
@@ -91,7 +91,7 @@ def main(run_dir: tyro.conf.Positional[Path], data_dir: Path) -> None:
     what = examined(run, "test", SIZE)
     shape = what.batches[0]["image"].shape[1:]
     head = tap_head(what.apply, *run.experiment.task.inputs(what.batches[0]))
-    train = [prepared(run.experiment, raw) for raw in spread(run.experiment.data, "train", SIZE, data_dir)()]
+    train = [*map(preparer(run.experiment), spread(run.experiment.data, "train", SIZE, data_dir)())]
     features, label, _ = what.over(lambda a, b: (tap_head(a, b["image"]).features, b["label"], b["id"]), train)
     scores = shift.feature_scores(features, label, Head(*map(np.asarray, head.head)))
 

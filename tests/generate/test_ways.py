@@ -11,7 +11,7 @@ from deeplab import generate
 from deeplab.core.errors import UserError
 from deeplab.generate import even, gallery, inpainted, interpolated, linear, straight
 from deeplab.generate.record import decoding, keys_of, normals
-from deeplab.tasks.base import Trained
+from deeplab.tasks.contract.task import Trained
 from tests.generate.members import Formula, batch_of
 from tests.generate.test_adversarial import Pair
 

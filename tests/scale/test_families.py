@@ -17,7 +17,7 @@ from deeplab import scale
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean
 from deeplab.models.mlp import MLP, RULES
-from deeplab.tasks.base import Loss, Task
+from deeplab.tasks.contract.task import Loss, Task
 from deeplab.train.initialize import init
 from deeplab.train.step import make_step
 from tests import toys

@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 import deeplab as dl
 from deeplab.core.errors import UserError
 from deeplab.tasks import MultiLabel
-from deeplab.tasks.base import Trained
+from deeplab.tasks.contract.task import Trained
 
 torch = pytest.importorskip("torch")
 KEY = jax.random.key(0)

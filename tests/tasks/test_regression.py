@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from deeplab.core.errors import UserError
 from deeplab.tasks import AbsoluteError, Gaussian, Huber, Quantiles, Regression, SquaredError
-from deeplab.tasks.base import Trained
+from deeplab.tasks.contract.task import Trained
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional

@@ -1,5 +1,6 @@
 """The functions of a notebook, each equal to what the command line gives."""
 
+import dataclasses
 import functools
 import inspect
 import json
@@ -32,6 +33,22 @@ def test_a_run_in_memory_is_the_run_on_disk(trained):
     clock = ("seconds", "steps_per_second", "stalled")
     rows = [[{k: v for k, v in row.items() if k not in clock} for row in run.rows] for run in (memory, trained)]
     assert rows[0] == rows[1]
+
+
+def test_a_second_prediction_compiles_nothing(trained):
+    traces = []
+
+    class Counted(toys.Toy):
+        def transform(self, batch, key=None):
+            traces.append(1)
+            return super().transform(batch, key)
+
+    experiment = dataclasses.replace(trained.experiment, data=Counted(**vars(trained.experiment.data)))
+    run = dataclasses.replace(trained, experiment=experiment)
+    run.predict(POINTS)
+    assert len(traces) == 1
+    run.predict(POINTS + 1)
+    assert len(traces) == 1
 
 
 def test_a_function_is_the_command_line(trained, tmp_path):

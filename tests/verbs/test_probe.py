@@ -11,7 +11,9 @@ import pytest
 
 import deeplab as dl
 from deeplab.core import blocks
+from deeplab.verbs.explaining.subject import preparer
 from deeplab.verbs.probing import views
+from deeplab.verbs.probing.features import features_of
 from deeplab.verbs.recipe import Recipe
 from deeplab.verbs.run import Run
 from tests.test_experiments import NAMES, SMALL
@@ -73,6 +75,37 @@ def test_the_verb_writes_a_page(tmp_path):
         dl.probe(tmp_path / "run", ["kepd"], train=8, test=8)
     with pytest.raises(dl.UserError, match=r"the field 'image' is .*\[.*; name another by label=, of label"):
         dl.probe(tmp_path / "run", ["kept"], label="image", train=8, test=8)
+
+
+def test_all_batches_of_a_run_are_prepared_by_one_program():
+    """A trace calls `prepare`; five batches of one shape take no more traces than one, and layers and splits share."""
+    traces = []
+
+    def counted(example, key):
+        traces.append(1)
+        return example
+
+    def experiment() -> dl.Experiment:
+        rows = {"x": np.ones((40, 3), np.float32), "label": np.arange(40, dtype=np.int32) % 2}
+        data = dl.data.Examples({"train": rows, "test": rows}, batch_size=8, num_steps=1, prepare=counted)
+        return dl.Experiment(data, dl.models.MLP(2, ()), dl.tasks.Classification(fields=("x",)), optax.sgd(0.1))
+
+    def traced(make):
+        traces.clear()
+        make()
+        return len(traces)
+
+    run = untrained(experiment)
+    data, source = run.experiment.data, run.experiment.data.open("test")
+    batches = [data.fetch(source, np.arange(8) + i) for i in range(5)]
+
+    def read(batches, **options):
+        return features_of(run.experiment, run.state, iter(batches), ["head"], **options)
+
+    assert traced(lambda: read(batches)) == traced(lambda: read(batches[:1])) > 0
+    prepare = preparer(run.experiment)
+    assert traced(lambda: [prepare(raw) for raw in batches]) > 0
+    assert traced(lambda: read(batches, prepare=prepare)) == 0
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in DAILY else pytest.mark.slow) for n in NAMES])

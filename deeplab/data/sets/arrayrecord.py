@@ -35,6 +35,14 @@ def write(
 
     Raises:
       UserError: the set has fields other than uint8 images and class labels.
+
+    Example:
+      >>> import tempfile
+      >>> import deeplab as dl
+      >>> folder = write("digits", tempfile.mkdtemp())  # doctest: +ELLIPSIS
+      Downloading and preparing dataset ... Subsequent calls will reuse this data.
+      >>> folder.parent.name, sorted(dl.data.tfds(folder).splits)
+      ('digits', ['test', 'train'])
     """
     import tensorflow_datasets as tfds
 

@@ -46,6 +46,16 @@ class HuggingFace(ExampleSet):
     Raises:
       UserError: there is no such folder or set, the extra is missing, a column is not of the kind that is asked for, a
         cell is missing, or images vary in size.
+
+    Example:
+      >>> import tempfile
+      >>> import pyarrow, pyarrow.parquet
+      >>> table = pyarrow.table({"age": [31.0, 45.0, 62.0], "outcome": ["well", "ill", "well"]})
+      >>> folder = tempfile.mkdtemp()
+      >>> pyarrow.parquet.write_table(table, folder + "/train.parquet")
+      >>> patients = HuggingFace(folder, label="outcome")
+      >>> dict(patients.splits), patients.class_names, [*patients.fields]
+      ({'train': 3}, ('ill', 'well'), ['label', 'age'])
     """
 
     path: str | Path

@@ -45,6 +45,16 @@ class PreparedTfds(ExampleSet):
 
     Raises:
       UserError: no such directory, another file format than ArrayRecord, or no such feature.
+
+    Example:
+      >>> import tempfile
+      >>> import deeplab as dl
+      >>> gray = dl.data.arrays({"train": {"image": np.zeros((5, 4, 4, 3), np.uint8)}})
+      >>> folder = dl.data.write(gray, tempfile.mkdtemp())  # doctest: +ELLIPSIS
+      Downloading and preparing dataset ... Subsequent calls will reuse this data.
+      >>> images = dl.data.tfds(folder, label=None)
+      >>> dict(images.splits), images.fields["image"].shape
+      ({'train': 5}, (4, 4, 3))
     """
 
     path: str | Path

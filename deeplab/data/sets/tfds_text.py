@@ -23,6 +23,17 @@ class PreparedTfdsText(TextSet):
     Args:
       path: The directory, as for `dl.data.tfds`.
       text: Feature that holds the texts.
+
+    Example:
+      >>> import tempfile
+      >>> import deeplab as dl
+      >>> folder = Path(tempfile.mkdtemp())
+      >>> _ = (folder / "play.txt").write_text("To be, or not to be\\n" * 20, encoding="utf-8")
+      >>> place = dl.data.write(dl.data.text_lines(folder), folder / "prepared")  # doctest: +ELLIPSIS
+      Downloading and preparing dataset ... Subsequent calls will reuse this data.
+      >>> text = dl.data.tfds_text(place)
+      >>> sorted(text.splits)
+      ['train', 'validation']
     """
 
     path: str | Path

@@ -175,6 +175,14 @@ def trak(
     Raises:
       UserError: there are no models.
 
+    Example:
+      >>> losses = lambda w, batch: jnp.logaddexp(0.0, -batch["y"] * (batch["x"] @ w))  # -log p of a logistic model
+      >>> train = {"x": jnp.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]), "y": jnp.array([1.0, 1.0, -1.0])}
+      >>> test = {"x": jnp.array([[2.0, 0.0]]), "y": jnp.ones(1)}
+      >>> scores = trak(losses, [jnp.ones(2)], train, test, key=jax.random.key(0), size=4)
+      >>> (scores[0] > 0.1).tolist()  # the second example tells nothing of the feature of the test example
+      [True, False, True]
+
     Source: Park et al. 2023, https://arxiv.org/abs/2303.14186 (equation 17).
     """
     if not models:

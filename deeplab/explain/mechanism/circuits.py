@@ -46,6 +46,15 @@ def eap_ig(
     Raises:
       UserError: the parts are not found.
 
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> def f(x):  # a part reads the embedding, and both are read by the output
+      ...     start = mark(x, "start")
+      ...     return (start + mark(5 * mark(start, "part:in"), "part")).sum(axis=1)
+      >>> found = eap_ig(f, jnp.ones((1, 1)), jnp.zeros((1, 1)), writers=["start", "part"], readers=["part:in"])
+      >>> round(found["start", "part:in"].item(), 3), round(found["start", "output"].item(), 3)
+      (-5.0, -1.0)
+
     Source: Hanna, Pezzelle and Belinkov 2024, https://arxiv.org/abs/2403.17806.
     """
     score, args = scored(f, target, args)

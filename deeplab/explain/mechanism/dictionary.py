@@ -141,6 +141,13 @@ def sae(
 
     Raises:
       UserError: x is no table, or a JumpReLU has no price of features.
+
+    Example:
+      >>> which = jax.random.randint(jax.random.key(0), (64,), 0, 4)
+      >>> x = jnp.eye(4)[which]  # each row has one of four features
+      >>> found = sae(x, width=8, codes=top_k(1), key=jax.random.key(1), steps=100, batch=32, learning_rate=0.05)
+      >>> found.directions.shape, bool(found.fvu < 0.01), found.l0.item()
+      ((8, 4), True, 1.0)
     """
     if x.ndim != 2 or (codes is None and not sparsity):
         raise UserError(f"x has the shape {x.shape} and sparsity={sparsity}; give rows [N, D], and a JumpReLU a price")
@@ -184,6 +191,14 @@ def loss_recovered(loss: Function, name: str, dictionary: Dictionary, *inputs: A
       name: Name of the tap.
       dictionary: Dictionary of its values.
       *inputs: Inputs of the loss.
+
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> loss = lambda x: ((mark(x, "part") - 1) ** 2).sum()
+      >>> class Half:  # a dictionary that rebuilds half of each value
+      ...     rebuild = staticmethod(lambda x: x / 2)
+      >>> loss_recovered(loss, "part", Half, jnp.ones(4)).item()
+      0.75
     """
     whole = loss(*inputs)
     rebuilt, zeroed = (edited(loss, {name: e})(*inputs) for e in (dictionary.rebuild, jnp.zeros_like))

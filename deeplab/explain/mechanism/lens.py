@@ -37,6 +37,13 @@ def logit_attribution(
     Raises:
       UserError: the parts are not found.
 
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> f = lambda x: (mark(2 * x, "double") + mark(x**2, "square") + 1).sum(axis=1)
+      >>> found = logit_attribution(f, jnp.array([[3.0]]), ["double", "square"])
+      >>> {name: share.item() for name, share in found.values.items()}
+      {'double': 6.0, 'rest': 1.0, 'square': 9.0}
+
     Source: Elhage et al. 2021, https://transformer-circuits.pub/2021/framework/index.html.
     """
     score, args = scored(f, target, args)
@@ -78,6 +85,12 @@ def logit_lens(
 
     Raises:
       UserError: the taps are not found.
+
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> f = lambda x: 10 * mark(mark(x + 1, "first") + 1, "second")  # two layers, and a head
+      >>> logit_lens(f, jnp.zeros((1, 1)), ["first", "second"]).tolist()
+      [[[10.0]], [[20.0]]]
 
     Source: nostalgebraist 2020, https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens.
     """

@@ -121,6 +121,15 @@ def path_patching(
     Raises:
       UserError: there is no such tap.
 
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> def f(x):
+      ...     first = mark(2 * x, "first")
+      ...     return (first + mark(5 * first, "second")).sum(axis=1)
+      >>> x, source = jnp.ones((1, 1)), jnp.full((1, 1), 4.0)
+      >>> path_patching(f, x, source, "first", parts=["first", "second"]).tolist()  # not by way of "second"
+      [6.0]
+
     Source: Goldowsky-Dill et al. 2023, https://arxiv.org/abs/2304.05969.
     """
     score, args = scored(f, target, args)

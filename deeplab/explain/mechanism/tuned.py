@@ -55,6 +55,13 @@ def tuned_lens(
     Raises:
       UserError: the taps are not found, or there is one layer.
 
+    Example:
+      >>> from deeplab.explain.taps import mark
+      >>> f, x = lambda x: mark(jnp.flip(mark(x, "first"), axis=-1), "second"), jnp.array([[0.0, 2.0]])
+      >>> translators = tuned_lens(f, x, ["first", "second"], steps=30, learning_rate=0.1)
+      >>> translators.weight.shape, bool(translators.loss[0] < 0.1)
+      ((2, 2, 2), True)
+
     Source: Belrose et al. 2023, https://arxiv.org/abs/2303.08112.
     """
     names = named(f, names, x, *args) if names else layers(f, x, *args)

@@ -33,7 +33,7 @@ def attention(f: Callable[..., Any], *inputs: Any, within: str = "") -> Float[Ar
     Example:
       >>> from deeplab.models import GPT
       >>> model, tokens = GPT(vocab_size=9, num_layers=2, num_heads=2, width=8, context=4), jnp.array([[1, 2, 3]])
-      >>> variables = model.init(jax.random.key(0), tokens)
+      >>> variables = jax.jit(model.init)(jax.random.key(0), tokens)
       >>> attention(lambda x: model.apply(variables, x), tokens).shape
       (2, 1, 2, 3, 3)
     """
@@ -56,6 +56,15 @@ def attention_gradients(
 
     Raises:
       UserError: as of `attention`.
+
+    Example:
+      >>> from deeplab.models import GPT
+      >>> model, tokens = GPT(vocab_size=9, num_layers=2, num_heads=2, width=8, context=4), jnp.array([[1, 2, 3]])
+      >>> variables = jax.jit(model.init)(jax.random.key(0), tokens)
+      >>> last = lambda x: model.apply(variables, x)[:, -1]  # the logits of the next token
+      >>> weights, slopes = attention_gradients(last, tokens, target=5)
+      >>> (weights * slopes).shape
+      (2, 1, 2, 3, 3)
     """
     score, args = scored(f, target, args)
     names = _names(score, within, x, *args)
@@ -100,6 +109,14 @@ def attention_relevance(
 
     Raises:
       UserError: as of `attention`.
+
+    Example:
+      >>> from deeplab.models import GPT
+      >>> model, tokens = GPT(vocab_size=9, num_layers=2, num_heads=2, width=8, context=4), jnp.array([[1, 2, 3]])
+      >>> variables = jax.jit(model.init)(jax.random.key(0), tokens)
+      >>> relevance = attention_relevance(lambda x: model.apply(variables, x)[:, -1], tokens, target=5)
+      >>> relevance[:, -1].shape  # of each token for the last state, from which these logits are made
+      (1, 3)
 
     Source: Chefer, Gur and Wolf 2021, https://arxiv.org/abs/2103.15679, equations 5 and 6.
     """

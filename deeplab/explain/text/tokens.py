@@ -73,6 +73,14 @@ def by_token(
 
     Raises:
       UserError: the embedding is not found.
+
+    Example:
+      >>> from deeplab.explain import input_x_gradient
+      >>> from deeplab.explain.taps import mark
+      >>> table = jnp.array([[0.0], [1.0], [5.0]])
+      >>> score = lambda tokens: mark(table[tokens], "embedded").sum(axis=(1, 2))
+      >>> by_token(input_x_gradient, score, jnp.array([[2, 0, 1]])).values.tolist()
+      [[5.0, 0.0, 1.0]]
     """
     upto, rest = split(f, at or embedding_tap(f, tokens, *args))
     embedded = upto(tokens, *args)
@@ -109,6 +117,14 @@ def by_step(
 
     Raises:
       UserError: there is no token from `start` on, or before it.
+
+    Example:
+      >>> from deeplab.explain import input_x_gradient
+      >>> from deeplab.explain.taps import mark
+      >>> model = lambda tokens: jnp.cumsum(mark(jnp.eye(3)[tokens], "embedded"), axis=1)  # counts the tokens so far
+      >>> steps = by_step(input_x_gradient, model, jnp.array([[0, 1, 1, 2]]), start=2)
+      >>> jnp.sign(steps[0]).tolist()  # the first 1 speaks for the second one; both of them against the 2
+      [[-1.0, 1.0, 0.0, 0.0], [-1.0, -1.0, -1.0, 0.0]]
     """
     if labels is None and not 0 < start < tokens.shape[1]:
         raise UserError(f"start={start} leaves nothing to explain in texts of {tokens.shape[1]} tokens")

@@ -95,6 +95,16 @@ def roar(
     Raises:
       UserError: a map does not fit, or there is one seed.
 
+    Example:
+      >>> x = jax.random.normal(jax.random.key(0), (20, 2))
+      >>> def outcome(train, test, key):  # minus the error of the best linear model of the first feature
+      ...     slope = (train[:, 0] * x[:, 0]).sum() / (train[:, 0] ** 2).sum()
+      ...     return -jnp.mean((test[:, 0] * slope - x[:, 0]) ** 2)
+      >>> key, values = jax.random.key(1), jnp.broadcast_to(jnp.array([[1.0, 0.0]]), x.shape)
+      >>> found = roar(outcome, x, x, (values, values), key=key, fractions=(0.0, 0.5), seeds=2)
+      >>> bool(found.mean[1] < found.mean[0] - 0.5)  # without the feature that the map ranks first
+      True
+
     Source: Hooker et al. 2019, https://arxiv.org/abs/1806.10758.
     """
     baseline = jnp.mean(train, axis=0, keepdims=True) if baseline is None else baseline

@@ -18,7 +18,8 @@ from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.robust.certify.binomial import lower_bound
 from deeplab.robust.certify.curves import Smoothed, joined, record_of
-from deeplab.tasks.base import Apply, one_array
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
 
 _SETTINGS = {
     "deviation": ranges.POSITIVE, "draws": ranges.COUNT, "selection": ranges.COUNT, "chunk": ranges.COUNT,
@@ -116,6 +117,17 @@ def smoothed(
 
     Raises:
       UserError: A number is out of its range, the input is not floating-point, or the model gives no logits [B, K].
+
+    Example:
+      >>> import deeplab as dl
+      >>> from deeplab.train.bind import BoundApply
+      >>> model, head = dl.models.MLP(2, ()), {"kernel": jnp.array([[-1.0, 1.0]]), "bias": jnp.array([0.5, -0.5])}
+      >>> apply = BoundApply(model, {"head": head}, {}, jnp.arange(2), dl.Runtime().precision)  # or run.bound(2)
+      >>> x, ids = jnp.array([[0.9], [0.6]]), jnp.arange(2)
+      >>> batch = {"image": x, "label": jnp.array([1, 1]), "id": ids, "weight": jnp.ones(2)}
+      >>> said = smoothed(apply, [batch], jax.random.key(0), deviation=0.1, draws=1000)
+      >>> said.prediction.tolist(), said.radius.round(1).tolist()
+      ([1, 1], [0.2, 0.1])
     """
     from scipy import special  # a part of what JAX needs, which takes long to import
 
@@ -157,6 +169,16 @@ def smoothed_predictions(
 
     Raises:
       UserError: A number is out of its range, the input is not floating-point, or the model gives no logits [B, K].
+
+    Example:
+      >>> import deeplab as dl
+      >>> from deeplab.train.bind import BoundApply
+      >>> model, head = dl.models.MLP(2, ()), {"kernel": jnp.array([[-1.0, 1.0]]), "bias": jnp.array([0.5, -0.5])}
+      >>> apply = BoundApply(model, {"head": head}, {}, jnp.arange(2), dl.Runtime().precision)  # or run.bound(2)
+      >>> x, ids = jnp.array([[0.9], [0.6]]), jnp.arange(2)
+      >>> batch = {"image": x, "label": jnp.array([1, 1]), "id": ids, "weight": jnp.ones(2)}
+      >>> smoothed_predictions(apply, [batch], jax.random.key(0), deviation=0.1, draws=100).prediction.tolist()
+      [1, 1]
     """
     from scipy import special  # a part of what JAX needs, which takes long to import
 

@@ -16,7 +16,8 @@ from deeplab.robust.certify.balls import Limits, ball
 from deeplab.robust.certify.binomial import interval
 from deeplab.robust.certify.linear import taped
 from deeplab.robust.certify.tape import Node, least
-from deeplab.tasks.base import Apply, one_array
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
 
 Method = Literal["interval", "crown-ibp", "crown"]
 _METHODS = ("interval", "crown-ibp", "crown")
@@ -139,6 +140,17 @@ def verified(
 
     Raises:
       UserError: As `margins`, or there is no example.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from deeplab.train.bind import BoundApply
+      >>> model, head = dl.models.MLP(2, ()), {"kernel": jnp.array([[-1.0, 1.0]]), "bias": jnp.array([0.5, -0.5])}
+      >>> apply = BoundApply(model, {"head": head}, {}, jnp.arange(2), dl.Runtime().precision)  # or run.bound(2)
+      >>> x, ids = jnp.array([[0.9], [0.6]]), jnp.arange(2)
+      >>> batch = {"image": x, "label": jnp.array([1, 1]), "id": ids, "weight": jnp.ones(2)}
+      >>> found = verified(apply, [batch], radius=0.2)
+      >>> found.error, found.verified_error
+      (0.0, 0.5)
     """
 
     @jax.jit

@@ -16,7 +16,8 @@ from deeplab.metrics.base import Mean
 from deeplab.robust.training.tradeoff import divergence, log_probabilities
 from deeplab.robust.training.wrapper import Wrapper, attack_key, innermost, moved_field
 from deeplab.tasks import Segmentation
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss
 from deeplab.tasks.unlabeled.pairs import view_of
 
 # Of RandAugment's operations those that make none of the corruptions: not brightness, color, contrast and sharpness.

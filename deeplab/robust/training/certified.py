@@ -14,7 +14,8 @@ from deeplab.metrics.base import Mean, Metrics
 from deeplab.robust.certify.balls import Limits
 from deeplab.robust.certify.specification import Method, margins
 from deeplab.robust.training.wrapper import Wrapper
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss
 
 Schedule = Callable[[jax.Array], Any]
 """From the number of the step to a number, as of Optax."""

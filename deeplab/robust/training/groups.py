@@ -13,7 +13,8 @@ from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Metrics
 from deeplab.robust.training.wrapper import Wrapper, innermost
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss
 from deeplab.tasks.unlabeled.pairs import TwoViews, of_batch
 
 

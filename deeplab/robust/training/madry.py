@@ -13,7 +13,8 @@ from deeplab.core import ranges
 from deeplab.core.abstract.convolutions import canonical
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.robust.training.wrapper import Attack, Wrapper, attack_key, frozen, moved_field
-from deeplab.tasks.base import Apply, Batch, Loss, Task
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss, Task
 from deeplab.tasks.unlabeled.pairs import by_example
 
 Box = tuple[Any, Any]

@@ -8,7 +8,8 @@ import jax
 
 from deeplab.core import ranges
 from deeplab.robust.training.wrapper import Wrapper, attack_key, moved_field
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss
 from deeplab.tasks.unlabeled.pairs import by_example
 
 

@@ -15,7 +15,9 @@ from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean
 from deeplab.robust.training.madry import Box
 from deeplab.robust.training.wrapper import Wrapper, moved_field
-from deeplab.tasks.base import Apply, Batch, Loss, described
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import described
+from deeplab.tasks.contract.task import Batch, Loss
 
 
 @dataclasses.dataclass(frozen=True)

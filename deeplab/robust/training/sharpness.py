@@ -11,7 +11,8 @@ import optax
 
 from deeplab.core import ranges
 from deeplab.robust.training.wrapper import Wrapper
-from deeplab.tasks.base import Apply, Batch, Loss
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss
 
 
 @dataclasses.dataclass(frozen=True)

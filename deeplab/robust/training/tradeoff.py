@@ -14,7 +14,8 @@ from deeplab.metrics.base import Mean
 from deeplab.robust.training.madry import Box, climb
 from deeplab.robust.training.wrapper import Wrapper, attack_key, frozen, innermost, moved_field
 from deeplab.tasks import Classification, Clinical, MultiLabel, Segmentation
-from deeplab.tasks.base import Apply, Batch, Loss, Task
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss, Task
 from deeplab.tasks.unlabeled.pairs import by_example
 
 

@@ -13,7 +13,9 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Metrics
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained, described
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import described
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 Attack = Callable[[Apply, Batch, jax.Array], Batch]
 """`(apply, batch, key) -> batch`, pure: a batch that looks the same, such as `dl.robust.attacks.pgd(0.1)` makes."""

@@ -129,6 +129,15 @@ def train_ensemble(experiment: Experiment, size: int, seed: int = 0, data_dir: A
     Raises:
       UserError: a member diverged.
 
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, ()), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> states = train_ensemble(exp, size=3)
+      >>> states.step.tolist(), states.params["head"]["kernel"].shape
+      ([2, 2, 2], (3, 64, 10))
+
     Source: Lakshminarayanan, Pritzel and Blundell 2017, https://arxiv.org/abs/1612.01474.
     """
     mesh = member_mesh(jax.devices()[:1], 1)

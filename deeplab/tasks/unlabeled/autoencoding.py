@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.tasks.base import Batch
+from deeplab.tasks.contract.task import Batch
 from deeplab.tasks.unlabeled.pairs import by_example
 from deeplab.tasks.unlabeled.restoring import Hidden, Restoring
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Batch
+from deeplab.tasks.contract.task import Batch
 from deeplab.tasks.unlabeled.objectives import unit
 from deeplab.tasks.unlabeled.uniformity import Uniformity
 

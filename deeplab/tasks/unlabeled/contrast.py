@@ -13,7 +13,9 @@ import jax.numpy as jnp
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Apply, Batch, Loss, Task, described
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import described
+from deeplab.tasks.contract.task import Batch, Loss, Task
 from deeplab.tasks.unlabeled import collapse, objectives
 from deeplab.tasks.unlabeled.pairs import Side, TwoViews
 

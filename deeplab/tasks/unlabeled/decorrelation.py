@@ -10,7 +10,8 @@ import jax
 
 from deeplab.core import ranges
 from deeplab.metrics.base import Mean
-from deeplab.tasks.base import Apply, Batch
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch
 from deeplab.tasks.unlabeled import moments
 from deeplab.tasks.unlabeled.pairs import Side, TwoViews, of_batch
 

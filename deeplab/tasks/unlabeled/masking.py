@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.core import ranges
 from deeplab.metrics.base import Mean, Metrics, Perplexity, hits
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task
 from deeplab.tasks.language import token_losses
 from deeplab.tasks.unlabeled.pairs import by_example
 from deeplab.tasks.unlabeled.restoring import Hidden, Restoring

@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Apply, Batch, Loss, Task, one_array
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
+from deeplab.tasks.contract.task import Batch, Loss, Task
 from deeplab.tasks.unlabeled import collapse
 
 View = Callable[[jax.Array, jax.Array], jax.Array]

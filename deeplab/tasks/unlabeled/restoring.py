@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.tasks.base import Apply, Batch, Loss, Task
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Loss, Task
 from deeplab.tasks.unlabeled import collapse
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from deeplab.tasks.base import Batch
+from deeplab.tasks.contract.task import Batch
 from deeplab.tasks.unlabeled.objectives import unit
 
 _SEEN = 512  # examples: 130,000 pairs

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 from deeplab.core import ranges
 from deeplab.core.blocks import Block, rows, section
 from deeplab.metrics.base import Mean
-from deeplab.tasks.base import Apply, Batch, Labels, Loss, Task, Trained
+from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 from deeplab.tasks.unlabeled.pairs import by_example
 
 _SHOWN, _NEAREST, _SEEN = 20, 10, 5  # words of a report, neighbors of each, and how often these were seen at least

@@ -14,7 +14,8 @@ import jax
 from deeplab.core.errors import UserError, nearest, place_of, place_of_error
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
-from deeplab.tasks.base import Labels, Task, described
+from deeplab.tasks.contract.outputs import described
+from deeplab.tasks.contract.task import Labels, Task
 from deeplab.train.bind import bind
 from deeplab.train.check import check_declared, label_fields
 from deeplab.train.contracts.pairs import no_pairs

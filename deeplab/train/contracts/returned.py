@@ -8,7 +8,8 @@ from typing import Any
 from deeplab.core.errors import UserError
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean
-from deeplab.tasks.base import Loss, described
+from deeplab.tasks.contract.outputs import described
+from deeplab.tasks.contract.task import Loss
 from deeplab.train.state import State
 
 _LOSS = "Loss(loss, metrics, variables), with the loss as Mean.of(values, batch['weight'])"

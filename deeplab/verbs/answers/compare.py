@@ -70,10 +70,14 @@ def compare(
 
     Example:
       >>> import functools
-      >>> from experiments.image_digits import experiment
-      >>> small = functools.partial(experiment, epochs=1, width=4)
-      >>> compare({"plain": small, "wide": functools.partial(small, width=8)}, seeds=5).sentence  # doctest: +SKIP
-      'loss of wide - plain: -0.21 (-0.3 to -0.12, a 95 % interval, paired over 5 seeds). wide is better.'
+      >>> import optax
+      >>> import deeplab as dl
+      >>> def experiment(width: int = 4) -> dl.Experiment:
+      ...     data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      ...     return dl.Experiment(data, dl.models.MLP(10, (width,)), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> wide = functools.partial(experiment, width=8)
+      >>> dl.compare({"narrow": experiment, "wide": wide}, seeds=5).sentence  # doctest: +ELLIPSIS
+      'loss of wide - narrow: ... (..., a 95 % interval, paired over 5 seeds). The interval ...'
     """
     if len(ideas) != 2:
         raise UserError(f"{len(ideas)} ideas were given, expected two by name, such as {{'plain': ..., 'new': ...}}")

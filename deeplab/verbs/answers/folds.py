@@ -36,11 +36,15 @@ def cross_validate(
       UserError: No argument is a fold, or `sweep` refuses the rest.
 
     Example:
-      >>> import functools
-      >>> from experiments.health_breast_cancer import experiment
-      >>> found = cross_validate(functools.partial(experiment, epochs=1))  # doctest: +SKIP
-      >>> [*found.best["units"]], found.summary["over"]  # doctest: +SKIP
-      (['fold 0', 'fold 1', 'fold 2', 'fold 3', 'fold 4'], '5 folds')
+      >>> import optax
+      >>> import deeplab as dl
+      >>> from deeplab.data.sets.health.breast_cancer import BreastCancer
+      >>> def experiment(fold: dl.Fold = 0) -> dl.Experiment:
+      ...     data = dl.data.Examples(BreastCancer(fold), batch_size=32, num_steps=2)
+      ...     return dl.Experiment(data, dl.models.MLP(2, ()), dl.tasks.Classification(fields=("x",)), optax.sgd(0.1))
+      >>> found = dl.cross_validate(experiment, 2)
+      >>> [*found.best["units"]], found.summary["over"]
+      (['fold 0', 'fold 1'], '2 folds')
     """
     recipe = Recipe.of(experiment)
     return sweep(experiment, fold_axis(recipe, folds) | dict(axes or {}), seeds=seeds, **options)

@@ -78,7 +78,7 @@ def subject(
       UserError: the task has no score, or no input of the model can be explained.
     """
     state, task = eval_state(state), experiment.task
-    batch, background = (prepared(experiment, each) for each in (raw, others))
+    batch, background = map(preparer(experiment), (raw, others))
     inputs = tuple(task.inputs(batch))
     without = dataclasses.replace(state, params=_shuffled(state.params))
     model, blank = (model_of(experiment, each, runtime) for each in (state, without))
@@ -176,13 +176,21 @@ def _within(told_as: Function, logits: jax.Array, classes: jax.Array, region: ja
     return jnp.take_along_axis(told_as(means), classes[:, None], axis=1)[:, 0]
 
 
-def prepared(experiment: Experiment, raw: Batch) -> Batch:
-    """The batch that the task reads; what a user's file lacks is zeros."""
-    size = len(next(iter(raw.values())))
-    numbered = {"id": jnp.arange(size, dtype=jnp.int32), "weight": jnp.ones(size)}
-    batch = jax.jit(experiment.data.transform)(numbered | {name: jnp.asarray(x) for name, x in raw.items()})
-    absent = {name: s for name, s in experiment.data.spec().items() if name not in batch}
-    return batch | {name: jnp.zeros((size, *s.shape[1:]), s.dtype) for name, s in absent.items()}
+def preparer(experiment: Experiment) -> Callable[[Batch], Batch]:
+    """Makes the function from a raw batch to the batch that the task reads; what a user's file lacks is zeros.
+
+    It compiles once for all batches of a shape: a run makes one.
+    """
+    transform = jax.jit(experiment.data.transform)
+
+    def prepare(raw: Batch) -> Batch:
+        size = len(next(iter(raw.values())))
+        numbered = {"id": jnp.arange(size, dtype=jnp.int32), "weight": jnp.ones(size)}
+        batch = transform(numbered | {name: jnp.asarray(x) for name, x in raw.items()})
+        absent = {name: s for name, s in experiment.data.spec().items() if name not in batch}
+        return batch | {name: jnp.zeros((size, *s.shape[1:]), s.dtype) for name, s in absent.items()}
+
+    return prepare
 
 
 def model_of(experiment: Experiment, state: State, runtime: Runtime) -> Function:

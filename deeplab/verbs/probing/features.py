@@ -18,7 +18,7 @@ from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.train.state import State, eval_state
-from deeplab.verbs.explaining.subject import model_of, prepared
+from deeplab.verbs.explaining.subject import model_of, preparer
 
 INPUT = "input"
 """Name of the layer 0: the first input of the model, where it is no token or id."""
@@ -36,7 +36,7 @@ def layers_of(experiment: Experiment, state: State, batch: Batch, runtime: Runti
       batch: Raw batch.
       runtime: Precision of the model.
     """
-    inputs = experiment.task.inputs(prepared(experiment, batch))
+    inputs = experiment.task.inputs(preparer(experiment)(batch))
     found = [
         name for name, tap in explain.taps(model_of(experiment, state, runtime), *inputs).items() if _fits(tap, inputs)
     ]
@@ -54,6 +54,7 @@ def features_of(
     runtime: Runtime = Runtime(),
     *,
     label: str = "label",
+    prepare: Callable[[Batch], Batch] | None = None,
 ) -> tuple[dict[str, Float[ndarray, "N D"]], Int[ndarray, " N"]]:
     """Features of examples by layer, and their classes.
 
@@ -67,15 +68,16 @@ def features_of(
       names: Names of layers, of `layers_of`, or of any taps.
       runtime: Precision of the model.
       label: Name of the field of classes.
+      prepare: Function of `preparer` that several calls share, so that it compiles once; another one when None.
 
     Raises:
       UserError: the field is not one class for each example, or a layer has no features.
     """
     read = jax.jit(reader(experiment, state, names, runtime))
     features: dict[str, list[ndarray]] = {name: [] for name in names}
-    labels = []
+    labels, prepare = [], prepare or preparer(experiment)
     for raw in batches:
-        batch = prepared(experiment, raw)
+        batch = prepare(raw)
         labels.append(_classes(raw, batch, label))
         for name, x in jax.device_get(read(batch)).items():
             features[name].append(x)
@@ -114,9 +116,9 @@ def spread(data: Any, split: str, count: int, data_dir: Any = None) -> Callable[
 
 def images_of(experiment: Experiment, batches: Iterator[Batch]) -> Float[ndarray, "N H W C"] | None:
     """What the model reads of each example, before its normalization; None where it is no image of 1 or 3 channels."""
-    found = []
+    found, prepare = [], preparer(experiment)
     for raw in batches:
-        first = np.asarray(experiment.task.inputs(prepared(experiment, raw))[0])
+        first = np.asarray(experiment.task.inputs(prepare(raw))[0])
         if first.ndim != 4 or first.shape[-1] not in (1, 3):
             return None
         found.append(np.clip(first, 0, 1))

@@ -18,7 +18,7 @@ from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean
 from deeplab.robust import attacks
 from deeplab.robust.attacks.evaluation.measure import with_arguments
-from deeplab.tasks.base import Task
+from deeplab.tasks.contract.task import Task
 from deeplab.verbs.robustness.examined import Examined
 
 IMAGE_RADII = (0.01, 0.03, 0.1, 0.3)

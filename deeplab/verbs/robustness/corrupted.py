@@ -16,7 +16,6 @@ from deeplab.data.sets.text.labeled import LabeledText
 from deeplab.report.text import metric
 from deeplab.robust import corruptions
 from deeplab.robust.attacks.evaluation.measure import with_arguments
-from deeplab.verbs.explaining.subject import prepared
 from deeplab.verbs.robustness.examined import Examined
 
 
@@ -104,7 +103,7 @@ def _record(what: Examined, run: Callable[..., Any], severities: Sequence[int], 
         sounds = [raw | {"audio": np.asarray(raw["audio"], np.float32)} for raw in what.raws]
         return under(
             corruptions.sounds.audible(rate),
-            evaluate=lambda raw, key: run(prepared(experiment, raw), key),
+            evaluate=lambda raw, key: run(what.prepare(raw), key),
             batches=lambda: sounds,
             field="audio",
         )
@@ -124,7 +123,7 @@ def _written(
     """The record of texts, which are changed before they are cut into tokens."""
 
     def measured(change: Callable[[str, int], str]) -> dict[str, float]:
-        batches = [prepared(what.experiment, rewritten(raw, change)) for raw in what.raws]
+        batches = [what.prepare(rewritten(raw, change)) for raw in what.raws]
         return corruptions.corrupt(run, lambda: batches, {}, key=jax.random.key(0))["clean"]
 
     shares = [corruptions.WRITING[s - 1] for s in severities]

@@ -15,11 +15,11 @@ from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.robust import attacks
 from deeplab.robust.attacks.evaluation.measure import with_arguments
-from deeplab.tasks.base import Apply
+from deeplab.tasks.contract.apply import Apply
 from deeplab.train.bind import bind
 from deeplab.train.state import eval_state
 from deeplab.train.step import eval_key
-from deeplab.verbs.explaining.subject import embedding, model_of, prepared
+from deeplab.verbs.explaining.subject import embedding, model_of, preparer
 from deeplab.verbs.probing.features import spread
 from deeplab.verbs.run import Run
 
@@ -30,6 +30,7 @@ class Examined(NamedTuple):
     Attributes:
       experiment: Experiment of the run.
       apply: Model with its evaluation weights.
+      prepare: Function from a raw batch to the batch that the task reads.
       batches: Prepared batches of the split.
       raws: The same batches as they are stored.
       key: Key of all draws.
@@ -42,6 +43,7 @@ class Examined(NamedTuple):
 
     experiment: Experiment
     apply: Apply
+    prepare: Callable[[Batch], Batch]
     batches: tuple[Batch, ...]
     raws: tuple[Batch, ...]
     key: jax.Array
@@ -77,7 +79,8 @@ def examined(run: Run, split: str | None, count: int) -> Examined:
     experiment, runtime = run.experiment, run.recipe.runtime
     data, task, state = experiment.data, experiment.task, eval_state(run.state)
     raws = tuple(spread(data, split or data.eval_split, count, run.recipe.data_dir)())
-    batches = tuple(prepared(experiment, raw) for raw in raws)
+    prepare = preparer(experiment)
+    batches = tuple(map(prepare, raws))
     first = batches[0]
     apply = bind(experiment, state, first, runtime)
     inputs = task.inputs(first)
@@ -93,6 +96,7 @@ def examined(run: Run, split: str | None, count: int) -> Examined:
     return Examined(
         experiment,
         apply,
+        prepare,
         batches,
         raws,
         eval_key(state),

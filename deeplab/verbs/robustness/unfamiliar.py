@@ -16,7 +16,6 @@ from deeplab.core.errors import UserError
 from deeplab.data.base import Batch
 from deeplab.robust import shift
 from deeplab.robust.head import Head, tap_head
-from deeplab.verbs.explaining.subject import prepared
 from deeplab.verbs.probing.features import spread
 from deeplab.verbs.robustness.examined import Examined
 
@@ -82,7 +81,7 @@ def unfamiliar(what: Examined, data_dir: Any = None) -> Unfamiliar:
         return tap_head(apply, *task.inputs(batch), name=name).features
 
     raws = spread(what.experiment.data, "train", _TRAIN, data_dir)
-    train = [prepared(what.experiment, raw) for raw in raws()]
+    train = [what.prepare(raw) for raw in raws()]
     labels = np.concatenate([np.asarray(batch["label"]) for batch in train])
     scores = shift.feature_scores(what.over(read, train), labels, head)
     inside = what.over(read)

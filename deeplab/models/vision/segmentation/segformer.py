@@ -46,6 +46,12 @@ class Segmenter(nn.Module):
     Args:
       trunk: Module from images to a tuple of features, the finest first.
       head: Module from the features to the outputs, such as `AllMLP`.
+
+    Example:
+      >>> trunk = mix_trunk(depths=(1, 1), widths=(8, 16), num_heads=(1, 2), reductions=(2, 1))
+      >>> model = Segmenter(trunk, AllMLP(num_classes=10, width=4))
+      >>> jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((2, 32, 32, 3)))[0].shape
+      (2, 8, 8, 10)
     """
 
     rules = RULES
@@ -149,6 +155,11 @@ def MixTransformer(*, num_classes: int | None = None, dropout: float = 0.0, **tr
       num_classes: K; the model gives the pooled features when None.
       dropout: Dropout probability of the pooled features in training; may be a tracer.
       trunk: Arguments of `mix_trunk`.
+
+    Example:
+      >>> model = MixTransformer(num_classes=10, depths=(1, 1), widths=(8, 16), num_heads=(1, 2), reductions=(2, 1))
+      >>> jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((2, 32, 32, 3)))[0].shape
+      (2, 10)
     """
     return MixNet(mix_trunk(**trunk), MapHead(num_classes, dropout=dropout))
 

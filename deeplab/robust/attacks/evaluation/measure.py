@@ -68,6 +68,17 @@ def robust_accuracy(
 
     Raises:
       UserError: there is no example, or its values are out of the box.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from deeplab.train.bind import BoundApply
+      >>> model, head = dl.models.MLP(2, ()), {"kernel": jnp.array([[-1.0, 1.0]]), "bias": jnp.array([0.5, -0.5])}
+      >>> apply = BoundApply(model, {"head": head}, {}, jnp.arange(2), dl.Runtime().precision)  # or run.bound(2)
+      >>> x, ids = jnp.array([[0.9], [0.6]]), jnp.arange(2)
+      >>> batch = {"image": x, "label": jnp.array([1, 1]), "id": ids, "weight": jnp.ones(2)}
+      >>> found = robust_accuracy(apply, [batch], dl.robust.attacks.fgsm(0.2), jax.random.key(0))
+      >>> found.clean, found.robust
+      (1.0, 0.5)
     """
 
     return accuracy_by_radius(apply, batches, lambda _: attack, (0.0,), key, objective=objective, seam=seam)[0.0]
@@ -96,6 +107,17 @@ def accuracy_by_radius(
 
     Raises:
       UserError: as of `robust_accuracy`.
+
+    Example:
+      >>> import deeplab as dl
+      >>> from deeplab.train.bind import BoundApply
+      >>> model, head = dl.models.MLP(2, ()), {"kernel": jnp.array([[-1.0, 1.0]]), "bias": jnp.array([0.5, -0.5])}
+      >>> apply = BoundApply(model, {"head": head}, {}, jnp.arange(2), dl.Runtime().precision)  # or run.bound(2)
+      >>> x, ids = jnp.array([[0.9], [0.6]]), jnp.arange(2)
+      >>> batch = {"image": x, "label": jnp.array([1, 1]), "id": ids, "weight": jnp.ones(2)}
+      >>> found = accuracy_by_radius(apply, [batch], dl.robust.attacks.fgsm, (0.0, 0.2, 0.5), jax.random.key(0))
+      >>> {radius: accuracy.robust for radius, accuracy in found.items()}
+      {0.0: 1.0, 0.2: 0.5, 0.5: 0.0}
     """
 
     def count(apply: Any, batch: Batch, key: PRNGKeyArray, radius: Any) -> tuple[Any, Any, Any]:

@@ -4,86 +4,17 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from deeplab.core.contract import Contract
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics
+from deeplab.tasks.contract.apply import Apply
 
 Batch = dict[str, Any]
-
-
-class Apply(Protocol):
-    """A model with its parameters bound: `outputs, variables = apply(*inputs, train=True, key=key)`.
-
-    Attributes:
-      module: The model.
-      params: Parameters of the model; those of the task are in `task_params`.
-      task_params: Parameters that `Task.init_params` made.
-      task_state: Current state of the task, initialized by `Task.init_state`.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> scores = lambda x, train=False, **_: (2 * x, {})  # in a test of a task, a function may stand for it
-      >>> outputs, variables = scores(jnp.ones(2), train=True, key=None)
-      >>> outputs.tolist()
-      [2.0, 2.0]
-    """
-
-    @property
-    def module(self) -> nn.Module: ...
-
-    @property
-    def params(self) -> Any: ...
-
-    @property
-    def task_params(self) -> Any: ...
-
-    @property
-    def task_state(self) -> Any: ...
-
-    def __call__(
-        self,
-        *inputs: Any,
-        train: bool = False,
-        key: jax.Array | None = None,
-        method: str | None = None,
-        params: Any = None,
-        mutable: Sequence[str] = (),
-        edits: Mapping[str, Callable[[Any], Any]] | None = None,
-    ) -> tuple[Any, Any]:
-        """Returns the model's outputs and its other collections (such as `batch_stats`), updated if `train` is True.
-
-        Args:
-          *inputs: Arguments of the model; the first is normalized by `data.normalize`.
-          train: Whether the model behaves as in training.
-          key: Key of all randomness in the model; the key of each RNG collection is derived from it.
-          method: Method of the model to call; `__call__` when None.
-          params: Parameters that replace the bound ones.
-          mutable: Further collections to return, such as "intermediates" or the model's own "losses".
-          edits: Functions of the outputs of named submodules, such as `{"block_0/attention": jnp.zeros_like}`.
-        """
-        ...
-
-    def taps(self, *inputs: Any, names: Sequence[str], **options: Any) -> tuple[Any, dict[str, Any]]:
-        """Returns the model's outputs, and the outputs of submodules or sown values with these names."""
-        ...
-
-    def of(self, module: nn.Module, params: Any, variables: Any = None) -> Apply:
-        """Binds another network, such as a task's own, with the same precision, dropout and sharding constraints."""
-        ...
-
-    def evaluating(self) -> Apply:
-        """Returns an equal `Apply` that ignores `train=True`."""
-        ...
-
-    def rebound(self, *, params: Any = None, task_params: Any = None, task_state: Any = None) -> Apply:
-        """Returns an equal `Apply` with other parameters, or with others of the task; those that are None stay."""
-        ...
 
 
 class Labels(NamedTuple):
@@ -102,64 +33,6 @@ class Labels(NamedTuple):
     ignored: int | None = None
     counted: jax.Array | None = None
     needed: int | None = None
-
-
-def named_outputs(class_names: Sequence[str], outputs: int) -> int:
-    """The number of outputs, each of which must have a name.
-
-    Raises:
-      UserError: There are more or fewer names than outputs.
-    """
-    if len(class_names) != outputs:
-        raise UserError(
-            f"the model has {outputs} outputs, and the task {len(class_names)} class names; give both the same number "
-            "(class_names of the task, or the number of outputs of the model)"
-        )
-    return outputs
-
-
-def described(value: Any) -> str:
-    """What a value is, for messages: dtypes and shapes of arrays, and what holds them.
-
-    Example:
-      >>> described((np.zeros((4, 3), np.float32), None)), described({"loss": "a"})
-      ('a tuple (float32[4, 3], None)', "a dict {'loss': str}")
-    """
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"an array {value.dtype}{list(value.shape)}"
-    kind = type(value).__name__
-    if isinstance(value, Mapping):
-        return f"a {kind} {{{', '.join(f'{name!r}: {_brief(part)}' for name, part in value.items())}}}"
-    if isinstance(value, tuple | list):
-        return f"a {kind} ({', '.join(map(_brief, value))})"
-    return "None" if value is None else f"a {kind}"
-
-
-def _brief(value: Any) -> str:
-    return described(value).removeprefix("an array ").removeprefix("a ")
-
-
-def one_array(outputs: Any, *shape: int | str) -> jax.Array:
-    """The outputs of a model, where they are one array of the shape that a task reads.
-
-    Args:
-      outputs: Outputs of the model.
-      *shape: Expected sizes; a text is the name of one that may be any.
-
-    Raises:
-      UserError: The outputs are several, none, or of another shape.
-
-    Example:
-      >>> one_array(np.zeros((4, 3)), 4, "K").shape
-      (4, 3)
-      >>> one_array(np.zeros((4, 1)), 4)
-      Traceback (most recent call last):
-      deeplab.core.errors.UserError: the model returns an array float64[4, 1], expected one array [4]
-    """
-    given = getattr(outputs, "shape", ())
-    if len(given) != len(shape) or any(b not in (a, str(b)) for a, b in zip(given, shape, strict=True)):
-        raise UserError(f"the model returns {described(outputs)}, expected one array [{', '.join(map(str, shape))}]")
-    return outputs
 
 
 class Loss(NamedTuple):

@@ -1,0 +1,70 @@
+"""What a model returns: whether it is what a task reads, and what it is, in messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from deeplab.core.errors import UserError
+
+
+def named_outputs(class_names: Sequence[str], outputs: int) -> int:
+    """The number of outputs, each of which must have a name.
+
+    Raises:
+      UserError: There are more or fewer names than outputs.
+    """
+    if len(class_names) != outputs:
+        raise UserError(
+            f"the model has {outputs} outputs, and the task {len(class_names)} class names; give both the same number "
+            "(class_names of the task, or the number of outputs of the model)"
+        )
+    return outputs
+
+
+def described(value: Any) -> str:
+    """What a value is, for messages: dtypes and shapes of arrays, and what holds them.
+
+    Example:
+      >>> import numpy as np
+      >>> described((np.zeros((4, 3), np.float32), None)), described({"loss": "a"})
+      ('a tuple (float32[4, 3], None)', "a dict {'loss': str}")
+    """
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array {value.dtype}{list(value.shape)}"
+    kind = type(value).__name__
+    if isinstance(value, Mapping):
+        return f"a {kind} {{{', '.join(f'{name!r}: {_brief(part)}' for name, part in value.items())}}}"
+    if isinstance(value, tuple | list):
+        return f"a {kind} ({', '.join(map(_brief, value))})"
+    return "None" if value is None else f"a {kind}"
+
+
+def _brief(value: Any) -> str:
+    return described(value).removeprefix("an array ").removeprefix("a ")
+
+
+def one_array(outputs: Any, *shape: int | str) -> jax.Array:
+    """The outputs of a model, where they are one array of the shape that a task reads.
+
+    Args:
+      outputs: Outputs of the model.
+      *shape: Expected sizes; a text is the name of one that may be any.
+
+    Raises:
+      UserError: The outputs are several, none, or of another shape.
+
+    Example:
+      >>> import numpy as np
+      >>> one_array(np.zeros((4, 3)), 4, "K").shape
+      (4, 3)
+      >>> one_array(np.zeros((4, 1)), 4)
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: the model returns an array float64[4, 1], expected one array [4]
+    """
+    given = getattr(outputs, "shape", ())
+    if len(given) != len(shape) or any(b not in (a, str(b)) for a, b in zip(given, shape, strict=True)):
+        raise UserError(f"the model returns {described(outputs)}, expected one array [{', '.join(map(str, shape))}]")
+    return outputs
