@@ -1,7 +1,7 @@
 """Dear cases of parametrized tests, for each of which a cheaper case stands every day; `-m slow` runs them, too.
 
-Measured by the CPU time of one run of the suite: these took more than 0.7 seconds each. Where
-a test's last case is here, another test keeps its claim of that kind every day.
+Measured by the CPU time of one run of the suite: these took more than 0.7 seconds each. A few
+tests have all of their cases here: what they claim is tested with `-m slow` alone, or every day by a test of less.
 The first case of a test also pays for what its module sets up, as the next would: such a case is no dear one.
 """
 

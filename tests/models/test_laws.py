@@ -61,8 +61,8 @@ KINDS = ("cnn_norm_dropout", "lstm_forecaster", "gpt_dropout", "two_tower_dropou
 EAGER = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in MEMBERS]
 
 
-# Their other laws compile them, which takes a second or two for each: of each field some every day. The layers, tasks
-# and decoders of the others have tests of their own, and reference weights, in tests/parity.
+# Their other laws compile them, which takes a second or two for each: of each field some every day. Of
+# the others the names and rules of parameters, and the precision of products, are looked at every day.
 BY_HAND = (
     "autorec_dropout", "bert", "conformer", "deep_speech", "dit", "dlrm_dropout", "factorization_dropout", "fcos",
     "ft_transformer_dropout", "mamba", "mixtral", "neumf_dropout", "patchtst", "sasrec_dropout", "t5_dropout", "tcn",
