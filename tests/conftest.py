@@ -22,6 +22,7 @@ import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 from deeplab.core.backend import known_xla_flags  # noqa: E402
+from tests import contexts  # noqa: E402
 from tests.by_hand import BY_HAND  # noqa: E402
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # A worker inherits what the first process has found.
@@ -33,6 +34,7 @@ os.environ.setdefault("DEEPLAB_CACHE", tempfile.mkdtemp(prefix="deeplab-test-"))
 # How fast examples are drawn tells of the machine and what else it does; a first one imports for seconds.
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+contexts.share()
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", os.path.join(os.environ["DEEPLAB_CACHE"], "compiled"))

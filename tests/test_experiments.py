@@ -63,8 +63,8 @@ SMALL = {
     "text_diffusion": {"num_layers": 1, "context": 16, "width": 16, "steps": 2},
     "text_finetune": {"variant": "test", "length": 16},
     "text_generate": {"variant": "test", "context": 16},
-    "text_shakespeare": {"num_layers": 1, "context": 32},
-    "text_stdlib": {"num_layers": 1, "context": 32},
+    "text_shakespeare": {"num_layers": 1, "num_heads": 2, "width": 16, "context": 16},
+    "text_stdlib": {"num_layers": 1, "num_heads": 2, "width": 16, "context": 16},
     "text_llama": {"variant": "test", "num_steps": 10},
     "text_translation": {"variant": "test", "vocab_size": 64},
     "text_wikitext": {"vocab_size": 300, "num_layers": 1, "num_heads": 2, "width": 16, "context": 16},
@@ -81,13 +81,14 @@ def test_there_are_experiments():
 
 # Each compiles a network of dozens of layers; what they start from is tested every day, in models/test_trunks.py.
 DEEP = ("driving_finetune", "health_cells", "image_finetune")
-# Brothers of one that goes the whole way every day: of these a step is traced, and nothing compiled.
+# Brothers of one of their field that goes the whole way every day: of these a step is traced, and nothing compiled.
 TRACED = (
-    "health_conformal", "health_membrane", "image_cifar10", "image_diffusion", "image_fashion", "image_flow",
-    "image_gan", "image_mnist", "image_pixelcnn", "image_vq", "recsys_ctr", "robust_certified", "robust_fashion",
-    "robust_speech", "self_images", "self_speech", "self_text", "speech_digits", "study_activations",
-    "study_data_scaling", "study_representation", "study_robustness", "text_diffusion", "text_finetune",
-    "text_generate", "text_llama", "text_shakespeare", "text_wikitext", "words",
+    "driving_segmentation", "health_conformal", "health_ecg", "image_cifar10", "image_diffusion", "image_fashion",
+    "image_flow", "image_gan", "image_mnist", "image_pixelcnn", "image_vq", "recsys_ctr", "recsys_ranking",
+    "robust_certified", "robust_fashion", "robust_speech", "self_images", "self_speech", "self_text",
+    "speech_digit_strings", "study_activations", "study_data_scaling", "study_representation", "study_robustness",
+    "table_diabetes", "text_classification", "text_diffusion", "text_finetune", "text_generate", "text_llama",
+    "text_shakespeare", "text_translation", "text_wikitext", "words",
 )  # fmt: skip
 
 
@@ -121,10 +122,10 @@ def test_smoke(name, tmp_path, monkeypatch, capsys):
     assert Path(result["report"]).stat().st_size > 10_000
 
 
-SLOW_STUDIES = ("study_data_scaling", "study_influence", "study_representation", "study_robustness")
-STUDIES = ["study_activations", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_STUDIES)]
+STUDIES = ("study_activations", "study_data_scaling", "study_influence", "study_representation", "study_robustness")
 
 
+@pytest.mark.slow  # each trains many members; every day the verb studies the toy, in cli/test_study.py
 @pytest.mark.parametrize("name", STUDIES)
 def test_study_smoke(name, tmp_path):
     """The experiment's own verb: every run of the smoke axes, once, and a page of them."""

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SOURCE = '''"""Ein Versuch mit Größe → ☃."""
 
 import dataclasses
@@ -40,6 +42,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=os.environ | ascii_only, capture_output=True, encoding="ascii")
 
 
+@pytest.mark.slow
 def test_a_run_with_umlauts(tmp_path):
     (tmp_path / "versuch.py").write_text(SOURCE, encoding="utf-8")
     done = run(tmp_path, "train", "--run-dir", "run")

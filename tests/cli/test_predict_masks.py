@@ -7,6 +7,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from PIL import Image
 
 import deeplab as dl
@@ -61,6 +62,7 @@ def experiment(learning_rate: float = 0.03) -> dl.Experiment:
     )
 
 
+@pytest.mark.slow
 def test_a_mask_becomes_a_file(tmp_path):
     run = ["--run-dir", str(tmp_path / "run")]
     trained = dl.main(experiment, ["train", *run])["metrics"]["test"]

@@ -47,6 +47,7 @@ def test_a_number(homes, tmp_path):
     assert block["heading"] == "Predictions of 16 test examples"
 
 
+@pytest.mark.slow
 def test_classes(homes, tmp_path):
     def experiment(learning_rate: float = 0.05) -> dl.Experiment:
         data = dl.data.table(homes, "dear", ignore=("price",), batch_size=16, epochs=30)

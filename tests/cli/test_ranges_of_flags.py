@@ -52,6 +52,7 @@ def test_numbers_out_of_their_range(tmp_path, words, text):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_largest_seed_is_a_seed():
     first, same = (dl.fit(toys.experiment, seed=2**32 - 1, smoke=True) for _ in range(2))
     other = dl.fit(toys.experiment, seed=0, smoke=True)

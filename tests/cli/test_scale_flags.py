@@ -53,6 +53,7 @@ def test_another_precision_is_another_run(tmp_path):
         dl.main(toys.experiment, ["train", "--accumulate", "3"])
 
 
+@pytest.mark.slow
 def test_offloaded_optimizer_state_gives_the_same_bits(tmp_path):
     """Also after a resume from a checkpoint."""
 

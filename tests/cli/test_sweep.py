@@ -54,6 +54,7 @@ def test_a_sweep_leaves_its_rows_and_a_page(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_best_setting_s_command_trains_it_alone(tmp_path):
     result = run(tmp_path, "--learning-rate", "1e-3,1e-1", "--seed", "3")
     words = result["best"]["command"].split()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -30,6 +31,20 @@ def rows(tmp_path):
     return [{k: v for k, v in json.loads(line).items() if k not in clock} for line in lines]
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A run that is trained once for all tests: its folder, and what training gave."""
+    folder = tmp_path_factory.mktemp("once")
+    return folder, run(folder, "train")
+
+
+@pytest.fixture
+def trained(once, tmp_path):
+    """What training gave; a copy of the run is this test's own."""
+    shutil.copytree(once[0] / "run", tmp_path / "run")
+    return once[1]
+
+
 def test_train_leaves_a_record(tmp_path):
     result = run(tmp_path, "train", "--seed", "1")
     directory = tmp_path / "run"
@@ -50,15 +65,13 @@ def test_train_leaves_a_record(tmp_path):
     assert report_record.read(directory).record["task"] == "Classification"
 
 
-def test_eval_gives_what_training_gave(tmp_path):
-    trained = run(tmp_path, "train")
+def test_eval_gives_what_training_gave(tmp_path, trained):
     for which in ("last", "best"):
         result = run(tmp_path, "eval", "--checkpoint", which)
         assert which == "best" or result["metrics"] == trained["metrics"]["test"]
 
 
-def test_eval_on_the_training_split_is_one_pass_without_jitter(tmp_path):
-    run(tmp_path, "train")
+def test_eval_on_the_training_split_is_one_pass_without_jitter(tmp_path, trained):
     found = run(tmp_path, "eval", "--split", "train")
     arrays = toys.Toy().open("train").arrays
     predicted = dl.load(tmp_path / "run").predict(arrays["image"])["prediction"]
@@ -66,19 +79,18 @@ def test_eval_on_the_training_split_is_one_pass_without_jitter(tmp_path):
     assert dl.evaluate(tmp_path / "run", split="train").metrics == found["metrics"]
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path):
-    first = run(tmp_path, "train")
+def test_a_finished_run_is_not_trained_again(tmp_path, trained):
     before = rows(tmp_path)
     again = run(tmp_path, "train")
     assert again["resumed_from"] == 20
-    assert again["metrics"] == first["metrics"]
+    assert again["metrics"] == trained["metrics"]
     assert rows(tmp_path) == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, capsys):
     """Row 16: the exit code is the signal's, and the end is that of an undisturbed run."""
-    flags = ["train", "--steps", "10000"]
+    flags = ["train", "--steps", "4000"]
     dl.main(toys.experiment, [*flags, "--run-dir", str(tmp_path / "straight")])
 
     def interrupt():
@@ -89,8 +101,8 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, capsys):
     threading.Thread(target=interrupt, daemon=True).start()
     stopped = run(tmp_path, *flags)
     assert stopped["stopped"] == 128 + number
-    assert 0 < stopped["steps"] < 10_000
-    assert "--steps 10000" in capsys.readouterr().out
+    assert 0 < stopped["steps"] < 4000
+    assert "--steps 4000" in capsys.readouterr().out
     end = run(tmp_path, *flags)
     assert end["resumed_from"] == stopped["steps"]
     straight = [json.loads(line)["loss"] for line in (tmp_path / "straight/metrics.jsonl").read_text().splitlines()]
@@ -129,17 +141,15 @@ def test_a_nan_is_explained_and_loses_nothing(tmp_path):
     assert any(path.name.isdigit() for path in (tmp_path / "run/checkpoints").iterdir())
 
 
-def test_other_arguments_are_refused_with_the_difference(tmp_path):
+def test_other_arguments_are_refused_with_the_difference(tmp_path, trained):
     """Row 25."""
-    run(tmp_path, "train")
     with pytest.raises(UserError, match=r"(?s)learning_rate.*0\.01.*0\.5"):
         run(tmp_path, "train", "--learning-rate", "0.5")
     with pytest.warns(UserWarning, match="other settings"):
         run(tmp_path, "train", "--learning-rate", "0.5", "--allow-change")
 
 
-def test_fresh_begins_anew_and_keeps_the_old(tmp_path):
-    run(tmp_path, "train")
+def test_fresh_begins_anew_and_keeps_the_old(tmp_path, trained):
     again = run(tmp_path, "train", "--fresh", "--learning-rate", "0.5")
     assert again["resumed_from"] is None
     assert (tmp_path / "run.old-1/report.html").exists()

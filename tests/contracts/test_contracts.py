@@ -229,6 +229,7 @@ def test_a_model_with_an_rng_collection_of_its_own_has_a_summary():
     assert result["num_params"] == sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
 
+@pytest.mark.slow
 def test_samples_of_the_diffusion_are_nearer_to_digits_than_noise(straight):
     experiment, (run, _) = diffusion.experiment(), straight("diffusion")
     batch = next(experiment.data.batches("test"))

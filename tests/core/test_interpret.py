@@ -89,6 +89,7 @@ def test_without_rules_it_is_the_gradient(name):
     same(interpret(jax.make_jaxpr(gradient)(*args), args), primitive_by_primitive(gradient, *args))
 
 
+@pytest.mark.slow
 def test_without_rules_it_is_the_training_step():
     exp = toys.experiment()
     state, batch = toys.init(exp, jax.random.key(0)), next(exp.data.batches("train"))

@@ -109,6 +109,7 @@ def test_prompts_of_several_lengths_are_continued_as_if_alone(name, num_tokens):
         np.testing.assert_array_equal(together[row : row + 1], alone)
 
 
+@pytest.mark.slow
 def test_prompts_of_several_lengths_may_be_longer_than_the_context():
     prompt, lengths = prompts(20), jnp.array([20, 3])
     draw = functools.partial(generate, MODELS["gpt"], variables("gpt"), temperature=0.0)
@@ -131,6 +132,7 @@ def test_a_bound_model_draws_what_its_variables_draw(length, num_tokens):
     np.testing.assert_array_equal(bound(variables("gpt"), prompt), expected)
 
 
+@pytest.mark.slow
 def test_jit_changes_no_token():
     prompt, key = prompts(3), jax.random.key(2)
     eager = generate(MODELS["gpt"], plain(MODELS["gpt"], variables("gpt")), prompt, 6, key)

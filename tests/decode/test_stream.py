@@ -40,6 +40,7 @@ def test_streamed_is_generated(settings):
         assert list(stream.tokens(MODEL, weights(), prompt, 9, KEY, **settings, room=8)) == expected
 
 
+@pytest.mark.slow
 def test_a_state_reads_the_prompt_alone():
     """What fills up a prompt would change a state, as it does not a cache of keys."""
     model = dl.models.Mamba(23, **(mamba.VARIANTS["test"] | {"num_layers": 1}))

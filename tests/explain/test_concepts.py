@@ -26,6 +26,7 @@ def examined(key, shift):
     return concept_test(score, jax.random.normal(of_class, (100, D)), concept, randoms)
 
 
+@pytest.mark.slow
 def test_a_planted_concept_is_found_and_a_random_one_is_not():
     planted = examined(jax.random.key(1), 2.0)
     assert planted.score >= 0.9

@@ -176,6 +176,7 @@ def test_what_has_no_layer_is_refused_and_what_is_in_none_is_named():
         tried(lambda p, b: p["table"][b["i"]] @ p["w"], params, {"i": jnp.arange(4)})
 
 
+@pytest.mark.slow
 def test_scores_of_a_trained_network_are_near_those_of_the_whole_matrix():
     digits = datasets.load_digits()
     x, y = jnp.float32(digits.data / 16), jnp.asarray(digits.target)

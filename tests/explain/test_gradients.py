@@ -112,6 +112,7 @@ def test_a_path_of_blur_adds_up_to_the_difference_from_the_blurred_image():
     assert blurred.std() < IMAGES.std() / 3
 
 
+@pytest.mark.slow
 def test_expected_gradients_are_within_their_error_of_the_mean_over_baselines():
     every = [explain.integrated_gradients(F, X, BASE[i], 1).values for i in range(3)]
     found = explain.expected_gradients(F, X, BASE, 1, key=KEY, draws=4000)
@@ -164,6 +165,7 @@ def test_influence_of_a_linear_head_is_its_weights():
     np.testing.assert_allclose(found, jnp.broadcast_to(weights, found.shape), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_maps_before_a_mean_and_a_linear_head_by_hand():
     """The gradient of a channel is its weight over the number of places, everywhere."""
     y = explain.split(G, "second")[0](IMAGES)

@@ -105,6 +105,7 @@ def test_tracin_is_the_sum_over_checkpoints():
         scores.tracin(logistic, [W, W], TRAIN, TEST, rates=[0.1])
 
 
+@pytest.mark.slow
 def test_trak_of_a_linear_model_is_its_kernel():
     """Where the sketch adds no two of the D features, the kernel of a linear margin is x (X^T X)^-1 x'."""
     w = fitted(logistic, jnp.ones(N))
@@ -118,6 +119,7 @@ def test_trak_of_a_linear_model_is_its_kernel():
     assert agreement(found, masks, -retrained(logistic, masks)).mean > 0.8
 
 
+@pytest.mark.slow
 def test_a_sketch_keeps_inner_products():
     a, b = (ravel_pytree({"w": jax.random.normal(jax.random.key(i), (40, 50))})[0] for i in (5, 6))
     b = b + a
@@ -146,6 +148,7 @@ def test_the_datamodeling_score_ranks_the_methods():
         lds(good, masks, outputs.T, key=KEY)
 
 
+@pytest.mark.slow
 def test_flipped_labels_of_digits_are_found():
     """A tenth of the labels: by their own influence, and by their harm to clean images."""
     digits, rng = datasets.load_digits(), np.random.default_rng(0)

@@ -98,6 +98,7 @@ def test_linear_models_are_explained_exactly():
     np.testing.assert_allclose(edges["second", "reads"], 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_edges_of_a_known_circuit():
     """All of them before all others, though every weight is disturbed."""
     f = circuits.program(noise=0.01)
@@ -134,6 +135,7 @@ def test_steering_says_what_is_written():
     assert (steered(circuits.texts(4)[0])[:, -1].argmax(axis=-1) == 3).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -166,6 +168,7 @@ def test_planted_directions_are_found(options):
     np.testing.assert_allclose(explain.loss_recovered(loss, "value", found, x), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gpt2_layers_are_found():
     f, _ = disturbed(gpt.GPT(vocab_size=65, scanned=True, **gpt.VARIANTS["test"]), TOKENS)
     assert stream.layers(f, TOKENS) == ("blocks.0[0]", "blocks.0[1]")

@@ -73,6 +73,7 @@ def test_without_the_planted_pixels_nothing_is_left_to_learn():
     assert random[2] > 0.75 > random[3]
 
 
+@pytest.mark.slow
 def test_members_are_solo_trainings_with_students_interval():
     found = retrained(1.0 * PLANTED, fractions=(0.0, 0.0625), seeds=3, baseline=0.5, chunk=2)
     keys = jax.random.split(KEY, 3)
@@ -92,6 +93,7 @@ def test_what_has_no_interval_or_no_meaning_is_refused(given, told):
         retrained(1.0 * PLANTED, **given)
 
 
+@pytest.mark.slow
 def test_maps_of_shuffled_labels_are_other_maps_and_the_input_is_not():
     shown = TEST[:8]
 

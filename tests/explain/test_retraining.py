@@ -60,6 +60,7 @@ def test_a_member_is_a_training_without_its_examples(leave_one):
     assert np.ptp(found, axis=0).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_a_member_takes_the_same_batches_without_its_examples():
     numbers = [0.0, 5.0]
     for number, member in zip(numbers, outputs(subset=numbers, batch_size=8), strict=True):

@@ -38,6 +38,7 @@ def sentences():
     return function(bert.Bert(vocab_size=65, num_classes=3, **bert.VARIANTS["test"]), TOKENS)
 
 
+@pytest.mark.slow
 def test_attention_of_every_model():
     def shape(f, *inputs, **options):
         return jax.eval_shape(lambda *inputs: explain.attention(f, *inputs, **options), *inputs).shape
@@ -104,6 +105,7 @@ def test_padding_gets_nothing():
     assert np.abs(found.values[0, :3]).min() > 0
 
 
+@pytest.mark.slow
 def test_every_step_is_the_explanation_of_its_word():
     found = jax.jit(lambda x: explain.by_step(explain.input_x_gradient, language(), x, start=2, chunk=2))(TOKENS)
     assert found.shape == (2, 3, 5)

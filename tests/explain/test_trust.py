@@ -88,6 +88,7 @@ def test_the_sensitivity_of_a_method_is_its_largest_relative_change():
     np.testing.assert_allclose(dl.explain.max_sensitivity(lambda x: x, x, key=KEY), by_hand, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_holes_of_a_plane_are_filled_by_the_plane():
     """A plane is its own mean over the eight neighbors; only a hole at the border is told by fewer of them."""
     rows, columns = jnp.mgrid[:9, :9] / 9
@@ -122,6 +123,7 @@ def test_holes_solve_the_papers_equations_at_the_border_too():
     np.testing.assert_allclose(found[0, ..., 0], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_road_prefers_the_map_that_the_score_follows():
     x = jax.random.normal(KEY, (8, 6, 6, 1))
     weights = jax.random.normal(jax.random.key(2), (6, 6, 1))
@@ -170,6 +172,7 @@ def trained():
     return jax.jit(lambda p: jax.lax.scan(step, p, length=300)[0])(params), x[:32], labels[:32]
 
 
+@pytest.mark.slow
 def test_weights_are_lost_by_layers_and_a_map_of_the_input_does_not_notice():
     params, x, labels = trained()
     f_of = lambda params: lambda x: MODEL.apply({"params": params}, x)  # noqa: E731
@@ -206,6 +209,7 @@ def test_correlation_of_ranks_is_scipys():
     np.testing.assert_allclose(randomization.rank_correlation(a, b), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_attack_moves_the_map_and_keeps_the_class():
     params, x, _ = trained()
     logits = lambda x: MODEL.apply({"params": params}, x)  # noqa: E731

@@ -47,6 +47,7 @@ def divergence(logits, found):
     return jnp.mean(jnp.sum(jnp.exp(p) * (p - q), axis=-1), axis=(1, 2))
 
 
+@pytest.mark.slow
 def test_it_is_nearer_to_the_outputs_at_each_layer_also_of_other_texts():
     trained()
     other = texts(1)
@@ -66,6 +67,7 @@ def test_it_is_nearer_to_the_outputs_at_each_layer_also_of_other_texts():
     assert float(jnp.abs(lens.weight[0]).max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_without_a_step_it_is_the_logit_lens():
     trained()
 

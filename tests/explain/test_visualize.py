@@ -58,6 +58,7 @@ def test_of_a_linear_unit_it_goes_to_the_corner_of_all_pictures():
     assert float(right[jnp.abs(PLANTED) > 0.1].mean()) > 0.85  # 0.90; edges of the planted pattern are at odds
 
 
+@pytest.mark.slow
 def test_a_channel_of_gabor_filters_finds_its_wave():
     """At the tap of a convolution: the strongest wave of the picture has the filter's direction and length."""
     kernel = PLANTED[:, 4:12, 4:12].transpose(1, 2, 0)[:, :, None]
@@ -74,6 +75,7 @@ def test_a_channel_of_gabor_filters_finds_its_wave():
     assert (jnp.diag(mine) > upto(DIGITS).reshape(200, -1, 3).mean(axis=1).max(axis=0)).all()
 
 
+@pytest.mark.slow
 def test_colors_and_odd_sizes_have_their_transform():
     """Each picture of the Fourier coefficients is real, and of the variance that the scale gives at its frequency."""
     draws = jax.random.normal(jax.random.key(0), (2, 400, 7, 3, 1))

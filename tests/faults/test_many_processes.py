@@ -86,6 +86,7 @@ def test_a_signal_to_one_process_stops_both_and_one_process_resumes(tmp_path):
     assert [row["step"] for row in rows if row["split"] == "train"] == list(range(10, 3001, 10))
 
 
+@pytest.mark.slow
 def test_processes_with_different_arguments_are_refused(tmp_path):
     """Both end with exit code 2, and process 0 prints the difference."""
     address = f"127.0.0.1:{free_port()}"

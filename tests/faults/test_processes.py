@@ -60,6 +60,7 @@ def test_verify_reports_a_difference(tmp_path, monkeypatch):
     assert result["differing_rows"] > 0
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_process_at_once(tmp_path):
     run = tmp_path / "run"
     process = start("--steps", 10_000_000, "--run-dir", run, "--log-every", 1000, "--checkpoint-every", 5000)

@@ -185,6 +185,7 @@ def test_guidance_by_two_gaussians_draws_the_gaussian_of_their_weighted_scores()
         np.testing.assert_allclose(found, edm_heun(wanted, start, process.grid(40)), rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_samplers_meet_where_they_are_the_same():
     with float64():
         process, key = PROCESSES["linear"], jax.random.key(0)

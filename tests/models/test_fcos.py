@@ -30,6 +30,7 @@ def test_places_are_the_centers_of_the_strides_of_their_levels():
     np.testing.assert_array_equal(told[:, 7:], 0)
 
 
+@pytest.mark.slow
 def test_the_classes_are_rare_at_first():
     model = detector(**fcos.VARIANTS["test"])
     told = jax.jit(model.init_with_output)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))[0]

@@ -130,6 +130,7 @@ def test_branches_start_smaller_with_depth():
         assert float(kernel.std()) == pytest.approx(0.02 / 2, rel=0.1)
 
 
+@pytest.mark.slow
 def test_gradient_is_the_slope(trained):
     model, variables, tokens = trained
     direction = jax.tree.map(

@@ -48,6 +48,7 @@ def test_an_experiment_starts_from_the_trunk_of_a_folder(name, variables, tmp_pa
     assert [given.path for given in experiment.weights] == ["params", "variables/batch_stats"]
 
 
+@pytest.mark.slow
 def test_a_frozen_trunk_keeps_paths_and_statistics(variables):
     model = efficientnet.EfficientNet(num_classes=5, **efficientnet.VARIANTS["test"])
     frozen = ConvNet(Frozen(model.trunk), model.head)

@@ -52,6 +52,7 @@ def test_each_device_works_through_its_own_part(name):
     assert_near(ours, gradient(name, None))
 
 
+@pytest.mark.slow
 def test_more_blocks_send_no_more():
     """Keys are gathered, and their gradients added up over devices, once for all blocks."""
 

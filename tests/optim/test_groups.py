@@ -142,6 +142,7 @@ def test_depths_of_layers_one_by_one_and_of_towers():
         optim.by_depth(optax.sgd(0.1)).init({"dense": {"kernel": jnp.ones((2, 2))}})
 
 
+@pytest.mark.slow
 def test_muon_of_stacked_kernels_is_muon_of_each():
     """And Adam for all else, also within a group by path; a convolution is one matrix."""
     shapes = {

@@ -61,6 +61,7 @@ def test_tracin_is_captum_s():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_influence_is_captum_s():
     """Of the last layer, in double precision: with the inverse of the damped Hessian of the summed loss."""
     from captum.influence._core.influence_function import NaiveInfluenceFunction

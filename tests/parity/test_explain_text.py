@@ -113,6 +113,7 @@ def test_direct_logit_attribution_and_lens(gpt2):
     assert relative(lens[-1], logits.numpy()) < 1e-4
 
 
+@pytest.mark.slow
 def test_activation_patching(gpt2):
     theirs, ours = gpt2
     clean, corrupt = torch.tensor(TOKENS), torch.tensor(OTHERS)

@@ -210,6 +210,7 @@ class Play(TextSet):
         return content("play.txt")
 
 
+@pytest.mark.slow
 def test_a_text_whose_length_its_vocabulary_tells_is_read_from_the_folder(tmp_path, monkeypatch):
     """On a cold cache: nothing asks for the number of windows before the folder is known."""
     monkeypatch.setenv("DEEPLAB_CACHE", str(tmp_path / "cache"))

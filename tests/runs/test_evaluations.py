@@ -73,6 +73,7 @@ def test_what_is_not_the_runs_is_not_recorded(trained):
     assert trained.evaluations == before
 
 
+@pytest.mark.slow
 def test_evaluations_after_the_step_that_is_gone_back_to_are_removed(tmp_path):
     short = functools.partial(toys.experiment, steps=8)
     dl.fit(short, run_dir=tmp_path / "run")
@@ -133,6 +134,7 @@ def test_a_lock_that_stayed_behind_is_not_a_running_process(trained):
     assert not report.read(trained.directory).in_use
 
 
+@pytest.mark.slow
 def test_runs_show_what_differs(tmp_path, capsys, monkeypatch):
     for seed, rate in ((1, 1e-2), (0, 1e-1)):
         made = functools.partial(toys.experiment, learning_rate=rate)

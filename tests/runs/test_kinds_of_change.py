@@ -179,6 +179,7 @@ def test_a_constant_that_a_cell_sets_in_a_module_counts(trained):
 EDITS = ("{n}", "{n} + (lambda: {n})()", "sum(({n},))")
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_no_edit_of_a_project_goes_unseen(data):

@@ -7,6 +7,7 @@ import re
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 
 from deeplab import models, scale, tasks
 from deeplab.experiment import Experiment
@@ -48,6 +49,7 @@ def moved(program):
     return sum(BYTES[kind] * eval("*".join(dims.split(",")) or "1") for kind, dims in shapes)
 
 
+@pytest.mark.slow
 def test_constraints_reduce_communication(monkeypatch):
     """With `fsdp`, only parameters are sent: gathered for both passes, and their gradients summed."""
     params = sum(
@@ -63,6 +65,7 @@ def test_constraints_reduce_communication(monkeypatch):
     assert constrained < free / 2
 
 
+@pytest.mark.slow
 def test_queries_are_split_over_time():
     program = compiled("data=2,sequence=4")
     scores = set(re.findall(r"f32\[([\d,]+)\]\S* dot\(", program))

@@ -119,6 +119,7 @@ def test_a_split_sequence_is_the_whole(name):
     np.testing.assert_allclose(curve, alone, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_mesh_gives_the_same_bits():
     first, again = (losses("gpt_dropout", "fsdp=8", again) for again in (False, True))
     assert first[0] == again[0]

@@ -177,6 +177,7 @@ def test_every_execution_is_the_same_run(how, devices):
     assert len(found[-1].state.step.sharding.device_set) == devices
 
 
+@pytest.mark.slow
 def test_a_member_by_itself_is_the_program_of_its_solo_run():
     """One after another, the step of a member is the solo one: not a bit differs where its floats are constants."""
     function = functools.partial(toys.experiment, **MEMBERS[3].arguments)

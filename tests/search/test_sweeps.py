@@ -25,6 +25,7 @@ def test_rows_come_in_the_order_of_the_product_and_halving_keeps_the_best():
     assert all(row["steps"] == row["curve"][-1]["step"] for row in rows)
 
 
+@pytest.mark.slow
 def test_states_that_wait_on_the_host_go_on_as_if_they_had_not(monkeypatch):
     """An accelerator that holds but two members at once."""
     here = sweep(toys.experiment, ARGUMENTS, eta=2)

@@ -53,6 +53,7 @@ def test_metrics_are_of_the_split_whatever_its_batches(lengths):
     assert whole == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_sample_of_a_large_split_does_not_depend_on_its_batches():
     z = np.random.default_rng(0).normal(size=(1500, 4)).astype(np.float32)
     assert metrics_of(z, 100)["uniformity"] == pytest.approx(metrics_of(z, 1500)["uniformity"], rel=1e-5)

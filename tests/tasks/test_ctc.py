@@ -117,6 +117,7 @@ def test_an_empty_transcript_is_all_blanks():
     assert evaluate(made)["loss"].count == 4
 
 
+@pytest.mark.slow
 def test_a_longer_transcript_than_any_reference_is_not_cut():
     """One reference token, and ten hypothesis tokens: nine insertions and at most a substitution."""
     paths = jnp.array([[1, 2] * 5])

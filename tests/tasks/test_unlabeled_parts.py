@@ -76,6 +76,7 @@ def test_noise_and_hidden_pixels_are_as_many_as_told():
     assert np.asarray(x)[~hidden].std() == pytest.approx(0.3, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_masked_autoencoder_sees_and_is_judged_by_different_patches():
     experiment, apply, batch = bound("masked_autoencoder")
     task, key = experiment.task, jax.random.key(3)
@@ -150,6 +151,7 @@ def test_skip_gram_counts_the_pairs_of_a_window_and_begins_at_chance():
     np.testing.assert_array_equal(out.state, jnp.ones(1000).at[:16].add(1).at[16:32].add(0.5))
 
 
+@pytest.mark.slow
 def test_frequent_tokens_are_left_out_of_pairs_and_are_negatives_less_often_than_they_occur():
     task = unlabeled.SkipGram(10, window=1, negatives=50, threshold=0.1)
     experiment = dl.Experiment(text(1), Embedding(10), task, optax.adam(1e-3))

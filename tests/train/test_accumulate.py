@@ -94,6 +94,7 @@ def test_microbatches_are_a_loop_whose_convolutions_a_cpu_is_fast_with():
     assert "scan[" in str(program)
 
 
+@pytest.mark.slow
 def test_batch_norms_see_a_microbatch():
     """Their running means move once for each; that is said in the documentation."""
     experiment, state, batch = setting("mlp")

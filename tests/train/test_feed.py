@@ -52,6 +52,7 @@ def test_batches_read_ahead_lie_on_the_devices():
         np.testing.assert_array_equal(batch["id"], exp.data.train_ids(step, 3)[0])
 
 
+@pytest.mark.slow
 def test_processes_feed_the_same_run():
     exp = toys.experiment()
     exp = dataclasses.replace(exp, data=dataclasses.replace(exp.data, epochs=2))  # the last batch is padded

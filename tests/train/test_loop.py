@@ -42,6 +42,7 @@ def test_fit_is_the_hand_written_loop():
     np.testing.assert_allclose([row["loss"] for _, row in rows], losses, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_dispatches_of_any_length_give_the_same_bits():
     """The hooks' cadence cuts dispatches differently; parameters and logs stay the same, bit by bit."""
     exp = toys.experiment()
@@ -70,6 +71,7 @@ def test_resumed_is_straight(cut):
     assert before + after == rows
 
 
+@pytest.mark.slow
 def test_stopped_where_asked_and_resumed_from_there():
     exp = toys.experiment(steps=400)
     state, feed, _ = toys.start(exp)

@@ -101,6 +101,7 @@ def test_accumulated_as_at_once():
     np.testing.assert_allclose(seen, trained(exp)[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_members_of_a_sweep_count_what_a_run_counts():
     arguments = {"epochs": 2, "norm": False}
     members = tuple(Member(arguments | {"learning_rate": r}, seed) for r, seed in ((1e-2, 0), (3e-2, 0), (1e-2, 4)))
@@ -120,6 +121,7 @@ def test_members_of_a_sweep_count_what_a_run_counts():
     np.testing.assert_allclose(np.array(program_seen[0])[:, 0], solo, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_failed_last_step_is_replayed_with_its_padding():
     exp = over_epochs()
     source = exp.data.open("train")
@@ -134,6 +136,7 @@ def test_a_failed_last_step_is_replayed_with_its_padding():
     assert caught.value.batch["weight"].tolist() == [1.0] * REAL + [0.0] * (16 - REAL)
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_repeated_is_padded_each_time():
     class Twice(toys.Toy):
         repeats = 2
@@ -143,6 +146,7 @@ def test_a_batch_that_is_repeated_is_padded_each_time():
         assert trained(exp, resident=resident)[1][:, 0].tolist() == [16.0] * 6 + [2.0] * 2
 
 
+@pytest.mark.slow
 def test_data_that_fill_their_last_batch_keep_their_program():
     """25 examples divide two epochs of 50, and a run of so many steps has no end."""
 

@@ -38,6 +38,7 @@ def test_a_step_does_not_depend_on_examples_without_weight(held, other, accumula
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(seen[1]))
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_others():
     made = toys.experiment(norm=False, jitter=0.0, dropout=0.0)
     made = dataclasses.replace(made, optimizer=optax.sgd(1.0))

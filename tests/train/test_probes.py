@@ -84,6 +84,7 @@ def test_padding_hides_no_constant_unit_and_makes_none():
     assert probes.ConstantUnits.of(spread).low.tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_population_is_probed_as_its_members_are(start):
     exp, state, batches = start
     group = Group(experiment, [Member({}, seed) for seed in (3, 0)])

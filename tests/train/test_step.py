@@ -30,6 +30,7 @@ def test_init_is_the_same_under_jit_and_abstractly():
     assert jax.tree.map(lambda s: s.shape, shapes) == jax.tree.map(jnp.shape, state)
 
 
+@pytest.mark.slow
 def test_the_first_state_can_be_donated_where_the_optimizer_keeps_the_parameters():
     """The state of L-BFGS begins as the very parameters."""
     exp = dataclasses.replace(toys.experiment(), optimizer=optax.lbfgs())
@@ -96,6 +97,7 @@ def test_dropout_at_its_ends(rate):
     assert bool(jnp.isfinite(grad).all())
 
 
+@pytest.mark.slow
 def test_step_vmapped_over_all_floats_is_the_solo_steps():
     """The law of experiments, on the toy; tests/test_experiments.py holds it for every experiment."""
     floats = traced_arguments(toys.experiment)

@@ -86,8 +86,8 @@ def test_the_gradient_is_that_of_the_sum():
     def loss(params):
         return jnp.sum(jnp.sin(MODEL.apply({"params": params}, TOKENS)))
 
-    ours = jax.grad(lambda a: loss(lora.merged({**params, "adapters": a})))(adapters)
-    whole = jax.grad(loss)(lora.merged({**params, "adapters": adapters}))
+    ours = jax.jit(jax.grad(lambda a: loss(lora.merged({**params, "adapters": a}))))(adapters)
+    whole = jax.jit(jax.grad(loss))(lora.merged({**params, "adapters": adapters}))
     a, b = (adapters["blocks"]["attention"]["query"]["kernel"][name] for name in "ab")
     kernel = whole["blocks"]["attention"]["query"]["kernel"]
     found = ours["blocks"]["attention"]["query"]["kernel"]
@@ -133,6 +133,7 @@ def test_adapted_is_merged_for_layers_of_any_kind(dora):
     assert not np.allclose(plain, Mixed().apply({"params": tuning.lora.base(params)}, x))
 
 
+@pytest.mark.slow
 def test_resumed_is_straight():
     toy = tuning.adapted(toys.experiment(), tuning.Lora(2, where="hidden/kernel", dora=True), "^head/")
     state, feed, _ = toys.start(toy)
@@ -179,6 +180,7 @@ def test_a_pattern_that_matches_nothing(lora, also, message):
         dl.init(tuning.adapted(experiment(rank=0), lora, also), jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_what_is_frozen_keeps_its_bits_and_has_no_state():
     few = tuning.frozen(experiment(rank=0), "^(embed|blocks)/")
     before, (after, _) = flat(dl.init(few, jax.random.key(0)).params), trained(few)

@@ -67,6 +67,7 @@ def test_a_region_is_what_the_baseline_is_not_called_too():
     np.testing.assert_allclose(subject._within(lambda x: x, logits, most, region), [2, 2])
 
 
+@pytest.mark.slow
 def test_values_of_tiles_add_up_as_those_of_pixels_do():
     named = ("deeplift", "shapley", "guided backpropagation")
     report = dl.explain_run(untrained("image_digits"), count=1, methods=named, metrics=()).report

@@ -82,6 +82,7 @@ def test_the_frame_has_the_metrics_of_each_run_by_name(found):
     assert found[0]["metrics"]["accuracy"] == frame.accuracy[0]
 
 
+@pytest.mark.slow
 def test_the_verb_is_the_sweep_over_the_folds(tmp_path, capsys):
     run = functools.partial(dl.main, folded)
     same = ["--steps", "2", "--run-dir", str(tmp_path / "cv")]
@@ -119,6 +120,7 @@ def test_draws_are_tried_on_every_fold():
     assert len({record["learning_rate"] for record in found.records}) == 2
 
 
+@pytest.mark.slow
 def test_members_are_measured_on_another_split_which_has_no_part_in_the_choice():
     rates = {"learning_rate": [1e-3, 1e-1]}
     found = dl.sweep(validated, rates, test_split="test")
@@ -161,6 +163,7 @@ def test_two_ideas_are_compared_seed_by_seed(tmp_path):
     assert [sweep.trained for sweep in again.sweeps.values()] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_study_needs_no_more_than_its_axes(tmp_path):
     question = dl.Study({"learning_rate": (1e-3, 1e-1)})
     short = functools.partial(toys.experiment, steps=6, norm=False)

@@ -103,6 +103,7 @@ def test_wrong_examples_are_refused(trained, inputs, text):
         trained.predict(inputs)
 
 
+@pytest.mark.slow
 def test_arguments_of_a_partial_count_by_place_as_by_name(tmp_path):
     first, second, *_ = inspect.signature(toys.experiment).parameters
     by_name = functools.partial(toys.experiment, **{first: 3, second: 7})
@@ -149,6 +150,7 @@ assert not [name for name in sys.modules if name.startswith(("deeplab", "flax", 
         np.testing.assert_allclose(theirs[name], ours, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_values_print_as_tables(trained):
     summary, plan = dl.summary(toys.experiment), dl.plan(toys.experiment)
     assert summary.num_params == plan.num_params == 76
@@ -172,6 +174,7 @@ def test_curves_are_a_data_frame(trained):
     assert curves[curves.split == "test"].accuracy.iloc[-1] == trained.metrics["test"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_sweep_in_memory_is_the_sweep_on_disk(tmp_path):
     small = functools.partial(toys.experiment, steps=10)
     memory = dl.sweep(small, {"learning_rate": "1e-3..1e-1:2", "dropout": [0.0]}, seeds=2)
@@ -189,6 +192,7 @@ def test_a_sweep_in_memory_is_the_sweep_on_disk(tmp_path):
         dl.sweep(small, {"learning": [1.0]})
 
 
+@pytest.mark.slow
 def test_a_study_is_a_function(tmp_path):
     question = dl.Study({"learning_rate": (1e-3, 1e-2)}, len, lambda count: [])
     answer = dl.study(functools.partial(toys.experiment, steps=10), question, seeds=2, run_dir=tmp_path / "study")

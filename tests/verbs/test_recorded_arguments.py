@@ -225,6 +225,7 @@ def typed(
     return toys.experiment()
 
 
+@pytest.mark.slow
 def test_a_run_with_paths_enums_and_dataclasses(tmp_path, capsys):
     """It is recorded, resumed, loaded, evaluated, reported and compared."""
     given = {"root": Path("b"), "color": Color.NAN, "config": Config(math.inf, Inner(None)), "pace": math.nan,

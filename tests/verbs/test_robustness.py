@@ -31,6 +31,7 @@ def run():
     return dl.fit(small)
 
 
+@pytest.mark.slow
 def test_an_attack_takes_what_a_larger_one_takes_and_the_gates_hold(run):
     found = attacked(examined(run, None, 64), (0.02, 0.1, 0.5), 40)
     values = list(found.values.values())

@@ -90,6 +90,7 @@ def test_either_uses_both_and_one_at_the_ends():
     assert chosen[2] == 0
 
 
+@pytest.mark.slow
 def test_mixed_labels_can_be_mixed_again():
     twice = mixed("mixup", 1.0, 5, jax.tree.map(jnp.asarray, mixed("mixup", 1.0)))
     np.testing.assert_allclose(twice["label"].sum(axis=1), 1, rtol=1e-5)

@@ -66,6 +66,7 @@ def test_at_magnitude_zero_nothing_changes_and_else_it_stays_an_image(image):
     assert len({o.tobytes() for o in out}) > 24
 
 
+@pytest.mark.slow
 def test_a_traced_magnitude_is_the_number():
     each = jax.jit(jax.vmap(lambda m: augment.rand_augment(1, m)(KEYS[3], FLOATS)))(jnp.array([2.0, 7.0]))
     for number, got in zip((2.0, 7.0), each, strict=True):

@@ -63,6 +63,7 @@ def test_both_sides_come_back_as_text(folder, cache):
     np.testing.assert_array_equal(other["source"], captions().open("train", folder).arrays["target"])
 
 
+@pytest.mark.slow
 def test_the_vocabulary_is_of_the_training_part(folder, cache):
     """Frequent words are one token, at the beginning as elsewhere; what was never seen is spelled."""
     dataset = captions()

@@ -90,6 +90,7 @@ def failing(**options):
     return {gate.name for gate in attacks.gates(figures) if not gate.holds}
 
 
+@pytest.mark.slow
 def test_an_honest_model_passes_every_gate():
     assert failing() == set()
 

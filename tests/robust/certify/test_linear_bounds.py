@@ -108,6 +108,7 @@ def test_a_perceptron_is_bounded_more_tightly(act):
     assert widths[0] < 0.8 * widths[2]
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_is_bounded_more_tightly():
     dims = ("NWC", "WIO", "NWC")
 

@@ -120,6 +120,7 @@ def trained(experiment, steps):
     return state
 
 
+@pytest.mark.slow
 def test_training_grows_the_radius_and_raises_what_is_verified():
     made = experiment()
     state = trained(made, 60)
