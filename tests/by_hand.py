@@ -240,7 +240,6 @@ BY_HAND: dict[str, tuple[str, ...]] = {
         "4-llama-more2",
     ),
     "tests/nn/test_attention_blocks.py::test_each_device_works_through_its_own_part": ("llama",),
-    "tests/nn/test_attention_dropout.py::test_bert_drops_in_training_alone": ("False",),
     "tests/nn/test_experts.py::test_tokens_are_sums_of_their_experts": ("swiglu-False",),
     "tests/nn/test_pooling.py::test_gradient_equals_flax": ("4-2-distinct",),
     "tests/nn/test_recurrent.py::test_a_population_and_recomputation_change_nothing": ("lstm",),

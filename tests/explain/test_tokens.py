@@ -21,10 +21,11 @@ IMAGES = jnp.asarray(RNG.normal(size=(2, 16, 16, 3)), jnp.float32)
 
 
 def function(model, *inputs):
-    variables = jax.jit(model.init)(jax.random.key(0), *inputs)
-    leaves, structure = jax.tree.flatten(variables)
-    rng = np.random.default_rng(1)
-    leaves = [leaf + jnp.asarray(0.2 * rng.normal(size=leaf.shape), leaf.dtype) for leaf in leaves]
+    with jax.ensure_compile_time_eval():  # the first call may be within a program that is traced
+        variables = jax.jit(model.init)(jax.random.key(0), *inputs)
+        leaves, structure = jax.tree.flatten(variables)
+        rng = np.random.default_rng(1)
+        leaves = [leaf + jnp.asarray(0.2 * rng.normal(size=leaf.shape), leaf.dtype) for leaf in leaves]
     return lambda *inputs: model.apply(jax.tree.unflatten(structure, leaves), *inputs)
 
 
