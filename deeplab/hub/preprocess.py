@@ -134,7 +134,7 @@ class PreprocessPatches:
 
 
 def _several(images: np.ndarray | Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    return [images] if isinstance(images, np.ndarray) and images.ndim == 3 else images
+    return [images] if isinstance(images, np.ndarray) and images.ndim == 3 else list(images)
 
 
 def _checked(image: np.ndarray, channels: int) -> np.ndarray:
