@@ -55,7 +55,7 @@ FAMILIES = {
         (SOUND.reshape(1, 16, 8), None, TOKENS),
     ),
 }  # fmt: skip
-DAILY = ("bert", "t5")
+DAILY = ("bert",)
 
 
 @pytest.mark.parametrize(
