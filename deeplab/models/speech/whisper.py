@@ -37,7 +37,6 @@ def Whisper(
     *,
     positions: int = 1500,
     decoder: Mapping[str, int] | None = None,
-    scale: float = 1.0,
     activation: Elementwise = gelu,
     dropout: float = 0.0,
     attention_dropout: float = 0.0,
@@ -48,7 +47,6 @@ def Whisper(
     Args:
       positions: Positions of the encoder, half as many as frames: 30 seconds by hundredths of a second.
       decoder: Sizes in which the decoder differs from the encoder.
-      scale: Factor of the embeddings of tokens.
       activation: Function of the hidden units.
       dropout: Dropout probability in training, of the embeddings and of each branch; may be a tracer.
       attention_dropout: Probability of dropping an attention probability in training; may be a tracer.
@@ -78,7 +76,7 @@ def Whisper(
         feed_forward, norms = Plain(d.hidden, activation, out_init=d.out_init), (norm_of(), norm_of(), norm_of())
         return CrossPreNorm(d.attention(**parts), cross, feed_forward, *norms, drop=nn.Dropout(dropout))
 
-    table = d.embedding(scale=scale)
+    table = d.embedding()
     encoder = TransformerEncoder(
         SpectrogramEmbedding(s.width, positions, dropout), stacks([None] * s.num_layers, layer),
         norm_of(), States(), rules=LAYERS, remat=s.remat,
@@ -102,7 +100,8 @@ def _bare(config: Config) -> bool:
 
 
 def _model(config: Config) -> EncoderDecoder:
-    configs.only(config, tie_word_embeddings=True)
+    # transformers reads `scale_embedding`, and scales nothing.
+    configs.only(config, tie_word_embeddings=True, scale_embedding=False)
     if configs.architecture(config) not in ("Model", "ConditionalGeneration"):
         raise configs.unknown_head(config, ("ConditionalGeneration",))
     return Whisper(
@@ -118,7 +117,6 @@ def _model(config: Config) -> EncoderDecoder:
             "num_heads": config["decoder_attention_heads"],
             "hidden": config["decoder_ffn_dim"],
         },
-        scale=config["d_model"] ** 0.5 if config.get("scale_embedding", False) else 1.0,
         activation=configs.activation(config.get("activation_function", "gelu")),
     )
 
