@@ -85,7 +85,10 @@ GEMMA = [
     CAUSAL,
     {"hidden_activation": "relu"},
     {"attention_bias": True},
-    {"layer_types": ["sliding_attention", "full_attention", "full_attention", "sliding_attention"]},
+    {
+        "sliding_window": 3,
+        "layer_types": ["sliding_attention", "full_attention", "full_attention", "sliding_attention"],
+    },
 ]
 # Every field of a config that its model in transformers reads, but for sizes, which the tensors' shapes tell. What a
 # value that theirs does not know would do is no row.
