@@ -1,11 +1,13 @@
-"""Dear cases of parametrized tests, for each of which a cheaper case stands every day; `-m slow` runs them, too.
+"""Dear tests, measured by the CPU time of one run of the suite: what is left for `-m slow`, and for the gate.
 
-Measured by the CPU time of one run of the suite: these took more than 0.7 seconds each. A few
-tests have all of their cases here: what they claim is tested with `-m slow` alone, or every day by a test of less.
+`BY_HAND` are cases of more than 0.7 seconds, for each of which a cheaper one stands every day; `-m slow` runs them. Of
+a few tests all cases are here: what they claim is tested with `-m slow` alone, or every day by a test of less.
 The first case of a test also pays for what its module sets up, as the next would: such a case is no dear one.
 """
 
 from __future__ import annotations
+
+WHOLE = ("",)  # a test without cases
 
 BY_HAND: dict[str, tuple[str, ...]] = {
     "tests/cli/test_interrupts.py::test_ctrl_c_while_compiling_ends_at_once": ("train-2",),
@@ -444,4 +446,75 @@ BY_HAND: dict[str, tuple[str, ...]] = {
     "tests/tuning/test_lora.py::test_a_model_with_new_adapters_is_the_model": ("False",),
     "tests/tuning/test_lora.py::test_adapted_is_merged_for_layers_of_any_kind": ("False",),
     "tests/tuning/test_lora.py::test_adapters_alone_are_trained": ("False",),
+}
+
+# Whole commands, processes and trainings of some 3 seconds and more, which the gate runs after the test command.
+GATE: dict[str, tuple[str, ...]] = {
+    "tests/cli/test_chat.py::test_each_message_is_answered_in_its_conversation": WHOLE,
+    "tests/cli/test_locale.py::test_a_word_that_the_locale_cannot_read_is_refused": WHOLE,
+    "tests/cli/test_new.py::test_each_kind_has_the_whole_way": ("images",),
+    "tests/cli/test_plain_text.py::test_the_verbs_print_the_paths_of_a_run": WHOLE,
+    "tests/cli/test_plan_verb.py::test_more_devices_than_there_are_in_a_process_of_its_own": WHOLE,
+    "tests/cli/test_predict.py::test_images_of_any_size_and_mode": WHOLE,
+    "tests/cli/test_predict_own_files.py::test_smoke_has_finite_losses": ("a_mask",),
+    "tests/cli/test_predict_own_lines.py::test_from_a_file_to_predictions": ("series",),
+    "tests/cli/test_predict_tables.py::test_the_good_files_go_on": WHOLE,
+    "tests/cli/test_profile.py::test_profile_beside_a_run": WHOLE,
+    "tests/cli/test_scale_flags.py::test_a_rule_that_matches_nothing_is_reported_at_the_start": WHOLE,
+    "tests/cli/test_scale_flags.py::test_summary_shows_the_sharding": WHOLE,
+    "tests/cli/test_sweep.py::test_a_diverged_member_is_told_and_never_the_best": WHOLE,
+    "tests/cli/test_sweep.py::test_a_sweep_leaves_its_rows_and_a_page": WHOLE,
+    "tests/cli/test_train.py::test_a_signal_saves_and_the_same_command_goes_on": ("15",),
+    "tests/cli/test_train.py::test_eval_gives_what_training_gave": WHOLE,
+    "tests/cli/test_train.py::test_fresh_begins_anew_and_keeps_the_old": WHOLE,
+    "tests/contracts/test_contracts.py::test_resumes_bit_by_bit": ("vqvae",),
+    "tests/contracts/test_contracts.py::test_weights_are_frozen_where_they_are_given": WHOLE,
+    "tests/data/test_packing.py::test_a_packed_document_is_read_as_if_it_were_alone": WHOLE,
+    "tests/data/test_pair_rows.py::test_every_pair_is_in_one_row_and_whole": WHOLE,
+    "tests/data/test_records.py::test_processes_read_the_batches_of_the_stream": WHOLE,
+    "tests/explain/test_axioms.py::test_a_claim_holds_and_the_others_have_a_counterexample": ("lime",),
+    "tests/explain/test_retraining.py::test_a_member_is_a_training_without_its_examples": ("False",),
+    "tests/explain/test_trust.py::test_a_report_ranks_beside_its_controls_and_names_what_is_not_sane": WHOLE,
+    "tests/faults/test_many_processes.py::test_two_processes_of_four_devices_equal_one_of_eight": WHOLE,
+    "tests/faults/test_processes.py::test_killed_runs_equal_uninterrupted_ones_bitwise": WHOLE,
+    "tests/generate/test_generative_tasks.py::test_learns": ("ddpm",),
+    "tests/nn/test_attention_blocks.py::test_each_device_works_through_its_own_part": ("gpt",),
+    "tests/nn/test_attention_dropout.py::test_a_family_drops_in_training_alone": (
+        "bert",
+        "t5",
+    ),
+    "tests/parity/test_config_fields.py::test_a_field_counts_or_is_refused": ("gpt2",),
+    "tests/robust/attacks/test_auto_attack.py::test_the_robust_accuracy_of_a_linear_model_is_exact": WHOLE,
+    "tests/runs/test_datasets.py::test_changed_images_are_not_trained_on_or_reported_in_silence": WHOLE,
+    "tests/runs/test_datasets.py::test_fresh_and_runs_of_earlier_versions_accept_any_data": WHOLE,
+    "tests/runs/test_datasets.py::test_the_record_holds_names_and_content": WHOLE,
+    "tests/runs/test_datasets.py::test_the_vocabulary_belongs_to_the_run": WHOLE,
+    "tests/runs/test_evaluations.py::test_an_evaluation_is_recorded_and_told": WHOLE,
+    "tests/runs/test_evaluations.py::test_each_end_of_a_session_is_told": WHOLE,
+    "tests/runs/test_evaluations.py::test_patience_ends_a_run_where_its_evaluations_say": WHOLE,
+    "tests/runs/test_sources.py::test_an_experiment_value_is_what_it_holds": WHOLE,
+    "tests/scale/test_families.py::test_sharded_is_the_single_device": ("gpt_dropout-data=2,fsdp=2,model=2",),
+    "tests/search/test_population.py::test_a_diverged_member_is_frozen_and_the_others_go_on": WHOLE,
+    "tests/tasks/test_collapse.py::test_a_collapsed_run_says_so": WHOLE,
+    "tests/tasks/test_translation.py::test_the_loss_is_that_of_each_token_after_those_before": WHOLE,
+    "tests/tasks/test_unlabeled.py::test_trains_without_a_collapse": ("byol",),
+    "tests/test_readme.py::test_the_python_of_a_page_runs": (
+        "README.md",
+        "deeplab/tasks/unlabeled/README.md",
+    ),
+    "tests/train/test_labels.py::test_masked_labels_may_be_anything": WHOLE,
+    "tests/train/test_loop.py::test_a_nan_stops_the_run_at_the_state_before_it": ("1-False",),
+    "tests/tuning/test_lora.py::test_a_model_with_new_adapters_is_the_model": ("True",),
+    "tests/tuning/test_lora.py::test_adapters_alone_are_trained": ("True",),
+    "tests/tuning/test_lora.py::test_the_gradient_is_that_of_the_sum": WHOLE,
+    "tests/verbs/test_explain.py::test_every_experiment_is_explained": ("text_classification",),
+    "tests/verbs/test_explain.py::test_mistakes_come_first_and_the_predicted_class_is_explained": WHOLE,
+    "tests/verbs/test_explain.py::test_the_verb_explains_the_worst_mistakes_and_a_file": WHOLE,
+    "tests/verbs/test_folds.py::test_a_fold_is_the_run_of_that_fold_alone": WHOLE,
+    "tests/verbs/test_functions.py::test_a_run_in_memory_is_the_run_on_disk": WHOLE,
+    "tests/verbs/test_interrupt.py::test_an_interrupted_cell_goes_on_where_it_was": WHOLE,
+    "tests/verbs/test_probe.py::test_every_experiment_is_probed_or_says_why_not": ("speech_digits",),
+    "tests/verbs/test_probe.py::test_the_verb_writes_a_page": WHOLE,
+    "tests/verbs/test_robustness.py::test_every_experiment_is_tested_or_says_why_not": ("text_classification",),
+    "tests/verbs/test_robustness.py::test_the_verb_writes_a_page_and_tells_what_it_leaves_out": WHOLE,
 }

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 
 from deeplab.core.backend import known_xla_flags  # noqa: E402
 from tests import contexts  # noqa: E402
-from tests.by_hand import BY_HAND  # noqa: E402
+from tests.by_hand import BY_HAND, GATE  # noqa: E402
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # A worker inherits what the first process has found.
     os.environ["XLA_FLAGS"] = " ".join([*filter(None, [os.environ.get("XLA_FLAGS")]), *known_xla_flags(FLAGS)])
@@ -41,8 +41,9 @@ jax.config.update("jax_compilation_cache_dir", os.path.join(os.environ["DEEPLAB_
 
 
 def pytest_collection_modifyitems(items):
-    """Marks dear cases as slow, before pytest leaves the slow ones out."""
+    """Marks dear cases, before pytest leaves them out."""
     for item in items:
         test, _, case = item.nodeid.partition("[")
-        if case.removesuffix("]") in BY_HAND.get(test, ()):
-            item.add_marker(pytest.mark.slow)
+        for table, mark in ((BY_HAND, pytest.mark.slow), (GATE, pytest.mark.gate)):
+            if case.removesuffix("]") in table.get(test, ()):
+                item.add_marker(mark)

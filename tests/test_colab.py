@@ -14,7 +14,6 @@ from nbclient import NotebookClient
 
 COLAB = Path(__file__).parents[1] / "colab"
 NOTEBOOKS = sorted(COLAB.glob("*.ipynb"))
-DAILY = ("01_ten_minutes",)  # the gate runs the others, too
 SPEC = importlib.util.spec_from_file_location("execute", COLAB / "execute.py")
 execute = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(execute)
@@ -23,10 +22,8 @@ each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the kernel's own client, and not of ours
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=() if path.stem in DAILY else pytest.mark.slow, id=path.stem) for path in NOTEBOOKS],
-)
+@pytest.mark.gate
+@each
 def test_it_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPLAB_QUICK", "1")
     notebook = nbformat.read(path, as_version=4)

@@ -81,7 +81,7 @@ def test_there_are_experiments():
 
 # Each compiles a network of dozens of layers; what they start from is tested every day, in models/test_trunks.py.
 DEEP = ("driving_finetune", "health_cells", "image_finetune")
-# Brothers of one of their field that goes the whole way every day: of these a step is traced, and nothing compiled.
+# Brothers of one of their field that goes the whole way in the gate: of these a step is traced, and nothing compiled.
 TRACED = (
     "driving_segmentation", "health_conformal", "health_ecg", "image_cifar10", "image_diffusion", "image_fashion",
     "image_flow", "image_gan", "image_mnist", "image_pixelcnn", "image_vq", "recsys_ctr", "recsys_ranking",
@@ -104,9 +104,11 @@ def test_a_step_fits_the_data_and_keeps_the_state(name):
     assert metrics["loss"].total.shape == ()
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP + TRACED else ()) for name in NAMES]
-)
+def marks_of(name):
+    return pytest.mark.slow if name in DEEP + TRACED else () if name == "image_digits" else pytest.mark.gate
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(name)) for name in NAMES])
 def test_smoke(name, tmp_path, monkeypatch, capsys):
     """The whole way, as `python -m` goes it: train, evaluate, report; here, where the libraries are loaded."""
     small = SMALL.get(name, {})

@@ -43,7 +43,7 @@ def broken(pages):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.gate
 def test_every_name_is_told_once_and_every_link_leads_somewhere(tmp_path, capsys):
     pytest.importorskip("pdoc")
     first = index.run(["reference", str(tmp_path)])["reference"]
