@@ -3,8 +3,8 @@
 Run:     python -m experiments.robust_mnist               (downloads 11 MB, or: --data-dir FOLDER)
 Result:  99.29 % clean and 95.17 % under 40 steps at 0.3, of the 10,000 test images (seed 0, the last evaluation); 3,140
          s of CPU time, which is 26 minutes of two cores (commit 82f6632). Under AutoAttack 90.4 % (88.4 to 92.1) of the
-         first 1,000 images; the authors' own attacks left as many, before Square's last 166. Square finds what gradients
-         miss (of 256 images 2.3 points), so a gate against masked gradients is violated
+         first 1,000 images; the authors' own attacks left as many, before Square's last 166. Square finds what
+         gradients miss (of 256 images 2.3 points), so a gate against masked gradients is violated
 Source:  adversarial training: Madry et al. 2018, https://arxiv.org/abs/1706.06083, whose larger network has 88.5 %
          under AutoAttack (Croce and Hein 2020, https://arxiv.org/abs/2003.01690, table 2: 88.50); the network:
          Wong et al. 2020, https://arxiv.org/abs/2001.03994

@@ -106,7 +106,9 @@ def defined(values: jax.Array, scores: jax.Array) -> jax.Array:
 
 
 Metrics = dict[str, Any]
-"""Metrics by name. A metric is a pytree with `+`, which merges, and `compute()`, which returns a float."""
+"""Metrics by name. A metric is a pytree with `+`, which merges, and `compute()`, which returns a float.
+
+The arrays of members of a population have a leading axis: a `+` that joins examples counts their axis from the end."""
 
 
 def in_double(metrics: Any) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from deeplab.core.errors import UserError
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
 from deeplab.scale import state_shardings
@@ -133,7 +134,18 @@ class Members:
         return self.execution.place(dict(self.floats))
 
     def each(self, metrics: Any) -> Iterator[dict[str, float]]:
-        """Yields the computed metrics of each member, from metrics whose leaves are [M, ...] on the host."""
+        """Yields the computed metrics of each member, from metrics whose leaves are [M, ...] on the host.
+
+        Raises:
+          UserError: A sum of metrics has joined batches along the axis of members.
+        """
+        for name, metric in metrics.items():
+            if wrong := [np.shape(x) for x in jax.tree.leaves(metric) if np.shape(x)[:1] != (len(self),)]:
+                raise UserError(
+                    f"the metric {name!r} of {len(self)} members has an array {list(wrong[0])} when its batches are "
+                    f"merged, expected [{len(self)}, ...]: arrays of members have a leading axis, so `+` must join "
+                    "examples along an axis that is counted from the end, such as axis=-1"
+                )
         for m in range(len(self)):
             one = jax.tree.map(lambda x: np.asarray(x)[m], metrics)  # noqa: B023 (called at once)
             yield {name: metric.compute() for name, metric in one.items()}

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 import deeplab as dl
+from deeplab.core.errors import UserError
 from deeplab.search.groups import Group, Member
 from deeplab.train import probes
 from deeplab.train.evaluate import make_evaluator
 from deeplab.train.feed import make_feed
 from deeplab.train.members import MemberExecution, make_init, member_mesh
+from experiments.pages import representation_study
 from tests import toys
 
 
@@ -96,3 +98,46 @@ def test_a_population_is_probed_as_its_members_are(start):
     alone = {name: (parts[0][name] + parts[1][name]).compute() for name in parts[0]}
     assert found == pytest.approx(alone, rel=1e-4)
     assert {"accuracy", "loss", "gradient_norm/head", "constant_units/activation2"} < set(found)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """How many examples there are: they are joined, as a metric must that needs all of them at once."""
+
+    label: jax.Array
+    axis: int = dataclasses.field(metadata={"static": True})
+
+    def __add__(self, other):
+        return Labels(np.concatenate([self.label, other.label], self.axis), self.axis)
+
+    def compute(self):
+        return float(self.label.size)
+
+
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_examples_are_joined_behind_the_axis_of_members(start, axis):
+    exp, _, batches = start
+    members = Group(experiment, [Member({}, 0)]).members_with(MemberExecution(1, member_mesh(jax.devices()[:1], 1), ""))
+    feed = make_feed(exp.data, exp.data.open("test"), members.execution.mesh)
+
+    def labels(experiment, runtime):
+        return lambda state, batch: {"labels": Labels(batch["label"], axis)}
+
+    measure = make_evaluator(exp, feed, "test", probe=labels, members=members)
+    if axis == 0:  # of one member the first batch alone would be left
+        with pytest.raises(UserError, match=r"'labels' of 1 members has an array \[2, 16\].*axis=-1"):
+            measure(make_init(members)(members), members)
+    else:
+        assert measure(make_init(members)(members), members) == [{"labels": 16.0 * len(batches)}]
+
+
+def test_probes_by_depth_read_the_examples_of_all_batches():
+    rng = np.random.default_rng(0)
+    label, features = np.arange(120) % 2, rng.normal(size=(120, 3))
+    features[:, 0] += 4 * label
+    whole = representation_study.Read(features, label, np.arange(120), np.ones(120), shuffled=False)
+    first, second = (jax.tree.map(lambda x, part=part: x[None, part], whole) for part in (slice(0, 7), slice(7, 120)))
+    merged = jax.tree.map(lambda x: x[0], first + second)  # [M, ...] of a population of one
+    assert len(merged.features) == 120
+    assert merged.compute() == whole.compute() > 0.8
