@@ -5,8 +5,9 @@ Needs:   pip install torch transformers
 Prints:  a row for each: seconds of CPU time, and the ratios. All in one process on one core, random data, float32;
          the peers take turns, and medians are compared. The two in JAX have as many parameters as each other.
 Result:  ours over bare Linen, over PyTorch, five repeats: GPT 6 x 384 0.91, 0.93; ViT 12 x 192 0.88, 1.22; ResNet-18
-         0.97, 1.22; ConvNeXt atto 0.48, 1.68; Mamba 4 x 256 0.72 (three repeats; PyTorch's was not run). One AVX-512
-         core beside other work, GLIBC_TUNABLES=glibc.malloc.hugetlb=1, jax 0.10.2, torch 2.13, transformers 5.24
+         0.97, 1.22; ConvNeXt atto 0.48, 1.68; Mamba 4 x 256 0.72 to 1.03 in four runs, 0.09 (two repeats: step by step
+         there). One AVX-512 core beside other work, GLIBC_TUNABLES=glibc.malloc.hugetlb=1, jax 0.10.2, torch 2.13,
+         transformers 5.24
 """
 
 from __future__ import annotations
