@@ -4,7 +4,9 @@ Run:     python -m experiments.benchmarks.generating RUN [RUN ...] --judge RUN -
          The runs, of image_diffusion, image_vae --dataset fashion_mnist or image_gan, have learned the same images.
          Without --judge, `image_fashion` of width 16 is trained for 2 epochs in a minute. Its last map's means are the
          features; FIDs by others are of another scale. The row "training images" is what a perfect model would have.
-Result:  none yet
+Result:  --count 2000, FID (of infinitely many, 1000 KID): training images 0.027 (0.004, -0.85); image_vae 0.818 (0.785,
+         23.6); image_diffusion --method flow --epochs 4 by 50 evaluations 0.258 (0.230, 4.63), by 10 0.262 (0.233,
+         4.00), by 2 1.86 (1.83, 62.9), by 1 4.61 (4.62, 194); 270 s of CPU time; commit 3a83c92
 Source:  the measures: see `deeplab.generate.measures`
 """
 
