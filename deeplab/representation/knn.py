@@ -38,7 +38,7 @@ class Neighbors(NamedTuple):
     indices: Int[ndarray, "M k"]
 
 
-@ranges.checked(k=ranges.COUNT)
+@ranges.checked(k=ranges.COUNT, metric=ranges.OneOf(Metric))
 def neighbors(
     points: Float[ndarray, "N ..."],
     queries: Float[ndarray, "M ..."] | None = None,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.robust.certify.balls import Limits, ball
 from deeplab.robust.certify.binomial import interval
@@ -20,9 +21,9 @@ from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import one_array
 
 Method = Literal["interval", "crown-ibp", "crown"]
-_METHODS = ("interval", "crown-ibp", "crown")
 
 
+@ranges.checked(method=ranges.OneOf(Method))
 def margins(
     f: Callable[..., Any],
     x: Float[Array, "B ..."],
@@ -60,8 +61,6 @@ def margins(
 
     Source: Gowal et al. 2018, https://arxiv.org/abs/1810.12715; Zhang et al. 2020, https://arxiv.org/abs/1906.06316.
     """
-    if method not in _METHODS:
-        raise UserError(f"method={method!r} was given, expected one of {', '.join(_METHODS)}")
     if jnp.shape(label) != (len(x),) or not jnp.issubdtype(jnp.result_type(label), jnp.integer):
         raise UserError(
             f"the labels are {jnp.result_type(label)}{list(jnp.shape(label))} for {len(x)} examples; expected the "

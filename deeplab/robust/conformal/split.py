@@ -57,7 +57,7 @@ def smallest(alpha: float) -> int:
     return math.ceil((1 - alpha) / alpha - 1e-9)
 
 
-@ranges.checked(alpha=LEVEL)
+@ranges.checked(alpha=LEVEL, few=ranges.OneOf(Few))
 def threshold(scores: Float[ndarray, " N"], alpha: float, few: Few = "error") -> float:
     """The threshold of split conformal prediction.
 
@@ -126,7 +126,7 @@ class Thresholds(NamedTuple):
         return self.values[at]
 
 
-@ranges.checked(alpha=LEVEL)
+@ranges.checked(alpha=LEVEL, few=ranges.OneOf(Few))
 def mondrian(
     scores: Float[ndarray, " N"], group: Shaped[ndarray, " N"], alpha: float, few: Few = "error"
 ) -> Thresholds:
