@@ -15,9 +15,10 @@ from deeplab.core import ranges
 from deeplab.core.blocks import Block
 from deeplab.generate.gallery import shown
 from deeplab.generate.paths.likelihoods import normal_log_prob
-from deeplab.generate.record import Generative, decoding, keys_of, normals
+from deeplab.generate.record import Generative, decoding, keys_of, normals, refuse_condition
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
 from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 _COUNTS = dict.fromkeys(("latents", "samples", "importance_samples", "chunk"), ranges.COUNT)
@@ -52,6 +53,7 @@ def log_weights(apply: Apply, x: Float[Array, "B ..."], noise: Float[Array, "K B
       **options: Options of `apply`, such as `train` and `key`.
     """
     (mean, log_variance), _ = apply(x, method="encode", **options)
+    one_array(mean, *noise.shape[1:])
     z = mean[None] + jnp.exp(log_variance / 2)[None] * noise
     K, B, D = z.shape
     logits = apply(z.reshape(K * B, D), method="decode", **options)[0].reshape(K, B, -1)
@@ -105,7 +107,7 @@ def _codes(keys: jax.Array, number: int, size: int) -> Float[Array, "K B D"]:
 
 def _generative(task: VAE | IWAE, apply: Apply) -> Generative:
     def decode(start: jax.Array, condition: Any = None) -> jax.Array:
-        del condition
+        refuse_condition(condition, task)
         return jax.nn.sigmoid(apply(start, method="decode")[0])
 
     def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
