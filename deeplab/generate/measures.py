@@ -194,11 +194,11 @@ def classifier_features(run: Any, tap: str, images: Any, chunk: int = 256) -> Fe
     apply = run.bound(chunk)
 
     @jax.jit
-    def features(images: jax.Array) -> jax.Array:
-        found = apply.taps(images, names=(tap,))[1][tap]
+    def features(params: Any, images: jax.Array) -> jax.Array:  # which would be constants, and folded
+        found = apply.rebound(params=params).taps(images, names=(tap,))[1][tap]
         return found.reshape(len(images), -1, found.shape[-1]).mean(axis=1)
 
     images = np.asarray(images, np.float32)
     padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % chunk, axis=0)])
-    parts = [np.asarray(features(padded[i : i + chunk])) for i in range(0, len(padded), chunk)]
+    parts = [np.asarray(features(apply.params, padded[i : i + chunk])) for i in range(0, len(padded), chunk)]
     return np.concatenate(parts)[: len(images)].astype(np.float64)
