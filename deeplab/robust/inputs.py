@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 from numpy import ndarray
 
 from deeplab.core.errors import UserError
@@ -50,6 +51,17 @@ def labels_of(label: Int[ndarray, " N"], num_classes: int, size: int) -> Int[nda
             f"label {y[bad][0]} of example {int(bad.argmax())} is not one of the classes 0 to {num_classes - 1}"
         )
     return whole
+
+
+def classes_within(numbers: Int[Array, ...], num_classes: int, name: str = "label") -> Int[Array, ...]:
+    """Numbers of classes on a device, which indexing would wrap or clip; not looked at under a trace.
+
+    Raises:
+      UserError: one is no class.
+    """
+    if not isinstance(numbers, jax.core.Tracer) and (off := np.setdiff1d(numbers, np.arange(num_classes))).size:
+        raise UserError(f"{name} {off[0]} is no class of the model, which has {num_classes}: 0 to {num_classes - 1}")
+    return numbers
 
 
 def truths_of(truths: Shaped[ndarray, " N"], name: str, size: int) -> Shaped[ndarray, " N"]:

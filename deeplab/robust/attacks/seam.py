@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -101,11 +102,13 @@ class Seam:
         return (low if self.low is None else self.low), (high if self.high is None else self.high)
 
     def check(self, radius: Any, norm: Norm = LINF) -> None:
-        """Refuses a radius that is no number above 0, or is one of bytes; not looked at under a trace.
+        """Refuses what is no norm, and a radius below 0 or of bytes, which is not looked at under a trace.
 
         Raises:
           UserError: it is.
         """
+        if not isinstance(norm, Norm):
+            raise UserError(f"norm={norm!r} was given, expected attacks.LINF, attacks.L2 or attacks.L1")
         low, high = self.box
         if any(isinstance(value, Tracer) for value in (radius, low, high)):
             return
@@ -125,6 +128,7 @@ class Seam:
           UserError: the field is missing, is of integers, or its values are out of the box.
         """
         inputs = self._inputs(batch)
+        _check_call(apply, inputs)
         low, high = self.box
         if self.tap:
             x = batch[self.name] if self.name in batch else apply.taps(*inputs, names=[self.tap])[1][self.tap]
@@ -159,6 +163,11 @@ class Seam:
             raise UserError(
                 f"the batch has no field {missing[0]!r} but {sorted(batch)}; give attacks.Seam(fields=task.fields)"
             )
+        if missing := {"id", "weight"} - batch.keys():
+            raise UserError(
+                f"the batch has no field {min(missing)!r} but {sorted(batch)}; give it the examples' own numbers, such "
+                "as jnp.arange(B), as id, and ones (0 where an example is padding) as weight"
+            )
         return tuple(batch[name] for name in self.fields)
 
     def _checked(self, x: Any, low: Any, high: Any) -> Array:
@@ -175,9 +184,22 @@ class Seam:
             values = np.asarray(x)
             if not (np.all(values >= np.asarray(low)) and np.all(values <= np.asarray(high))):
                 least, most = values.min(), values.max()
+                if np.isnan(values).any():
+                    raise UserError(f"{self.name!r} holds NaN; leave such examples out")
                 do = "divide it by 255" if most <= _MOST and least >= 0 else "give attacks.Seam its low= and high="
                 raise UserError(f"{self.name!r} has values from {least:g} to {most:g}, out of {low} to {high}; {do}")
         return jnp.asarray(x)
+
+
+def _check_call(apply: Any, inputs: tuple[Any, ...]) -> None:
+    """Refuses a model that cannot be called as an attack calls it, such as a function from inputs to logits."""
+    try:
+        inspect.signature(apply).bind(*inputs, key=None, edits=None)
+    except TypeError as error:
+        raise UserError(
+            "an attack calls apply(*inputs, key=..., edits=...) for (outputs, variables); give run.bound(B), or wrap a "
+            "function f of the inputs alone as lambda *x, **_: (f(*x), {})"
+        ) from error
 
 
 IMAGES = Seam()

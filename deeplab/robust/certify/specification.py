@@ -17,6 +17,7 @@ from deeplab.robust.certify.balls import Limits, ball
 from deeplab.robust.certify.binomial import interval
 from deeplab.robust.certify.linear import taped
 from deeplab.robust.certify.tape import Node, least
+from deeplab.robust.inputs import classes_within
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import one_array
 
@@ -66,7 +67,7 @@ def margins(
             f"the labels are {jnp.result_type(label)}{list(jnp.shape(label))} for {len(x)} examples; expected the "
             "number of a class for each: labels that are mixed, or several, are not certified"
         )
-    ends = ball(x, radius, limits)
+    ends, labels = ball(x, radius, limits), label
 
     def of_one(lower: jax.Array, upper: jax.Array, label: jax.Array, args: Any) -> jax.Array:
         def logits(x: jax.Array) -> jax.Array:
@@ -74,6 +75,7 @@ def margins(
 
         (out,), _ = taped(logits, lower, upper, tight=method == "crown")
         one = jnp.eye(len(out.lower if isinstance(out, Node) else out))
+        classes_within(labels, len(one))
         differences = (one[label][None] - one).astype(jnp.result_type(lower))  # [K, K]
         if not isinstance(out, Node):
             return differences @ out
