@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from deeplab.core.errors import UserError
 from deeplab.robust.attacks.norms import LINF, Norm, by_row
+from deeplab.robust.inputs import refuse_wide
 
 Batch = dict[str, Any]
 _CHOICES = 0x61747461  # folded into an attack's key, beside the draws of the model
@@ -109,17 +110,10 @@ class Seam:
         """
         if not isinstance(norm, Norm):
             raise UserError(f"norm={norm!r} was given, expected attacks.LINF, attacks.L2 or attacks.L1")
-        low, high = self.box
-        if any(isinstance(value, Tracer) for value in (radius, low, high)):
-            return
-        if not np.all(np.asarray(radius) >= 0):
+        if not isinstance(radius, Tracer) and not np.all(np.asarray(radius) >= 0):
             raise UserError(f"radius={radius!r} was given, expected a number, 0 or more")
-        width = float(np.max(np.asarray(high, np.float64) - np.asarray(low, np.float64)))
-        if norm.name == "linf" and np.max(radius) > width:
-            raise UserError(
-                f"radius={radius} is larger than the box, whose values are {low} to {high}; images are attacked in "
-                f"[0, 1], before their normalization: give {radius} / 255 where it counts bytes"
-            )
+        if norm.name == "linf":
+            refuse_wide(radius, *self.box)
 
     def problem(self, apply: Any, batch: Batch, key: PRNGKeyArray) -> Problem:
         """What an attack sees of a batch.
