@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -132,6 +133,35 @@ class Range:
                 raise OutOfRange.of(name, value, f"{whole}{self}", owner and f"an argument of {owner}")
 
 
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """The words of a `Literal`, of which any other would pass for one where the code only asks for the first.
+
+    Args:
+      literal: `Literal["a", "b"]`.
+
+    Example:
+      >>> OneOf(typing.Literal["width", "mass"]).check("bins", "adaptive", "curve")
+      Traceback (most recent call last):
+      deeplab.core.ranges.OutOfRange: bins is 'adaptive', expected 'width' or 'mass' (an argument of curve)
+    """
+
+    literal: Any
+
+    def check(self, name: str, value: Any, owner: str = "") -> None:
+        """Raises UserError unless the value is one of the words.
+
+        Args:
+          name: Name of the argument.
+          value: Value of the argument.
+          owner: Name of what has the argument, for the message.
+        """
+        words = typing.get_args(self.literal)
+        if value not in words:
+            expected = " or ".join(map(repr, words))
+            raise OutOfRange.of(name, repr(value), expected, owner and f"an argument of {owner}")
+
+
 COUNT = Range(at_least=1, whole=True)
 NATURAL = Range(at_least=0)
 POSITIVE = Range(above=0)
@@ -142,11 +172,11 @@ SEED = Range(at_least=0, below=2**32)
 """What a key, a data order and NumPy's `SeedSequence` tell apart: keys drop the bits above, unless x64 is enabled."""
 
 
-def checked(**ranges: Range) -> Callable[[T], T]:
+def checked(**ranges: Range | OneOf) -> Callable[[T], T]:
     """Decorator of a function, a frozen record (below `dataclass`) or a Linen module, whose arguments it checks.
 
     Args:
-      **ranges: Ranges by name of the argument.
+      **ranges: Ranges, or choices of words, by name of the argument.
 
     Raises:
       UserError: When the function is called, or the record or module is made: a number is out of its range.
@@ -165,7 +195,7 @@ def checked(**ranges: Range) -> Callable[[T], T]:
     return decorate
 
 
-def _checked_class(made: Any, ranges: dict[str, Range]) -> Any:
+def _checked_class(made: Any, ranges: dict[str, Range | OneOf]) -> Any:
     inner = getattr(made, "__post_init__", None)
     _refuse_unknown(ranges, {name for kind in made.__mro__ for name in vars(kind).get("__annotations__", {})}, made)
 
@@ -180,7 +210,7 @@ def _checked_class(made: Any, ranges: dict[str, Range]) -> Any:
     return made
 
 
-def _checked_function(made: Any, ranges: dict[str, Range]) -> Any:
+def _checked_function(made: Any, ranges: dict[str, Range | OneOf]) -> Any:
     signature = inspect.signature(made)
     _refuse_unknown(ranges, signature.parameters, made)
 
@@ -194,6 +224,6 @@ def _checked_function(made: Any, ranges: dict[str, Range]) -> Any:
     return call
 
 
-def _refuse_unknown(ranges: dict[str, Range], known: Iterable[str], made: Any) -> None:
+def _refuse_unknown(ranges: dict[str, Range | OneOf], known: Iterable[str], made: Any) -> None:
     if unknown := ranges.keys() - set(known):
         raise TypeError(f"{made.__name__} has no argument {min(unknown)!r}, which is given a range")

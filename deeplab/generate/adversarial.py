@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
 from deeplab.generate.gallery import shown
-from deeplab.generate.record import Generative, decoding, keys_of, normals
+from deeplab.generate.record import Generative, decoding, keys_of, normals, refuse_condition, refuse_normalized
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
 from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 
@@ -62,7 +63,9 @@ class R3GAN(Task):
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         params, stopped = apply.task_params["critic"], jax.lax.stop_gradient
         real = batch["image"]
+        refuse_normalized(apply, self)
         fake, variables = self._drawn(apply, keys_of(key, batch["id"]), train=True, key=key)
+        one_array(fake, *real.shape)
 
         def judged(params: Any, x: jax.Array) -> jax.Array:
             return apply.of(self.critic, params)(x, train=True, key=key)[0]
@@ -90,7 +93,7 @@ class R3GAN(Task):
         """Samples; there is no density."""
 
         def decode(start: jax.Array, condition: Any = None) -> jax.Array:
-            del condition
+            refuse_condition(condition, self)
             return apply(start)[0]
 
         return decoding(decode, (self.latents,))

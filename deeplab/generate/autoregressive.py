@@ -13,11 +13,13 @@ import optax
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
+from deeplab.generate import images
 from deeplab.generate.gallery import shown
 from deeplab.generate.normalizing import bits_per_dimension
-from deeplab.generate.record import Generative, keys_of
+from deeplab.generate.record import Generative, keys_of, refuse_condition
 from deeplab.metrics.base import Mean
 from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
 from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 
@@ -55,11 +57,12 @@ class AutoregressiveImages(Task):
 
     def _nats(self, logits: jax.Array, x: jax.Array) -> jax.Array:
         level = jnp.round(x * (self.levels - 1)).astype(jnp.int32)
+        logits = one_array(logits, *x.shape, self.levels)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, level)
         return jnp.sum(losses.reshape(len(x), -1), axis=-1)
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
-        (x,) = self.inputs(batch)
+        (x,) = (images.checked(self, apply, x) for x in self.inputs(batch))
         logits, variables = apply(x, train=True, key=key)
         nats = self._nats(logits, x)
         bits = Mean.of(bits_per_dimension(nats, math.prod(self.shape)), batch["weight"])
@@ -69,7 +72,7 @@ class AutoregressiveImages(Task):
         """Samples value by value, and log-probabilities of images."""
 
         def sample(key: jax.Array, count: int, condition: Any = None) -> jax.Array:
-            del condition
+            refuse_condition(condition, self)
             size = math.prod(self.shape)
 
             def draw(x: jax.Array, place: jax.Array) -> tuple[jax.Array, None]:

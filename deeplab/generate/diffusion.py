@@ -11,15 +11,18 @@ import jax.numpy as jnp
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
+from deeplab.core.errors import UserError
 from deeplab.generate import images
 from deeplab.generate.gallery import shown
 from deeplab.generate.paths.inpainting import inpainted
 from deeplab.generate.paths.likelihoods import log_likelihood, normal_log_prob
 from deeplab.generate.paths.processes import Field, Process, noise_prediction, velocity_of
 from deeplab.generate.paths.samplers import Step, ddim, ddpm, edm_heun, heun_step, integrate
+from deeplab.generate.paths.schedules import exploding
 from deeplab.generate.record import Generative, keys_of, normals
 from deeplab.metrics.base import Mean
 from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 Sampler = Callable[[Process, Field, jax.Array, int, jax.Array], jax.Array]
@@ -59,6 +62,9 @@ def ancestral(process: Process, denoise: Field, start: jax.Array, steps: int, ke
 def second_order(process: Process, denoise: Field, start: jax.Array, steps: int, key: jax.Array) -> jax.Array:
     """`edm_heun` without added noise, for processes whose time is the noise level; 2 steps - 1 evaluations.
 
+    Raises:
+      UserError: The process has another schedule.
+
     Example:
       >>> from deeplab.generate import edm
       >>> mean = lambda x, t: jnp.full_like(x, 3.0)  # of data that are all 3
@@ -66,6 +72,8 @@ def second_order(process: Process, denoise: Field, start: jax.Array, steps: int,
       [3.0, 3.0]
     """
     del key
+    if process.schedule is not exploding:
+        raise UserError("second_order is for processes whose time is the noise level, such as edm(); give along()")
     return edm_heun(denoise, start, process.grid(steps))
 
 
@@ -118,14 +126,15 @@ class Diffusion(Task):
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         at, of, silent = (keys_of(jax.random.fold_in(key, i), batch["id"]) for i in range(3))
-        image = images.centered(batch["image"])
+        image = images.centered(images.checked(self, apply, batch["image"]))
         time = jax.vmap(self.process.draw)(at)
         noisy = self.process.noised(image, normals(of, image.shape[1:], image.dtype), time)
         frame = self.process.frame(time)
         classes = images.classes_told(batch, silent, self.num_classes, self.untold)
         scaled = frame.scale[:, None, None, None] * noisy
         found, variables = apply(scaled, frame.label, *classes, train=True, key=key)
-        error = jnp.mean((found - self.process.target(image, noisy, time)) ** 2, axis=(1, 2, 3))
+        target = self.process.target(image, noisy, time)
+        error = jnp.mean((one_array(found, *image.shape) - target) ** 2, axis=(1, 2, 3))
         return Loss(Mean.of(error, batch["weight"]), {}, variables)
 
     def generative(self, apply: Apply) -> Generative:

@@ -22,6 +22,7 @@ from deeplab.generate.paths.schedules import even, straight
 from deeplab.generate.record import Generative, decoding, keys_of, like, normals
 from deeplab.metrics.base import Mean
 from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 
@@ -71,14 +72,14 @@ class FlowMatching(Task):
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         at, of, silent, pairs = (keys_of(jax.random.fold_in(key, i), batch["id"]) for i in range(4))
-        image = images.centered(batch["image"])
+        image = images.centered(images.checked(self, apply, batch["image"]))
         time, noise = jax.vmap(jax.random.uniform)(at), normals(of, image.shape[1:], image.dtype)
         if self.coupling is not None:
             noise = coupled(pairs, image, noise, batch["weight"], self.coupling)
         t = like(time, image)
         classes = images.classes_told(batch, silent, self.num_classes, self.untold)
         found, variables = apply((1 - t) * image + t * noise, time, *classes, train=True, key=key)
-        error = jnp.mean((found - (noise - image)) ** 2, axis=(1, 2, 3))
+        error = jnp.mean((one_array(found, *image.shape) - (noise - image)) ** 2, axis=(1, 2, 3))
         return Loss(Mean.of(error, batch["weight"]), {}, variables)
 
     def generative(self, apply: Apply) -> Generative:

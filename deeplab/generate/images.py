@@ -7,10 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
+from deeplab.core.errors import UserError
 from deeplab.generate.paths.processes import Field, Network
 from deeplab.generate.paths.samplers import guided
+from deeplab.generate.record import refuse_normalized
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.task import Batch, Labels
 
@@ -42,16 +45,41 @@ def classes_told(
     return (jnp.where(silent, num_classes, batch["label"]),)
 
 
+def checked(task: Any, apply: Apply, image: jax.Array) -> jax.Array:
+    """The images of a training batch, if they are what the task says.
+
+    Raises:
+      UserError: They have not the task's shape, or the data normalize them.
+    """
+    refuse_normalized(apply, task)
+    if image.shape[1:] != tuple(task.shape):
+        raise UserError(
+            f"images of the data are {list(image.shape[1:])}, and {type(task).__name__} has shape={tuple(task.shape)}; "
+            "give it the data's image_shape"
+        )
+    return image
+
+
 def class_labels(num_classes: int | None) -> Mapping[str, Labels]:
     """The labels that a task with so many classes reads."""
     return {} if num_classes is None else {"label": Labels(num_classes, "num_classes of the task")}
 
 
 def told(condition: Any, count: int, num_classes: int | None) -> tuple[jax.Array, ...]:
-    """The classes of a sample as a network reads them; K where None are asked for."""
+    """The classes of a sample as a network reads them; K where None are asked for.
+
+    Raises:
+      UserError: Classes are asked for that the task has not, or not one for each example.
+    """
+    if condition is None:
+        return () if num_classes is None else (jnp.full(count, num_classes),)
     if num_classes is None:
-        return ()
-    return (jnp.full(count, num_classes) if condition is None else jnp.asarray(condition),)
+        raise UserError("classes are asked for, and the task was told of none; train it with num_classes=")
+    known = isinstance(condition, jax.core.Tracer) or np.isin(condition, np.arange(num_classes)).all()
+    if jnp.shape(condition) != (count,) or not known:
+        given = f"of shape {list(jnp.shape(condition))}" if known else np.asarray(condition).tolist()
+        raise UserError(f"classes {given} are asked for, expected [{count}] of 0 to {num_classes - 1}")
+    return (jnp.asarray(condition),)
 
 
 def network(apply: Apply, *classes: jax.Array) -> Network:

@@ -14,9 +14,10 @@ import optax
 from deeplab.core import ranges
 from deeplab.core.blocks import Block, samples
 from deeplab.generate.paths.schedules import even
-from deeplab.generate.record import Generative, keys_of
+from deeplab.generate.record import Generative, keys_of, refuse_condition
 from deeplab.metrics.base import Mean
 from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 _LEAST = 1e-3  # of the times of training: the weight 1 / t stays finite
@@ -68,6 +69,7 @@ class MaskedDiffusion(Task):
         uniform = jax.vmap(lambda k: jax.random.uniform(k, tokens.shape[1:]))(keys)
         hidden = uniform < time[:, None]
         logits, variables = apply(jnp.where(hidden, self.vocab_size, tokens), **options)
+        logits = one_array(logits, *tokens.shape, self.vocab_size)
         each = optax.softmax_cross_entropy_with_integer_labels(logits, tokens)
         return jnp.where(hidden, each / time[:, None], 0.0), variables
 
@@ -75,7 +77,7 @@ class MaskedDiffusion(Task):
         """Samples [count, length] of tokens, and a bound of the log-probability of sequences, in nats."""
 
         def sample(key: jax.Array, count: int, condition: Any = None) -> jax.Array:
-            del condition
+            refuse_condition(condition, self)
             times = even(self.steps)
 
             def find(tokens: jax.Array, pair: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:

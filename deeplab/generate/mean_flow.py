@@ -17,6 +17,7 @@ from deeplab.generate.paths.schedules import even
 from deeplab.generate.record import Generative, decoding, keys_of, like, normals
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 
@@ -67,14 +68,15 @@ class MeanFlow(Task):
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         at, of = (keys_of(jax.random.fold_in(key, i), batch["id"]) for i in range(2))
-        image = images.centered(batch["image"])
+        image = images.centered(images.checked(self, apply, batch["image"]))
         t, r = jax.vmap(self._times)(at)
         noise = normals(of, image.shape[1:], image.dtype)
         velocity = noise - image
         classes = (batch["label"],) if self.num_classes else ()
 
         def mean_velocity(x: jax.Array, t: jax.Array) -> tuple[jax.Array, Any]:
-            return apply(x, jnp.stack([t, t - r], axis=-1), *classes, train=True, key=key)
+            found, variables = apply(x, jnp.stack([t, t - r], axis=-1), *classes, train=True, key=key)
+            return one_array(found, *image.shape), variables
 
         noisy = (1 - like(t, image)) * image + like(t, image) * noise
         along = velocity, jnp.ones_like(t)

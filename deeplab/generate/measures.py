@@ -14,6 +14,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 
 Features = Float[np.ndarray, "N D"]
@@ -23,7 +24,18 @@ def _features(x: Any) -> Features:
     x = np.asarray(x, np.float64)
     if x.ndim != 2 or len(x) < 2:
         raise UserError(f"features are {list(x.shape)}, expected [N, D] of at least two examples")
+    if (bad := ~np.isfinite(x).all(axis=1)).any():
+        raise UserError(f"features of {bad.sum()} of {len(x)} examples, such as {bad.argmax()}, are NaN or infinite")
     return x
+
+
+def _both(real: Any, generated: Any) -> tuple[Features, Features]:
+    x, y = _features(real), _features(generated)
+    if x.shape[1] != y.shape[1]:
+        raise UserError(
+            f"features {list(x.shape)} and {list(y.shape)} differ in size; take both by one network and layer"
+        )
+    return x, y
 
 
 def fid(real: Any, generated: Any) -> float:
@@ -36,7 +48,7 @@ def fid(real: Any, generated: Any) -> float:
       generated: Features [M, D] of generated ones.
 
     Raises:
-      UserError: Features of another shape.
+      UserError: Features of another shape, or NaN.
 
     Example:
       >>> fid([[0.0], [2.0]], [[1.0], [3.0]])
@@ -44,7 +56,7 @@ def fid(real: Any, generated: Any) -> float:
 
     Source: Heusel et al. 2017, https://arxiv.org/abs/1706.08500.
     """
-    laws = [(x.mean(axis=0), np.atleast_2d(np.cov(x, rowvar=False))) for x in map(_features, (real, generated))]
+    laws = [(x.mean(axis=0), np.atleast_2d(np.cov(x, rowvar=False))) for x in _both(real, generated)]
     return frechet(*laws[0], *laws[1])
 
 
@@ -58,6 +70,7 @@ def frechet(mean: Any, covariance: Any, other_mean: Any, other_covariance: Any) 
     return float(max(apart + np.trace(covariance) + np.trace(other_covariance) - 2 * cross, 0.0))
 
 
+@ranges.checked(points=ranges.Range(at_least=2, whole=True), smallest=ranges.Range(above=0, below=1))
 def fid_infinity(real: Any, generated: Any, points: int = 15, smallest: float = 0.1, seed: int = 0) -> float:
     """The FID of infinitely many generated examples: the intercept of a line of FID against 1 / N.
 
@@ -68,6 +81,9 @@ def fid_infinity(real: Any, generated: Any, points: int = 15, smallest: float = 
       smallest: Smallest size, as a share of M.
       seed: Seed of the parts that are drawn.
 
+    Raises:
+      UserError: There are too few generated examples.
+
     Example:
       >>> x = np.random.default_rng(0).normal(size=(200, 2))
       >>> round(fid_infinity(x, x + 1.0, points=4), 1)  # 1 for each dimension
@@ -77,6 +93,8 @@ def fid_infinity(real: Any, generated: Any, points: int = 15, smallest: float = 
     """
     generated, rng = _features(generated), np.random.default_rng(seed)
     sizes = np.linspace(max(2, smallest * len(generated)), len(generated), points).astype(int)
+    if len(set(sizes)) < 2:
+        raise UserError(f"{len(generated)} generated examples have no two sizes for a line; give more")
     found = [fid(real, generated[rng.choice(len(generated), size, replace=False)]) for size in sizes]
     return float(np.polyfit(1 / sizes, found, 1)[1])
 
@@ -95,7 +113,7 @@ def kid(real: Any, generated: Any, degree: int = 3) -> float:
 
     Source: Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
     """
-    x, y = _features(real), _features(generated)
+    x, y = _both(real, generated)
 
     def within(x: Features) -> float:
         kernel = (x @ x.T / x.shape[1] + 1) ** degree
@@ -116,6 +134,7 @@ class PrecisionRecall(NamedTuple):
     recall: float
 
 
+@ranges.checked(neighbors=ranges.COUNT, chunk=ranges.COUNT)
 def precision_recall(real: Any, generated: Any, neighbors: int = 3, chunk: int = 1024) -> PrecisionRecall:
     """Shares of examples that lie in a ball around one of the other kind, up to that one's k-th neighbor of its kind.
 
@@ -125,6 +144,9 @@ def precision_recall(real: Any, generated: Any, neighbors: int = 3, chunk: int =
       neighbors: k.
       chunk: Number of examples whose distances are held at a time.
 
+    Raises:
+      UserError: There are no k neighbors.
+
     Example:
       >>> found = precision_recall([[0.0], [1.0]], [[0.5], [9.0]], neighbors=1)
       >>> [float(x) for x in found]
@@ -132,7 +154,9 @@ def precision_recall(real: Any, generated: Any, neighbors: int = 3, chunk: int =
 
     Source: Kynkaanniemi et al. 2019, https://arxiv.org/abs/1904.06991.
     """
-    x, y = _features(real), _features(generated)
+    x, y = _both(real, generated)
+    if (fewest := min(len(x), len(y))) <= neighbors:
+        raise UserError(f"{fewest} examples have no neighbor {neighbors}; give {neighbors + 1} or more of each kind")
 
     def radii(x: Features) -> np.ndarray:
         return np.concatenate([np.partition(d, neighbors, axis=1)[:, neighbors] for d in _squares(x, x, chunk)])
@@ -194,11 +218,11 @@ def classifier_features(run: Any, tap: str, images: Any, chunk: int = 256) -> Fe
     apply = run.bound(chunk)
 
     @jax.jit
-    def features(images: jax.Array) -> jax.Array:
-        found = apply.taps(images, names=(tap,))[1][tap]
+    def features(params: Any, images: jax.Array) -> jax.Array:  # which would be constants, and folded
+        found = apply.rebound(params=params).taps(images, names=(tap,))[1][tap]
         return found.reshape(len(images), -1, found.shape[-1]).mean(axis=1)
 
     images = np.asarray(images, np.float32)
     padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % chunk, axis=0)])
-    parts = [np.asarray(features(padded[i : i + chunk])) for i in range(0, len(padded), chunk)]
+    parts = [np.asarray(features(apply.params, padded[i : i + chunk])) for i in range(0, len(padded), chunk)]
     return np.concatenate(parts)[: len(images)].astype(np.float64)

@@ -13,9 +13,10 @@ from jaxtyping import Array, Float
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
+from deeplab.core.errors import UserError
 from deeplab.generate.gallery import shown
 from deeplab.generate.paths.likelihoods import normal_log_prob
-from deeplab.generate.record import Generative, decoding, keys_of
+from deeplab.generate.record import Generative, decoding, keys_of, refuse_condition, refuse_normalized
 from deeplab.metrics.base import Mean
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
@@ -82,6 +83,9 @@ class NormalizingFlow(Task):
 
     def _log_prob(self, apply: Apply, x: jax.Array, keys: jax.Array, **options: Any) -> tuple[jax.Array, Any]:
         """Log-density, or bound of the log-probability of the grays, [B], and the model's variables."""
+        refuse_normalized(apply, self)
+        if x.shape[1:] != tuple(self.shape):
+            raise UserError(f"{self.field!r} is {list(x.shape[1:])}, and NormalizingFlow has shape={tuple(self.shape)}")
         change = jnp.zeros(len(x), x.dtype)
         if self.levels is not None:
             gray = jnp.round(x * (self.levels - 1))
@@ -97,7 +101,7 @@ class NormalizingFlow(Task):
         start = jax.eval_shape(lambda x: apply(x)[0][0], jnp.zeros((1, *self.shape))).shape[1:]
 
         def decode(start: jax.Array, condition: Any = None) -> jax.Array:
-            del condition
+            refuse_condition(condition, self)
             x = apply(start, method="invert")[0]
             if self.levels is None:
                 return x

@@ -13,8 +13,10 @@ import numpy as np
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block, card, cards, picture, section
+from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean
 from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import described
 from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 
@@ -69,6 +71,10 @@ class VQVAE(Task):
         votes = jax.nn.one_hot(chosen, self.num_codes)
         e = jax.lax.stop_gradient(votes @ codes)
         found = self._decoded(apply, z + jax.lax.stop_gradient(e - z), train=True, key=key)
+        if found.shape != image.shape:
+            raise UserError(
+                f"the decoder returns {described(found)} for images {list(image.shape)}; give it their shape"
+            )
         error = jnp.sum((found - image) ** 2, axis=(1, 2, 3))
         commitment = jnp.sum((z - e) ** 2, axis=(1, 2, 3))
         votes = jax.lax.stop_gradient(votes * batch["weight"][:, None, None, None])

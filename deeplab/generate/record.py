@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from deeplab.core.errors import UserError
+from deeplab.tasks.contract.apply import Apply
 
 
 class Sample(Protocol):
@@ -106,6 +107,32 @@ def interpolated(
     asked = None if condition is None else jnp.repeat(jnp.asarray(condition), steps, axis=0)
     found = model.decode(between.reshape(count * steps, *model.start), asked)
     return found.reshape(count, steps, *found.shape[1:])
+
+
+def refuse_condition(condition: Any, task: Any) -> None:
+    """Refuses a condition that a sample would not meet.
+
+    Raises:
+      UserError: There is one.
+    """
+    if condition is not None:
+        raise UserError(
+            f"a sample is asked to meet a condition, and {type(task).__name__} has learned of none; leave it out, or "
+            "train a task that takes num_classes=, such as FlowMatching"
+        )
+
+
+def refuse_normalized(apply: Apply, task: Any) -> None:
+    """Refuses data that normalize what the model reads: its input is of the task's own making.
+
+    Raises:
+      UserError: They do.
+    """
+    if getattr(apply, "normalize", None) is not None:
+        raise UserError(
+            f"the data normalize the model's first input, and {type(task).__name__} reckons in units of the data as "
+            "they are; give normalize=None, as in dl.data.Images(..., normalize=None)"
+        )
 
 
 def keys_of(key: jax.Array, ids: jax.Array) -> jax.Array:

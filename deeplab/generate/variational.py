@@ -15,10 +15,13 @@ from deeplab.core import ranges
 from deeplab.core.blocks import Block
 from deeplab.generate.gallery import shown
 from deeplab.generate.paths.likelihoods import normal_log_prob
-from deeplab.generate.record import Generative, decoding, keys_of, normals
+from deeplab.generate.record import Generative, decoding, keys_of, normals, refuse_condition
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import one_array
 from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
+
+_COUNTS = dict.fromkeys(("latents", "samples", "importance_samples", "chunk"), ranges.COUNT)
 
 
 def binarized(image: Float[Array, "B ..."], ids: jax.Array) -> Float[Array, "B ..."]:
@@ -50,6 +53,7 @@ def log_weights(apply: Apply, x: Float[Array, "B ..."], noise: Float[Array, "K B
       **options: Options of `apply`, such as `train` and `key`.
     """
     (mean, log_variance), _ = apply(x, method="encode", **options)
+    one_array(mean, *noise.shape[1:])
     z = mean[None] + jnp.exp(log_variance / 2)[None] * noise
     K, B, D = z.shape
     logits = apply(z.reshape(K * B, D), method="decode", **options)[0].reshape(K, B, -1)
@@ -80,18 +84,21 @@ def importance_log_prob(
       key: Key of the codes.
       size: D, number of components of a code.
       samples: Number of codes.
-      chunk: Number of codes at a time, which divides it.
+      chunk: Largest number of codes at a time.
 
     Source: Burda et al. 2016, https://arxiv.org/abs/1509.00519.
     """
 
-    def add(total: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
+    def add(total: jax.Array, number: jax.Array, count: int = chunk) -> tuple[jax.Array, None]:
         keys = keys_of(jax.random.fold_in(key, number), jnp.arange(len(x)))
-        weights, *_ = log_weights(apply, x, _codes(keys, chunk, size))
+        weights, *_ = log_weights(apply, x, _codes(keys, count, size))
         return jnp.logaddexp(total, jax.nn.logsumexp(weights, axis=0)), None
 
-    total, _ = jax.lax.scan(add, jnp.full(len(x), -jnp.inf), jnp.arange(samples // chunk))
-    return total - jnp.log(samples // chunk * chunk)
+    whole, rest = divmod(samples, chunk)
+    total, _ = jax.lax.scan(add, jnp.full(len(x), -jnp.inf), jnp.arange(whole))
+    if rest:
+        total, _ = add(total, jnp.array(whole), rest)
+    return total - jnp.log(samples)
 
 
 def _codes(keys: jax.Array, number: int, size: int) -> Float[Array, "K B D"]:
@@ -100,17 +107,19 @@ def _codes(keys: jax.Array, number: int, size: int) -> Float[Array, "K B D"]:
 
 def _generative(task: VAE | IWAE, apply: Apply) -> Generative:
     def decode(start: jax.Array, condition: Any = None) -> jax.Array:
-        del condition
+        refuse_condition(condition, task)
         return jax.nn.sigmoid(apply(start, method="decode")[0])
 
     def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
-        return importance_log_prob(apply, x, key, task.latents, task.importance_samples, task.chunk)
+        binary = jnp.all(((x == 0) | (x == 1)).reshape(len(x), -1), axis=1)
+        found = importance_log_prob(apply, x, key, task.latents, task.importance_samples, task.chunk)
+        return jnp.where(binary, found, jnp.nan)
 
     return decoding(decode, (task.latents,), log_prob=log_prob)
 
 
 @dataclasses.dataclass(frozen=True)
-@ranges.checked(latents=ranges.COUNT, beta=ranges.NATURAL, free_bits=ranges.NATURAL, samples=ranges.COUNT)
+@ranges.checked(beta=ranges.NATURAL, free_bits=ranges.NATURAL, **_COUNTS)
 class VAE(Task):
     """-E log p(x | z) + beta sum_j max(free_bits, KL_j), z from q(z | x), of binary images.
 
@@ -124,7 +133,7 @@ class VAE(Task):
         https://arxiv.org/abs/1606.04934, take the mean of a batch); may be a tracer.
       samples: Number of codes for each example in training.
       importance_samples: Number of codes of `Generative.log_prob`.
-      chunk: Number of them at a time.
+      chunk: Largest number of them at a time.
 
     Example:
       >>> VAE(latents=16, beta=4.0).beta
@@ -155,7 +164,10 @@ class VAE(Task):
         return {"loss": out.loss, **out.metrics}
 
     def generative(self, apply: Apply) -> Generative:
-        """Samples are the probabilities of the pixels; log-densities are of binary images, by importance samples."""
+        """Samples are the probabilities of the pixels; log-densities are of binary images, by importance samples.
+
+        Images with gray pixels have none, and NaN: see `binarized`.
+        """
         return _generative(self, apply)
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
@@ -164,7 +176,7 @@ class VAE(Task):
 
 
 @dataclasses.dataclass(frozen=True)
-@ranges.checked(latents=ranges.COUNT, samples=ranges.COUNT)
+@ranges.checked(**_COUNTS)
 class IWAE(Task):
     """-log mean_k p(x, z_k) / q(z_k | x), z_k from q(z | x), of binary images: closer to -log p(x) than the VAE.
 
@@ -174,7 +186,7 @@ class IWAE(Task):
       latents: D, number of components of z.
       samples: Number of codes for each example in training.
       importance_samples: Number of codes of `Generative.log_prob`.
-      chunk: Number of them at a time.
+      chunk: Largest number of them at a time.
 
     Example:
       >>> IWAE(latents=16, samples=5).importance_samples
@@ -197,7 +209,10 @@ class IWAE(Task):
         return Loss(means["bound"], means, {})
 
     def generative(self, apply: Apply) -> Generative:
-        """Samples are the probabilities of the pixels; log-densities are of binary images, by importance samples."""
+        """Samples are the probabilities of the pixels; log-densities are of binary images, by importance samples.
+
+        Images with gray pixels have none, and NaN: see `binarized`.
+        """
         return _generative(self, apply)
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:

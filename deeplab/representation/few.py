@@ -10,6 +10,7 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from deeplab.core import ranges
+from deeplab.representation.knn import rows_of
 from deeplab.representation.linear import Examples, Fit, linear_probe
 
 
@@ -31,7 +32,7 @@ class FewShot(NamedTuple):
     deviation: tuple[float, ...]
 
 
-@ranges.checked(draws=ranges.COUNT)
+@ranges.checked(shares=ranges.Range(above=0, at_most=1), draws=ranges.COUNT)
 def few_shot(
     train: Examples,
     test: Examples,
@@ -57,7 +58,7 @@ def few_shot(
       >>> found.counts, found.mean[1] > 0.95
       ((4, 200), True)
     """
-    (x, y), rng = (np.asarray(a) for a in train), np.random.default_rng(seed)
+    (x, y), rng = (rows_of(*train), np.asarray(train[1])), np.random.default_rng(seed)
     counts, means, deviations = [], [], []
     for share in shares:
         chosen = [_some(y, share, rng) for _ in range(draws if share < 1 else 1)]

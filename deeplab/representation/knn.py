@@ -38,7 +38,7 @@ class Neighbors(NamedTuple):
     indices: Int[ndarray, "M k"]
 
 
-@ranges.checked(k=ranges.COUNT)
+@ranges.checked(k=ranges.COUNT, metric=ranges.OneOf(Metric))
 def neighbors(
     points: Float[ndarray, "N ..."],
     queries: Float[ndarray, "M ..."] | None = None,
@@ -76,8 +76,22 @@ def neighbors(
     return Neighbors(np.square(distances) / 2 if metric == "cosine" else distances, indices)
 
 
-def _rows(x: ndarray, metric: Metric) -> ndarray:
+def rows_of(x: Float[ndarray, "N ..."], labels: Int[ndarray, " N"] | None = None) -> Float[ndarray, "N D"]:
+    """Features as float64, a row for each example.
+
+    Raises:
+      UserError: One is NaN or infinite, or there is not one label for each example.
+    """
     x = np.asarray(x, np.float64).reshape(len(x), -1)
+    if (bad := ~np.isfinite(x).all(axis=1)).any():
+        raise UserError(f"features of {bad.sum()} of {len(x)} examples, such as {bad.argmax()}, are NaN or infinite")
+    if labels is not None and np.shape(labels) != (len(x),):
+        raise UserError(f"features {list(x.shape)} have labels {list(np.shape(labels))}, expected [{len(x)}] classes")
+    return x
+
+
+def _rows(x: ndarray, metric: Metric) -> ndarray:
+    x = rows_of(x)
     if metric == "cosine":  # |a - b|^2 = 2 (1 - cos) for vectors of length 1
         x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     return x
@@ -119,6 +133,9 @@ def knn_predict(
       metric: Distance: Euclidean, or 1 - cosine.
       temperature: Temperature T of the votes, exp(-distance / T); each neighbor has one vote when None.
 
+    Raises:
+      UserError: There are not k points, the sizes of the features differ, or there is not one label for each point.
+
     Source: Wu et al. 2018, https://arxiv.org/abs/1805.01978, section 3.4 (with temperature).
 
     Example:
@@ -126,7 +143,7 @@ def knn_predict(
       >>> knn_predict(x, np.array([0, 0, 1, 1]), np.array([[0.2], [0.9]]), k=3, metric="l2").tolist()
       [0, 1]
     """
-    found = neighbors(points, queries, k, metric)
+    found = neighbors(rows_of(points, labels), queries, k, metric)
     classes, known = np.unique(labels, return_inverse=True)
     voted = known[found.indices]  # [M, k]
     nearest = found.distances[:, :1]

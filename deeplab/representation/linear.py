@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
+from deeplab.representation.knn import rows_of
 
 Examples = tuple[Float[ndarray, "N ..."], Int[ndarray, " N"]]
 """Features and their classes."""
@@ -150,7 +151,7 @@ def linear_probe(train: Examples, test: Examples, fit: Fit | None = None, seed: 
       seed: Seed of the shuffled labels.
 
     Raises:
-      UserError: The number of labels is not that of the features, or their sizes differ.
+      UserError: There is not one label for each example, a feature is NaN or infinite, or their sizes differ.
 
     Example:
       >>> x, y = np.random.default_rng(0).normal(size=(400, 3)), np.arange(400) % 2
@@ -162,14 +163,9 @@ def linear_probe(train: Examples, test: Examples, fit: Fit | None = None, seed: 
     Source: Alain and Bengio 2016, https://arxiv.org/abs/1610.01644; the control: Hewitt and Liang 2019,
       https://arxiv.org/abs/1909.03368.
     """
-    (x, y), (x_test, y_test) = (
-        (np.asarray(a, np.float64).reshape(len(a), -1), np.asarray(b)) for a, b in (train, test)
-    )
-    if len(x) != len(y) or len(x_test) != len(y_test) or x.shape[1] != x_test.shape[1]:
-        raise UserError(
-            f"features {list(x.shape)} and {list(x_test.shape)} have {len(y)} and {len(y_test)} labels; expected one "
-            "label for each row, and rows of one size"
-        )
+    (x, y), (x_test, y_test) = ((rows_of(a, b), np.asarray(b)) for a, b in (train, test))
+    if x.shape[1] != x_test.shape[1]:
+        raise UserError(f"features {list(x.shape)} and {list(x_test.shape)} differ in size; expected rows of one size")
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     scale = np.where(deviation > 0, deviation, 1)
     x, x_test = (x - mean) / scale, (x_test - mean) / scale

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 from numpy import ndarray
 
 from deeplab.core.errors import UserError
@@ -50,6 +53,38 @@ def labels_of(label: Int[ndarray, " N"], num_classes: int, size: int) -> Int[nda
             f"label {y[bad][0]} of example {int(bad.argmax())} is not one of the classes 0 to {num_classes - 1}"
         )
     return whole
+
+
+def classes_within(numbers: Int[Array, ...], num_classes: int, name: str = "label") -> Int[Array, ...]:
+    """Numbers of classes on a device, which indexing would wrap or clip; not looked at under a trace.
+
+    Raises:
+      UserError: one is no class.
+    """
+    if not isinstance(numbers, jax.core.Tracer) and (off := np.setdiff1d(numbers, np.arange(num_classes))).size:
+        raise UserError(f"{name} {off[0]} is no class of the model, which has {num_classes}: 0 to {num_classes - 1}")
+    return numbers
+
+
+def refuse_wide(radius: Any, low: Any, high: Any) -> None:
+    """Refuses a radius of bytes: one that is larger than the box of the inputs; not looked at under a trace.
+
+    Args:
+      radius: Radius, in the maximum norm.
+      low: Least value of an input.
+      high: Largest value.
+
+    Raises:
+      UserError: it is.
+    """
+    if any(isinstance(value, jax.core.Tracer) for value in (radius, low, high)):
+        return
+    width = float(np.max(np.asarray(high, np.float64) - np.asarray(low, np.float64)))
+    if np.max(radius) > width:
+        raise UserError(
+            f"radius={radius} is larger than the box, whose values are {low} to {high}; images are moved in [0, 1], "
+            f"before their normalization: give {radius} / 255 where it counts bytes"
+        )
 
 
 def truths_of(truths: Shaped[ndarray, " N"], name: str, size: int) -> Shaped[ndarray, " N"]:

@@ -84,6 +84,7 @@ def resampled(
     return np.array(values, np.float64)
 
 
+@ranges.checked(kind=ranges.OneOf(Kind))
 def interval_of(value: float, values: Float[ndarray, " R"], kind: Kind = "percentile", level: float = 0.95) -> Interval:
     """The interval of a statistic from its values on resamples, of which those that are not finite are ignored.
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax
 
 from deeplab import scale
+from deeplab.core import ranges
 from deeplab.core.arguments import from_json, kinds_of, same, told, unbound
 from deeplab.core.errors import CheckpointError, UserError
 from deeplab.core.precision import PRECISIONS, Precision
@@ -32,6 +33,7 @@ from deeplab.verbs.run import Run
 Checkpoint = Literal["last", "best"]
 
 
+@ranges.checked(checkpoint=ranges.OneOf(Checkpoint))
 def load(
     run_dir: str | Path,
     experiment: Any = None,
@@ -116,6 +118,7 @@ def _with_arguments(function: Any, stored: dict[str, Any]) -> tuple[Any, list[st
     return functools.partial(inner, **{**given, **arguments}), lines
 
 
+@ranges.checked(checkpoint=ranges.OneOf(Checkpoint))
 def read_state(
     experiment: Experiment,
     directory: Path,

@@ -64,7 +64,7 @@ def probe(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[Sta
     def measure(state: State, batch: Batch) -> Metrics:
         batch = prepared(experiment.data, batch)
         names = [INPUT, *(name for name in layers_of(experiment, state, batch, runtime) if name != INPUT)]
-        found, told = reader(experiment, state, names, runtime)(batch), (batch["label"], batch["id"], batch["weight"])
+        found, told = reader(experiment, names, runtime)(state, batch), (batch["label"], batch["id"], batch["weight"])
         metrics: dict[str, Any] = {}
         for i, name in enumerate(names):
             for kind in ("linear", "control"):

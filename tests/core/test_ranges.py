@@ -144,3 +144,26 @@ def test_every_model_and_layer_gives_its_rates_and_sizes_a_range():
             rates = {k for k in fields if DROPPED.fullmatch(k)}
             without += [f"{path.relative_to(package)}:{node.name}.{name}" for name in sorted((sizes | rates) - given)]
     assert not without
+
+
+@pytest.mark.parametrize(
+    ("function", "argument"),
+    [
+        (dl.representation.neighbors, "metric"),
+        (dl.robust.calibration.reliability, "bins"),
+        (dl.robust.shift.fpr_at_tpr, "positive"),
+        (dl.robust.shift.ash, "kind"),
+        (dl.robust.conformal.cross_sets, "per"),
+        (dl.robust.conformal.threshold, "few"),
+        (dl.robust.conformal.learn_then_test, "test"),
+        (dl.robust.certify.linear_bounds, "intermediate"),
+        (dl.robust.fairness.equalizing_thresholds, "constraint"),
+        (dl.explain.smoothgrad, "moment"),
+        (dl.data.augment.erase, "fill"),
+        (dl.load, "checkpoint"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else x.__name__,
+)
+def test_a_word_that_is_no_choice_is_not_taken_for_the_other_one(function, argument):
+    with pytest.raises(UserError, match=rf"{argument} is 'nonsense', expected '\w+' or .* of {function.__name__}\)"):
+        function(**{argument: "nonsense"})

@@ -87,6 +87,18 @@ def test_the_nearest_training_examples():
     np.testing.assert_allclose(apart, distances.min(axis=1), rtol=1e-8)
 
 
-def test_features_of_another_shape_are_told():
-    with pytest.raises(UserError, match=r"features are \[3\], expected \[N, D\]"):
-        measures.fid(np.zeros(3), np.zeros((4, 3)))
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda x: measures.fid(np.zeros(3), x), r"features are \[3\], expected \[N, D\]"),
+        (lambda x: measures.kid(x, x[:, :2]), r"\[9, 3\] and \[9, 2\] differ in size"),
+        (lambda x: measures.precision_recall(x, x / 0), "features of 9 of 9 examples, such as 0, are NaN"),
+        (lambda x: measures.precision_recall(x[:3], x), "3 examples have no neighbor 3; give 4"),
+        (lambda x: measures.fid_infinity(x, x[:2]), "2 generated examples have no two sizes"),
+    ],
+    ids=["shape", "sizes", "nan", "neighbors", "line"],
+)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_features_that_tell_nothing(call, told):
+    with pytest.raises(UserError, match=told):
+        call(np.zeros((9, 3)))

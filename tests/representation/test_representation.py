@@ -146,3 +146,18 @@ def test_two_nn_without_the_copies():
     assert dl.representation.two_nn(twice) == pytest.approx(2, rel=0.15)
     with pytest.raises(UserError, match="0 of 40 points have no copy"):
         dl.representation.two_nn(np.concatenate([x[:20]] * 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: dl.representation.knn_predict(X[:50], LABEL, Q), r"\[50, 6\] have labels \[300\], expected \[50\]"),
+        (lambda: dl.representation.knn_predict(X, LABEL, np.full((2, 6), np.nan)), "of 2 of 2 examples, such as 0"),
+        (lambda: dl.representation.linear_probe((X, LABEL[:, None]), (X, LABEL)), r"have labels \[300, 1\]"),
+        (lambda: dl.representation.few_shot((X, LABEL), (X, LABEL), (1, 10)), "shares is 10, expected above 0 and up"),
+    ],
+    ids=["more_labels", "nan", "column", "percent"],
+)
+def test_what_would_be_another_figure_is_told(call, told):
+    with pytest.raises(UserError, match=told):
+        call()

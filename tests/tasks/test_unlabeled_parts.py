@@ -16,6 +16,7 @@ import deeplab as dl
 from deeplab.models import MLP
 from deeplab.nn.parts.inputs import PatchEmbedding
 from deeplab.tasks import unlabeled
+from deeplab.tasks.unlabeled import moments, objectives
 from deeplab.train.bind import bind
 from tests import toys
 from tests.tasks.unlabeled_members import VIEW, EachFrame, Embedding, experiment_of, text
@@ -168,3 +169,11 @@ def test_frequent_tokens_are_left_out_of_pairs_and_are_negatives_less_often_than
     found = bind(experiment, dataclasses.replace(state, params=params), rare, dl.Runtime())
     share = task.loss(found, rare, jax.random.key(0)).loss.compute() / (50 * 1600)
     assert share == pytest.approx(991**0.75 / (991**0.75 + 9), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "loss", [objectives.nt_xent, moments.barlow_twins, moments.vicreg], ids=["simclr", "barlow", "vicreg"]
+)
+def test_one_example_has_no_other(loss):
+    with pytest.raises(dl.UserError, match="no other to compare it with"):
+        loss(jnp.ones((1, 4)), jnp.ones((1, 4)), jnp.ones(1))

@@ -13,7 +13,7 @@ import deeplab as dl
 from deeplab.core import blocks
 from deeplab.verbs.explaining.subject import preparer
 from deeplab.verbs.probing import views
-from deeplab.verbs.probing.features import features_of
+from deeplab.verbs.probing.features import features_of, reader
 from deeplab.verbs.recipe import Recipe
 from deeplab.verbs.run import Run
 from tests.test_experiments import NAMES, SMALL
@@ -106,6 +106,14 @@ def test_all_batches_of_a_run_are_prepared_by_one_program():
     prepare = preparer(run.experiment)
     assert traced(lambda: [prepare(raw) for raw in batches]) > 0
     assert traced(lambda: read(batches, prepare=prepare)) == 0
+
+
+def test_parameters_are_no_constants_of_the_program_of_features():
+    """Which all splits and states share."""
+    run = untrained(erasing)
+    batch = preparer(run.experiment)(run.experiment.data.fetch(run.experiment.data.open("test"), np.arange(4)))
+    traced = jax.make_jaxpr(reader(run.experiment, ["kept"]))(run.state, batch)
+    assert max((np.size(x) for x in traced.consts), default=0) < 64  # the kernel has 64 x 32
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in DAILY else pytest.mark.slow) for n in NAMES])

@@ -55,6 +55,22 @@ def test_auto_attack_wants_one_label_for_each_example(run):
         attacked(examined(run, None, 8)._replace(classifies=False), (0.1,), 1, auto_attack=True)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"radii": (0.1, 8.0)}, r"radius=8\.0 is larger than the box, .* 8\.0 / 255"),
+        ({"radii": (-0.1, 0.1)}, "radii is -0.1, expected 0 or more"),
+        ({"severities": (3, 7)}, "severities is 7, expected 1 or more and up to 5"),
+        ({"alpha": 10}, "alpha is 10, expected above 0 and below 1"),
+        ({"noise": 0.0}, "noise is 0.0, expected above 0"),
+    ],
+    ids=["bytes", "negative", "severity", "alpha", "noise"],
+)
+def test_a_number_out_of_its_range_is_no_part_that_is_left_out(run, given, told):
+    with pytest.raises(dl.UserError, match=told):
+        dl.robustness(run, ["reliable"], examples=64, **given)
+
+
 @pytest.mark.slow
 def test_auto_attack_leaves_no_more_than_the_steps(run):
     what = examined(run, None, 64)

@@ -76,6 +76,7 @@ def saturation(strength: Float) -> Augment:
     return augment
 
 
+@ranges.checked(fill=ranges.OneOf(Literal["zero", "noise"]))
 def erase(area: Float = 0.1, probability: Float = 0.5, fill: Literal["zero", "noise"] = "zero") -> Augment:
     """Covers a rectangle (Zhong et al. 2020, https://arxiv.org/abs/1708.04896), clipped at the borders.
 

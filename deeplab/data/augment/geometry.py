@@ -16,9 +16,10 @@ from deeplab.core import ranges
 from deeplab.data.augment.base import Augment, Float
 
 Pad = Literal["zero", "edge", "reflect"]
+Outside = Literal["fill", "mirror"]
 
 
-@ranges.checked(pixels=ranges.NATURAL)
+@ranges.checked(pixels=ranges.NATURAL, pad=ranges.OneOf(Pad))
 def shift(pixels: int, pad: Pad = "zero") -> Augment:
     """Moves by up to `pixels` along each axis, each offset with equal probability.
 
@@ -193,12 +194,13 @@ def grid(height: int, width: int) -> Floats[Array, "2 H W"]:
     return jnp.mgrid[:height, :width] - center[:, None, None]
 
 
+@ranges.checked(outside=ranges.OneOf(Outside))
 def resample(
     image: Num[Array, "H W C"],
     coordinates: Floats[Array, "2 h w"],
     *,
     nearest: bool = False,
-    outside: Literal["fill", "mirror"] = "fill",
+    outside: Outside = "fill",
     fill: int = 0,
 ) -> Num[Array, "h w C"]:
     """An image sampled at given coordinates, bilinearly.

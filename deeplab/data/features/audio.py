@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 
 Scale = Literal["slaney", "htk"]
@@ -56,6 +57,7 @@ def stft(x: Float[Array, "... T"], window: np.ndarray, hop: int) -> Complex[Arra
     return jnp.fft.rfft(frames * window.astype(np.float32).reshape(*[1] * (x.ndim), size))
 
 
+@ranges.checked(scale=ranges.OneOf(Scale))
 def to_mel(hertz: np.ndarray, scale: Scale) -> np.ndarray:
     """Hertz to mel.
 
@@ -71,6 +73,7 @@ def to_mel(hertz: np.ndarray, scale: Scale) -> np.ndarray:
     return np.where(hertz < 1000, 3 * hertz / 200, 15 + 27 * np.log(np.maximum(hertz, 1000) / 1000) / np.log(6.4))
 
 
+@ranges.checked(scale=ranges.OneOf(Scale))
 def from_mel(mel: np.ndarray, scale: Scale) -> np.ndarray:
     """The inverse of `to_mel`."""
     if scale == "htk":

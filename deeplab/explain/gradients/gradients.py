@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.explain.attribution import Attribution, Target, check_floating, checked, drawn, scored, summed
 from deeplab.explain.chunks import averaged
@@ -61,6 +62,10 @@ def input_x_gradient(f: Callable[..., Any], x: Any, target: Target = None, args:
     return checked(Attribution(jax.tree.map(jnp.multiply, x, gradient(f, x, target, args).values)))
 
 
+Moment = Literal["mean", "square", "variance"]
+
+
+@ranges.checked(moment=ranges.OneOf(Moment))
 def smoothgrad(
     f: Callable[..., Any],
     x: Any,
@@ -70,7 +75,7 @@ def smoothgrad(
     key: jax.Array | None = None,
     deviation: float | jax.Array = 0.1,
     draws: int = 32,
-    moment: Literal["mean", "square", "variance"] = "mean",
+    moment: Moment = "mean",
     method: Callable[..., Attribution] = gradient,
     chunk: int | None = None,
 ) -> Attribution:

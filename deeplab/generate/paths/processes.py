@@ -168,7 +168,7 @@ def flow() -> Process:
         one = jnp.ones_like(t)
         return Frame(one, -t, one, t)
 
-    return Process(straight, frame)
+    return Process(straight, frame, draw=_inner)
 
 
 def velocity_of(denoise: Field, schedule: Schedule) -> Field:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.core.errors import UserError
+from deeplab.robust.inputs import classes_within
 
 Batch = dict[str, Any]
 
@@ -45,7 +46,8 @@ def classes(outputs: Any, batch: Batch) -> tuple[Float[Array, "B K"], Int[Array,
     """Logits and labels.
 
     Raises:
-      UserError: the outputs are no logits of two classes or more, or there is no label of each example.
+      UserError: the outputs are no logits of two classes or more, there is no label of each example, or it is no
+        class of the model.
     """
     shape = getattr(outputs, "shape", ())
     if len(shape) != 2 or shape[1] < 2 or not jnp.issubdtype(outputs.dtype, jnp.floating):
@@ -60,7 +62,7 @@ def classes(outputs: Any, batch: Batch) -> tuple[Float[Array, "B K"], Int[Array,
             f"the batch has the fields {sorted(batch)}, and no 'label' of each of its {shape[0]} examples; give one, "
             "or objective=attacks.lowered(task)"
         )
-    return outputs, jnp.argmax(label, axis=-1) if np.ndim(label) == 2 else jnp.asarray(label)
+    return outputs, jnp.argmax(label, axis=-1) if np.ndim(label) == 2 else classes_within(jnp.asarray(label), shape[1])
 
 
 def misclassified(outputs: Any, batch: Batch) -> Bool[Array, " B"]:
@@ -125,7 +127,7 @@ def towards(target: int | Int[Array, " B"]) -> Objective:
     """
 
     def wanted(logits: Array) -> Array:
-        return jnp.broadcast_to(jnp.asarray(target), (len(logits),))
+        return jnp.broadcast_to(classes_within(jnp.asarray(target), logits.shape[-1], "target"), (len(logits),))
 
     def value(outputs: Any, batch: Batch) -> Array:
         logits, _ = classes(outputs, batch)

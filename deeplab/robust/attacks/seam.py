@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from deeplab.core.errors import UserError
 from deeplab.robust.attacks.norms import LINF, Norm, by_row
+from deeplab.robust.inputs import refuse_wide
 
 Batch = dict[str, Any]
 _CHOICES = 0x61747461  # folded into an attack's key, beside the draws of the model
@@ -101,22 +103,17 @@ class Seam:
         return (low if self.low is None else self.low), (high if self.high is None else self.high)
 
     def check(self, radius: Any, norm: Norm = LINF) -> None:
-        """Refuses a radius that is no number above 0, or is one of bytes; not looked at under a trace.
+        """Refuses what is no norm, and a radius below 0 or of bytes, which is not looked at under a trace.
 
         Raises:
           UserError: it is.
         """
-        low, high = self.box
-        if any(isinstance(value, Tracer) for value in (radius, low, high)):
-            return
-        if not np.all(np.asarray(radius) >= 0):
+        if not isinstance(norm, Norm):
+            raise UserError(f"norm={norm!r} was given, expected attacks.LINF, attacks.L2 or attacks.L1")
+        if not isinstance(radius, Tracer) and not np.all(np.asarray(radius) >= 0):
             raise UserError(f"radius={radius!r} was given, expected a number, 0 or more")
-        width = float(np.max(np.asarray(high, np.float64) - np.asarray(low, np.float64)))
-        if norm.name == "linf" and np.max(radius) > width:
-            raise UserError(
-                f"radius={radius} is larger than the box, whose values are {low} to {high}; images are attacked in "
-                f"[0, 1], before their normalization: give {radius} / 255 where it counts bytes"
-            )
+        if norm.name == "linf":
+            refuse_wide(radius, *self.box)
 
     def problem(self, apply: Any, batch: Batch, key: PRNGKeyArray) -> Problem:
         """What an attack sees of a batch.
@@ -125,6 +122,7 @@ class Seam:
           UserError: the field is missing, is of integers, or its values are out of the box.
         """
         inputs = self._inputs(batch)
+        _check_call(apply, inputs)
         low, high = self.box
         if self.tap:
             x = batch[self.name] if self.name in batch else apply.taps(*inputs, names=[self.tap])[1][self.tap]
@@ -159,6 +157,11 @@ class Seam:
             raise UserError(
                 f"the batch has no field {missing[0]!r} but {sorted(batch)}; give attacks.Seam(fields=task.fields)"
             )
+        if missing := {"id", "weight"} - batch.keys():
+            raise UserError(
+                f"the batch has no field {min(missing)!r} but {sorted(batch)}; give it the examples' own numbers, such "
+                "as jnp.arange(B), as id, and ones (0 where an example is padding) as weight"
+            )
         return tuple(batch[name] for name in self.fields)
 
     def _checked(self, x: Any, low: Any, high: Any) -> Array:
@@ -175,9 +178,22 @@ class Seam:
             values = np.asarray(x)
             if not (np.all(values >= np.asarray(low)) and np.all(values <= np.asarray(high))):
                 least, most = values.min(), values.max()
+                if np.isnan(values).any():
+                    raise UserError(f"{self.name!r} holds NaN; leave such examples out")
                 do = "divide it by 255" if most <= _MOST and least >= 0 else "give attacks.Seam its low= and high="
                 raise UserError(f"{self.name!r} has values from {least:g} to {most:g}, out of {low} to {high}; {do}")
         return jnp.asarray(x)
+
+
+def _check_call(apply: Any, inputs: tuple[Any, ...]) -> None:
+    """Refuses a model that cannot be called as an attack calls it, such as a function from inputs to logits."""
+    try:
+        inspect.signature(apply).bind(*inputs, key=None, edits=None)
+    except TypeError as error:
+        raise UserError(
+            "an attack calls apply(*inputs, key=..., edits=...) for (outputs, variables); give run.bound(B), or wrap a "
+            "function f of the inputs alone as lambda *x, **_: (f(*x), {})"
+        ) from error
 
 
 IMAGES = Seam()

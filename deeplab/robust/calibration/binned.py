@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.robust.inputs import labels_of, probabilities_of, truths_of
 from deeplab.robust.resampling import Interval, bootstrap
@@ -38,6 +39,7 @@ class Reliability(NamedTuple):
     accuracy: Float[ndarray, " M"]
 
 
+@ranges.checked(num_bins=ranges.COUNT, bins=ranges.OneOf(Bins))
 def reliability(
     confidence: Float[ndarray, " N"], correct: Bool[ndarray, " N"], num_bins: int = 15, bins: Bins = "width"
 ) -> Reliability:

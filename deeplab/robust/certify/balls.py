@@ -12,6 +12,7 @@ from jax.core import Tracer
 from deeplab.core import ranges
 from deeplab.core.abstract.interval_values import Interval
 from deeplab.core.errors import UserError
+from deeplab.robust.inputs import refuse_wide
 
 Limits = tuple[float, float] | None
 """Least and greatest value of an input, such as (0, 1) of images before their normalization; None without any."""
@@ -27,7 +28,7 @@ def ball(x: Any, radius: float | jax.Array, limits: Limits = (0.0, 1.0)) -> Inte
       limits: Least and greatest value of an input; None without any.
 
     Raises:
-      UserError: The radius is negative, or an input is outside of its limits.
+      UserError: The radius is negative or larger than the limits are apart, or an input is outside of them.
 
     Example:
       >>> [end.tolist() for end in ball(jnp.array([0.0, 0.5]), 0.125)]
@@ -43,4 +44,5 @@ def ball(x: Any, radius: float | jax.Array, limits: Limits = (0.0, 1.0)) -> Inte
                 f"the inputs have values from {least:g} to {greatest:g}, expected {low:g} to {high:g}, before their "
                 "normalization; scale them, and the radius, or give limits=None"
             )
+    refuse_wide(radius, low, high)
     return Interval(jnp.clip(x - radius, low, high), jnp.clip(x + radius, low, high))

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from deeplab.core import ranges
 from deeplab.core.abstract import intervals
 from deeplab.core.abstract.interval_values import Interval
 from deeplab.core.abstract.intervals import bounds as bounds  # under this name in `certify`, too
@@ -18,14 +19,17 @@ from deeplab.core.interpret import Interpretation, interpret
 from deeplab.robust.certify.rules import Rules
 from deeplab.robust.certify.tape import Node, tightened
 
+Intermediate = Literal["linear", "interval"]
 
+
+@ranges.checked(intermediate=ranges.OneOf(Intermediate))
 def linear_bounds(
     f: Callable[..., Any],
     lower: Any,
     upper: Any,
     args: Sequence[Any] = (),
     *,
-    intermediate: Literal["linear", "interval"] = "linear",
+    intermediate: Intermediate = "linear",
 ) -> Interval:
     """Numbers between which every output of a program is, for all inputs between two others; tighter than `bounds`.
 

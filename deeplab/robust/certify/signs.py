@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
 from deeplab.core.abstract.intervals import bounds
 from deeplab.core.errors import UserError
 from deeplab.explain.attribution import Target, count_of, slope
 from deeplab.explain.relevance import one_by_one
 from deeplab.robust.certify.balls import Limits, ball
 from deeplab.robust.certify.linear import linear_bounds
+
+Method = Literal["interval", "linear"]
 
 
 class Signs(NamedTuple):
@@ -54,6 +57,7 @@ class Signs(NamedTuple):
         return jnp.mean(jnp.abs(jnp.take_along_axis(self.sign.reshape(flat.shape), places, axis=1)), axis=1)
 
 
+@ranges.checked(method=ranges.OneOf(Method))
 def certified_signs(
     f: Callable[..., Any],
     x: Float[Array, "B ..."],
@@ -62,7 +66,7 @@ def certified_signs(
     args: Sequence[Any] = (),
     *,
     times_input: bool = True,
-    method: Literal["interval", "linear"] = "linear",
+    method: Method = "linear",
     limits: Limits = (0.0, 1.0),
 ) -> Signs:
     """The signs of input times gradient, or of the gradient, that no input of a ball around each example changes.

@@ -78,7 +78,8 @@ def votes(
                 "the model gives one output, expected a logit for each of two classes or more: without probabilities "
                 "of classes there is nothing to vote for"
             )
-        said = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=jnp.int32)
+        voted = jnp.where(jnp.any(jnp.isnan(logits), axis=-1), -1, jnp.argmax(logits, axis=-1))  # NaN says no class
+        said = jax.nn.one_hot(voted, logits.shape[-1], dtype=jnp.int32)
         return jnp.sum(said.reshape(chunk, B, -1) * (places < draws)[:, None, None].astype(jnp.int32), axis=0)
 
     zeros = jax.eval_shape(some, jnp.zeros((), jnp.int32))

@@ -11,18 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.robust.certify.balls import Limits, ball
 from deeplab.robust.certify.binomial import interval
 from deeplab.robust.certify.linear import taped
 from deeplab.robust.certify.tape import Node, least
+from deeplab.robust.inputs import classes_within
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import one_array
 
 Method = Literal["interval", "crown-ibp", "crown"]
-_METHODS = ("interval", "crown-ibp", "crown")
 
 
+@ranges.checked(method=ranges.OneOf(Method))
 def margins(
     f: Callable[..., Any],
     x: Float[Array, "B ..."],
@@ -60,14 +62,12 @@ def margins(
 
     Source: Gowal et al. 2018, https://arxiv.org/abs/1810.12715; Zhang et al. 2020, https://arxiv.org/abs/1906.06316.
     """
-    if method not in _METHODS:
-        raise UserError(f"method={method!r} was given, expected one of {', '.join(_METHODS)}")
     if jnp.shape(label) != (len(x),) or not jnp.issubdtype(jnp.result_type(label), jnp.integer):
         raise UserError(
             f"the labels are {jnp.result_type(label)}{list(jnp.shape(label))} for {len(x)} examples; expected the "
             "number of a class for each: labels that are mixed, or several, are not certified"
         )
-    ends = ball(x, radius, limits)
+    ends, labels = ball(x, radius, limits), label
 
     def of_one(lower: jax.Array, upper: jax.Array, label: jax.Array, args: Any) -> jax.Array:
         def logits(x: jax.Array) -> jax.Array:
@@ -75,6 +75,7 @@ def margins(
 
         (out,), _ = taped(logits, lower, upper, tight=method == "crown")
         one = jnp.eye(len(out.lower if isinstance(out, Node) else out))
+        classes_within(labels, len(one))
         differences = (one[label][None] - one).astype(jnp.result_type(lower))  # [K, K]
         if not isinstance(out, Node):
             return differences @ out

@@ -127,12 +127,17 @@ def set_coverage(
       group: Group of each example, such as its patient or its label.
 
     Raises:
-      UserError: a label is no class.
+      UserError: a label is no class, or the sets hold anything but true and false, such as scores.
 
     Example:
       >>> found = set_coverage(np.array([[True, True], [True, False]]), np.array([1, 1]))
       >>> found.coverage.tolist(), found.size.tolist()
       ([0.5], [1.5])
     """
+    sets = np.asarray(sets)
+    if sets.ndim != 2 or sets.dtype != bool:
+        raise UserError(
+            f"sets are {sets.dtype}{list(sets.shape)}, expected booleans [N, K], such as scores <= threshold"
+        )
     y = labels_of(label, sets.shape[1], len(sets))
     return coverage_by_group(of_label(sets, y), sets.sum(axis=1), group)

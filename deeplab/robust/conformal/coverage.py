@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 
 from deeplab.core.blocks import wilson
+from deeplab.core.errors import UserError
+from deeplab.robust.inputs import numbers_of, truths_of
 
 
 class Coverage(NamedTuple):
@@ -49,11 +51,18 @@ def coverage_by_group(
       size: Number of classes in the set, or width of the interval.
       group: Group of each example.
 
+    Raises:
+      UserError: `covered` holds anything but true and false, or there is not a size or a group for each example.
+
     Example:
       >>> found = coverage_by_group(np.array([True, True, False]), np.array([1, 2, 1]), np.array(["a", "b", "b"]))
       >>> found.group, found.coverage.round(2).tolist()
       (('all', 'a', 'b'), [0.67, 1.0, 0.5])
     """
+    (size,) = numbers_of(size=size)
+    covered = truths_of(covered, "covered", len(size))
+    if group is not None and np.shape(group) != size.shape:
+        raise UserError(f"groups {list(np.shape(group))} of {len(size)} examples; give one group for each")
     groups = [] if group is None else list(np.unique(group))
     rows = [np.ones(len(covered), bool), *[np.asarray(group) == g for g in groups]]
     count = np.array([row.sum() for row in rows])

@@ -18,7 +18,7 @@ from deeplab.robust.resampling import dealt
 Per = Literal["all", "class"]
 
 
-@ranges.checked(alpha=LEVEL, folds=ranges.Range(at_least=2, whole=True))
+@ranges.checked(alpha=LEVEL, per=ranges.OneOf(Per), folds=ranges.Range(at_least=2, whole=True))
 def cross_sets(
     scores: Float[ndarray, "N K"],
     label: Int[ndarray, " N"],

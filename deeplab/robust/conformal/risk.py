@@ -41,12 +41,15 @@ def hoeffding_bentkus(risk: Float[ndarray, " L"], size: int, alpha: float) -> Fl
     return np.minimum(1.0, np.minimum(np.exp(-size * apart), bentkus))
 
 
-@ranges.checked(alpha=LEVEL, delta=LEVEL)
+Correction = Literal["bonferroni", "sequence"]
+
+
+@ranges.checked(alpha=LEVEL, delta=LEVEL, test=ranges.OneOf(Correction))
 def learn_then_test(
     losses: Float[ndarray, "N L"],
     alpha: float,
     delta: float = 0.1,
-    test: Literal["bonferroni", "sequence"] = "bonferroni",
+    test: Correction = "bonferroni",
 ) -> Bool[ndarray, " L"]:
     """The settings at which the risk is at most alpha: with probability 1 - delta, all of them are.
 

@@ -57,7 +57,7 @@ def smallest(alpha: float) -> int:
     return math.ceil((1 - alpha) / alpha - 1e-9)
 
 
-@ranges.checked(alpha=LEVEL)
+@ranges.checked(alpha=LEVEL, few=ranges.OneOf(Few))
 def threshold(scores: Float[ndarray, " N"], alpha: float, few: Few = "error") -> float:
     """The threshold of split conformal prediction.
 
@@ -126,7 +126,7 @@ class Thresholds(NamedTuple):
         return self.values[at]
 
 
-@ranges.checked(alpha=LEVEL)
+@ranges.checked(alpha=LEVEL, few=ranges.OneOf(Few))
 def mondrian(
     scores: Float[ndarray, " N"], group: Shaped[ndarray, " N"], alpha: float, few: Few = "error"
 ) -> Thresholds:
@@ -142,7 +142,8 @@ def mondrian(
       few: What is made of a group that is too small for the level: an error, or the threshold infinity.
 
     Raises:
-      UserError: a group has too few examples; each such group should be merged with another.
+      UserError: a group has too few examples, and should be merged with another; a score is NaN; or there is not a
+        group for each score.
 
     Source: Vovk, Lindsay, Nouretdinov and Gammerman 2003; Vovk 2012, https://arxiv.org/abs/1209.2673.
 
@@ -151,12 +152,15 @@ def mondrian(
       >>> found.values.tolist(), found.of(np.array([1, 0, 1])).tolist()
       ([4.0, 5.0], [5.0, 4.0, 5.0])
     """
-    scores, group = np.asarray(scores, np.float64), np.asarray(group)
+    scores, group = _checked(scores), np.asarray(group)
+    if group.shape != scores.shape:
+        raise UserError(f"groups {list(group.shape)} of scores {list(scores.shape)}; give one group for each score")
     groups = np.unique(group)
     values = [_threshold(scores[group == g], alpha, f" of group {g}", few) for g in groups]
     return Thresholds(groups, np.array(values))
 
 
+@ranges.checked(alpha=LEVEL)
 def coverage_law(size: int, alpha: float) -> tuple[int, int]:
     """Parameters (a, b) of the Beta law of the coverage, given the calibration set, of continuous scores.
 

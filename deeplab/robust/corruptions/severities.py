@@ -7,6 +7,8 @@ row has severities 1 to 5.
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError, nearest
@@ -124,7 +126,7 @@ def common(name: str, severity: int) -> Corruption:
       severity: Severity, 1 to 5.
 
     Raises:
-      UserError: There is no such corruption.
+      UserError: There is no such corruption; or, when it is called, the image is not [H, W, C] in [0, 1].
 
     Example:
       >>> import jax.numpy as jnp
@@ -135,10 +137,22 @@ def common(name: str, severity: int) -> Corruption:
         raise UserError(f"there is no corruption {name!r}; {nearest(name, _MADE)}")
 
     def corrupt(key: jax.Array, image: Image) -> Image:
+        _check(image)
         table = SMALL if min(image.shape[:2]) <= _SMALL_UP_TO else LARGE
         return _MADE[name](*table[name][severity - 1])(key, image)
 
     return corrupt
+
+
+def _check(image: Image) -> None:
+    """Refuses what is no image in [0, 1], which would become white; values are not looked at under a trace."""
+    image = image if hasattr(image, "dtype") else np.asarray(image)
+    if image.ndim != 3 or not jnp.issubdtype(image.dtype, jnp.floating):
+        raise UserError(
+            f"the image is {image.dtype}{list(image.shape)}, expected floats [H, W, C]: pixels / 255 of one"
+        )
+    if not isinstance(image, jax.core.Tracer) and not (jnp.min(image) >= -1e-3 and jnp.max(image) <= 1 + 1e-3):
+        raise UserError(f"the image has values from {jnp.min(image):g} to {jnp.max(image):g}, expected 0 to 1")
 
 
 def commons(names: tuple[str, ...] = BENCHMARK) -> dict[str, tuple[Corruption, ...]]:

@@ -72,6 +72,13 @@ def _checked(label: ndarray, prediction: ndarray, group: ndarray) -> tuple[ndarr
     return y.astype(bool), decided.astype(bool), groups, member
 
 
+def _several(label: ndarray, prediction: ndarray, group: ndarray) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+    found = _checked(label, prediction, group)
+    if len(found[2]) < 2:
+        raise UserError(f"all examples are of the group {found[2][0]}, and a gap is between groups; give two or more")
+    return found
+
+
 def _rates(y: ndarray, decided: ndarray, member: ndarray, groups: int) -> ndarray:
     """Accuracy, positive rate, true and false positive rate, [4, G]."""
 
@@ -86,15 +93,22 @@ def _rates(y: ndarray, decided: ndarray, member: ndarray, groups: int) -> ndarra
 def accuracy_gap(label: ndarray, prediction: ndarray, group: ndarray) -> float:
     """The largest accuracy of a group minus the smallest.
 
+    Raises:
+      UserError: there is one group, or as `group_metrics`.
+
     Example:
       >>> accuracy_gap(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0]), np.array([1, 1, 2, 2]))
       0.5
     """
-    return float(np.ptp(group_metrics(label, prediction, group).accuracy))
+    y, decided, groups, member = _several(label, prediction, group)
+    return float(np.ptp(_rates(y, decided, member, len(groups))[0]))
 
 
 def demographic_parity(prediction: ndarray, group: ndarray) -> float:
     """The largest share of positive decisions in a group minus the smallest.
+
+    Raises:
+      UserError: there is one group, or as `group_metrics`.
 
     Source: Dwork et al. 2012, https://arxiv.org/abs/1104.3913.
 
@@ -102,14 +116,14 @@ def demographic_parity(prediction: ndarray, group: ndarray) -> float:
       >>> demographic_parity(np.array([1, 1, 1, 0]), np.array([1, 1, 2, 2]))
       0.5
     """
-    return float(np.ptp(group_metrics(prediction, prediction, group).positive_rate))
+    return accuracy_gap(np.ones_like(prediction, int), prediction, group)  # right are the positive ones
 
 
 def equalized_odds(label: ndarray, prediction: ndarray, group: ndarray) -> float:
     """The larger of the gaps of the true and of the false positive rate.
 
     Raises:
-      UserError: a group has no positives or no negatives.
+      UserError: a group has no positives or no negatives, or there is one group.
 
     Source: Hardt, Price and Srebro 2016, https://arxiv.org/abs/1610.02413.
 
@@ -117,7 +131,7 @@ def equalized_odds(label: ndarray, prediction: ndarray, group: ndarray) -> float
       >>> equalized_odds(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0]), np.array([1, 1, 2, 2]))
       1.0
     """
-    y, decided, groups, member = _checked(label, prediction, group)
+    y, decided, groups, member = _several(label, prediction, group)
     found = _rates(y, decided, member, len(groups))
     _refuse_undefined(found, groups)
     return float(np.ptp(found[2:], axis=1).max())
@@ -183,7 +197,7 @@ def gaps(
       seed: Seed of the resamples.
 
     Raises:
-      UserError: a group has no positives or no negatives.
+      UserError: a group has no positives or no negatives, or there is one group.
 
     Example:
       >>> rng = np.random.default_rng(0)
@@ -192,7 +206,7 @@ def gaps(
       >>> bool(found["demographic_parity"].low > 0.1), round(found["accuracy"].low, 2)
       (True, 0.0)
     """
-    y, decided, groups, member = _checked(label, prediction, group)
+    y, decided, groups, member = _several(label, prediction, group)
 
     def of_all(y: ndarray, decided: ndarray, member: ndarray) -> ndarray:
         accuracy, positive, *odds = np.ptp(_rates(y, decided, member, len(groups)), axis=1)

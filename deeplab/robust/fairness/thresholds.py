@@ -115,7 +115,7 @@ def _hulls(score: ndarray, y: ndarray, group: ndarray) -> tuple[ndarray, ndarray
     return groups, np.bincount(member), base, [_hull(score[member == g], y[member == g]) for g in range(len(groups))]
 
 
-@ranges.checked(false_positive=ranges.NATURAL, false_negative=ranges.NATURAL)
+@ranges.checked(constraint=ranges.OneOf(Constraint), false_positive=ranges.NATURAL, false_negative=ranges.NATURAL)
 def equalizing_thresholds(
     score: Float[ndarray, " N"],
     label: Bool[ndarray, " N"],

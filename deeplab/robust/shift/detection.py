@@ -49,7 +49,7 @@ def _curve(inside: ndarray, outside: ndarray, positive: Side) -> roc.Curve:
     return (roc.Scores(score, is_out) if positive == "out" else roc.Scores(-score, ~is_out)).curve()
 
 
-@ranges.checked(tpr=ranges.FRACTION)
+@ranges.checked(tpr=ranges.FRACTION, positive=ranges.OneOf(Side))
 def fpr_at_tpr(
     inside: Float[ndarray, " N"], outside: Float[ndarray, " M"], tpr: float = 0.95, positive: Side = "in"
 ) -> float:

@@ -193,10 +193,11 @@ def react(train: Float[ndarray, "N D"], quantile: float = 0.9) -> Change:
     return lambda features: np.minimum(np.asarray(features, np.float64), highest)
 
 
-@ranges.checked(quantile=ranges.RATE)
-def ash(
-    features: Float[ndarray, "N D"], quantile: float = 0.65, kind: Literal["s", "p", "b"] = "s"
-) -> Float[ndarray, "N D"]:
+Kept = Literal["s", "p", "b"]
+
+
+@ranges.checked(quantile=ranges.RATE, kind=ranges.OneOf(Kept))
+def ash(features: Float[ndarray, "N D"], quantile: float = 0.65, kind: Kept = "s") -> Float[ndarray, "N D"]:
     """Features of which each example keeps its largest, before the head reads them.
 
     `energy(head(ash(features)))` is the score. It is meant for features that are not negative.

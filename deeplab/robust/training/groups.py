@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -14,7 +15,7 @@ from deeplab.core.errors import UserError
 from deeplab.metrics.base import Metrics
 from deeplab.robust.training.wrapper import Wrapper, innermost
 from deeplab.tasks.contract.apply import Apply
-from deeplab.tasks.contract.task import Batch, Loss
+from deeplab.tasks.contract.task import Batch, Labels, Loss
 from deeplab.tasks.unlabeled.pairs import TwoViews, of_batch
 
 
@@ -78,6 +79,10 @@ class GroupDRO(Wrapper):
     num_groups: int
     group: str = "group"
     rate: float | jax.Array = 0.01
+
+    def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
+        own = {self.group: Labels(self.num_groups, "num_groups of GroupDRO")} if self.group in batch else {}
+        return {**self.inner.labels(apply, batch), **own}
 
     def init_state(self, apply: Apply, batch: Batch, key: jax.Array) -> Any:
         q = jnp.full(self.num_groups, 1 / self.num_groups, jnp.float32)

@@ -12,13 +12,10 @@ import jax.numpy as jnp
 from deeplab.core import ranges
 from deeplab.core.abstract.convolutions import canonical
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.robust.training.wrapper import Attack, Wrapper, attack_key, frozen, moved_field
+from deeplab.robust.training.wrapper import Attack, Box, Wrapper, attack_key, box_of, frozen, moved_field
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.task import Batch, Loss, Task
 from deeplab.tasks.unlabeled.pairs import by_example
-
-Box = tuple[Any, Any]
-"""Least and largest value of an input: (0.0, 1.0) for images, (-inf, inf) for standardized columns."""
 
 
 def climb(
@@ -53,7 +50,7 @@ def climb(
 
 @ranges.checked(radius=ranges.NATURAL, steps=ranges.COUNT, step=ranges.POSITIVE)
 def uphill(
-    task: Task, radius: Any, steps: int = 10, step: Any = None, *, random: bool = True, box: Box = (0.0, 1.0)
+    task: Task, radius: Any, steps: int = 10, step: Any = None, *, random: bool = True, box: Box | None = None
 ) -> Attack:
     """Makes the attack that raises a task's own loss, of any task whose first input is of floats (PGD, linf).
 
@@ -65,7 +62,7 @@ def uphill(
       steps: Number of steps; with one it is FGSM (Goodfellow et al. 2015, https://arxiv.org/abs/1412.6572).
       step: Length of a step; 2.5 radius / steps when None.
       random: Whether to begin at a random point of the ball, drawn for each example by its `id`.
-      box: Least and largest value of an input.
+      box: Least and largest value of an input; 0 and 1 of images, and none of anything else, when None.
 
     Example:
       >>> from deeplab.tasks import Regression
@@ -80,7 +77,7 @@ def uphill(
             return jax.grad(lambda x: task.loss(model, batch | {name: x}, key).loss.total)(x)
 
         start = clean + _within(start_key, batch, name, radius) if random else clean
-        return batch | {name: climb(slope, clean, start, radius, length, steps, box)}
+        return batch | {name: climb(slope, clean, start, radius, length, steps, box_of(box, clean, radius))}
 
     return attack
 
@@ -153,7 +150,7 @@ class Fast(Wrapper):
       radius: Largest change of each number; may be a tracer.
       step: Length of the step, in radii.
       align: Weight of GradAlign; none at 0, where its cost is spared. The paper has 0.2 at 8 / 255 on CIFAR-10.
-      box: Least and largest value of an input.
+      box: Least and largest value of an input; 0 and 1 of images, and none of anything else, when None.
 
     Example:
       >>> from deeplab.tasks import Classification
@@ -167,7 +164,7 @@ class Fast(Wrapper):
     radius: float | jax.Array
     step: float | jax.Array = 1.25
     align: float | jax.Array = 0.0
-    box: Box = (0.0, 1.0)
+    box: Box | None = None
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         attack = uphill(self.inner, self.radius, 1, self.step * self.radius, box=self.box)
@@ -191,7 +188,7 @@ class Fast(Wrapper):
             square, tiny = jnp.sum(slopes * slopes, axis=1, keepdims=True), jnp.finfo(slopes.dtype).tiny
             return jnp.where(square > tiny, slopes * jax.lax.rsqrt(jnp.maximum(square, tiny)), 0)
 
-        return jnp.sum(slope(batch[name]) * slope(jnp.clip(aside, *self.box)), axis=1)
+        return jnp.sum(slope(batch[name]) * slope(jnp.clip(aside, *box_of(self.box, aside, self.radius))), axis=1)
 
 
 def _within(key: jax.Array, batch: Batch, name: str, radius: Any) -> jax.Array:

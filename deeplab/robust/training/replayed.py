@@ -13,8 +13,7 @@ from jax.sharding import PartitionSpec
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean
-from deeplab.robust.training.madry import Box
-from deeplab.robust.training.wrapper import Wrapper, moved_field
+from deeplab.robust.training.wrapper import Box, Wrapper, box_of, moved_field
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import described
 from deeplab.tasks.contract.task import Batch, Loss
@@ -37,7 +36,7 @@ class Free(Wrapper):
     Args:
       radius: Largest change of each number; may be a tracer.
       step: Length of a step of the change, in radii.
-      box: Least and largest value of an input.
+      box: Least and largest value of an input; 0 and 1 of images, and none of anything else, when None.
 
     Raises:
       UserError: When the loss is computed: a batch has other shapes than an evaluation's, as of microbatches or of
@@ -53,7 +52,7 @@ class Free(Wrapper):
 
     radius: float | jax.Array
     step: float | jax.Array = 1.0
-    box: Box = (0.0, 1.0)
+    box: Box | None = None
 
     @property
     def rules(self) -> Sequence[Any]:
@@ -62,7 +61,8 @@ class Free(Wrapper):
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         name, state, model = moved_field(self.inner, batch, "Free"), apply.task_state, self.within(apply)
         held = _held(state["held"], _fields(batch))
-        x = jnp.clip(held[name] + jnp.clip(state["change"], -self.radius, self.radius), *self.box)
+        box = box_of(self.box, held[name], self.radius)
+        x = jnp.clip(held[name] + jnp.clip(state["change"], -self.radius, self.radius), *box)
 
         def at(params: Any, x: jax.Array) -> tuple[jax.Array, Loss]:
             bound = model.rebound(params=params[0], task_params=params[1])

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean
-from deeplab.robust.training.madry import Box, climb
-from deeplab.robust.training.wrapper import Wrapper, attack_key, frozen, innermost, moved_field
+from deeplab.robust.training.madry import climb
+from deeplab.robust.training.wrapper import Box, Wrapper, attack_key, box_of, frozen, innermost, moved_field
 from deeplab.tasks import Classification, Clinical, MultiLabel, Segmentation
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.task import Batch, Loss, Task
@@ -29,7 +29,7 @@ class TRADES(Wrapper):
       weight: Weight of the second term, beta in the paper, where it is 6 on CIFAR-10, and 1 on MNIST.
       steps: Number of steps of the attack.
       step: Length of a step; a quarter of the radius when None, as in the paper.
-      box: Least and largest value of an input.
+      box: Least and largest value of an input; 0 and 1 of images, and none of anything else, when None.
 
     Raises:
       UserError: When the loss is computed: the task has no probabilities of classes.
@@ -46,7 +46,7 @@ class TRADES(Wrapper):
     weight: float | jax.Array = 6.0
     steps: int = 10
     step: float | jax.Array | None = None
-    box: Box = (0.0, 1.0)
+    box: Box | None = None
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         name, own, model = moved_field(self.inner, batch, "TRADES"), attack_key(key), frozen(apply)
@@ -59,7 +59,8 @@ class TRADES(Wrapper):
         # At the example itself the divergence has no slope.
         noise = jax.vmap(lambda k: 1e-3 * jax.random.normal(k, clean.shape[1:], clean.dtype))(by_example(own, batch))
         step = self.radius / 4 if self.step is None else self.step
-        moved = batch | {name: climb(slope, clean, clean + noise, self.radius, step, self.steps, self.box)}
+        box = box_of(self.box, clean, self.radius)
+        moved = batch | {name: climb(slope, clean, clean + noise, self.radius, step, self.steps, box)}
         out = self.inner.loss(apply, batch, key)
         changed = divergence(self._at(apply, batch, train=True, key=key), self._at(apply, moved, train=True, key=key))
         term = Mean.of(changed, batch["weight"])

@@ -13,6 +13,7 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.metrics.base import Metrics
+from deeplab.robust.inputs import refuse_wide
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import described
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
@@ -104,6 +105,10 @@ class Wrapper(Task):
         return self.inner.artifacts(trained._replace(apply=lambda count: self.within(trained.apply(count))))
 
 
+Box = tuple[Any, Any]
+"""Least and largest value of an input: (0.0, 1.0) for images, (-inf, inf) for standardized columns."""
+
+
 def attack_key(key: jax.Array) -> jax.Array:
     """Key of what a wrapper draws, beside the draws of the inner task."""
     return jax.random.fold_in(key, _ATTACK)
@@ -138,6 +143,19 @@ def moved_field(task: Task, batch: Batch, method: str) -> str:
             "GroupDRO, which move no input"
         )
     return name
+
+
+def box_of(box: Box | None, x: jax.Array, radius: Any) -> Box:
+    """The box, or that of images [B, H, W, C], (0, 1); of anything else, such as standardized columns, there is none.
+
+    A box that the data are not in would move them farther than the radius.
+
+    Raises:
+      UserError: The radius is larger than the box, as one of bytes is.
+    """
+    found = box or ((0.0, 1.0) if x.ndim == 4 else (-jnp.inf, jnp.inf))
+    refuse_wide(radius, *found)
+    return found
 
 
 def innermost(task: Task) -> Task:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from deeplab.tasks.unlabeled.objectives import Number
+from deeplab.tasks.unlabeled.objectives import Number, several
 
 
 def barlow_twins(
@@ -22,6 +22,7 @@ def barlow_twins(
 
     Source: Zbontar et al. 2021, https://arxiv.org/abs/2103.03230, equation 1.
     """
+    several(a)
     share = weight / jnp.maximum(jnp.sum(weight), 1e-6)
     left, right = (_centered(z, share) for z in (a, b))
     left, right = (z * jax.lax.rsqrt(share @ jnp.square(z) + 1e-5)[None] for z in (left, right))
@@ -43,6 +44,7 @@ def vicreg(
 
     Source: Bardes et al. 2021, https://arxiv.org/abs/2105.04906, equations 1 to 6.
     """
+    several(a)
     total = jnp.maximum(jnp.sum(weight), 1e-6)
     share = weight / total
     unbiased = 1 / jnp.maximum(1 - jnp.sum(jnp.square(share)), 1e-6)  # N / (N - 1) for N examples of weight 1

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from deeplab.core.errors import UserError
+
 Number = float | jax.Array
 """A float, or a tracer."""
 
@@ -25,6 +27,18 @@ def unit(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
       [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-24))
+
+
+def several(x: Float[Array, "B D"]) -> None:
+    """Refuses a batch of one example, whose loss would be a constant.
+
+    Raises:
+      UserError: It is one.
+    """
+    if len(x) < 2:
+        raise UserError(
+            "a batch of one example has no other to compare it with; give a batch_size, or microbatches, of 2 or more"
+        )
 
 
 def nt_xent(
@@ -69,6 +83,7 @@ def supervised_contrast(
 
 def _views(a: Array, b: Array, weight: Array, temperature: Number) -> tuple[Array, Array]:
     """Similarities of all views [2B, 2B], and which of them are of another view of an example that counts."""
+    several(a)
     z = unit(jnp.concatenate([a, b]))
     counts = jnp.tile(weight != 0, 2)
     return z @ z.T / temperature, counts[None] & ~jnp.eye(len(z), dtype=bool)

@@ -30,7 +30,7 @@ _BACKGROUND = 128
 """Training examples whose mean is the baseline."""
 
 
-@ranges.checked(count=ranges.COUNT, measured=ranges.NATURAL)
+@ranges.checked(count=ranges.COUNT, measured=ranges.NATURAL, score=ranges.OneOf(ClassScore))
 def explain_run(
     run: Run | str | Path,
     inputs: Any = None,

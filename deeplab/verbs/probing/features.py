@@ -23,6 +23,9 @@ from deeplab.verbs.explaining.subject import model_of, preparer
 INPUT = "input"
 """Name of the layer 0: the first input of the model, where it is no token or id."""
 
+Reader = Callable[[State, Batch], dict[str, jax.Array]]
+"""From a state and a batch to the features of its examples by layer."""
+
 _BATCH = 128
 _WIDEST = 1024
 
@@ -55,6 +58,7 @@ def features_of(
     *,
     label: str = "label",
     prepare: Callable[[Batch], Batch] | None = None,
+    read: Reader | None = None,
 ) -> tuple[dict[str, Float[ndarray, "N D"]], Int[ndarray, " N"]]:
     """Features of examples by layer, and their classes.
 
@@ -69,31 +73,33 @@ def features_of(
       runtime: Precision of the model.
       label: Name of the field of classes.
       prepare: Function of `preparer` that several calls share, so that it compiles once; another one when None.
+      read: Compiled function of `reader`, likewise.
 
     Raises:
       UserError: the field is not one class for each example, or a layer has no features.
     """
-    read = jax.jit(reader(experiment, state, names, runtime))
+    read = read or jax.jit(reader(experiment, names, runtime))
     features: dict[str, list[ndarray]] = {name: [] for name in names}
     labels, prepare = [], prepare or preparer(experiment)
     for raw in batches:
         batch = prepare(raw)
         labels.append(_classes(raw, batch, label))
-        for name, x in jax.device_get(read(batch)).items():
+        for name, x in jax.device_get(read(state, batch)).items():
             features[name].append(x)
     return {name: np.concatenate(parts) for name, parts in features.items()}, np.concatenate(labels)
 
 
-def reader(
-    experiment: Experiment, state: State, names: Sequence[str], runtime: Runtime = Runtime()
-) -> Callable[[Batch], dict[str, jax.Array]]:
-    """Makes the function from a batch that the task reads to the features of layers, see `features_of`."""
-    state, task = eval_state(state), experiment.task
+def reader(experiment: Experiment, names: Sequence[str], runtime: Runtime = Runtime()) -> Reader:
+    """Makes the function from a state and a batch that the task reads to the features of layers, see `features_of`.
+
+    Parameters that a compiled function closed over would be constants of its program, which folding them makes slow.
+    """
+    task = experiment.task
     inner = [name for name in names if name != INPUT]
 
-    def read(batch: Batch) -> dict[str, jax.Array]:
+    def read(state: State, batch: Batch) -> dict[str, jax.Array]:
         inputs = task.inputs(batch)
-        _, found = explain.read(model_of(experiment, state, runtime), inner)(*inputs)
+        _, found = explain.read(model_of(experiment, eval_state(state), runtime), inner)(*inputs)
         pooled = {name: jnp.asarray(_only(name, value), jnp.float32) for name, value in found.items()}
         pooled = {name: x.mean(axis=tuple(range(1, x.ndim - 1))) for name, x in pooled.items()}
         first = {INPUT: jnp.asarray(inputs[0], jnp.float32)} if INPUT in names else {}

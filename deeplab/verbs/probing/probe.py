@@ -24,7 +24,7 @@ from deeplab.train.initialize import init
 from deeplab.verbs.explaining.subject import preparer
 from deeplab.verbs.load import Checkpoint, load
 from deeplab.verbs.probing import views
-from deeplab.verbs.probing.features import features_of, images_of, layers_of, spread
+from deeplab.verbs.probing.features import features_of, images_of, layers_of, reader, spread
 from deeplab.verbs.run import Run
 
 
@@ -188,9 +188,9 @@ def probe(
     names = tuple(layers) or layers_of(experiment, run.state, next(parts[0]()), runtime)
     if not names:
         raise UserError(f"{type(experiment.model).__name__} has no layer with features of each example; name taps")
-    prepare = preparer(experiment)
+    shared: Any = {"label": label, "prepare": preparer(experiment), "read": jax.jit(reader(experiment, names, runtime))}
     trained, random = (
-        [features_of(experiment, state, part(), names, runtime, label=label, prepare=prepare) for part in parts]
+        [features_of(experiment, state, part(), names, runtime, **shared) for part in parts]
         for state in (run.state, blank)
     )
     found, chance = _layers(names, trained, random, k, seed)

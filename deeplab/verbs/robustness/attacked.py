@@ -135,7 +135,6 @@ def attacked(
         raise UserError("AutoAttack wants a classification of one label for each example; leave auto_attack out")
     if not what.classifies:
         return _lowered(what, radii, steps)
-    what.seam.check(max(radii) * what.unit)  # under the trace of a radius nothing is looked at
     found = _survivors(what, radii, steps, auto_attack)
     name = "AutoAttack" if auto_attack else _STEPS
     doubts = tuple(f"At radius {radius:g}: {told}" for radius, each in found.items() for told in _warnings(each))

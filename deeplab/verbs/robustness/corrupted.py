@@ -73,8 +73,8 @@ def corrupted(what: Examined, severities: Sequence[int], data_dir: Any = None) -
     Raises:
       UserError: A severity is none, or the run reads nothing of these kinds.
     """
-    if not severities or not set(severities) <= set(range(1, 6)):
-        raise UserError(f"severities={tuple(severities)} was given, expected some of 1, 2, 3, 4, 5")
+    if not severities:
+        raise UserError("no severities were given, expected some of 1, 2, 3, 4, 5")
     task, monitor = what.experiment.task, what.experiment.monitor
     run = with_arguments(what.apply, lambda apply, batch, key: task.metrics(apply, batch, key))
     found = _record(what, run, severities, data_dir)

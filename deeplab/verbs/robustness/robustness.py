@@ -15,6 +15,7 @@ from deeplab.explain.view.show import Shown
 from deeplab.report.document import document, save
 from deeplab.report.render import Site, render
 from deeplab.report.text import join, note, tag
+from deeplab.robust.conformal.split import LEVEL
 from deeplab.verbs.load import Checkpoint, load
 from deeplab.verbs.robustness.attacked import attacked
 from deeplab.verbs.robustness.certified import certified
@@ -55,7 +56,15 @@ class Robustness(Printable):
         return Shown(self.blocks)._repr_html_()
 
 
-@ranges.checked(examples=ranges.COUNT, steps=ranges.COUNT, draws=ranges.COUNT)
+@ranges.checked(
+    examples=ranges.COUNT,
+    radii=ranges.NATURAL,
+    steps=ranges.COUNT,
+    severities=ranges.Range(at_least=1, at_most=5, whole=True),
+    noise=ranges.POSITIVE,
+    draws=ranges.COUNT,
+    alpha=LEVEL,
+)
 def robustness(
     run: Run | str | Path,
     parts: Sequence[str] = PARTS,
@@ -90,7 +99,7 @@ def robustness(
       checkpoint: Name of the checkpoint, if a directory is given.
 
     Raises:
-      UserError: A part is unknown, or the run has none of them.
+      UserError: A part is unknown, a number is out of its range, or the run has none of the parts.
 
     Example:
       >>> import deeplab as dl
@@ -103,6 +112,8 @@ def robustness(
     if unknown := [name for name in parts if name not in PARTS]:
         raise UserError(f"the part {unknown[0]!r} is unknown; {nearest(unknown[0], PARTS)}")
     what = examined(run, split, examples)
+    if radii:
+        what.seam.check(max(radii) * what.unit)  # under the trace of a radius nothing is looked at
     makers: dict[str, Callable[[], Any]] = {
         "attacked": lambda: attacked(what, radii, steps, auto_attack=auto_attack),
         "corrupted": lambda: corrupted(what, severities, run.recipe.data_dir),

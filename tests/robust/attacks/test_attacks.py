@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deeplab import tasks
+from deeplab.core.errors import UserError
 from deeplab.robust import attacks
 from deeplab.robust.attacks import CROSS_ENTROPY, L1, L2, LINF, MARGIN, Seam
 from tests.robust.attacks.models import bound, gaps, linear, margins, prototypes
@@ -179,3 +180,31 @@ def test_any_task_with_a_score_is_attacked_at_its_own_field_and_box():
     W, y = np.asarray(apply.params["head"]["kernel"]), np.asarray(batch["label"])
     before, after = (np.asarray(apply(b["features"])[0])[np.arange(6), y] for b in (batch, attacked))
     np.testing.assert_allclose(before - after, 0.5 * np.abs(W[:, y]).sum(axis=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "norm", "told"),
+    [
+        ({"image": lambda x: x.at[0].set(jnp.nan)}, LINF, "'image' holds NaN"),
+        ({"label": lambda y: y + 2}, LINF, r"label 2 is no class of the model, which has 2: 0 to 1|label 3 is no"),
+        ({"id": None}, LINF, "no field 'id' .* as id, and ones"),
+        ({"weight": None}, LINF, "no field 'weight'"),
+        ({}, "linf", r"norm='linf' was given, expected attacks\.LINF"),
+    ],
+    ids=["nan", "label", "id", "weight", "norm"],
+)
+def test_a_batch_or_a_norm_that_an_attack_cannot_read(changed, norm, told):
+    apply, batch = linear(1, classes=2)
+    made = {name: changed[name](x) if changed.get(name) else x for name, x in batch.items() if changed.get(name, 1)}
+    with pytest.raises(UserError, match=told):
+        attacks.fgsm(0.1, norm=norm)(apply, made, KEY)
+
+
+def test_a_model_or_a_class_that_an_attack_cannot_use():
+    apply, batch = linear(1, classes=2)
+    with pytest.raises(UserError, match=r"give run\.bound\(B\), or wrap"):
+        attacks.fgsm(0.1)(lambda x: apply(x)[0], batch, KEY)
+    with pytest.raises(UserError, match="target 2 is no class"):
+        attacks.towards(2).value(jnp.eye(2), {"label": jnp.array([0, 1])})
+    with pytest.raises(UserError, match=r"give run\.bound\(B\)"):
+        attacks.robust_accuracy(lambda x, **_: (x, {}), [batch], attacks.fgsm(0.1), KEY)

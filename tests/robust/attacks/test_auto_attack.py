@@ -166,7 +166,7 @@ def test_a_model_without_probabilities_is_refused():
     one = bound(Linear(1), {"head": {"kernel": jnp.ones((64, 1)), "bias": jnp.ones(1)}}, batch)
     with pytest.raises(UserError, match=r"array \[2, 1\], which gives no probability.*attacks.lowered\(task\)"):
         attacks.fgsm(0.1)(one, batch, KEY)
-    two = prototypes(2, classes=2)[0]
+    two, batch = prototypes(2, classes=2)
     with pytest.raises(UserError, match="DLR objective needs 3 classes or more, and the model has 2"):
         attacks.fgsm(0.1, objective=attacks.DLR)(two, batch, KEY)
     with pytest.raises(UserError, match="no 'label' of each of its 2 examples"):

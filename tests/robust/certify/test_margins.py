@@ -83,8 +83,10 @@ def test_the_verified_error_of_a_linear_classifier_is_counted_by_hand():
     [
         (lambda: margins(network, X, Y, -0.1), "radius is -0.1, expected 0 or more"),
         (lambda: margins(network, 255 * X, Y, 8.0), "values from .* expected 0 to 1, before their normalization"),
-        (lambda: margins(network, X, Y, 0.1, method="ibp"), "expected one of interval, crown-ibp, crown"),
+        (lambda: margins(network, X, Y, 0.1, method="ibp"), "expected .interval. or .crown-ibp. or .crown."),
         (lambda: margins(network, X, jax.nn.one_hot(Y, 3), 0.1), "number of a class for each"),
+        (lambda: margins(network, X, Y, 8.0), r"radius=8.0 is larger than the box"),
+        (lambda: margins(network, X, Y - 3, 0.1), r"label -\d is no class of the model, which has 3"),
         (lambda: margins(lambda x: x[:, :, None], X, Y, 0.1), r"expected one array \[1, K\]"),
         (lambda: verified(Bound(jnp.eye(2)), [], 0.1), "there is no example to verify"),
     ],

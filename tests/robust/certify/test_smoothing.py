@@ -62,6 +62,12 @@ def test_the_radius_of_a_linear_classifier_is_its_margin():
     assert np.all(found.radius[said] >= least[said] - 1e-6)
 
 
+def test_outputs_that_are_nan_say_no_class():
+    found = votes(lambda x: x / jnp.array([[1.0, 0.0]]), jnp.zeros((1, 2)), jnp.arange(1), KEY, deviation=0.1, draws=4)
+    nothing = votes(lambda x: x * jnp.nan, jnp.zeros((1, 2)), jnp.arange(1), KEY, deviation=0.1, draws=4)
+    assert (int(found.sum()), int(nothing.sum())) == (4, 0)  # infinite ones do
+
+
 def test_votes_depend_on_neither_chunk_nor_batch():
     x = jax.random.normal(jax.random.key(1), (3, 4))
     f = lambda x: Linear(W)(x)[0]  # noqa: E731

@@ -280,6 +280,11 @@ P = np.full((4, 2), 0.5)
         (lambda: conformal.conformal_risk(np.zeros((5, 2)), 0.1), "give 9 or more"),
         (lambda: conformal.conformal_risk(np.ones((50, 2)), 0.1), "the risk is 1 at best"),
         (lambda: conformal.risk_coverage(np.zeros(0), np.zeros(0)), "N of 1 or more"),
+        (lambda: conformal.mondrian(np.zeros(30), np.zeros(7), 0.1), r"groups \[7\] of scores \[30\]"),
+        (lambda: conformal.set_coverage(P, np.zeros(4, int)), r"float64\[4, 2\], expected booleans"),
+        (lambda: conformal.coverage_by_group(P > 0.5, np.zeros(4)), r"covered has the shape \[4, 2\], expected \[4\]"),
+        (lambda: conformal.coverage_by_group(P[:, 0] > 0.5, np.zeros(4), [1, 2]), r"groups \[2\] of 4 examples"),
+        (lambda: conformal.coverage_law(100, 10), "alpha is 10, expected above 0 and below 1"),
     ],
 )
 def test_bad_input_is_told(call, told):

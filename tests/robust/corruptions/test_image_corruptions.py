@@ -130,3 +130,7 @@ def test_tables_are_those_of_the_papers_form():
         common("frog", 1)
     with pytest.raises(UserError, match="severity is 6"):
         common("fog", 6)
+    with pytest.raises(UserError, match=r"values from 0 to 255, expected 0 to 1"):
+        common("contrast", 3)(KEY, jnp.array([[[0.0], [255.0]]]))
+    with pytest.raises(UserError, match=r"uint8\[2, 2, 1\], expected floats \[H, W, C\]"):
+        jax.eval_shape(common("contrast", 3), KEY, jnp.zeros((2, 2, 1), jnp.uint8))

@@ -171,6 +171,8 @@ Y, GROUP = np.array([0, 1, 1]), np.array(["a", "a", "b"])
         (lambda: fairness.calibration_within(np.array([0, 1]), np.array([-3.0, 4]), np.zeros(2)), "expected 0 to 1"),
         (lambda: fairness.equalized_odds(Y, Y, GROUP), "group b has no negatives, and no rate of them"),
         (lambda: fairness.gaps(Y, Y, GROUP), "group b has no negatives"),
+        (lambda: fairness.gaps(Y, Y, np.zeros(len(Y))), r"all examples are of the group 0\.0, and a gap is between"),
+        (lambda: fairness.demographic_parity(Y, np.zeros(len(Y))), "give two or more"),
         (lambda: fairness.group_metrics(2 * Y, Y, GROUP), "label holds 2, expected 0 and 1; pass label == k"),
         (lambda: fairness.group_metrics(Y, Y[:2], GROUP), r"expected \[N\] of each"),
         (lambda: fairness.group_metrics(Y[:0], Y[:0], GROUP[:0]), r"expected \[N\] of each"),

@@ -17,6 +17,7 @@ from deeplab.core.errors import UserError
 from deeplab.metrics import Mean
 from deeplab.robust import training
 from deeplab.robust.attacks import Seam, pgd
+from deeplab.robust.training.wrapper import box_of
 from deeplab.scale.plan import costs
 from deeplab.tasks import Classification, Loss, Task
 
@@ -75,6 +76,21 @@ def test_adversarial_training_is_the_loss_at_the_worst_corner(attack):
     assert told["loss"].compute() == pytest.approx(mean(losses(batch["x"] @ model.params, batch), batch), rel=1e-5)
 
 
+def test_columns_have_no_box_that_would_move_them_farther_than_the_radius():
+    model, batch = drawn()
+    batch["x"] += jnp.array([[3.0, -3.0, 0.0, 9.0]])
+    moved = training.uphill(TASK, 0.1, 2)(model, batch, KEY)["x"]
+    np.testing.assert_allclose(jnp.abs(moved - batch["x"]), 0.1, atol=1e-5)
+    with pytest.raises(UserError, match=r"radius=8 is larger than the box.* 8 / 255"):
+        box_of(None, jnp.zeros((1, 2, 2, 1)), 8)
+
+
+def test_groups_are_labels_which_the_data_are_asked_for():
+    model, batch = drawn()
+    found = training.GroupDRO(TASK, num_groups=3).labels(model, batch | {"group": batch["id"]})
+    assert found["group"].outputs == 3
+
+
 def test_an_attack_grows():
     """By a quarter of its change in each of four steps, from none."""
     model, batch = drawn()
@@ -110,7 +126,7 @@ def test_fast_takes_one_step_within_the_ball_and_the_box():
 
     model, batch = drawn(500)
     batch["x"] = batch["x"].at[:, 0].set(0.05)
-    training.Fast(Looks(), 0.1).loss(model, batch, KEY)
+    training.Fast(Looks(), 0.1, box=(0.0, 1.0)).loss(model, batch, KEY)
     change = np.asarray(seen[-1] - batch["x"])
     assert np.abs(change).max() <= 0.1 + 1e-6
     assert seen[-1].min() >= 0

@@ -16,6 +16,7 @@ from deeplab.core.blocks import wilson
 from deeplab.core.errors import UserError
 from deeplab.robust.attacks.objectives import CROSS_ENTROPY, Batch, Objective
 from deeplab.robust.attacks.seam import IMAGES, Attack, Seam
+from deeplab.tasks.contract.outputs import described
 
 _BOUND = ("params", "variables", "task_params", "task_state")
 
@@ -150,6 +151,8 @@ def with_arguments(apply: Any, function: Callable[..., Any]) -> Callable[..., An
 
     As constants they would be compiled in, and computed with at compile time. The number of examples is the batch's.
     """
+    if not dataclasses.is_dataclass(apply):
+        raise UserError(f"the model is {described(apply)}, whose parameters are not known; give run.bound(B)")
     bound = {name: getattr(apply, name) for name in _BOUND if hasattr(apply, name)}
 
     def call(bound: Any, batch: Batch, *rest: Any) -> Any:
