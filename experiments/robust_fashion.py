@@ -3,10 +3,10 @@
 Run:     python -m experiments.robust_fashion             (downloads 31 MB, or: --data-dir FOLDER)
          python -m experiments.robust_fashion --method trades      (or: none, fast, free)
 Result:  by `--epochs 4`, of all test images clean and under 10 steps, and of 256 under AutoAttack (robustness --parts
-         attacked --auto-attack --radii 0.1 --examples 256): none 90.3, 0.9, 0.4 %; free 82.6, 60.5, 50.4 %; fast 81.9,
-         63.4, 54.7 %; seed 0, 190, 180 and 760 s of CPU time (commit d1d6e65). AutoAttack finds more than free's
-         gradients do: one gate of its page is red. pgd: 79.2, 64.1 % after three of the four epochs; trades: 77.9,
-         59.3 % (1,030 s)
+         attacked --auto-attack --radii 0.1 --examples 256): none 90.3, 0.9, 0.4 %; pgd 78.9, 64.4, 58.2 %; fast 81.9,
+         63.4, 54.7 %; trades 77.9, 59.3, 51.6 %; free 82.6, 60.5, 50.4 %; seed 0, 190 (none), 1,000 (pgd), 760, 1,030
+         and 180 s of CPU time (commits d1d6e65, 3a83c92). AutoAttack finds more than free's gradients do: one gate of
+         its page is red
 Source:  pgd: Madry et al. 2018, https://arxiv.org/abs/1706.06083; trades: Zhang et al. 2019,
          https://arxiv.org/abs/1901.08573; fast: Wong et al. 2020, https://arxiv.org/abs/2001.03994, with GradAlign,
          https://arxiv.org/abs/2007.02617; free: Shafahi et al. 2019, https://arxiv.org/abs/1904.12843; data:

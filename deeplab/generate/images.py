@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from deeplab.core.errors import UserError
@@ -75,7 +76,7 @@ def told(condition: Any, count: int, num_classes: int | None) -> tuple[jax.Array
         return () if num_classes is None else (jnp.full(count, num_classes),)
     if num_classes is None:
         raise UserError("classes are asked for, and the task was told of none; train it with num_classes=")
-    known = isinstance(condition, jax.core.Tracer) or np.isin(condition, np.arange(num_classes)).all()
+    known = isinstance(condition, Tracer) or np.isin(condition, np.arange(num_classes)).all()
     if jnp.shape(condition) != (count,) or not known:
         given = f"of shape {list(jnp.shape(condition))}" if known else np.asarray(condition).tolist()
         raise UserError(f"classes {given} are asked for, expected [{count}] of 0 to {num_classes - 1}")

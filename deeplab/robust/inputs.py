@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Shaped
 from numpy import ndarray
 
@@ -61,7 +61,7 @@ def classes_within(numbers: Int[Array, ...], num_classes: int, name: str = "labe
     Raises:
       UserError: one is no class.
     """
-    if not isinstance(numbers, jax.core.Tracer) and (off := np.setdiff1d(numbers, np.arange(num_classes))).size:
+    if not isinstance(numbers, Tracer) and (off := np.setdiff1d(numbers, np.arange(num_classes))).size:
         raise UserError(f"{name} {off[0]} is no class of the model, which has {num_classes}: 0 to {num_classes - 1}")
     return numbers
 
@@ -77,7 +77,7 @@ def refuse_wide(radius: Any, low: Any, high: Any) -> None:
     Raises:
       UserError: it is.
     """
-    if any(isinstance(value, jax.core.Tracer) for value in (radius, low, high)):
+    if any(isinstance(value, Tracer) for value in (radius, low, high)):
         return
     width = float(np.max(np.asarray(high, np.float64) - np.asarray(low, np.float64)))
     if np.max(radius) > width:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError, nearest
@@ -146,12 +147,10 @@ def common(name: str, severity: int) -> Corruption:
 
 def _check(image: Image) -> None:
     """Refuses what is no image in [0, 1], which would become white; values are not looked at under a trace."""
-    image = image if hasattr(image, "dtype") else np.asarray(image)
-    if image.ndim != 3 or not jnp.issubdtype(image.dtype, jnp.floating):
-        raise UserError(
-            f"the image is {image.dtype}{list(image.shape)}, expected floats [H, W, C]: pixels / 255 of one"
-        )
-    if not isinstance(image, jax.core.Tracer) and not (jnp.min(image) >= -1e-3 and jnp.max(image) <= 1 + 1e-3):
+    dtype = jnp.result_type(image)
+    if np.ndim(image) != 3 or not jnp.issubdtype(dtype, jnp.floating):
+        raise UserError(f"the image is {dtype}{list(np.shape(image))}, expected floats [H, W, C]: pixels / 255 of one")
+    if not isinstance(image, Tracer) and not (jnp.min(image) >= -1e-3 and jnp.max(image) <= 1 + 1e-3):
         raise UserError(f"the image has values from {jnp.min(image):g} to {jnp.max(image):g}, expected 0 to 1")
 
 

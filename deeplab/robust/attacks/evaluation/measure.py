@@ -151,7 +151,7 @@ def with_arguments(apply: Any, function: Callable[..., Any]) -> Callable[..., An
 
     As constants they would be compiled in, and computed with at compile time. The number of examples is the batch's.
     """
-    if not dataclasses.is_dataclass(apply):
+    if not dataclasses.is_dataclass(apply) or isinstance(apply, type):
         raise UserError(f"the model is {described(apply)}, whose parameters are not known; give run.bound(B)")
     bound = {name: getattr(apply, name) for name in _BOUND if hasattr(apply, name)}
 
