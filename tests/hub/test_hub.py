@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from deeplab import hub, scale
 from deeplab.core.errors import UserError
@@ -225,8 +226,47 @@ def test_names_without_their_prefix(tmp_path):
 
 
 def test_parameters_of_another_model_are_not_written(tmp_path):
-    with pytest.raises(UserError, match=r"not those of a llama:\n  token_embedding/embedding"):
-        hub.save(tmp_path, {"token_embedding": {"embedding": {"deep": jnp.zeros(2)}}}, LLAMA)
+    """What is missing, too: transformers would start it anew with no more than a warning."""
+    params = flat(random(LLAMA))
+    params |= {"norm/scale": jnp.ones(3), "adapters/head/kernel/a": jnp.ones((16, 2))}
+    del params["head/kernel"]
+    with pytest.raises(UserError) as error:
+        hub.save(tmp_path / "new", traverse_util.unflatten_dict(params, sep="/"), LLAMA)
+    assert str(error.value).splitlines() == [
+        "the parameters are not those of the config's llama:",
+        "  missing: head/kernel [16, 24]",
+        "  shape: norm/scale is [3], expected [16]",
+        "  unexpected: adapters/head/kernel/a [16, 2]; merge them first (Lora.merged)",
+    ]
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_skipped_starts_anew_or_is_an_error(tmp_path):
+    """One pattern is one, not its letters; one that no parameter has would leave all as it is, without a word."""
+    params = written(tmp_path)
+    loaded = hub.load(tmp_path, skip="^head/").params
+    assert_equal(loaded["blocks"], params["blocks"])
+    assert not np.array_equal(loaded["head"]["kernel"], params["head"]["kernel"])
+    assert hub.weights(tmp_path, skip="^head/").skip == ("^head/",)
+    with pytest.raises(UserError, match="'haed/' matches no parameter; did you mean 'head/kernel'"):
+        hub.load(tmp_path, skip=["haed/"])
+    with pytest.raises(UserError, match="'haed/' matches no parameter; did you mean 'head/kernel'"):
+        with_weights(state(params), hub.weights(tmp_path, skip="haed/"))
+
+
+def test_a_config_that_says_too_little_is_an_error(tmp_path):
+    params = written(tmp_path)
+    less = {name: said for name, said in LLAMA.items() if name != "max_position_embeddings"}
+    (tmp_path / "config.json").write_text(json.dumps(less), encoding="utf-8")
+    for what in (lambda: hub.load(tmp_path), lambda: hub.save(tmp_path, params, less)):
+        with pytest.raises(UserError, match=r"config.json has no 'max_position_embeddings', which a llama needs"):
+            what()
+
+
+def test_a_dtype_is_one_of_floats(tmp_path):
+    written(tmp_path)
+    with pytest.raises(UserError, match=r"dtype is int8, expected one of floats"):
+        hub.load(tmp_path, dtype="int8")
 
 
 def state(params):
