@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +19,7 @@ from deeplab.hub.loading import variable_shapes
 from deeplab.hub.mapping import flat
 from deeplab.train.initialize import with_weights
 from deeplab.train.state import State
+from deeplab.tuning.lora import Lora
 
 LLAMA = {
     "model_type": "llama", "vocab_size": 24, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3,
@@ -340,3 +342,29 @@ def test_the_dtype_that_a_config_says_is_that_of_the_parameters(tmp_path):
     counts = {"batch_counts": {"head": {"fuse": {"norm": {"batches": jnp.int32(17)}}}}}
     hub.save(tmp_path, variables["params"], config, variables={**variables, **counts})
     assert hub.load(tmp_path).config["dtype"] == "float32"
+
+
+def test_the_activation_before_the_classes_is_its_own():
+    """That of ModernBERT's head, which is not the one of its layers."""
+    config = {**LLAMA, "model_type": "modernbert", "architectures": ["ModernBertForSequenceClassification"]}
+    pool = hub.family_of(config).model({**config, "classifier_activation": "relu"}).head.pool
+    assert pool.activation is nn.relu
+    assert hub.family_of(config).model({**config, "hidden_activation": "relu"}).head.pool.activation is not nn.relu
+
+
+def test_what_published_configs_leave_out():
+    """Falcon 7B's says no context; OLMo 3's own base is not that of its elders."""
+    falcon = {"model_type": "falcon", "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1}
+    model = hub.family_of(falcon).model({**falcon, "num_attention_heads": 2})
+    assert model.context == 2048
+    config = {**LLAMA, "model_type": "olmo3"}
+    told = {**config, "rope_theta": 500_000.0}
+    assert hub.family_of(config).model(config) == hub.family_of(config).model(told)
+
+
+def test_adapters_of_a_kernel_that_no_rule_transposes_are_refused_by_what_it_is(tmp_path):
+    config = {"model_type": "gpt2", "vocab_size": 9, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 4}
+    params, lora = random(config), Lora(rank=2, where="mlp|feed_forward")
+    params = {**params, "adapters": lora.init(jax.random.key(0), params)}
+    with pytest.raises(UserError, match=r"holds our \S+ as \[in, out\], which is no plain linear layer"):
+        hub.save_adapters(tmp_path, params, lora, config)
