@@ -24,6 +24,7 @@ from deeplab.core.monitor import Monitor
 from deeplab.core.printable import as_tree
 from deeplab.data.base import Data
 from deeplab.optim.check import check_hyperparameters
+from deeplab.optim.paths import several
 from deeplab.tasks.contract.outputs import described
 from deeplab.tasks.contract.task import Task
 
@@ -77,6 +78,9 @@ class Weights:
     path: str = "params"
     skip: tuple[str, ...] = ()
     digest: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "skip", several(self.skip))
 
 
 _PARTS = {

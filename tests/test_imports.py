@@ -33,9 +33,9 @@ MAY_IMPORT = {
     "representation": set(),
     "robust": {"data", "metrics", "tasks", "optim", "experiment", "train", "explain", "representation"},
     "tuning": {"optim", "experiment"},
-    "hub": {"data", "models", "experiment", "scale", "tuning"},
+    "hub": {"data", "models", "optim", "experiment", "scale", "tuning"},
     "verbs": {
-        *("data", "metrics", "tasks", "experiment", "scale", "train", "runs", "search", "report", "explain"),
+        *("data", "metrics", "tasks", "optim", "experiment", "scale", "train", "runs", "search", "report", "explain"),
         *("representation", "robust"),
     },
     "cli": {"data", "tasks", "decode", "hub", "experiment", "scale", "train", "runs", "search", "report", "verbs"}

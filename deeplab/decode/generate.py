@@ -15,15 +15,18 @@ from deeplab.core.errors import UserError
 from deeplab.decode import logits as chain
 from deeplab.decode.protocol import Apply, Decoder, cached, cut, has_cache, plain, windowed
 
+SETTINGS = {
+    "num_tokens": ranges.COUNT,
+    "temperature": ranges.NATURAL,
+    "top_k": ranges.COUNT,
+    "top_p": ranges.FRACTION,
+    "min_p": ranges.FRACTION,
+    "repetition_penalty": ranges.POSITIVE,
+}
+"""The ranges of what says how tokens are drawn."""
 
-@ranges.checked(
-    num_tokens=ranges.COUNT,
-    temperature=ranges.NATURAL,
-    top_k=ranges.COUNT,
-    top_p=ranges.FRACTION,
-    min_p=ranges.FRACTION,
-    repetition_penalty=ranges.POSITIVE,
-)
+
+@ranges.checked(**SETTINGS)
 def generate(
     model: Any,
     apply: Apply | Mapping[str, Any],
@@ -63,7 +66,8 @@ def generate(
       repetition_penalty: Factor by which tokens that the text holds become less likely; may be a tracer.
 
     Raises:
-      UserError: A target longer than the context of an encoder-decoder.
+      UserError: The prompt is no tokens, lengths do not fit it, or a target is longer than the context of an
+        encoder-decoder.
 
     Example:
       >>> from deeplab.models.text.decoders.gpt import GPT, VARIANTS
@@ -73,8 +77,31 @@ def generate(
       (1, 20)
     """
     settings = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty}
+    prompt, lengths = checked(prompt, lengths)
     compute = _generate if callable(apply) else _generate_compiled
-    return compute(model, apply, jnp.asarray(prompt), num_tokens, key, source, lengths, top_k, settings)
+    if not callable(apply) and "params" not in apply:
+        raise UserError(f'the variables hold {", ".join(apply)}, expected {{"params": ...}}')
+    return compute(model, apply, prompt, num_tokens, key, source, lengths, top_k, settings)
+
+
+def checked(prompt: Any, lengths: Any) -> tuple[Int[Array, "B T"], Int[Array, " B"] | None]:
+    """Prompts and their lengths as arrays.
+
+    Raises:
+      UserError: They are no tokens [B, T], or the lengths are not 1 to T for each of B.
+    """
+    prompt = jnp.asarray(prompt)
+    if prompt.ndim != 2 or not prompt.size or not jnp.issubdtype(prompt.dtype, jnp.integer):
+        raise UserError(f"the prompt is {prompt.dtype} {list(prompt.shape)}, expected integers [B, T], 1 token or more")
+    if lengths is None:
+        return prompt, None
+    lengths = jnp.asarray(lengths)
+    if lengths.shape != prompt.shape[:1]:
+        raise UserError(f"lengths are {list(lengths.shape)}, expected one for each of {len(prompt)} prompts")
+    known = not isinstance(lengths, jax.core.Tracer)
+    if known and (wrong := sorted({int(n) for n in lengths if not 0 < n <= prompt.shape[1]})):
+        raise UserError(f"lengths are {wrong}, expected 1 to {prompt.shape[1]}, the number of tokens that are given")
+    return prompt, lengths
 
 
 def _generate(

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.decode.generate import Draw, read, seen
+from deeplab.decode.generate import SETTINGS, Draw, read, seen
 from deeplab.decode.protocol import cached, has_cache, plain
 
 _CUT = (
@@ -37,10 +38,10 @@ def tokens(
       >>> len(list(tokens(model, variables, [1, 2, 3], 5, jax.random.key(1))))
       5
     """
-    for drawn in batch(model, variables, [prompt], num_tokens, key, **settings):
-        yield int(drawn[0])
+    return (int(drawn[0]) for drawn in batch(model, variables, [prompt], num_tokens, key, **settings))
 
 
+@ranges.checked(**SETTINGS, room=ranges.COUNT)
 def batch(
     model: Any,
     variables: Mapping[str, Any],
@@ -85,6 +86,8 @@ def batch(
     sizes = np.array([len(prompt) for prompt in prompts], np.int32)
     if not len(sizes):
         raise UserError("no prompts were given, expected one at least")
+    if any(isinstance(prompt, str) for prompt in prompts):
+        raise UserError("a prompt is a text, expected its tokens, such as tokenizer.encode(text).ids")
     context = getattr(model, "context", None) or int(sizes.max()) + num_tokens
     if not has_cache(model):
         raise UserError(f"{type(model).__name__} has no cache (methods start and step); use dl.decode.generate")
@@ -138,7 +141,11 @@ def _next(
 
 
 def text(
-    read: Iterable[int], decode: Callable[[list[int]], str], *, stop: Sequence[str] = (), end: Sequence[int] = ()
+    read: Iterable[int],
+    decode: Callable[[list[int]], str],
+    *,
+    stop: str | Sequence[str] = (),
+    end: int | Sequence[int] = (),
 ) -> Iterator[str]:
     """The text of tokens, in pieces: up to a stop string or an end token, neither of which is written.
 
@@ -147,14 +154,14 @@ def text(
     Args:
       read: Tokens.
       decode: Function from all tokens so far to their text, such as `tokenizer.decode`.
-      stop: Strings after which nothing is read.
-      end: Tokens after which nothing is read.
+      stop: String after which nothing is read, or several.
+      end: Token after which nothing is read, or several.
 
     Example:
       >>> list(text([0, 1, 2, 3], lambda ids: "".join("ab!c"[i] for i in ids), stop=["!c"]))
       ['a', 'b']
     """
-    found, written = [], 0
+    (stop, end), found, written = _several(stop, end), [], 0
     for token in read:
         if token in end:
             break
@@ -179,8 +186,8 @@ def texts(
     read: Iterable[Int[np.ndarray, " B"]],
     decode: Callable[[list[int]], str],
     *,
-    stop: Sequence[str] = (),
-    end: Sequence[int] = (),
+    stop: str | Sequence[str] = (),
+    end: int | Sequence[int] = (),
 ) -> list[str]:
     """The text of each row of a batch: up to its first stop string or end token, neither of which is written.
 
@@ -190,14 +197,15 @@ def texts(
     Args:
       read: Tokens of all rows, step by step, such as `batch`.
       decode: Function from all tokens of a row to their text, such as `tokenizer.decode`.
-      stop: Strings after which a row writes nothing.
-      end: Tokens after which a row writes nothing.
+      stop: String after which a row writes nothing, or several.
+      end: Token after which a row writes nothing, or several.
 
     Example:
       >>> steps = [[0, 1], [1, 4], [2, 0], [3, 0]]
       >>> texts(np.array(steps), lambda ids: "".join("ab!c."[i] for i in ids), stop=["!c"], end=[4])
       ['ab', 'b']
     """
+    stop, end = _several(stop, end)
     found: list[list[int]] = []
     whole: dict[int, str] = {}
     for drawn in read:
@@ -214,6 +222,14 @@ def texts(
         if len(whole) == len(found):
             break
     return [whole[row] if row in whole else decode(ids) for row, ids in enumerate(found)]
+
+
+def _several(stop: str | Sequence[str], end: int | Sequence[int]) -> tuple[Sequence[str], Sequence[int]]:
+    """Stop strings and end tokens, of which one may be given alone: the letters of a string are not meant."""
+    stop = (stop,) if isinstance(stop, str) else stop
+    if "" in stop:
+        raise UserError("a stop string is empty, which every text holds; leave it out")
+    return stop, (end,) if isinstance(end, int) else end
 
 
 def _stop(written: str, stop: Sequence[str]) -> int | None:

@@ -173,8 +173,9 @@ def check_linear(tensor: Tensor) -> None:
     """Raises UserError unless a tensor is [out, in] of one kernel [in, out] of ours."""
     left, right = tensor.axes.left, tensor.axes.right
     if len(tensor.parts) > 1 or len(left) != 2 or len(right[0]) != 1 or right[0] != left[1]:
+        how = f"as {tensor.axes.rule.axes!r}" if left else "as [in, out]"  # GPT-2's, which no rule transposes
         raise UserError(
-            f"{tensor.name} holds our {', '.join(path for path, _ in tensor.parts)} as {tensor.axes.rule.axes!r}, "
+            f"{tensor.name} holds our {', '.join(path for path, _ in tensor.parts)} {how}, "
             "which is no plain linear layer; PEFT's layout of adapters is read and written for those alone"
         )
 

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from deeplab.core.errors import UserError
 from deeplab.experiment import Weights
-from deeplab.hub.families import family_of
+from deeplab.hub.families import family_of, kind_of
 from deeplab.hub.files import DTYPES, read_tensor
 from deeplab.hub.folder import digest, find, folder_headers, read_config, read_tokenizer
 from deeplab.hub.mapping import counts, flat, leaves, of
@@ -24,8 +24,9 @@ from deeplab.hub.plan import Step, plan
 from deeplab.hub.preprocess import Preprocess, PreprocessPatches, read_preprocess
 from deeplab.hub.sounds import Spectrograms, Waveforms
 from deeplab.models import configs
-from deeplab.models.foreign import COUNTS, Family
+from deeplab.models.foreign import COUNTS, Family, Names
 from deeplab.models.text.decoder import Decoder
+from deeplab.optim.paths import check_found, several
 from deeplab.scale.rules import state_shardings
 
 
@@ -48,9 +49,9 @@ class Loaded:
     """
 
     model: nn.Module
-    variables: dict[str, Any]
+    variables: dict[str, Any] = dataclasses.field(repr=False)  # millions of numbers
     config: dict[str, Any]
-    tokenizer: Any
+    tokenizer: Any = dataclasses.field(repr=False)
     preprocess: Preprocess | PreprocessPatches | Spectrograms | Waveforms | None
 
     @property
@@ -66,7 +67,7 @@ def load(
     source: str | Path,
     *,
     num_classes: int | None = None,
-    skip: Sequence[str] = (),
+    skip: str | Sequence[str] = (),
     mesh: Mesh | None = None,
     dtype: Any = None,
     seed: int = 0,
@@ -97,19 +98,23 @@ def load(
       >>> loaded.model.apply(loaded.variables, tokens).shape
       (1, 4, 9)
     """
-    folder = find(source)
+    if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
+        raise UserError(f"dtype is {dtype}, expected one of floats, such as 'bfloat16'")
+    folder, skip = find(source), several(skip)
     config = read_config(folder)
     family = family_of(config)
     headers, wrong = folder_headers(folder)
     config = dict(family.seen(config, headers))
     if num_classes is not None:
-        config, skip = headed(family, config, num_classes), (*skip, "^head/(classes/|kernel$|bias$)")
+        config = headed(family, config, num_classes)
     new_head = num_classes is not None
     configs.only(config, quantization_config=None)
-    model, names, inputs = family.model(config), family.names(config), family.inputs(config)
+    model, names, inputs = described(family, config)
     if isinstance(model, Decoder):
         configs.only(config, is_causal=True)  # False lets the tokens of any family attend to later ones
     shapes = dict(variable_shapes(model, inputs))
+    check_found(skip, leaves(shapes))
+    skip = (*skip, "^head/(classes/|kernel$|bias$)") if new_head else skip
     if counted := counts(names, headers):
         shapes[COUNTS] = counted
     steps = plan(folder, names, leaves(shapes), headers, wrong, skip, new_head=new_head)
@@ -120,6 +125,18 @@ def load(
     fresh = _fresh(model, inputs, shapes, steps, seed)
     variables = _filled(shapes, steps, fresh)
     return Loaded(model, variables, config, read_tokenizer(folder), read_preprocess(folder, config))
+
+
+def described(family: Family, config: Mapping[str, Any]) -> tuple[nn.Module, Names, Sequence[jax.ShapeDtypeStruct]]:
+    """The model of a config, the names of its tensors, and the shapes of its inputs.
+
+    Raises:
+      UserError: The config says too little, or asks for what the family's model leaves out.
+    """
+    try:
+        return family.model(config), family.names(config), family.inputs(config)
+    except KeyError as error:
+        raise UserError(f"config.json has no {error}, which a {kind_of(config)} needs") from error
 
 
 def headed(family: Family, config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
@@ -138,7 +155,7 @@ def headed(family: Family, config: Mapping[str, Any], num_classes: int) -> dict[
     return configs.with_head(config, family.classifier, num_classes)
 
 
-def weights(source: str | Path, *, path: str = "params", skip: Sequence[str] = ()) -> Weights:
+def weights(source: str | Path, *, path: str = "params", skip: str | Sequence[str] = ()) -> Weights:
     """The parameters of a folder as the first ones of an experiment: `dl.Experiment(..., weights=dl.hub.weights(DIR))`.
 
     Args:
@@ -152,18 +169,18 @@ def weights(source: str | Path, *, path: str = "params", skip: Sequence[str] = (
       'params'
     """
 
-    collection = path.split("/")[1] if path.startswith("variables/") else "params"
+    skip, collection = several(skip), path.split("/")[1] if path.startswith("variables/") else "params"
 
     def read(tree: Any) -> Any:
         folder = find(source)
         config, (headers, wrong) = read_config(folder), folder_headers(folder)
         family = family_of(config)
-        names = of(family.names(family.seen(config, headers)), collection)
+        names = of(described(family, family.seen(config, headers))[1], collection)
         steps = plan(folder, names, flat(tree), headers, wrong, skip, part=True)
         return _filled({"params": tree}, steps, flat(tree))["params"]
 
     folder = Path(source)
-    return Weights(str(source), read, path, tuple(skip), digest(folder) if folder.is_dir() else "")
+    return Weights(str(source), read, path, skip, digest(folder) if folder.is_dir() else "")
 
 
 def variable_shapes(model: nn.Module, inputs: Sequence[jax.ShapeDtypeStruct]) -> Any:
@@ -193,7 +210,7 @@ def _fresh(model: nn.Module, inputs: Any, shapes: Any, steps: Sequence[Step], se
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), inputs)
 
     def made(key: jax.Array) -> dict[str, Any]:
-        every = leaves(model.init(key, *zeros))
+        every = leaves({**model.init(key, *zeros), COUNTS: jax.tree.map(jnp.zeros_like, shapes.get(COUNTS, {}))})
         return {path: every[path].astype(leaf.dtype) for path, leaf in wanted.items()}
 
     homes = {path: leaf.sharding for path, leaf in wanted.items()}

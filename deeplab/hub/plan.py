@@ -50,8 +50,8 @@ def plan(
     wanted, unfilled = tensors(names, leaves)
     found = matched(names, wanted, headers)
 
-    def skipped(path: str) -> bool:
-        return any(re.search(pattern, path) for pattern in skip)
+    def skipped(path: str) -> bool:  # and the statistics of what is skipped
+        return any(re.search(pattern, re.sub(r"^batch_\w+/", "", path)) for pattern in skip)
 
     def of_head(tensor: Tensor) -> bool:
         return all(re.match(r"(batch_\w+/)?head/", path) for path, _ in tensor.parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,8 +15,11 @@ import numpy as np
 from deeplab.core.errors import UserError
 from deeplab.hub.families import family_of, kind_of
 from deeplab.hub.files import CODES, DTYPES, Header, write_file
+from deeplab.hub.loading import described, variable_shapes
 from deeplab.hub.mapping import Tensor, tensors
 from deeplab.hub.mapping import leaves as every_leaf
+from deeplab.models.foreign import COUNTS
+from deeplab.tuning.lora import ADAPTERS
 
 BESIDE = (
     "tokenizer*",
@@ -62,15 +65,16 @@ def save(
       >>> sorted(file.name for file in folder.iterdir())
       ['config.json', 'model.safetensors']
     """
-    names = family_of(config).names(config)
+    model, names, inputs = described(family_of(config), config)
     known = {rule.collection for rule in names.rules}
     given = {name: tree for name, tree in variables.items() if name in known} | {"params": params}
     if "batch_stats" in known - set(given):
         raise UserError("the model has batch_stats; give save(..., variables=loaded.variables), or a state's variables")
     folder, leaves = Path(folder), every_leaf(given)
-    wanted, wrong = tensors(names, leaves)
-    if wrong or not wanted:
-        raise UserError(f"the parameters are not those of a {kind_of(config)}:\n  " + "\n  ".join(wrong))
+    expected = every_leaf({name: x for name, x in variable_shapes(model, inputs).items() if name in known})
+    if wrong := [*_differences(leaves, expected)]:
+        raise UserError(f"the parameters are not those of the config's {kind_of(config)}:\n  " + "\n  ".join(wrong))
+    wanted, _ = tensors(names, leaves)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("model*.safetensors*"):
         old.unlink()
@@ -92,6 +96,19 @@ def save(
     beside = [] if like is None else [file for pattern in BESIDE for file in Path(like).glob(pattern)]
     for file in beside:
         shutil.copy(file, folder)
+
+
+def _differences(leaves: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
+    """What the config's model has otherwise than the parameters given, a sentence each."""
+    for path, leaf in expected.items():
+        if path not in leaves:
+            yield f"missing: {path} {list(leaf.shape)}"
+        elif leaves[path].shape != leaf.shape:
+            yield f"shape: {path} is {list(leaves[path].shape)}, expected {list(leaf.shape)}"
+    for path in leaves:
+        if path not in expected and not path.startswith(f"{COUNTS}/"):
+            hint = "; merge them first (Lora.merged)" if path.startswith(f"{ADAPTERS}/") else ""
+            yield f"unexpected: {path} {list(leaves[path].shape)}{hint}"
 
 
 def _header(tensor: Tensor, leaves: Mapping[str, Any]) -> Header:

@@ -43,6 +43,16 @@ def check_found(patterns: Iterable[str], known: Iterable[str]) -> None:
             raise UserError(f"the pattern {pattern!r} matches no parameter; {nearest(pattern, known)}")
 
 
+def several(patterns: str | Iterable[str]) -> tuple[str, ...]:
+    """Regular expressions of which one may be given alone: the letters of a string are not meant.
+
+    Example:
+      >>> several("head/"), several(["head/", "norm/"])
+      (('head/',), ('head/', 'norm/'))
+    """
+    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
+
+
 def stacked_axes(path: str) -> int:
     """Number of leading axes of a parameter along which it holds several: layers of a stack, experts of a layer.
 

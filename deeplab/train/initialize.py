@@ -14,6 +14,7 @@ from deeplab.core.precision import cast, scaled
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment, Weights
 from deeplab.optim import check_optimizer
+from deeplab.optim.paths import check_found, names
 from deeplab.train import dropout
 from deeplab.train.bind import bind
 from deeplab.train.state import TASK, State
@@ -85,7 +86,7 @@ def with_weights(state: State, weights: Weights | tuple[Weights, ...] | Any) -> 
       weights: Trained values for parts of the state.
 
     Raises:
-      UserError: A path names no part of the state, or loaded values do not fit it.
+      UserError: A path names no part of the state, loaded values do not fit it, or what is skipped is no parameter.
     """
     for part in (weights,) if isinstance(weights, Weights) else weights:
         name, *path = part.path.split("/")
@@ -104,6 +105,8 @@ def _replaced(tree: Any, path: list[str], weights: Weights) -> Any:
                 f"weights from {weights.source}: the state has no {weights.path}; {nearest(path[0], known)}"
             )
         return {**tree, path[0]: _replaced(tree[path[0]], path[1:], weights)}
+    if weights.path.startswith("params"):  # statistics are fewer than what a pattern of parameters means
+        check_found(weights.skip, names(tree))
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
     loaded = weights.load(abstract)
     if jax.tree.structure(loaded) != jax.tree.structure(tree):
@@ -127,6 +130,5 @@ def _replaced(tree: Any, path: list[str], weights: Weights) -> Any:
 
 
 def _names(tree: Any) -> str:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-    return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    every = names(tree)
+    return ", ".join(every[:20]) + (", ..." if len(every) > 20 else "")

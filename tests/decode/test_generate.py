@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from deeplab.core.errors import UserError
 from deeplab.decode import generate as generation
 from deeplab.decode import logits as chain
 from deeplab.decode.generate import generate
@@ -200,3 +201,24 @@ def test_a_change_of_temperature_does_not_recompile():
     before = generation._generate_compiled._cache_size()
     draw(temperature=0.9, top_p=0.8)
     assert generation._generate_compiled._cache_size() == before
+
+
+@pytest.mark.parametrize(
+    ("prompt", "lengths", "message"),
+    [
+        ([1, 2], None, r"the prompt is int32 \[2\], expected integers \[B, T\]"),
+        ([[1.0]], None, r"the prompt is float32 \[1, 1\], expected integers \[B, T\]"),
+        (np.zeros((1, 0), np.int32), None, r"the prompt is int32 \[1, 0\], expected .* 1 token or more"),
+        ([[1, 2]], [3], r"lengths are \[3\], expected 1 to 2"),
+        ([[1, 2]], [0], r"lengths are \[0\], expected 1 to 2"),
+        ([[1, 2], [3, 4]], [2], r"lengths are \[1\], expected one for each of 2 prompts"),
+    ],
+)
+def test_a_prompt_that_is_none_is_an_error(prompt, lengths, message):
+    with pytest.raises(UserError, match=message):
+        generate(Bigram(5), {"params": {}}, prompt, 2, jax.random.key(0), lengths=lengths)
+
+
+def test_parameters_alone_are_no_variables():
+    with pytest.raises(UserError, match=r'the variables hold table, expected \{"params": ...\}'):
+        generate(Bigram(5), {"table": jnp.zeros((5, 5))}, [[1]], 2, jax.random.key(0))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import deeplab as dl
+from deeplab.core.errors import UserError
 from deeplab.decode import stream
 from deeplab.decode.generate import generate
 from deeplab.models.text.decoders import llama
@@ -136,3 +137,34 @@ def test_pieces_come_as_soon_as_they_are_sure():
     assert list(stream.text("\u00e9!".encode(), decode)) == ["\u00e9", "!"]
     assert list(stream.text(b"abc", decode, end=[ord("c")])) == ["a", "b"]
     assert list(stream.text([], decode)) == []
+
+
+def test_what_stops_may_be_given_alone():
+    """Not the letters of a string, of which the first would end a text in silence."""
+    steps = np.array([[0], [1], [2], [3]])
+    decode = lambda ids: "".join("ab!c"[i] for i in ids)  # noqa: E731
+    for stop in ("!c", ["!c"]):
+        assert "".join(stream.text(steps[:, 0], decode, stop=stop)) == "ab"
+        assert stream.texts(steps, decode, stop=stop) == ["ab"]
+    assert "".join(stream.text(steps[:, 0], decode, end=2)) == "ab"
+    assert stream.texts(steps, decode, end=2) == ["ab"]
+    with pytest.raises(UserError, match="a stop string is empty"):
+        stream.texts(steps, decode, stop=[""])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"temperature": -1.0}, "temperature is -1.0, expected 0 or more"),
+        ({"top_k": 0}, "top_k is 0, expected 1 or more"),
+        ({"num_tokens": 0}, "num_tokens is 0, expected 1 or more"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_an_error(setting, message):
+    with pytest.raises(UserError, match=message):
+        stream.tokens(MODEL, weights(), [1], **{"num_tokens": 2, "key": KEY, **setting})
+
+
+def test_a_text_is_no_prompt():
+    with pytest.raises(UserError, match=r"a prompt is a text, expected its tokens"):
+        next(stream.tokens(MODEL, weights(), "hello", 2, KEY))

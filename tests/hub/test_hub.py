@@ -4,10 +4,12 @@ import itertools
 import json
 import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from deeplab import hub, scale
 from deeplab.core.errors import UserError
@@ -17,6 +19,7 @@ from deeplab.hub.loading import variable_shapes
 from deeplab.hub.mapping import flat
 from deeplab.train.initialize import with_weights
 from deeplab.train.state import State
+from deeplab.tuning.lora import Lora
 
 LLAMA = {
     "model_type": "llama", "vocab_size": 24, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3,
@@ -225,8 +228,47 @@ def test_names_without_their_prefix(tmp_path):
 
 
 def test_parameters_of_another_model_are_not_written(tmp_path):
-    with pytest.raises(UserError, match=r"not those of a llama:\n  token_embedding/embedding"):
-        hub.save(tmp_path, {"token_embedding": {"embedding": {"deep": jnp.zeros(2)}}}, LLAMA)
+    """What is missing, too: transformers would start it anew with no more than a warning."""
+    params = flat(random(LLAMA))
+    params |= {"norm/scale": jnp.ones(3), "adapters/head/kernel/a": jnp.ones((16, 2))}
+    del params["head/kernel"]
+    with pytest.raises(UserError) as error:
+        hub.save(tmp_path / "new", traverse_util.unflatten_dict(params, sep="/"), LLAMA)
+    assert str(error.value).splitlines() == [
+        "the parameters are not those of the config's llama:",
+        "  missing: head/kernel [16, 24]",
+        "  shape: norm/scale is [3], expected [16]",
+        "  unexpected: adapters/head/kernel/a [16, 2]; merge them first (Lora.merged)",
+    ]
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_skipped_starts_anew_or_is_an_error(tmp_path):
+    """One pattern is one, not its letters; one that no parameter has would leave all as it is, without a word."""
+    params = written(tmp_path)
+    loaded = hub.load(tmp_path, skip="^head/").params
+    assert_equal(loaded["blocks"], params["blocks"])
+    assert not np.array_equal(loaded["head"]["kernel"], params["head"]["kernel"])
+    assert hub.weights(tmp_path, skip="^head/").skip == ("^head/",)
+    with pytest.raises(UserError, match="'haed/' matches no parameter; did you mean 'head/kernel'"):
+        hub.load(tmp_path, skip=["haed/"])
+    with pytest.raises(UserError, match="'haed/' matches no parameter; did you mean 'head/kernel'"):
+        with_weights(state(params), hub.weights(tmp_path, skip="haed/"))
+
+
+def test_a_config_that_says_too_little_is_an_error(tmp_path):
+    params = written(tmp_path)
+    less = {name: said for name, said in LLAMA.items() if name != "max_position_embeddings"}
+    (tmp_path / "config.json").write_text(json.dumps(less), encoding="utf-8")
+    for what in (lambda: hub.load(tmp_path), lambda: hub.save(tmp_path, params, less)):
+        with pytest.raises(UserError, match=r"config.json has no 'max_position_embeddings', which a llama needs"):
+            what()
+
+
+def test_a_dtype_is_one_of_floats(tmp_path):
+    written(tmp_path)
+    with pytest.raises(UserError, match=r"dtype is int8, expected one of floats"):
+        hub.load(tmp_path, dtype="int8")
 
 
 def state(params):
@@ -300,3 +342,29 @@ def test_the_dtype_that_a_config_says_is_that_of_the_parameters(tmp_path):
     counts = {"batch_counts": {"head": {"fuse": {"norm": {"batches": jnp.int32(17)}}}}}
     hub.save(tmp_path, variables["params"], config, variables={**variables, **counts})
     assert hub.load(tmp_path).config["dtype"] == "float32"
+
+
+def test_the_activation_before_the_classes_is_its_own():
+    """That of ModernBERT's head, which is not the one of its layers."""
+    config = {**LLAMA, "model_type": "modernbert", "architectures": ["ModernBertForSequenceClassification"]}
+    pool = hub.family_of(config).model({**config, "classifier_activation": "relu"}).head.pool
+    assert pool.activation is nn.relu
+    assert hub.family_of(config).model({**config, "hidden_activation": "relu"}).head.pool.activation is not nn.relu
+
+
+def test_what_published_configs_leave_out():
+    """Falcon 7B's says no context; OLMo 3's own base is not that of its elders."""
+    falcon = {"model_type": "falcon", "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1}
+    model = hub.family_of(falcon).model({**falcon, "num_attention_heads": 2})
+    assert model.context == 2048
+    config = {**LLAMA, "model_type": "olmo3"}
+    told = {**config, "rope_theta": 500_000.0}
+    assert hub.family_of(config).model(config) == hub.family_of(config).model(told)
+
+
+def test_adapters_of_a_kernel_that_no_rule_transposes_are_refused_by_what_it_is(tmp_path):
+    config = {"model_type": "gpt2", "vocab_size": 9, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 4}
+    params, lora = random(config), Lora(rank=2, where="mlp|feed_forward")
+    params = {**params, "adapters": lora.init(jax.random.key(0), params)}
+    with pytest.raises(UserError, match=r"holds our \S+ as \[in, out\], which is no plain linear layer"):
+        hub.save_adapters(tmp_path, params, lora, config)

@@ -63,6 +63,15 @@ def test_another_head(folder, variables):
     equal(loaded.params["stage1_block1"], variables["params"]["stage1_block1"])
 
 
+def test_what_is_skipped_starts_anew_with_its_statistics(folder, variables):
+    loaded = hub.load(folder, skip="^stem/")
+    assert not np.array_equal(loaded.params["stem"]["conv"]["kernel"], variables["params"]["stem"]["conv"]["kernel"])
+    assert not np.asarray(loaded.variables["batch_stats"]["stem"]["norm"]["mean"]).any()
+    assert int(loaded.variables["batch_counts"]["stem"]["norm"]["batches"]) == 0
+    equal(loaded.params["stage1_block1"], variables["params"]["stage1_block1"])
+    assert len(repr(loaded)) < 5000  # without its arrays
+
+
 def test_weights_of_an_experiment_are_parameters_statistics_and_parts(folder, variables):
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
     equal(hub.weights(folder).load(shapes["params"]), variables["params"])

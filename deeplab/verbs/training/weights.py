@@ -13,6 +13,7 @@ import jax
 from deeplab.core.errors import CheckpointError, UserError
 from deeplab.core.monitor import Monitor
 from deeplab.experiment import Weights
+from deeplab.optim.paths import several
 from deeplab.runs import storage
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.fingerprint import leaf_differences, leaves_by_path
@@ -25,7 +26,7 @@ def weights_of(
     checkpoint: Literal["best", "last"] | int = "best",
     *,
     path: str = "params",
-    skip: Sequence[str] = (),
+    skip: str | Sequence[str] = (),
     of: str | None = None,
 ) -> Weights:
     """Weights of another run as the first ones of an experiment: `dl.Experiment(..., weights=dl.weights_of(DIR))`.
@@ -51,7 +52,7 @@ def weights_of(
       >>> weights_of(first, "last", skip=["head"]).path
       'params'
     """
-    directory = run.directory if isinstance(run, Run) else Path(run)
+    skip, directory = several(skip), run.directory if isinstance(run, Run) else Path(run)
     if directory is None:
         raise UserError("the run was kept in memory: make it with a run_dir, from which its weights are read")
     folder = _checkpoint(directory.absolute(), checkpoint)
@@ -83,7 +84,7 @@ def weights_of(
         filled = [found.get(f"{prefix}/{name}", x) for name, x in wanted.items()]
         return jax.tree.unflatten(jax.tree.structure(tree), filled)
 
-    return Weights(str(folder), load, path, tuple(skip), hashlib.sha256(content.encode()).hexdigest())
+    return Weights(str(folder), load, path, skip, hashlib.sha256(content.encode()).hexdigest())
 
 
 def _checkpoint(directory: Path, which: str | int) -> Path:

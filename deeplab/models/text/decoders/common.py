@@ -98,11 +98,11 @@ def rotary_of(
 
 def _scaling(said: Mapping[str, Any], config: Config) -> Scaling | None:
     kind = said.get("rope_type") or said.get("type") or "default"
+    if kind == "default":
+        return None
     # An entry of the config itself counts before that of the rotations, as in transformers.
     original = config.get("original_max_position_embeddings") or said.get("original_max_position_embeddings")
     original = original or config["max_position_embeddings"]
-    if kind == "default":
-        return None
     if kind == "linear":
         return LinearScaling(said["factor"])
     if kind == "llama3":

@@ -138,7 +138,8 @@ def _model(config: Config) -> Decoder:
     width = common.head_dim(config)
     parts = {"tied": config.get("tie_word_embeddings", False), "bias": config.get("attention_bias", False)}
     parts |= common.sizes(config, epsilon=1e-5)
-    parts["rotary"] = common.rotary_of(config, width, kind="full_attention")
+    base = 5e5 if config["model_type"] == "olmo3" else 1e4
+    parts["rotary"] = common.rotary_of(config, width, base=base, kind="full_attention")
     if config["model_type"] == "olmo":
         return OLMo(limit=config.get("clip_qkv"), **parts)
     if config["model_type"] == "olmoe":
@@ -146,7 +147,7 @@ def _model(config: Config) -> Decoder:
         normalize = config.get("norm_topk_prob", False)
         experts = ExpertSizes(number, config.get("num_experts_per_tok", 8), config["intermediate_size"], normalize)
         return OLMoE(experts=experts, limit=config.get("clip_qkv"), **parts)
-    local = common.rotary_of(_local(config), width, kind="sliding_attention")
+    local = common.rotary_of(_local(config), width, base=base, kind="sliding_attention")
     return OLMo2(windows=_windows(config), local_rotary=local, **parts)
 
 

@@ -50,6 +50,7 @@ def ModernBert(
     layers: Sequence[Layer] | None = None,
     bases: tuple[float, float] = (160_000.0, 10_000.0),
     activation: Elementwise = gelu,
+    head_activation: Elementwise = gelu,
     bias: bool = False,
     padding: int | None = 50_283,
     dropout: float = 0.0,
@@ -68,6 +69,7 @@ def ModernBert(
       layers: What differs by layer; `layers_of` when None.
       bases: Bases of the rotations' wavelengths in layers that attend to all positions, and in the others.
       activation: Function of the hidden units.
+      head_activation: Function of the units before the classes.
       bias: Whether attention and feed-forward layers have biases.
       padding: Token that stands for padding where no mask is given.
       dropout: Dropout probability in training: of the embeddings, of each branch, before the classes; may be a tracer.
@@ -96,7 +98,7 @@ def ModernBert(
         )
 
     if head is None:
-        pool = Pooled(read, s.width, activation, normed(), use_bias=False)
+        pool = Pooled(read, s.width, head_activation, normed(), use_bias=False)
         head = States() if num_classes is None else Classifier(num_classes, pool, dropout)
     return TransformerEncoder(
         TextEmbedding(s.embedding(), norm=normed(), dropout=dropout, padding=padding),
@@ -120,6 +122,7 @@ def _layers(config: Config) -> list[Layer]:
 def _model(config: Config) -> TransformerEncoder:
     configs.only(config, norm_bias=False, classifier_bias=False, decoder_bias=True)
     what, activation = configs.architecture(config), configs.activation(config.get("hidden_activation", "gelu"))
+    head_activation = configs.activation(config.get("classifier_activation", "gelu"))
     if what not in HEADS:
         raise configs.unknown_head(config, HEADS)
     if (config.get("attention_bias", False), config.get("mlp_bias", False)) not in ((True, True), (False, False)):
@@ -133,11 +136,7 @@ def _model(config: Config) -> TransformerEncoder:
             ("sliding_attention", "local_rope_theta", 10_000.0),
         )
     ]
-    masked = MaskedTokens(
-        configs.activation(config.get("classifier_activation", "gelu")),
-        layer_norm(sizes["epsilon"], bias=False),
-        use_bias=False,
-    )
+    masked = MaskedTokens(head_activation, layer_norm(sizes["epsilon"], bias=False), use_bias=False)
     return ModernBert(
         num_classes=configs.num_classes(config) if what == "SequenceClassification" else None,
         head=masked if what == "MaskedLM" else None,
@@ -145,6 +144,7 @@ def _model(config: Config) -> TransformerEncoder:
         layers=_layers(config),
         bases=(bases[0], bases[1]),
         activation=activation,
+        head_activation=head_activation,
         bias=config.get("attention_bias", False),
         padding=config.get("pad_token_id", 50_283),
         **sizes,
