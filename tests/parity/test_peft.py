@@ -3,13 +3,13 @@
 import jax
 import numpy as np
 import pytest
-import torch
 
 from deeplab import hub, tuning
 from deeplab.core.errors import UserError
 from deeplab.hub.mapping import flat
 from tests.parity.folders import randomized, relative
 
+torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 # peft 0.21 asks transformers 5.24 by an older name.

@@ -96,7 +96,11 @@ def auto_attack(
         returns no logits.
 
     Example:
-      >>> evaluate = auto_attack(lambda x, **_: (x, {}), queries=1000)  # then evaluate(batches, 0.3, key)
+      >>> import deeplab as dl
+      >>> from deeplab.train.bind import BoundApply
+      >>> model, head = dl.models.MLP(3, ()), {"kernel": jnp.ones((4, 3)), "bias": jnp.zeros(3)}
+      >>> apply = BoundApply(model, {"head": head}, {}, jnp.arange(2), dl.Runtime().precision)  # or run.bound(2)
+      >>> evaluate = auto_attack(apply, queries=1000)  # then evaluate(batches, 0.3, key)
     """
     if version not in ("standard", "rand"):
         raise UserError(f'version={version!r} was given, expected "standard" or "rand"')
