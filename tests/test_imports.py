@@ -195,3 +195,16 @@ def test_every_module_can_be_imported():
     for file in FILES:
         if file.name != "__main__.py" and "templates" not in file.parts:
             importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_test_imports_at_once_what_an_extra_brings(path):
+    """The extra `test` brings no PyTorch: `pytest.importorskip` skips a file of which a plain import would fail."""
+    parity = ("torch", "transformers", "captum", "shap", "peft", "librosa", "jiwer", "wfdb", "pycocotools")
+    names = [
+        name
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+    ]
+    assert not {name.split(".")[0] for name in names} & set(parity)
