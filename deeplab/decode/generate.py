@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.core import ranges
@@ -98,7 +99,7 @@ def checked(prompt: Any, lengths: Any) -> tuple[Int[Array, "B T"], Int[Array, " 
     lengths = jnp.asarray(lengths)
     if lengths.shape != prompt.shape[:1]:
         raise UserError(f"lengths are {list(lengths.shape)}, expected one for each of {len(prompt)} prompts")
-    known = not isinstance(lengths, jax.core.Tracer)
+    known = not isinstance(lengths, Tracer)
     if known and (wrong := sorted({int(n) for n in lengths if not 0 < n <= prompt.shape[1]})):
         raise UserError(f"lengths are {wrong}, expected 1 to {prompt.shape[1]}, the number of tokens that are given")
     return prompt, lengths
