@@ -39,7 +39,7 @@ def find(source: str | Path) -> Path:
         import huggingface_hub
     except ImportError as error:
         raise UserError(f"{source} is not a folder here; to download it, pip install huggingface_hub") from error
-    patterns = ["*.json", "*.safetensors"]
+    patterns = ["*.json", "*.safetensors", "*.jinja"]
     return Path(huggingface_hub.snapshot_download(str(source), allow_patterns=patterns))
 
 

@@ -1,8 +1,11 @@
 """Folders: what is written is read, on any mesh; what is wrong is said at once, by name and shape on both sides."""
 
+import fnmatch
 import itertools
 import json
 import re
+import sys
+import types
 
 import flax.linen as nn
 import jax
@@ -14,7 +17,7 @@ from flax import traverse_util
 from deeplab import hub, scale
 from deeplab.core.errors import UserError
 from deeplab.hub.files import read_headers, read_tensor, write_file
-from deeplab.hub.folder import folder_headers
+from deeplab.hub.folder import find, folder_headers
 from deeplab.hub.loading import variable_shapes
 from deeplab.hub.mapping import flat
 from deeplab.train.initialize import with_weights
@@ -368,3 +371,16 @@ def test_adapters_of_a_kernel_that_no_rule_transposes_are_refused_by_what_it_is(
     params = {**params, "adapters": lora.init(jax.random.key(0), params)}
     with pytest.raises(UserError, match=r"holds our \S+ as \[in, out\], which is no plain linear layer"):
         hub.save_adapters(tmp_path, params, lora, config)
+
+
+def test_what_is_downloaded_holds_the_chat_template(tmp_path, monkeypatch):
+    """Newer folders have it in a file of its own, which `chat` reads."""
+    asked = []
+    download = types.SimpleNamespace(
+        snapshot_download=lambda name, allow_patterns: asked.extend(allow_patterns) or name
+    )
+    monkeypatch.setitem(sys.modules, "huggingface_hub", download)
+    monkeypatch.chdir(tmp_path)
+    assert str(find("organization/name")) == "organization/name"
+    for file in ("config.json", "tokenizer.json", "model.safetensors", "chat_template.jinja"):
+        assert any(fnmatch.fnmatch(file, pattern) for pattern in asked), file
