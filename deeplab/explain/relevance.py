@@ -42,7 +42,7 @@ def lrp(
       args: Further inputs of f with a leading axis of examples, which are not explained.
 
     Raises:
-      UserError: an input is not floating-point, or the result is not finite.
+      UserError: an input is not floating-point, the rule is none, or the result is not finite.
       NotImplementedError: a loop of unknown length depends on the input.
 
     Example (the bias has a third of the sum):

@@ -236,5 +236,10 @@ def test_an_unknown_primitive_is_named():
 def test_bad_input():
     with pytest.raises(UserError, match="has no direction"):
         lrp(PROGRAMS["dense"], jnp.ones((1, 6), int))
+    for rule in ("epsilon", Epsilon, lambda place: Epsilon):
+        with pytest.raises(UserError, match=r"the rule of `dot_general` is .*, expected one such as Epsilon"):
+            lrp(PROGRAMS["dense"], inputs(), rule)
+    with pytest.raises(UserError, match=r"epsilon is -0\.1, expected 0 or more"):
+        ZPlus(-0.1)
     with pytest.raises(NotImplementedError, match="the length of a `while` loop in the program depends"):
         lrp(lambda x: lax.while_loop(lambda c: jnp.all(c < 9), lambda c: 2 * c, jnp.abs(x))[:, 0], inputs())

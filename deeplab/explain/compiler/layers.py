@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deeplab.core import ranges
 from deeplab.explain.compiler.signals import Terms, stabilized
 
 Product = Callable[..., jax.Array]
@@ -34,6 +35,7 @@ def _signed_shift(terms: Terms, bias: jax.Array, ratio: jax.Array) -> Terms:
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(epsilon=ranges.NATURAL)
 class Epsilon:
     """R_i = sum_j z_ij / (z_j + epsilon sign z_j) R_j, where z_j = sum_i z_ij + b_j; with epsilon=0, LRP-0.
 
@@ -60,6 +62,7 @@ class Epsilon:
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(gamma=ranges.NATURAL, epsilon=ranges.NATURAL)
 class Gamma:
     """Epsilon, with z_ij + gamma max(z_ij, 0) for z_ij where z_j > 0, and z_ij + gamma min(z_ij, 0) elsewhere.
 
@@ -90,6 +93,7 @@ class Gamma:
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(alpha=ranges.NATURAL, beta=ranges.NATURAL, epsilon=ranges.NATURAL)
 class AlphaBeta:
     """R_i = sum_j (alpha z_ij^+ / sum_i z_ij^+ - beta z_ij^- / sum_i z_ij^-) R_j, the bias among the contributions.
 
@@ -134,6 +138,7 @@ def ZPlus(epsilon: float = 1e-6) -> AlphaBeta:
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(epsilon=ranges.NATURAL)
 class _First:
     """A rule of first layers, which shares by other numbers than the contributions; the bias gets nothing."""
 

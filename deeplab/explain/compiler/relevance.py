@@ -12,6 +12,7 @@ from jax import Array
 from jax.extend import core
 
 from deeplab.core.abstract.loops import run_loop
+from deeplab.core.errors import UserError
 from deeplab.core.interpret import Interpretation
 from deeplab.core.jax_compat import bind
 from deeplab.core.jaxpr import CALLS, CONTROL_FLOW
@@ -108,4 +109,9 @@ class Relevance:
         return passing.tangent(step)
 
     def _rule(self, name: str, scope: str, depth: int) -> Rule:
-        return self.rules(Place(name, scope, depth)) if callable(self.rules) else self.rules
+        rule = self.rules
+        if callable(rule) and not isinstance(rule, type):
+            rule = rule(Place(name, scope, depth))
+        if isinstance(rule, type) or not isinstance(rule, Rule):
+            raise UserError(f"the rule of `{name}` is {rule!r}, expected one such as Epsilon(1e-6) or ZPlus()")
+        return rule

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ Map = Callable[[jax.Array], jax.Array]
 """A linear function of arrays."""
 
 
+@runtime_checkable
 class Rule(Protocol):
     """How a layer shares the relevance of its outputs; see `deeplab.explain.compiler.layers`."""
 

@@ -25,6 +25,7 @@ _SETTINGS = {
     "deviation": ranges.POSITIVE, "draws": ranges.COUNT, "selection": ranges.COUNT, "chunk": ranges.COUNT,
     "alpha": ranges.Range(above=0, below=1),
 }  # fmt: skip
+_DROWNED = 4  # deviations of 1 are the largest in use for images in [0, 1]
 
 
 @ranges.checked(**{name: _SETTINGS[name] for name in ("deviation", "draws", "chunk")})
@@ -117,7 +118,8 @@ def smoothed(
       fields: Names of the fields that the model reads, of which the first is smoothed.
 
     Raises:
-      UserError: A number is out of its range, the input is not floating-point, or the model gives no logits [B, K].
+      UserError: A number is out of its range, the noise drowns the input, the input is not floating-point, or the model
+        gives no logits [B, K].
 
     Example:
       >>> import deeplab as dl
@@ -169,7 +171,8 @@ def smoothed_predictions(
       fields: Names of the fields that the model reads, of which the first is smoothed.
 
     Raises:
-      UserError: A number is out of its range, the input is not floating-point, or the model gives no logits [B, K].
+      UserError: A number is out of its range, the noise drowns the input, the input is not floating-point, or the model
+        gives no logits [B, K].
 
     Example:
       >>> import deeplab as dl
@@ -203,6 +206,20 @@ def _counter(apply: Apply, deviation: float, chunk: int, fields: Sequence[str]) 
         return votes(f, jnp.asarray(x), ids, key, deviation=deviation, draws=draws, chunk=chunk, args=args)
 
     run = jax.jit(count, static_argnums=4)
-    return lambda batch, key, draws: np.asarray(
-        run(apply.params, [batch[name] for name in fields], batch["id"], key, draws)
-    )
+
+    def counts(batch: Any, key: jax.Array, draws: int) -> np.ndarray:
+        inputs = [batch[name] for name in fields]
+        _refuse_bytes(deviation, inputs[0])
+        return np.asarray(run(apply.params, inputs, batch["id"], key, draws))
+
+    return counts
+
+
+def _refuse_bytes(deviation: float, x: Any) -> None:
+    """Refuses noise that drowns the inputs, as where its deviation counts bytes and they are in [0, 1]."""
+    largest = float(np.max(np.abs(np.asarray(x, np.float64)), initial=0.0))
+    if deviation > _DROWNED * largest > 0:
+        raise UserError(
+            f"deviation={deviation:g} drowns the inputs, which are up to {largest:.3g}; it is in their units: give "
+            f"{deviation:g} / 255 where it counts bytes"
+        )

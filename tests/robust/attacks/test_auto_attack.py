@@ -138,6 +138,7 @@ def test_the_robust_accuracy_of_one_attack_counts_what_was_right_before():
     [
         (lambda: attacks.pgd(8), {}, r"radius=8 is larger than the box.* 8 / 255"),
         (lambda: attacks.auto_attack(*prototypes(4)[:1])([prototypes(4)[1]], 8.0, KEY), {}, "radius=8.0 is larger"),
+        (lambda: attacks.auto_attack(None, version="plus"), {}, "version is 'plus', expected 'standard' or 'rand'"),
         (lambda: attacks.pgd(-0.1), {}, "radius=-0.1 was given, expected a number, 0 or more"),
         (
             lambda: attacks.pgd(0.1),

@@ -116,6 +116,7 @@ def test_a_curve_counts_who_is_right_so_far():
         (lambda: smoothed(Linear(W), [], KEY, deviation=0.0), r"deviation is 0.0, expected above 0"),
         (lambda: smoothed(Linear(W), [], KEY, deviation=0.1, alpha=1.0), r"alpha is 1.0, expected above 0"),
         (lambda: smoothed(Linear(W), [], KEY, deviation=0.1), "there is no example to smooth"),
+        (lambda: smoothed(Linear(W), [batch_of(W.T)], KEY, deviation=64.0), "drowns the inputs.*64 / 255"),
         (lambda: counted(lambda x: x @ W), "the model gives one output, expected a logit for each of two classes"),
         (lambda: counted(lambda x: x[:, 0]), r"expected one array \[8, K\]"),
         (lambda: counted(lambda x: x, jnp.int32), "the input is of int32, which noise does not fit"),

@@ -16,7 +16,6 @@ from numpy import ndarray
 
 from deeplab.core import ranges
 from deeplab.core.blocks import wilson
-from deeplab.core.errors import UserError
 from deeplab.robust.attacks.adaptive import apgd, apgd_targeted
 from deeplab.robust.attacks.boundary import fab
 from deeplab.robust.attacks.evaluation.checks import RANDOM, checking
@@ -64,12 +63,16 @@ class AutoAttack(NamedTuple):
     x: Float[ndarray, "N ..."]
 
 
-@ranges.checked(places=ranges.COUNT, steps=ranges.COUNT, queries=ranges.COUNT)
+Version = Literal["standard", "rand"]
+"""Attacks of AutoAttack: those for models that always say the same, or for those that draw at random."""
+
+
+@ranges.checked(places=ranges.COUNT, steps=ranges.COUNT, queries=ranges.COUNT, version=ranges.OneOf(Version))
 def auto_attack(
     apply: Any,
     *,
     norm: Norm = LINF,
-    version: Literal["standard", "rand"] = "standard",
+    version: Version = "standard",
     seam: Seam = IMAGES,
     places: int = 256,
     steps: int = 100,
@@ -102,8 +105,6 @@ def auto_attack(
       >>> apply = BoundApply(model, {"head": head}, {}, jnp.arange(2), dl.Runtime().precision)  # or run.bound(2)
       >>> evaluate = auto_attack(apply, queries=1000)  # then evaluate(batches, 0.3, key)
     """
-    if version not in ("standard", "rand"):
-        raise UserError(f'version={version!r} was given, expected "standard" or "rand"')
     right_of = with_arguments(apply, lambda apply, batch, key: ~misclassified(seam.outputs(apply, batch, key), batch))
     programs: dict[str, Programs] = {}
     check = checking(apply, seam)
