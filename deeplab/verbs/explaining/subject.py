@@ -16,6 +16,7 @@ from deeplab.core.runtime import Runtime
 from deeplab.data.base import Batch
 from deeplab.data.features.words import split_words
 from deeplab.experiment import Experiment
+from deeplab.explain.chunks import fitting
 from deeplab.runs.identity.datasets import HasVocabulary
 from deeplab.train.bind import bind
 from deeplab.train.state import State, eval_state, split_params
@@ -95,13 +96,16 @@ def subject(
         rest, rest_lost = (_at(each, place) for each in (model, blank))
         baseline = jnp.mean(jnp.asarray(task.inputs(background)[place], x.dtype), axis=0, keepdims=True)
         together = (3,) if x.ndim == 4 else ()
-    outputs = jax.jit(model)(*inputs)
+    outputs = jax.eval_shape(model, *inputs)
     predicted = jax.eval_shape(
         lambda: task.predict(bind(experiment, state, batch, runtime), batch, eval_key(state)).get("prediction")
     )
-    start = jax.jit(lambda x, *inputs: rest(jnp.broadcast_to(baseline, x.shape), *inputs))
-    target, region, told = _target(outputs, predicted, lambda: start(x, *inputs))
+    choose, told = _target(outputs, predicted)
 
+    def chosen(base: jax.Array, x: jax.Array, *inputs: Any) -> tuple[Any, Any]:
+        return choose(model(*inputs), lambda: rest(jnp.broadcast_to(base, x.shape), *inputs))
+
+    target, region = _by_rows(chosen, baseline, (x, *inputs))
     against = score == "logprob" and target is not None and outputs.shape[-1] > 1
     told_as = jax.nn.log_softmax if against else lambda logits: logits
     told = told.replace("logit", "log-probability") if against else told
@@ -135,27 +139,37 @@ def words_of(experiment: Experiment, raw: Batch, subject: Subject, data_dir: Any
     return [[str(token) for token in row.reshape(-1)[:T]] for row in tokens]
 
 
-def _target(outputs: Any, predicted: Any, start: Callable[[], Any]) -> tuple[Any, Any, str]:
-    """The predicted class of each example, or the only output; None where the task scores. And the region of it.
+Choose = Callable[[Any, Callable[[], Any]], tuple[Any, Any]]
+"""From outputs, and a function to the outputs for the baseline, to the class of each example and its region."""
+
+
+def _target(outputs: Any, predicted: Any) -> tuple[Choose, str]:
+    """How the class and the region of each example are chosen, None where there is none, and the score in words.
 
     Args:
-      outputs: Outputs of the model.
+      outputs: Shape of the outputs of the model.
       predicted: Shape of what the task predicts, or None.
-      start: Function to the outputs for the baseline.
     """
     axes = getattr(outputs, "ndim", 0)
     numbered = predicted is not None and predicted.ndim == axes - 1 and jnp.issubdtype(predicted.dtype, jnp.integer)
     if axes == 2 and outputs.shape[1] == 1:
-        return 0, None, "the model's output"
+        return (lambda outputs, start: (jnp.zeros(len(outputs), jnp.int32), None)), "the model's output"
     if axes == 2 and numbered:
-        return jnp.argmax(outputs, axis=1), None, "the logit of the predicted class"
+        return (lambda outputs, start: (jnp.argmax(outputs, axis=1), None)), "the logit of the predicted class"
     if axes == 4 and numbered and outputs.shape[-1] > 1:
         told = "the mean logit of a class where it is predicted of the image, and not of the mean of training images"
-        return *_largest(outputs, start()), told
-    return None, None, "the task's score"
+        return (lambda outputs, start: _largest(outputs, start())), told
+    return (lambda outputs, start: (None, None)), "the task's score"
 
 
-@jax.jit
+def _by_rows(f: Function, base: Any, rows: tuple[Any, ...]) -> Any:
+    """f(base, *rows) of all rows, as many at a time as memory holds: outputs of whole images are large."""
+    size = fitting(lambda row: f(base, *jax.tree.map(lambda x: x[None], row)), rows)
+    compiled, starts = jax.jit(f), range(0, len(rows[0]), size)
+    some = (jax.tree.map(lambda x, i=i: x[i : i + size], rows) for i in starts)
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *(compiled(base, *each) for each in some))
+
+
 def _largest(logits: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The class of most pixels that the baseline does not give them, [B], and these pixels [B, H, W].
 
