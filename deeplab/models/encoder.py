@@ -26,6 +26,14 @@ class Encoded(NamedTuple):
       states: The residual stream after the last layer, and its norm.
       pooled: The whole sequence as one vector; None where the model makes none.
       mask: True where a position is no padding; None where there is no padding.
+
+    Example:
+      >>> import jax
+      >>> from deeplab.models.text.encoders import bert
+      >>> model, tokens = bert.Bert(vocab_size=65, **bert.VARIANTS["test"]), jnp.zeros((2, 7), jnp.int32)
+      >>> encoded = jax.eval_shape(model.init_with_output, jax.random.key(0), tokens)[0]
+      >>> encoded.states.shape, encoded.mask.shape
+      ((2, 7, 32), (2, 7))
     """
 
     states: Float[Array, "B T D"]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplab.models.speech import conformer, deep_speech
+from deeplab.models.speech import conformer, deep_speech, relative_attention
 
 MODELS = {
     "deep_speech": deep_speech.DeepSpeech2(num_tokens=5, **deep_speech.VARIANTS["test"]),
@@ -39,7 +39,7 @@ def test_padding_changes_nothing(name):
 def test_scores_by_distance_go_to_their_positions():
     T = 5
     scores = jax.random.normal(jax.random.key(0), (2, 3, T, 2 * T - 1))
-    out = conformer.relative_to_absolute(scores)
+    out = relative_attention.relative_to_absolute(scores)
     for t in range(T):
         for s in range(T):
             np.testing.assert_array_equal(out[:, :, t, s], scores[:, :, t, T - 1 - t + s])
@@ -47,7 +47,7 @@ def test_scores_by_distance_go_to_their_positions():
 
 def test_sinusoids_are_those_of_the_distances_between_positions():
     """Row T - 1 is no distance, row 0 the farthest back."""
-    rows = conformer.relative_sinusoids(4, 6)
+    rows = relative_attention.relative_sinusoids(4, 6)
     assert rows.shape == (7, 6)
     np.testing.assert_allclose(rows[3], [0, 0, 0, 1, 1, 1], atol=1e-6)
     np.testing.assert_allclose(rows[0, :3], np.sin(3 / 10_000 ** (np.arange(3) / 3)), rtol=1e-5)

@@ -34,6 +34,11 @@ class Perceptron(nn.Module):
       size: Number of outputs.
       hidden: Widths of the hidden layers.
       activation: Elementwise activation.
+
+    Example:
+      >>> images = jnp.ones((2, 4, 4, 1))
+      >>> Perceptron(3, (8,), nn.gelu).init_with_output(jax.random.key(0), images)[0].shape
+      (2, 3)
     """
 
     size: int

@@ -105,6 +105,12 @@ class SteeredBlock(nn.Module):
 
     Args:
       num_heads: Number of attention heads.
+
+    Example:
+      >>> block, x, steer = SteeredBlock(num_heads=2), jnp.ones((2, 5, 8)), jnp.zeros((2, 8))
+      >>> y, _ = jax.jit(lambda key: block.init_with_output(key, x, steer, False))(jax.random.key(0))
+      >>> bool((y == x).all())  # a vector of zeros closes the gates before training
+      True
     """
 
     num_heads: int
@@ -124,6 +130,12 @@ def _parts(steered: Float[Array, "B N"], number: int) -> list[jax.Array]:
 
 
 def grid_waves(height: int, width: int, features: int) -> np.ndarray:
-    """Waves for the places of a grid, row by row, [H W, D]: half for the row, half for the column."""
+    """Waves for the places of a grid, row by row, [H W, D]: half for the row, half for the column.
+
+    Example:
+      >>> waves = grid_waves(2, 3, 8)
+      >>> waves.shape, bool((waves[0, :4] == waves[2, :4]).all()), bool((waves[0, 4:] == waves[3, 4:]).all())
+      ((6, 8), True, True)
+    """
     row, column = np.divmod(np.arange(height * width), width)
     return np.asarray(np.concatenate([sinusoids(row, features // 2), sinusoids(column, features // 2)], axis=-1))

@@ -9,7 +9,6 @@ A layer is called with (x, inverse) and gives what x becomes and the logarithm o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -19,20 +18,8 @@ from jaxtyping import Array, Float
 
 from deeplab.core import ranges
 from deeplab.models.generative.autoencoder import Perceptron
+from deeplab.models.generative.autoregressive import Autoregressive, Changed, log_scale, total_of
 from deeplab.models.generative.conditioning import NEARLY_ZERO
-
-Changed = tuple[jax.Array, Float[Array, " B"]]
-
-_LIMIT = 2.0  # of the logarithm of a scale: e^2 a layer
-
-
-def _log_scale(raw: jax.Array) -> jax.Array:
-    """Between -2 and 2, so that an untrained layer cannot overflow."""
-    return _LIMIT * jnp.tanh(raw / _LIMIT)
-
-
-def _total(x: jax.Array) -> Float[Array, " B"]:
-    return jnp.sum(x.reshape(len(x), -1), axis=-1)
 
 
 class Coupling(nn.Module):
@@ -43,6 +30,12 @@ class Coupling(nn.Module):
       channels: Whether the mask keeps the first half of the channels; it is a checkerboard otherwise, which of a vector
         is every other number.
       odd: Whether it keeps the others instead.
+
+    Example:
+      >>> layer, x = Coupling(Perceptron(4, (8,), nn.gelu)), jnp.array([[1.0, 2.0]])
+      >>> (y, _), variables = layer.init_with_output(jax.random.key(0), x)
+      >>> (y == x).tolist(), jnp.round(layer.apply(variables, y, inverse=True)[0], 3).tolist()
+      ([[True, False]], [[1.0, 2.0]])
     """
 
     net: nn.Module
@@ -53,9 +46,9 @@ class Coupling(nn.Module):
         kept = jnp.asarray(_mask(x.shape[1:], self.channels) != self.odd, x.dtype)[None]
         raw = self.net(x * kept).reshape(*x.shape[:-1], 2 * x.shape[-1])
         scale, shift = jnp.split(raw, 2, axis=-1)
-        scale, shift = _log_scale(scale) * (1 - kept), shift * (1 - kept)
+        scale, shift = log_scale(scale) * (1 - kept), shift * (1 - kept)
         y = (x - shift) * jnp.exp(-scale) if inverse else x * jnp.exp(scale) + shift
-        return y, _total(-scale if inverse else scale)
+        return y, total_of(-scale if inverse else scale)
 
 
 def _mask(shape: Sequence[int], channels: bool) -> np.ndarray:
@@ -64,7 +57,12 @@ def _mask(shape: Sequence[int], channels: bool) -> np.ndarray:
 
 
 class Squeezed(nn.Module):
-    """Squares of 2 x 2 pixels as channels."""
+    """Squares of 2 x 2 pixels as channels.
+
+    Example:
+      >>> Squeezed().apply({}, jnp.arange(8.0).reshape(1, 2, 4, 1))[0].tolist()
+      [[[[0.0, 1.0, 4.0, 5.0], [2.0, 3.0, 6.0, 7.0]]]]
+    """
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], inverse: bool = False) -> Changed:
@@ -77,7 +75,12 @@ class Squeezed(nn.Module):
 
 
 class Reversed(nn.Module):
-    """The last axis backwards."""
+    """The last axis backwards.
+
+    Example:
+      >>> Reversed().apply({}, jnp.array([[1.0, 2.0, 3.0]]))[0].tolist()
+      [[3.0, 2.0, 1.0]]
+    """
 
     @nn.compact
     def __call__(self, x: Float[Array, "B ... D"], inverse: bool = False) -> Changed:
@@ -90,6 +93,11 @@ class Flattened(nn.Module):
 
     Args:
       shape: Shape of an example.
+
+    Example:
+      >>> layer, images = Flattened((2, 3)), jnp.ones((4, 2, 3))
+      >>> layer.apply({}, images)[0].shape, layer.apply({}, jnp.ones((4, 6)), inverse=True)[0].shape
+      ((4, 6), (4, 2, 3))
     """
 
     shape: tuple[int, ...]
@@ -99,58 +107,6 @@ class Flattened(nn.Module):
         return x.reshape(len(x), *(self.shape if inverse else (-1,))), jnp.zeros(len(x), x.dtype)
 
 
-class MaskedDense(nn.Module):
-    """A linear layer, some of whose weights are 0.
-
-    Args:
-      mask: Degrees of the inputs and of the outputs; an output reads the inputs of no higher degree.
-      strict: Whether it reads those of lower degree only.
-    """
-
-    mask: tuple[tuple[int, ...], tuple[int, ...]]
-    strict: bool = False
-    kernel_init: nn.initializers.Initializer = nn.linear.default_kernel_init
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B N"]) -> Float[Array, "B M"]:
-        into, out = (np.array(degrees) for degrees in self.mask)
-        reads = out[None] - self.strict >= into[:, None]
-        kernel = self.param("kernel", self.kernel_init, reads.shape)
-        bias: Any = self.param("bias", nn.initializers.zeros, (len(out),))
-        return x @ (kernel * jnp.asarray(reads, kernel.dtype)) + bias[None]
-
-
-@ranges.checked(width=ranges.COUNT)
-class Autoregressive(nn.Module):
-    """z_i = (x_i - m_i) exp(-s_i), where m_i and s_i are of x_1, ..., x_(i-1): one call; its inverse takes D calls.
-
-    Args:
-      width: Number of units of the two hidden layers.
-    """
-
-    width: int
-
-    @nn.compact
-    def _moments(self, x: Float[Array, "B D"]) -> tuple[jax.Array, jax.Array]:
-        D = x.shape[-1]
-        given, hidden = tuple(range(1, D + 1)), tuple(i % max(D - 1, 1) + 1 for i in range(self.width))
-        h = nn.gelu(MaskedDense((given, hidden), name="hidden1")(x))
-        h = nn.gelu(MaskedDense((hidden, hidden), name="hidden2")(h))
-        out = MaskedDense((hidden, given * 2), True, NEARLY_ZERO, name="out")(h)
-        mean, raw = jnp.split(out, 2, axis=-1)
-        return mean, _log_scale(raw)
-
-    def __call__(self, x: Float[Array, "B D"], inverse: bool = False) -> Changed:
-        if not inverse:
-            mean, scale = self._moments(x)
-            return (x - mean) * jnp.exp(-scale), -_total(scale)
-        y = jnp.zeros_like(x)
-        for _ in range(x.shape[-1]):  # after i of them, the first i numbers are right
-            mean, scale = self._moments(y)
-            y = x * jnp.exp(scale) + mean
-        return y, _total(scale)
-
-
 @ranges.checked(width=ranges.COUNT, blocks=ranges.COUNT)
 class Conditioner(nn.Module):
     """Residual convolutions, [B, H, W, C] -> [B, H, W, 2 C].
@@ -158,6 +114,11 @@ class Conditioner(nn.Module):
     Args:
       width: Number of channels.
       blocks: Number of residual blocks.
+
+    Example:
+      >>> images = jnp.ones((1, 4, 6, 3))
+      >>> jax.eval_shape(Conditioner(width=8, blocks=1).init_with_output, jax.random.key(0), images)[0].shape
+      (1, 4, 6, 6)
     """
 
     width: int
@@ -211,6 +172,12 @@ def real_nvp(size: int, num_layers: int = 8, width: int = 64) -> Flow:
       size: D.
       num_layers: Number of couplings.
       width: Number of units of the two hidden layers of each.
+
+    Example:
+      >>> model, x = real_nvp(2, num_layers=2, width=8), jnp.array([[1.0, 2.0]])
+      >>> (z, _), variables = model.init_with_output(jax.random.key(0), x)
+      >>> jnp.round(model.apply(variables, z, method="invert"), 3).tolist()
+      [[1.0, 2.0]]
     """
     nets = (Perceptron(2 * size, (width, width), nn.gelu) for _ in range(num_layers))
     return Flow(tuple(Coupling(net, odd=bool(i % 2)) for i, net in enumerate(nets)))
@@ -222,6 +189,10 @@ def maf(num_layers: int = 4, width: int = 64) -> Flow:
     Args:
       num_layers: Number of layers.
       width: Number of units of the two hidden layers of each.
+
+    Example:
+      >>> [type(layer).__name__ for layer in maf(num_layers=2).layers]
+      ['Autoregressive', 'Reversed', 'Autoregressive', 'Reversed']
     """
     pairs = ((Autoregressive(width), Reversed()) for _ in range(num_layers))
     return Flow(tuple(layer for pair in pairs for layer in pair))
@@ -234,6 +205,11 @@ def image_real_nvp(num_layers: int = 4, width: int = 32, blocks: int = 2) -> Flo
       num_layers: Number of couplings at each of the two sizes.
       width: Number of channels of the convolutions of each.
       blocks: Number of residual blocks of each.
+
+    Example:
+      >>> model = image_real_nvp(num_layers=2, width=8, blocks=1)
+      >>> jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.ones((2, 8, 6, 1)))[0][0].shape
+      (2, 4, 3, 4)
     """
     fine = (Coupling(Conditioner(width, blocks), odd=bool(i % 2)) for i in range(num_layers))
     coarse = (Coupling(Conditioner(width, blocks), True, bool(i % 2)) for i in range(num_layers))

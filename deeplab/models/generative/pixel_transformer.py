@@ -25,6 +25,7 @@ def PixelTransformer(levels: int, num_layers: int = 4, num_heads: int = 4, width
       width: D.
 
     Example:
+      >>> import jax
       >>> model = PixelTransformer(4, num_layers=1, num_heads=2, width=8)
       >>> jax.jit(model.init_with_output)(jax.random.key(0), jnp.ones((2, 3, 3, 2)))[0].shape
       (2, 3, 3, 2, 4)

@@ -37,6 +37,12 @@ class MaskedConv(nn.Module):
       size: Height and width of the window, odd.
       above: Whether it reads rows above its own, and its own as `own` says; its own row alone otherwise.
       own: Whether it reads its own place: of `above` the whole own row, else the place itself.
+
+    Example:
+      >>> ones = {"params": {"conv": {"kernel": jnp.ones((3, 3, 1, 1)), "bias": jnp.zeros(1)}}}
+      >>> line = jnp.array([1.0, 2.0, 4.0]).reshape(1, 1, 3, 1)
+      >>> MaskedConv(1, 3, above=False, own=False).apply(ones, line).ravel().tolist()
+      [0.0, 1.0, 2.0]
     """
 
     width: int
@@ -54,7 +60,12 @@ class MaskedConv(nn.Module):
 
 
 class Gated(nn.Module):
-    """tanh(a) sigmoid(b) of the two halves of the channels."""
+    """tanh(a) sigmoid(b) of the two halves of the channels.
+
+    Example:
+      >>> Gated().apply({}, jnp.array([[[[100.0, 0.0]]]])).tolist()
+      [[[[0.5]]]]
+    """
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W D"]:

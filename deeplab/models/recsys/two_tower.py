@@ -38,7 +38,14 @@ RULES = (
 
 @ranges.checked(width=ranges.COUNT, hidden=ranges.COUNT, dropout=ranges.RATE)
 class Tower(nn.Module):
-    """Layers with ReLU, then a vector normalized to length 1."""
+    """Layers with ReLU, then a vector normalized to length 1.
+
+    Example:
+      >>> x = jnp.array([[1.0, 2.0], [3.0, -1.0]])
+      >>> y = Tower(width=4, hidden=(8,)).init_with_output(jax.random.key(0), x)[0]
+      >>> y.shape, jnp.round(jnp.linalg.norm(y, axis=-1), 3).tolist()
+      ((2, 4), [1.0, 1.0])
+    """
 
     width: int
     hidden: Sequence[int]

@@ -44,6 +44,12 @@ class Block(nn.Module):
       hidden: Units of the feed-forward layer.
       dropout: Dropout probability in training, of attention probabilities and of both branches.
       norm: Constructor of a normalization layer; see `deeplab.nn.norm`.
+
+    Example:
+      >>> import jax
+      >>> x = jnp.ones((2, 3, 5, 8))
+      >>> jax.eval_shape(Block(num_heads=2, hidden=16).init_with_output, jax.random.key(0), x)[0].shape
+      (2, 3, 5, 8)
     """
 
     num_heads: int

@@ -27,7 +27,12 @@ RULES = (
 
 
 class Convolution(NamedTuple):
-    """A convolution: its number of channels, and its odd kernel sizes and strides over (time, frequency)."""
+    """A convolution: its number of channels, and its odd kernel sizes and strides over (time, frequency).
+
+    Example:
+      >>> [layer.stride for layer in VARIANTS["tiny"]["convolutions"]]  # so one output for 2 * 2 frames
+      [(2, 2), (2, 2)]
+    """
 
     width: int
     kernel: tuple[int, int]

@@ -48,6 +48,12 @@ class FeedForward(nn.Module):
       hidden: Units of each half.
       dropout: Dropout probability of the hidden units in training.
       deterministic: Whether nothing is dropped.
+
+    Example:
+      >>> import jax
+      >>> shapes = jax.eval_shape(FeedForward(hidden=12).init, jax.random.key(0), jnp.ones((2, 5, 8)))["params"]
+      >>> shapes["up"]["kernel"].shape, shapes["down"]["kernel"].shape
+      ((8, 24), (12, 8))
     """
 
     hidden: int

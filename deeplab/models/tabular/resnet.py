@@ -41,6 +41,12 @@ class Block(nn.Module):
       hidden: Units of the hidden layer.
       dropout: Dropout probability of the hidden units in training.
       norm: Constructor of the normalization layer.
+
+    Example:
+      >>> import jax
+      >>> shapes = jax.eval_shape(Block(hidden=16).init, jax.random.key(0), jax.numpy.ones((2, 8)))["params"]
+      >>> shapes["up"]["kernel"].shape, shapes["down"]["kernel"].shape
+      ((8, 16), (16, 8))
     """
 
     hidden: int

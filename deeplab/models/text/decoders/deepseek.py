@@ -35,7 +35,13 @@ LATENT_RULES = (
 
 
 class Latents(NamedTuple):
-    """Sizes of an attention through latent vectors; see `deeplab.nn.attention.latent.LatentAttention`."""
+    """Sizes of an attention through latent vectors; see `deeplab.nn.attention.latent.LatentAttention`.
+
+    Example:
+      >>> sizes = VARIANTS["v3"]
+      >>> sizes["latents"].rank + sizes["rotary"].width  # numbers that are kept for a token, whatever the heads
+      576
+    """
 
     rank: int
     query_rank: int | None
@@ -55,6 +61,11 @@ class Routed(NamedTuple):
       top_groups: Number of groups that are asked.
       scale: Factor of the weights.
       normalize: Whether the weights of those asked add up to 1.
+
+    Example:
+      >>> experts = VARIANTS["v3"]["experts"]
+      >>> experts.number // experts.groups * experts.top_groups, experts.top_k  # a token asks 8 of 128
+      (128, 8)
     """
 
     number: int

@@ -45,6 +45,13 @@ def Gemma(*, rotary: Rotary | None = None, **sizes: Any) -> Decoder:
     Args:
       rotary: Rotation, where it is not that of base 10,000.
       sizes: Arguments of `deeplab.models.text.layers.Sizes`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> model = Gemma(vocab_size=7, num_layers=1, num_heads=2, width=8, hidden=16, context=5)
+      >>> shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 5), jnp.int32))["params"]
+      >>> sorted(shapes)  # there is no head: it has the embedding's weights
+      ['blocks', 'norm', 'token_embedding']
     """
     s = Sizes(**sizes)
 

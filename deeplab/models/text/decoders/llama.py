@@ -34,6 +34,12 @@ class Layer(NamedTuple):
     Attributes:
       rotary: Whether its queries and keys turn.
       window: Number of positions that it attends to; all of them when None.
+
+    Example:
+      >>> kinds = [Layer(window=4)] * 2, [Layer(window=4), Layer(rotary=False)]
+      >>> models = [Llama(vocab_size=7, **VARIANTS["test"], layers=layers) for layers in kinds]
+      >>> [len(model.stacks) for model in models]  # equal layers are one block under `nn.scan`
+      [1, 2]
     """
 
     rotary: bool = True

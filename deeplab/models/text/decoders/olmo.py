@@ -58,6 +58,13 @@ def OLMo(
       bias: Whether attention has biases.
       tied: Whether the output layer has the token embedding's weights.
       sizes: Arguments of `deeplab.models.text.layers.Sizes`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> model = OLMo(vocab_size=7, num_layers=1, num_heads=2, width=8, hidden=16, context=5)
+      >>> shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 5), jnp.int32))["params"]
+      >>> sorted(shapes), sorted(shapes["blocks"])  # no norm has parameters
+      (['blocks', 'head', 'token_embedding'], ['attention', 'feed_forward'])
     """
     s = Sizes(**sizes)
 
@@ -118,6 +125,14 @@ def OLMoE(
       bias: Whether attention has biases.
       tied: Whether the output layer has the token embedding's weights.
       sizes: Arguments of `deeplab.models.text.layers.Sizes`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> sizes = {"num_layers": 1, "num_heads": 2, "width": 8, "hidden": 16, "context": 5}
+      >>> model = OLMoE(vocab_size=7, experts=ExpertSizes(number=4, top_k=2, hidden=16), **sizes)
+      >>> shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 5), jnp.int32))["params"]
+      >>> shapes["blocks"]["feed_forward"]["experts"]["up_kernel"].shape  # layers, experts, D, hidden units
+      (1, 4, 8, 16)
     """
     s = Sizes(**sizes)
 

@@ -32,6 +32,13 @@ class Layer(NamedTuple):
     Attributes:
       window: Number of positions that it attends to; all of them when None.
       sparse: Whether its feed-forward layer is a mixture of experts.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> model = Qwen(vocab_size=7, **VARIANTS["test_moe"], layers=[Layer(), Layer(sparse=True)])
+      >>> shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 5), jnp.int32))["params"]
+      >>> [sorted(shapes[name]["feed_forward"]) for name in sorted(shapes) if name.startswith("blocks")]
+      [['down', 'gate', 'up'], ['experts', 'router']]
     """
 
     window: int | None = None
@@ -47,6 +54,10 @@ class ExpertSizes(NamedTuple):
       hidden: Units of each.
       normalize: Whether the weights of those asked add up to 1.
       shared: Units of the weighed expert of all tokens, if any.
+
+    Example:
+      >>> VARIANTS["qwen3_30b_a3b"]["experts"]
+      ExpertSizes(number=128, top_k=8, hidden=768, normalize=True, shared=None)
     """
 
     number: int

@@ -31,6 +31,10 @@ class Layer(NamedTuple):
     Attributes:
       window: Number of positions that it attends to on each side, its own among them; all of them when None.
       normed: Whether its attention reads a norm; the first layer's does not, since the embedding has one.
+
+    Example:
+      >>> Layer(window=None, normed=False) == layers_of(22)[0]
+      True
     """
 
     window: int | None
@@ -38,7 +42,12 @@ class Layer(NamedTuple):
 
 
 def layers_of(number: int, every: int = 3, local: int = 128) -> list[Layer]:
-    """Every so manyth layer attends to all positions, from the first on; the others to `local` around their own."""
+    """Every so manyth layer attends to all positions, from the first on; the others to `local` around their own.
+
+    Example:
+      >>> [layer.window for layer in layers_of(5, every=2, local=8)]
+      [None, 5, None, 5, None]
+    """
     return [Layer(None if i % every == 0 else local // 2 + 1, i > 0) for i in range(number)]
 
 

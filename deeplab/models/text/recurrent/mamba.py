@@ -51,6 +51,13 @@ def decoder(
       tied: Whether the output layer has the token embedding's weights.
       epsilon: Number added to the mean square in norms.
       remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> mixer = lambda out_init: mixers.Mamba(16, 4, 1, 4, False, True, out_init=out_init)
+      >>> model, tokens = decoder(mixer, vocab_size=7, num_layers=2, width=8), jnp.zeros((2, 5), jnp.int32)
+      >>> jax.eval_shape(model.init_with_output, jax.random.key(0), tokens)[0].shape
+      (2, 5, 7)
     """
     out_init = nn.initializers.normal(0.02 / num_layers**0.5)
     return Decoder(

@@ -147,7 +147,14 @@ def _bare(config: Config) -> bool:
 
 
 def layer_names(key_bias: bool = True) -> tuple[Rule, ...]:
-    """The rules of a layer, with those of an attention to a memory, which layers without one do not use."""
+    """The rules of a layer, with those of an attention to a memory, which layers without one do not use.
+
+    Example:
+      >>> [rule.theirs for rule in layer_names()][:2]
+      ['self_attn.q_proj.weight', 'self_attn.q_proj.bias']
+      >>> "self_attn.k_proj.bias" in [rule.theirs for rule in layer_names(key_bias=False)]
+      False
+    """
     kernels = (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("out", "out_proj"))
     attentions = (("attention", "self_attn", "norm1"), ("cross", "encoder_attn", "cross_norm"))
     heads = tuple(

@@ -34,7 +34,7 @@ _KERNEL = nn.initializers.xavier_uniform()
 
 
 @ranges.checked(width=ranges.COUNT, num_heads=ranges.COUNT, expansion=ranges.COUNT, dropout=ranges.RATE)
-class DecoderBlock(nn.Module):
+class _DecoderBlock(nn.Module):
     """x + self_attention(norm(x)), x + attention(norm(x), memory), x + feed_forward(norm(x)).
 
     As in `deeplab.nn.transformer.Block`, the residual stream is summed as [(B T), D].
@@ -163,7 +163,7 @@ class Transformer(nn.Module):
             for _ in range(self.num_layers)
         ]
         self.decoder = [
-            remat(DecoderBlock, self.remat)(self.width, self.num_heads, self.expansion, self.dropout)
+            remat(_DecoderBlock, self.remat)(self.width, self.num_heads, self.expansion, self.dropout)
             for _ in range(self.num_layers)
         ]
         self.encoder_norm, self.norm = nn.LayerNorm(epsilon=1e-5), nn.LayerNorm(epsilon=1e-5)

@@ -125,6 +125,11 @@ def partly_identity(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float
     """Initial kernel [h, w, in, out] that is the identity in the first channels, and random in the others.
 
     Section 3.3 of the paper. The random entries are uniform with variance 1 / (3 h w in), as PyTorch's.
+
+    Example:
+      >>> kernel = partly_identity(jax.random.key(0), (3, 3, 2, 4))
+      >>> kernel[1, 1, :, :2].tolist(), float(abs(kernel[0, 0, :, :2]).max())
+      ([[1.0, 0.0], [0.0, 1.0]], 0.0)
     """
     height, width, inputs, outputs = shape
     kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")(key, tuple(shape), dtype)

@@ -31,7 +31,12 @@ RULES = (
 
 
 class ConvNeXtNet(ConvNet):
-    """A `ConvNet` of ConvNeXt's blocks, whose linear layers are split over devices by their hidden units."""
+    """A `ConvNet` of ConvNeXt's blocks, whose linear layers are split over devices by their hidden units.
+
+    Example:
+      >>> tuple(dict(ConvNeXt(**VARIANTS["test"]).rules)["up/kernel"])
+      (None, 'model')
+    """
 
     rules = RULES
 
@@ -46,6 +51,13 @@ class Block(nn.Module):
       scale: Factor of each channel, if any.
       norm: Norm of what W_1 reads.
       drop: Probability that an example leaves the branch out in training; may be a tracer.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> block, x = Block(16, response=None, scale=LayerScale(0.0), norm=layer_norm()), jnp.ones((1, 4, 4, 8))
+      >>> y, _ = jax.jit(block.init_with_output)(jax.random.key(0), x)
+      >>> bool((y == x).all())  # a factor of 0 leaves the stream as it is
+      True
     """
 
     hidden: int

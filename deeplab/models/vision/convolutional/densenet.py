@@ -23,7 +23,13 @@ from deeplab.nn.parts.convolution import INIT, ConvNorm, MaxPool, centered
 
 
 class NormRelu(nn.Module):
-    """relu(norm(x))."""
+    """relu(norm(x)).
+
+    Example:
+      >>> from deeplab.nn.norm import no_norm
+      >>> NormRelu(no_norm).apply({}, jnp.array([-1.0, 2.0])).tolist()
+      [0.0, 2.0]
+    """
 
     norm: Norm = batch_norm
 
@@ -40,6 +46,12 @@ class NormConv(nn.Module):
       width: Number of channels.
       kernel: Height and width of the kernel.
       norm: Constructor of the norm.
+
+    Example:
+      >>> import jax
+      >>> layer, x = NormConv(width=6, kernel=3), jnp.ones((2, 5, 5, 4))
+      >>> jax.eval_shape(layer.init_with_output, jax.random.key(0), x)[0].shape
+      (2, 5, 5, 6)
     """
 
     width: int
@@ -59,6 +71,12 @@ class DenseLayer(nn.Module):
     Args:
       narrow: Block to few channels, of 1 x 1.
       grow: Block to the channels that the layer adds, of 3 x 3.
+
+    Example:
+      >>> import jax
+      >>> layer, x = DenseLayer(NormConv(16, 1), NormConv(6, 3)), jnp.ones((2, 5, 5, 4))
+      >>> jax.eval_shape(layer.init_with_output, jax.random.key(0), x)[0].shape  # 4 + 6 channels
+      (2, 5, 5, 10)
     """
 
     narrow: nn.Module
@@ -69,7 +87,14 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """The mean of each square of 2 x 2 places of reduce(x)."""
+    """The mean of each square of 2 x 2 places of reduce(x).
+
+    Example:
+      >>> import jax
+      >>> layer, x = Transition(NormConv(2, 1)), jnp.ones((2, 6, 6, 4))
+      >>> jax.eval_shape(layer.init_with_output, jax.random.key(0), x)[0].shape
+      (2, 3, 3, 2)
+    """
 
     reduce: nn.Module
 

@@ -33,7 +33,14 @@ TABLE = (
 
 
 def table(width: float, depth: float, lite: bool) -> inverted.Table:
-    """The table of a variant; the ends of a lite one keep their depth."""
+    """The table of a variant; the ends of a lite one keep their depth.
+
+    Example:
+      >>> [row.width for (row,) in table(2.0, 1.0, lite=False)]
+      [32, 48, 80, 160, 224, 384, 640]
+      >>> [[row.repeats for (row,) in table(1.0, 2.0, lite)] for lite in (False, True)]
+      [[2, 4, 4, 6, 6, 8, 2], [1, 4, 4, 6, 6, 8, 1]]
+    """
     squeezed = tuple(tuple(row._replace(squeeze=not lite) for row in rows) for rows in TABLE)
     return inverted.scaled(squeezed, width, depth, ends=not lite)
 

@@ -51,7 +51,7 @@ V3_SMALL = (
 )
 
 
-def minimal(table: Table) -> Table:
+def _minimal(table: Table) -> Table:
     """The table without squeeze-excitation, with kernels of 3 x 3, and with one activation."""
     return tuple(tuple(row._replace(squeeze=False, kernel=3, activation=None) for row in rows) for rows in table)
 
@@ -94,7 +94,7 @@ def MobileNetV2(
 
 
 @ranges.checked(width=ranges.COUNT)
-class Dense(nn.Module):
+class _Dense(nn.Module):
     """activation(x W + b).
 
     Args:
@@ -147,7 +147,7 @@ def MobileNetV3(
     last = ConvNorm(divisible(6 * table[-1][-1].width * width), norm=norm, activation=activation)
     rows = inverted.scaled(table, width, depth)
     trunk = _trunk(rows, stem, ((last,),), norm=norm, activation=activation, padding=padding, drop=drop_path)
-    return ConvNet(trunk, MapHead(num_classes, after=Dense(hidden, activation), dropout=dropout))
+    return ConvNet(trunk, MapHead(num_classes, after=_Dense(hidden, activation), dropout=dropout))
 
 
 def _trunk(
@@ -220,10 +220,10 @@ VARIANTS_3: dict[str, dict[str, Any]] = {
     "test": {"width": 0.25, "depth": 0.3, **_SMALL, "hidden": 32},
     "large_075": {"width": 0.75},
     "large_100": {"width": 1.0},
-    "large_minimal_100": {"width": 1.0, **_PLAIN, "table": minimal(V3_LARGE)},
+    "large_minimal_100": {"width": 1.0, **_PLAIN, "table": _minimal(V3_LARGE)},
     "small_075": {"width": 0.75, **_SMALL},
     "small_100": {"width": 1.0, **_SMALL},
-    "small_minimal_100": {"width": 1.0, **_SMALL, **_PLAIN, "table": minimal(V3_SMALL)},
+    "small_minimal_100": {"width": 1.0, **_SMALL, **_PLAIN, "table": _minimal(V3_SMALL)},
 }
 
 TORCH: Mapping[str, Any] = {"norm": torch_norm, "padding": centered}

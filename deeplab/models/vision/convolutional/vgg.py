@@ -33,7 +33,12 @@ SIDE = 7
 
 
 class VGGNet(ConvNet):
-    """A `ConvNet` whose hidden layers are split over devices by their units."""
+    """A `ConvNet` whose hidden layers are split over devices by their units.
+
+    Example:
+      >>> tuple(dict(VGG(**VARIANTS["test"]).rules)["hidden1/kernel"])
+      (None, 'model')
+    """
 
     rules = RULES
 
@@ -46,6 +51,13 @@ class HiddenHead(nn.Module):
       num_classes: K; the units of the second layer are given when None.
       hidden: Number of hidden units of each layer.
       dropout: Probability of dropping a hidden unit in training; may be a tracer.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> head, x = HiddenHead(num_classes=3, hidden=8, dropout=0.5), jnp.ones((2, 9, 9, 4))
+      >>> logits, variables = jax.eval_shape(head.init_with_output, jax.random.key(0), x)
+      >>> logits.shape, variables["params"]["hidden1"]["kernel"].shape  # 7 * 7 places of 4 channels
+      ((2, 3), (196, 8))
     """
 
     num_classes: int | None

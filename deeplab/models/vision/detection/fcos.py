@@ -132,6 +132,12 @@ class Pyramid(nn.Module):
     Args:
       width: Number of channels.
       levels: Number of levels; those beyond the maps are made by convolutions of stride 2.
+
+    Example:
+      >>> import jax
+      >>> maps, pyramid = (jnp.ones((1, 8, 8, 3)), jnp.ones((1, 4, 4, 5))), Pyramid(width=6, levels=4)
+      >>> [x.shape for x in jax.eval_shape(pyramid.init_with_output, jax.random.key(0), maps)[0]]
+      [(1, 8, 8, 6), (1, 4, 4, 6), (1, 2, 2, 6), (1, 1, 1, 6)]
     """
 
     width: int
@@ -166,7 +172,15 @@ def enlarged(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C"]:
 
 @ranges.checked(width=ranges.COUNT, depth=ranges.NATURAL)
 class Tower(nn.Module):
-    """3 x 3 convolutions, each followed by norm and ReLU."""
+    """3 x 3 convolutions, each followed by norm and ReLU.
+
+    Example:
+      >>> import jax
+      >>> tower, x = Tower(width=8, depth=2, norm=group_norm), jnp.ones((1, 5, 6, 4))
+      >>> y, variables = jax.eval_shape(tower.init_with_output, jax.random.key(0), x)
+      >>> y.shape, sorted(variables["params"])
+      ((1, 5, 6, 8), ['conv1', 'conv2'])
+    """
 
     width: int
     depth: int

@@ -35,7 +35,12 @@ RULES = (
 
 
 class MixNet(ConvNet):
-    """A `ConvNet` of SegFormer's blocks, which are split over devices by heads and by hidden units."""
+    """A `ConvNet` of SegFormer's blocks, which are split over devices by heads and by hidden units.
+
+    Example:
+      >>> tuple(dict(MixNet.rules)["(query|key|value|up)/kernel"])
+      (None, 'model')
+    """
 
     rules = RULES
 
@@ -115,6 +120,11 @@ def mix_trunk(
       reductions: R of each stage's `ReducedAttention`.
       activation: Function of the hidden units.
       drop_path: Probability of leaving out the branches of the last block in training; may be a tracer.
+
+    Example:
+      >>> trunk = mix_trunk(depths=(1, 1), widths=(8, 16), num_heads=(1, 2), reductions=(2, 1))
+      >>> [x.shape for x in jax.eval_shape(trunk.init_with_output, jax.random.key(0), jnp.ones((1, 32, 32, 3)))[0]]
+      [(1, 8, 8, 8), (1, 4, 4, 16)]
     """
     last, stages = max(sum(depths) - 1, 1), []
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
@@ -177,27 +187,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "b5": {**_WIDE, "depths": (3, 6, 40, 3), "decoder": 768},
 }
 
-_SIZES = {
-    "depths": (2, 2, 2, 2),
-    "hidden_sizes": (32, 64, 160, 256),
-    "num_attention_heads": (1, 2, 5, 8),
-    "sr_ratios": (8, 4, 2, 1),
-}
+_NAMES = {"depths": "depths", "widths": "hidden_sizes", "num_heads": "num_attention_heads", "reductions": "sr_ratios"}
 
 
 def _model(config: Config) -> nn.Module:
-    depths, widths, heads, reductions = (tuple(config.get(name, default)) for name, default in _SIZES.items())
-    stages = len(depths)
+    trunk: dict[str, Any] = {ours: tuple(config.get(name, VARIANTS["b0"][ours])) for ours, name in _NAMES.items()}
+    stages = len(trunk["depths"])
     configs.only(config, reshape_last_stage=True, patch_sizes=[7, 3, 3, 3][:stages], strides=[4, 2, 2, 2][:stages])
     configs.only(config, mlp_ratios=[4] * stages, num_encoder_blocks=stages)
-    trunk: dict[str, Any] = {
-        "depths": depths,
-        "widths": widths,
-        "num_heads": heads,
-        "reductions": reductions,
-        "activation": configs.activation(config.get("hidden_act", "gelu")),
-        "drop_path": config.get("drop_path_rate", 0.1),
-    }
+    trunk["activation"] = configs.activation(config.get("hidden_act", "gelu"))
+    trunk["drop_path"] = config.get("drop_path_rate", 0.1)
     what = configs.architecture(config)
     if what == "SemanticSegmentation":
         decoder, dropout = config.get("decoder_hidden_size", 256), config.get("classifier_dropout_prob", 0.1)
@@ -208,7 +207,7 @@ def _model(config: Config) -> nn.Module:
 
 
 def _names(config: Config) -> Names:
-    what, depths = configs.architecture(config), tuple(config.get("depths", _SIZES["depths"]))
+    what, depths = configs.architecture(config), tuple(config.get("depths", VARIANTS["b0"]["depths"]))
     stem = "encoder." if what == "Model" else "segformer.encoder."
     rules: tuple[Rule, ...] = ()
     for stage, depth in enumerate(depths):

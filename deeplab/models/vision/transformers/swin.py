@@ -31,7 +31,12 @@ RULES = (
 
 
 class SwinNet(ConvNet):
-    """A `ConvNet` of Swin's blocks, which are split over devices by heads and by hidden units."""
+    """A `ConvNet` of Swin's blocks, which are split over devices by heads and by hidden units.
+
+    Example:
+      >>> tuple(dict(Swin(**VARIANTS["test"]).rules)["(query|key|value|up)/kernel"])
+      (None, 'model')
+    """
 
     rules = RULES
 
@@ -43,6 +48,12 @@ class Merge(nn.Module):
     Args:
       width: Number of columns of W.
       norm: Norm of the four.
+
+    Example:
+      >>> import jax
+      >>> merge, x = Merge(width=8, norm=layer_norm()), jnp.ones((1, 5, 6, 4))
+      >>> jax.eval_shape(merge.init_with_output, jax.random.key(0), x)[0].shape
+      (1, 3, 3, 8)
     """
 
     width: int

@@ -103,6 +103,13 @@ class TaughtClassifier(nn.Module):
 
     Args:
       num_classes: K.
+
+    Example:
+      >>> sizes = {**VARIANTS["test"], "special": ("class", "taught")}
+      >>> model = ViT(head=TaughtClassifier(num_classes=3), **sizes)
+      >>> logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((2, 16, 16, 3)))
+      >>> logits.shape, sorted(variables["params"]["head"])
+      ((2, 3), ['classes', 'taught'])
     """
 
     num_classes: int
@@ -144,7 +151,13 @@ def _model(config: Config) -> TransformerEncoder:
 
 
 def blocks(stem: str, number: int, rest: tuple[Rule, ...], bias: bool) -> tuple[Rule, ...]:
-    """The rules of a vision transformer's layers: the attention's, and the rest of a layer."""
+    """The rules of a vision transformer's layers: the attention's, and the rest of a layer.
+
+    Example:
+      >>> rule = blocks("vit.", 12, (), bias=True)[0]
+      >>> rule.ours, rule.theirs
+      (('blocks/attention/query/kernel[i]',), 'vit.encoder.layer.{i}.attention.attention.query.weight')
+    """
     heads = tuple(
         rule
         for name in ("query", "key", "value")
@@ -159,7 +172,13 @@ def _special(config: Config) -> tuple[str, ...]:
 
 
 def embeddings(stem: str) -> tuple[Rule, ...]:
-    """The rules of a patch embedding and of its special tokens."""
+    """The rules of a patch embedding and of its special tokens.
+
+    Example:
+      >>> rule = embeddings("vit.")[0]
+      >>> rule.ours, rule.theirs, rule.axes
+      (('embed/class',), 'vit.embeddings.cls_token', 'u v d -> (u v d)')
+    """
     ones = (("u", 1), ("v", 1))
     return (
         Rule(("embed/class",), f"{stem}embeddings.cls_token", "u v d -> (u v d)", sizes=ones),
