@@ -117,9 +117,8 @@ def measures(a: Float[Array, "B D"], b: Float[Array, "B D"] | None, batch: Batch
 
     Example:
       >>> batch = {"id": jnp.arange(3), "weight": jnp.ones(3)}
-      >>> found = measures(jnp.ones((3, 4)), None, batch)  # collapsed: all examples are the same
-      >>> round(found["effective_rank"].compute(), 2), round(found["std"].compute(), 2)
-      (1.0, 0.0)
+      >>> sorted(jax.eval_shape(lambda z: measures(z, z, batch), jnp.ones((3, 2))))
+      ['alignment', 'effective_rank', 'std', 'std_least', 'uniformity']
     """
     weight = batch["weight"]
     z = (a if lengths else unit(a) * np.sqrt(a.shape[-1]))[:, :_SEEN]

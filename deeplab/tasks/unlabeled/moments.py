@@ -25,7 +25,7 @@ def barlow_twins(
     Example:
       >>> z = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
       >>> twice = z[:, [0, 0]]  # two dimensions that say the same: C_12 = C_21 = 1
-      >>> [round(float(barlow_twins(x, x, jnp.ones(4))), 4) for x in (z, twice)]
+      >>> [round(float(jax.jit(barlow_twins)(x, x, jnp.ones(4))), 4) for x in (z, twice)]
       [0.0, 0.01]
     """
     several(a)
@@ -53,7 +53,7 @@ def vicreg(
     Example:
       >>> z = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
       >>> collapsed = jnp.zeros((4, 2))  # standard deviations of sqrt(1e-4): 25 (1 - 0.01)
-      >>> [round(float(vicreg(x, x, jnp.ones(4))), 4) for x in (z, collapsed)]
+      >>> [round(float(jax.jit(vicreg)(x, x, jnp.ones(4))), 4) for x in (z, collapsed)]
       [0.0, 24.75]
     """
     several(a)
