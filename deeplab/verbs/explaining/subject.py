@@ -18,8 +18,7 @@ from deeplab.data.features.words import split_words
 from deeplab.experiment import Experiment
 from deeplab.runs.identity.datasets import HasVocabulary
 from deeplab.train.bind import bind
-from deeplab.train.state import State, eval_state, split_params
-from deeplab.train.step import eval_key
+from deeplab.train.state import State, eval_key, eval_state, split_params
 
 Function = Callable[..., Any]
 ClassScore = Literal["logit", "logprob"]
