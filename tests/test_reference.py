@@ -78,6 +78,13 @@ def test_a_name_that_two_rooms_export_is_listed_once():
     assert found["deeplab.models.resnet"][0].__name__ == "deeplab.models.vision.convolutional.resnet"
 
 
+def test_a_class_in_capitals_is_listed_where_it_is_defined():
+    found = public.rooms()
+    assert "IO" not in found["deeplab.data.prepare.archives"][1]
+    assert "P" not in found["deeplab.models.attention_rnn"][1]
+    assert "LSTM" in found["deeplab.nn.recurrent.layers"][1]
+
+
 def runs(text):
     """Whether a docstring has an example whose last line runs: lines before it may make ready what is skipped."""
     lines = doctest.DocTestParser().get_examples(text)

@@ -78,6 +78,11 @@ def stream(start: int, count: int, size: int, seed: int) -> np.ndarray:
 
     The stream is one permutation after another. Every epoch visits each example once, and a batch may span two epochs,
     so that no example is dropped and no batch is short.
+
+    Example:
+      >>> first, second = stream(0, 10, size=5, seed=0).reshape(2, 5).tolist()
+      >>> sorted(first) == sorted(second) == [0, 1, 2, 3, 4], first == second
+      (True, False)
     """
     return at(np.arange(start, start + count, dtype=np.int64), size, seed)
 

@@ -28,6 +28,18 @@ class Records:
         errors.
       parse: Function from a record to an example's arrays.
       skip: Whether a corrupted record is replaced by zeros of weight 0, with a warning, instead of stopping the run.
+
+    Example:
+      >>> class Texts(list):
+      ...     def __getitems__(self, numbers):
+      ...         return [self[number] for number in numbers]
+      >>> parse = lambda record: {"label": np.array(int(record))}
+      >>> records = Records(Texts(["7", "8", "?"]), [("a.array_record", 0, 3)], parse)
+      >>> records.batch(np.array([1, 0]))["label"].tolist()
+      [8, 7]
+      >>> records[2]  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: record 2 of a.array_record is corrupted (...); copy or prepare the file again
     """
 
     source: Any
@@ -137,8 +149,15 @@ def in_processes(
       seed: Seed of the order.
       start: First step.
       end: Step after the last.
-      workers: Number of processes.
+      workers: Number of processes; with 0 this one reads.
       rows: Rows of each batch that are read, as for `pipeline`.
+
+    Example:
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, epochs=1)
+      >>> with in_processes(data, data.open("train"), seed=0, start=3, end=5, workers=0) as batches:
+      ...     np.array_equal([batch["id"] for batch in batches], data.train_ids(3, seed=0, count=2))
+      True
     """
     import grain
     from absl import flags

@@ -124,6 +124,12 @@ def ctc(labels: Int[Array, "B N"], label_padding: Array, logit_padding: Array, b
       label_padding: 1 where a label is padding [B, N].
       logit_padding: 1 where a frame is padding [B, T].
       blank: Number of the output that stands for no token.
+
+    Example:
+      >>> score = ctc(jnp.array([[1]]), jnp.zeros((1, 1)), jnp.zeros((1, 2)))
+      >>> logprob = score.score(jnp.zeros((1, 2, 2)), score.data)[0]
+      >>> round(float(jnp.exp(logprob)), 4)  # of four equal paths three say 1: 1 1, 1 blank, blank 1
+      0.75
     """
 
     def score(logits: Array, data: Any) -> Array:
@@ -139,6 +145,11 @@ def region(mask: Bool[Array, "B H W"], k: int) -> Target:
     Args:
       mask: True within the region, such as where the model predicts k for the input itself.
       k: Number of a class.
+
+    Example:
+      >>> score = region(jnp.array([[[True, True, False]]]), k=1)
+      >>> score.score(jnp.array([[[[0.0, 5.0], [0.0, 7.0], [0.0, 100.0]]]]), score.data).tolist()
+      [6.0]
     """
 
     def score(logits: Float[Array, "B H W K"], mask: Array) -> Array:

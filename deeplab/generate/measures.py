@@ -61,7 +61,12 @@ def fid(real: Any, generated: Any) -> float:
 
 
 def frechet(mean: Any, covariance: Any, other_mean: Any, other_covariance: Any) -> float:
-    """The squared distance of two normal laws; see `fid`."""
+    """The squared distance of two normal laws; see `fid`.
+
+    Example:
+      >>> frechet([0.0], [[1.0]], [3.0], [[4.0]])  # 3^2 + (1 - 2)^2
+      10.0
+    """
     # The eigenvalues of C E are those of A E A with A = C^(1/2): symmetric, and so real and not negative.
     values, vectors = scipy.linalg.eigh(covariance)
     root = (vectors * np.sqrt(np.maximum(values, 0))[None]) @ vectors.T
@@ -128,6 +133,10 @@ class PrecisionRecall(NamedTuple):
     Attributes:
       precision: Share of generated examples within the real ones.
       recall: Share of real examples within the generated ones.
+
+    Example:
+      >>> precision_recall([[0.0], [1.0], [8.0], [9.0]], [[0.0], [1.0]], neighbors=1)  # half of what is real is missing
+      PrecisionRecall(precision=1.0, recall=0.5)
     """
 
     precision: float

@@ -40,7 +40,12 @@ def auc(scores: Float[Array, "B V"], target: Int[Array, " B"], candidates: Bool[
 
 
 def hit_rate(ranks: Real[Array, " B"], cutoff: int) -> Float[Array, " B"]:
-    """Hit rate HR@K: 1 if the rank is at most `cutoff`, else 0; a list of fewer than K items is one hit."""
+    """Hit rate HR@K: 1 if the rank is at most `cutoff`, else 0; a list of fewer than K items is one hit.
+
+    Example:
+      >>> hit_rate(jnp.array([1.0, 10.0, 11.0, jnp.nan]), 10).tolist()
+      [1.0, 1.0, 0.0, nan]
+    """
     return defined((ranks <= cutoff).astype(jnp.float32), ranks[:, None])
 
 
@@ -57,7 +62,12 @@ def ndcg(ranks: Real[Array, " B"], cutoff: int) -> Float[Array, " B"]:
 
 
 def reciprocal(ranks: Real[Array, " B"]) -> Float[Array, " B"]:
-    """Reciprocal rank, whose mean is the MRR."""
+    """Reciprocal rank, whose mean is the MRR.
+
+    Example:
+      >>> reciprocal(jnp.array([1.0, 2.0, 4.0])).tolist()
+      [1.0, 0.5, 0.25]
+    """
     return 1.0 / ranks
 
 

@@ -20,6 +20,10 @@ class Curve(NamedTuple):
     Attributes:
       true: Summed weights of the positives.
       false: Summed weights of the negatives.
+
+    Example:
+      >>> Scores(np.array([0.9, 0.4, 0.4]), np.array([True, True, False])).curve()  # equal scores are one threshold
+      Curve(true=array([0., 1., 2.]), false=array([0., 0., 1.]))
     """
 
     true: Float[ndarray, " M"]
@@ -60,6 +64,10 @@ def auroc(curve: Curve) -> float:
     It is the probability that a positive scores higher than a negative, ties counting half.
 
     Source: Hanley and McNeil 1982, https://doi.org/10.1148/radiology.143.1.7063747.
+
+    Example:
+      >>> auroc(Scores(np.array([0.9, 0.4, 0.4]), np.array([True, True, False])).curve())  # a pair in order, and a tie
+      0.75
     """
     total = curve.true[-1] * curve.false[-1]
     area = np.sum(np.diff(curve.false) * (curve.true[1:] + curve.true[:-1]) / 2)
@@ -70,6 +78,11 @@ def average_precision(curve: Curve) -> float:
     """Average precision sum_m (R_m - R_(m-1)) P_m, with recall R and precision P; NaN without positives.
 
     The trapezoidal rule would be too optimistic (Davis and Goadrich 2006, https://doi.org/10.1145/1143844.1143874).
+
+    Example:
+      >>> best_and_worst = np.array([True, False, False, True])
+      >>> average_precision(Scores(np.array([4.0, 3.0, 2.0, 1.0]), best_and_worst).curve())  # (1 / 1 + 2 / 4) / 2
+      0.75
     """
     if not curve.true[-1]:
         return float("nan")
@@ -79,7 +92,13 @@ def average_precision(curve: Curve) -> float:
 
 
 def sensitivity_at(curve: Curve, specificity: float) -> float:
-    """The highest sensitivity at a specificity of at least `specificity`; NaN without positives or negatives."""
+    """The highest sensitivity at a specificity of at least `specificity`; NaN without positives or negatives.
+
+    Example:
+      >>> curve = Scores(np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False])).curve()
+      >>> sensitivity_at(curve, 1.0), sensitivity_at(curve, 0.5)
+      (0.5, 1.0)
+    """
     if not curve.true[-1] * curve.false[-1] > 0:  # which is NaN for NaN scores
         return float("nan")
     allowed = curve.false <= (1 - specificity) * curve.false[-1] * (1 + 1e-12)
@@ -111,6 +130,14 @@ def bootstrap(
       The lower and the upper bound, or NaN if a score is NaN or the statistic is, for all resamples.
 
     Source: Efron 1979, https://doi.org/10.1214/aos/1176344552.
+
+    Example:
+      >>> scores = Scores(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
+      >>> low, high = bootstrap(scores, auroc)
+      >>> low < auroc(scores.curve()) < high
+      True
+      >>> bootstrap(scores, auroc, group=np.zeros(4, int))  # one patient's beats tell nothing of other patients
+      (0.75, 0.75)
     """
     rng = np.random.default_rng(seed)
     if not len(scores.order) or scores.undefined.any():

@@ -20,6 +20,10 @@ class Head(NamedTuple):
     Attributes:
       kernel: Weights [D, K].
       bias: Summands [K].
+
+    Example:
+      >>> Head(kernel=np.eye(2), bias=np.array([0.0, 1.0]))(np.array([[2.0, 3.0]])).tolist()
+      [[2.0, 4.0]]
     """
 
     kernel: Any
@@ -39,6 +43,12 @@ class Tapped(NamedTuple):
       features: Input of the layer [B, ..., D].
       head: Its weights.
       name: Its path in the model, such as "head".
+
+    Example:
+      >>> head = Head(np.eye(2), np.array([0.0, 1.0]))
+      >>> found = Tapped(outputs=np.array([[2.0, 4.0]]), features=np.array([[2.0, 3.0]]), head=head, name="head")
+      >>> np.array_equal(found.head(found.features), found.outputs)
+      True
     """
 
     outputs: Any

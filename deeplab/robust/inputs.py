@@ -43,6 +43,13 @@ def labels_of(label: Int[ndarray, " N"], num_classes: int, size: int) -> Int[nda
 
     Raises:
       UserError: there are not as many as examples, or one is no class.
+
+    Example:
+      >>> labels_of(np.array([0.0, 2.0]), num_classes=3, size=2).tolist()
+      [0, 2]
+      >>> labels_of(np.array([0, 3]), num_classes=3, size=2)
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: label 3 of example 1 is not one of the classes 0 to 2
     """
     y = np.asarray(label)
     if y.shape != (size,):
@@ -60,6 +67,11 @@ def classes_within(numbers: Int[Array, ...], num_classes: int, name: str = "labe
 
     Raises:
       UserError: one is no class.
+
+    Example:
+      >>> classes_within(np.array([0, 7]), 3, "target")
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: target 7 is no class of the model, which has 3: 0 to 2
     """
     if not isinstance(numbers, Tracer) and (off := np.setdiff1d(numbers, np.arange(num_classes))).size:
         raise UserError(f"{name} {off[0]} is no class of the model, which has {num_classes}: 0 to {num_classes - 1}")
@@ -76,6 +88,12 @@ def refuse_wide(radius: Any, low: Any, high: Any) -> None:
 
     Raises:
       UserError: it is.
+
+    Example:
+      >>> refuse_wide(8 / 255, low=0.0, high=1.0)
+      >>> refuse_wide(8, low=0.0, high=1.0)  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: radius=8 is larger than the box, whose values are 0.0 to 1.0; ...
     """
     if any(isinstance(value, Tracer) for value in (radius, low, high)):
         return
@@ -92,6 +110,11 @@ def truths_of(truths: Shaped[ndarray, " N"], name: str, size: int) -> Shaped[nda
 
     Raises:
       UserError: there are not as many as examples, or one is neither 0 nor 1, such as a class.
+
+    Example:
+      >>> truths_of(np.array([0, 2]), "group", size=2)
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: group holds 2, expected 0 and 1; of several classes, pass group == k
     """
     x = np.asarray(truths)
     if x.shape != (size,):
@@ -120,5 +143,10 @@ def numbers_of(**arrays: Float[ndarray, " N"]) -> list[Float[ndarray, " N"]]:
 
 
 def of_label(values: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> Float[ndarray, " N"]:
-    """values[n, label[n]]."""
+    """values[n, label[n]].
+
+    Example:
+      >>> of_label(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 0])).tolist()
+      [0.9, 0.8]
+    """
     return np.take_along_axis(values, label[:, None], axis=1)[:, 0]

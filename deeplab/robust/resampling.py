@@ -16,7 +16,12 @@ Kind = Literal["percentile", "basic"]
 
 
 class Interval(NamedTuple):
-    """A statistic and its confidence interval; the bounds are NaN where no resample has a value."""
+    """A statistic and its confidence interval; the bounds are NaN where no resample has a value.
+
+    Example:
+      >>> interval_of(2.0, np.array([np.nan, np.nan]))
+      Interval(value=2.0, low=nan, high=nan)
+    """
 
     value: float
     low: float

@@ -26,8 +26,7 @@ from deeplab.runs.checkpoint import Checkpoints
 from deeplab.scale import processes, to_device_memory
 from deeplab.search.groups import Group, Member
 from deeplab.train.members import MemberExecution, Members, moved
-from deeplab.train.state import State
-from deeplab.train.step import choose
+from deeplab.train.state import State, choose
 
 
 def setting_of(arguments: Mapping[str, Any]) -> str:

@@ -17,7 +17,25 @@ from deeplab.tasks.forecast import pinball
 
 
 class Error(Protocol):
-    """Loss of a number, from the Q outputs of the model for it."""
+    """Loss of a number, from the Q outputs of the model for it.
+
+    Example:
+      >>> from deeplab.tasks import Regression
+      >>> class Relative:
+      ...     outputs = 1
+      ...
+      ...     def losses(self, outputs, target):
+      ...         return jnp.abs(outputs[..., 0] / target - 1)
+      ...
+      ...     def point(self, outputs):
+      ...         return outputs[..., 0]
+      ...
+      ...     def spread(self, outputs):
+      ...         return {}
+      >>> task = Regression(Relative())
+      >>> task.outputs, task.error.losses(jnp.array([[3.0], [5.0]]), jnp.array([2.0, 4.0])).tolist()
+      (1, [0.5, 0.25])
+    """
 
     @property
     def outputs(self) -> int:

@@ -11,7 +11,12 @@ View = Callable[[jax.Array], jax.Array]
 
 
 def mirrored(x: jax.Array) -> jax.Array:
-    """Flips images [B, H, W, C] horizontally."""
+    """Flips images [B, H, W, C] horizontally.
+
+    Example:
+      >>> mirrored(jnp.arange(3.0).reshape(1, 1, 3, 1)).ravel().tolist()
+      [2.0, 1.0, 0.0]
+    """
     return x[:, :, ::-1]
 
 

@@ -28,6 +28,14 @@ class BoundApply:
 
     It adds, outside the model, what all models share: dropout keyed by example, the dtypes of the precision, the
     normalization of the first input, and on a mesh the sharding of every layer's output by example.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import deeplab as dl
+      >>> params = {"head": {"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)}}
+      >>> apply = BoundApply(dl.models.MLP(3, ()), params, {}, jnp.arange(1), Precision())
+      >>> apply(jnp.ones((1, 2)))[0].tolist(), apply(jnp.ones((1, 2)), edits={"head": jnp.negative})[0].tolist()
+      ([[2.0, 2.0, 2.0]], [[-2.0, -2.0, -2.0]])
     """
 
     module: nn.Module
@@ -61,7 +69,7 @@ class BoundApply:
         outputs, variables = self._call(inputs, mutable=mutable, capture=wanted, **given)
         found = named_taps(variables.get("intermediates", {}))
         if missing := [name for name in names if name not in found]:
-            known = module_paths(self.module, self.params) | found.keys()
+            known = _module_paths(self.module, self.params) | found.keys()
             raise UserError(f"{type(self.module).__name__} has no tap {missing[0]!r}; {nearest(missing[0], known)}")
         return outputs, {name: found[name] for name in names}
 
@@ -116,6 +124,16 @@ def bind(
       runtime: Precision.
       params: Parameters in place of the state's.
       variables: Collections in place of the state's.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, ()), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> state, batch = dl.init(exp, jax.random.key(0)), data.transform(next(data.batches("train")))
+      >>> outputs, variables = bind(exp, state, batch, dl.Runtime())(batch["image"])
+      >>> outputs.shape
+      (32, 10)
     """
     model, own = split_params(state.params if params is None else params)
     return BoundApply(
@@ -147,6 +165,10 @@ def named_taps(intermediates: Any) -> dict[str, Any]:
     """Sown values and captured outputs by name, such as "block_0/attention".
 
     A value that was sown once is not wrapped in a tuple; a module called several times has a tuple of values.
+
+    Example:
+      >>> named_taps({"block_0": {"attention": {"__call__": (2.0,)}, "norm": {"__call__": (3.0, 4.0)}, "gate": (5.0,)}})
+      {'block_0/attention': 2.0, 'block_0/gate': 5.0, 'block_0/norm': (3.0, 4.0)}
     """
     leaves = jax.tree_util.tree_leaves_with_path(intermediates, is_leaf=lambda x: isinstance(x, tuple))
     named = {jax.tree_util.keystr(path, simple=True, separator="/"): values for path, values in leaves}
@@ -156,7 +178,7 @@ def named_taps(intermediates: Any) -> dict[str, Any]:
     }
 
 
-def module_paths(module: nn.Module, params: Any) -> set[str]:
+def _module_paths(module: nn.Module, params: Any) -> set[str]:
     """Paths of the submodules that have parameters."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     parts = [jax.tree_util.keystr(path, simple=True, separator="/").split("/")[:-1] for path, _ in leaves]

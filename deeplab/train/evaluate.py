@@ -70,12 +70,12 @@ def make_evaluator(
     check_labels(experiment, feed, split, runtime)
     if members is not None:
         return _evaluator_of_each(members, feed, split, runtime, probe)
-    over = over_batches(probe(experiment, runtime), feed, split)
+    over = _over_batches(probe(experiment, runtime), feed, split)
     if warm is not None:
         over(warm, 1)
 
     def evaluate(state: State) -> dict[str, float]:
-        return {name: metric.compute() for name, metric in merged(over(state)).items()}
+        return {name: metric.compute() for name, metric in _merged(over(state)).items()}
 
     return evaluate
 
@@ -87,15 +87,15 @@ def _evaluator_of_each(members: Members, feed: Feed, split: str, runtime: Runtim
         return probe(members.build(floats), runtime)(state, batch)
 
     each = execution.spread(execution.over_members(one, (0, 0, None)), (MEMBERS, MEMBERS, whole))
-    over = over_batches(lambda carried, batch: each(carried[0], to_device_memory(carried[1]), batch), feed, split)
+    over = _over_batches(lambda carried, batch: each(carried[0], to_device_memory(carried[1]), batch), feed, split)
 
     def evaluate(state: State, chunk: Members) -> list[dict[str, float]]:
-        return [*chunk.each(merged(over((chunk.placed(), state))))]
+        return [*chunk.each(_merged(over((chunk.placed(), state))))]
 
     return evaluate
 
 
-def merged(parts: Sequence[Metrics]) -> Metrics:
+def _merged(parts: Sequence[Metrics]) -> Metrics:
     """Sum of metrics on the host, in order and in double precision."""
     first, *others = map(in_double, jax.device_get(parts))
     return functools.reduce(lambda a, b: {name: a[name] + b[name] for name in a}, others, first)
@@ -104,15 +104,27 @@ def merged(parts: Sequence[Metrics]) -> Metrics:
 def predict(
     experiment: Experiment, state: State, feed: Feed, split: str, runtime: Runtime = Runtime()
 ) -> dict[str, np.ndarray]:
-    """Predictions of the task for every example of a split, and their `id`; without the padding."""
-    parts = jax.device_get(over_batches(make_predict(experiment, runtime), feed, split)(state))
+    """Predictions of the task for every example of a split, and their `id`; without the padding.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, ()), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> state = dl.init(exp, jax.random.key(0))
+      >>> feed = dl.make_feed(data, data.open("test"), dl.scale.make_mesh("data=1"))
+      >>> found = predict(exp, state, feed, "test")
+      >>> found["id"].tolist() == list(range(360)), found["prediction"].shape  # 12 batches of 32, the last padded
+      (True, (360,))
+    """
+    parts = jax.device_get(_over_batches(make_predict(experiment, runtime), feed, split)(state))
     ids, weight = experiment.data.eval_ids(split)
     keep = weight.reshape(-1) > 0
     out = {name: np.concatenate([part[name] for part in parts])[keep] for name in parts[0]}
     return {"id": ids.reshape(-1)[keep], **out}
 
 
-def over_batches(function: Callable, feed: Feed, split: str) -> Callable[..., list[Any]]:
+def _over_batches(function: Callable, feed: Feed, split: str) -> Callable[..., list[Any]]:
     """Makes a function that applies `function(state, batch)` to the (first `limit`) batches of a split, jitted once.
 
     With several processes the results are replicated on each device, so that every process can read them.

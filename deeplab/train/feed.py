@@ -27,7 +27,7 @@ from deeplab.scale.mesh import BATCH
 _SHARE = 0.25  # largest fraction of a device's memory for a resident data set
 
 
-class Reader(NamedTuple):
+class _Reader(NamedTuple):
     """Reader of the training split, step by step.
 
     Attributes:
@@ -51,6 +51,14 @@ class Feed:
       resident: `source.arrays` on the devices; None if batches are assembled on the host.
       workers: Number of processes that assemble batches; 0 is a thread of this process.
       axes: Mesh axes that split the first axis of an item: its examples, or members with a batch each.
+
+    Example:
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, epochs=1)
+      >>> feed = Feed(data, data.open("train"), dl.scale.make_mesh("data=1"), resident=None)
+      >>> with feed.reader(start=3, seed=0, end=5) as reader:
+      ...     [reader.read(step, 1)["image"].shape for step in (3, 4)]
+      [(32, 8, 8, 1), (32, 8, 8, 1)]
     """
 
     data: Data
@@ -117,7 +125,7 @@ class Feed:
         return np.unique(np.concatenate([np.arange(size)[index] for index in indices]))
 
     @contextlib.contextmanager
-    def reader(self, start: int, seed: int | np.ndarray, end: int) -> Iterator[Reader]:
+    def reader(self, start: int, seed: int | np.ndarray, end: int) -> Iterator[_Reader]:
         """Reads steps `start` to `end`; batches from the host are read and sent to the devices ahead of time.
 
         Args:
@@ -126,7 +134,7 @@ class Feed:
           end: Step after the last one.
         """
         if self.resident is not None:
-            yield Reader(lambda step, n: self.train_ids(step, seed, n), lambda: True)
+            yield _Reader(lambda step, n: self.train_ids(step, seed, n), lambda: True)
             return
         # With several processes each has only some rows, whose shapes are checked before `put` joins them.
         put = self.put if jax.process_count() == 1 else lambda batch: batch
@@ -140,7 +148,7 @@ class Feed:
             else:
                 ahead = _Ahead(lambda step: put(self.read(self.train_ids(step, seed)[0])), start, end)
             items = stack.enter_context(ahead)
-            yield Reader(lambda step, n: next(items), ahead.ready)
+            yield _Reader(lambda step, n: next(items), ahead.ready)
 
     def eval_items(self, split: str) -> Iterator[tuple[Any, np.ndarray]]:
         """Yields (item, weight) for each batch of one pass over a split."""
@@ -174,6 +182,11 @@ def place(item: Any, sharding: NamedSharding) -> Any:
     """Places host arrays on devices; each process places the parts that its own devices hold.
 
     With several processes, `jax.device_put` would first compare the arrays of all processes in every call.
+
+    Example:
+      >>> sharding = NamedSharding(Mesh(jax.devices()[:1], "data"), PartitionSpec("data"))
+      >>> place({"x": np.arange(3)}, sharding)["x"].sharding == sharding
+      True
     """
     if jax.process_count() == 1:
         return jax.device_put(item, sharding)
@@ -182,12 +195,16 @@ def place(item: Any, sharding: NamedSharding) -> Any:
 
 
 def device_memory(mesh: Mesh) -> int:
-    """Memory of one device of a mesh, in bytes; CPU devices share the host's memory equally."""
+    """Memory of one device of a mesh, in bytes; CPU devices share the host's memory equally.
+
+    Example:
+      >>> device_memory(Mesh(jax.devices()[:1], "data")) > 2**20  # more than a MiB
+      True
+    """
     device = mesh.local_devices[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
-    # The CPU's devices share the host's memory.
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(mesh.local_devices)
 
 

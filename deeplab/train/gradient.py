@@ -34,6 +34,19 @@ def gradient(
 
     Raises:
       UserError: The batch does not divide into microbatches.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, ()), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> state, batch = dl.init(exp, jax.random.key(0)), data.transform(next(data.batches("train")))
+      >>> grads, out = jax.eval_shape(lambda state: gradient(exp, state, batch, state.key), state)
+      >>> jax.tree.map(jnp.shape, grads) == jax.tree.map(jnp.shape, state.params)
+      True
+      >>> gradient(exp, state, batch, state.key, dl.Runtime(accumulate=3))  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: --accumulate 3 does not divide the 32 examples of a batch; use one of 1, 2, 4, ...
     """
     factor = state.opt_state.scale if isinstance(state.opt_state, Scaled) else None
 
@@ -71,6 +84,16 @@ def make_value_fn(
 
     Its value at the state's parameters is the loss whose gradient `gradient` computes: the same examples, microbatches,
     dropout and batch statistics, without the loss scale.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, ()), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> state, batch = dl.init(exp, jax.random.key(0)), data.transform(next(data.batches("train")))
+      >>> loss = make_value_fn(exp, state, batch, state.key)
+      >>> round(loss(jax.tree.map(jnp.zeros_like, state.params)).item(), 4)  # log 10: all classes alike
+      2.3026
     """
 
     def value_fn(params: Any) -> jax.Array:

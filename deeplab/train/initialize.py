@@ -87,6 +87,16 @@ def with_weights(state: State, weights: Weights | tuple[Weights, ...] | Any) -> 
 
     Raises:
       UserError: A path names no part of the state, loaded values do not fit it, or what is skipped is no parameter.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, ()), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> state = dl.init(exp, jax.random.key(0))
+      >>> zeros = dl.Weights("zeros", lambda tree: jax.tree.map(lambda s: jnp.zeros(s.shape), tree), "params/head")
+      >>> with_weights(state, zeros).params["head"]["kernel"].sum().item()
+      0.0
     """
     for part in (weights,) if isinstance(weights, Weights) else weights:
         name, *path = part.path.split("/")

@@ -40,6 +40,11 @@ class Progress:
       state: State after `step`, for the hooks of `on_state`; valid until the hook returns. A member whose own
         `state.step` is smaller has diverged.
       stalled: Total time in which the device was idle because its next batch was not ready, in seconds.
+
+    Example:
+      >>> progress = Progress(step=30, num_steps=120, metrics={})
+      >>> progress.step / progress.num_steps
+      0.25
     """
 
     step: int
@@ -51,7 +56,12 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Hook:
-    """A callback and when it is called; made by `on_log`, `on_dispatch` and `on_state`."""
+    """A callback and when it is called; made by `on_log`, `on_dispatch` and `on_state`.
+
+    Example:
+      >>> on_state(100, print) == Hook(print, "state", every=100)
+      True
+    """
 
     call: Callable[[Progress], None]
     moment: Literal["log", "dispatch", "state"]
@@ -92,6 +102,11 @@ class NonFinite(Exception):
       state: State before that step.
       batch: Raw batch of that step.
       metrics: Metrics of that step.
+
+    Example:
+      >>> import types
+      >>> print(NonFinite(types.SimpleNamespace(step=4), {}, {"loss": float("nan")}))  # which stands for a state
+      step 5: {'loss': nan}
     """
 
     def __init__(self, state: State, batch: Batch, metrics: dict[str, float]):
@@ -139,6 +154,17 @@ def fit(
     Raises:
       NonFinite: A loss or a gradient of a solo run was NaN or infinite.
       UserError: The batch does not divide over the mesh, or a batch has another shape than the first.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, ()), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> state = dl.init(exp, jax.random.key(0))
+      >>> feed = dl.make_feed(data, data.open("train"), dl.scale.make_mesh("data=1"))
+      >>> progress = fit(exp, state, feed, runtime=dl.Runtime(steps_per_dispatch=1))
+      >>> int(progress.state.step), progress.metrics["loss"].count.item()  # 2 batches of 32
+      (2, 64.0)
     """
     end = experiment.num_steps if num_steps is None else num_steps
     step = begin = int(state.step) if start is None else start

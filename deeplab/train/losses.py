@@ -15,8 +15,8 @@ from deeplab.data.base import Batch
 from deeplab.experiment import Experiment
 from deeplab.metrics.base import Metrics
 from deeplab.train.bind import bind
-from deeplab.train.state import State, eval_state
-from deeplab.train.step import eval_key, prepared
+from deeplab.train.state import State, eval_key, eval_state
+from deeplab.train.step import prepared
 
 
 def make_losses(

@@ -17,8 +17,8 @@ from deeplab.experiment import Experiment
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.train.bind import bind, named_taps
 from deeplab.train.gradient import ratio
-from deeplab.train.state import State, eval_state
-from deeplab.train.step import eval_key, make_eval, prepared
+from deeplab.train.state import State, eval_key, eval_state
+from deeplab.train.step import make_eval, prepared
 
 CONSTANT = 1e-3  # relative to the largest value: a unit that changes by less is constant
 
@@ -58,7 +58,17 @@ class ConstantUnits:
 
 
 def gradient_norms(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
-    """Makes the probe `gradient_norm/NAME` for each module: the norm of a batch's gradient, averaged over batches."""
+    """Makes the probe `gradient_norm/NAME` for each module: the norm of a batch's gradient, averaged over batches.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, ()), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> state, batch = dl.init(exp, jax.random.key(0)), next(data.batches("train"))
+      >>> sorted(jax.eval_shape(gradient_norms(exp), state, batch))
+      ['gradient_norm/head']
+    """
 
     def probe(state: State, batch: Batch) -> Metrics:
         batch = prepared(experiment.data, batch)
@@ -73,7 +83,17 @@ def gradient_norms(experiment: Experiment, runtime: Runtime = Runtime()) -> Call
 
 
 def constant_units(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
-    """Makes the probe `constant_units/NAME` for each tap: the fraction of units that do not depend on the example."""
+    """Makes the probe `constant_units/NAME` for each tap: the fraction of units that do not depend on the example.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, (4,)), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> state, batch = dl.init(exp, jax.random.key(0)), next(data.batches("train"))
+      >>> sorted(jax.eval_shape(constant_units(exp), state, batch))
+      ['constant_units/activation1']
+    """
 
     def probe(state: State, batch: Batch) -> Metrics:
         state, batch = eval_state(state), prepared(experiment.data, batch)
@@ -86,6 +106,16 @@ def constant_units(experiment: Experiment, runtime: Runtime = Runtime()) -> Call
 
 
 def signals(experiment: Experiment, runtime: Runtime = Runtime()) -> Callable[[State, Batch], Metrics]:
-    """Makes the probe of the evaluation's metrics, gradient norms and constant units, in one program."""
+    """Makes the probe of the evaluation's metrics, gradient norms and constant units, in one program.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, ()), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> state, batch = dl.init(exp, jax.random.key(0)), next(data.batches("train"))
+      >>> sorted(jax.eval_shape(signals(exp), state, batch))
+      ['accuracy', 'gradient_norm/head', 'loss']
+    """
     probes = [make(experiment, runtime) for make in (make_eval, gradient_norms, constant_units)]
     return lambda state, batch: {name: m for probe in probes for name, m in probe(state, batch).items()}

@@ -49,6 +49,11 @@ class Program:
       max_steps: Largest number of steps in one call.
       flops: Floating-point operations of the program, as XLA counts them; None if the backend does not report them.
       metrics: Abstract metrics of the rows.
+
+    Example:
+      >>> from deeplab.metrics.base import Mean
+      >>> Program(1, None, {"loss": Mean(0, 0)}, None, None, None).merged([3.0, 2.0])["loss"].compute()
+      1.5
     """
 
     max_steps: int
@@ -106,6 +111,18 @@ def compile_program(
 
     Raises:
       UserError: The batch does not divide over the mesh, a label has no output, or the model cannot read the data.
+
+    Example:
+      >>> import optax
+      >>> import deeplab as dl
+      >>> data = dl.data.Images("digits", batch_size=32, num_steps=2)
+      >>> exp = dl.Experiment(data, dl.models.MLP(10, ()), dl.tasks.Classification(), optax.sgd(0.1))
+      >>> state = dl.init(exp, jax.random.key(0))
+      >>> feed = dl.make_feed(data, data.open("train"), dl.scale.make_mesh("data=1"))
+      >>> program = compile_program(exp, state, feed, seed=0, runtime=Runtime(steps_per_dispatch=1))
+      >>> state, (metrics, finite) = program(state, data.train_ids(0, seed=0), start=0, count=1)
+      >>> int(state.step), finite.tolist()
+      (1, [True])
     """
     check_batch(experiment.data.batch_size, feed.mesh, runtime.accumulate)
     if members is None:
@@ -154,7 +171,12 @@ def _is_long(jaxpr: Any) -> bool:
 
 
 def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:
-    """Compiles, without the options if this version of XLA does not know them: they are experimental."""
+    """Compiles, without the options if this version of XLA does not know them: they are experimental.
+
+    Example:
+      >>> compile_lowered(jax.jit(lambda x: x + 1).lower(1), {"xla_no_such_option": "1"})(1).item()
+      2
+    """
     try:
         return lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:

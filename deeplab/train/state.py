@@ -6,8 +6,10 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from deeplab.core.printable import as_tree
+from deeplab.data.base import NO_EXAMPLE
 from deeplab.optim import eval_params
 from deeplab.scale import to_device_memory
 
@@ -62,5 +64,42 @@ def split_params(params: Any) -> tuple[Any, Any]:
 
 
 def eval_state(state: State) -> State:
-    """State for evaluations, with the evaluation weights of the optimizer if it has any."""
+    """State for evaluations, with the evaluation weights of the optimizer if it has any.
+
+    Example:
+      >>> import optax
+      >>> from deeplab.optim import with_ema
+      >>> averaged = with_ema(optax.sgd(1.0)).init({"w": jnp.zeros(())})
+      >>> state = State(jnp.array(0), {"w": jnp.ones(())}, {}, averaged, jax.random.key(0))
+      >>> eval_state(state).params["w"].item()
+      0.0
+    """
     return dataclasses.replace(state, params=eval_params(to_device_memory(state.opt_state), state.params))
+
+
+def eval_key(state: State) -> jax.Array:
+    """Key of all randomness in evaluations; the same for the whole run, so that evaluations can be compared.
+
+    Example:
+      >>> first, later = (State(jnp.array(step), {}, {}, (), jax.random.key(0)) for step in (0, 100))
+      >>> bool(eval_key(first) == eval_key(later)), bool(eval_key(first) == first.key)
+      (True, False)
+    """
+    return jax.random.fold_in(state.key, NO_EXAMPLE)
+
+
+def choose(condition: jax.Array, new: State, old: State) -> State:
+    """Selects `new` where the condition holds, else `old`; both are states of the same run.
+
+    Example:
+      >>> new, old = (State(jnp.array(step), {}, {}, (), jax.random.key(0)) for step in (8, 7))
+      >>> choose(jnp.array(False), new, old).step.item()
+      7
+    """
+
+    def where(a: jax.Array, b: jax.Array) -> jax.Array:
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            return a  # the key never changes
+        return jnp.where(condition, a, b)
+
+    return jax.tree.map(where, new, old)

@@ -21,8 +21,8 @@ from deeplab.robust.training.wrapper import Wrapper
 from deeplab.scale.plan import costs
 from deeplab.train.bind import bind
 from deeplab.train.initialize import init
-from deeplab.train.state import State, eval_state
-from deeplab.train.step import eval_key, make_eval, make_step, prepared
+from deeplab.train.state import State, eval_key, eval_state
+from deeplab.train.step import make_eval, make_step, prepared
 
 CORRUPTIONS = ("gaussian_noise", "impulse_noise", "defocus_blur", "pixelate", "contrast")
 SEVERITY = 3

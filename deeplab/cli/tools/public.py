@@ -50,7 +50,8 @@ def _exports(module: ModuleType) -> dict[str, Any]:
         m.name: importlib.import_module(f"{module.__name__}.{m.name}") for m in pkgutil.iter_modules([*inner])
     }
     for name, value in vars(module).items():
-        own = name.isupper() or (callable(value) and getattr(value, "__module__", "") == module.__name__)
+        own = callable(value) and getattr(value, "__module__", "") == module.__name__
+        own |= name.isupper() and not inspect.isclass(value)  # a constant; an imported class may be in capitals, too
         if own and not name.startswith("_"):
             names[name] = value
     return names

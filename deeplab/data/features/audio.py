@@ -75,7 +75,12 @@ def to_mel(hertz: np.ndarray, scale: Scale) -> np.ndarray:
 
 @ranges.checked(scale=ranges.OneOf(Scale))
 def from_mel(mel: np.ndarray, scale: Scale) -> np.ndarray:
-    """The inverse of `to_mel`."""
+    """The inverse of `to_mel`.
+
+    Example:
+      >>> from_mel(np.array([15.0, 42.0]), "slaney").tolist()
+      [1000.0, 6400.0]
+    """
     if scale == "htk":
         return 700 * (10 ** (mel / 2595) - 1)
     return np.where(mel < 15, 200 * mel / 3, 1000 * 6.4 ** ((mel - 15) / 27))
@@ -106,6 +111,13 @@ def mel_filters(
       UserError: a triangle falls between two bins.
 
     Source: Davis and Mermelstein 1980, https://doi.org/10.1109/TASSP.1980.1163420.
+
+    Example:
+      >>> mel_filters(rate=8000, fft_size=256, num_mels=40).shape
+      (129, 40)
+      >>> mel_filters(rate=8000, fft_size=64, num_mels=40)  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: 40 mels are too many for 64 samples at 8,000 Hz: ...
     """
     ends = to_mel(np.array([low, rate / 2 if high is None else high]), scale)
     corners = from_mel(np.linspace(ends[0], ends[1], num_mels + 2), scale)
@@ -170,6 +182,10 @@ def standardize(x: Float[Array, "F M"], frames: Int[Array, ""], epsilon: float =
     One mean for all bands removes the loudness and keeps the shape of the spectrum, which distinguishes vowels. In a
     short word the means of single bands are mostly that shape: a linear model of single digits (FSDD) reaches 93 % with
     one mean, and 84 % with a mean for each band.
+
+    Example:
+      >>> standardize(jnp.array([[1.0], [3.0], [7.0]]), jnp.array(2), epsilon=0.0).tolist()  # of two frames
+      [[-1.0], [1.0], [0.0]]
     """
     inside = (jnp.arange(x.shape[0]) < frames)[:, None]
     count = jnp.maximum(frames, 1) * x.shape[1]
@@ -178,6 +194,11 @@ def standardize(x: Float[Array, "F M"], frames: Int[Array, ""], epsilon: float =
 
 
 def unit_power(x: Float[Array, " T"], length: Int[Array, ""]) -> Float[Array, " T"]:
-    """The waveform scaled to a mean square of 1 over its first `length` samples, with silence after them."""
+    """The waveform scaled to a mean square of 1 over its first `length` samples, with silence after them.
+
+    Example:
+      >>> unit_power(jnp.array([3.0, -3.0, 9.0]), jnp.array(2)).round(3).tolist()
+      [1.0, -1.0, 0.0]
+    """
     x = jnp.where(jnp.arange(x.shape[0]) < length, x, 0)
     return x * jax.lax.rsqrt(1e-12 + jnp.sum(x**2) / jnp.maximum(length, 1))

@@ -74,6 +74,12 @@ def with_context(
       intervals: [N, 2] in seconds, the interval that ends at the beat and the one that begins there.
       usual: [N, 4], the mean in seconds and the median deviation of the logarithms of the record's intervals, then both
         of the 41 intervals around the beat.
+
+    Example:
+      >>> waves = np.tile(np.arange(5.0), (3, 1))
+      >>> fields = with_context(waves, before=np.array([-1, 360, 180]), after=np.array([360, 180, -1]))
+      >>> fields["beat"][0].tolist(), fields["intervals"].tolist()
+      ([-2.0, -1.0, 0.0, 1.0, 2.0], [[0.75, 1.0], [1.0, 0.5], [0.5, 0.75]])
     """
     sequence = np.append(before, after[-1:]) / RATE  # [N + 1]: number i ends at beat i
     known = sequence > 0
@@ -99,7 +105,14 @@ def _usual(intervals: Float[ndarray, "N W"]) -> Float[ndarray, "N 2"]:
 
 
 def features(example: dict[str, Any]) -> Float[Array, " F"]:
-    """31 features of a beat: `rhythm`, then `shape`, clipped to [-5, 5]."""
+    """31 features of a beat: `rhythm`, then `shape`, clipped to [-5, 5].
+
+    Example:
+      >>> import jax
+      >>> beat = {"beat": np.zeros(180), "average": np.zeros(180), "intervals": np.ones(2), "usual": np.ones(4)}
+      >>> jax.eval_shape(features, beat).shape, len(FEATURES)
+      ((31,), 31)
+    """
     numbers = [rhythm(example["intervals"], example["usual"]), shape(example["beat"], example["average"])]
     return jnp.clip(jnp.concatenate(numbers), -_LIMIT, _LIMIT)
 

@@ -27,6 +27,12 @@ def hide_ratings(most: Scalar = 0.4, forget_user: Scalar = 0.0) -> Prepare:
 
     Source: Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders",
       https://doi.org/10.1145/1390156.1390294.
+
+    Example:
+      >>> ratings = jnp.array([5, 0, 3, 4])
+      >>> out = jax.jit(hide_ratings(most=1.0))({"rating": ratings}, jax.random.key(0))
+      >>> (out["known"] + out["rating"]).tolist(), (out["known"] * out["rating"]).tolist()
+      ([5, 0, 3, 4], [0, 0, 0, 0])
     """
 
     def prepare(example: Example, key: jax.Array | None) -> Example:

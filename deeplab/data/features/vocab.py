@@ -19,7 +19,14 @@ _LINES = 10_000  # lines encoded at a time: the library keeps 100 bytes or more 
 
 
 class Vocabulary(Protocol):
-    """A map between text and tokens. Implementations are frozen records."""
+    """A map between text and tokens. Implementations are frozen records.
+
+    Example:
+      >>> vocabulary: Vocabulary = Characters("abc")
+      >>> tokens, pieces = vocabulary.encode("cab"), vocabulary.pieces()
+      >>> vocabulary.size, vocabulary.decode(tokens), b"".join(pieces[token] for token in tokens)
+      (3, 'cab', b'cab')
+    """
 
     @property
     def size(self) -> int:
@@ -121,6 +128,11 @@ class BPE:
     Args:
       definition: Tokenizer of the `tokenizers` library, as JSON.
       size: Number of tokens; more than the tokenizer has when the text had too few pairs to merge.
+
+    Example:
+      >>> vocabulary = BPE.train("banana " * 9, size=259)  # the bytes, and three merges
+      >>> [vocabulary.pieces()[token] for token in vocabulary.encode("banana")]
+      [b'ban', b'ana']
     """
 
     definition: str = dataclasses.field(repr=False)

@@ -36,6 +36,14 @@ def folder(path: str | Path) -> Path:
 
     Raises:
       UserError: there is neither, or the archive is damaged or refused.
+
+    Example:
+      >>> import tempfile
+      >>> archive = Path(tempfile.mkdtemp(), "letters.zip")
+      >>> with zipfile.ZipFile(archive, "w") as file:
+      ...     file.writestr("letters/a.txt", "abc")
+      >>> (folder(archive) / "letters" / "a.txt").read_text(encoding="utf-8")
+      'abc'
     """
     given = Path(path).expanduser().resolve()
     root = unpacked(given) if given.is_file() else given
@@ -45,7 +53,19 @@ def folder(path: str | Path) -> Path:
 
 
 def unpacked(archive: Path, limit: int = _LIMIT) -> Path:
-    """The folder of the cache with the content of `archive` (.tar, .tar.gz, .tar.xz, .zip), unpacked on first use."""
+    """The folder of the cache with the content of `archive` (.tar, .tar.gz, .tar.xz, .zip), unpacked on first use.
+
+    Example:
+      >>> import tempfile
+      >>> archive = Path(tempfile.mkdtemp(), "letters.zip")
+      >>> with zipfile.ZipFile(archive, "w") as file:
+      ...     file.writestr("a.txt", "abc")
+      >>> unpacked(archive, limit=2)  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: ... is refused: it unpacks to more than 2 bytes; unpack it by hand if you trust it
+      >>> [path.name for path in unpacked(archive).iterdir()]
+      ['a.txt']
+    """
     status = archive.stat()
     made_from = (_FORMAT, str(archive.resolve()), status.st_size, status.st_mtime_ns)
     digest = hashlib.sha256(ascii(made_from).encode()).hexdigest()[:16]
@@ -59,6 +79,15 @@ def extract(archive: Path, folder: Path, limit: int = _LIMIT) -> None:
     Raises:
       UserError: the archive is damaged, encrypted or holds more than `limit` bytes, a path is there twice, or a member
         is a link, a device, or would land outside `folder` (an absolute path, "..").
+
+    Example:
+      >>> import tempfile
+      >>> archive = Path(tempfile.mkdtemp(), "letters.zip")
+      >>> with zipfile.ZipFile(archive, "w") as file:
+      ...     file.writestr("../a.txt", "abc")
+      >>> extract(archive, archive.with_name("out"))  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: ... is refused: '../a.txt' would be extracted outside ...
     """
     folder.mkdir(parents=True)
     try:
@@ -74,6 +103,15 @@ def members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
     """(path, size, function that reads it) of each file in an archive, in order; to be called before the next file.
 
     What systems add when an archive is packed anew, such as `__MACOSX/._a.png`, is skipped.
+
+    Example:
+      >>> import tempfile
+      >>> archive = Path(tempfile.mkdtemp(), "letters.zip")
+      >>> with zipfile.ZipFile(archive, "w") as file:
+      ...     file.writestr("a.txt", "abc")
+      ...     file.writestr("__MACOSX/._a.txt", "")
+      >>> [(name, size, read()) for name, size, read in members(archive)]
+      [('a.txt', 3, b'abc')]
     """
     for name, size, read in _members(archive):
         if not any(map(is_junk, map(PurePosixPath, PurePosixPath(name).parts))):

@@ -27,7 +27,14 @@ _BLOCK = 2**22  # bytes per digest: small enough to name damaged examples, large
 
 
 def cache_dir() -> Path:
-    """`$DEEPLAB_CACHE`, else `~/.cache/deeplab`."""
+    """`$DEEPLAB_CACHE`, else `~/.cache/deeplab`.
+
+    Example:
+      >>> from unittest import mock
+      >>> with mock.patch.dict(os.environ, DEEPLAB_CACHE="~/elsewhere"):
+      ...     cache_dir() == Path.home().resolve() / "elsewhere"
+      True
+    """
     return Path(os.environ.get("DEEPLAB_CACHE") or "~/.cache/deeplab").expanduser().resolve()
 
 
@@ -36,6 +43,15 @@ def publish(path: Path, write: Callable[[Path], None]) -> Path:
 
     Of several processes one writes and the others wait. The lock ends with its process, so the process that holds it
     may remove what a killed one left behind.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp(), "answer.txt")
+      >>> publish(path, lambda partial: partial.write_text("42", encoding="utf-8")) == path
+      True
+      >>> _ = publish(path, lambda partial: partial.write_text("43", encoding="utf-8"))  # it is there already
+      >>> path.read_text(encoding="utf-8")
+      '42'
     """
     if path.exists():
         return path
@@ -79,6 +95,13 @@ def arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[s
 
     Raises:
       UserError: an array differs from what was written; the message names the file and the examples.
+
+    Example:
+      >>> import tempfile
+      >>> folder = Path(tempfile.mkdtemp(), "numbers")
+      >>> mapped = arrays(folder, lambda: {"x": np.arange(3)})["x"]
+      >>> type(mapped).__name__, mapped.tolist(), sorted(path.name for path in folder.iterdir())
+      ('memmap', [0, 1, 2], ['arrays.json', 'x.npy'])
     """
 
     def write(partial: Path) -> None:
@@ -115,7 +138,12 @@ def _open(path: Path, mtime: int) -> np.ndarray:
 
 
 def checksums(array: np.ndarray) -> list[str]:
-    """SHA-256 digests of the blocks of an array; those of its file, without reading it, if the cache holds it."""
+    """SHA-256 digests of the blocks of an array; those of its file, without reading it, if the cache holds it.
+
+    Example:
+      >>> checksums(np.array([1, 2], np.uint8)) == [hashlib.sha256(bytes([1, 2])).hexdigest()]
+      True
+    """
     path = Path(getattr(array, "filename", None) or "array")
     if (index := path.with_name(_INDEX)).exists():
         known = json.loads(index.read_text(encoding="utf-8")).get(path.stem, {})

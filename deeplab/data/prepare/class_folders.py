@@ -29,6 +29,16 @@ def find(given: str | Path, root: Path, suffixes: Collection[str], noun: str) ->
 
     Raises:
       UserError: a folder cannot be read, its splits are ambiguous, or splits lie below classes.
+
+    Example:
+      >>> import tempfile
+      >>> root = Path(tempfile.mkdtemp())
+      >>> for name in ("train/cat/a.png", "train/dog/b.png", "val/cat/c.png"):
+      ...     (root / name).parent.mkdir(parents=True)
+      ...     (root / name).touch()
+      >>> found = find(root, root, {".png"}, "images")
+      >>> {split: [*classes] for split, classes in found.items()}, found["validation"]["cat"][0].name
+      ({'train': ['cat', 'dog'], 'validation': ['cat']}, 'c.png')
     """
 
     def is_one(path: Path) -> bool:
@@ -69,6 +79,13 @@ def names(found: Files, given: str | Path, noun: str, pattern: str) -> tuple[str
 
     Raises:
       UserError: there are no files, or a name cannot be printed, or looks like another.
+
+    Example:
+      >>> names({"train": {"dog": [Path("a.png")], "cat": [Path("b.png")]}}, "pets", "images", "*.png")
+      ('cat', 'dog')
+      >>> names({"": {"Cat": [Path("a.png")], "cat": [Path("b.png")]}}, "pets", "images", "*.png")  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: the folders 'Cat' and 'cat' of pets differ only in case ...; give a class one name
     """
     told = {name for classes in found.values() for name, paths in classes.items() if paths}
     if not told:

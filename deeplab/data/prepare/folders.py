@@ -36,13 +36,27 @@ def split(path: PurePath) -> str:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a file's name is UTF-8; Python lets surrogates stand for bytes that are not, and such a name cannot be
-    printed."""
+    r"""Whether a file's name is UTF-8; Python lets surrogates stand for bytes that are not, and such a name cannot be
+    printed.
+
+    Example:
+      >>> is_utf8("naïve.txt"), is_utf8(b"na\xefve.txt".decode("utf-8", "surrogateescape"))
+      (True, False)
+    """
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def children(folder: Path) -> list[Path]:
-    """What a folder holds, without junk, in the order of names."""
+    """What a folder holds, without junk, in the order of names.
+
+    Example:
+      >>> import tempfile
+      >>> folder = Path(tempfile.mkdtemp())
+      >>> for name in ("b.txt", "a.txt", ".DS_Store"):
+      ...     (folder / name).touch()
+      >>> [path.name for path in children(folder)]
+      ['a.txt', 'b.txt']
+    """
     return [path for path in sorted(folder.iterdir()) if not is_junk(path)]
 
 
@@ -52,6 +66,15 @@ def files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     Args:
       folder: Folder to look through.
       above: Resolved folders above it.
+
+    Example:
+      >>> import tempfile
+      >>> folder = Path(tempfile.mkdtemp())
+      >>> (folder / "below").mkdir()
+      >>> (folder / "below" / "a.txt").touch()
+      >>> (folder / "below" / "around").symlink_to(folder)
+      >>> [path.name for path in files(folder)]
+      ['a.txt']
     """
     real = folder.resolve()
     if real in above:
@@ -71,6 +94,13 @@ def tell(where: Path | str, what: str, which: Sequence[Path | str], mend: str = 
       what: Description of the items, after their number.
       which: Paths or names; the first five are shown.
       mend: What to do about it.
+
+    Example:
+      >>> with warnings.catch_warnings(record=True, action="always") as told:
+      ...     tell("photos", "files are no images, and are left out", ["notes.txt"], "remove them")
+      ...     tell("photos", "files are empty", [])
+      >>> [str(warning.message) for warning in told]
+      ['photos: 1 files are no images, and are left out: notes.txt; remove them']
     """
     if which:
         names = ", ".join("/".join(Path(name).parts[-2:]) for name in which[:5])

@@ -28,6 +28,14 @@ class Frame:
       columns: Arrays [N] by name: float64, datetime64[s], or object with strings.
       where: Name of the source, for messages.
       lines: Number of each row in its file; the rows' positions when empty.
+
+    Example:
+      >>> frame = Frame({"age": objects(["31", None, "many"])}, "patients.csv", lines=(2, 3, 4))
+      >>> frame.missing("age").tolist()
+      [False, True, False]
+      >>> frame.numbers("age")
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: patients.csv, row 4, column 'age': 'many', expected a number
     """
 
     columns: Mapping[str, np.ndarray]
@@ -162,7 +170,12 @@ def text_of(cell: Any) -> str:
 
 
 def as_number(text: str) -> float | None:
-    """The number that a text is, or None."""
+    """The number that a text is, or None.
+
+    Example:
+      >>> as_number("1e3"), as_number("many")
+      (1000.0, None)
+    """
     try:
         return float(text)
     except ValueError:
@@ -189,14 +202,24 @@ def _date(text: str) -> datetime.date | None:
 
 
 def naive(time: datetime.date) -> datetime.date:
-    """A time without a zone, in UTC; NumPy knows no others."""
+    """A time without a zone, in UTC; NumPy knows no others.
+
+    Example:
+      >>> naive(datetime.datetime.fromisoformat("2024-01-01T01:00+02:00")).isoformat()
+      '2023-12-31T23:00:00'
+    """
     if isinstance(time, datetime.datetime) and time.tzinfo is not None:
         return time.astimezone(datetime.UTC).replace(tzinfo=None)
     return time
 
 
 def objects(cells: Sequence[Any]) -> np.ndarray:
-    """An array of objects, [N], whatever they are."""
+    """An array of objects, [N], whatever they are.
+
+    Example:
+      >>> objects([[1, 2], [3, 4]]).shape, np.array([[1, 2], [3, 4]]).shape
+      ((2,), (2, 2))
+    """
     array = np.empty(len(cells), object)
     array[:] = cells
     return array

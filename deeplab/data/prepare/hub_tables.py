@@ -30,6 +30,10 @@ class Column:
       kind: What its cells are.
       told: Its type, for messages.
       names: Names of the classes.
+
+    Example:
+      >>> Column("class", "ClassLabel", ("ill", "well")).names.index("well")
+      1
     """
 
     kind: Kind
@@ -48,6 +52,15 @@ class HubTable:
       identity: What changes when the content does.
       citation: Reference, where one is known.
       batches: Function from a split and names of columns to batches of rows of `pyarrow`.
+
+    Example:
+      >>> import tempfile
+      >>> import pyarrow, pyarrow.parquet
+      >>> folder = Path(tempfile.mkdtemp())
+      >>> pyarrow.parquet.write_table(pyarrow.table({"age": [31.0, 45.0]}), folder / "train-00000-of-00001.parquet")
+      >>> table = open_table(folder)
+      >>> [{name: cells.tolist() for name, cells in rows.items()} for rows in table.read("train", ["age"])]
+      [{'age': [31.0, 45.0]}]
     """
 
     where: str
@@ -97,6 +110,15 @@ def open_table(given: str | Path, config: str = "", revision: str = "") -> HubTa
 
     Raises:
       UserError: there is neither, the package `datasets` is missing, or the subset is not clear.
+
+    Example:
+      >>> import tempfile
+      >>> import pyarrow, pyarrow.parquet
+      >>> folder = Path(tempfile.mkdtemp())
+      >>> pyarrow.parquet.write_table(pyarrow.table({"age": [31.0, 45.0]}), folder / "train-00000-of-00001.parquet")
+      >>> table = open_table(folder)
+      >>> table.sizes, table.column("age")
+      ({'train': 2}, Column(kind='number', told='double', names=()))
     """
     root = Path(given).expanduser()
     if not root.is_dir():

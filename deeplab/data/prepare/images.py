@@ -28,12 +28,25 @@ def load(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
     Raises:
       UserError: the file is not an image that Pillow can decode.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp(), "a.png")
+      >>> _ = path.write_bytes(png(np.full((4, 8, 3), 200, np.uint8)))
+      >>> load(path, (2, 2, 1))[..., 0].tolist()  # scaled, cropped and gray
+      [[200, 200], [200, 200]]
     """
     return fit(decode(read_bytes(path), str(path), shape[-1]), shape)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file; UserError where it cannot be read."""
+    """The content of a file; UserError where it cannot be read.
+
+    Example:
+      >>> read_bytes(Path("no-such-image.png"))
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: no-such-image.png cannot be read (No such file or directory); repair or remove it
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -54,6 +67,13 @@ def load_all(
 
     Raises:
       UserError: files cannot be decoded; the message is about all of them.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp(), "a.png")
+      >>> _ = path.write_bytes(png(np.zeros((4, 4, 1), np.uint8)))
+      >>> load_all([path, path], (4, 4, 1)).shape
+      (2, 4, 4, 1)
     """
     made = np.empty((len(paths), *shape), np.uint8)
 
@@ -84,6 +104,11 @@ def decode(content: bytes, name: str, channels: int) -> Image.Image:
 
     Raises:
       UserError: the content is no image that Pillow can decode, or has values of an unknown range.
+
+    Example:
+      >>> image = decode(png(np.zeros((2, 3, 4), np.uint8)), "clear.png", channels=3)  # black, and transparent
+      >>> image.size, image.getpixel((0, 0))
+      ((3, 2), (255, 255, 255))
     """
     image, white = _upright(content, name)
     try:
@@ -97,6 +122,13 @@ def stored(content: bytes, name: str) -> np.ndarray:
 
     Raises:
       UserError: the content is no image that Pillow can decode.
+
+    Example:
+      >>> from PIL import Image
+      >>> file = io.BytesIO()
+      >>> Image.new("P", (3, 2), color=1).save(file, "png")  # color 1 of a palette
+      >>> stored(file.getvalue(), "a.png").tolist()
+      [[1, 1, 1], [1, 1, 1]]
     """
     values = np.asarray(_upright(content, name)[0])
     return values.astype(np.uint8) if values.dtype == bool else values
@@ -164,7 +196,13 @@ def _flat(image: Image.Image, channels: int) -> Image.Image:
 
 
 def fit(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
-    """A gray or RGB image as [H, W, C] uint8: its shorter side is scaled to fit, and the center is cropped."""
+    """A gray or RGB image as [H, W, C] uint8: its shorter side is scaled to fit, and the center is cropped.
+
+    Example:
+      >>> from PIL import Image
+      >>> fit(Image.fromarray(np.array([[9, 7, 7, 9]] * 2, np.uint8)), (2, 2, 1))[..., 0].tolist()
+      [[7, 7], [7, 7]]
+    """
     from PIL import Image, ImageOps
 
     height, width, _ = shape
@@ -172,14 +210,24 @@ def fit(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def fit_labels(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Labels of pixels, [h, w] uint8, as [H, W]: cropped as `fit` crops their image, to the nearest pixel."""
+    """Labels of pixels, [h, w] uint8, as [H, W]: cropped as `fit` crops their image, to the nearest pixel.
+
+    Example:
+      >>> fit_labels(np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.uint8), (2, 2, 1)).tolist()
+      [[1, 2], [5, 6]]
+    """
     from PIL import Image, ImageOps
 
     return np.asarray(ImageOps.fit(Image.fromarray(labels), (shape[1], shape[0]), Image.Resampling.NEAREST), np.uint8)
 
 
 def fit_array(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """An array [h, w, C] uint8 as [H, W, C] by `fit`; returned as it is where the shape is right already."""
+    """An array [h, w, C] uint8 as [H, W, C] by `fit`; returned as it is where the shape is right already.
+
+    Example:
+      >>> fit_array(np.full((4, 6, 3), 9, np.uint8), (1, 2, 1)).tolist()
+      [[[9], [9]]]
+    """
     if image.shape == tuple(shape):
         return image
     from PIL import Image
@@ -189,7 +237,12 @@ def fit_array(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def png(image: np.ndarray) -> bytes:
-    """An array [H, W, C] uint8 encoded as PNG, without loss."""
+    """An array [H, W, C] uint8 encoded as PNG, without loss.
+
+    Example:
+      >>> stored(png(np.array([[[7], [0]]], np.uint8)), "a.png").tolist()
+      [[7, 0]]
+    """
     from PIL import Image
 
     buffer = io.BytesIO()

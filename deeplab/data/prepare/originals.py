@@ -32,6 +32,11 @@ class Content:
       name: Name of the data set.
       files: Original files of the data set.
       data_dir: Folder that holds them; downloaded when None.
+
+    Example:
+      >>> Content("letters", [File("a.txt", url="", size=3, sha256="0" * 64)])("a.txt")  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: a.txt has no address to download it from...
     """
 
     name: str
@@ -40,16 +45,16 @@ class Content:
 
     def __call__(self, file_name: str) -> bytes:
         """The verified content of a `File`, by its name."""
-        return self._get(file_name, read)
+        return self._get(file_name, _read)
 
     def members(self, archive_name: str) -> dict[str, bytes]:
         """The verified members of an `Archive`, by the part of their path that its pattern matches, sorted."""
-        return self._get(archive_name, read_members)
+        return self._get(archive_name, _read_members)
 
     def instead(self, file: File) -> bytes | None:
         """The verified content of a file that may replace the originals in the folder; None where it is not there."""
         paths = [] if self.data_dir is None else _found(file, self.name, self.data_dir)
-        return _first(paths, file, read) if paths else None
+        return _first(paths, file, _read) if paths else None
 
     def _get(self, file_name: str, read: Callable[[Path, Any], Any]) -> Any:
         file = next(file for file in self.files if file.name == file_name)
@@ -80,6 +85,13 @@ def contents(name: str, files: Sequence[Original], data_dir: str | Path | None =
 
     Raises:
       UserError: when the result is called: a file is missing or not the published one, or there is no network.
+
+    Example:
+      >>> import tempfile
+      >>> folder = Path(tempfile.mkdtemp())
+      >>> _ = (folder / "a.txt").write_bytes(b"abc")
+      >>> contents("letters", [File("a.txt", "", 3, hashlib.sha256(b"abc").hexdigest())], folder)("a.txt")
+      b'abc'
     """
     return Content(name, files, None if data_dir is None else Path(data_dir).expanduser())
 
@@ -107,11 +119,7 @@ def _plain(name: str) -> str:
 
 
 def _first(paths: Sequence[Path], file: Any, read: Callable[[Path, Any], Any]) -> Any:
-    """The content of the first of these files that is the published one.
-
-    Raises:
-      UserError: None is; the message is about the first.
-    """
+    """The content of the first of these files that is the published one; if none is, the error of the first."""
     errors = []
     for path in paths:
         try:
@@ -141,12 +149,8 @@ def _described(file: Original) -> str:
     return f"{file.size:,} bytes uncompressed, sha256 {file.sha256}"
 
 
-def read(path: Path, file: File) -> bytes:
-    """The content of an original file, unpacked up to its published size and no further.
-
-    Raises:
-      UserError: the file is truncated, too long, or not the published content.
-    """
+def _read(path: Path, file: File) -> bytes:
+    """The content of an original file, unpacked up to its published size and no further; UserError if it is another."""
     again = f"delete it, and get it again{_from(file)}"
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
@@ -162,13 +166,10 @@ def read(path: Path, file: File) -> bytes:
     return content
 
 
-def read_members(path: Path, archive: Archive) -> dict[str, bytes]:
+def _read_members(path: Path, archive: Archive) -> dict[str, bytes]:
     """The members of an archive that its pattern matches, up to their published size and no further.
 
-    Nothing is written: a member's path is only a name.
-
-    Raises:
-      UserError: the archive is damaged or too large, or its members are not the published ones.
+    UserError if they are others. Nothing is written: a member's path is only a name.
     """
     again = f"delete it, and get it again{_from(archive)}"
     if archive.archive_sha256:

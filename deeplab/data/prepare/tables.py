@@ -61,7 +61,15 @@ def rows(content: bytes, name: str) -> list[tuple[int, list[str]]]:
 
 
 def read(path: Path, columns: Sequence[str]) -> dict[str, Float[ndarray, " N"]]:
-    """The given columns of a CSV file; see `parse`."""
+    r"""The given columns of a CSV file; see `parse`.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp(), "mine.csv")
+      >>> _ = path.write_text("date,b,a\n2016-07-01,1,2\n", encoding="utf-8")
+      >>> {name: column.tolist() for name, column in read(path, ("a", "b")).items()}
+      {'a': [2.0], 'b': [1.0]}
+    """
     return parse(texts.read_bytes(path), columns, str(path))
 
 
@@ -109,6 +117,13 @@ def number(cell: str, where: str) -> float:
 
     Raises:
       UserError: the cell holds something else.
+
+    Example:
+      >>> number(" 2.5 ", "mine.csv, row 2")
+      2.5
+      >>> number("1_000", "mine.csv, row 3")
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: mine.csv, row 3: '1_000', expected a finite number
     """
     given = cell.strip()
     try:

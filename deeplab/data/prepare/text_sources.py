@@ -16,7 +16,12 @@ Stamp = tuple[tuple[Path, int, int], ...]
 
 
 def is_text(path: Path) -> bool:
-    """Whether a file is read as plain text, by its suffix."""
+    """Whether a file is read as plain text, by its suffix.
+
+    Example:
+      >>> [is_text(Path(name)) for name in ("a.TXT", "a.text", "a.pdf")]
+      [True, True, False]
+    """
     return path.suffix.lower() in _SUFFIXES
 
 
@@ -32,19 +37,36 @@ def of_folder(folder: Path) -> Frame:
 
     Raises:
       UserError: it holds no text file in a folder of a class, or a file is no UTF-8 text.
+
+    Example:
+      >>> import tempfile
+      >>> folder = Path(tempfile.mkdtemp())
+      >>> for name, text in {"train/good/a.txt": "I laughed.", "train/bad/b.txt": "I slept."}.items():
+      ...     (folder / name).parent.mkdir(parents=True)
+      ...     _ = (folder / name).write_text(text, encoding="utf-8")
+      >>> {name: column.tolist() for name, column in of_folder(folder).columns.items()}
+      {'text': ['I slept.', 'I laughed.'], 'label': ['bad', 'good'], 'split': ['train', 'train']}
     """
     files = tuple(folders.files(folder))
     return _of_files(folder, tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
 
 
 def of_lines(path: Path) -> Frame:
-    """Lines of a label, a tab and a text, as columns `text` and `label`; blank lines are left out.
+    r"""Lines of a label, a tab and a text, as columns `text` and `label`; blank lines are left out.
 
     Args:
       path: The file.
 
     Raises:
       UserError: it is no UTF-8 text, holds no line, or a line has no tab; the message names the line.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp(), "reviews.txt")
+      >>> _ = path.write_text("good\tI laughed.\n\nbad\tI slept.\n", encoding="utf-8")
+      >>> frame = of_lines(path)
+      >>> frame.columns["text"].tolist(), frame.columns["label"].tolist(), frame.lines
+      (['I laughed.', 'I slept.'], ['good', 'bad'], [1, 3])
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}")

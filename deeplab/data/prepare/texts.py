@@ -8,12 +8,28 @@ from deeplab.core.errors import UserError
 
 
 def read(path: Path) -> str:
-    """The text of a file; see `decode`."""
+    r"""The text of a file; see `decode`.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp(), "a.txt")
+      >>> _ = path.write_bytes(b"\xef\xbb\xbfone\r\ntwo")
+      >>> read(path)
+      'one\ntwo'
+    """
     return decode(read_bytes(path), str(path))
 
 
 def lines(path: Path) -> dict[int, str]:
-    """The lines of a file that are not blank, by their number, from 1 on."""
+    r"""The lines of a file that are not blank, by their number, from 1 on.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp(), "a.txt")
+      >>> _ = path.write_text("one\n\ntwo\n", encoding="utf-8")
+      >>> lines(path)
+      {1: 'one', 3: 'two'}
+    """
     return {number: line for number, line in enumerate(read(path).split("\n"), start=1) if line.strip()}
 
 
@@ -22,6 +38,11 @@ def read_bytes(path: Path) -> bytes:
 
     Raises:
       UserError: it cannot be read.
+
+    Example:
+      >>> read_bytes(Path("no-such-text.txt"))
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: no-such-text.txt cannot be read (No such file or directory)
     """
     try:
         return path.read_bytes()

@@ -32,6 +32,14 @@ def read(path: Path, rate: int) -> np.ndarray:
     Raises:
       UserError: the file is no audio file, is cut off, too short or too long, has an unlikely rate, holds nothing but
         silence or samples far beyond full scale, or its channels cancel each other.
+
+    Example:
+      >>> import soundfile, tempfile
+      >>> path = Path(tempfile.mkdtemp(), "a.wav")
+      >>> soundfile.write(path, np.full(800, 0.5), 8000)
+      >>> x = read(path, rate=8000)
+      >>> x.shape, x.dtype, x[0].item()
+      ((800,), dtype('float32'), 0.5)
     """
     content = texts.read_bytes(path)
     x, given = decode(content, str(path))
@@ -56,6 +64,13 @@ def seconds(path: Path) -> float:
 
     Raises:
       UserError: the file is no audio file.
+
+    Example:
+      >>> import soundfile, tempfile
+      >>> path = Path(tempfile.mkdtemp(), "a.wav")
+      >>> soundfile.write(path, np.zeros(800), 8000)
+      >>> seconds(path)
+      0.1
     """
     import soundfile
 
@@ -81,7 +96,12 @@ def loudest(x: np.ndarray, size: int) -> np.ndarray:
 
 
 def to_int16(x: np.ndarray) -> np.ndarray:
-    """Samples in [-1, 1] as integers of 16 bits."""
+    """Samples in [-1, 1] as integers of 16 bits.
+
+    Example:
+      >>> to_int16(np.array([-1.0, 0.5, 1.0])).tolist()
+      [-32768, 16384, 32767]
+    """
     return np.clip(np.round(x * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
 
 
@@ -129,6 +149,14 @@ def decode(content: bytes, name: str, dtype: Literal["float32", "int16"] = "floa
 
     Raises:
       UserError: the content is not an audio file, is cut off, or has more than 2**28 samples.
+
+    Example:
+      >>> import soundfile, tempfile
+      >>> path = Path(tempfile.mkdtemp(), "a.wav")
+      >>> soundfile.write(path, np.zeros((800, 2)), 8000)
+      >>> x, rate = decode(path.read_bytes(), "a.wav")
+      >>> x.shape, rate
+      ((800, 2), 8000)
     """
     import soundfile
 

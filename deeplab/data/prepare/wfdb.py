@@ -24,7 +24,12 @@ _SKIP, _NUM, _SUB, _CHN, _AUX = 59, 60, 61, 62, 63
 
 
 class Signal(NamedTuple):
-    """One signal of a header: its file, format and description."""
+    """One signal of a header: its file, format and description.
+
+    Example:
+      >>> Signal("100.dat", "212", "MLII").description
+      'MLII'
+    """
 
     file: str
     format: str
@@ -32,7 +37,12 @@ class Signal(NamedTuple):
 
 
 class Header(NamedTuple):
-    """Header of a record: sampling rate in Hz, samples per signal, and signals."""
+    r"""Header of a record: sampling rate in Hz, samples per signal, and signals.
+
+    Example:
+      >>> header(b"100 1 360 650000\n100.dat 212 200 11 1024 995 -22131 0 MLII\n")[:2]  # half an hour
+      (360.0, 650000)
+    """
 
     rate: float
     length: int
@@ -116,17 +126,28 @@ def marks(content: bytes) -> tuple[Int[ndarray, " N"], Int[ndarray, " N"]]:
 
 
 def beats(content: bytes) -> tuple[Int[ndarray, " N"], list[str]]:
-    """Sample of the R peak, and symbol, of each annotation that is a beat."""
+    """Sample of the R peak, and symbol, of each annotation that is a beat.
+
+    Example:
+      >>> samples, symbols = beats(bytes([18, 28 << 2, 77 - 18, 1 << 2, 0, 0]))  # a rhythm annotation, a normal beat
+      >>> samples.tolist(), symbols
+      ([77], ['N'])
+    """
     samples, codes = marks(content)
     chosen = [i for i, code in enumerate(codes.tolist()) if code in BEATS]
     return samples[chosen], [BEATS[int(codes[i])] for i in chosen]
 
 
 def lead(head: bytes, content: bytes, name: str, kind: str = "212") -> Int[ndarray, " T"]:
-    """The samples of the signal with the description `name`, in units of the converter.
+    r"""The samples of the signal with the description `name`, in units of the converter.
 
     Raises:
       UserError: there is no such signal, or its format or number of samples differs from the header's.
+
+    Example:
+      >>> head = b"100 2 360 1\n100.dat 212 200 11 1024 995 0 0 MLII\n100.dat 212 200 11 1024 1011 0 0 V5\n"
+      >>> lead(head, bytes([0xE3, 0x33, 0xF3]), "V5").tolist()
+      [1011]
     """
     about = header(head)
     names = [signal.description for signal in about.signals]

@@ -33,6 +33,11 @@ def shifted(by: float, scale: Any = 1.0) -> Corruption:
     Args:
       by: Shift, in units of the scale.
       scale: Standard deviation of the columns, a number or one for each; 1 of standardized columns.
+
+    Example:
+      >>> moved = shifted(0.5, scale=jnp.array([1.0, 10.0]))(jax.random.key(0), jnp.zeros(2))
+      >>> jnp.abs(moved).tolist()
+      [0.5, 5.0]
     """
     return lambda key, x: x + by * jnp.asarray(scale, x.dtype) * jax.random.rademacher(key, x.shape, x.dtype)
 
@@ -43,6 +48,12 @@ def tabular(value: Any = 0.0, scale: Any = 1.0) -> dict[str, tuple[Corruption, .
     Args:
       value: Number that stands for a missing column, or one for each.
       scale: Standard deviation of the columns, or one for each.
+
+    Example:
+      >>> {name: len(severities) for name, severities in tabular().items()}
+      {'missing': 5, 'shifted': 5}
+      >>> jnp.abs(tabular(scale=3.0)["shifted"][-1](jax.random.key(0), jnp.zeros(2))).tolist()  # by 2 scales
+      [6.0, 6.0]
     """
     return {
         "missing": tuple(missing(share, value) for share in (0.05, 0.1, 0.2, 0.35, 0.5)),

@@ -26,7 +26,7 @@ def noise(decibels: float) -> Corruption:
     """Adds white noise at a signal-to-noise ratio; none to the padding.
 
     Example:
-      >>> noisy = noise(0.0)(jax.random.key(0), jnp.append(jnp.ones(1000), jnp.zeros(3000))) - 1.0
+      >>> noisy = jax.jit(noise(0.0))(jax.random.key(0), jnp.append(jnp.ones(1000), jnp.zeros(3000))) - 1.0
       >>> abs(float(jnp.std(noisy[:1000])) - 1) < 0.05, float(noisy[1000:].max())
       (True, -1.0)
     """
@@ -49,6 +49,12 @@ def reverberation(seconds: float, rate: float = 16000.0, direct: float = 0.5) ->
       seconds: Time of reverberation.
       rate: Sampling rate, in Hz.
       direct: Share of the impulse response's energy that arrives at once.
+
+    Example:
+      >>> clap = jnp.zeros(64).at[8].set(1.0)
+      >>> heard = jax.jit(reverberation(seconds=0.5, rate=64.0))(jax.random.key(0), clap)
+      >>> round(float(heard @ heard), 3), [round(abs(x), 3) for x in heard[:9].tolist()]  # sqrt(0.5) is direct
+      (1.0, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.707])
     """
 
     def corrupt(key: jax.Array, x: jax.Array) -> jax.Array:
@@ -66,7 +72,12 @@ def reverberation(seconds: float, rate: float = 16000.0, direct: float = 0.5) ->
 
 @ranges.checked(share=ranges.Range(above=0, at_most=1))
 def clipping(share: float) -> Corruption:
-    """Cuts the waveform at a share of its peak."""
+    """Cuts the waveform at a share of its peak.
+
+    Example:
+      >>> clipping(0.5)(jax.random.key(0), jnp.array([1.0, -4.0, 3.0])).tolist()
+      [1.0, -2.0, 2.0]
+    """
 
     def corrupt(key: jax.Array, x: jax.Array) -> jax.Array:
         most = share * jnp.max(jnp.abs(x))
@@ -77,7 +88,12 @@ def clipping(share: float) -> Corruption:
 
 @ranges.checked(factor=ranges.POSITIVE)
 def speed(factor: float) -> Corruption:
-    """Plays the waveform faster by a factor, with a higher pitch; silence follows where it has ended."""
+    """Plays the waveform faster by a factor, with a higher pitch; silence follows where it has ended.
+
+    Example:
+      >>> jax.jit(speed(2.0))(jax.random.key(0), jnp.array([1.0, 2.0, 3.0, 4.0])).tolist()
+      [1.0, 3.0, 0.0, 0.0]
+    """
 
     def corrupt(key: jax.Array, x: jax.Array) -> jax.Array:
         position = jnp.arange(x.shape[0]) * factor
@@ -91,6 +107,13 @@ def audible(rate: float = 16000.0) -> dict[str, tuple[Corruption, ...]]:
 
     Args:
       rate: Sampling rate, in Hz.
+
+    Example:
+      >>> corruptions = audible(rate=8000.0)
+      >>> sorted(corruptions), len(corruptions["noise"])
+      (['clipping', 'noise', 'reverberation', 'speed'], 5)
+      >>> corruptions["clipping"][-1](jax.random.key(0), jnp.array([10.0, 0.5])).tolist()  # at a tenth of the peak
+      [1.0, 0.5]
     """
     made = {"noise": noise, "reverberation": lambda s: reverberation(s, rate), "clipping": clipping, "speed": speed}
     return {name: tuple(made[name](value) for value in values) for name, values in SEVERITIES.items()}

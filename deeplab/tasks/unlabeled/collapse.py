@@ -73,6 +73,11 @@ class Spread:
       total: Sum of z, [D].
       squares: Sum of z^2, [D].
       least: Whether the least is given.
+
+    Example:
+      >>> z = jnp.array([[0.0, 5.0], [2.0, 5.0]])  # standard deviations of 1 and 0
+      >>> Spread.of(z, jnp.ones(2)).compute(), Spread.of(z, jnp.ones(2), least=True).compute()
+      (0.5, 0.0)
     """
 
     count: Any
@@ -109,6 +114,11 @@ def measures(a: Float[Array, "B D"], b: Float[Array, "B D"] | None, batch: Batch
       b: Embeddings of the second view; there is no alignment when None.
       batch: Batch with `id` and `weight`.
       lengths: Whether the loss depends on the embeddings' lengths, which are then measured as they are.
+
+    Example:
+      >>> batch = {"id": jnp.arange(3), "weight": jnp.ones(3)}
+      >>> sorted(jax.eval_shape(lambda z: measures(z, z, batch), jnp.ones((3, 2))))
+      ['alignment', 'effective_rank', 'std', 'std_least', 'uniformity']
     """
     weight = batch["weight"]
     z = (a if lengths else unit(a) * np.sqrt(a.shape[-1]))[:, :_SEEN]

@@ -21,6 +21,12 @@ def barlow_twins(
     sum_i (1 - C_ii)^2 + strength sum over i != j of C_ij^2.
 
     Source: Zbontar et al. 2021, https://arxiv.org/abs/2103.03230, equation 1.
+
+    Example:
+      >>> z = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+      >>> twice = z[:, [0, 0]]  # two dimensions that say the same: C_12 = C_21 = 1
+      >>> [round(float(jax.jit(barlow_twins)(x, x, jnp.ones(4))), 4) for x in (z, twice)]
+      [0.0, 0.01]
     """
     several(a)
     share = weight / jnp.maximum(jnp.sum(weight), 1e-6)
@@ -43,6 +49,12 @@ def vicreg(
     """Views alike (invariance), standard deviations of 1 or more (variance), dimensions uncorrelated (covariance).
 
     Source: Bardes et al. 2021, https://arxiv.org/abs/2105.04906, equations 1 to 6.
+
+    Example:
+      >>> z = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+      >>> collapsed = jnp.zeros((4, 2))  # standard deviations of sqrt(1e-4): 25 (1 - 0.01)
+      >>> [round(float(jax.jit(vicreg)(x, x, jnp.ones(4))), 4) for x in (z, collapsed)]
+      [0.0, 24.75]
     """
     several(a)
     total = jnp.maximum(jnp.sum(weight), 1e-6)

@@ -34,6 +34,12 @@ def several(x: Float[Array, "B D"]) -> None:
 
     Raises:
       UserError: It is one.
+
+    Example:
+      >>> several(jnp.ones((2, 8)))
+      >>> several(jnp.ones((1, 8)))  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: a batch of one example has no other to compare it with; give a batch_size, ...
     """
     if len(x) < 2:
         raise UserError(
@@ -73,6 +79,12 @@ def supervised_contrast(
     The mean is taken outside the logarithm: over the other views p of the same class, of -s_ip + log sum exp(s_ik).
 
     Source: Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation 2.
+
+    Example:
+      >>> z, weight = jnp.eye(4), jnp.ones(4)
+      >>> losses = supervised_contrast(z, z, jnp.arange(4), weight, 0.5)  # each of a class of its own
+      >>> bool(jnp.allclose(losses, nt_xent(z, z, weight, 0.5)))
+      True
     """
     logits, others = _views(a, b, weight, temperature)
     labels = jnp.tile(label, 2)
@@ -102,6 +114,13 @@ def sigmoid_pairs(
     another, so that devices may hold parts of it.
 
     Source: Zhai et al. 2023, https://arxiv.org/abs/2303.15343, equation 1.
+
+    Example:
+      >>> z, weight = jnp.eye(2), jnp.ones(2)
+      >>> round(sigmoid_pairs(z, z, weight, scale=0.0, bias=0.0)[0].item(), 4)  # 2 log 2: it knows nothing of two pairs
+      1.3863
+      >>> round(sigmoid_pairs(z, z, weight, scale=40.0, bias=-20.0)[0].item(), 4)
+      0.0
     """
     logits = scale * unit(a) @ unit(b).T + bias
     losses = jax.nn.softplus(jnp.where(jnp.eye(len(a), dtype=bool), -logits, logits))
@@ -112,6 +131,12 @@ def regression(prediction: Float[Array, "B D"], target: Float[Array, "B D"]) -> 
     """Squared distance of the directions, 2 - 2 cos(p, t): 0 to 4, for each example alone.
 
     Source: Grill et al. 2020, https://arxiv.org/abs/2006.07733, equation 2.
+
+    Example:
+      >>> ahead, aside, behind = jnp.array([[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0]])
+      >>> found = regression(jnp.stack([ahead, aside, behind]), jnp.stack([ahead] * 3))
+      >>> bool(jnp.allclose(found, jnp.array([0.0, 2.0, 4.0]), atol=1e-4))
+      True
     """
     return 2 - 2 * jnp.sum(unit(prediction) * unit(target), axis=-1)
 
@@ -133,6 +158,11 @@ def dino(
       teacher_temperature: Temperature of the teacher; lower, so that its distribution is sharper.
 
     Source: Caron et al. 2021, https://arxiv.org/abs/2104.14294, algorithm 1.
+
+    Example:
+      >>> flat = jnp.zeros((1, 4))
+      >>> round(dino((flat, flat), (flat, flat), center=jnp.zeros(4))[0].item(), 4)  # log 4: it tells nothing apart
+      1.3863
     """
     targets = [jax.nn.softmax(jax.lax.stop_gradient(t - center[None]) / teacher_temperature) for t in teacher]
     guesses = [jax.nn.log_softmax(s / temperature) for s in student]

@@ -19,8 +19,7 @@ from deeplab.experiment import Experiment
 from deeplab.explain.chunks import fitting
 from deeplab.runs.identity.datasets import HasVocabulary
 from deeplab.train.bind import bind
-from deeplab.train.state import State, eval_state, split_params
-from deeplab.train.step import eval_key
+from deeplab.train.state import State, eval_key, eval_state, split_params
 
 Function = Callable[..., Any]
 ClassScore = Literal["logit", "logprob"]

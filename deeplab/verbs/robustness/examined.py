@@ -17,8 +17,7 @@ from deeplab.robust import attacks
 from deeplab.robust.attacks.evaluation.measure import with_arguments
 from deeplab.tasks.contract.apply import Apply
 from deeplab.train.bind import bind
-from deeplab.train.state import eval_state
-from deeplab.train.step import eval_key
+from deeplab.train.state import eval_key, eval_state
 from deeplab.verbs.explaining.subject import embedding, model_of, preparer
 from deeplab.verbs.probing.features import spread
 from deeplab.verbs.run import Run
