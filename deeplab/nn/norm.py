@@ -122,6 +122,30 @@ class OffsetRMSNorm(nn.Module):
         return (normed * (1 + scale.astype(wide.dtype)).reshape(*[1] * (x.ndim - 1), -1)).astype(x.dtype)
 
 
+class GroupedRMSNorm(nn.Module):
+    """x / rms(x) * scale, where each group of channels has an rms of its own.
+
+    Args:
+      groups: Number of groups.
+      epsilon: Number added to the mean square.
+
+    Example:
+      >>> y, _ = GroupedRMSNorm(groups=2).init_with_output(jax.random.key(0), jnp.array([3.0, -3.0, 50.0, 50.0]))
+      >>> y.round(3).tolist()
+      [1.0, -1.0, 1.0, 1.0]
+    """
+
+    groups: int = 1
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        wide = x.astype(jnp.float32).reshape(*x.shape[:-1], self.groups, -1)
+        normed = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        return normed.reshape(x.shape).astype(x.dtype) * scale.reshape(*[1] * (x.ndim - 1), -1)
+
+
 class LayerScale(nn.Module):
     """x * scale, where a branch joins the residual stream (Touvron et al. 2021, https://arxiv.org/abs/2103.17239).
 
