@@ -128,8 +128,8 @@ class Head(nn.Module):
 
     Example:
       >>> x, params = jnp.array([[[3.0, 4.0]]]), {"kernel": 100 * jnp.eye(2)}
-      >>> Head(2, soft_cap=30.0).apply({"params": params}, x, None).tolist()
-      [[[30.0, 30.0]]]
+      >>> [round(float(logit), 2) for logit in Head(2, soft_cap=30.0).apply({"params": params}, x, None).ravel()]
+      [30.0, 30.0]
     """
 
     size: int
