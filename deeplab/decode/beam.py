@@ -57,7 +57,7 @@ def beam_search(
     B, W = len(jax.tree.leaves(decoder.cache)[0]), beam
     first = jnp.broadcast_to(jnp.asarray(begin, jnp.int32), (B,))[:, None]
     search = _Search(decoder.step, first, end, length, length_penalty, cache_index)
-    start = Beams(
+    start = _Beams(
         position=jnp.int32(0),
         tokens=jnp.zeros((B, W, length), jnp.int32),
         log_probs=jnp.broadcast_to(jnp.where(jnp.arange(W) == 0, 0.0, -jnp.inf)[None], (B, W)),  # one at the start
@@ -72,7 +72,7 @@ def beam_search(
     return tokens, jnp.take_along_axis(scores, order, axis=1), jnp.take_along_axis(found.log_probs, order, axis=1)
 
 
-class Beams(NamedTuple):
+class _Beams(NamedTuple):
     """The W sequences of each of B examples, all at the same position.
 
     Attributes:
@@ -105,7 +105,7 @@ class _Search(NamedTuple):
     def score(self, log_probs: jax.Array, count: jax.Array) -> jax.Array:
         return log_probs / ((5.0 + count) / 6.0) ** self.length_penalty
 
-    def can_improve(self, beams: Beams) -> Bool[Array, ""]:
+    def can_improve(self, beams: _Beams) -> Bool[Array, ""]:
         """Whether a sequence that has not ended can still become the best one of its example."""
         reachable = self.score(beams.log_probs, jnp.float32(self.length))
         reachable = jnp.max(jnp.where(beams.ended, -jnp.inf, reachable), axis=1)
@@ -113,7 +113,7 @@ class _Search(NamedTuple):
         best = jnp.max(jnp.where(beams.ended, score, -jnp.inf), axis=1)
         return (beams.position < self.length) & jnp.any(reachable > best)
 
-    def extend(self, beams: Beams) -> Beams:
+    def extend(self, beams: _Beams) -> _Beams:
         """The best W of all continuations by one token."""
         position, tokens, log_probs, counts, ended, cache = beams
         B, W = ended.shape
@@ -131,7 +131,7 @@ class _Search(NamedTuple):
         rows = (jnp.arange(B)[:, None] * W + parent).reshape(-1)  # of N = (B W)
         ended = jnp.take_along_axis(ended, parent, axis=1)
         new = jnp.where(ended, 0, token[rows, rank.reshape(-1)].reshape(B, W)).astype(jnp.int32)
-        return Beams(
+        return _Beams(
             position=position + 1,
             tokens=jnp.take_along_axis(tokens, parent[..., None], axis=1).at[:, :, position].set(new),
             log_probs=jnp.take_along_axis(total.reshape(B, W * K), chosen, axis=1),

@@ -19,6 +19,12 @@ class Detections(NamedTuple):
       boxes: Boxes, [..., D, 4].
       scores: How sure each is, [..., D].
       classes: Class of each, [..., D] int32.
+
+    Example:
+      >>> boxes, scores = jnp.array([[1.0, 1.0, 3.0, 5.0]]), jnp.array([[0.25, 0.75]])
+      >>> found = detect(boxes, scores, overlap=0.5, candidates=2, limit=3)
+      >>> found.classes.tolist(), found.scores.tolist()  # one place may be of two classes
+      ([1, 0, -1], [0.75, 0.25, 0.0])
     """
 
     boxes: jax.Array

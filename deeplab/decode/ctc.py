@@ -52,6 +52,11 @@ class Prefixes(NamedTuple):
       lengths: Number of tokens of each.
       blank: Log probability of the paths that end in a blank.
       token: Log probability of the paths that end in the prefix's last token.
+
+    Example:
+      >>> found = step(start(beam=2, most=3), jnp.log(jnp.array([0.25, 0.75])))
+      >>> found.tokens.tolist(), [round(float(p), 2) for p in jnp.exp(found.token)]
+      ([[1, 0, 0], [0, 0, 0]], [0.75, 0.0])
     """
 
     tokens: Int[Array, "W L"]
@@ -78,6 +83,12 @@ def beam_search(
       Tokens [W, L], their numbers [W], and log probabilities [W], the most likely first; -inf where there are fewer
       than W.
 
+    Example:
+      >>> log_probs = jnp.log(jnp.array([[0.6, 0.4], [0.6, 0.4]]))  # no path is likelier than two blanks
+      >>> tokens, lengths, total = beam_search(log_probs, jnp.int32(2), most=2, beam=2)
+      >>> tokens.tolist(), [round(float(p), 2) for p in jnp.exp(total)]
+      ([[1, 0], [0, 0]], [0.64, 0.36])
+
     Source: Graves and Jaitly 2014, https://proceedings.mlr.press/v32/graves14.html; Hannun et al. 2014,
       https://arxiv.org/abs/1408.2873, without a language model.
     """
@@ -93,7 +104,12 @@ def beam_search(
 
 
 def start(beam: int, most: int) -> Prefixes:
-    """The empty prefix, before the first frame."""
+    """The empty prefix, before the first frame.
+
+    Example:
+      >>> jnp.exp(start(beam=3, most=2).blank).tolist()  # of probability 1; no other prefix is possible
+      [1.0, 0.0, 0.0]
+    """
     first = jnp.arange(beam) == 0
     return Prefixes(
         tokens=jnp.zeros((beam, most), jnp.int32),
@@ -113,6 +129,12 @@ def step(state: Prefixes, y: Float[Array, " K"]) -> Prefixes:
     Args:
       state: Prefixes before the frame.
       y: Log probabilities of the tokens in the frame.
+
+    Example:
+      >>> state = step(start(beam=4, most=2), jnp.log(jnp.array([0.5, 0.5])))
+      >>> state = step(state, jnp.log(jnp.array([0.5, 0.5])))
+      >>> state.tokens[0].tolist(), [round(float(jnp.exp(p[0])), 2) for p in (state.blank, state.token)]  # 1-; -1, 11
+      ([1, 0], [0.25, 0.5])
     """
     tokens, lengths, blank, token = state
     beam, most = tokens.shape

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Int
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.decode import logits as chain
-from deeplab.decode.protocol import Apply, Decoder, cached, cut, has_cache, plain, windowed
+from deeplab.decode.logits import Draw, seen
+from deeplab.decode.protocol import Apply, Decoder, cached, cut, has_cache, plain, read, windowed
 
 SETTINGS = {
     "num_tokens": ranges.COUNT,
@@ -78,14 +78,14 @@ def generate(
       (1, 20)
     """
     settings = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty}
-    prompt, lengths = checked(prompt, lengths)
+    prompt, lengths = _checked(prompt, lengths)
     compute = _generate if callable(apply) else _generate_compiled
     if not callable(apply) and "params" not in apply:
         raise UserError(f'the variables hold {", ".join(apply)}, expected {{"params": ...}}')
     return compute(model, apply, prompt, num_tokens, key, source, lengths, top_k, settings)
 
 
-def checked(prompt: Any, lengths: Any) -> tuple[Int[Array, "B T"], Int[Array, " B"] | None]:
+def _checked(prompt: Any, lengths: Any) -> tuple[Int[Array, "B T"], Int[Array, " B"] | None]:
     """Prompts and their lengths as arrays.
 
     Raises:
@@ -157,35 +157,6 @@ def _last(
     return cut(prompt, jnp.maximum(lengths - context, 0), context), jnp.minimum(lengths, context)
 
 
-class Draw(NamedTuple):
-    """How the next token is drawn; see `generate`."""
-
-    key: jax.Array
-    top_k: int | None
-    temperature: Any
-    top_p: Any
-    min_p: Any
-    repetition_penalty: Any
-
-    def __call__(
-        self, logits: Float[Array, "B V"], seen: Bool[Array, "B V"] | None, number: int | jax.Array
-    ) -> Int[Array, " B"]:
-        """The token of that number, from logits and the set of tokens that each text holds."""
-        logits = logits.astype(jnp.float32)
-        if seen is not None:
-            logits = chain.penalize(logits, seen, self.repetition_penalty)
-        if self.top_k is not None:
-            logits = chain.top_k(logits, self.top_k)
-        warm = chain.scale(logits, self.temperature)
-        if self.top_p is not None:
-            warm = chain.top_p(warm, self.top_p)
-        if self.min_p is not None:
-            warm = chain.min_p(warm, self.min_p)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(self.key, number), jnp.arange(len(logits)))
-        drawn = jax.vmap(jax.random.categorical)(keys, warm)
-        return jnp.where(self.temperature > 0, drawn, jnp.argmax(logits, axis=-1)).astype(jnp.int32)
-
-
 def _continue(
     decoder: Decoder,
     prompt: Int[Array, "B T"],
@@ -225,41 +196,3 @@ def _continue(
 
     _, rest = jax.lax.scan(step, (first, cache, held), jnp.arange(1, num_tokens))
     return jnp.concatenate([first[:, None], rest.T], axis=1)  # N B -> B N
-
-
-def read(
-    decoder: Decoder, prompt: Int[Array, "B T"], lengths: Int[Array, " B"] | None, *, one_by_one: bool = False
-) -> tuple[Float[Array, "B V"], Any]:
-    """The logits after the last token of each prompt, and the cache then.
-
-    Args:
-      decoder: Decoder whose cache is empty.
-      prompt: Tokens to read.
-      lengths: Number of tokens of each prompt; all of them when None.
-      one_by_one: Whether a cache must not read what comes after the end of a shorter prompt.
-    """
-    if one_by_one:
-        return _read_each(decoder, prompt, lengths)
-    logits, cache = decoder.step(prompt, decoder.cache, 0)
-    return logits[:, -1] if lengths is None else cut(logits, lengths - 1, 1)[:, 0], cache
-
-
-def _read_each(decoder: Decoder, prompt: Int[Array, "B T"], lengths: Any) -> tuple[Float[Array, "B V"], Any]:
-    """The logits after the last token of each prompt, and the cache then."""
-    first, cache = decoder.step(prompt[:, :1], decoder.cache, 0)
-
-    def step(carry: tuple[Any, ...], t: jax.Array) -> tuple[tuple[Any, ...], None]:
-        logits, new = decoder.step(jax.lax.dynamic_slice_in_dim(prompt, t, 1, axis=1), carry[1], t)
-
-        def chosen(new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where((t < lengths).reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-        return jax.tree.map(chosen, (logits[:, 0], new), carry), None
-
-    return jax.lax.scan(step, (first[:, 0], cache), jnp.arange(1, prompt.shape[1]))[0]
-
-
-def seen(text: Int[Array, "B T"], lengths: Int[Array, " B"] | None, vocab_size: int) -> Bool[Array, "B V"]:
-    """Which tokens each text holds."""
-    real = jnp.ones(text.shape, bool) if lengths is None else jnp.arange(text.shape[1])[None] < lengths[:, None]
-    return jnp.zeros((len(text), vocab_size), bool).at[jnp.arange(len(text))[:, None], text].max(real)

@@ -33,6 +33,12 @@ class Decoder(NamedTuple):
     Attributes:
       step: Function from tokens, a cache and the position of the first of the tokens to logits and the new cache.
       cache: Cache before the first token; every leaf has the batch axis first.
+
+    Example:
+      >>> count = Decoder(lambda tokens, cache, cache_index: (jnp.eye(4)[(tokens + 1) % 4], cache), jnp.zeros((1, 1)))
+      >>> logits, cache = count.step(jnp.array([[0, 3]]), count.cache, 0)
+      >>> jnp.argmax(logits, axis=-1).tolist()
+      [[1, 0]]
     """
 
     step: Step
@@ -40,7 +46,14 @@ class Decoder(NamedTuple):
 
 
 def plain(model: Any, variables: Mapping[str, Any]) -> Apply:
-    """A Linen module as an `Apply`, in the dtype of its variables; an experiment's own also sets its precision."""
+    """A Linen module as an `Apply`, in the dtype of its variables; an experiment's own also sets its precision.
+
+    Example:
+      >>> import flax.linen as nn
+      >>> apply = plain(nn.Dense(2), {"params": {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}})
+      >>> apply(jnp.ones(3))[0].tolist()
+      [3.0, 3.0]
+    """
 
     def apply(*inputs: Any, method: str | None = None) -> tuple[Any, Any]:
         return model.apply(variables, *inputs, method=method), variables
@@ -49,7 +62,13 @@ def plain(model: Any, variables: Mapping[str, Any]) -> Apply:
 
 
 def has_cache(model: Any) -> bool:
-    """Whether a model has the methods `start` and `step`."""
+    """Whether a model has the methods `start` and `step`.
+
+    Example:
+      >>> from deeplab.models.text.decoders.gpt import GPT, VARIANTS
+      >>> has_cache(GPT(vocab_size=65, **VARIANTS["test"])), has_cache(lambda tokens: tokens)
+      (True, False)
+    """
     return hasattr(model, "start") and hasattr(model, "step")
 
 
@@ -115,7 +134,12 @@ def windowed(apply: Apply, batch_size: int, *, length: int, context: int | None 
 
 
 def repeat(tree: Any, times: int) -> Any:
-    """Each example's arrays, [B, ...], once for each of its sequences: [B W, ...]."""
+    """Each example's arrays, [B, ...], once for each of its sequences: [B W, ...].
+
+    Example:
+      >>> repeat(jnp.array([[1, 2], [3, 4]]), 2).tolist()
+      [[1, 2], [1, 2], [3, 4], [3, 4]]
+    """
     return tree if times == 1 else jax.tree.map(lambda x: jnp.repeat(x, times, axis=0), tree)
 
 
@@ -127,3 +151,41 @@ def cut(x: Float[Array, "B T ..."], start: Int[Array, " B"], size: int) -> Float
       [[1, 2], [5, 6]]
     """
     return jax.vmap(lambda row, at: jax.lax.dynamic_slice_in_dim(row, at, size))(x, start)
+
+
+def read(
+    decoder: Decoder, prompt: Int[Array, "B T"], lengths: Int[Array, " B"] | None, *, one_by_one: bool = False
+) -> tuple[Float[Array, "B V"], Any]:
+    """The logits after the last token of each prompt, and the cache then.
+
+    Args:
+      decoder: Decoder whose cache is empty.
+      prompt: Tokens to read.
+      lengths: Number of tokens of each prompt; all of them when None.
+      one_by_one: Whether a cache must not read what comes after the end of a shorter prompt.
+
+    Example:
+      >>> decoder = windowed(lambda tokens: (jnp.eye(5)[tokens], {}), 2, length=2)  # each token is followed by itself
+      >>> logits, text = read(decoder, jnp.array([[3, 2], [4, 0]]), jnp.array([2, 1]))
+      >>> jnp.argmax(logits, axis=-1).tolist()
+      [2, 4]
+    """
+    if one_by_one:
+        return _read_each(decoder, prompt, lengths)
+    logits, cache = decoder.step(prompt, decoder.cache, 0)
+    return logits[:, -1] if lengths is None else cut(logits, lengths - 1, 1)[:, 0], cache
+
+
+def _read_each(decoder: Decoder, prompt: Int[Array, "B T"], lengths: Any) -> tuple[Float[Array, "B V"], Any]:
+    """The logits after the last token of each prompt, and the cache then."""
+    first, cache = decoder.step(prompt[:, :1], decoder.cache, 0)
+
+    def step(carry: tuple[Any, ...], t: jax.Array) -> tuple[tuple[Any, ...], None]:
+        logits, new = decoder.step(jax.lax.dynamic_slice_in_dim(prompt, t, 1, axis=1), carry[1], t)
+
+        def chosen(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where((t < lengths).reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+        return jax.tree.map(chosen, (logits[:, 0], new), carry), None
+
+    return jax.lax.scan(step, (first[:, 0], cache), jnp.arange(1, prompt.shape[1]))[0]

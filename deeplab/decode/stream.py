@@ -13,8 +13,9 @@ from jaxtyping import Array, Int
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.decode.generate import SETTINGS, Draw, read, seen
-from deeplab.decode.protocol import cached, has_cache, plain
+from deeplab.decode.generate import SETTINGS
+from deeplab.decode.logits import Draw, seen
+from deeplab.decode.protocol import cached, has_cache, plain, read
 
 _CUT = (
     "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for the first bytes of a character whose others are to come

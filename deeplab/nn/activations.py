@@ -49,6 +49,10 @@ class Activation(NamedTuple):
       source: Authors, year and link.
       monotone: Whether the function is nondecreasing.
       inputs: Number of input features per output feature.
+
+    Example:
+      >>> ACTIVATIONS["relu6"].high, ACTIVATIONS["relu6"].function(jnp.array([-1.0, 4.0, 9.0])).tolist()
+      (6, [0.0, 4.0, 6.0])
     """
 
     function: Function
@@ -61,47 +65,57 @@ class Activation(NamedTuple):
     inputs: int = 1
 
 
-def prelu(x: jax.Array) -> jax.Array:
+def _prelu(x: jax.Array) -> jax.Array:
     """max(x, 0) + min(x, 0) / 4: PReLU at its initial slope. `flax.linen.PReLU` learns the slope."""
     return jax.nn.leaky_relu(x, 0.25)
 
 
-def squared_relu(x: jax.Array) -> jax.Array:
+def _squared_relu(x: jax.Array) -> jax.Array:
     """max(x, 0)^2."""
     return jnp.square(jax.nn.relu(x))
 
 
-def star_relu(x: jax.Array) -> jax.Array:
+def _star_relu(x: jax.Array) -> jax.Array:
     """0.8944 max(x, 0)^2 - 0.4472, which has mean 0 and variance 1 for x ~ N(0, 1)."""
-    return 0.8944 * squared_relu(x) - 0.4472
+    return 0.8944 * _squared_relu(x) - 0.4472
 
 
-def celu(x: jax.Array) -> jax.Array:
+def _celu(x: jax.Array) -> jax.Array:
     """max(x, 0) + min(0, 2 (exp(x / 2) - 1)): alpha is 2, because alpha 1 gives the ELU."""
     return jax.nn.celu(x, 2.0)
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """x Phi(x), with the exact normal distribution function."""
+    """x Phi(x), with the exact normal distribution function.
+
+    Example:
+      >>> [round(float(gelu(x)), 2) for x in (-1.0, 0.0, 1.0)]  # Phi(1) is 0.84
+      [-0.16, 0.0, 0.84]
+    """
     return jax.nn.gelu(x, approximate=False)
 
 
 def lecun_tanh(x: jax.Array) -> jax.Array:
-    """1.7159 tanh(2 x / 3): f(1) = 1, where the curvature is largest."""
+    """1.7159 tanh(2 x / 3): f(1) = 1, where the curvature is largest.
+
+    Example:
+      >>> [round(float(lecun_tanh(x)), 3) for x in (-1.0, 1.0, 9.0)]
+      [-1.0, 1.0, 1.716]
+    """
     return 1.7159 * jnp.tanh(x * (2 / 3))
 
 
-def soft_shrink(x: jax.Array) -> jax.Array:
+def _soft_shrink(x: jax.Array) -> jax.Array:
     """sign(x) max(|x| - 1/2, 0)."""
     return x - jnp.clip(x, -0.5, 0.5)
 
 
-def snake(x: jax.Array) -> jax.Array:
+def _snake(x: jax.Array) -> jax.Array:
     """x + sin(x)^2."""
     return x + jnp.square(jnp.sin(x))
 
 
-def gaussian(x: jax.Array) -> jax.Array:
+def _gaussian(x: jax.Array) -> jax.Array:
     """exp(-x^2 / 2)."""
     return jnp.exp(-jnp.square(x) / 2)
 
@@ -121,7 +135,7 @@ def gated(gate: Function) -> Function:
     return function
 
 
-def maxout(x: Float[Array, "... 2*C"]) -> Float[Array, "... C"]:
+def _maxout(x: Float[Array, "... 2*C"]) -> Float[Array, "... C"]:
     """max(a, b), with a and b the halves of the last axis."""
     return jnp.maximum(*jnp.split(x, 2, axis=-1))
 
@@ -150,19 +164,18 @@ RUMELHART = "Rumelhart et al. 1986, https://doi.org/10.1038/323533a0"
 SHAZEER = "Shazeer 2020, https://arxiv.org/abs/2002.05202"
 SITZMANN = "Sitzmann et al. 2020, https://arxiv.org/abs/2006.09661 (gain 1.4142 there, and 30 x in the first layer)"
 SO = "So et al. 2021, https://arxiv.org/abs/2109.08668"
-YU = "Yu et al. 2022, https://arxiv.org/abs/2210.13452"
-ZIYIN = "Ziyin et al. 2020, https://arxiv.org/abs/2006.08195"
+YU, ZIYIN = "Yu et al. 2022, https://arxiv.org/abs/2210.13452", "Ziyin et al. 2020, https://arxiv.org/abs/2006.08195"
 
 ACTIVATIONS: dict[Name, Activation] = {
     "identity": Activation(jax.nn.identity, "x", -INF, INF, 1.0, LECUN),
     "relu": Activation(jax.nn.relu, "max(x, 0)", 0, INF, 1.4142, NAIR),
     "leaky_relu": Activation(jax.nn.leaky_relu, "max(x, 0.01 x)", -INF, INF, 1.4141, MAAS),
-    "prelu": Activation(prelu, "max(x, 0) + a min(x, 0), a = 0.25 or learned", -INF, INF, 1.372, HE),
+    "prelu": Activation(_prelu, "max(x, 0) + a min(x, 0), a = 0.25 or learned", -INF, INF, 1.372, HE),
     "relu6": Activation(jax.nn.relu6, "min(max(x, 0), 6)", 0, 6, 1.4142, KRIZHEVSKY),
-    "squared_relu": Activation(squared_relu, "max(x, 0)^2", 0, INF, 0.8165, SO),
-    "star_relu": Activation(star_relu, "0.8944 max(x, 0)^2 - 0.4472", -0.4472, INF, 1.0, YU),
+    "squared_relu": Activation(_squared_relu, "max(x, 0)^2", 0, INF, 0.8165, SO),
+    "star_relu": Activation(_star_relu, "0.8944 max(x, 0)^2 - 0.4472", -0.4472, INF, 1.0, YU),
     "elu": Activation(jax.nn.elu, "x if x > 0 else exp(x) - 1", -1, INF, 1.2452, CLEVERT),
-    "celu": Activation(celu, "x if x > 0 else a (exp(x / a) - 1), a = 2", -2, INF, 1.1552, BARRON17),
+    "celu": Activation(_celu, "x if x > 0 else a (exp(x / a) - 1), a = 2", -2, INF, 1.1552, BARRON17),
     "selu": Activation(jax.nn.selu, "1.0507 (x if x > 0 else 1.6733 (exp(x) - 1))", -1.7581, INF, 1.0, KLAMBAUER),
     "gelu": Activation(gelu, "x Phi(x)", -0.16997, INF, 1.5335, HENDRYCKS, monotone=False),
     "gelu_tanh": Activation(
@@ -181,10 +194,10 @@ ACTIVATIONS: dict[Name, Activation] = {
     "lecun_tanh": Activation(lecun_tanh, "1.7159 tanh(2 x / 3)", -1.7159, 1.7159, 1.1544, LECUN),
     "hard_tanh": Activation(jax.nn.hard_tanh, "min(max(x, -1), 1)", -1, 1, 1.392, COLLOBERT),
     "softsign": Activation(jax.nn.soft_sign, "x / (1 + |x|)", -1, 1, 2.3375, GLOROT),
-    "soft_shrink": Activation(soft_shrink, "sign(x) max(|x| - 0.5, 0)", -INF, INF, 1.5444, GREGOR),
-    "snake": Activation(snake, "x + sin(a x)^2 / a, a = 1", -INF, INF, 0.8746, ZIYIN),
+    "soft_shrink": Activation(_soft_shrink, "sign(x) max(|x| - 0.5, 0)", -INF, INF, 1.5444, GREGOR),
+    "snake": Activation(_snake, "x + sin(a x)^2 / a, a = 1", -INF, INF, 0.8746, ZIYIN),
     "sine": Activation(jnp.sin, "sin(x)", -1, 1, 1.5209, SITZMANN, monotone=False),
-    "gaussian": Activation(gaussian, "exp(-x^2 / 2)", 0, 1, 1.3161, RAMASINGHE, monotone=False),
+    "gaussian": Activation(_gaussian, "exp(-x^2 / 2)", 0, 1, 1.3161, RAMASINGHE, monotone=False),
     "glu": Activation(gated(jax.nn.sigmoid), "a / (1 + exp(-b))", -INF, INF, 1.8462, DAUPHIN, monotone=False, inputs=2),
     "bilinear": Activation(gated(jax.nn.identity), "a b", -INF, INF, 1.0, SHAZEER, monotone=False, inputs=2),
     "reglu": Activation(gated(jax.nn.relu), "a max(b, 0)", -INF, INF, 1.4142, SHAZEER, monotone=False, inputs=2),
@@ -192,7 +205,7 @@ ACTIVATIONS: dict[Name, Activation] = {
     "swiglu": Activation(
         gated(jax.nn.silu), "a b / (1 + exp(-b))", -INF, INF, 1.6765, SHAZEER, monotone=False, inputs=2
     ),
-    "maxout": Activation(maxout, "max(a, b)", -INF, INF, 1.0, GOODFELLOW, inputs=2),
+    "maxout": Activation(_maxout, "max(a, b)", -INF, INF, 1.0, GOODFELLOW, inputs=2),
 }
 
 
@@ -228,5 +241,10 @@ def kernel_init(activation: Activation, scale: float | jax.Array = 1.0) -> nn.in
     Args:
       activation: Activation that follows the layer.
       scale: Factor of the standard deviation; may be a tracer.
+
+    Example:
+      >>> kernel = kernel_init(ACTIVATIONS["relu"])(jax.random.key(0), (200, 100))
+      >>> round(float(200 * jnp.var(kernel)), 1)  # He's 2 / fan_in
+      2.0
     """
     return nn.initializers.variance_scaling((scale * activation.gain) ** 2, "fan_in", "truncated_normal")

@@ -20,6 +20,12 @@ class ReluLayers(nn.Module):
 
     Args:
       features: Widths of the layers; the input itself when empty.
+
+    Example:
+      >>> import jax
+      >>> shapes = jax.eval_shape(ReluLayers((8, 2)).init, jax.random.key(0), jnp.ones((3, 4, 5)))
+      >>> {name: layer["kernel"].shape for name, layer in shapes["params"].items()}
+      {'hidden1': (20, 8), 'hidden2': (8, 2)}
     """
 
     features: Sequence[int]

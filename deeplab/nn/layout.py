@@ -29,7 +29,12 @@ are split by inputs, and the gradient of the first if both are by outputs.
 
 
 def parts_of_time(length: int) -> int:
-    """Number of parts into which the current mesh splits sequences of this length; 1 where it does not divide it."""
+    """Number of parts into which the current mesh splits sequences of this length; 1 where it does not divide it.
+
+    Example:
+      >>> parts_of_time(8)  # without a mesh
+      1
+    """
     size = jax.sharding.get_abstract_mesh().shape.get("sequence", 1)
     return 1 if length % size else size
 
@@ -39,6 +44,11 @@ def check_block(length: int, block: int) -> None:
 
     Raises:
       ValueError: They do not; the message names the nearest smaller block that does.
+
+    Example:
+      >>> check_block(8, 3)
+      Traceback (most recent call last):
+      ValueError: blocks of 3 do not divide the 8 positions of a device; blocks of 2 do
     """
     each = length // parts_of_time(length)
     if block < 1 or each % block:
@@ -46,25 +56,41 @@ def check_block(length: int, block: int) -> None:
         raise ValueError(f"blocks of {block} do not divide the {each} positions of a device; blocks of {nearest} do")
 
 
-def divides_time(length: int) -> bool:
+def _divides_time(length: int) -> bool:
     """Whether the current mesh splits sequences of this length."""
     return parts_of_time(length) > 1
 
 
 def divides_experts(number: int) -> bool:
-    """Whether the current mesh splits this number of experts, over the axis "expert"."""
+    """Whether the current mesh splits this number of experts, over the axis "expert".
+
+    Example:
+      >>> divides_experts(4)  # without a mesh
+      False
+    """
     size = jax.sharding.get_abstract_mesh().shape.get("expert", 1)
     return size > 1 and number % size == 0
 
 
 def rows(x: jax.Array) -> jax.Array:
-    """[B, T, D] as [(B T), D]; unchanged where time is split, since one axis of both would gather it."""
-    return x if divides_time(x.shape[1]) else x.reshape(-1, x.shape[-1])
+    """[B, T, D] as [(B T), D]; unchanged where time is split, since one axis of both would gather it.
+
+    Example:
+      >>> rows(jnp.ones((2, 3, 4))).shape
+      (6, 4)
+    """
+    return x if _divides_time(x.shape[1]) else x.reshape(-1, x.shape[-1])
 
 
 def split_queries(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Queries [B, H, T, d] split over time, keys and values [B, H, S, d] whole."""
-    if not divides_time(query.shape[2]):
+    """Queries [B, H, T, d] split over time, keys and values [B, H, S, d] whole.
+
+    Example:
+      >>> query = key = jnp.ones((1, 2, 3, 4))
+      >>> split_queries(query, key, key)[0] is query  # without a mesh
+      True
+    """
+    if not _divides_time(query.shape[2]):
         return query, key, value
     whole = P(_ANY, _ANY, None, _ANY)
     return (
@@ -75,7 +101,12 @@ def split_queries(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[j
 
 
 def for_each_part(x: jax.Array, parts: int) -> jax.Array:
-    """[B, H, S, d] as [n, B, H, S, d]: all positions for each of the n `parts_of_time`, on the devices of that part."""
+    """[B, H, S, d] as [n, B, H, S, d]: all positions for each of the n `parts_of_time`, on the devices of that part.
+
+    Example:
+      >>> for_each_part(jnp.ones((1, 2, 3, 4)), parts_of_time(3)).shape
+      (1, 1, 2, 3, 4)
+    """
     copies = jnp.broadcast_to(x[None], (parts, *x.shape))
     if parts == 1:
         return copies
@@ -92,6 +123,11 @@ def whole(x: jax.Array, dims: int = 1) -> jax.Array:
     Args:
       x: Array of any rank.
       dims: Number of last dimensions that are gathered; the others stay as they are.
+
+    Example:
+      >>> gates = jnp.ones((2, 3, 8))
+      >>> whole(gates) is gates  # without a mesh
+      True
     """
     if math.prod(jax.sharding.get_abstract_mesh().shape.values()) == 1:
         return x

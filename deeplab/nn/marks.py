@@ -32,6 +32,12 @@ def mark(value: T, name: str) -> T:
 
 
 def read_mark(eqn: core.JaxprEqn) -> str | None:
-    """The name that an equation gives to its value; None of any other equation."""
+    """The name that an equation gives to its value; None of any other equation.
+
+    Example:
+      >>> program = jax.make_jaxpr(lambda x: mark(2 * x, "double"))(1.0)
+      >>> [read_mark(eqn) for eqn in program.eqns]
+      [None, 'double']
+    """
     given: Any = eqn.params.get("name") if eqn.primitive.name == "name" else None
     return given.removeprefix(_PREFIX) if isinstance(given, str) and given.startswith(_PREFIX) else None

@@ -28,6 +28,11 @@ class Norm(Protocol):
       train: Whether the call is part of training.
       name: Name of the layer.
       init: Further arguments of the layer, such as `scale_init`. Zeros make a residual branch start at zero.
+
+    Example:
+      >>> slow: Norm = functools.partial(batch_norm, momentum=0.99)
+      >>> slow(train=True, name="norm1").momentum
+      0.99
     """
 
     def __call__(self, train: bool, name: str, **init: Any) -> nn.Module: ...
@@ -38,6 +43,12 @@ def batch_norm(train: bool, name: str, *, momentum: float = 0.9, epsilon: float 
 
     Training uses the mean and variance of the batch. Evaluation uses running statistics, r <- m r + (1 - m) batch with
     the momentum m, which are kept in the collection `batch_stats`. On a mesh the batch is that of all devices.
+
+    Example:
+      >>> layer, x = batch_norm(True, "norm"), jnp.array([[1.0], [3.0]])
+      >>> y, variables = layer.init_with_output(jax.random.key(0), x)
+      >>> y.round(3).tolist(), variables["batch_stats"]["mean"].tolist()  # which init leaves alone
+      ([[-1.0], [1.0]], [0.0])
 
     Source: Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167.
     """
@@ -51,6 +62,12 @@ tensorflow_norm: Norm = functools.partial(batch_norm, momentum=0.99, epsilon=1e-
 def group_norm(train: bool, name: str, **init: Any) -> nn.Module:
     """Normalizes groups of 8 channels over space, separately for each example.
 
+    Example:
+      >>> x = jnp.repeat(jnp.array([[1.0, 3.0, 10.0, 30.0]]), 4, axis=1)  # two groups
+      >>> y, _ = group_norm(True, "norm").init_with_output(jax.random.key(0), x)
+      >>> y[0, ::4].round(3).tolist()
+      [-1.0, 1.0, -1.0, 1.0]
+
     Source: Wu and He 2018, https://arxiv.org/abs/1803.08494.
     """
     del train
@@ -58,7 +75,12 @@ def group_norm(train: bool, name: str, **init: Any) -> nn.Module:
 
 
 class Identity(nn.Module):
-    """The identity, as a named tap."""
+    """The identity, as a named tap.
+
+    Example:
+      >>> Identity().apply({}, jnp.array([3.0])).tolist()
+      [3.0]
+    """
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -66,7 +88,12 @@ class Identity(nn.Module):
 
 
 def no_norm(train: bool, name: str, **init: Any) -> nn.Module:
-    """No normalization."""
+    """No normalization.
+
+    Example:
+      >>> no_norm(True, "norm").apply({}, jnp.array([3.0])).tolist()
+      [3.0]
+    """
     del train, init
     return Identity(name=name)
 
@@ -95,11 +122,39 @@ class OffsetRMSNorm(nn.Module):
         return (normed * (1 + scale.astype(wide.dtype)).reshape(*[1] * (x.ndim - 1), -1)).astype(x.dtype)
 
 
+class GroupedRMSNorm(nn.Module):
+    """x / rms(x) * scale, where each group of channels has an rms of its own.
+
+    Args:
+      groups: Number of groups.
+      epsilon: Number added to the mean square.
+
+    Example:
+      >>> y, _ = GroupedRMSNorm(groups=2).init_with_output(jax.random.key(0), jnp.array([3.0, -3.0, 50.0, 50.0]))
+      >>> y.round(3).tolist()
+      [1.0, -1.0, 1.0, 1.0]
+    """
+
+    groups: int = 1
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        wide = x.astype(jnp.float32).reshape(*x.shape[:-1], self.groups, -1)
+        normed = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        return normed.reshape(x.shape).astype(x.dtype) * scale.reshape(*[1] * (x.ndim - 1), -1)
+
+
 class LayerScale(nn.Module):
     """x * scale, where a branch joins the residual stream (Touvron et al. 2021, https://arxiv.org/abs/2103.17239).
 
     Args:
       start: First value of the scale.
+
+    Example:
+      >>> LayerScale(0.5).init_with_output(jax.random.key(0), jnp.array([2.0, 4.0]))[0].tolist()
+      [1.0, 2.0]
     """
 
     start: float = 1e-5
@@ -115,6 +170,12 @@ class ResponseNorm(nn.Module):
 
     Args:
       epsilon: Number added to the mean.
+
+    Example:
+      >>> params = {"scale": jnp.ones(2), "bias": jnp.zeros(2)}
+      >>> y = ResponseNorm().apply({"params": params}, jnp.array([[[[3.0, 1.0]]]]))  # whose mean norm is 2
+      >>> [round(float(value), 2) for value in y.ravel()]
+      [7.5, 1.5]
 
     Source: Woo et al. 2023, "ConvNeXt V2", https://arxiv.org/abs/2301.00808, section 3.
     """
@@ -139,5 +200,9 @@ def layer_norm(epsilon: float = 1e-5, affine: bool = True, bias: bool = True) ->
       epsilon: Number added to the variance.
       affine: Whether there are a scale and a bias.
       bias: Whether there is a bias, where there is a scale.
+
+    Example:
+      >>> layer_norm(affine=False).apply({}, jnp.array([99_999.0, 100_001.0])).round(3).tolist()
+      [-1.0, 1.0]
     """
     return nn.LayerNorm(epsilon, use_bias=affine and bias, use_scale=affine, use_fast_variance=False)

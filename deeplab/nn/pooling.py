@@ -11,6 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from deeplab.core import ranges
+from deeplab.nn.attention.dot_product import attend
+from deeplab.nn.attention.self_attention import join_heads, split_heads
+from deeplab.nn.transformer import INIT
+
 Padding = Sequence[tuple[int, int]]
 
 
@@ -121,3 +126,40 @@ def masked_mean(x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Float[Arr
     """
     total = jnp.sum(jnp.where(mask[..., None], x, 0), axis=1)
     return total / jnp.maximum(jnp.sum(mask, axis=1), 1)[:, None].astype(x.dtype)
+
+
+@ranges.checked(num_heads=ranges.COUNT)
+class AttentionPool(nn.Module):
+    """What a learned query attends to, y, and y + feed_forward(norm(y)).
+
+    Args:
+      num_heads: H.
+      feed_forward: Module applied to the result.
+      norm: Norm of what it reads.
+
+    Example:
+      >>> layer = AttentionPool(num_heads=2, feed_forward=nn.Dense(8), norm=nn.LayerNorm())
+      >>> x, mask = jax.random.normal(jax.random.key(1), (1, 3, 8)), jnp.array([[True, True, False]])
+      >>> y, variables = layer.init_with_output(jax.random.key(0), x, mask)
+      >>> y.shape, bool((layer.apply(variables, x.at[:, 2].set(9.0), mask) == y).all())
+      ((1, 8), True)
+
+    Source: Lee et al. 2018, "Set transformer", https://arxiv.org/abs/1810.00825; Zhai et al. 2021,
+      https://arxiv.org/abs/2106.04560.
+    """
+
+    num_heads: int
+    feed_forward: nn.Module
+    norm: nn.Module
+
+    @nn.compact
+    def __call__(self, states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Float[Array, "B D"]:
+        D = states.shape[-1]
+        probe = jnp.broadcast_to(self.param("probe", INIT, (1, D))[None], (len(states), 1, D))
+        read = {"query": probe, "key": states, "value": states}
+        heads = [
+            split_heads(nn.Dense(D, kernel_init=INIT, name=name)(x), self.num_heads, 1)[0] for name, x in read.items()
+        ]
+        seen = attend(*heads, mask=None if mask is None else mask[:, None, None])
+        y = nn.Dense(D, kernel_init=INIT, name="out")(join_heads(seen))
+        return (y + self.feed_forward(self.norm(y)))[:, 0]

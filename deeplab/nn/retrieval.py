@@ -22,5 +22,11 @@ def dot_scores(query: Float[Array, "B P D"], items: Float[Array, "*axes C D"]) -
 
 
 def gather_positions(x: Float[Array, "B T D"], positions: Int[Array, "B P"]) -> Float[Array, "B P D"]:
-    """The vectors at the given positions of each sequence."""
+    """The vectors at the given positions of each sequence.
+
+    Example:
+      >>> x = jnp.arange(8.0).reshape(2, 4, 1)
+      >>> gather_positions(x, jnp.array([[0, 3], [1, 1]]))[..., 0].tolist()
+      [[0.0, 3.0], [5.0, 5.0]]
+    """
     return jnp.take_along_axis(x, positions[..., None], axis=1)

@@ -17,7 +17,13 @@ Normalize = Callable[[Float[Array, "B L C"]], tuple[Float[Array, "B L C"], Resto
 
 
 def as_is(history: Float[Array, "B L C"]) -> tuple[Float[Array, "B L C"], Restore]:
-    """No normalization."""
+    """No normalization.
+
+    Example:
+      >>> x, restore = as_is(jnp.ones((1, 2, 1)))
+      >>> restore(3 * x[..., None]).ravel().tolist()
+      [3.0, 3.0]
+    """
     return history, lambda forecast: forecast
 
 
@@ -71,6 +77,12 @@ def moving_average(length: int, window: int) -> np.ndarray:
 
 
 def by_channel(forecast: jax.Array, horizon: int, outputs: int) -> Float[Array, "B H C Q"]:
-    """Reshapes a forecast per channel, [B, C, H Q], to the layout that a task reads."""
+    """Reshapes a forecast per channel, [B, C, H Q], to the layout that a task reads.
+
+    Example:
+      >>> forecast = jnp.array([[[1, 2, 3], [10, 20, 30]]])  # of two channels, three hours each
+      >>> by_channel(forecast, horizon=3, outputs=1)[0, :, :, 0].tolist()
+      [[1, 10], [2, 20], [3, 30]]
+    """
     B, C, _ = forecast.shape
     return forecast.reshape(B, C, horizon, outputs).transpose(0, 2, 1, 3)  # B C H Q -> B H C Q

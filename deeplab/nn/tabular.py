@@ -16,7 +16,13 @@ from deeplab.nn.embedding import Embedding
 
 
 def uniform_by_width(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
-    """Uniform in [-1 / sqrt(D), 1 / sqrt(D)], D the last axis: the initializer of tokens in both papers below."""
+    """Uniform in [-1 / sqrt(D), 1 / sqrt(D)], D the last axis: the initializer of tokens in both papers below.
+
+    Example:
+      >>> made = uniform_by_width(jax.random.key(0), (500, 4))
+      >>> round(float(made.min()), 2), round(float(made.max()), 2)
+      (-0.5, 0.5)
+    """
     bound = shape[-1] ** -0.5
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 

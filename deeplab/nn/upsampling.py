@@ -47,7 +47,12 @@ def squares_of(x: Float[Array, "B H W C"], side: int) -> Float[Array, "B H/side 
 
 
 def pixels_of(x: Float[Array, "B H W D"], side: int) -> Float[Array, "B side*H side*W D/(side*side)"]:
-    """The image whose squares are places with these features."""
+    """The image whose squares are places with these features.
+
+    Example:
+      >>> pixels_of(jnp.array([[[[1, 2, 3, 4], [5, 6, 7, 8]]]]), 2)[0, :, :, 0].tolist()
+      [[1, 2, 5, 6], [3, 4, 7, 8]]
+    """
     B, H, W, D = x.shape
     x = x.reshape(B, H, W, side, side, D // side**2).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(B, H * side, W * side, D // side**2)

@@ -19,11 +19,12 @@ from deeplab.models.text.layers import Sizes
 from deeplab.nn.attention.grouped import GroupedQueryAttention
 from deeplab.nn.norm import layer_norm
 from deeplab.nn.parts.feed_forward import Elementwise, Plain
-from deeplab.nn.parts.heads import AttentionPool, Pooled, Projection, Read, States, first
+from deeplab.nn.parts.heads import Pooled, Projection, Read, States, first
 from deeplab.nn.parts.inputs import PatchEmbedding, Resize, TextEmbedding
 from deeplab.nn.parts.stack import Stack, stacks
 from deeplab.nn.parts.vocabulary import LearnedPositions
 from deeplab.nn.parts.wiring import PreNorm
+from deeplab.nn.pooling import AttentionPool
 from deeplab.nn.transformer import INIT
 
 

@@ -23,6 +23,12 @@ class Memory(NamedTuple):
     Attributes:
       states: States of the encoder; None where each layer has its keys and values of them beside its cache.
       mask: True where a token may attend to a state; to all of them when None.
+
+    Example:
+      >>> from deeplab.nn.attention.masking import same_segment_mask
+      >>> target, source = jnp.array([[1, 1, 2]]), jnp.array([[1, 2, 2, 0]])
+      >>> Memory(jnp.ones((1, 4, 8)), same_segment_mask(target, source)).mask.shape
+      (1, 1, 3, 4)
     """
 
     states: Float[Array, "B S D"] | None
@@ -39,6 +45,12 @@ class Reading(NamedTuple):
       segment_ids: Segment of each token where several sequences share a row, 0 for padding; None with a cache.
       bias: What is added to the scores of all layers, if anything; see `deeplab.nn.attention.scores.Scores`.
       memory: What an encoder has read, for the layers that attend to it, if any.
+
+    Example:
+      >>> from deeplab.nn.attention.masking import segment_positions
+      >>> packed = jnp.array([[1, 1, 2, 2, 2, 0]])
+      >>> Reading(segment_positions(packed), segment_ids=packed).positions.tolist()
+      [[0, 1, 0, 1, 2, 0]]
     """
 
     positions: Int[Array, " T"] | Int[Array, "B T"] | Float[Array, "T 2"]
@@ -94,6 +106,11 @@ def write(buffer: Float[Array, "B K S d"], new: Float[Array, "B K T d"], index: 
     """`buffer` with `new` at the positions from `index` on, in the buffer's dtype.
 
     One index for the batch is one contiguous update; an index for each example is a scatter.
+
+    Example:
+      >>> buffer, new = jnp.zeros((2, 1, 4, 1)), jnp.ones((2, 1, 2, 1))
+      >>> write(buffer, new, jnp.array([0, 2]))[:, 0, :, 0].tolist()
+      [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
     """
     new = new.astype(buffer.dtype)
     if jnp.ndim(index) == 0:

@@ -178,7 +178,13 @@ def attention_weights(
     mask: Mask | None = None,
     scores: Scores = PLAIN,
 ) -> Float[Array, "B H T S"]:
-    """softmax(q k^T / sqrt(d)) in float32 at least, the weights of the values in `attend`."""
+    """softmax(q k^T / sqrt(d)) in float32 at least, the weights of the values in `attend`.
+
+    Example:
+      >>> key = jnp.array([[0.0], [jnp.log(3.0)]])[None, None]
+      >>> [round(float(w), 2) for w in attention_weights(jnp.ones((1, 1, 1, 1)), key).ravel()]
+      [0.25, 0.75]
+    """
     products = widened(jnp.einsum("bhtd,bhsd->bhts", query * query.shape[-1] ** -0.5, key))
     return scores.weights(products, mask if mask is None or mask.ndim == 4 else mask[None, None])
 

@@ -19,7 +19,12 @@ def inside(x: jax.Array, lengths: jax.Array) -> jax.Array:
 
 
 def zero_outside(x: jax.Array, lengths: jax.Array) -> jax.Array:
-    """`x` [B, T, ...] with zeros at the positions beyond each example's length."""
+    """`x` [B, T, ...] with zeros at the positions beyond each example's length.
+
+    Example:
+      >>> zero_outside(jnp.ones((2, 3)), jnp.array([3, 1])).tolist()
+      [[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]
+    """
     return jnp.where(inside(x, lengths), x, 0)
 
 

@@ -18,6 +18,12 @@ class Scaling(Protocol):
     """A change of the rates (radians per position) of d / 2 pairs, and a factor of cosines and sines.
 
     The number of positions that a sequence has, or that its cache can hold, is given beside the rates.
+
+    Example:
+      >>> from deeplab.nn.attention.rotary import Rotary
+      >>> x, slow = jnp.arange(24.0).reshape(1, 1, 3, 8), LinearScaling(2.0)
+      >>> bool((Rotary(8, scaling=slow)(x, jnp.array([0, 2, 4])) == Rotary(8)(x, jnp.arange(3))).all())
+      True
     """
 
     @property
@@ -146,10 +152,20 @@ class LongScaling:
 
 
 def long_amplitude(factor: float, original: int) -> float:
-    """sqrt(1 + ln(factor) / ln(original)), for contexts that are `factor` times as long (Abdin et al. 2024)."""
+    """sqrt(1 + ln(factor) / ln(original)), for contexts that are `factor` times as long (Abdin et al. 2024).
+
+    Example:
+      >>> long_amplitude(1.0, original=4096), long_amplitude(4096**2, original=4096) == 3**0.5
+      (1.0, True)
+    """
     return 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
 
 
 def yarn_amplitude(factor: float, weight: float = 1.0) -> float:
-    """0.1 w ln(factor) + 1, by which Peng et al. make scores larger where contexts become longer."""
+    """0.1 w ln(factor) + 1, by which Peng et al. make scores larger where contexts become longer.
+
+    Example:
+      >>> yarn_amplitude(1.0), round(yarn_amplitude(32.0), 2), yarn_amplitude(32.0, weight=0.0)
+      (1.0, 1.35, 1.0)
+    """
     return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0

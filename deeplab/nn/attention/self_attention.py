@@ -37,7 +37,14 @@ def split_heads(x: Float[Array, "B T E"], num_heads: int, roles: int) -> Float[A
 
 
 def join_heads(x: Float[Array, "B H T d"]) -> Float[Array, "B T D"]:
-    """The heads side by side: the inverse of `split_heads` for one role."""
+    """The heads side by side: the inverse of `split_heads` for one role.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.arange(8.0).reshape(1, 2, 4)
+      >>> bool((join_heads(split_heads(x, num_heads=2, roles=1)[0]) == x).all())
+      True
+    """
     B, _, T, _ = x.shape
     return x.transpose(0, 2, 1, 3).reshape(B, T, -1)  # B H T d -> B T (H d)
 

@@ -36,7 +36,13 @@ def windows(x: Any, window: Window) -> Any:
 
 
 def joined(x: Float[Array, "B n N C"], window: Window, size: tuple[int, int]) -> Float[Array, "B H W C"]:
-    """The map of this size whose windows these are: the inverse of `windows`."""
+    """The map of this size whose windows these are: the inverse of `windows`.
+
+    Example:
+      >>> x = jnp.arange(8).reshape(1, 2, 4, 1)
+      >>> joined(windows(x, (2, 2)), (2, 2), (2, 4))[0, :, :, 0].tolist()
+      [[0, 1, 2, 3], [4, 5, 6, 7]]
+    """
     (h, w), (H, W), C = window, size, x.shape[-1]
     return x.reshape(-1, H // h, W // w, h, w, C).transpose(0, 1, 3, 2, 4, 5).reshape(-1, H, W, C)
 

@@ -17,12 +17,21 @@ from deeplab.nn.transformer import INIT
 
 
 def swiglu(gate: jax.Array, up: jax.Array) -> jax.Array:
-    """silu(gate) * up."""
+    """silu(gate) * up.
+
+    Example:
+      >>> round(float(swiglu(jnp.array(20.0), jnp.array(3.0))), 2)  # silu(20) is 20, nearly
+      60.0
+    """
     return nn.silu(gate) * up
 
 
 def clamped_swiglu(gate: jax.Array, up: jax.Array) -> jax.Array:
     """gate sigmoid(1.702 gate) * (up + 1), where the gate is at most 7 and up within -7 and 7.
+
+    Example:
+      >>> round(float(clamped_swiglu(jnp.array(20.0), jnp.array(30.0))), 2)  # 7 times 7 + 1
+      56.0
 
     Source: OpenAI 2025, gpt-oss, https://arxiv.org/abs/2508.10925.
     """
@@ -98,6 +107,12 @@ def asked(
       params: Kernels, and biases if there are any, of these experts alone.
       combine: Function of gate and up.
       first: Number of the first of these experts.
+
+    Example:
+      >>> params = {f"{name}_kernel": jnp.ones((2, 1, 1)) for name in ("gate", "up", "down")}  # of experts 4 and 5
+      >>> x, weights, chosen = jnp.ones((2, 1)), jnp.array([[0.25, 0.75], [0.5, 0.5]]), jnp.array([[4, 1], [0, 7]])
+      >>> asked(x, weights, chosen, params, lambda gate, up: gate + up, first=4).tolist()
+      [[0.5], [0.0]]
     """
     k, size = chosen.shape[1], len(params["gate_kernel"])
     expert = chosen.reshape(-1) - first  # N k -> (N k)
@@ -148,6 +163,12 @@ class Weighed(nn.Module):
 
     Args:
       layer: Feed-forward layer.
+
+    Example:
+      >>> from deeplab.nn.norm import Identity
+      >>> params = {"weight": {"kernel": jnp.zeros((1, 1))}}  # sigmoid(0) is one half
+      >>> Weighed(Identity()).apply({"params": params}, jnp.array([[[4.0]]])).tolist()
+      [[[2.0]]]
 
     Source: Qwen Team 2024, Qwen1.5-MoE, https://qwenlm.github.io/blog/qwen-moe/.
     """

@@ -32,6 +32,12 @@ class SoftmaxRouter(nn.Module):
       top_k: k.
       normalize: Whether the k weights are made to add up to 1.
 
+    Example:
+      >>> x, params = jnp.log(jnp.array([[0.1, 0.6, 0.1, 0.2]])), {"gate": {"kernel": jnp.eye(4)}}
+      >>> weights, chosen = SoftmaxRouter(num_experts=4, top_k=2).apply({"params": params}, x)
+      >>> chosen.tolist(), [round(float(weight), 2) for weight in weights[0]]
+      ([[1, 3]], [0.75, 0.25])
+
     Source: Shazeer et al. 2017, https://arxiv.org/abs/1701.06538; Jiang et al. 2024, https://arxiv.org/abs/2401.04088.
     """
 
@@ -55,6 +61,13 @@ class ChosenSoftmaxRouter(nn.Module):
     Args:
       num_experts: E.
       top_k: k.
+
+    Example:
+      >>> bias = jnp.log(jnp.array([1.0, 6.0, 1.0, 2.0]))
+      >>> params, router = {"gate": {"kernel": jnp.eye(4), "bias": bias}}, ChosenSoftmaxRouter(num_experts=4, top_k=2)
+      >>> weights, chosen = router.apply({"params": params}, jnp.zeros((1, 4)))
+      >>> chosen.tolist(), [round(float(weight), 2) for weight in weights[0]]
+      ([[1, 3]], [0.75, 0.25])
 
     Source: OpenAI 2025, gpt-oss, https://arxiv.org/abs/2508.10925.
     """
@@ -81,6 +94,13 @@ class GroupedSigmoidRouter(nn.Module):
       top_groups: Number of groups that are asked.
       normalize: Whether the k weights are made to add up to 1.
       scale: Factor of the weights.
+
+    Example:
+      >>> x = jax.scipy.special.logit(jnp.array([[0.9, 0.1, 0.6, 0.7]]))
+      >>> params = {"gate": {"kernel": jnp.eye(4)}, "balance": jnp.zeros(4)}
+      >>> router = GroupedSigmoidRouter(num_experts=4, top_k=1, num_groups=2)
+      >>> router.apply({"params": params}, x)[1].tolist()  # 0.9 + 0.1 is less than 0.6 + 0.7
+      [[3]]
 
     Source: DeepSeek-AI 2024, DeepSeek-V3, https://arxiv.org/abs/2412.19437, section 2.1.2.
     """

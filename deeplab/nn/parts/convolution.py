@@ -26,21 +26,25 @@ INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al. 2
 
 
 def centered(kernel: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Zeros on both sides alike, as PyTorch's networks have them."""
+    """Zeros on both sides alike, as PyTorch's networks have them.
+
+    Example:
+      >>> centered(3)
+      ((1, 1), (1, 1))
+    """
     half = (kernel - 1) // 2
     return (half, half), (half, half)
 
 
 def tensorflow(kernel: int) -> str:
-    """As few zeros as give ceil(H / stride) rows, of an odd number one more at the end: TensorFlow's "SAME"."""
+    """As few zeros as give ceil(H / stride) rows, of an odd number one more at the end: TensorFlow's "SAME".
+
+    Example:
+      >>> tensorflow(3)
+      'SAME'
+    """
     del kernel
     return "SAME"
-
-
-def unpadded(kernel: int) -> str:
-    """No zeros."""
-    del kernel
-    return "VALID"
 
 
 @ranges.checked(width=ranges.COUNT, kernel=ranges.COUNT, stride=ranges.COUNT, groups=ranges.COUNT)
@@ -97,6 +101,12 @@ class SqueezeExcite(nn.Module):
       hidden: Number of hidden units.
       activation: Function of the hidden units.
       gate: Function of the result, to [0, 1].
+
+    Example:
+      >>> x = jnp.ones((1, 4, 4, 8))
+      >>> y, _ = SqueezeExcite(hidden=2).init_with_output(jax.random.key(0), x)
+      >>> bool((y == y[:, :1, :1]).all()), bool((y < x).all())  # one factor for each channel
+      (True, True)
 
     Source: Hu et al. 2017, https://arxiv.org/abs/1709.01507.
     """
@@ -191,6 +201,10 @@ class MaxPool(nn.Module):
       window: Side of the windows.
       stride: Distance between windows.
       pad: Width of the border of -inf.
+
+    Example:
+      >>> MaxPool(window=2, stride=2).apply({}, jnp.arange(8.0).reshape(1, 2, 4, 1)).ravel().tolist()
+      [5.0, 7.0]
     """
 
     window: int
@@ -210,6 +224,15 @@ def drop_path(y: Float[Array, "B ..."], rate: float, train: bool, name: str = "d
       rate: Probability of leaving it out; may be a tracer.
       train: Whether the call is part of training.
       name: Name of the layer.
+
+    Example:
+      >>> class Branch(nn.Module):
+      ...     @nn.compact
+      ...     def __call__(self, y):
+      ...         return drop_path(y, 0.5, train=True)
+      >>> y = Branch().apply({}, jnp.ones((8, 3)), rngs={"dropout": jax.random.key(0)})
+      >>> sorted(set(y.sum(axis=1).tolist()))  # an example has none of it, or twice as much
+      [0.0, 6.0]
 
     Source: Huang et al. 2016, https://arxiv.org/abs/1603.09382.
     """

@@ -14,8 +14,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from deeplab.core import ranges
-from deeplab.nn.attention.dot_product import attend
-from deeplab.nn.attention.self_attention import join_heads, split_heads
 from deeplab.nn.transformer import INIT
 
 Read = Callable[[Float[Array, "B T D"], Bool[Array, "B T"] | None], Float[Array, "B P"]]
@@ -23,7 +21,12 @@ Read = Callable[[Float[Array, "B T D"], Bool[Array, "B T"] | None], Float[Array,
 
 
 def first(states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Float[Array, "B D"]:
-    """The state of the first position, where a class token stands."""
+    """The state of the first position, where a class token stands.
+
+    Example:
+      >>> first(jnp.array([[[1.0], [3.0], [8.0]]]), None).tolist()
+      [[1.0]]
+    """
     del mask
     return states[:, 0]
 
@@ -42,14 +45,24 @@ def mean(states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Floa
 
 
 def last(states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Float[Array, "B D"]:
-    """The state of the last position that is no padding, which stands at the end."""
+    """The state of the last position that is no padding, which stands at the end.
+
+    Example:
+      >>> last(jnp.array([[[1.0], [3.0], [8.0]]]), jnp.array([[True, True, False]])).tolist()
+      [[3.0]]
+    """
     if mask is None:
         return states[:, -1]
     return states[jnp.arange(len(states)), jnp.maximum(jnp.sum(mask, axis=1) - 1, 0)]
 
 
 def final(states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Float[Array, "B D"]:
-    """The state of the last position, be it padding or not."""
+    """The state of the last position, be it padding or not.
+
+    Example:
+      >>> final(jnp.array([[[1.0], [3.0], [8.0]]]), jnp.array([[True, True, False]])).tolist()
+      [[8.0]]
+    """
     del mask
     return states[:, -1]
 
@@ -57,7 +70,12 @@ def final(states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Flo
 def first_and_mean(
     states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None, skip: int = 1
 ) -> Float[Array, "B 2D"]:
-    """The state of the first position beside the mean of all from position `skip` on."""
+    """The state of the first position beside the mean of all from position `skip` on.
+
+    Example:
+      >>> first_and_mean(jnp.array([[[1.0], [3.0], [8.0]]]), None).tolist()
+      [[1.0, 5.5]]
+    """
     rest = None if mask is None else mask[:, skip:]
     return jnp.concatenate([first(states, mask), mean(states[:, skip:], rest)], axis=-1)
 
@@ -99,6 +117,10 @@ class Projection(nn.Module):
       pool: Module from states and mask to one vector for each sequence.
       width: Width of that space.
       use_bias: Whether the map has a bias.
+
+    Example:
+      >>> Projection(Pooled(), width=4).init_with_output(jax.random.key(0), jnp.ones((2, 3, 8)), None)[0].shape
+      (2, 4)
     """
 
     pool: nn.Module
@@ -110,38 +132,15 @@ class Projection(nn.Module):
         return nn.Dense(self.width, self.use_bias, kernel_init=INIT, name="projection")(self.pool(states, mask))
 
 
-@ranges.checked(num_heads=ranges.COUNT)
-class AttentionPool(nn.Module):
-    """What a learned query attends to, y, and y + feed_forward(norm(y)).
-
-    Args:
-      num_heads: H.
-      feed_forward: Module applied to the result.
-      norm: Norm of what it reads.
-
-    Source: Lee et al. 2018, "Set transformer", https://arxiv.org/abs/1810.00825; Zhai et al. 2021,
-      https://arxiv.org/abs/2106.04560.
-    """
-
-    num_heads: int
-    feed_forward: nn.Module
-    norm: nn.Module
-
-    @nn.compact
-    def __call__(self, states: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Float[Array, "B D"]:
-        D = states.shape[-1]
-        probe = jnp.broadcast_to(self.param("probe", INIT, (1, D))[None], (len(states), 1, D))
-        read = {"query": probe, "key": states, "value": states}
-        heads = [
-            split_heads(nn.Dense(D, kernel_init=INIT, name=name)(x), self.num_heads, 1)[0] for name, x in read.items()
-        ]
-        seen = attend(*heads, mask=None if mask is None else mask[:, None, None])
-        y = nn.Dense(D, kernel_init=INIT, name="out")(join_heads(seen))
-        return (y + self.feed_forward(self.norm(y)))[:, 0]
-
-
 class States(nn.Module):
-    """The states, and what `pool` makes of them, if there is one: an `Encoded`."""
+    """The states, and what `pool` makes of them, if there is one: an `Encoded`.
+
+    Example:
+      >>> from deeplab.models.encoder import Encoded
+      >>> encoded = Encoded(jnp.ones((2, 3, 8)), pooled=None, mask=None)
+      >>> States(Pooled()).apply({}, encoded, None, False).pooled.shape
+      (2, 8)
+    """
 
     pool: nn.Module | None = None
 
@@ -159,6 +158,12 @@ class Classifier(nn.Module):
       pool: Module from states and mask to one vector for each sequence.
       dropout: Probability of dropping one of its components in training; may be a tracer.
       kernel_init: Initializer of the kernel.
+
+    Example:
+      >>> from deeplab.models.encoder import Encoded
+      >>> encoded = Encoded(jnp.ones((2, 3, 8)), pooled=None, mask=None)
+      >>> Classifier(5, Pooled()).init_with_output(jax.random.key(0), encoded, None, False)[0].shape
+      (2, 5)
     """
 
     num_classes: int
@@ -181,6 +186,14 @@ class MaskedTokens(nn.Module):
       activation: Function of the product.
       norm: Norm of the result.
       use_bias: Whether the product with W has a bias.
+
+    Example:
+      >>> from deeplab.models.encoder import Encoded
+      >>> encoded = Encoded(jnp.ones((2, 3, 8)), pooled=None, mask=None)
+      >>> from deeplab.nn.parts.vocabulary import TokenEmbedding
+      >>> embed = TokenEmbedding(size=7, width=8).bind({"params": {"embedding": jnp.ones((7, 8))}})
+      >>> MaskedTokens(nn.gelu, nn.LayerNorm()).init_with_output(jax.random.key(0), encoded, embed, False)[0].shape
+      (2, 3, 7)
 
     Source: Devlin et al. 2018, https://arxiv.org/abs/1810.04805.
     """
@@ -205,6 +218,12 @@ class EachPosition(nn.Module):
     Args:
       num_classes: K.
       dropout: Probability of dropping a component of a state in training; may be a tracer.
+
+    Example:
+      >>> from deeplab.models.encoder import Encoded
+      >>> encoded = Encoded(jnp.ones((2, 3, 8)), pooled=None, mask=None)
+      >>> EachPosition(5).init_with_output(jax.random.key(0), encoded, None, False)[0].shape
+      (2, 3, 5)
     """
 
     num_classes: int

@@ -9,8 +9,36 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
-from deeplab.nn.parts.wiring import Period, empty_cache
+from deeplab.nn.attention.cache import Reading
+from deeplab.nn.parts.wiring import Stream
 from deeplab.nn.remat import remat
+
+
+class Period(nn.Module):
+    """Blocks of several kinds, one after another: what repeats where layers alternate.
+
+    Args:
+      layers: Blocks of `deeplab.nn.parts.wiring`; their caches are a tuple.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from deeplab.nn.parts.wiring import Residual
+      >>> layers = tuple(Residual(lambda x, *_, n=n: n * x, lambda x: x) for n in (1, 2))
+      >>> Period(layers).apply({}, jnp.ones((1, 1, 1)), False, None, None)[0].item()  # 1 + 1, and 2 + 2 * 2
+      6.0
+    """
+
+    layers: tuple[nn.Module, ...]
+
+    def __call__(self, x: Stream, train: bool, reading: Reading, cache: Any) -> tuple[Stream, Any]:
+        caches = []
+        for i, layer in enumerate(self.layers):
+            x, new = layer(x, train, reading, None if cache is None else cache[i])
+            caches.append(new)
+        return x, None if cache is None else tuple(caches)
+
+    def empty_cache(self, *sizes: Any) -> tuple[Any, ...]:
+        return tuple(_empty_cache(layer, *sizes) for layer in self.layers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +50,13 @@ class Stack:
       length: L, number of times that it is applied; None for one layer without a loop, whose parameters and cache have
         no axis of layers.
       name: Name of its parameters.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from deeplab.nn.parts.wiring import Residual
+      >>> stack = Stack(Residual(lambda x, *_: x, lambda x: x), length=3)
+      >>> stacked(stack).apply({}, jnp.ones((1, 1, 1)), False, None, None)[0].item()  # 1 + 1, 2 + 2, 4 + 4
+      8.0
     """
 
     block: nn.Module
@@ -35,6 +70,14 @@ def stacked(stack: Stack, policy: str = "none") -> nn.Module:
     Args:
       stack: Stack.
       policy: What a block keeps for its gradient; see `deeplab.nn.remat`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from deeplab.nn.parts.wiring import Residual
+      >>> layers = stacked(Stack(Residual(lambda x, *_: x, nn.RMSNorm()), length=3))
+      >>> variables = layers.init(jax.random.key(0), jnp.ones((1, 1, 8)), False, None, None)
+      >>> variables["params"]["norm"]["scale"].shape
+      (3, 8)
     """
     kind = remat(type(stack.block), policy)
     parts = {f.name: getattr(stack.block, f.name) for f in dataclasses.fields(stack.block)}
@@ -54,9 +97,23 @@ def stacked(stack: Stack, policy: str = "none") -> nn.Module:
 
 
 def empty(stack: Stack, batch_size: int, length: int, width: int, dtype: Any) -> Any:
-    """The cache of a stack for `length` tokens of each example; see `GroupedQueryAttention.empty_cache`."""
-    cache = empty_cache(stack.block, batch_size, length, width, stack.length or 1, dtype)
+    """The cache of a stack for `length` tokens of each example; see `GroupedQueryAttention.empty_cache`.
+
+    Example:
+      >>> from deeplab.nn.attention.grouped import GroupedQueryAttention
+      >>> from deeplab.nn.parts.wiring import Residual
+      >>> stack = Stack(Residual(GroupedQueryAttention(num_heads=4, num_kv_heads=2), nn.LayerNorm()), length=3)
+      >>> empty(stack, batch_size=1, length=16, width=32, dtype="float32").key.shape
+      (1, 3, 2, 16, 8)
+    """
+    cache = _empty_cache(stack.block, batch_size, length, width, stack.length or 1, dtype)
     return cache if stack.length else jax.tree.map(lambda leaf: leaf[:, 0], cache)
+
+
+def _empty_cache(block: nn.Module, *sizes: Any) -> Any:
+    """The cache of a block; see `GroupedQueryAttention.empty_cache`."""
+    source: Any = block
+    return source.empty_cache(*sizes) if hasattr(block, "empty_cache") else source.attention.empty_cache(*sizes)
 
 
 class Span(NamedTuple):
@@ -67,6 +124,10 @@ class Span(NamedTuple):
       kinds: Kinds of a period.
       length: Number of periods.
       start: Number of the first layer.
+
+    Example:
+      >>> [(path, kind, list(layers)) for path, kind, layers in spans(["local", "global"] * 2)[0].layers]
+      [('blocks/layers_0', 'local', [0, 2]), ('blocks/layers_1', 'global', [1, 3])]
     """
 
     name: str
@@ -106,7 +167,12 @@ def spans(kinds: Sequence[Any]) -> tuple[Span, ...]:
 
 
 def stacks(kinds: Sequence[Any], block: Callable[[Any], nn.Module]) -> tuple[Stack, ...]:
-    """Stacks of layers of these kinds, from a function that makes a new block of a kind."""
+    """Stacks of layers of these kinds, from a function that makes a new block of a kind.
+
+    Example:
+      >>> [(stack.name, stack.length, stack.block.features) for stack in stacks([8, 8, 8, 4], nn.Dense)]
+      [('blocks1', 3, 8), ('blocks2', 1, 4)]
+    """
 
     def body(span: Span) -> nn.Module:
         blocks = tuple(block(kind) for kind in span.kinds)
@@ -120,5 +186,9 @@ def one_by_one(kinds: Sequence[Any], block: Callable[[Any], nn.Module]) -> tuple
 
     They compile in time that grows with their number. On a CPU a loop stores what the gradient needs in arrays of all
     layers, and reads it from there: 4 layers of 128, 12 x 64 tokens take 1.6 times as long in one.
+
+    Example:
+      >>> [(stack.name, stack.length, stack.block.features) for stack in one_by_one([8, 8, 4], nn.Dense)]
+      [('block1', None, 8), ('block2', None, 8), ('block3', None, 4)]
     """
     return tuple(Stack(block(kind), None, f"block{i}") for i, kind in enumerate(kinds, 1))

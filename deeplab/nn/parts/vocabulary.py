@@ -57,6 +57,11 @@ class LearnedPositions(nn.Module):
       size: Number of positions; that of the first sequence when None.
       width: D.
       offset: Number of rows before that of position 0.
+
+    Example:
+      >>> layer = LearnedPositions(size=16, width=4, offset=2)
+      >>> layer.init(jax.random.key(0), jnp.arange(3))["params"]["embedding"].shape
+      (18, 4)
     """
 
     size: int | None
@@ -75,6 +80,10 @@ class Sinusoids(nn.Module):
 
     Args:
       width: D.
+
+    Example:
+      >>> [[round(float(value), 2) for value in row] for row in Sinusoids(2).apply({}, jnp.arange(2))]
+      [[0.0, 1.0], [0.84, 0.54]]
     """
 
     width: int
@@ -90,6 +99,12 @@ class Placed(nn.Module):
       tokens: Embedding of the tokens, such as a `TokenEmbedding` without positions.
       positions: Module from positions to vectors that are added.
       norm: Norm of the sum, if any.
+
+    Example:
+      >>> layer = Placed(TokenEmbedding(size=7, width=4), Sinusoids(4))
+      >>> x, variables = layer.init_with_output(jax.random.key(0), jnp.array([[3, 1]]), jnp.arange(2))
+      >>> x.shape, [*variables["params"]]
+      ((1, 2, 4), ['tokens'])
     """
 
     tokens: nn.Module
@@ -110,6 +125,11 @@ class Head(nn.Module):
       use_bias: Whether there is a bias.
       scale: Factor of the logits.
       soft_cap: c of c tanh(logits / c), if any.
+
+    Example:
+      >>> x, params = jnp.array([[[3.0, 4.0]]]), {"kernel": 100 * jnp.eye(2)}
+      >>> [round(float(logit), 2) for logit in Head(2, soft_cap=30.0).apply({"params": params}, x, None).ravel()]
+      [30.0, 30.0]
     """
 
     size: int
@@ -134,6 +154,11 @@ class TiedHead(nn.Module):
       scale: Factor of the logits.
       soft_cap: c of c tanh(logits / c), if any.
       use_bias: Whether there is a bias.
+
+    Example:
+      >>> embed = TokenEmbedding(3, 2).bind({"params": {"embedding": jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])}})
+      >>> TiedHead(scale=2.0).apply({}, jnp.array([[[3.0, 4.0]]]), embed).tolist()
+      [[[6.0, 8.0, 14.0]]]
     """
 
     scale: float = 1.0

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from deeplab.core import ranges
 from deeplab.nn.attention.cache import Reading
+from deeplab.nn.norm import GroupedRMSNorm
 from deeplab.nn.state_space.scans import causal_convolution, dual_scan, selective_scan
 from deeplab.nn.transformer import INIT
 
@@ -26,6 +27,11 @@ class Recurrent(NamedTuple):
     Attributes:
       inputs: Last inputs of the convolution.
       state: State.
+
+    Example:
+      >>> cache = Mamba(inner=16, state=4, rank=2).empty_cache(2, 99, 8, num_layers=3, dtype=None)
+      >>> cache.inputs.shape, cache.state.shape  # whatever the length
+      ((2, 3, 3, 16), (2, 3, 16, 4))
     """
 
     inputs: Float[Array, "*B J D"]
@@ -40,7 +46,13 @@ def _rates(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
 
 
 def starts(reading: Reading) -> Any:
-    """The positions where several sequences share a row; None where they do not."""
+    """The positions where several sequences share a row; None where they do not.
+
+    Example:
+      >>> packed = jnp.array([[1, 1, 2]])
+      >>> starts(Reading(jnp.arange(3))), starts(Reading(jnp.array([[0, 1, 0]]), segment_ids=packed)).tolist()
+      (None, [[0, 1, 0]])
+    """
     return reading.positions if reading.segment_ids is not None else None
 
 
@@ -62,19 +74,38 @@ def _wide(*arrays: Any) -> list[Any]:
 
 
 def empty(batch: int, layers: int, inputs: tuple[int, ...], state: tuple[int, ...]) -> Recurrent:
-    """Zeros, in the shapes of one example and one layer."""
+    """Zeros, in the shapes of one example and one layer.
+
+    Example:
+      >>> cache = empty(batch=2, layers=3, inputs=(3, 16), state=(16, 4))
+      >>> cache.inputs.shape, cache.state.shape
+      ((2, 3, 3, 16), (2, 3, 16, 4))
+    """
     return Recurrent(*(jnp.zeros((batch, layers, *shape), jnp.float32) for shape in (inputs, state)))
 
 
 def fresh(mixer: Any, x: jax.Array) -> Recurrent:
-    """What is known before the first token."""
+    """What is known before the first token.
+
+    Example:
+      >>> fresh(Mamba(inner=16, state=4, rank=2), jnp.ones((2, 6, 8))).state.shape
+      (2, 16, 4)
+    """
     empty = mixer.empty_cache(len(x), 0, x.shape[-1], 1, jnp.float32)
     return jax.tree.map(lambda leaf: leaf[:, 0], empty)
 
 
 @ranges.checked(width=ranges.COUNT)
 class Convolution(nn.Module):
-    """silu(causal convolution + bias), or without the silu."""
+    """silu(causal convolution + bias), or without the silu.
+
+    Example:
+      >>> layer, x = Convolution(width=2, gated=False), jnp.array([[[1.0], [2.0]]])
+      >>> params = {"kernel": jnp.array([[10.0], [1.0]]), "bias": jnp.zeros(1)}
+      >>> y, last = layer.apply({"params": params}, x, jnp.array([[[5.0]]]), Reading(jnp.arange(2)))
+      >>> y.ravel().tolist(), last.ravel().tolist()
+      ([51.0, 12.0], [2.0])
+    """
 
     width: int
     use_bias: bool = True
@@ -216,22 +247,3 @@ class Mamba2(nn.Module):
         inputs = self.num_heads * self.head_dim + 2 * self.groups * self.state
         state = (self.num_heads, self.head_dim, self.state)
         return empty(batch_size, num_layers, (self.width - 1, inputs), state)
-
-
-class GroupedRMSNorm(nn.Module):
-    """x / rms(x) * scale, where each group of channels has an rms of its own.
-
-    Args:
-      groups: Number of groups.
-      epsilon: Number added to the mean square.
-    """
-
-    groups: int = 1
-    epsilon: float = 1e-5
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
-        wide = x.astype(jnp.float32).reshape(*x.shape[:-1], self.groups, -1)
-        normed = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        return normed.reshape(x.shape).astype(x.dtype) * scale.reshape(*[1] * (x.ndim - 1), -1)

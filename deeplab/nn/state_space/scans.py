@@ -106,6 +106,12 @@ def selective_scan(
     Returns:
       Outputs, and the last state.
 
+    Example:
+      >>> ones, decay = jnp.ones((1, 3, 1)), jnp.log(jnp.full((1, 1), 0.5))
+      >>> y, last = selective_scan(ones, ones, decay, ones, ones, initial=jnp.zeros((1, 1, 1)))
+      >>> [round(float(value), 2) for value in y.ravel()], round(last.item(), 2)
+      ([1.0, 1.5, 1.75], 1.75)
+
     Source: Gu and Dao 2023, "Mamba", https://arxiv.org/abs/2312.00752, section 3.
     """
 
@@ -144,6 +150,12 @@ def dual_scan(
 
     Returns:
       Outputs, and the last state.
+
+    Example:
+      >>> heads, ones = jnp.ones((1, 3, 1)), jnp.ones((1, 3, 1, 1))
+      >>> y, _ = dual_scan(ones, heads, jnp.log(jnp.array([0.5])), ones, ones, initial=jnp.zeros((1, 1, 1, 1)))
+      >>> [round(float(value), 2) for value in y.ravel()]
+      [1.0, 1.5, 1.75]
 
     Source: Dao and Gu 2024, "Transformers are SSMs", https://arxiv.org/abs/2405.21060, section 6.
     """
