@@ -17,6 +17,7 @@ from deeplab.models import configs
 from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, Rule, linear, norm, one, under
 from deeplab.models.text.decoder import Decoder
+from deeplab.models.text.layers import normal
 from deeplab.nn.parts.stack import stacks
 from deeplab.nn.parts.vocabulary import Head, TiedHead, TokenEmbedding
 from deeplab.nn.parts.wiring import Residual
@@ -52,7 +53,7 @@ def decoder(
       epsilon: Number added to the mean square in norms.
       remat: What a block keeps for its gradient; see `deeplab.nn.remat`.
     """
-    out_init = nn.initializers.normal(0.02 / num_layers**0.5)
+    out_init = normal(0.02 / num_layers**0.5)
     return Decoder(
         token_embedding=TokenEmbedding(vocab_size, width),
         stacks=stacks([None] * num_layers, lambda kind: Residual(mixer(out_init), nn.RMSNorm(epsilon))),
