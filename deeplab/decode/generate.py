@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.decode.logits import Draw, seen
-from deeplab.decode.protocol import Apply, Decoder, cached, cut, has_cache, plain, read, windowed
+from deeplab.decode.protocol import Apply, Decoder, cached, check_tokens, cut, has_cache, plain, read, windowed
 
 SETTINGS = {
     "num_tokens": ranges.COUNT,
@@ -67,8 +67,8 @@ def generate(
       repetition_penalty: Factor by which tokens that the text holds become less likely; may be a tracer.
 
     Raises:
-      UserError: The prompt is no tokens, lengths do not fit it, or a target is longer than the context of an
-        encoder-decoder.
+      UserError: The prompt is no tokens, or has one that the model does not know, lengths do not fit it, or a target is
+        longer than the context of an encoder-decoder.
 
     Example:
       >>> from deeplab.models.text.decoders.gpt import GPT, VARIANTS
@@ -82,6 +82,8 @@ def generate(
     compute = _generate if callable(apply) else _generate_compiled
     if not callable(apply) and "params" not in apply:
         raise UserError(f'the variables hold {", ".join(apply)}, expected {{"params": ...}}')
+    if not callable(apply):
+        check_tokens(model, apply, prompt, lengths, source)
     return compute(model, apply, prompt, num_tokens, key, source, lengths, top_k, settings)
 
 

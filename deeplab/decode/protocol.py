@@ -13,12 +13,17 @@ A language model without them is decoded by `windowed`, which applies it to all 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
+
+from deeplab.core.errors import UserError
 
 Apply = Callable[..., tuple[Any, Any]]
 """A model with its parameters bound: `outputs, variables = apply(*inputs, method="step")`, as tasks are given it."""
@@ -70,6 +75,50 @@ def has_cache(model: Any) -> bool:
       (True, False)
     """
     return hasattr(model, "start") and hasattr(model, "step")
+
+
+def check_tokens(
+    model: Any, variables: Any, tokens: Any, lengths: Any = None, source: tuple[Any, ...] | None = None
+) -> None:
+    """Checks that a model knows the tokens of prompts: it would read a number beyond its table as the last row.
+
+    Args:
+      model: Model; its shapes are computed, no numbers.
+      variables: Its variables.
+      tokens: Prompts [B, T]; those of a tracer pass.
+      lengths: Number of tokens of each prompt; all of them when None.
+      source: What an encoder-decoder's `start` reads besides the length.
+
+    Raises:
+      UserError: A token is negative, or not below the number of logits.
+
+    Example:
+      >>> from deeplab.models.text.decoders.gpt import GPT, VARIANTS
+      >>> model, prompt = GPT(vocab_size=65, **VARIANTS["test"]), jnp.array([[2, 65]])
+      >>> check_tokens(model, model.init(jax.random.key(0), prompt), prompt)
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: a prompt has token 65, and the model knows 0 to 64; is the tokenizer the model's?
+    """
+    if isinstance(tokens, Tracer) or isinstance(lengths, Tracer):
+        return
+    rows = np.asarray(tokens)
+    size = _logits.eval_shape(model, variables, rows[:, :1], source).shape[-1]
+    real = True if lengths is None else np.arange(rows.shape[1])[None] < np.asarray(lengths)[:, None]
+    if wrong := sorted({int(token) for token in rows[((rows < 0) | (rows >= size)) & real]}):
+        raise UserError(
+            f"a prompt has {'tokens' if len(wrong) > 1 else 'token'} {', '.join(map(str, wrong[:5]))}, and the model "
+            f"knows 0 to {size - 1}; is the tokenizer the model's?"
+        )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(model: Any, variables: Any, tokens: jax.Array, source: tuple[Any, ...] | None) -> jax.Array:
+    """Logits after one token of each prompt."""
+    apply = plain(model, variables)
+    if not has_cache(model):
+        return apply(tokens)[0]
+    decoder = cached(apply, *((len(tokens),) if source is None else source), length=1)
+    return decoder.step(tokens, decoder.cache, 0)[0]
 
 
 def cached(apply: Apply, *inputs: Any, length: int, sequences: int = 1) -> Decoder:

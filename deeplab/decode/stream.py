@@ -15,7 +15,7 @@ from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.decode.generate import SETTINGS
 from deeplab.decode.logits import Draw, seen
-from deeplab.decode.protocol import cached, has_cache, plain, read
+from deeplab.decode.protocol import cached, check_tokens, has_cache, plain, read
 
 _CUT = (
     "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for the first bytes of a character whose others are to come
@@ -75,7 +75,8 @@ def batch(
       room: The cache's length is a multiple of it, so that prompts of several lengths share a program.
 
     Raises:
-      UserError: The model has no cache, there is no prompt, or one fills its context.
+      UserError: The model has no cache, there is no prompt, or one fills its context or has a token that the model does
+        not know.
 
     Example:
       >>> from deeplab.models.text.decoders.gpt import GPT, VARIANTS
@@ -95,6 +96,8 @@ def batch(
     for size in (sizes.min(), sizes.max()):
         if not 0 < size < context:
             raise UserError(f"the prompt has {size:,} tokens, expected 1 to {context - 1:,} in this model's context")
+    for prompt in prompts:
+        check_tokens(model, variables, np.asarray(prompt)[None])
     longest, recurrent = int(sizes.max()), getattr(model, "recurrent", False)
     num_tokens = min(num_tokens, context + 1 - longest)
     settings = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty}

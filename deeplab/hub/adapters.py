@@ -30,8 +30,12 @@ ENDS = {"a": ".lora_A.weight", "b": ".lora_B.weight", "scale": ".lora_magnitude_
 _UNREAD = (
     *("rank_pattern", "alpha_pattern", "layer_replication", "lora_bias", "target_parameters", "use_qalora"),
     *("trainable_token_indices", "use_bdlora", "megatron_config", "arrow_config", "kasa_config", "velora_config"),
+    "alora_invocation_tokens",
 )
 """Entries of a config that say that there is more than A, B and a magnitude."""
+
+_FIRST = (True, False, None, "gaussian", "eva", "orthogonal")
+"""First values of adapters that leave the model as it is; others take from its kernels what they begin with."""
 
 
 def save_adapters(
@@ -184,6 +188,9 @@ def _config(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).exists():
         raise UserError(f"{folder} has no {CONFIG}; give a folder that PEFT wrote")
     said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if (first := said.get("init_lora_weights", True)) not in _FIRST:
+        how = "let peft's save_pretrained(path_initial_model_for_weight_conversion=...) make LoRA of the plain one"
+        raise UserError(f"{folder / CONFIG}: init_lora_weights={first!r} changes the model beneath the adapters; {how}")
     if said.get("peft_type") != "LORA" or (more := [name for name in _UNREAD if said.get(name)]):
         what = f"peft_type {said.get('peft_type')!r}" if said.get("peft_type") != "LORA" else ", ".join(more)
         raise UserError(f"{folder / CONFIG}: {what} is not supported; known are LoRA and DoRA of one rank")

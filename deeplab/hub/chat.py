@@ -36,10 +36,22 @@ class Template(NamedTuple):
         """
         try:
             from jinja2 import TemplateError
+            from jinja2.ext import Extension, loopcontrols
             from jinja2.sandbox import ImmutableSandboxedEnvironment
         except ImportError as error:
             raise UserError("a chat template is written for Jinja; pip install jinja2") from error
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+
+        class Answers(Extension):
+            """{% generation %} ... {% endgeneration %} around what a model has said, which is written as it is."""
+
+            tags = frozenset({"generation"})
+
+            def parse(self, parser: Any) -> Any:
+                next(parser.stream)
+                return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+        extensions = (Answers, loopcontrols)
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
         environment.filters["tojson"] = lambda x, **options: json.dumps(x, ensure_ascii=False, **options)
 
         def refuse(message: str) -> None:
@@ -47,6 +59,7 @@ class Template(NamedTuple):
 
         today = {"strftime_now": lambda form: datetime.datetime.now().strftime(form)}
         given = {"messages": messages, "add_generation_prompt": True, "raise_exception": refuse, **today}
+        given |= {"tools": None, "documents": None}  # which templates ask for, and transformers gives
         try:
             return environment.from_string(self.source).render(**self.special, **given)
         except TemplateError as error:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
+import jax
+
 from deeplab.core.errors import UserError, nearest
-from deeplab.models.foreign import Family
+from deeplab.models import configs
+from deeplab.models.foreign import Family, Names
 from deeplab.models.multimodal import clip_names
 from deeplab.models.speech import wav2vec2, whisper
 from deeplab.models.text.decoders import (
@@ -104,3 +108,47 @@ def family_of(config: Mapping[str, Any]) -> Family:
     if config.get("quantization_config"):
         raise UserError("config.json: the weights are quantized; load and save them dequantized by transformers first")
     return known[kind]
+
+
+def described(family: Family, config: Mapping[str, Any]) -> tuple[nn.Module, Names, Sequence[jax.ShapeDtypeStruct]]:
+    """The model of a config, the names of its tensors, and the shapes of its inputs.
+
+    Raises:
+      UserError: The config says too little, or asks for what the family's model leaves out.
+    """
+    try:
+        return family.model(config), family.names(config), family.inputs(config)
+    except KeyError as error:
+        raise UserError(f"config.json has no {error}, which a {kind_of(config)} needs") from error
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"config.json describes no {kind_of(config)}: {error}") from error
+
+
+def variable_shapes(model: nn.Module, inputs: Sequence[jax.ShapeDtypeStruct]) -> Any:
+    """The shapes of a model's parameters and other variables, without computing anything.
+
+    Raises:
+      UserError: Sizes contradict each other.
+    """
+    try:
+        return jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"the sizes of the config's {type(model).__name__} contradict each other: {error}") from error
+
+
+def headed(family: Family, config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
+    """The config of the same model with a head of so many classes.
+
+    Raises:
+      UserError: The number is none, or the family has no such head.
+    """
+    if not isinstance(num_classes, int) or num_classes < 1:
+        raise UserError(f"num_classes is {num_classes!r}, expected a whole number, 1 or more")
+    if "architecture" in config:
+        said = config.get("pretrained_cfg") or {}
+        return {**config, "num_classes": num_classes, "pretrained_cfg": {**said, "num_classes": num_classes}}
+    if not family.classifier:
+        raise UserError(
+            f"num_classes is {num_classes}, but a {config['model_type']} has no head of classes; leave it out"
+        )
+    return configs.with_head(config, family.classifier, num_classes)

@@ -57,12 +57,17 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _table(file: Path) -> dict[str, Any]:
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = json.loads(file.read_text(encoding="utf-8"), object_hook=_special)
     except ValueError as error:
         raise UserError(f"{file} is not JSON: {error}") from error
     if not isinstance(said, dict):
         raise UserError(f"{file} holds a {type(said).__name__}, expected a table of names and values")
     return said
+
+
+def _special(said: dict[str, Any]) -> Any:
+    """A number that JSON has none for, as transformers writes it: {"__float__": "Infinity"}."""
+    return float(said["__float__"]) if set(said) == {"__float__"} else said
 
 
 def read_tokenizer(folder: Path) -> Any:
@@ -109,12 +114,19 @@ def folder_headers(folder: Path) -> tuple[dict[str, Header], list[str]]:
     Raises:
       UserError: There are no safetensors files, or their index is no table of them.
     """
-    index = folder / "model.safetensors.index.json"
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index.exists():
         where = _table(index).get("weight_map")
         if not isinstance(where, dict) or not all(isinstance(name, str) for name in where.values()):
             raise UserError(f"{index} has no weight_map from tensors to files; download it again")
         files = [folder / Path(name).name for name in sorted(set(where.values()))]
+        if single.exists() and single not in files:
+            raise UserError(
+                f"{folder} holds {single.name} and {index.name}, which names other files; transformers reads the "
+                "former; remove the one that is not meant"
+            )
+    elif single.exists():  # whatever lies beside it, such as the same model in another layout or dtype
+        where, files = {}, [single]
     else:
         where, files = {}, sorted(folder.glob("*.safetensors"))
     if not files:
@@ -131,6 +143,7 @@ def folder_headers(folder: Path) -> tuple[dict[str, Header], list[str]]:
     for file in files:
         if file.exists():
             found, faults = read_headers(file)
-            headers |= found
             wrong += faults
+            wrong += [f"{name}: in {headers[name].file.name} and in {file.name}" for name in found if name in headers]
+            headers |= found
     return headers, wrong + [f"{name}: not in {file}" for name, file in where.items() if name not in headers]

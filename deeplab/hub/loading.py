@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.experiment import Weights
-from deeplab.hub.families import family_of, kind_of
+from deeplab.hub.families import described, family_of, headed, variable_shapes
 from deeplab.hub.files import DTYPES, read_tensor
 from deeplab.hub.folder import digest, find, folder_headers, read_config, read_tokenizer
 from deeplab.hub.mapping import counts, flat, leaves, of
@@ -24,7 +25,7 @@ from deeplab.hub.plan import Step, plan
 from deeplab.hub.preprocess import Preprocess, PreprocessPatches, read_preprocess
 from deeplab.hub.sounds import Spectrograms, Waveforms
 from deeplab.models import configs
-from deeplab.models.foreign import COUNTS, Family, Names
+from deeplab.models.foreign import COUNTS
 from deeplab.models.text.decoder import Decoder
 from deeplab.optim.paths import check_found, several
 from deeplab.scale.rules import state_shardings
@@ -63,6 +64,7 @@ class Loaded:
         return iter((self.model, self.params, self.config, self.tokenizer))
 
 
+@ranges.checked(seed=ranges.SEED)
 def load(
     source: str | Path,
     *,
@@ -98,8 +100,7 @@ def load(
       >>> loaded.model.apply(loaded.variables, tokens).shape
       (1, 4, 9)
     """
-    if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
-        raise UserError(f"dtype is {dtype}, expected one of floats, such as 'bfloat16'")
+    _check(mesh, dtype)
     folder, skip = find(source), several(skip)
     config = read_config(folder)
     family = family_of(config)
@@ -127,32 +128,16 @@ def load(
     return Loaded(model, variables, config, read_tokenizer(folder), read_preprocess(folder, config))
 
 
-def described(family: Family, config: Mapping[str, Any]) -> tuple[nn.Module, Names, Sequence[jax.ShapeDtypeStruct]]:
-    """The model of a config, the names of its tensors, and the shapes of its inputs.
-
-    Raises:
-      UserError: The config says too little, or asks for what the family's model leaves out.
-    """
+def _check(mesh: Any, dtype: Any) -> None:
+    """Raises UserError where an argument of `load` is none that it could be."""
+    if mesh is not None and not isinstance(mesh, Mesh):
+        raise UserError(f"mesh is {mesh!r}, expected a mesh, such as dl.scale.make_mesh('fsdp=8')")
     try:
-        return family.model(config), family.names(config), family.inputs(config)
-    except KeyError as error:
-        raise UserError(f"config.json has no {error}, which a {kind_of(config)} needs") from error
-
-
-def headed(family: Family, config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
-    """The config of the same model with a head of so many classes.
-
-    Raises:
-      UserError: The family has no such head.
-    """
-    if "architecture" in config:
-        said = config.get("pretrained_cfg") or {}
-        return {**config, "num_classes": num_classes, "pretrained_cfg": {**said, "num_classes": num_classes}}
-    if not family.classifier:
-        raise UserError(
-            f"num_classes is {num_classes}, but a {config['model_type']} has no head of classes; leave it out"
-        )
-    return configs.with_head(config, family.classifier, num_classes)
+        known = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        known = False
+    if not known:
+        raise UserError(f"dtype is {dtype}, expected one of floats, such as 'bfloat16'")
 
 
 def weights(source: str | Path, *, path: str = "params", skip: str | Sequence[str] = ()) -> Weights:
@@ -181,11 +166,6 @@ def weights(source: str | Path, *, path: str = "params", skip: str | Sequence[st
 
     folder = Path(source)
     return Weights(str(source), read, path, skip, digest(folder) if folder.is_dir() else "")
-
-
-def variable_shapes(model: nn.Module, inputs: Sequence[jax.ShapeDtypeStruct]) -> Any:
-    """The shapes of a model's parameters and other variables, without computing anything."""
-    return jax.eval_shape(model.init, jax.random.key(0), *inputs)
 
 
 def _typed(shapes: Any, steps: Sequence[Step], dtype: Any) -> Any:

@@ -18,6 +18,9 @@ from deeplab.hub.sounds import Spectrograms, Waveforms, read_sounds
 FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """The filters of Pillow, by their numbers there."""
 
+Images = np.ndarray | Sequence[np.ndarray]
+"""An image [H, W, C] of bytes or of Pillow, or several."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
@@ -46,11 +49,11 @@ class Preprocess:
     interpolation: str = "bicubic"
     offset: Callable[[float], int] = round
 
-    def __call__(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    def __call__(self, images: Images) -> np.ndarray:
         """Float32 images [B, H, W, C].
 
         Args:
-          images: An image [H, W, C] of bytes, or several, of one size or of many.
+          images: An image [H, W, C] of bytes or of Pillow, or several, of one size or of many.
 
         Raises:
           UserError: They are no bytes, or an image has other channels than the model reads, or is too small.
@@ -96,11 +99,11 @@ class PreprocessPatches:
     std: tuple[float, ...]
     interpolation: str = "bilinear"
 
-    def __call__(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    def __call__(self, images: Images) -> np.ndarray:
         """Float32 images [B, H, W, C].
 
         Args:
-          images: An image [H, W, C] of bytes, or several, whose sides have nearly one ratio.
+          images: An image [H, W, C] of bytes or of Pillow, or several, whose sides have nearly one ratio.
 
         Raises:
           UserError: They are no bytes, an image has other channels than the model reads, or they become images of
@@ -133,13 +136,18 @@ class PreprocessPatches:
         return rows * self.patch, columns * self.patch
 
 
-def _several(images: np.ndarray | Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    return [images] if isinstance(images, np.ndarray) and images.ndim == 3 else list(images)
+def _several(images: Any) -> list[np.ndarray]:
+    """Arrays of one image or of several, which Pillow may have opened."""
+    several = list(images) if isinstance(images, list | tuple) or np.ndim(images) == 4 else [images]
+    if not several:
+        raise UserError("there are no images, expected one at least")
+    return [np.asarray(image) for image in several]
 
 
 def _checked(image: np.ndarray, channels: int) -> np.ndarray:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != channels:
-        raise UserError(f"an image is {image.dtype} {list(image.shape)}, expected uint8 [H, W, {channels}]")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != channels or not image.size:
+        hint = "; image.convert('RGB') makes it of an image of Pillow" if channels == 3 and image.ndim in (2, 3) else ""
+        raise UserError(f"an image is {image.dtype} {list(image.shape)}, expected uint8 [H, W, {channels}]{hint}")
     return image
 
 

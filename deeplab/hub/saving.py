@@ -13,9 +13,8 @@ import jax
 import numpy as np
 
 from deeplab.core.errors import UserError
-from deeplab.hub.families import family_of, kind_of
+from deeplab.hub.families import described, family_of, kind_of, variable_shapes
 from deeplab.hub.files import CODES, DTYPES, Header, write_file
-from deeplab.hub.loading import described, variable_shapes
 from deeplab.hub.mapping import Tensor, tensors
 from deeplab.hub.mapping import leaves as every_leaf
 from deeplab.models.foreign import COUNTS

@@ -101,9 +101,12 @@ class Waveforms:
 
 
 def _several(sounds: Sounds) -> list[np.ndarray]:
-    several = [sounds] if isinstance(sounds, np.ndarray) and sounds.ndim == 1 else list(sounds)
+    one = not isinstance(sounds, list | tuple) and np.ndim(sounds) == 1
+    several = [np.asarray(x) for x in ([sounds] if one else sounds)]
+    if not several:
+        raise UserError("there are no sounds, expected one at least")
     for x in several:
-        if x.ndim != 1 or not np.issubdtype(x.dtype, np.floating):
+        if x.ndim != 1 or not x.size or not np.issubdtype(x.dtype, np.floating):
             raise UserError(f"a sound is {x.dtype} {list(x.shape)}, expected one channel [N] of floats from -1 to 1")
     return [x.astype(np.float32) for x in several]
 

@@ -12,16 +12,18 @@ import optax
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.optim.paths import name, names, stacked_axes
+from deeplab.optim.paths import check_found, name, names, stacked_axes
 from deeplab.optim.schedules import Scalar
 
+FIRST = "embed|stem"
+"""What usually comes before the layers."""
 _LAYER = re.compile(r"^(?P<tower>(?:[^/]+/)*?)(?P<stack>blocks\d*(?:/layers_\d+)?|[^/]*block\d+)/")
 """A stack of layers (or every k-th of them, where layers alternate), or a layer of its own: block1, stage2_block1."""
 
 
 @ranges.checked(decay=ranges.Range(above=0, at_most=1))
 def by_depth(
-    optimizer: optax.GradientTransformation, decay: Scalar = 0.8, first: str = "embed|stem"
+    optimizer: optax.GradientTransformation, decay: Scalar = 0.8, first: str = FIRST
 ) -> optax.GradientTransformationExtraArgs:
     """Multiplies an optimizer's updates by decay^n: n is 0 at the head, 1 in the last of L layers, L in the first one.
 
@@ -36,7 +38,7 @@ def by_depth(
       first: Regular expression of the parameters before the layers.
 
     Raises:
-      UserError: There are no layers.
+      UserError: There are no layers, or `first` matches no parameter.
 
     Example:
       >>> tx = by_depth(optax.sgd(1.0), decay=0.5)
@@ -60,7 +62,7 @@ def by_depth(
     return optax.chain(optimizer, optax.GradientTransformation(init, update))
 
 
-def distances(params: Any, first: str = "embed|stem") -> Any:
+def distances(params: Any, first: str = FIRST) -> Any:
     """How far each parameter is from the output, in layers; see `by_depth`.
 
     Args:
@@ -71,13 +73,15 @@ def distances(params: Any, first: str = "embed|stem") -> Any:
       A tree of integer arrays that broadcast with the parameters.
 
     Raises:
-      UserError: There are no layers.
+      UserError: There are no layers, or `first` matches no parameter.
 
     Example:
       >>> distances({"embed": jnp.ones(1), "block1": {"bias": jnp.ones(1)}, "block2": {"bias": jnp.ones(1)}})["embed"]
       array(3)
     """
     numbers, sizes = _layers(params)
+    if first != FIRST:  # those of the default are in some models only
+        check_found([first], names(params))
     if not sizes:
         raise UserError(
             "the parameters have no layers by their names (blocks/..., block1/..., stage1_block1/...), so that there "

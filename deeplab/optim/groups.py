@@ -28,7 +28,7 @@ def groups(transforms: Mapping[str, optax.GradientTransformation]) -> optax.Grad
       transforms: Regular expressions and their transformations, in order. The last is usually ".*".
 
     Raises:
-      UserError: A parameter matches no pattern, or a pattern no parameter.
+      UserError: A parameter matches no pattern, or a pattern no parameter, or none that is left by those before it.
 
     Example:
       >>> import jax.numpy as jnp
@@ -48,7 +48,12 @@ def groups(transforms: Mapping[str, optax.GradientTransformation]) -> optax.Grad
 
     def labels(tree: Any) -> Any:
         check_found((pattern for pattern in transforms if pattern != ".*"), names(tree))
-        return jax.tree.map_with_path(label, tree)
+        chosen = jax.tree.map_with_path(label, tree)
+        order, deciding = list(transforms), set(jax.tree.leaves(chosen))
+        for number, pattern in enumerate(order):
+            if pattern not in deciding and (pattern != ".*" or number < len(order) - 1):
+                raise UserError(f"the group {pattern!r} has no parameter: those before it in {order} have them all")
+        return chosen
 
     tx = optax.partition({**transforms}, labels, mask_compatible_extra_args=True)
 
@@ -70,7 +75,7 @@ def freeze(optimizer: optax.GradientTransformation, pattern: str) -> optax.Gradi
       pattern: Regular expression of the paths of frozen parameters.
 
     Raises:
-      UserError: The pattern matches no parameter; the message names the nearest.
+      UserError: The pattern matches no parameter; the message names the nearest. Or it matches all of them.
 
     Example:
       >>> import jax.numpy as jnp
@@ -79,7 +84,16 @@ def freeze(optimizer: optax.GradientTransformation, pattern: str) -> optax.Gradi
       >>> sum(x.size for x in jax.tree.leaves(state))  # two moments of the head, and a count
       7
     """
-    return groups({pattern: optax.set_to_zero(), ".*": optimizer})
+    some = groups({pattern: optax.set_to_zero(), ".*": optimizer})
+
+    def init(params: Any) -> Any:
+        known = names(params)
+        check_found([pattern], known)
+        if all(re.search(pattern, path) for path in known):
+            raise UserError(f"the pattern {pattern!r} freezes all {len(known)} parameters, so that nothing is trained")
+        return some.init(params)
+
+    return optax.GradientTransformationExtraArgs(init, some.update)
 
 
 def mask(pattern: str) -> Callable[[Any], Any]:

@@ -28,7 +28,7 @@ def check_found(patterns: Iterable[str], known: Iterable[str]) -> None:
     """Checks that each regular expression is found in a path.
 
     Raises:
-      UserError: One is found in none: it would leave parameters as they are without a word.
+      UserError: One is none, or is found in no path: it would leave parameters as they are without a word.
 
     Example:
       >>> try:
@@ -39,6 +39,10 @@ def check_found(patterns: Iterable[str], known: Iterable[str]) -> None:
     """
     known = list(known)
     for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UserError(f"the pattern {pattern!r} is no regular expression: {error}") from error
         if not any(re.search(pattern, name) for name in known):
             raise UserError(f"the pattern {pattern!r} matches no parameter; {nearest(pattern, known)}")
 

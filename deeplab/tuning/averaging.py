@@ -29,6 +29,8 @@ def average(*trees: Any) -> Any:
     Source: Wortsman et al. 2022, https://arxiv.org/abs/2203.05482; of steps: Izmailov et al. 2018,
       https://arxiv.org/abs/1803.05407.
     """
+    if len(trees) == 1 and isinstance(trees[0], list | tuple):
+        raise UserError(f"a {type(trees[0]).__name__} is one tree of parameters; average(*trees) takes them one by one")
     shapes = [jax.tree.map(jnp.shape, tree) for tree in trees]
     if not trees or any(shape != shapes[0] for shape in shapes):
         raise UserError(f"{len(trees)} trees of parameters to average, expected one or more of equal names and shapes")

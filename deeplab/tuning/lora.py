@@ -15,6 +15,7 @@ from flax import traverse_util
 from jax.sharding import PartitionSpec
 
 from deeplab.core import ranges
+from deeplab.core.errors import UserError
 from deeplab.optim.paths import check_found, stacked_axes
 
 ADAPTERS = "adapters"
@@ -86,6 +87,9 @@ class Lora:
 
         Args:
           params: Parameters of the model, and its `adapters`.
+
+        Raises:
+          UserError: The adapters are none, or those of another `Lora`.
         """
         return self.placed(params, frozenset())
 
@@ -97,7 +101,8 @@ class Lora:
           apart: Paths of kernels that stay as they are, for `Adapted`.
         """
         leaves: dict[str, Any] = traverse_util.flatten_dict(base(params), sep="/")
-        adapters: dict[str, Any] = traverse_util.flatten_dict(params[ADAPTERS], sep="/")
+        adapters: dict[str, Any] = traverse_util.flatten_dict(dict(params.get(ADAPTERS, {})), sep="/")
+        self._check(leaves, adapters)
         for path, kernel in self._adapted(leaves):
             a, b = adapters[f"{path}/a"], adapters[f"{path}/b"]
             a, w = (self.alpha / self.rank * a.astype(jnp.float32)).astype(a.dtype), matrix(path, kernel)
@@ -126,6 +131,16 @@ class Lora:
                 made.append((f"{pattern}/scale$", PartitionSpec(*batch, columns)))
         return tuple(made)
 
+    def _check(self, leaves: Mapping[str, Any], adapters: Mapping[str, Any]) -> None:
+        """Raises UserError unless the adapters are those that `init` makes."""
+        names = ("a", "b", "scale") if self.dora else ("a", "b")
+        expected = {f"{path}/{name}" for path, _ in self._adapted(leaves) for name in names}
+        ranks = {leaf.shape[-1] for path, leaf in adapters.items() if path.endswith("/a")}
+        if (wrong := sorted(expected ^ set(adapters))) or ranks != {self.rank}:
+            found = f"ranks {sorted(ranks)}" if not wrong else ", ".join(f"{ADAPTERS}/{path}" for path in wrong[:4])
+            how = "on one side alone" if wrong else "found"
+            raise UserError(f"the adapters are not those of {self}: {found} {how}; give the one they were made with")
+
     def _adapted(self, leaves: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for path, leaf in list(leaves.items()):
             if re.search(self.where, path) and leaf.ndim >= 2 + stacked_axes(path):
@@ -134,6 +149,7 @@ class Lora:
     def _factor(self, w: jax.Array, a: jax.Array, b: jax.Array, scale: jax.Array) -> jax.Array:
         """What DoRA multiplies the columns of the sum by, [..., out]."""
         now = jax.lax.stop_gradient(norms(_sum(w, a, b)))
+        now = jnp.where(now > 0, now, 1.0)  # a column of zeros stays one
         return scale.astype(jnp.float32) * norms(w.astype(jnp.float32)) / now
 
 

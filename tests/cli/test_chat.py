@@ -14,6 +14,7 @@ from deeplab import hub
 from deeplab.cli import index
 from deeplab.core.errors import UserError
 from deeplab.decode.generate import generate
+from deeplab.hub.chat import Template
 
 SMOLLM2 = os.environ.get("DEEPLAB_SMOLLM2", "")
 CONFIG = {
@@ -81,3 +82,15 @@ def test_smollm2_knows_the_capital_of_france(capsys):
     messages = [*found, {"role": "user", "content": "And of Italy?"}]
     expected = theirs.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     assert hub.chat_template(SMOLLM2)(messages) == expected
+
+
+def test_templates_are_read_as_in_transformers():
+    """Which gives them no tools, rather than nothing of tools, and two more kinds of blocks."""
+    source = (
+        "{% if tools is not none %}tools {% endif %}{% for m in messages %}"
+        "{% if loop.index > 1 %}{% break %}{% endif %}"
+        "{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
+    )
+    template = Template(source, {}, ())
+    messages = [{"role": "user", "content": one} for one in ("hello", "there")]
+    assert template(messages) == "hello"

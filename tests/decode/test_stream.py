@@ -41,6 +41,16 @@ def test_streamed_is_generated(settings):
         assert list(stream.tokens(MODEL, weights(), prompt, 9, KEY, **settings, room=8)) == expected
 
 
+@pytest.mark.parametrize("token", [23, -1])
+def test_a_token_that_the_model_does_not_know(token):
+    """A table of 23 rows would give its last one."""
+    with pytest.raises(UserError, match=rf"a prompt has token {token}, and the model knows 0 to 22; is the tokenizer"):
+        list(stream.tokens(MODEL, weights(), [3, token], 2, KEY))
+    with pytest.raises(UserError, match=f"a prompt has token {token}, and the model knows 0 to 22"):
+        generate(MODEL, weights(), jnp.array([[3, token]]), 2, KEY)
+    generate(MODEL, weights(), jnp.array([[3, token]]), 2, KEY, lengths=jnp.array([1]))  # what fills it up is not read
+
+
 @pytest.mark.slow
 def test_a_state_reads_the_prompt_alone():
     """What fills up a prompt would change a state, as it does not a cache of keys."""

@@ -63,6 +63,16 @@ def says(name, content):
     return lambda folder: (folder / name).write_text(content, encoding="utf-8")
 
 
+def beside(name, file="model.safetensors"):
+    """A second file of the same tensors."""
+
+    def damage(folder):
+        (folder / name).write_bytes((folder / "model.safetensors").read_bytes())
+        (folder / "model.safetensors").rename(folder / file)
+
+    return damage
+
+
 def no_second_shard(folder):
     sorted(folder.glob("*.safetensors"))[1].unlink()
 
@@ -87,6 +97,16 @@ CASES = {  # what is done; lines of the error after the first, or else a part of
             rf"tied: {EMBED} \[24, 16\] F32 and lm_head.weight \[24, 16\] F32 differ; the config says that they are "
             r"one \(tie_word_embeddings\)"
         ],
+    ),
+    "twice": (
+        LLAMA,
+        beside("a.safetensors", "b.safetensors"),
+        [r"\S+: in a.safetensors and in b.safetensors"] * 30,
+    ),
+    "stale_index": (
+        LLAMA,
+        says(INDEX, '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}'),
+        "holds model.safetensors and model.safetensors.index.json, which names other files",
     ),
     "pickle": (LLAMA, only_a_pickle, "pytorch_model.bin is a pickle, which runs code .*save_pretrained"),
     "family": (LLAMA, says("config.json", json.dumps({**LLAMA, "model_type": "lama"})), "did you mean .*'llama'"),
@@ -130,3 +150,11 @@ def test_a_shard_that_is_not_there_names_its_tensors(tmp_path):
     assert {line for line in lines if "not in" in line} == {f"  {name}: not in {gone}" for name in lost}
     missed = re.findall(r"^  missing: (\S+) \[[\d, ]+\], for our \S+$", "\n".join(lines), re.MULTILINE)
     assert set(missed) == lost
+
+
+def test_the_one_file_is_read_whatever_lies_beside_it(tmp_path):
+    written(tmp_path)
+    expected = hub.load(tmp_path).params
+    beside("old.safetensors")(tmp_path)
+    rewrite(tmp_path, lambda t: t.__setitem__(NORM, t[NORM] + 1))
+    assert np.all(np.asarray(hub.load(tmp_path).params["norm"]["scale"] == expected["norm"]["scale"] + 1))

@@ -16,9 +16,9 @@ from flax import traverse_util
 
 from deeplab import hub, scale
 from deeplab.core.errors import UserError
+from deeplab.hub.families import variable_shapes
 from deeplab.hub.files import read_headers, read_tensor, write_file
 from deeplab.hub.folder import find, folder_headers
-from deeplab.hub.loading import variable_shapes
 from deeplab.hub.mapping import flat
 from deeplab.train.initialize import with_weights
 from deeplab.train.state import State
@@ -268,10 +268,34 @@ def test_a_config_that_says_too_little_is_an_error(tmp_path):
             what()
 
 
+@pytest.mark.parametrize("wrong", [{"num_attention_heads": 0}, {"hidden_size": "16"}, {"num_key_value_heads": 3}])
+def test_a_config_that_contradicts_itself(tmp_path, wrong):
+    written(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, **wrong}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"config.json describes no llama|the sizes of the config's Decoder contradict"):
+        hub.load(tmp_path)
+
+
 def test_a_dtype_is_one_of_floats(tmp_path):
     written(tmp_path)
-    with pytest.raises(UserError, match=r"dtype is int8, expected one of floats"):
-        hub.load(tmp_path, dtype="int8")
+    for dtype in ("int8", "bf16"):
+        with pytest.raises(UserError, match=f"dtype is {dtype}, expected one of floats"):
+            hub.load(tmp_path, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"num_classes": 0}, "num_classes is 0, expected a whole number, 1 or more"),
+        ({"num_classes": "3"}, "num_classes is '3', expected a whole number"),
+        ({"mesh": "fsdp=1"}, "mesh is 'fsdp=1', expected a mesh, such as dl.scale.make_mesh"),
+        ({"seed": -1}, "seed is -1, expected 0 or more"),
+    ],
+)
+def test_arguments_that_are_none(tmp_path, wrong, message):
+    written(tmp_path)
+    with pytest.raises(UserError, match=message):
+        hub.load(tmp_path, **wrong)
 
 
 def state(params):
@@ -363,6 +387,48 @@ def test_what_published_configs_leave_out():
     config = {**LLAMA, "model_type": "olmo3"}
     told = {**config, "rope_theta": 500_000.0}
     assert hub.family_of(config).model(config) == hub.family_of(config).model(told)
+    config = {**MOE, "model_type": "gpt_oss", "num_local_experts": 4}
+    yarn = {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "truncate": False}
+    for name in ("rope_scaling", "rope_parameters"):
+        assert hub.family_of(config).model(config) == hub.family_of(config).model({**config, name: yarn})
+
+
+MODERN = {**LLAMA, "model_type": "modernbert"}
+GATED = {**T5, "feed_forward_proj": "gated-gelu"}
+
+
+@pytest.mark.parametrize(
+    ("config", "one", "other"),
+    [
+        (T5, {"dense_act_fn": "gelu"}, {"feed_forward_proj": "gelu"}),
+        (GATED, {"dense_act_fn": "relu"}, {"feed_forward_proj": "gated-relu"}),
+        (
+            MODERN,
+            {"rope_scaling": {"type": "linear", "factor": 4.0}},
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_theta": 160_000.0, "rope_type": "linear", "factor": 4.0},
+                    "sliding_attention": {"rope_theta": 10_000.0, "rope_type": "linear", "factor": 4.0},
+                }
+            },
+        ),
+    ],
+)
+def test_what_a_config_says_twice(config, one, other):
+    plain, first, second = (hub.family_of(config).model({**config, **said}) for said in ({}, one, other))
+    assert first == second != plain
+
+
+def test_a_number_that_json_has_none_for(tmp_path):
+    """Transformers writes infinity as a table."""
+    config = {"model_type": "mamba2", "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_heads": 2,
+              "head_dim": 8, "n_groups": 1, "state_size": 4}  # fmt: skip
+    hub.save(tmp_path, random(config), config)
+    for high in ("Infinity", 0.5):
+        said = json.dumps({**config, "time_step_limit": [0.0, {"__float__": high}]})
+        (tmp_path / "config.json").write_text(said, encoding="utf-8")
+        expected = hub.family_of(config).model({**config, "time_step_limit": [0.0, float(high)]})
+        assert hub.load(tmp_path).model == expected
 
 
 def test_adapters_of_a_kernel_that_no_rule_transposes_are_refused_by_what_it_is(tmp_path):

@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from deeplab import hub
 from deeplab.core.errors import UserError
+from deeplab.hub.families import variable_shapes
 from deeplab.hub.folder import folder_headers
-from deeplab.hub.loading import variable_shapes
 from deeplab.hub.preprocess import Preprocess, read_preprocess
+from deeplab.hub.sounds import Waveforms
 
 CONFIG = {
     "architecture": "resnet18", "num_classes": 5, "model_args": {"layers": [1]},
@@ -120,3 +122,21 @@ def test_images_of_several_sizes_and_what_is_no_image():
     assert prepare([np.zeros((5, 9, 3), np.uint8), np.zeros((12, 6, 3), np.uint8)]).shape == (2, 4, 4, 3)
     with pytest.raises(UserError, match=r"an image is float32 \[4, 4, 3\], expected uint8 \[H, W, 3\]"):
         prepare(np.zeros((4, 4, 3), np.float32))
+
+
+def test_images_as_users_have_them():
+    prepare, pixels = Preprocess((4, 4), (0.0,) * 3, (1.0,) * 3, 4), np.arange(90, dtype=np.uint8).reshape(6, 5, 3)
+    opened, expected = Image.fromarray(pixels), prepare(pixels)
+    for images in (opened, [opened], jnp.asarray(pixels), pixels[None]):
+        np.testing.assert_array_equal(prepare(images), expected)
+    with pytest.raises(UserError, match=r"uint8 \[6, 5\], expected uint8 \[H, W, 3\]; image.convert\('RGB'\) makes"):
+        prepare(opened.convert("L"))
+    with pytest.raises(UserError, match="there are no images"):
+        prepare([])
+
+
+@pytest.mark.parametrize("wrong", [[], [np.zeros(0)], [0.5, 0.5], np.zeros((2, 3), int)])
+def test_sounds_that_are_none(wrong):
+    assert Waveforms()(jnp.arange(3.0))[0].shape == (1, 3)
+    with pytest.raises(UserError, match=r"no sounds|a sound is"):
+        Waveforms()(wrong)

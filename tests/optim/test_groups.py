@@ -78,6 +78,23 @@ def test_a_pattern_that_matches_nothing_names_the_nearest():
             tx.init(PARAMS)
 
 
+def test_a_group_that_others_leave_nothing_names_itself():
+    for tx in (
+        optim.groups({".*": optax.sgd(1.0), "^head/": optax.sgd(0.1)}),
+        optim.groups({"head": optax.sgd(1.0), "^head/": optax.sgd(0.1), ".*": optax.sgd(0.1)}),
+    ):
+        with pytest.raises(dl.UserError, match=r"the group '\^head/' has no parameter: those before it in"):
+            tx.init(PARAMS)
+    with pytest.raises(
+        dl.UserError, match=r"the pattern '\.\*' freezes all \d+ parameters, so that nothing is trained"
+    ):
+        optim.freeze(optax.sgd(1.0), ".*").init(PARAMS)
+    with pytest.raises(dl.UserError, match=r"'\(' is no regular expression"):
+        optim.groups({"(": optax.sgd(1.0), ".*": optax.sgd(0.1)}).init(PARAMS)
+    with pytest.raises(dl.UserError, match="the pattern 'embbed' matches no parameter"):
+        optim.by_depth(optax.sgd(1.0), first="embbed").init({"block1": PARAMS, "embed": jnp.ones(2)})
+
+
 def descend(tx, params, steps=3):
     """The parameters after some steps on a smooth loss."""
     state = tx.init(params)

@@ -2,8 +2,7 @@
 
 import pytest
 
-from deeplab.hub.families import ARCHITECTURES, family_of
-from deeplab.hub.loading import variable_shapes
+from deeplab.hub.families import ARCHITECTURES, family_of, variable_shapes
 from deeplab.hub.mapping import leaves, tensors
 
 torch = pytest.importorskip("torch")

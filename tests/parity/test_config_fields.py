@@ -7,6 +7,7 @@ import pytest
 
 from deeplab import hub
 from deeplab.core.errors import UserError
+from tests.parity import test_encoders
 from tests.parity.folders import randomized, relative
 from tests.parity.test_decoders import LINEAR, LONG, SMALL, YARN, tokens
 
@@ -186,6 +187,30 @@ def inputs(family):
         return rng.normal(size=(2, 12, 8)).astype(np.float32), None, tokens(2, 6)
     x = tokens(2, 12) % 97 + 2  # no padding
     return (x, np.ones_like(x)) if family in ("bert", "roberta") else (x,)
+
+
+LINEAR_TURN = {"rope_theta": 100.0, "rope_type": "linear", "factor": 4.0}
+OTHERS = [
+    ("swin_classes", {"layer_norm_eps": 0.5}),
+    ("modernbert", {"rope_parameters": dict.fromkeys(("full_attention", "sliding_attention"), LINEAR_TURN)}),
+    ("clip", {"text_config_dict": {**test_encoders.CAPTION, "hidden_act": "relu"}}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "change"), OTHERS, ids=[name for name, _ in OTHERS])
+def test_a_field_of_an_encoder_counts(name, change, tmp_path):
+    theirs = test_encoders.reference(name)
+    theirs.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **change}), encoding="utf-8")
+    changed, ours = type(theirs).from_pretrained(tmp_path, attn_implementation="eager").eval(), hub.load(tmp_path)
+    given, x, mask = test_encoders.inputs(theirs)
+    with torch.no_grad():
+        before, after = (test_encoders.arrays(model(**given), mask) for model in (theirs, changed))
+    found = test_encoders.arrays(ours.model.apply(ours.variables, *x), mask)
+    assert max(relative(before[part], after[part]) for part in after) > 1e-3
+    assert max(relative(found[part], after[part]) for part in after) < 1e-4
 
 
 def differ(one, other):

@@ -94,6 +94,13 @@ def test_what_does_not_fit_is_said_at_once(tmp_path):
     other.save_pretrained(tmp_path / "other")
     with pytest.raises(UserError, match=r"missing: the adapters of our blocks/attention/query/kernel/a at \[\[2\]\]"):
         hub.load_adapters(tmp_path / "adapters", hub.load(tmp_path / "other"))
+    file = tmp_path / "adapters" / "adapter_config.json"
+    file.write_text(
+        file.read_text(encoding="utf-8").replace('"init_lora_weights": true', '"init_lora_weights": "pissa"'),
+        encoding="utf-8",
+    )
+    with pytest.raises(UserError, match="init_lora_weights='pissa' changes the model beneath the adapters"):
+        hub.load_adapters(tmp_path / "adapters", hub.load(tmp_path / "base"))
     with pytest.raises(UserError, match=r"has no adapter_config.json; give a folder that PEFT wrote"):
         hub.load_adapters(tmp_path / "base", hub.load(tmp_path / "base"))
 

@@ -207,3 +207,33 @@ def test_an_average_of_equal_structures():
     for wrong in ((), (a, {"v": a["w"]}), (a, {"w": jnp.ones(2)})):
         with pytest.raises(dl.UserError, match="expected one or more of equal names and shapes"):
             tuning.average(*wrong)
+    with pytest.raises(
+        dl.UserError, match=r"a list is one tree of parameters; average\(\*trees\) takes them one by one"
+    ):
+        tuning.average([a, b])
+
+
+KERNELS = {"one": {"kernel": jnp.ones((3, 4))}, "two": {"kernel": jnp.ones((3, 4))}}
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (tuning.Lora(2, where="one/"), "adapters/two/kernel/a, adapters/two/kernel/b on one side alone"),
+        (tuning.Lora(4, where="kernel"), r"ranks \[2\] found"),
+        (tuning.Lora(2, where="kernel", dora=True), "adapters/one/kernel/scale"),
+    ],
+)
+def test_adapters_of_another_lora_are_not_merged(other, message):
+    """A part of them would be left out in silence, or multiplied by another alpha / rank."""
+    adapters = tuning.Lora(2, where="kernel").init(jax.random.key(0), KERNELS)
+    with pytest.raises(dl.UserError, match=message):
+        other.merged({**KERNELS, "adapters": adapters})
+    with pytest.raises(dl.UserError, match="the adapters are not those of Lora"):
+        other.merged(KERNELS)
+
+
+def test_a_column_of_zeros_has_no_direction():
+    params, lora = {"kernel": jnp.zeros((3, 2)).at[:, 0].set(1.0)}, tuning.Lora(2, where="kernel", dora=True)
+    merged = lora.merged({**params, "adapters": lora.init(jax.random.key(0), params)})
+    np.testing.assert_array_equal(merged["kernel"], params["kernel"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import flax.linen as nn
@@ -173,4 +174,12 @@ def _inputs(config: Config) -> tuple[jax.ShapeDtypeStruct, ...]:
     return image if kind.endswith("vision_model") else pair_inputs(image)
 
 
-FAMILY = Family(_model, _names, _inputs)
+def _seen(config: Config, names: Collection[str]) -> Config:
+    """Older files of CLIP say the towers twice; `..._config_dict` counts."""
+    del names
+    sides = ("text_config", "vision_config") if config["model_type"] == "clip" else ()
+    twice = [side for side in sides if config.get(f"{side}_dict")]
+    return {**config, **{side: {**config.get(side, {}), **config[f"{side}_dict"]} for side in twice}}
+
+
+FAMILY = Family(_model, _names, _inputs, seen=_seen)

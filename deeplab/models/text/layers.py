@@ -79,10 +79,10 @@ class Sizes:
     @property
     def out_init(self) -> nn.initializers.Initializer:
         """N(0, 0.02^2 / (2 L)), for kernels that lead back to the residual stream (Radford et al. 2019)."""
-        return _normal(0.02 / (2 * self.num_layers) ** 0.5)
+        return normal(0.02 / (2 * self.num_layers) ** 0.5)
 
 
 @functools.cache
-def _normal(deviation: float) -> nn.initializers.Initializer:
+def normal(deviation: float) -> nn.initializers.Initializer:
     """One function for each deviation, so that models of equal sizes are equal, and compiled once."""
     return nn.initializers.normal(deviation)

@@ -109,11 +109,11 @@ def _model(config: Config) -> Decoder:
     if configs.activation("gelu_pytorch_tanh" if said == "gelu" else said) is not nn.gelu:  # "gelu" was an error
         configs.only(config, hidden_activation="gelu_pytorch_tanh", hidden_act="gelu_pytorch_tanh")
     sizes, width = common.sizes(config), common.head_dim(config)
+    if config.get("use_bidirectional_attention"):
+        configs.only(config, use_bidirectional_attention=False)
     if config["model_type"] == "gemma":
         return Gemma(rotary=common.rotary_of(config, width), **sizes)
     third = config["model_type"] == "gemma3_text"
-    if config.get("use_bidirectional_attention"):
-        configs.only(config, use_bidirectional_attention=False)
     local = common.rotary_of(_local(config), width, kind="sliding_attention") if third else None
     return SandwichGemma(
         windows=_windows(config),

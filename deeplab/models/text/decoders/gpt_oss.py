@@ -68,8 +68,14 @@ def _windows(config: Config) -> list[int | None]:
     return common.windows(config, 2, 128)
 
 
+_YARN = {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "truncate": False}
+"""What a config that says nothing of it has, as in transformers."""
+
+
 def _model(config: Config) -> Decoder:
     configs.only(config, swiglu_alpha=1.702, swiglu_limit=7.0, tie_word_embeddings=False)
+    if not (config.get("rope_parameters") or config.get("rope_scaling")):
+        config = {**config, "rope_scaling": _YARN}
     return GPTOss(
         **common.sizes(config, epsilon=1e-5),
         num_experts=config["num_local_experts"],

@@ -57,7 +57,7 @@ def ModernBert(
     head: nn.Module | None = None,
     read: Read = first,
     layers: Sequence[Layer] | None = None,
-    bases: tuple[float, float] = (160_000.0, 10_000.0),
+    rotaries: tuple[Rotary, Rotary] | None = None,
     activation: Elementwise = gelu,
     head_activation: Elementwise = gelu,
     bias: bool = False,
@@ -76,7 +76,8 @@ def ModernBert(
       head: Another head; see `deeplab.nn.parts.heads`.
       read: Function that reads the states for the classes.
       layers: What differs by layer; `layers_of` when None.
-      bases: Bases of the rotations' wavelengths in layers that attend to all positions, and in the others.
+      rotaries: Rotations in layers that attend to all positions, and in the others; of bases 160,000 and 10,000 when
+        None.
       activation: Function of the hidden units.
       head_activation: Function of the units before the classes.
       bias: Whether attention and feed-forward layers have biases.
@@ -92,13 +93,14 @@ def ModernBert(
       (1, 3)
     """
     s = Sizes(**sizes)
+    turns = rotaries or (Rotary(s.dim, 160_000.0), Rotary(s.dim))
 
     def normed() -> nn.Module:
         return layer_norm(s.epsilon, bias=False)
 
     def block(layer: Layer) -> nn.Module:
         attention = s.attention(
-            rotary=Rotary(s.dim, bases[layer.window is not None]), window=layer.window, causal=False, use_bias=bias,
+            rotary=turns[layer.window is not None], window=layer.window, causal=False, use_bias=bias,
             out_bias=bias, dropout=attention_dropout,
         )  # fmt: skip
         feed_forward = Gated(s.hidden, activation, use_bias=bias, out_init=INIT)
@@ -137,9 +139,8 @@ def _model(config: Config) -> TransformerEncoder:
     if (config.get("attention_bias", False), config.get("mlp_bias", False)) not in ((True, True), (False, False)):
         raise configs.unequal(config, "attention_bias", "mlp_bias")
     sizes = common.sizes({**config, "num_key_value_heads": None, "layer_norm_eps": config.get("norm_eps", 1e-5)})
-    said = config.get("rope_parameters") or {}
-    bases = [
-        said.get(kind, {}).get("rope_theta") or config.get(old, base)
+    rotaries = [
+        common.rotary_of({**config, "rope_theta": None}, sizes["head_dim"], config.get(old, base), kind)
         for kind, old, base in (
             ("full_attention", "global_rope_theta", 160_000.0),
             ("sliding_attention", "local_rope_theta", 10_000.0),
@@ -151,7 +152,7 @@ def _model(config: Config) -> TransformerEncoder:
         head=masked if what == "MaskedLM" else None,
         read=mean if config.get("classifier_pooling", "cls") == "mean" else first,
         layers=_layers(config),
-        bases=(bases[0], bases[1]),
+        rotaries=(rotaries[0], rotaries[1]),
         activation=activation,
         head_activation=head_activation,
         bias=config.get("attention_bias", False),

@@ -17,6 +17,7 @@ from deeplab.models import configs
 from deeplab.models.configs import Config
 from deeplab.models.foreign import Family, Names, Rule, linear, norm, one, under
 from deeplab.models.text.decoder import Decoder
+from deeplab.models.text.layers import normal
 from deeplab.nn.parts.stack import stacks
 from deeplab.nn.parts.vocabulary import Head, TiedHead, TokenEmbedding
 from deeplab.nn.parts.wiring import Residual
@@ -59,7 +60,7 @@ def decoder(
       >>> jax.eval_shape(model.init_with_output, jax.random.key(0), tokens)[0].shape
       (2, 5, 7)
     """
-    out_init = nn.initializers.normal(0.02 / num_layers**0.5)
+    out_init = normal(0.02 / num_layers**0.5)
     return Decoder(
         token_embedding=TokenEmbedding(vocab_size, width),
         stacks=stacks([None] * num_layers, lambda kind: Residual(mixer(out_init), nn.RMSNorm(epsilon))),

@@ -120,8 +120,11 @@ def _scaled(config: Config) -> bool:
     return config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))
 
 
-def _kind(config: Config) -> str:
-    return config.get("feed_forward_proj", "gated-gelu" if config["model_type"] == "mt5" else "relu")
+def _feed_forward(config: Config) -> tuple[bool, str]:
+    """Whether layers are gated, and their activation, of which entries of their own say more than that of both."""
+    both = config.get("feed_forward_proj", "gated-gelu" if config["model_type"] == "mt5" else "relu")
+    name = "gelu_new" if both == "gated-gelu" else both.removeprefix("gated-")
+    return config.get("is_gated_act", both.startswith("gated-")), config.get("dense_act_fn", name)
 
 
 def _seen(config: Config, names: Collection[str]) -> Config:
@@ -134,8 +137,7 @@ def _model(config: Config) -> EncoderDecoder:
     configs.only(config, is_encoder_decoder=True)
     if (config.get("architectures") or [NAMED[0]])[0].removeprefix("M") not in NAMED:
         raise configs.unknown_head(config, NAMED)
-    kind = _kind(config)
-    activation = "gelu_new" if kind == "gated-gelu" else kind.removeprefix("gated-")
+    gated, activation = _feed_forward(config)
     return T5(
         vocab_size=config["vocab_size"],
         num_layers=config["num_layers"],
@@ -144,7 +146,7 @@ def _model(config: Config) -> EncoderDecoder:
         head_dim=config["d_kv"],
         width=config["d_model"],
         hidden=config["d_ff"],
-        gated=kind.startswith("gated-"),
+        gated=gated,
         activation=configs.activation(activation),
         tied=config.get("tie_word_embeddings", True),
         scaled=_scaled(config),
@@ -158,8 +160,7 @@ def _model(config: Config) -> EncoderDecoder:
 def _layer(config: Config, last: int) -> tuple[Rule, ...]:
     """The attention of a layer, which is its first part, and the feed-forward layer, which is the last."""
     kernels = (("query", "q"), ("key", "k"), ("value", "v"), ("out", "o"))
-    gated = _kind(config).startswith("gated-")
-    hidden = (("gate", "wi_0"), ("up", "wi_1")) if gated else (("up", "wi"),)
+    hidden = (("gate", "wi_0"), ("up", "wi_1")) if _feed_forward(config)[0] else (("up", "wi"),)
     return (
         *(rule for ours, name in kernels for rule in linear(f"attention/{ours}", f"layer.0.SelfAttention.{name}")),
         *(rule for ours, name in kernels for rule in linear(f"cross/{ours}", f"layer.1.EncDecAttention.{name}")),

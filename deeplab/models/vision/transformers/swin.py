@@ -99,7 +99,7 @@ def Swin(
       expansion: Hidden units of the feed-forward layers for each channel.
       activation: Function of the hidden units.
       bias: Whether queries, keys and values have biases.
-      epsilon: Number added to the variance in norms.
+      epsilon: Number added to the variance in norms, but for those of patches, where it is 1e-5.
       dropout: Dropout probability of the pooled features in training; may be a tracer.
       drop_path: Probability of leaving out the branches of the last block in training; may be a tracer.
 
@@ -114,7 +114,7 @@ def Swin(
     for stage, depth in enumerate(depths):
         C, step = width * 2**stage, patch * 2**stage
         fitting = (min(window, -(-height // step)), min(window, -(-wide // step)))
-        first = Merge(C, layer_norm(epsilon)) if stage else Patches(C, patch, patch, layer_norm(epsilon), pad=True)
+        first = Merge(C, layer_norm()) if stage else Patches(C, patch, patch, layer_norm(), pad=True)
         blocks: list[nn.Module] = [first]
         for i in range(depth):
             attention = WindowAttention(num_heads[stage], fitting, shifted=i % 2 == 1, use_bias=bias)
