@@ -18,7 +18,10 @@ FILES = [
 
 
 # Those that compile models, layers and whole runs, or explain them; of each there is a test that looks closer.
-DEAR = [ROOT / "deeplab" / folder for folder in ("models", "verbs", "nn", "decode", "data/augment", "explain", "hub")]
+DEAR = [
+    ROOT / "deeplab" / folder
+    for folder in ("models", "verbs", "nn", "decode", "data/augment", "explain", "hub", "train")
+]
 COSTLY = [path for path in FILES if any(map(path.is_relative_to, DEAR))]
 CASES = [pytest.param(path, marks=[pytest.mark.slow] * (path in COSTLY)) for path in FILES]
 
