@@ -167,7 +167,8 @@ def test_a_confusion_of_nan_weight(statistic):
     assert math.isnan(Confusion.of(label, label, 2, statistic, weight).compute())
 
 
-floats = st.one_of(st.floats(-4, 4, width=32), st.sampled_from([np.nan, np.inf, -np.inf]))
+numbers = st.floats(-4, 4, width=32, allow_subnormal=False)  # which XLA takes for 0, and NumPy does not
+floats = st.one_of(numbers, st.sampled_from([np.nan, np.inf, -np.inf]))
 
 
 @given(
