@@ -44,7 +44,7 @@ class Template(NamedTuple):
         class Answers(Extension):
             """{% generation %} ... {% endgeneration %} around what a model has said, which is written as it is."""
 
-            tags = frozenset({"generation"})
+            tags = {"generation"}
 
             def parse(self, parser: Any) -> Any:
                 next(parser.stream)
