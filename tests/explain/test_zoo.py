@@ -17,6 +17,7 @@ DAILY = ("cnn_norm_dropout", "diffusion")
 GAINS = {
     **dict.fromkeys(("autorec_dropout", "efficientnet", "mobilenet2", "mobilenet3"), 2.0),
     **dict.fromkeys(("efficientnet_squeeze_dropout", "wav2vec2_dropout", "wav2vec2_normed"), 3.0),
+    "marian": 8.0,
 }
 """What initial weights are multiplied by where they let through of a difference of inputs little more than rounding."""
 
@@ -92,9 +93,8 @@ def test_the_values_add_up_to_the_difference(name):
 def test_relevance_is_conserved(name):
     f, at, args = PROGRAMS[name]()
     found = jax.jit(lambda at, args: explain.lrp(f, at, explain.Epsilon(0.0), args=args))(at, args)
-    rows = jnp.concatenate([_rows(leaf) for leaf in jax.tree.leaves(found.values)], axis=1)
-    constants = f(at, *args) - jnp.sum(rows, axis=1)  # nearly all of Marian's, whose embeddings are a hundredth
-    assert np.all(np.abs(found.gap) <= 1e-5 * (jnp.sum(jnp.abs(rows), axis=1) + jnp.abs(constants)))
+    size = sum(jnp.sum(jnp.abs(_rows(leaf)), axis=1) for leaf in jax.tree.leaves(found.values))
+    assert np.all(np.abs(found.gap) <= 1e-5 * size)
 
 
 @pytest.mark.parametrize("name", ["vit", pytest.param("swin", marks=pytest.mark.slow)])
