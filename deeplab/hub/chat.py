@@ -6,7 +6,7 @@ import datetime
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from deeplab.core.errors import UserError
 from deeplab.hub.folder import find
@@ -44,7 +44,7 @@ class Template(NamedTuple):
         class Answers(Extension):
             """{% generation %} ... {% endgeneration %} around what a model has said, which is written as it is."""
 
-            tags = {"generation"}
+            tags: ClassVar[set[str]] = {"generation"}
 
             def parse(self, parser: Any) -> Any:
                 next(parser.stream)
