@@ -30,9 +30,9 @@ class Subject(NamedTuple):
     """What a method explains, for the examples of a batch.
 
     Attributes:
-      f: Function `f(x, batch, where, *inputs)` to the logits, or to a score for each example.
+      f: Function `f(x, batch, where)` to the logits, or to a score for each example.
       x: Input that is explained: the first floating-point one, or else the embedding of the tokens.
-      args: The batch, the class and the region of each example where there are any, and the inputs of the model.
+      args: The batch, and the class and the region of each example where there are any.
       target: Predicted class of each example, where the outputs are logits; None where f gives scores.
       baseline: Mean of the input over other examples.
       together: Axes of x whose entries are removed together.
@@ -101,22 +101,25 @@ def subject(
     )
     choose, told = _target(outputs, predicted)
 
-    def chosen(base: jax.Array, x: jax.Array, *inputs: Any) -> tuple[Any, Any]:
-        return choose(model(*inputs), lambda: rest(jnp.broadcast_to(base, x.shape), *inputs))
+    def read(rest: Function, x: jax.Array, batch: Batch) -> Any:  # some inputs, such as the items to rank, have no rows
+        return rest(x, *task.inputs(batch))
 
-    target, region = _by_rows(chosen, baseline, (x, *inputs))
+    def chosen(base: jax.Array, x: jax.Array, batch: Batch) -> tuple[Any, Any]:
+        return choose(model(*task.inputs(batch)), lambda: read(rest, jnp.broadcast_to(base, x.shape), batch))
+
+    target, region = _by_rows(chosen, baseline, (x, batch))
     against = score == "logprob" and target is not None and outputs.shape[-1] > 1
     told_as = jax.nn.log_softmax if against else lambda logits: logits
     told = told.replace("logit", "log-probability") if against else told
 
     def scored(rest: Function) -> Function:
         if region is not None:
-            return lambda x, batch, where, *inputs: _within(told_as, rest(x, *inputs), *where)
+            return lambda x, batch, where: _within(told_as, read(rest, x, batch), *where)
         if target is not None:
-            return lambda x, batch, where, *inputs: told_as(rest(x, *inputs))
-        return lambda x, batch, where, *inputs: task.score(rest(x, *inputs), batch)
+            return lambda x, batch, where: told_as(read(rest, x, batch))
+        return lambda x, batch, where: task.score(read(rest, x, batch), batch)
 
-    args = (batch, None if region is None else (target, region), *inputs)
+    args = (batch, None if region is None else (target, region))
     classes, target = (None, target) if region is None else (target, None)
     return Subject(
         scored(rest), x, args, target, baseline, together, scored(rest_lost), told, place is None, classes, region
@@ -128,7 +131,7 @@ def words_of(experiment: Experiment, raw: Batch, subject: Subject, data_dir: Any
     if not subject.tokens:
         return None
     data, T = experiment.data, subject.x.shape[1] if subject.x.ndim > 2 else 1
-    tokens = np.asarray(jax.tree.leaves(subject.args[2:])[0])
+    tokens = np.asarray(jax.tree.leaves(experiment.task.inputs(subject.args[0]))[0])
     if isinstance(data, HasVocabulary):
         decode = data.open_vocabulary(data_dir).decode
         return [[decode([int(token)]) for token in row.reshape(-1)[:T]] for row in tokens]
