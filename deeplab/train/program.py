@@ -65,7 +65,9 @@ class Program:
 
     def merged(self, leaves: Sequence[Any]) -> Metrics:
         """Metrics from their leaves, as a checkpoint holds them; {} if there are no leaves."""
-        return jax.tree.unflatten(jax.tree.structure(self.metrics), in_double(list(leaves))) if leaves else {}
+        if not leaves:
+            return {}
+        return jax.tree.unflatten(jax.tree.structure(self.metrics), [in_double(np.asarray(leaf)) for leaf in leaves])
 
     @property
     def temporary(self) -> int:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from deeplab.core.errors import UserError
+from deeplab.metrics.confusion import Confusion, macro_f1
+from deeplab.tasks.classification import Classification
 from deeplab.train.evaluate import make_evaluator, predict
 from deeplab.train.feed import make_feed
 from deeplab.train.loop import NonFinite, fit, on_dispatch, on_log, on_state
@@ -58,9 +60,19 @@ def test_dispatches_of_any_length_give_the_same_bits():
     assert all(toys.same(ends[0][0], state) and ends[0][1] == rows for state, rows in ends[1:])
 
 
-@pytest.mark.parametrize("cut", [1, 7, 12])
-def test_resumed_is_straight(cut):
-    exp = toys.experiment()
+@dataclasses.dataclass(frozen=True)
+class Counted(Classification):
+    """A classification whose rows have an array: the counts of labels and predictions."""
+
+    def loss(self, apply, batch, key):
+        loss = super().loss(apply, batch, key)
+        counts = Confusion.of(batch["label"], batch["label"], 4, macro_f1, batch["weight"])
+        return loss._replace(metrics={**loss.metrics, "macro_f1": counts})
+
+
+@pytest.mark.parametrize(("cut", "task"), [(1, Classification), (7, Counted), (12, Classification)])
+def test_resumed_is_straight(cut, task):
+    exp = dataclasses.replace(toys.experiment(), task=task(0.1))
     state, feed, _ = toys.start(exp)
     straight, rows = _rows(exp, _copy(state), feed, log_every=5)
     first, before = _rows(exp, state, feed, log_every=5, num_steps=cut)
