@@ -34,7 +34,7 @@ from deeplab.models.text.recurrent import griffin, mamba
 from deeplab.models.text.seq2seq import bart, t5
 from deeplab.models.vision.convolutional import convnext, densenet, efficientnet, mobilenet, resnet_names, vgg
 from deeplab.models.vision.segmentation import segformer
-from deeplab.models.vision.transformers import dino, mixer, swin_names, vit
+from deeplab.models.vision.transformers import dino, mixer, swin_names, vit, vit_names
 
 # The name is another library's, and stands in a file: the one place where a string chooses code.
 FAMILIES: dict[str, Family] = {
@@ -83,6 +83,7 @@ ARCHITECTURES: dict[str, Family] = {
     **dict.fromkeys(resnet_names.ARCHITECTURES, resnet_names.FAMILY),
     **dict.fromkeys(swin_names.ARCHITECTURES, swin_names.FAMILY),
     **dict.fromkeys(vgg.ARCHITECTURES, vgg.FAMILY),
+    **dict.fromkeys(vit_names.ARCHITECTURES, vit_names.FAMILY),
 }
 
 
@@ -145,8 +146,9 @@ def headed(family: Family, config: Mapping[str, Any], num_classes: int) -> dict[
     if not isinstance(num_classes, int) or num_classes < 1:
         raise UserError(f"num_classes is {num_classes!r}, expected a whole number, 1 or more")
     if "architecture" in config:
-        said = config.get("pretrained_cfg") or {}
-        return {**config, "num_classes": num_classes, "pretrained_cfg": {**said, "num_classes": num_classes}}
+        said = {name: config.get(name) or {} for name in ("pretrained_cfg", "model_args")}
+        beside = {name: {**x, "num_classes": num_classes} for name, x in said.items() if x or name == "pretrained_cfg"}
+        return {**config, "num_classes": num_classes, **beside}
     if not family.classifier:
         raise UserError(
             f"num_classes is {num_classes}, but a {config['model_type']} has no head of classes; leave it out"

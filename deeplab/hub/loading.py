@@ -115,7 +115,7 @@ def load(
         configs.only(config, is_causal=True)  # False lets the tokens of any family attend to later ones
     shapes = dict(variable_shapes(model, inputs))
     check_found(skip, leaves(shapes))
-    skip = (*skip, "^head/(classes/|kernel$|bias$)") if new_head else skip
+    skip = (*skip, "^head/((classes|taught)/|kernel$|bias$)") if new_head else skip
     if counted := counts(names, headers):
         shapes[COUNTS] = counted
     steps = plan(folder, names, leaves(shapes), headers, wrong, skip, new_head=new_head)

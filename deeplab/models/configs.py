@@ -92,21 +92,29 @@ def image_size(config: Config, default: int = 224) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def variant(config: Config, known: Mapping[str, Mapping[str, Any]], arguments: Mapping[str, str]) -> dict[str, Any]:
+def variant(
+    config: Config, known: Mapping[str, Mapping[str, Any]], arguments: Mapping[str, str], pool: str = "avg"
+) -> dict[str, Any]:
     """What timm's config says of a family's sizes: those of its architecture, and arguments that differ from them.
 
     Args:
-      config: Config, with "architecture" and perhaps "model_args".
+      config: Config, with "architecture" and perhaps "model_args", among which timm repeats what it says beside them.
       known: Sizes by the names of architectures.
       arguments: Names of ours by those of timm's arguments.
+      pool: How the family's head reads the states, in timm's words.
 
     Raises:
-      UserError: An argument is not known.
+      UserError: An argument is not known, or contradicts what is said beside the arguments.
     """
-    given = config.get("model_args") or {}
+    only(config, global_pool=pool)
+    given, channels = dict(config.get("model_args") or {}), timm_inputs(config)[0].shape[-1]
+    said = {"num_classes": config.get("num_classes", 1000), "in_chans": channels, "global_pool": pool}
+    for name, value in said.items():
+        if given.setdefault(name, value) != value:
+            raise UserError(f"the config's model_args have {name}={given[name]!r}, where {value!r} was expected")
+    given = {name: value for name, value in given.items() if name not in said}
     if unknown := sorted(set(given) - set(arguments)):
         raise UserError(f"the config's model_args have {', '.join(unknown)}; known are {', '.join(arguments)}")
-    only(config, global_pool="avg")
     return {**known[config["architecture"]], **{arguments[name]: value for name, value in given.items()}}
 
 

@@ -65,6 +65,16 @@ def test_another_head(folder, variables):
     equal(loaded.params["stage1_block1"], variables["params"]["stage1_block1"])
 
 
+def test_what_timm_repeats_among_its_arguments(folder, variables, tmp_path):
+    """timm 1.0.31 writes the classes, the channels and the pool among the arguments as well."""
+    said = {**CONFIG["model_args"], "num_classes": 5, "in_chans": 3, "global_pool": "avg"}
+    hub.save(tmp_path, variables["params"], {**CONFIG, "global_pool": "avg", "model_args": said}, variables=variables)
+    equal(hub.load(tmp_path).variables, hub.load(folder).variables)
+    other = hub.load(tmp_path, num_classes=3)
+    assert other.params["head"]["kernel"].shape == (64, 3)
+    assert other.config["model_args"] == {**said, "num_classes": 3}
+
+
 def test_what_is_skipped_starts_anew_with_its_statistics(folder, variables):
     loaded = hub.load(folder, skip="^stem/")
     assert not np.array_equal(loaded.params["stem"]["conv"]["kernel"], variables["params"]["stem"]["conv"]["kernel"])
@@ -87,6 +97,10 @@ def test_weights_of_an_experiment_are_parameters_statistics_and_parts(folder, va
 def test_an_unknown_argument_and_architecture_are_named():
     with pytest.raises(UserError, match="model_args have stem_type; known are layers"):
         hub.family_of(CONFIG).model({**CONFIG, "model_args": {"stem_type": "deep"}})
+    with pytest.raises(UserError, match=r"model_args have num_classes=7, where 5 was expected"):
+        hub.family_of(CONFIG).model({**CONFIG, "model_args": {"num_classes": 7}})
+    with pytest.raises(UserError, match=r"model_args have global_pool='max', where 'avg' was expected"):
+        hub.family_of(CONFIG).model({**CONFIG, "model_args": {"global_pool": "max"}})
     with pytest.raises(UserError, match=r"architecture 'resnet19' is not supported; did you mean .*'resnet18'"):
         hub.family_of({"architecture": "resnet19"})
 

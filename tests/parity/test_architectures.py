@@ -17,7 +17,7 @@ def test_the_tensors_are_theirs(name):
     shapes = leaves(variable_shapes(family.model(config), family.inputs(config)))
     ours, nameless = tensors(family.names(config), shapes)
     with torch.device("meta"):
-        theirs = timm.create_model(name).state_dict()
+        theirs = timm.create_model(name, num_classes=1000).state_dict()
     assert not nameless
     expected = {name: tuple(x.shape) for name, x in theirs.items() if not name.endswith("num_batches_tracked")}
     assert {name: tensor.shape for name, tensor in ours.items()} == expected
