@@ -25,8 +25,9 @@ def _arguments(config: Config) -> dict[str, Any]:
 
 def _model(config: Config) -> TransformerEncoder:
     chosen, num_classes = _arguments(config), config.get("num_classes", 1000) or None
-    taught = chosen.get("special") == _TAUGHT and num_classes is not None
-    return ViT(num_classes=num_classes, head=TaughtClassifier(num_classes) if taught else None, **chosen)
+    if num_classes is None or "special" not in chosen:
+        return ViT(num_classes=num_classes, **chosen)
+    return ViT(head=TaughtClassifier(num_classes), **chosen)
 
 
 def _names(config: Config) -> Names:
