@@ -1,7 +1,9 @@
 """Networks learn features layer by layer: linear probes by depth, over training and seeds, beside random networks.
 
 Run:     python -m experiments.study_representation study    (downloads 31 MB, or: --data-dir FOLDER)
-Result:  none yet (once measured: probes by depth after 0 to 1,000 steps, seconds, commit)
+Result:  --seeds 3, linear probes of the stem and of stages 1 to 3: at the start 59.1, 59.1, 59.5, 61.4 %, after 100
+         steps 59.7, 65.9, 71.4, 78.2, after 1,000 60.2 (59.9 to 60.4), 68.1 (67.2 to 68.8), 79.8 (78.8 to 81.4), 87.6
+         (87.0 to 88.0); of pixels 79.6; of shuffled labels 9.3 to 10.2 (9 runs, 542 s of CPU time; commit d2f7fda)
 Source:  Alain and Bengio 2016, https://arxiv.org/abs/1610.01644
 """
 
