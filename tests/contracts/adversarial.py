@@ -24,7 +24,8 @@ class Adversarial(Task):
             return self.inner.loss(apply.evaluating(), batch | {"image": image}, key).loss.total
 
         def ascend(_, image):
-            image = image + self.radius / 2 * jnp.sign(jax.grad(loss)(image))
+            slope = jax.grad(loss)(image)  # not its signs, of which rounding turns some
+            image = image + self.radius / 2 * slope / (jnp.max(jnp.abs(slope), axis=(1, 2, 3), keepdims=True) + 1e-9)
             return jnp.clip(image, jnp.maximum(clean - self.radius, 0), jnp.minimum(clean + self.radius, 1))
 
         clean = batch["image"]
