@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.experiment import Weights
 from deeplab.hub.families import described, family_of, headed, variable_shapes
-from deeplab.hub.files import DTYPES, read_tensor
+from deeplab.hub.files import DTYPES
+from deeplab.hub.filling import filled
 from deeplab.hub.folder import digest, find, folder_headers, read_config, read_tokenizer
 from deeplab.hub.mapping import counts, flat, leaves, of
 from deeplab.hub.plan import Step, plan
@@ -124,7 +123,7 @@ def load(
         homes = state_shardings(shapes, getattr(model, "rules", ()), mesh)
         shapes = jax.tree.map(lambda x, home: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=home), shapes, homes)
     fresh = _fresh(model, inputs, shapes, steps, seed)
-    variables = _filled(shapes, steps, fresh)
+    variables = filled(shapes, steps, fresh)
     return Loaded(model, variables, config, read_tokenizer(folder), read_preprocess(folder, config))
 
 
@@ -162,7 +161,7 @@ def weights(source: str | Path, *, path: str = "params", skip: str | Sequence[st
         family = family_of(config)
         names = of(described(family, family.seen(config, headers))[1], collection)
         steps = plan(folder, names, flat(tree), headers, wrong, skip, part=True)
-        return _filled({"params": tree}, steps, flat(tree))["params"]
+        return filled({"params": tree}, steps, flat(tree))["params"]
 
     folder = Path(source)
     return Weights(str(source), read, path, skip, digest(folder) if folder.is_dir() else "")
@@ -195,36 +194,3 @@ def _fresh(model: nn.Module, inputs: Any, shapes: Any, steps: Sequence[Step], se
 
     homes = {path: leaf.sharding for path, leaf in wanted.items()}
     return jax.jit(made, out_shardings=homes if any(homes.values()) else None)(jax.random.key(seed))
-
-
-def _filled(shapes: Any, steps: Sequence[Step], others: Mapping[str, Any]) -> Any:
-    """The variables: arrays that are made on their devices, into which each tensor is put, and the others."""
-    wanted = leaves(shapes)
-    arrays: dict[str, jax.Array] = {}
-    for tensor, header in steps:
-        theirs = read_tensor(header)
-        for number, (path, index) in enumerate(tensor.parts):
-            leaf = wanted[path]
-            ours = tensor.axes.ours(theirs, number).astype(leaf.dtype)
-            if index and path not in arrays:
-                arrays[path] = _zeros(leaf.shape, leaf.dtype, leaf.sharding)
-            arrays[path] = _put(arrays[path], ours, index) if index else jax.device_put(ours, leaf.sharding)
-    return jax.tree.unflatten(jax.tree.structure(shapes), [arrays[p] if p in arrays else others[p] for p in wanted])
-
-
-def _zeros(shape: tuple[int, ...], dtype: Any, home: Any) -> jax.Array:
-    return jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=home)()
-
-
-def _put(array: jax.Array, part: np.ndarray, index: tuple[int, ...]) -> jax.Array:
-    """`array[index] = part`, in its own memory."""
-    return _writer(array.sharding, part.ndim)(array, part, tuple(np.int32(i) for i in index))
-
-
-@functools.cache
-def _writer(home: Any, rank: int) -> Any:
-    def write(array: jax.Array, part: jax.Array, index: tuple[jax.Array, ...]) -> jax.Array:
-        start = (*index, *[jnp.int32(0)] * rank)
-        return jax.lax.dynamic_update_slice(array, part.reshape(*[1] * len(index), *part.shape), start)
-
-    return jax.jit(write, donate_argnums=0, out_shardings=home)
