@@ -19,7 +19,7 @@ from deeplab.nn.layout import IN_TURN
 
 # Burda et al. 2016, section 5, with one stochastic layer; "wide" is that of Kingma and Welling 2014, section 5.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "test": {"latents": 4, "hidden": (16,)},
+    "test": {"latents": 4, "hidden": (16, 16)},
     "iwae": {"latents": 50, "hidden": (200, 200)},
     "wide": {"latents": 50, "hidden": (500,)},
 }
