@@ -24,8 +24,8 @@ _LIMIT = 2.0  # of the logarithm of a scale: e^2 a layer
 
 
 def log_scale(raw: jax.Array) -> jax.Array:
-    """Between -2 and 2, so that an untrained layer cannot overflow."""
-    return _LIMIT * jnp.tanh(raw / _LIMIT)
+    """Between -2 and 2, so that an untrained layer cannot overflow; in float32 or wider, as sums of many are wanted."""
+    return _LIMIT * jnp.tanh(raw.astype(jnp.promote_types(raw.dtype, jnp.float32)) / _LIMIT)
 
 
 def total_of(x: jax.Array) -> Float[Array, " B"]:
@@ -90,9 +90,9 @@ class Autoregressive(nn.Module):
     def __call__(self, x: Float[Array, "B D"], inverse: bool = False) -> Changed:
         if not inverse:
             mean, scale = self._moments(x)
-            return (x - mean) * jnp.exp(-scale), -total_of(scale)
+            return ((x - mean) * jnp.exp(-scale)).astype(x.dtype), -total_of(scale)
         y = jnp.zeros_like(x)
         for _ in range(x.shape[-1]):  # after i of them, the first i numbers are right
             mean, scale = self._moments(y)
-            y = x * jnp.exp(scale) + mean
+            y = (x * jnp.exp(scale) + mean).astype(x.dtype)
         return y, total_of(scale)

@@ -48,7 +48,7 @@ class Coupling(nn.Module):
         scale, shift = jnp.split(raw, 2, axis=-1)
         scale, shift = log_scale(scale) * (1 - kept), shift * (1 - kept)
         y = (x - shift) * jnp.exp(-scale) if inverse else x * jnp.exp(scale) + shift
-        return y, total_of(-scale if inverse else scale)
+        return y.astype(x.dtype), total_of(-scale if inverse else scale)
 
 
 def _mask(shape: Sequence[int], channels: bool) -> np.ndarray:
