@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from deeplab.core.errors import UserError
+from deeplab.tasks.contract.outputs import described
 
 
 def probabilities_of(probabilities: Float[ndarray, "N K"], name: str = "probabilities") -> Float[ndarray, "N K"]:
@@ -62,7 +65,7 @@ def labels_of(label: Int[ndarray, " N"], num_classes: int, size: int) -> Int[nda
     return whole
 
 
-def classes_within(numbers: Int[Array, ...], num_classes: int, name: str = "label") -> Int[Array, ...]:
+def classes_within(numbers: Any, num_classes: int, name: str = "label") -> Any:
     """Numbers of classes on a device, which indexing would wrap or clip; not looked at under a trace.
 
     Raises:
@@ -76,6 +79,60 @@ def classes_within(numbers: Int[Array, ...], num_classes: int, name: str = "labe
     if not isinstance(numbers, Tracer) and (off := np.setdiff1d(numbers, np.arange(num_classes))).size:
         raise UserError(f"{name} {off[0]} is no class of the model, which has {num_classes}: 0 to {num_classes - 1}")
     return numbers
+
+
+def refuse_missing(batch: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Refuses a batch without a field that is needed.
+
+    Raises:
+      UserError: it lacks one.
+
+    Example:
+      >>> refuse_missing({"image": 0.5}, ("image", "weight"))  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: the batch has no field 'weight' but ['image']; give it ...
+    """
+    if missing := [name for name in names if name not in batch]:
+        told = f"the batch has no field {missing[0]!r} but {sorted(batch)}; give it "
+        if missing[0] not in ("id", "weight"):
+            raise UserError(told + "one")
+        raise UserError(
+            told + "the examples' own numbers, such as jnp.arange(B), as id, and ones (0 where an example is padding) "
+            "as weight"
+        )
+
+
+def refuse_unbound(apply: Any) -> None:
+    """Refuses a model whose parameters are not known, such as a function from inputs to logits.
+
+    Raises:
+      UserError: it is none.
+    """
+    if not dataclasses.is_dataclass(apply) or isinstance(apply, type):
+        raise UserError(f"the model is {described(apply)}, whose parameters are not known; give run.bound(B)")
+
+
+def refuse_labels(batches: Iterable[Mapping[str, Any]], outputs: Any) -> None:
+    """Refuses labels that are no classes of a model, of examples that count.
+
+    Args:
+      batches: Batches on the host.
+      outputs: Outputs of the model, or their shapes and dtypes; other than logits [B, K] they have no classes.
+
+    Raises:
+      UserError: one is no class.
+
+    Example:
+      >>> batch = {"label": np.array([0, 3]), "weight": np.array([1.0, 1.0])}
+      >>> refuse_labels([batch], outputs=np.zeros((2, 3)))
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: label 3 is no class of the model, which has 3: 0 to 2
+    """
+    if len(shape := getattr(outputs, "shape", ())) == 2:
+        for batch in batches:
+            label = np.asarray(batch.get("label", 0))
+            if label.ndim == 1:
+                classes_within(label[np.asarray(batch["weight"]) > 0], shape[1])
 
 
 def refuse_wide(radius: Any, low: Any, high: Any) -> None:

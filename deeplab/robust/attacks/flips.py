@@ -15,6 +15,7 @@ from deeplab.core.errors import UserError
 from deeplab.robust.attacks.objectives import CROSS_ENTROPY, Batch, Objective
 from deeplab.robust.attacks.seam import Attack, Seam
 from deeplab.robust.attacks.search import Found, better, rows
+from deeplab.robust.inputs import refuse_missing
 
 
 @ranges.checked(flips=ranges.COUNT)
@@ -53,6 +54,7 @@ def hotflip(
     def attack(apply: Any, batch: Batch, key: PRNGKeyArray) -> Batch:
         if field not in batch or jnp.ndim(batch[field]) != 2 or not jnp.issubdtype(batch[field].dtype, jnp.integer):
             raise UserError(f"{field!r} is no field of tokens [B, T] of the batch; give field= one of {sorted(batch)}")
+        refuse_missing(batch, ("id", "weight"))
         embeddings = _embeddings(apply, tap) if table is None else table(apply)
         allowed = ~jnp.isin(jnp.arange(len(embeddings)), jnp.asarray(fixed, int))
         weight, name = batch["weight"] > 0, at_tap.name

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
@@ -123,8 +124,9 @@ def carlini_wagner(
     def attack(apply: Any, batch: Batch, key: PRNGKeyArray) -> Batch:
         problem = seam.problem(apply, batch, key)
         low, high = problem.low, problem.high
-        if not isinstance(low, float | int) or not isinstance(high, float | int) or abs(high - low) == jnp.inf:
+        if not isinstance(low, jax.Array) and not np.all(np.isfinite(np.subtract(high, low))):
             raise UserError(f"the box {low} to {high} is not finite; give attacks.Seam the numbers low= and high=")
+        low, high = (jnp.broadcast_to(jnp.asarray(end, problem.x.dtype), problem.x.shape) for end in (low, high))
 
         def point(w: Array) -> Array:
             return low + (high - low) * (jnp.tanh(w) + 1) / 2

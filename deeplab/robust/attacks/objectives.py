@@ -66,14 +66,25 @@ def classes(outputs: Any, batch: Batch) -> tuple[Float[Array, "B K"], Int[Array,
 
 
 def misclassified(outputs: Any, batch: Batch) -> Bool[Array, " B"]:
-    """Whether the largest logit is not the label's; NaN is no success.
+    """Whether the largest logit is not the label's; of NaN, which is no success, it is not told.
 
     Example:
       >>> misclassified(jnp.array([[2.0, 0.0], [0.0, 2.0]]), {"label": jnp.array([0, 0])}).tolist()
       [False, True]
     """
     logits, label = classes(outputs, batch)
-    return (jnp.argmax(logits, axis=-1) != label) & jnp.all(jnp.isfinite(logits), axis=-1)
+    return (jnp.argmax(logits, axis=-1) != label) & ~undefined(logits)
+
+
+def undefined(outputs: Any) -> Bool[Array, " B"]:
+    """Whether there is a NaN among the outputs of an example, which is then not right before an attack either.
+
+    Example:
+      >>> undefined(jnp.array([[0.0, -jnp.inf], [0.0, jnp.nan]])).tolist()
+      [False, True]
+    """
+    found = [jnp.any(jnp.isnan(x.reshape(len(x), -1)), axis=1) for x in jax.tree.leaves(outputs)]
+    return jnp.any(jnp.stack(found), axis=0)
 
 
 def cross_entropy_of(logits: Float[Array, "B K"], label: Int[Array, " B"]) -> Float[Array, " B"]:
@@ -127,7 +138,9 @@ def towards(target: int | Int[Array, " B"]) -> Objective:
     """
 
     def wanted(logits: Array) -> Array:
-        return jnp.broadcast_to(classes_within(jnp.asarray(target), logits.shape[-1], "target"), (len(logits),))
+        # An array of NumPy is looked at under a trace, too; one of JAX made there would be a tracer.
+        given = target if isinstance(target, jax.Array) else np.asarray(target)
+        return jnp.broadcast_to(classes_within(given, logits.shape[-1], "target"), (len(logits),))
 
     def value(outputs: Any, batch: Batch) -> Array:
         logits, _ = classes(outputs, batch)

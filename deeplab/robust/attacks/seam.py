@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from deeplab.core.errors import UserError
 from deeplab.robust.attacks.norms import LINF, Norm, by_row
-from deeplab.robust.inputs import refuse_wide
+from deeplab.robust.inputs import refuse_missing, refuse_wide
 
 Batch = dict[str, Any]
 _CHOICES = 0x61747461  # folded into an attack's key, beside the draws of the model
@@ -157,11 +157,7 @@ class Seam:
             raise UserError(
                 f"the batch has no field {missing[0]!r} but {sorted(batch)}; give attacks.Seam(fields=task.fields)"
             )
-        if missing := {"id", "weight"} - batch.keys():
-            raise UserError(
-                f"the batch has no field {min(missing)!r} but {sorted(batch)}; give it the examples' own numbers, such "
-                "as jnp.arange(B), as id, and ones (0 where an example is padding) as weight"
-            )
+        refuse_missing(batch, ("id", "weight"))
         return tuple(batch[name] for name in self.fields)
 
     def _checked(self, x: Any, low: Any, high: Any) -> Array:
@@ -182,7 +178,8 @@ class Seam:
                     raise UserError(f"{self.name!r} holds NaN; leave such examples out")
                 do = "divide it by 255" if most <= _MOST and least >= 0 else "give attacks.Seam its low= and high="
                 raise UserError(f"{self.name!r} has values from {least:g} to {most:g}, out of {low} to {high}; {do}")
-        return jnp.asarray(x)
+        # Half as many bits do not tell the ends of a small ball apart, nor a point within from one without.
+        return jnp.asarray(x, jnp.promote_types(kind, jnp.float32))
 
 
 def _check_call(apply: Any, inputs: tuple[Any, ...]) -> None:

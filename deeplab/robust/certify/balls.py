@@ -22,6 +22,8 @@ Limits = tuple[float, float] | None
 def ball(x: Any, radius: float | jax.Array, limits: Limits = (0.0, 1.0)) -> Interval:
     """The least and the greatest entries of inputs within a radius (l-infinity) of x, and within their limits.
 
+    Under a trace, where values are not looked at, an x outside of the limits widens them: x is in its own ball.
+
     Args:
       x: Inputs, an array.
       radius: Radius in units of the input, 0 or more; may be a tracer.
@@ -45,4 +47,4 @@ def ball(x: Any, radius: float | jax.Array, limits: Limits = (0.0, 1.0)) -> Inte
                 "normalization; scale them, and the radius, or give limits=None"
             )
     refuse_wide(radius, low, high)
-    return Interval(jnp.clip(x - radius, low, high), jnp.clip(x + radius, low, high))
+    return Interval(jnp.maximum(x - radius, jnp.minimum(low, x)), jnp.minimum(x + radius, jnp.maximum(high, x)))

@@ -99,6 +99,10 @@ def record_of(
 ) -> Smoothed:
     """What is said of the examples of a batch whose weight is not 0; nothing where it is not certain."""
     label = np.asarray(batch["label"]) if "label" in batch else np.full(len(chosen), -1)
+    if label.shape != (len(chosen),):
+        raise UserError(
+            f"the labels have the shape {list(label.shape)}, expected [{len(chosen)}]: the number of a class"
+        )
     kept = np.asarray(batch["weight"]) != 0
     parts = (np.asarray(batch["id"]), label, np.where(certain, chosen, ABSTAINED), radius, probability)
     return Smoothed(*(part[kept] for part in parts))

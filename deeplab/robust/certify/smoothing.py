@@ -18,6 +18,7 @@ from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.robust.certify.binomial import lower_bound
 from deeplab.robust.certify.curves import Smoothed, joined, record_of
+from deeplab.robust.inputs import refuse_missing, refuse_unbound
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import one_array
 
@@ -205,9 +206,11 @@ def _counter(apply: Apply, deviation: float, chunk: int, fields: Sequence[str]) 
         x, *args = inputs
         return votes(f, jnp.asarray(x), ids, key, deviation=deviation, draws=draws, chunk=chunk, args=args)
 
+    refuse_unbound(apply)
     run = jax.jit(count, static_argnums=4)
 
     def counts(batch: Any, key: jax.Array, draws: int) -> np.ndarray:
+        refuse_missing(batch, (*fields, "id", "weight"))
         inputs = [batch[name] for name in fields]
         _refuse_bytes(deviation, inputs[0])
         return np.asarray(run(apply.params, inputs, batch["id"], key, draws))

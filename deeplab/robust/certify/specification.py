@@ -17,7 +17,7 @@ from deeplab.robust.certify.balls import Limits, ball
 from deeplab.robust.certify.binomial import interval
 from deeplab.robust.certify.linear import taped
 from deeplab.robust.certify.tape import Node, least
-from deeplab.robust.inputs import classes_within
+from deeplab.robust.inputs import classes_within, refuse_labels, refuse_missing, refuse_unbound
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import one_array
 
@@ -161,16 +161,19 @@ def verified(
 
         x, *args = (batch[name] for name in fields)
         label = batch["label"]
-        right = jnp.argmax(f(x, *args), axis=-1) == label
         found = margins(f, x, label, radius, method=method, limits=limits, args=args)
+        right = jnp.argmax(f(x, *args), axis=-1) == label
         proved = right & jnp.all((found > 0) | (jnp.arange(found.shape[1])[None] == label[:, None]), axis=1)
         counts = batch["weight"] != 0
         return jnp.stack([jnp.sum(counts), jnp.sum(counts & ~right), jnp.sum(counts & ~proved)])
 
+    refuse_unbound(apply)
     ball(np.zeros(0), radius, limits)  # an error of the radius is told before anything is compiled
     found = np.zeros(3, int)
     for batch in batches:
+        refuse_missing(batch, (*fields, "label", "weight"))
         ball(batch[fields[0]], radius, limits)
+        refuse_labels([batch], jax.eval_shape(lambda inputs: apply(*inputs)[0], [batch[name] for name in fields]))
         found += np.asarray(count(apply.params, {name: batch[name] for name in (*fields, "label", "weight")}))
     total, wrong, unproved = map(int, found)
     if not total:

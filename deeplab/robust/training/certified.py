@@ -11,9 +11,8 @@ import jax.numpy as jnp
 
 from deeplab.core import ranges
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.robust.certify.balls import Limits
 from deeplab.robust.certify.specification import Method, margins
-from deeplab.robust.training.wrapper import Wrapper
+from deeplab.robust.training.wrapper import Box, Wrapper, box_of
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.task import Batch, Loss
 
@@ -39,7 +38,7 @@ class Certified(Wrapper):
       natural: Share of the ordinary loss (kappa of the paper), or a function of the step to it.
       lines: Share of the bounds that are handed back to the input by lines (CROWN-IBP), the rest being by intervals;
         or a function of the step to it. They are not computed at 0.
-      limits: Least and greatest value of an input; None without any.
+      box: Least and largest value of an input; 0 and 1 of images, and none of anything else, when None.
 
     Example:
       >>> import optax
@@ -54,7 +53,7 @@ class Certified(Wrapper):
     schedule: Schedule | None = None
     natural: float | jax.Array | Schedule = 0.5
     lines: float | jax.Array | Schedule = 0.0
-    limits: Limits = (0.0, 1.0)
+    box: Box | None = None
 
     @property
     def headline(self) -> tuple[str, ...]:
@@ -90,8 +89,9 @@ class Certified(Wrapper):
 
     def _margins(self, apply: Apply, batch: Batch, radius: Any, method: Method) -> jax.Array:
         x, *args = self.inputs(batch)
+        box = box_of(self.box, x, radius)
         return margins(
-            lambda *inputs: apply(*inputs)[0], x, batch["label"], radius, method=method, limits=self.limits, args=args
+            lambda *inputs: apply(*inputs)[0], x, batch["label"], radius, method=method, limits=box, args=args
         )
 
 

@@ -171,6 +171,31 @@ def test_a_target_is_what_the_model_predicts_then():
     np.testing.assert_array_equal(jnp.argmax(apply(attacked["image"])[0], axis=1), target)
 
 
+@pytest.mark.parametrize("name", ["pgd", pytest.param("apgd", marks=pytest.mark.slow), "deepfool", "fab", "square"])
+def test_images_of_half_precision_are_attacked_as_others_are(name):
+    """In float32, whose rounding leaves neither the ball nor the box."""
+    made = {
+        "deepfool": attacks.deepfool,
+        "square": lambda: attacks.square(0.1, 5),
+        "fab": lambda: attacks.fab(0.1, 3, targets=2),
+    }
+    attack = made.get(name, lambda: getattr(attacks, name)(0.1, 3))()
+    apply, batch = linear()
+    moved = run(attack, apply, batch | {"image": batch["image"].astype(jnp.bfloat16)})["image"]
+    whole = run(attack, apply, batch | {"image": batch["image"].astype(jnp.bfloat16).astype(jnp.float32)})["image"]
+    assert moved.dtype == jnp.float32
+    np.testing.assert_array_equal(moved, whole)
+
+
+def test_a_box_by_column_or_of_numpy_has_ends():
+    apply, batch = linear(shape=(20,))
+    one = run(attacks.carlini_wagner(3, searches=1, seam=Seam(low=np.float32(0), high=np.float32(1))), apply, batch)
+    each = Seam(low=np.zeros(20, np.float32), high=np.ones(20, np.float32))
+    np.testing.assert_array_equal(
+        run(attacks.carlini_wagner(3, searches=1, seam=each), apply, batch)["image"], one["image"]
+    )
+
+
 def test_any_task_with_a_score_is_attacked_at_its_own_field_and_box():
     apply, batch = linear(4)
     batch = batch | {"features": 10 * batch["image"] - 5}

@@ -1,5 +1,6 @@
 """AutoAttack of linear models finds what there is to find; what hides its gradients is told apart."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from deeplab.core.errors import UserError
 from deeplab.robust import attacks
 from deeplab.robust.attacks.evaluation.checks import checking
-from tests.robust.attacks.models import Linear, bound, gaps, margins, prototypes
+from tests.robust.attacks.models import Linear, batch_of, bound, gaps, margins, prototypes
 
 KEY = jax.random.key(0)
 CALLS = []
@@ -131,6 +132,55 @@ def test_the_robust_accuracy_of_one_attack_counts_what_was_right_before():
     assert found[0.1].count == 30
     assert not (found[0.1].right & ~clean).any()
     assert found[0.1].objective > found[0].objective
+
+
+class Masked(nn.Module):
+    """Logits of which one class is never chosen, or all of which are NaN."""
+
+    value: float
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        logits = nn.Dense(4)(x.reshape(len(x), -1))
+        return logits + self.value if np.isnan(self.value) else logits.at[:, 3].set(self.value)
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.nan])
+def test_a_class_that_is_never_chosen_hides_no_error_and_nan_is_not_right(value):
+    x = jax.random.uniform(KEY, (8, 8, 8, 1))
+    params = Masked(0.0).init(KEY, x)["params"]
+    batch = batch_of(x, (Masked(-np.inf).apply({"params": params}, x).argmax(1) + 1) % 3)
+    apply = bound(Masked(value), params, batch)
+    found = attacks.robust_accuracy(apply, [batch], attacks.fgsm(0.1), KEY)
+    assert (found.clean, found.robust) == (0.0, 0.0)
+    assert attacks.auto_attack(apply, steps=4, queries=4)([batch], 0.1, KEY).clean == 0.0
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda a, b: attacks.accuracy_by_radius(a, [b], attacks.fgsm, (-0.1,), KEY), "radius=-0.1 was given"),
+        (lambda a, b: attacks.accuracy_by_radius(a, [b], attacks.fgsm, (0.1, 8.0), KEY), "radius=8.0 is larger"),
+        (lambda a, b: attacks.robust_accuracy(a, [b | {"label": b["label"] + 9}], attacks.fgsm(0.1), KEY), "no class"),
+        (lambda a, b: attacks.auto_attack(a, steps=2)([b | {"label": b["label"] - 9}], 0.1, KEY), "is no class"),
+        (
+            lambda a, b: attacks.robust_accuracy(a, [b], attacks.fgsm(0.1, objective=attacks.towards(9)), KEY),
+            "target 9",
+        ),
+        *(
+            (lambda a, b, f=f, name=name: f(a, {k: v for k, v in b.items() if k != name}), f"no field '{name}' but")
+            for name in ("id", "weight")
+            for f in (
+                lambda a, b: attacks.robust_accuracy(a, [b], attacks.fgsm(0.1), KEY),
+                lambda a, b: attacks.auto_attack(a, steps=2)([b], 0.1, KEY),
+            )
+        ),
+    ],
+)
+def test_what_a_trace_does_not_see_is_looked_at_before_it(call, told):
+    apply, batch = prototypes(4)
+    with pytest.raises(UserError, match=told):
+        call(apply, batch)
 
 
 @pytest.mark.parametrize(

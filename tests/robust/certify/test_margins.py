@@ -17,6 +17,7 @@ from deeplab.robust.certify.specification import Verified
 W1, W2 = np.random.default_rng(0).normal(size=(12, 8)) / 3, np.random.default_rng(1).normal(size=(8, 3)) / 2
 X = jnp.asarray(np.random.default_rng(2).uniform(size=(5, 12)), jnp.float32)
 Y = jnp.array([0, 1, 2, 0, 1])
+BATCH = {"image": X, "label": Y, "weight": jnp.ones(5)}
 
 
 def network(x):
@@ -89,6 +90,10 @@ def test_the_verified_error_of_a_linear_classifier_is_counted_by_hand():
         (lambda: margins(network, X, Y - 3, 0.1), r"label -\d is no class of the model, which has 3"),
         (lambda: margins(lambda x: x[:, :, None], X, Y, 0.1), r"expected one array \[1, K\]"),
         (lambda: verified(Bound(jnp.eye(2)), [], 0.1), "there is no example to verify"),
+        (lambda: verified(network, [{"image": X}], 0.1), "parameters are not known; give run.bound"),
+        (lambda: verified(Bound(jnp.eye(12, 3)), [BATCH | {"label": Y + 2}], 0.1), "label 3 is no class of the model"),
+        (lambda: verified(Bound(jnp.eye(12, 3)), [BATCH | {"label": jnp.eye(5)}], 0.1), "number of a class for each"),
+        (lambda: verified(Bound(jnp.eye(12, 3)), [{"image": X, "label": Y}], 0.1), "no field 'weight' but"),
     ],
 )
 def test_what_cannot_be_verified_is_told(call, message):
@@ -96,6 +101,32 @@ def test_what_cannot_be_verified_is_told(call, message):
         call()
     with pytest.raises(NotImplementedError, match="`reduce_prod` in the program has no bounds"):
         margins(lambda x: x[:, :3] * jnp.prod(x, axis=1, keepdims=True), X, Y, 0.1)
+
+
+def test_what_is_outside_of_the_limits_is_in_its_own_ball():
+    """Under a trace, where values are not looked at: label 0 was "proved" of an input that is class 1."""
+    x, radius = 3 * jnp.asarray(np.random.default_rng(4).normal(size=(40, 12)), jnp.float32), 0.05
+    label, method = jnp.argmax(network(x), axis=1), "crown"
+    found = jax.jit(lambda x, y: margins(network, x, y, radius, method=method))
+    wrong, own = found(x, (label + 1) % 3), found(x, label)
+    assert not np.any(np.all((wrong > 0) | (np.arange(3)[None] == np.asarray((label + 1) % 3)[:, None]), axis=1))
+    logits = network(x)
+    assert np.all(own <= jnp.take_along_axis(logits, label[:, None], 1) - logits + 1e-5)
+    assert np.all(jax.jit(lambda x: ball(x, radius))(x).lower <= x)
+
+
+def test_a_table_is_certified_in_balls_without_walls():
+    x = np.random.default_rng(0).normal(size=(64, 5)).astype("float32")
+    rows = {"x": x, "label": x[:, :3].argmax(1)}
+    made = dl.Experiment(
+        data=dl.data.Examples({"train": rows, "test": rows}, batch_size=32, num_steps=30),
+        model=dl.models.MLP(3, (8,)),
+        task=dl.robust.training.Certified(dl.tasks.Classification(fields=("x",)), 0.0),
+        optimizer=optax.adam(3e-2),
+    )
+    state = trained(made, 30)
+    metrics = jax.jit(dl.make_eval(made))(state, next(made.data.batches("test")))
+    assert metrics["verified_accuracy"].compute() == metrics["accuracy"].compute() > 0.7
 
 
 def experiment(lines=0.0, learning_rate=3e-3):

@@ -14,9 +14,9 @@ from numpy import ndarray
 
 from deeplab.core.blocks import wilson
 from deeplab.core.errors import UserError
-from deeplab.robust.attacks.objectives import CROSS_ENTROPY, Batch, Objective
+from deeplab.robust.attacks.objectives import CROSS_ENTROPY, Batch, Objective, misclassified, undefined
 from deeplab.robust.attacks.seam import IMAGES, Attack, Seam
-from deeplab.tasks.contract.outputs import described
+from deeplab.robust.inputs import refuse_labels, refuse_missing, refuse_unbound
 
 _BOUND = ("params", "variables", "task_params", "task_state")
 
@@ -124,13 +124,21 @@ def accuracy_by_radius(
     def count(apply: Any, batch: Batch, key: PRNGKeyArray, radius: Any) -> tuple[Any, Any, Any]:
         before, moved = seam.outputs(apply, batch, key), made(radius)(apply, batch, key)
         after = seam.outputs(apply, moved, key)
-        return objective.fooled(before, batch), objective.fooled(after, batch), objective.value(after, moved)
+        wrong = objective.fooled(before, batch) | undefined(before)
+        return wrong, objective.fooled(after, batch), objective.value(after, moved)
 
-    batches = list(batches)
+    batches, radii = list(batches), list(radii)
+    for batch in batches:
+        refuse_missing(batch, ("id", "weight"))
     if not any(np.any(np.asarray(batch["weight"]) > 0) for batch in batches):
         raise UserError("there is no example that counts; give batches of a split")
+    # What follows looks at values, which a trace does not.
+    for radius in radii:
+        made(radius)
     for batch in [] if seam.tap else batches:
-        seam.problem(apply, batch, key)  # looks at the values, which a trace does not
+        seam.problem(apply, batch, key)
+    if objective.fooled is misclassified:
+        refuse_labels(batches, jax.eval_shape(lambda: seam.outputs(apply, batches[0], key)))
     run = with_arguments(apply, count)
     return {r: _counted(batches, [jax.device_get(run(batch, key, jnp.float32(r))) for batch in batches]) for r in radii}
 
@@ -151,8 +159,7 @@ def with_arguments(apply: Any, function: Callable[..., Any]) -> Callable[..., An
 
     As constants they would be compiled in, and computed with at compile time. The number of examples is the batch's.
     """
-    if not dataclasses.is_dataclass(apply) or isinstance(apply, type):
-        raise UserError(f"the model is {described(apply)}, whose parameters are not known; give run.bound(B)")
+    refuse_unbound(apply)
     bound = {name: getattr(apply, name) for name in _BOUND if hasattr(apply, name)}
 
     def call(bound: Any, batch: Batch, *rest: Any) -> Any:
@@ -169,6 +176,8 @@ def joined(batches: Iterable[Batch]) -> Batch:
       UserError: there is none.
     """
     parts = [jax.tree.map(np.asarray, dict(batch)) for batch in batches]
+    for part in parts:
+        refuse_missing(part, ("id", "weight"))
     whole = jax.tree.map(lambda *rows: np.concatenate(rows), *parts) if parts else {}
     if not whole or not (kept := whole["weight"] > 0).any():
         raise UserError("there is no example to attack; give batches of a split")

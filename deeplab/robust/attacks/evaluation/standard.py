@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from numpy import ndarray
 
 from deeplab.core import ranges
@@ -22,9 +22,10 @@ from deeplab.robust.attacks.evaluation.checks import RANDOM, checking
 from deeplab.robust.attacks.evaluation.measure import joined, taken, with_arguments
 from deeplab.robust.attacks.evaluation.pool import Made, Programs, run
 from deeplab.robust.attacks.norms import L1, LINF, Norm
-from deeplab.robust.attacks.objectives import DLR, MARGIN, Batch, classes, misclassified
+from deeplab.robust.attacks.objectives import DLR, MARGIN, Batch, classes, misclassified, undefined
 from deeplab.robust.attacks.seam import IMAGES, Seam
 from deeplab.robust.attacks.squares import square
+from deeplab.robust.inputs import refuse_labels
 
 _UNRELIABLE = 0.002  # of the accuracy: what Square may take after attacks that see gradients
 _CHECKED = 32  # examples
@@ -105,7 +106,12 @@ def auto_attack(
       >>> apply = BoundApply(model, {"head": head}, {}, jnp.arange(2), dl.Runtime().precision)  # or run.bound(2)
       >>> evaluate = auto_attack(apply, queries=1000)  # then evaluate(batches, 0.3, key)
     """
-    right_of = with_arguments(apply, lambda apply, batch, key: ~misclassified(seam.outputs(apply, batch, key), batch))
+
+    def right(apply: Any, batch: Batch, key: PRNGKeyArray) -> Bool[Array, " B"]:
+        outputs = seam.outputs(apply, batch, key)
+        return ~misclassified(outputs, batch) & ~undefined(outputs)
+
+    right_of = with_arguments(apply, right)
     programs: dict[str, Programs] = {}
     check = checking(apply, seam)
 
@@ -115,6 +121,7 @@ def auto_attack(
         seam.problem(apply, taken(batch, np.arange(len(batch["id"])), len(batch["id"])), key)
         some = taken(batch, np.arange(min(_CHECKED, len(batch["id"]))), min(_CHECKED, len(batch["id"])))
         told = [text for text in check(some, key) if version == "standard" or not text.startswith(RANDOM)]
+        refuse_labels([batch], jax.eval_shape(lambda: seam.outputs(apply, some, key)))
         if not programs:
             logits_of = lambda batch, key: classes(seam.outputs(apply, batch, key), batch)[0]  # noqa: E731
             K = jax.eval_shape(logits_of, some, key).shape[1]
