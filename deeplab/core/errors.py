@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_FOLDERS = frozenset(("site-packages", "dist-packages"))
 _INSTALLED = (_PACKAGE, *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")))
 
 
@@ -129,9 +130,21 @@ def _innermost(frames: Iterable[tuple[types.FrameType, int]]) -> str:
     return f"{_told(file, line)}{text and f': {text}'}"
 
 
+def is_installed(path: Path) -> bool:
+    """Whether a file is deeplab's, of another installed package, or of Python itself.
+
+    Packages are not in this environment's folder alone, but also in the user's own, in that of the Python below a
+    virtual environment, and wherever else `sys.path` leads; all of these folders have one of two names.
+
+    Example:
+      >>> is_installed(Path("/home/me/.local/lib/python3.12/site-packages/torch/__init__.py"))
+      True
+    """
+    return not _FOLDERS.isdisjoint(path.parts) or any(map(path.is_relative_to, _INSTALLED))
+
+
 def _is_own(file: str) -> bool:
-    path = Path(file).resolve()
-    return not file.startswith(("<frozen", "<string>")) and not any(map(path.is_relative_to, _INSTALLED))
+    return not file.startswith(("<frozen", "<string>")) and not is_installed(Path(file).resolve())
 
 
 def _told(file: str, line: int) -> str:

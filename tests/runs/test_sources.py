@@ -72,6 +72,17 @@ def test_a_module_that_is_not_reached_does_not_count(tmp_path, monkeypatch):
     assert text_of(tmp_path, monkeypatch) == before
 
 
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
+def test_packages_of_another_environment_are_no_part(folder, tmp_path, monkeypatch):
+    """As in a virtual environment above another one, and in the user's own folder: torch alone is 100 MB of source."""
+    written(tmp_path, {"main.py": "import toy\ndef experiment(width: int = 8): return toy.NAME"})
+    packages = tmp_path / "elsewhere" / folder
+    packages.mkdir(parents=True)
+    written(packages, {"toy/__init__.py": "NAME = 'toy'"})
+    monkeypatch.syspath_prepend(packages)
+    assert "NAME =" not in text_of(tmp_path, monkeypatch)
+
+
 def test_a_file_alone_is_its_own_source():
     """So that the directories of earlier runs keep their names."""
     from experiments import image_digits

@@ -6,14 +6,12 @@ import ast
 import collections
 import importlib.machinery
 import sys
-import sysconfig
 import types
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[2]
-_INSTALLED = (PACKAGE, *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")))
 
 _UNKNOWN = object()
 
@@ -21,11 +19,6 @@ _UNKNOWN = object()
 def file_of(module: types.ModuleType | None) -> Path | None:
     path = getattr(module, "__file__", None)
     return Path(path).resolve() if path and path.endswith(".py") and Path(path).is_file() else None
-
-
-def is_installed(path: Path) -> bool:
-    """Whether a file is deeplab's, of another installed package, or of Python itself."""
-    return any(path.is_relative_to(folder) for folder in _INSTALLED)
 
 
 def found(name: str) -> Path | None:

@@ -25,7 +25,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from deeplab.runs.identity.modules import PACKAGE, file_of, found, imports, is_installed, package_of, reassigned
+from deeplab.core.errors import is_installed
+from deeplab.runs.identity.modules import PACKAGE, file_of, found, imports, package_of, reassigned
 
 _SHOWN = 2_000  # characters of a value; of a longer one, a digest follows
 
