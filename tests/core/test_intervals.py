@@ -46,6 +46,7 @@ UNARY = [
     *(lambda x: jnp.where((x > 0) & (x < 1) | ~(x > -1), 1.0, x), lambda x: x.at[2].add(x[3]).at[0].set(x[1])),
     *(lambda x: x.max() - x.min() + x, lambda x: lax.dynamic_slice(x, (0,), (6,)), lambda x: lax.cumlogsumexp(x)),
     *(lambda x: jnp.stack([x, *jnp.unstack(x[None])]).min(axis=0), counted),
+    *(lambda x: jax.nn.logsumexp(x) - x, lambda x: jnp.tile(x, 2)[3:9], lambda x: jnp.where(jnp.isfinite(x), x, 0)),
 ]  # fmt: skip
 BINARY = [jnp.add, jnp.subtract, jnp.multiply, jnp.divide, jnp.maximum, jnp.minimum, lambda x, y: jnp.outer(x, y) @ x]
 

@@ -28,6 +28,13 @@ def compared(eqn: core.JaxprEqn, inputs: list[Any]) -> list[Interval]:
     return [Interval(certain, possible) if name == "eq" else Interval(~possible, ~certain)]
 
 
+def finite(eqn: core.JaxprEqn, inputs: list[Any]) -> list[Interval]:
+    """What has two finite ends is finite; what is an infinity at both of them is not."""
+    (pair,) = inputs
+    low, high = (bind(eqn, [end])[0] for end in pair)
+    return [Interval(low & high, low | high | (pair.lower != pair.upper))]
+
+
 def logical(eqn: core.JaxprEqn, inputs: list[Any]) -> list[Interval]:
     ends = ends_of(inputs)
     if any(not jnp.issubdtype(jnp.result_type(x), jnp.bool_) for x in ends[0]):

@@ -31,7 +31,7 @@ _RULES: dict[str, Rule] = {
         "pad", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_precision", "reduce_sum",
         "reduce_window_max", "reduce_window_min", "reduce_window_sum", "reshape", "rev", "round",
         "sharding_constraint", "sign", "sinh", "slice", "split", "sqrt", "squeeze", "stack", "stop_gradient", "tanh",
-        "transpose", "unstack",
+        "tile", "transpose", "unstack",
     ), numbers.increasing),
     **dict.fromkeys(("acos", "erfc", "neg", "rsqrt"), numbers.decreasing),
     **dict.fromkeys(("dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general"), numbers.bilinear),
@@ -42,9 +42,9 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("gather", "dynamic_slice"), numbers.placed(0)),
     **dict.fromkeys(("scatter", "scatter-add", "scatter_add"), numbers.placed(0, 2)),
     "convert_element_type": choices.converted, "cos": numbers.wave(0.0), "div": numbers.divided,
-    "dynamic_update_slice": numbers.placed(0, 1), "integer_pow": numbers.power, "mul": numbers.multiplied,
-    "pow": numbers.raised, "select_n": choices.selected, "sin": numbers.wave(jnp.pi / 2), "sort": choices.sorted_,
-    "sub": numbers.subtracted, "top_k": choices.top,
+    "dynamic_update_slice": numbers.placed(0, 1), "integer_pow": numbers.power, "is_finite": choices.finite,
+    "mul": numbers.multiplied, "pow": numbers.raised, "select_n": choices.selected,
+    "sin": numbers.wave(jnp.pi / 2), "sort": choices.sorted_, "sub": numbers.subtracted, "top_k": choices.top,
 }  # fmt: skip
 
 

@@ -57,7 +57,7 @@ class _State(NamedTuple):
     found: Found
 
 
-@ranges.checked(steps=ranges.COUNT, restarts=ranges.COUNT, samples=ranges.COUNT)
+@ranges.checked(steps=ranges.COUNT, step=ranges.NATURAL, restarts=ranges.COUNT, samples=ranges.COUNT)
 def pgd(
     radius: Any,
     steps: int = 40,

@@ -30,7 +30,7 @@ _AFFINE: dict[str, slice] = {
     **dict.fromkeys((
         "add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "cumsum", "expand_dims", "neg",
         "pad", "reduce_sum", "reduce_window_sum", "reshape", "rev", "slice", "split", "squeeze", "stack", "sub",
-        "transpose", "unstack",
+        "tile", "transpose", "unstack",
     ), slice(0)),
     **dict.fromkeys(("gather", "dynamic_slice"), slice(1, None)), "dynamic_update_slice": slice(2, None),
     **dict.fromkeys(("scatter-add", "scatter_add"), slice(1, 2)), "select_n": slice(1),
