@@ -18,8 +18,7 @@ from numpy import ndarray
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError, nearest
-
-LEVEL = ranges.Range(above=0, below=1)
+from deeplab.robust.resampling import LEVEL
 
 Few = Literal["error", "everything"]
 
