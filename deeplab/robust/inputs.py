@@ -146,6 +146,22 @@ def truths_of(truths: Shaped[ndarray, " N"], name: str, size: int) -> Shaped[nda
     return x
 
 
+def groups_of(group: Shaped[ndarray, " N"], size: int) -> Shaped[ndarray, " N"]:
+    """The groups as an array.
+
+    Raises:
+      UserError: there are not as many as examples.
+
+    Example:
+      >>> groups_of(["a", "b"], size=3)
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: the groups have the shape [2], expected [3], one for each example
+    """
+    if np.shape(group) != (size,):
+        raise UserError(f"the groups have the shape {list(np.shape(group))}, expected [{size}], one for each example")
+    return np.asarray(group)
+
+
 def numbers_of(**arrays: Float[ndarray, " N"]) -> list[Float[ndarray, " N"]]:
     """Arrays [N] of one length, as float64; [N, 1] beside [N] would be all pairs.
 

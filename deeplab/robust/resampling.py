@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
+from deeplab.robust.inputs import groups_of
 
 Kind = Literal["percentile", "basic"]
 LEVEL = ranges.Range(above=0, below=1)
@@ -49,9 +50,7 @@ def dealt(size: int, group: Shaped[ndarray, " N"] | None, folds: int, seed: int 
       >>> np.bincount(dealt(12, None, folds=3)).tolist(), np.ptp(dealt(4, np.ones(4), folds=3)).item()
       ([4, 4, 4], 0)
     """
-    _, member = np.unique(np.arange(size) if group is None else group, return_inverse=True)
-    if member.shape != (size,):
-        raise UserError(f"the groups have the shape {list(member.shape)}, expected [{size}], one for each example")
+    _, member = np.unique(np.arange(size) if group is None else groups_of(group, size), return_inverse=True)
     lot = np.random.default_rng(seed).permutation(member.max(initial=-1) + 1)
     return lot[member] % folds
 
