@@ -32,6 +32,7 @@ def cross_sets(
     """Sets whose thresholds are of the other folds, so that no group calibrates its own.
 
     Where the other folds have too few examples of a class for the level, the class is in every set.
+    Without groups, the folds go by the places of the examples, so that another order gives other sets.
 
     Args:
       scores: Scores of the classes, such as `lac(p)`.
