@@ -30,9 +30,16 @@ class Head(NamedTuple):
     bias: Any
 
     def __call__(self, features: Float[ndarray, "N D"]) -> Float[ndarray, "N K"]:
-        """The logits, on the host in float64."""
+        """The logits, on the host in float64.
+
+        Raises:
+          UserError: the features are not [N, D].
+        """
         kernel, bias = (np.asarray(x, np.float64) for x in self)
-        return np.asarray(features, np.float64) @ kernel + bias[None]
+        features = np.asarray(features, np.float64)
+        if features.ndim < 2 or features.shape[-1] != len(kernel):
+            raise UserError(f"features have the shape {list(features.shape)}, expected [N, {len(kernel)}]")
+        return features @ kernel + bias[None]
 
 
 class Tapped(NamedTuple):

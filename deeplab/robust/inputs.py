@@ -26,9 +26,7 @@ def probabilities_of(probabilities: Float[ndarray, "N K"], name: str = "probabil
       Traceback (most recent call last):
       deeplab.core.errors.UserError: probabilities: row 0 holds -1; give softmax(logits), each row of which sums to 1
     """
-    p = np.asarray(probabilities, np.float64)
-    if p.ndim != 2:
-        raise UserError(f"{name} have the shape {list(p.shape)}, expected [N, K], a row for each example")
+    p = matrix_of(probabilities, name, "K")
     bad = ~(p >= 0)
     told = "give softmax(logits), each row of which sums to 1"
     if bad.any():
@@ -39,6 +37,30 @@ def probabilities_of(probabilities: Float[ndarray, "N K"], name: str = "probabil
         n = int(off.argmax())
         raise UserError(f"{name}: row {n} sums to {sums[n]:.6g}; {told}")
     return p
+
+
+def matrix_of(values: Float[ndarray, "N D"], name: str, columns: int | str = "D") -> Float[ndarray, "N D"]:
+    """Numbers as float64, a row for each example.
+
+    Args:
+      values: Numbers.
+      name: Their name, for the message.
+      columns: Number of columns; a text is the name of one that may be any.
+
+    Raises:
+      UserError: they are not, or have another number of columns.
+
+    Example:
+      >>> matrix_of([[1, 2]], "features").tolist()
+      [[1.0, 2.0]]
+      >>> matrix_of(np.zeros((5, 1)), "features", 3)
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: features have the shape [5, 1], expected [N, 3], a row for each example
+    """
+    x = np.asarray(values, np.float64)
+    if x.ndim != 2 or columns not in (x.shape[1], str(columns)):
+        raise UserError(f"{name} have the shape {list(x.shape)}, expected [N, {columns}], a row for each example")
+    return x
 
 
 def labels_of(label: Int[ndarray, " N"], num_classes: int, size: int) -> Int[ndarray, " N"]:
@@ -181,6 +203,22 @@ def truths_of(truths: Shaped[ndarray, " N"], name: str, size: int) -> Shaped[nda
     return x
 
 
+def groups_of(group: Shaped[ndarray, " N"], size: int) -> Shaped[ndarray, " N"]:
+    """The groups as an array.
+
+    Raises:
+      UserError: there are not as many as examples.
+
+    Example:
+      >>> groups_of(["a", "b"], size=3)
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: the groups have the shape [2], expected [3], one for each example
+    """
+    if np.shape(group) != (size,):
+        raise UserError(f"the groups have the shape {list(np.shape(group))}, expected [{size}], one for each example")
+    return np.asarray(group)
+
+
 def numbers_of(**arrays: Float[ndarray, " N"]) -> list[Float[ndarray, " N"]]:
     """Arrays [N] of one length, as float64; [N, 1] beside [N] would be all pairs.
 
@@ -197,6 +235,16 @@ def numbers_of(**arrays: Float[ndarray, " N"]) -> list[Float[ndarray, " N"]]:
         shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in zip(arrays, made, strict=True))
         raise UserError(f"{shapes}; expected [N] of each, such as {list(arrays)[-1]}[:, 0]")
     return made
+
+
+def bins_of(probability: Float[ndarray, " N"], num_bins: int) -> Int[ndarray, " N"]:
+    """The bin m of each probability, of the bins (m / M, (m + 1) / M]; 0 is in the first.
+
+    Example:
+      >>> bins_of(np.array([0.0, 0.5, 0.6]), num_bins=2).tolist()
+      [0, 0, 1]
+    """
+    return np.clip(np.ceil(probability * num_bins).astype(int) - 1, 0, num_bins - 1)
 
 
 def of_label(values: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> Float[ndarray, " N"]:

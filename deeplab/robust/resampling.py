@@ -11,8 +11,10 @@ from numpy import ndarray
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
+from deeplab.robust.inputs import groups_of
 
 Kind = Literal["percentile", "basic"]
+LEVEL = ranges.Range(above=0, below=1)
 
 
 class Interval(NamedTuple):
@@ -28,6 +30,7 @@ class Interval(NamedTuple):
     high: float
 
 
+@ranges.checked(folds=ranges.COUNT)
 def dealt(size: int, group: Shaped[ndarray, " N"] | None, folds: int, seed: int = 0) -> Int[ndarray, " N"]:
     """The fold of each example, 0 to folds - 1: groups are dealt out by lot, each to one fold.
 
@@ -47,13 +50,12 @@ def dealt(size: int, group: Shaped[ndarray, " N"] | None, folds: int, seed: int 
       >>> np.bincount(dealt(12, None, folds=3)).tolist(), np.ptp(dealt(4, np.ones(4), folds=3)).item()
       ([4, 4, 4], 0)
     """
-    _, member = np.unique(np.arange(size) if group is None else group, return_inverse=True)
-    if member.shape != (size,):
-        raise UserError(f"the groups have the shape {list(member.shape)}, expected [{size}], one for each example")
+    _, member = np.unique(np.arange(size) if group is None else groups_of(group, size), return_inverse=True)
     lot = np.random.default_rng(seed).permutation(member.max(initial=-1) + 1)
     return lot[member] % folds
 
 
+@ranges.checked(resamples=ranges.COUNT)
 def resampled(
     statistic: Callable[..., Any],
     arrays: Sequence[ndarray],
@@ -77,6 +79,7 @@ def resampled(
       >>> resampled(lambda x: x.min(), [np.ones(5)], resamples=3).tolist()
       [1.0, 1.0, 1.0]
     """
+    arrays = [np.asarray(x) for x in arrays]
     size, rng, values = len(arrays[0]), np.random.default_rng(seed), []
     if len(lengths := {len(x) for x in (*arrays, *([] if group is None else [group]))}) > 1:
         raise UserError(f"arrays and groups have the lengths {sorted(lengths)}; give one row for each example")
@@ -89,7 +92,7 @@ def resampled(
     return np.array(values, np.float64)
 
 
-@ranges.checked(kind=ranges.OneOf(Kind))
+@ranges.checked(kind=ranges.OneOf(Kind), level=LEVEL)
 def interval_of(value: float, values: Float[ndarray, " R"], kind: Kind = "percentile", level: float = 0.95) -> Interval:
     """The interval of a statistic from its values on resamples, of which those that are not finite are ignored.
 
@@ -114,7 +117,7 @@ def interval_of(value: float, values: Float[ndarray, " R"], kind: Kind = "percen
     return Interval(float(value), float(low), float(high))
 
 
-@ranges.checked(resamples=ranges.COUNT, level=ranges.Range(above=0, below=1))
+@ranges.checked(resamples=ranges.COUNT, level=LEVEL)
 def bootstrap(
     statistic: Callable[..., float],
     arrays: Sequence[ndarray],
@@ -144,6 +147,7 @@ def bootstrap(
       >>> found.value, bool(40 < found.low < 50 < found.high < 60)
       (50.0, True)
     """
+    arrays = [np.asarray(x) for x in arrays]
     if not len(arrays[0]):
         return Interval(float("nan"), float("nan"), float("nan"))
     values = resampled(statistic, arrays, group, resamples, seed)

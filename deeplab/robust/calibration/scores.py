@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from deeplab.robust.inputs import labels_of, of_label, probabilities_of
+from deeplab.core import ranges
+from deeplab.robust.inputs import bins_of, labels_of, of_label, probabilities_of
 
 
 def brier(probabilities: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> float:
@@ -54,6 +55,7 @@ class BrierParts(NamedTuple):
     within: float
 
 
+@ranges.checked(num_bins=ranges.COUNT)
 def brier_parts(probabilities: Float[ndarray, "N K"], label: Int[ndarray, " N"], num_bins: int = 15) -> BrierParts:
     """The Brier score and its parts over bins of equal width of each class's probability, summed over the classes.
 
@@ -73,7 +75,7 @@ def brier_parts(probabilities: Float[ndarray, "N K"], label: Int[ndarray, " N"],
     parts = np.zeros(4)
     for k in range(p.shape[1]):
         q, right = p[:, k], (y == k).astype(np.float64)
-        member = np.clip(np.ceil(q * num_bins).astype(int) - 1, 0, num_bins - 1)
+        member = bins_of(q, num_bins)
         count = np.bincount(member, minlength=num_bins)
         mean, frequency = (
             (np.bincount(member, x, num_bins) / np.maximum(count, 1))[member] for x in (q, right)

@@ -15,7 +15,7 @@ from numpy import ndarray
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.robust.conformal.coverage import Coverage, coverage_by_group
-from deeplab.robust.inputs import labels_of, of_label, probabilities_of
+from deeplab.robust.inputs import labels_of, matrix_of, of_label, probabilities_of
 
 
 def lac(probabilities: Float[ndarray, "N K"]) -> Float[ndarray, "N K"]:
@@ -107,12 +107,13 @@ def true_scores(scores: Float[ndarray, "N K"], label: Int[ndarray, " N"]) -> Flo
     """The scores of the true labels, which calibrate.
 
     Raises:
-      UserError: a label is no class.
+      UserError: the scores are not [N, K], or a label is no class.
 
     Example:
       >>> true_scores(np.array([[0.25, 0.75], [0.5, 0.5]]), np.array([1, 0])).tolist()
       [0.75, 0.5]
     """
+    scores = matrix_of(scores, "scores", "K")
     return of_label(scores, labels_of(label, scores.shape[1], len(scores)))
 
 

@@ -12,8 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 
 from deeplab.core.blocks import wilson
-from deeplab.core.errors import UserError
-from deeplab.robust.inputs import numbers_of, truths_of
+from deeplab.robust.inputs import groups_of, numbers_of, truths_of
 
 
 class Coverage(NamedTuple):
@@ -61,10 +60,9 @@ def coverage_by_group(
     """
     (size,) = numbers_of(size=size)
     covered = truths_of(covered, "covered", len(size))
-    if group is not None and np.shape(group) != size.shape:
-        raise UserError(f"groups {list(np.shape(group))} of {len(size)} examples; give one group for each")
-    groups = [] if group is None else list(np.unique(group))
-    rows = [np.ones(len(covered), bool), *[np.asarray(group) == g for g in groups]]
+    group = np.zeros(0) if group is None else groups_of(group, len(size))
+    groups = list(np.unique(group))
+    rows = [np.ones(len(covered), bool), *[group == g for g in groups]]
     count = np.array([row.sum() for row in rows])
     share = np.array([covered[row].mean() if row.any() else np.nan for row in rows])
     low, high = np.array(

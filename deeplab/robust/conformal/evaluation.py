@@ -13,6 +13,7 @@ from deeplab.core import ranges
 from deeplab.robust.calibration.scaling import softmax
 from deeplab.robust.conformal.classes import aps, lac, set_coverage, true_scores
 from deeplab.robust.conformal.split import LEVEL, mondrian, threshold
+from deeplab.robust.inputs import groups_of, labels_of, matrix_of
 from deeplab.robust.resampling import dealt
 
 Per = Literal["all", "class"]
@@ -31,6 +32,7 @@ def cross_sets(
     """Sets whose thresholds are of the other folds, so that no group calibrates its own.
 
     Where the other folds have too few examples of a class for the level, the class is in every set.
+    Without groups, the folds go by the places of the examples, so that another order gives other sets.
 
     Args:
       scores: Scores of the classes, such as `lac(p)`.
@@ -40,6 +42,10 @@ def cross_sets(
       per: What has a threshold of its own: "class", each class (Mondrian).
       folds: Number of folds, to which groups are dealt out by lot.
       seed: Seed of the lot.
+
+    Raises:
+      UserError: the scores are not [N, K], one of a label is NaN, a label is no class, or there is not a group for each
+        example.
 
     Source: Vovk 2015, "Cross-conformal predictors", https://arxiv.org/abs/1208.0806, of which this takes, for each
     example, the split conformal part.
@@ -52,17 +58,17 @@ def cross_sets(
       >>> bool(0.85 < found.coverage[0] < 0.95)
       True
     """
-    true, K = true_scores(scores, label), scores.shape[1]
-    fold = dealt(len(label), group, folds, seed)
+    scores = matrix_of(scores, "scores", "K")
+    N, K = scores.shape
+    label, true = labels_of(label, K, N), true_scores(scores, label)
+    fold = dealt(N, group, folds, seed)
     sets = np.zeros(scores.shape, bool)
     for k in range(folds):
         inside = fold == k
-        at = np.full(K, np.inf)
         if per == "all":
-            at[:] = threshold(true[~inside], alpha, few="everything")
+            at = np.full(K, threshold(true[~inside], alpha, few="everything"))
         else:
-            by_class = mondrian(true[~inside], np.asarray(label)[~inside], alpha, few="everything")
-            at[by_class.groups] = by_class.values
+            at = mondrian(true[~inside], label[~inside], alpha, few="everything").of(np.arange(K))
         sets[inside] = scores[inside] <= at[None]
     return sets
 
@@ -75,7 +81,8 @@ def summary(
     Of the kinds `lac`, `aps` and `by_class` (LAC with a threshold for each class) there are `KIND_coverage` and
     `KIND_size`, `KIND_coverage_CLASS` of the examples of each class, and over the groups `KIND_least_group`, the
     smallest coverage of one, and `KIND_groups_below`, the share of those below 1 - alpha. It fits
-    `deeplab.tasks.Clinical(calibrate=...)`.
+    `deeplab.tasks.Clinical(calibrate=...)`. The examples are put into the order of their logits first, so that what is
+    drawn does not depend on the order in which they are given.
 
     Args:
       alpha: Largest rate of misses.
@@ -92,7 +99,11 @@ def summary(
     """
 
     def told(logits: ndarray, label: ndarray, group: ndarray | None = None) -> dict[str, float]:
-        p = softmax(logits)
+        z = matrix_of(logits, "logits", "K")
+        label = labels_of(label, z.shape[1], len(z))
+        groups = np.zeros(len(z)) if group is None else groups_of(group, len(z))
+        order = np.lexsort((np.unique(groups, return_inverse=True)[1], label, *z.T))
+        p, label, group = softmax(z[order]), label[order], None if group is None else groups[order]
         drawn = aps(p, np.random.default_rng(seed).random(len(p)))
         kinds: dict[str, tuple[ndarray, Per]] = {
             "lac": (lac(p), "all"), "aps": (drawn, "all"), "by_class": (lac(p), "class")

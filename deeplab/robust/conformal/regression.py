@@ -15,7 +15,7 @@ from numpy import ndarray
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.robust.conformal.split import LEVEL, rank_of, threshold
-from deeplab.robust.inputs import numbers_of
+from deeplab.robust.inputs import matrix_of, numbers_of
 
 
 class Intervals(NamedTuple):
@@ -52,7 +52,7 @@ def residual_intervals(
       [12.0]
     """
     prediction, target = numbers_of(prediction=prediction, target=target)
-    half = threshold(np.abs(target - prediction), alpha)
+    half, (new,) = threshold(np.abs(target - prediction), alpha), numbers_of(new=new)
     return Intervals(new - half, new + half)
 
 
@@ -103,6 +103,7 @@ def quantile_intervals(
       ([3.0], [9.0])
     """
     by = threshold(cqr_scores(low, high, target), alpha)
+    new_low, new_high = numbers_of(new_low=new_low, new_high=new_high)
     return Intervals(new_low - by, new_high + by)
 
 
@@ -126,7 +127,8 @@ def jackknife_plus(
       model: Number of the model that has left out each example; model i has left out example i when None.
 
     Raises:
-      UserError: there are too few examples, not a model for each, a number is NaN, or a residual is negative.
+      UserError: there are too few examples, not a model for each, a number is NaN, a prediction is infinite, a
+        residual is negative, or an argument is of another shape.
 
     Source: Barber et al. 2021, https://arxiv.org/abs/1905.02928.
 
@@ -135,16 +137,17 @@ def jackknife_plus(
       >>> found.low.tolist(), found.high.tolist()
       ([-3.0], [3.0])
     """
+    (residual,), predictions = numbers_of(residual=residual), matrix_of(predictions, "predictions", "M")
     N = len(residual)
     model = np.arange(N) if model is None else np.asarray(model)
-    if len(model) != N or (N and not 0 <= model.min() <= model.max() < len(predictions)):
+    if model.shape != (N,) or (N and not 0 <= model.min() <= model.max() < len(predictions)):
         raise UserError(
             f"{len(predictions)} models for {N} examples; give predictions [F, M] of F models, and the number of the "
             "model that has left out each example"
         )
-    if not (np.asarray(residual) >= 0).all() or np.isnan(predictions).any():
-        raise UserError("a residual is negative or NaN, or a prediction is NaN; give |target - prediction|")
+    if not (residual >= 0).all() or not np.isfinite(predictions).all():
+        raise UserError("a residual is negative or NaN, or a prediction is NaN or infinite; give |target - prediction|")
     lower, upper = math.floor(alpha * (N + 1) + 1e-9) - 1, rank_of(N, alpha) - 1
-    each = np.asarray(predictions)[model]  # [N, M]
+    each = predictions[model]  # [N, M]
     low, high = np.sort(each - residual[:, None], axis=0), np.sort(each + residual[:, None], axis=0)
     return Intervals(low[lower], high[upper])

@@ -15,6 +15,7 @@ from numpy import ndarray
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.robust.conformal.split import LEVEL
+from deeplab.robust.inputs import matrix_of
 
 
 def hoeffding_bentkus(risk: Float[ndarray, " L"], size: int, alpha: float) -> Float[ndarray, " L"]:
@@ -41,6 +42,13 @@ def hoeffding_bentkus(risk: Float[ndarray, " L"], size: int, alpha: float) -> Fl
     return np.minimum(1.0, np.minimum(np.exp(-size * apart), bentkus))
 
 
+def _losses(losses: ndarray) -> ndarray:
+    losses = matrix_of(losses, "losses", "L")
+    if not losses.size:
+        raise UserError(f"losses have the shape {list(losses.shape)}, expected one example and one setting or more")
+    return losses
+
+
 Correction = Literal["bonferroni", "sequence"]
 
 
@@ -64,7 +72,7 @@ def learn_then_test(
         first, and stops at the first that fails.
 
     Raises:
-      UserError: a loss is not in [0, 1].
+      UserError: a loss is not in [0, 1], there are none, or they are not [N, L].
 
     Source: Angelopoulos et al. 2021, https://arxiv.org/abs/2110.01052.
 
@@ -74,7 +82,7 @@ def learn_then_test(
       >>> learn_then_test(losses, alpha=0.2).tolist()
       [True, True, False]
     """
-    losses = np.asarray(losses, np.float64)
+    losses = _losses(losses)
     if not ((losses >= 0) & (losses <= 1)).all():
         raise UserError(f"losses are from {losses.min():g} to {losses.max():g}, expected [0, 1]; divide by the largest")
     p = hoeffding_bentkus(losses.mean(axis=0), len(losses), alpha)
@@ -94,8 +102,8 @@ def conformal_risk(losses: Float[ndarray, "N L"], alpha: float, largest: float =
       largest: Largest loss there can be.
 
     Raises:
-      UserError: a loss rises from a setting to the next, or is above the largest; there are too few examples; or no
-        setting is good enough.
+      UserError: a loss rises from a setting to the next, or is above the largest; there are too few examples; the
+        losses are not [N, L]; or no setting is good enough.
 
     Source: Angelopoulos et al. 2022, https://arxiv.org/abs/2208.02814, theorem 1.
 
@@ -103,7 +111,7 @@ def conformal_risk(losses: Float[ndarray, "N L"], alpha: float, largest: float =
       >>> conformal_risk(np.repeat([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]], [8, 1], axis=0), alpha=0.2)
       1
     """
-    losses = np.asarray(losses, np.float64)
+    losses = _losses(losses)
     if (np.diff(losses, axis=1) > 1e-12).any() or not (losses <= largest).all():
         raise UserError(
             f"a loss rises from a setting to the next, or is above {largest:g}; order the settings, or learn_then_test"

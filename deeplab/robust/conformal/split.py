@@ -18,8 +18,7 @@ from numpy import ndarray
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError, nearest
-
-LEVEL = ranges.Range(above=0, below=1)
+from deeplab.robust.resampling import LEVEL
 
 Few = Literal["error", "everything"]
 
@@ -103,6 +102,7 @@ class Thresholds(NamedTuple):
     Attributes:
       groups: Groups, ascending.
       values: Threshold of each.
+      few: What is made of a group without calibration examples: an error, or the threshold infinity.
 
     Example:
       >>> Thresholds(np.array(["a", "b"]), np.array([0.8, 0.9])).of(np.array(["b", "a"])).tolist()
@@ -111,19 +111,23 @@ class Thresholds(NamedTuple):
 
     groups: Shaped[ndarray, " G"]
     values: Float[ndarray, " G"]
+    few: Few = "error"
 
     def of(self, group: Shaped[ndarray, " M"]) -> Float[ndarray, " M"]:
         """The thresholds of examples' groups.
 
         Raises:
-          UserError: a group has no calibration examples.
+          UserError: a group has no calibration examples, unless `few` is "everything".
         """
         group = np.asarray(group)
-        at = np.minimum(np.searchsorted(self.groups, group), len(self.groups) - 1)
-        if (unknown := self.groups[at] != group).any():
-            hint = nearest(str(group[unknown][0]), map(str, self.groups))
-            raise UserError(f"group {group[unknown][0]} has no calibration examples; {hint}")
-        return self.values[at]
+        known = np.isin(group, self.groups)
+        if self.few == "error" and not known.all():
+            first = group[~known][0]
+            hint = nearest(str(first), map(str, self.groups)) if len(self.groups) else "no group has any"
+            raise UserError(f"group {first} has no calibration examples; {hint}")
+        values = np.full(group.shape, np.inf)
+        values[known] = self.values[np.searchsorted(self.groups, group[known])]
+        return values
 
 
 @ranges.checked(alpha=LEVEL, few=ranges.OneOf(Few))
@@ -139,7 +143,8 @@ def mondrian(
       scores: Scores of the calibration examples' true labels.
       group: Group of each example, or its label.
       alpha: Largest rate of misses in each group.
-      few: What is made of a group that is too small for the level: an error, or the threshold infinity.
+      few: What is made of a group that is too small for the level, or has no examples: an error, or the threshold
+        infinity.
 
     Raises:
       UserError: a group has too few examples, and should be merged with another; a score is NaN; or there is not a
@@ -157,7 +162,7 @@ def mondrian(
         raise UserError(f"groups {list(group.shape)} of scores {list(scores.shape)}; give one group for each score")
     groups = np.unique(group)
     values = [_threshold(scores[group == g], alpha, f" of group {g}", few) for g in groups]
-    return Thresholds(groups, np.array(values))
+    return Thresholds(groups, np.array(values), few)
 
 
 @ranges.checked(alpha=LEVEL)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.core import ranges
-from deeplab.robust.corruptions.filters import Corruption
+from deeplab.robust.corruptions.filters import Corruption, refuse_integers
 
 
 @ranges.checked(share=ranges.FRACTION)
@@ -19,11 +19,19 @@ def missing(share: float, value: Any = 0.0) -> Corruption:
       share: Probability that a column is missing.
       value: Number that stands for it, or one for each column: 0, the mean, of standardized columns.
 
+    Raises:
+      UserError: when it is called, the row is of integers, which hold no mean.
+
     Example:
       >>> missing(1.0)(jax.random.key(0), jnp.array([1.0, 2.0])).tolist()
       [0.0, 0.0]
     """
-    return lambda key, x: jnp.where(jax.random.uniform(key, x.shape) < share, jnp.asarray(value, x.dtype), x)
+
+    def corrupt(key: jax.Array, x: jax.Array) -> jax.Array:
+        refuse_integers(x, "row")
+        return jnp.where(jax.random.uniform(key, x.shape) < share, jnp.asarray(value, x.dtype), x)
+
+    return corrupt
 
 
 @ranges.checked(by=ranges.NATURAL)
@@ -34,12 +42,20 @@ def shifted(by: float, scale: Any = 1.0) -> Corruption:
       by: Shift, in units of the scale.
       scale: Standard deviation of the columns, a number or one for each; 1 of standardized columns.
 
+    Raises:
+      UserError: when it is called, the row is of integers.
+
     Example:
       >>> moved = shifted(0.5, scale=jnp.array([1.0, 10.0]))(jax.random.key(0), jnp.zeros(2))
       >>> jnp.abs(moved).tolist()
       [0.5, 5.0]
     """
-    return lambda key, x: x + by * jnp.asarray(scale, x.dtype) * jax.random.rademacher(key, x.shape, x.dtype)
+
+    def corrupt(key: jax.Array, x: jax.Array) -> jax.Array:
+        refuse_integers(x, "row")
+        return x + by * jnp.asarray(scale, x.dtype) * jax.random.rademacher(key, x.shape, x.dtype)
+
+    return corrupt
 
 
 def tabular(value: Any = 0.0, scale: Any = 1.0) -> dict[str, tuple[Corruption, ...]]:

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from deeplab.core.errors import UserError
+
 Image = Float[Array, "H W C"]
 Corruption = Callable[[jax.Array, Image], Image]
 """`(key, image) -> image`, pure: one example in [0, 1], as an augmentation of `deeplab.data.augment`."""
@@ -149,6 +151,21 @@ def gray(image: Image) -> Float[Array, "H W 1"]:
     """Luma of an image of three channels, and the mean of any others."""
     weights = jnp.array([0.299, 0.587, 0.114]) if image.shape[-1] == 3 else jnp.full(image.shape[-1], 1.0)
     return jnp.sum(image * (weights / jnp.sum(weights))[None, None], axis=-1, keepdims=True)
+
+
+def refuse_integers(x: jax.Array, name: str) -> None:
+    """Refuses what arithmetic would wrap or cut to whole numbers.
+
+    Raises:
+      UserError: the numbers are no floats.
+
+    Example:
+      >>> refuse_integers(jnp.zeros(3, jnp.int16), "waveform")
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: the waveform is int16[3], expected floats; give x.astype(np.float32)
+    """
+    if not jnp.issubdtype(kind := jnp.result_type(x), jnp.floating):
+        raise UserError(f"the {name} is {kind}{list(np.shape(x))}, expected floats; give x.astype(np.float32)")
 
 
 def clipped(image: Image) -> Image:

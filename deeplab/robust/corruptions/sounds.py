@@ -1,7 +1,7 @@
 """Corruptions of waveforms: noise, reverberation, clipping and speed, each of a fixed strength.
 
-`(key, x) -> x` of one waveform [T], floats; zeros at its end are padding, which is no part of it. Those of
-`deeplab.data.augment.audio` draw their strength.
+`(key, x) -> x` of one waveform [T], floats; integers are a UserError. Zeros at its end are padding, which is no part of
+it. Those of `deeplab.data.augment.audio` draw their strength.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from deeplab.core import ranges
 from deeplab.data.augment import audio
-from deeplab.robust.corruptions.filters import Corruption
+from deeplab.robust.corruptions.filters import Corruption, refuse_integers
 
 SEVERITIES: dict[str, tuple[float, ...]] = {
     "noise": (30.0, 20.0, 10.0, 5.0, 0.0),
@@ -32,6 +32,7 @@ def noise(decibels: float) -> Corruption:
     """
 
     def corrupt(key: jax.Array, x: jax.Array) -> jax.Array:
+        refuse_integers(x, "waveform")
         inside = jnp.cumsum(jnp.abs(x)[::-1])[::-1] > 0  # up to the last sample that is not 0
         power = jnp.sum(x**2) / jnp.maximum(jnp.sum(inside), 1) * 10 ** (-decibels / 10)
         return x + jnp.where(inside, jnp.sqrt(power) * jax.random.normal(key, x.shape), 0)
@@ -58,6 +59,7 @@ def reverberation(seconds: float, rate: float = 16000.0, direct: float = 0.5) ->
     """
 
     def corrupt(key: jax.Array, x: jax.Array) -> jax.Array:
+        refuse_integers(x, "waveform")
         time = jnp.arange(x.shape[0]) / rate
         tail = jax.random.normal(key, x.shape) * 10 ** (-3 * time / seconds)
         tail = tail.at[0].set(0.0)
@@ -80,6 +82,7 @@ def clipping(share: float) -> Corruption:
     """
 
     def corrupt(key: jax.Array, x: jax.Array) -> jax.Array:
+        refuse_integers(x, "waveform")
         most = share * jnp.max(jnp.abs(x))
         return jnp.clip(x, -most, most)
 
@@ -96,6 +99,7 @@ def speed(factor: float) -> Corruption:
     """
 
     def corrupt(key: jax.Array, x: jax.Array) -> jax.Array:
+        refuse_integers(x, "waveform")
         position = jnp.arange(x.shape[0]) * factor
         return jnp.where(position <= x.shape[0] - 1, audio.interpolate(x, position), 0)
 

@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.robust.calibration.binned import debiased_calibration_error
-from deeplab.robust.resampling import Interval, interval_of, resampled
+from deeplab.robust.inputs import numbers_of
+from deeplab.robust.resampling import LEVEL, Interval, interval_of, resampled
 
 
 class GroupMetrics(NamedTuple):
@@ -155,6 +157,9 @@ def calibration_within(
       group: Group of each example.
       num_bins: Number of bins; of equal mass, since groups may be small.
 
+    Raises:
+      UserError: the arrays differ in length, are empty, or hold other values than 0 and 1, or than probabilities.
+
     Source: Kleinberg, Mullainathan and Raghavan 2017, https://arxiv.org/abs/1609.05807, who show that this, and equal
     odds, are together possible only of perfect predictions or equal base rates.
 
@@ -165,13 +170,14 @@ def calibration_within(
       {'a': -0.04, 'b': 0.3}
     """
     y, _, groups, member = _checked(label, np.zeros(len(label), int), group)
-    p = np.asarray(probability, np.float64)
+    _, p = numbers_of(label=y, probability=probability)
     return {
         str(name): debiased_calibration_error(p[member == g], y[member == g], num_bins, "mass")
         for g, name in enumerate(groups)
     }
 
 
+@ranges.checked(resamples=ranges.COUNT, level=LEVEL)
 def gaps(
     label: Bool[ndarray, " N"],
     prediction: Bool[ndarray, " N"],

@@ -24,7 +24,7 @@ class GroupThresholds(NamedTuple):
 
     Attributes:
       groups: Groups, ascending.
-      first: First threshold of each group.
+      first: First threshold of each group; NaN for one that no score passes, where scores are infinite.
       second: Second threshold.
       mix: Probability of the first.
       ignore: Probability that the score is ignored.
@@ -51,6 +51,8 @@ class GroupThresholds(NamedTuple):
     def probability(self, score: Float[ndarray, " N"], group: Shaped[ndarray, " N"]) -> Float[ndarray, " N"]:
         """Probability of a positive decision; `u < probability` decides, with u of `conformal.uniforms`.
 
+        NaN where the score is.
+
         Raises:
           UserError: a group is unknown.
         """
@@ -61,7 +63,7 @@ class GroupThresholds(NamedTuple):
             raise UserError(f"group {group[unknown][0]} has no thresholds; {hint}")
         mix, ignore = self.mix[at], self.ignore[at]
         passed = mix * (score >= self.first[at]) + (1 - mix) * (score >= self.second[at])
-        return ignore * self.constant[at] + (1 - ignore) * passed
+        return np.where(np.isnan(score), np.nan, ignore * self.constant[at] + (1 - ignore) * passed)
 
 
 class _Hull(NamedTuple):
@@ -74,10 +76,12 @@ class _Hull(NamedTuple):
 
 def _hull(score: ndarray, y: ndarray) -> _Hull:
     order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # of each distinct score
+    ranked = score[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of each distinct score, infinite ones too
     true = np.append(0.0, np.cumsum(y[order])[last] / y.sum())
     false = np.append(0.0, np.cumsum(~y[order])[last] / (~y).sum())
-    threshold = np.append(np.inf, score[order][last])
+    none = np.nan if ranked[0] == np.inf else np.inf  # a score of infinity passes all thresholds but NaN
+    threshold = np.append(none, ranked[last])
     kept: list[int] = []
     for i in range(len(true)):
         while len(kept) > 1:

@@ -13,6 +13,7 @@ from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.metrics import roc
 from deeplab.robust.head import Head
+from deeplab.robust.inputs import numbers_of
 from deeplab.robust.shift import features as of_features
 from deeplab.robust.shift import logits as of_logits
 
@@ -42,9 +43,10 @@ class Detection(NamedTuple):
 
 
 def _curve(inside: ndarray, outside: ndarray, positive: Side) -> roc.Curve:
+    (inside,), (outside,) = numbers_of(inside=inside), numbers_of(outside=outside)
     if not len(inside) or not len(outside):
         raise UserError(f"{len(inside)} scores inside and {len(outside)} outside; expected 1 or more of each")
-    score = np.concatenate([inside, outside]).astype(np.float64)
+    score = np.concatenate([inside, outside])
     is_out = np.arange(len(score)) >= len(inside)
     return (roc.Scores(score, is_out) if positive == "out" else roc.Scores(-score, ~is_out)).curve()
 
@@ -63,7 +65,7 @@ def fpr_at_tpr(
         "out" the share of usual ones that are stopped where 95 % of the unusual are.
 
     Raises:
-      UserError: one side has no examples.
+      UserError: one side has no examples, or scores are not [N].
 
     Example:
       >>> fpr_at_tpr(np.array([0.0, 1.0, 2.0, 3.0]), np.array([1.5, 5.0]), 0.5)
@@ -84,7 +86,7 @@ def detect(inside: Float[ndarray, " N"], outside: Float[ndarray, " M"]) -> Detec
       outside: Scores of unusual examples.
 
     Raises:
-      UserError: one side has no examples.
+      UserError: one side has no examples, or scores are not [N].
 
     Source: Hendrycks and Gimpel 2017, https://arxiv.org/abs/1610.02136; Liu et al. 2020,
     https://arxiv.org/abs/2010.03759.

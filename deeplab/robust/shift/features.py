@@ -18,6 +18,7 @@ from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.representation.knn import neighbors
 from deeplab.robust.head import Head
+from deeplab.robust.inputs import matrix_of
 from deeplab.robust.shift.logits import energy
 
 Change = Callable[[Float[ndarray, "N D"]], Float[ndarray, "N D"]]
@@ -42,7 +43,7 @@ class Mahalanobis:
     background: tuple[ndarray, ndarray] | None = None
 
     def __call__(self, features: Float[ndarray, "N D"]) -> Float[ndarray, " N"]:
-        x = np.asarray(features, np.float64)
+        x = matrix_of(features, "features", self.means.shape[1])
         each = np.stack([_squared(x - m[None], self.precision) for m in self.means], axis=1)
         if self.background is None:
             return each.min(axis=1)
@@ -59,6 +60,13 @@ def _precision(centered: ndarray) -> ndarray:
     return np.linalg.pinv(centered.T @ centered / len(centered), rcond=1e-10, hermitian=True)
 
 
+def _training(features: ndarray) -> ndarray:
+    x = matrix_of(features, "features")
+    if not len(x) or not np.isfinite(x).all():
+        raise UserError(f"features {list(x.shape)} are none, or hold a NaN or infinity; leave such examples out")
+    return x
+
+
 def mahalanobis(features: Float[ndarray, "N D"], label: Int[ndarray, " N"], relative: bool = False) -> Mahalanobis:
     """The squared distance to the nearest class, in units of the classes' common covariance.
 
@@ -68,7 +76,7 @@ def mahalanobis(features: Float[ndarray, "N D"], label: Int[ndarray, " N"], rela
       relative: Whether the distance under one Gaussian of all examples is subtracted, which helps near the classes.
 
     Raises:
-      UserError: there is not a label for each example.
+      UserError: there are no features [N, D], one is not finite, or there is not a label for each example.
 
     Source: Lee et al. 2018, https://arxiv.org/abs/1807.03888; relative, Ren et al. 2021,
     https://arxiv.org/abs/2106.09022.
@@ -78,9 +86,9 @@ def mahalanobis(features: Float[ndarray, "N D"], label: Int[ndarray, " N"], rela
       >>> mahalanobis(x, np.array([0, 0, 1, 1]))(np.array([[1.0], [8.0]])).tolist()
       [0.0, 9.0]
     """
-    x, label = np.asarray(features, np.float64), np.asarray(label)
-    if x.ndim != 2 or label.shape != (len(x),) or not len(x):
-        raise UserError(f"features {list(x.shape)} and labels {list(label.shape)}; expected [N, D] and [N], N >= 1")
+    x, label = _training(features), np.asarray(label)
+    if label.shape != (len(x),):
+        raise UserError(f"features {list(x.shape)} and labels {list(label.shape)}; expected [N, D] and [N]")
     classes, member = np.unique(label, return_inverse=True)
     means = np.stack([x[member == k].mean(axis=0) for k in range(len(classes))])
     mean = x.mean(axis=0)
@@ -107,7 +115,7 @@ def knn_score(train: Float[ndarray, "M D"], features: Float[ndarray, "N D"], k: 
     """
     train, features = (
         x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-        for x in (np.asarray(train, np.float64), np.asarray(features, np.float64))
+        for x in (matrix_of(train, "features"), matrix_of(features, "features"))
     )
     return neighbors(train, features, k).distances[:, -1]
 
@@ -135,8 +143,9 @@ class Vim:
     alpha: float
 
     def __call__(self, features: Float[ndarray, "N D"]) -> Float[ndarray, " N"]:
-        apart = np.linalg.norm((np.asarray(features, np.float64) - self.origin[None]) @ self.residual, axis=1)
-        return self.alpha * apart + energy(self.head(features))
+        x = matrix_of(features, "features", len(self.origin))
+        apart = np.linalg.norm((x - self.origin[None]) @ self.residual, axis=1)
+        return self.alpha * apart + energy(self.head(x))
 
 
 @ranges.checked(size=ranges.COUNT)
@@ -149,7 +158,7 @@ def vim(train: Float[ndarray, "N D"], head: Head, size: int | None = None) -> Vi
       size: Number of principal directions; half of the features when None, and 1,000 of 2,000 or more.
 
     Raises:
-      UserError: no direction is left.
+      UserError: no direction is left, there are no features [N, D] of the head, or one is not finite.
 
     Source: Wang et al. 2022, https://arxiv.org/abs/2203.10807.
 
@@ -160,7 +169,7 @@ def vim(train: Float[ndarray, "N D"], head: Head, size: int | None = None) -> Vi
       >>> bool(score(np.array([[0.0, 0.0, 1.0, 1.0]]))[0] > score(train).max())
       True
     """
-    x = np.asarray(train, np.float64)
+    x = matrix_of(_training(train), "features", np.shape(head.kernel)[0])
     D = x.shape[1]
     size = min(1000, D // 2) if size is None else size
     if size >= D:
@@ -183,14 +192,19 @@ def react(train: Float[ndarray, "N D"], quantile: float = 0.9) -> Change:
       train: Features of training examples.
       quantile: Share of the training features that stay as they are.
 
+    Raises:
+      UserError: there are no features [N, D], or one is not finite; when it is called, the features are of another
+        size.
+
     Source: Sun, Guo and Li 2021, https://arxiv.org/abs/2111.12797.
 
     Example:
       >>> react(np.arange(11.0)[:, None], 0.5)(np.array([[3.0], [8.0]])).tolist()
       [[3.0], [5.0]]
     """
-    highest = float(np.quantile(np.asarray(train, np.float64), quantile))
-    return lambda features: np.minimum(np.asarray(features, np.float64), highest)
+    x = _training(train)
+    highest, D = float(np.quantile(x, quantile)), x.shape[1]
+    return lambda features: np.minimum(matrix_of(features, "features", D), highest)
 
 
 Kept = Literal["s", "p", "b"]
@@ -208,6 +222,12 @@ def ash(features: Float[ndarray, "N D"], quantile: float = 0.65, kind: Kept = "s
       kind: What becomes of the others: "p", they stay; "b", each becomes the mean that keeps the sum; "s", they are
         multiplied by exp(sum before / sum after).
 
+    Returns:
+      The features; NaN of an example with a NaN.
+
+    Raises:
+      UserError: the features are not [N, D].
+
     Source: Djurisic et al. 2023, https://arxiv.org/abs/2209.09858.
 
     Example:
@@ -215,7 +235,7 @@ def ash(features: Float[ndarray, "N D"], quantile: float = 0.65, kind: Kept = "s
       >>> ash(x, 0.5, "p").tolist(), ash(x, 0.5, "b").tolist(), ash(x, 0.5).round(2).tolist()
       ([[0.0, 2.0, 5.0, 0.0]], [[0.0, 4.0, 4.0, 0.0]], [[0.0, 6.27, 15.68, 0.0]])
     """
-    x = np.asarray(features, np.float64)
+    x = matrix_of(features, "features")
     kept = max(1, x.shape[1] - round(x.shape[1] * quantile))
     order = np.argsort(-x, axis=1, kind="stable")[:, :kept]
     total = x.sum(axis=1, keepdims=True)
@@ -226,4 +246,4 @@ def ash(features: Float[ndarray, "N D"], quantile: float = 0.65, kind: Kept = "s
     if kind == "s":
         after = made.sum(axis=1, keepdims=True)
         made = made * np.exp(total / np.where(after > 0, after, 1))
-    return made
+    return np.where(np.isnan(total), np.nan, made)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
+from deeplab.tasks.contract.outputs import one_array
 
 
 @ranges.checked(temperature=ranges.POSITIVE, radius=ranges.NATURAL)
@@ -20,20 +21,18 @@ def odin(apply: Any, *inputs: Any, temperature: float = 1000.0, radius: float = 
     The first input is in the unit of the data, [0, 1] for images, before the normalization.
 
     Args:
-      apply: Model with its parameters bound, whose outputs are logits [B, K].
+      apply: Model with its parameters bound, whose outputs are logits [B, K], or a function from inputs to logits.
       *inputs: Arguments of the model, of which the first is moved.
       temperature: Temperature T.
       radius: Length of the step in each number of the input.
 
     Raises:
-      UserError: the first input is of integers, which have no gradient.
+      UserError: the first input is of integers, which have no gradient, or the outputs are no logits [B, K].
 
     Source: Liang, Li and Srikant 2018, https://arxiv.org/abs/1706.02690.
 
     Example:
-      >>> def linear(x):
-      ...     return x @ jnp.array([[1.0, -1.0]]), {}
-      >>> score = odin(linear, jnp.array([[0.5]]), temperature=1.0, radius=0.0)
+      >>> score = odin(lambda x: x @ jnp.array([[1.0, -1.0]]), jnp.array([[0.5]]), temperature=1.0, radius=0.0)
       >>> round(float(score[0]), 4)  # -1 / (1 + exp(-1))
       -0.7311
     """
@@ -43,7 +42,9 @@ def odin(apply: Any, *inputs: Any, temperature: float = 1000.0, radius: float = 
         raise UserError(f"odin moves its first input, which is {kind}; give images, waves or embeddings")
 
     def log_highest(x: Any) -> jax.Array:
-        return jax.nn.log_softmax(apply(x, *others)[0] / temperature).max(axis=-1)
+        found = apply(x, *others)  # of a bound model also its variables
+        logits = one_array(found[0] if isinstance(found, tuple) else found, len(x), "K")
+        return jax.nn.log_softmax(logits / temperature).max(axis=-1)
 
     gradient = jax.grad(lambda x: -log_highest(x).sum())(x)
     return -jnp.exp(log_highest(x - radius * jnp.sign(gradient)))

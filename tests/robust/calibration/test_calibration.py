@@ -109,6 +109,30 @@ def test_logits_without_a_likelihood_have_no_temperature():
     assert np.isfinite(calibration.temperature(impossible, np.array([0, 1])))
 
 
+@pytest.mark.parametrize("other", [-5.0, -np.inf])
+def test_logits_that_tell_nothing_keep_their_temperature(other):
+    """Every temperature is optimal, also where a class is impossible."""
+    logits = np.full((4, 3), -5.0)
+    logits[:, 2] = other
+    assert calibration.temperature(logits, np.array([0, 1, 0, 1])) == 1
+
+
+def test_lists_are_arrays():
+    assert calibration.summary(LOGITS.tolist(), LABEL.tolist()) == calibration.summary(LOGITS, LABEL)
+
+
+@pytest.mark.parametrize("call", [calibration.temperature, calibration.cross_fitted, calibration.summary])
+def test_logits_have_a_row_for_each_example(call):
+    with pytest.raises(UserError, match=r"logits have the shape \[400\], expected \[N, K\]"):
+        call(LOGITS[:, 0], LABEL)
+
+
+@pytest.mark.parametrize("folds", [0, 1])
+def test_a_fold_is_fitted_on_the_others(folds):
+    with pytest.raises(UserError, match=f"folds is {folds}, expected 2 or more"):
+        calibration.cross_fitted(LOGITS, LABEL, folds=folds)
+
+
 @pytest.mark.parametrize("call", [calibration.temperature, calibration.cross_fitted, calibration.summary])
 @pytest.mark.parametrize("label", [-1, 3])
 def test_a_label_that_is_no_class_is_told(call, label):

@@ -99,6 +99,35 @@ def test_the_interval_of_perfect_predictions_starts_at_zero():
     assert sum(calibration.calibration_interval(*d, resamples=60, num_bins=10).low == 0 for d in draws) >= 36
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_the_interval_of_perfect_predictions_starts_at_zero_over_groups(alike):
+    """Of 30 patients, whose beats are all alike, or are independent."""
+    zero = 0
+    for seed in range(60):
+        rng, group = np.random.default_rng(seed), np.repeat(np.arange(30), 20)
+        p = rng.uniform(0.5, 1, 30)[group]
+        right = (rng.random(30)[group] if alike else rng.random(600)) < p
+        zero += calibration.calibration_interval(p, right, group, resamples=60).low == 0
+    assert zero >= 53
+
+
+def test_the_interval_over_groups_sees_an_error():
+    """Of 30 patients, whose confidences are 15 % too high."""
+    above = 0
+    for seed in range(20):
+        rng, group = np.random.default_rng(seed), np.repeat(np.arange(30), 20)
+        p = rng.uniform(0.6, 1, 600)
+        own = rng.random((30, 20)) < 0.1  # of a patient all such beats are alike
+        right = np.where(own, rng.random((30, 1)), rng.random((30, 20))).ravel() < p - 0.15
+        above += calibration.calibration_interval(p, right, group, resamples=60).low > 0
+    assert above >= 18
+
+
+def test_lists_are_arrays():
+    p, right = BINARY[:40].tolist(), POSITIVE[:40].tolist()
+    assert calibration.calibration_interval(p, right) == calibration.calibration_interval(BINARY[:40], POSITIVE[:40])
+
+
 def test_resampled_groups_are_whole():
     group = np.repeat(np.arange(5), 20)
     values = np.repeat(RNG.normal(size=5), 20)
@@ -133,6 +162,12 @@ def test_vector_scaling_of_separable_classes_ends():
     assert calibration.negative_log_likelihood(calibration.softmax(found(np.eye(3)[LABEL])), LABEL) < 1e-6
 
 
+def test_vector_scaling_without_a_likelihood_is_nan():
+    missing = np.where(np.arange(600)[:, None] == 7, np.nan, LOGITS)
+    for found in (calibration.vector_scaling(missing, LABEL), calibration.vector_scaling(LOGITS[:0], LABEL[:0])):
+        assert np.isnan([found.scale, found.offset]).all()
+
+
 def test_isotonic_is_scikit_learns():
     p, positive = np.round(BINARY, 2), POSITIVE  # with ties
     theirs = sklearn.isotonic.IsotonicRegression(out_of_bounds="clip").fit(p, positive)
@@ -153,6 +188,14 @@ def test_beta_never_falls():
     found = calibration.beta(BINARY, ~POSITIVE)
     assert (found.a, found.b) == (0, 0)
     np.testing.assert_allclose(found(BINARY), 1 - POSITIVE.mean(), atol=1e-9)
+
+
+@pytest.mark.parametrize("fit", [calibration.isotonic, calibration.beta, calibration.histogram])
+def test_a_probability_that_is_nan_stays_nan(fit):
+    p = np.array([np.nan, 0.5])
+    assert np.isnan(fit(BINARY, POSITIVE)(p)).tolist() == [True, False]
+    made = calibration.one_vs_rest(fit, P, LABEL)(np.array([[np.nan, 0.5, 0.5], [0.2, 0.3, 0.5]]))
+    assert np.isnan(made).tolist() == [[True] * 3, [False] * 3]
 
 
 @pytest.mark.parametrize("fit", [calibration.isotonic, calibration.beta, calibration.histogram])
@@ -184,6 +227,14 @@ def test_an_interval_of_crossed_ends_is_empty_and_a_target_that_is_not_known_is_
     low, high = np.array([0.0, 3.0]), np.array([1.0, 1.0])
     assert calibration.mean_width(low, high) == 0.5
     assert np.isnan(calibration.coverage(low, high, np.array([0.5, np.nan])))
+    levels = np.array([0.5])
+    assert np.isnan(calibration.quantile_calibration_error(np.array([[np.nan], [0.0]]), np.zeros(2), levels))
+    assert np.isnan(calibration.quantile_calibration_error(np.zeros((2, 1)), np.array([0.0, np.nan]), levels))
+
+
+def test_an_interval_without_ends_covers():
+    assert calibration.coverage(np.array([-np.inf, 0]), np.array([np.inf, 1]), np.array([0, 0.5])) == 1
+    assert np.isnan(calibration.coverage(np.array([-np.inf]), np.array([np.nan]), np.array([0.0])))
 
 
 @pytest.mark.parametrize(
@@ -204,6 +255,17 @@ def test_an_interval_of_crossed_ends_is_empty_and_a_target_that_is_not_known_is_
         (lambda: calibration.brier(LOGITS, LABEL), "row 0 holds -"),
         (lambda: calibration.brier(P, LABEL + 1), "label 3 of example"),
         (lambda: calibration.brier(P, LABEL[1:]), r"shape \[599\], expected \[600\]"),
+        (lambda: calibration.reliability(P[:, :1], LABEL == 0), r"confidence \[600, 1\]; expected \[N\]"),
+        (lambda: calibration.calibration_interval(P[:, :1], LABEL == 0), r"confidence \[600, 1\]; expected \[N\]"),
+        (lambda: calibration.calibration_interval(BINARY, POSITIVE, resamples=0), "resamples is 0, expected 1 or more"),
+        (lambda: calibration.calibration_interval(BINARY, POSITIVE, level=2), "level is 2, expected above 0 and below"),
+        (lambda: resampling.resampled(np.mean, [BINARY], resamples=0), "resamples is 0, expected 1 or more"),
+        (lambda: resampling.interval_of(0.0, BINARY, level=1.5), "level is 1.5, expected above 0 and below 1"),
+        (lambda: resampling.dealt(5, None, folds=0), "folds is 0, expected 1 or more"),
+        (lambda: calibration.histogram(BINARY, POSITIVE, num_bins=0), "num_bins is 0, expected 1 or more"),
+        (lambda: calibration.brier_parts(P, LABEL, num_bins=0), "num_bins is 0, expected 1 or more"),
+        (lambda: calibration.vector_scaling(LOGITS[:, 0], LABEL), r"logits have the shape \[600\], expected \[N, K\]"),
+        (lambda: calibration.vector_scaling(np.array([[0, -np.inf]]), np.zeros(1)), "a logit is infinite"),
         (lambda: calibration.isotonic(P, LABEL), "one_vs_rest"),
         (lambda: calibration.beta(LOGITS[:, 0], LABEL == 0), "expected 0 to 1"),
         (lambda: calibration.pinball(P, LABEL, np.array([0.1])), r"expected \[N, Q\], \[N\], \[Q\]"),

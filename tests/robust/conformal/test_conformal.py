@@ -1,5 +1,7 @@
 """Coverage of conformal sets and intervals: its law over calibrations, its bounds, and what bad input is told."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -243,7 +245,7 @@ def test_an_example_keeps_its_number():
     assert kstest(whole, "uniform").pvalue > 0.01
 
 
-P = np.full((4, 2), 0.5)
+P, ONES = np.full((4, 2), 0.5), np.ones(9)
 
 
 @pytest.mark.parametrize(
@@ -266,6 +268,32 @@ P = np.full((4, 2), 0.5)
         (lambda: conformal.jackknife_plus(np.array([-1.0, 1]), np.zeros((2, 1)), 0.5), "residual is negative or NaN"),
         (lambda: conformal.jackknife_plus(np.array([np.nan, 1]), np.zeros((2, 1)), 0.5), "residual is negative or NaN"),
         (lambda: conformal.jackknife_plus(np.ones(2), np.full((2, 1), np.nan), 0.5), "or a prediction is NaN"),
+        (lambda: conformal.jackknife_plus(np.ones(2), np.full((2, 1), np.inf), 0.5), "prediction is NaN or infinite"),
+        (
+            lambda: conformal.jackknife_plus(np.ones(20), np.zeros(20), 0.1),
+            r"predictions have the shape \[20\], exp",
+        ),
+        (lambda: conformal.jackknife_plus(np.ones((20, 1)), np.zeros((20, 3)), 0.1), r"residual \[20, 1\]; expected"),
+        (
+            lambda: conformal.jackknife_plus(np.ones(20), np.zeros((20, 3)), 0.1, np.zeros((20, 1), int)),
+            "20 models for 20 examples; .* the number of the model",
+        ),
+        (lambda: conformal.residual_intervals(np.ones(9), np.ones(9), np.ones((2, 1)), 0.5), r"new \[2, 1\]; expected"),
+        (
+            lambda: conformal.quantile_intervals(ONES, ONES, ONES, np.ones(2), np.ones((2, 1)), 0.5),
+            r"new_low \[2\], new_high \[2, 1\]; expected",
+        ),
+        (lambda: conformal.cross_sets(P[:, 0], np.zeros(4)), r"scores have the shape \[4\], expected \[N, K\]"),
+        (lambda: conformal.summary()(P[:, 0], np.zeros(4), None), r"logits have the shape \[4\], expected \[N, K\]"),
+        (
+            lambda: conformal.mondrian(np.zeros(0), np.zeros(0), 0.1).of(np.ones(1)),
+            "group 1.0 has no calibration examples; no",
+        ),
+        (lambda: conformal.learn_then_test(np.zeros(100), 0.1), r"losses have the shape \[100\], expected \[N, L\]"),
+        (lambda: conformal.summary()(P, np.zeros(4), np.zeros(5)), r"groups have the shape \[5\], expected \[4\], one"),
+        (lambda: conformal.learn_then_test(np.zeros((0, 3)), 0.1), r"shape \[0, 3\], expected one example and one"),
+        (lambda: conformal.conformal_risk(np.zeros(100), 0.1), r"losses have the shape \[100\], expected \[N, L\]"),
+        (lambda: conformal.conformal_risk(np.zeros((100, 0)), 0.1), r"shape \[100, 0\], expected one example and one"),
         (lambda: conformal.residual_intervals(np.zeros(4), np.ones((4, 1)), np.zeros(1), 0.5), r"target \[4, 1\]; exp"),
         (lambda: conformal.cqr_scores(np.zeros(4), np.ones(4), np.ones((4, 1))), r"target \[4, 1\]; expected"),
         (lambda: conformal.risk_coverage(np.array([0.5, np.nan]), np.zeros(2)), "a confidence or a loss is NaN"),
@@ -283,7 +311,10 @@ P = np.full((4, 2), 0.5)
         (lambda: conformal.mondrian(np.zeros(30), np.zeros(7), 0.1), r"groups \[7\] of scores \[30\]"),
         (lambda: conformal.set_coverage(P, np.zeros(4, int)), r"float64\[4, 2\], expected booleans"),
         (lambda: conformal.coverage_by_group(P > 0.5, np.zeros(4)), r"covered has the shape \[4, 2\], expected \[4\]"),
-        (lambda: conformal.coverage_by_group(P[:, 0] > 0.5, np.zeros(4), [1, 2]), r"groups \[2\] of 4 examples"),
+        (
+            lambda: conformal.coverage_by_group(P[:, 0] > 0.5, np.zeros(4), [1, 2]),
+            r"groups have the shape \[2\], exp",
+        ),
         (lambda: conformal.coverage_law(100, 10), "alpha is 10, expected above 0 and below 1"),
     ],
 )
@@ -339,6 +370,37 @@ def test_the_summary_tells_of_classes_and_patients():
     assert min(told[f"lac_coverage_{name}"] for name in "abcd") < 0.86
     assert told["lac_least_group"] < 0.8
     assert 0.1 <= told["lac_groups_below"] < 0.6
+
+
+def test_the_summary_is_of_the_examples_in_any_order():
+    """With patients and without; labels may be floats."""
+    p, label, patient = _patients()
+    order = np.random.default_rng(1).permutation(3000)
+    told = conformal.summary(0.1, "abcde")
+    for group in (patient, None):
+        moved = None if group is None else group[order]
+        assert told(np.log(p)[order], label[order].astype(float), moved) == told(np.log(p), label, group)
+
+
+def test_lists_and_labels_of_floats_are_taken():
+    p, label, _ = _patients()
+    sets = conformal.cross_sets(conformal.lac(p), label, per="class")
+    again = conformal.cross_sets(conformal.lac(p).tolist(), label.astype(float), per="class")
+    np.testing.assert_array_equal(again, sets)
+    calls: list[tuple[Any, list, list]] = [
+        (conformal.residual_intervals, [[0.0] * 3, [1.0, -2.0, 3.0], [1.0, 2.0], 0.5], [3.0, 4.0]),
+        (conformal.quantile_intervals, [[0.0] * 3, [1.0] * 3, [0.0, 1.0, 3.0], [5.0], [7.0], 0.25], [9.0]),
+        (conformal.jackknife_plus, [[1.0, 2.0, 3.0], [[0.0], [0.5], [0.0]], 0.25], [3.0]),
+    ]
+    for call, args, expected in calls:
+        assert call(*args).high.tolist() == expected
+
+
+@pytest.mark.parametrize("label", [[0] * 30 + [1] * 4, []])
+def test_everything_passes_of_a_class_without_enough_examples(label):
+    """Nor with any."""
+    found = conformal.mondrian(np.zeros(len(label)), np.array(label), 0.1, few="everything")
+    assert found.of(np.arange(3)).tolist() == [0.0 if label else np.inf, np.inf, np.inf]
 
 
 def test_a_class_with_few_examples_is_in_every_set():

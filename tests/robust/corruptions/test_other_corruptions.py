@@ -94,6 +94,14 @@ def test_columns():
     assert [set(np.unique(column)) for column in np.asarray(moved).T] == [{0.5, 1.5}, {0.0, 2.0}, {-1.0, 3.0}]
 
 
+@pytest.mark.parametrize("name", [*sounds.audible(RATE), *columns.tabular()])
+def test_integers_are_refused(name):
+    """Their squares would wrap, and a mean would be cut to a whole number."""
+    corruption = (sounds.audible(RATE) | columns.tabular(0.5))[name][0]
+    with pytest.raises(UserError, match=r"is int16\[9\], expected floats; give x.astype"):
+        corruption(KEY, jnp.full(9, 300, jnp.int16))
+
+
 def test_an_experiment_under_corruption():
     """A toy of two columns: the record is what the task tells of the batches that were corrupted by hand."""
     experiment = toys.experiment()

@@ -114,6 +114,24 @@ def test_the_rates_are_equal_and_as_told(seed, constraint, groups):
 
 
 @pytest.mark.parametrize("constraint", ["odds", "opportunity", "parity"])
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf])
+@pytest.mark.parametrize("cost", [(1.0, 1.0), (1.0, 30.0), (30.0, 1.0)])
+def test_the_rates_are_as_told_of_infinite_scores(constraint, infinite, cost):
+    """Which are ties, and reach a threshold of infinity."""
+    score, y, group = _drawn(0, 300)
+    score = np.where(np.arange(300) % 3 == 0, infinite, score)
+    found = fairness.equalizing_thresholds(score, y, group, constraint, *cost)
+    true, false, _ = _rates(found, score, y, group)
+    np.testing.assert_allclose(true, found.true_positive_rate, atol=1e-9)
+    np.testing.assert_allclose(false, found.false_positive_rate, atol=1e-9)
+
+
+def test_a_score_that_is_nan_has_no_probability():
+    found = fairness.equalizing_thresholds(*_drawn(0, 300))
+    assert np.isnan(found.probability(np.array([np.nan, 0.5]), np.array(["a", "a"]))).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("constraint", ["odds", "opportunity", "parity"])
 @pytest.mark.parametrize("cost", [(1.0, 1.0), (1.0, 3.0)])
 def test_the_cost_is_that_of_the_linear_program(constraint, cost):
     """All mixtures of thresholds and constants, by group, under equal rates: what no other decision undercuts."""
@@ -169,6 +187,9 @@ Y, GROUP = np.array([0, 1, 1]), np.array(["a", "a", "b"])
             "label holds 2, expected 0 and 1",
         ),
         (lambda: fairness.calibration_within(np.array([0, 1]), np.array([-3.0, 4]), np.zeros(2)), "expected 0 to 1"),
+        (lambda: fairness.calibration_within(Y, np.zeros(4), GROUP), r"label \[3\], probability \[4\]; expected \[N\]"),
+        (lambda: fairness.gaps(Y, Y, GROUP, resamples=0), "resamples is 0, expected 1 or more"),
+        (lambda: fairness.gaps(Y, Y, GROUP, level=1.5), "level is 1.5, expected above 0 and below 1"),
         (lambda: fairness.equalized_odds(Y, Y, GROUP), "group b has no negatives, and no rate of them"),
         (lambda: fairness.gaps(Y, Y, GROUP), "group b has no negatives"),
         (lambda: fairness.gaps(Y, Y, np.zeros(len(Y))), r"all examples are of the group 0\.0, and a gap is between"),

@@ -173,11 +173,46 @@ def test_odin_is_a_step_towards_the_decision(bound):
     np.testing.assert_allclose(moved, expected, atol=1e-6)
 
 
+def test_odin_takes_a_function_of_logits(bound):
+    apply, x = bound
+    plain = shift.odin(lambda x: apply(x)[0], x)
+    assert plain.shape == (16,)
+    np.testing.assert_array_equal(plain, shift.odin(apply, x))
+
+
+@pytest.mark.parametrize("kind", ["s", "p", "b"])
+def test_features_with_a_nan_have_no_score(kind):
+    x = np.array([[1.0, np.nan, 3.0], [1.0, 2.0, 3.0]])
+    assert np.isnan(shift.ash(x, 0.5, kind)).tolist() == [[True] * 3, [False] * 3]
+    assert np.isnan(shift.mahalanobis(TRAIN[:, :3], LABEL)(x)).tolist() == [True, False]
+
+
+SCORES = shift.feature_scores(TRAIN, LABEL, HEAD)
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("features", [NEW[:, :1], NEW[0]])
+def test_features_are_of_the_size_of_those_of_training(score, features):
+    """One feature would be taken for all of them."""
+    with pytest.raises(UserError, match=r"\[40, 1\]|\[6\]"):
+        SCORES[score](features)
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
         (lambda: shift.detect(np.zeros(0), np.zeros(3)), "0 scores inside and 3 outside"),
         (lambda: shift.mahalanobis(TRAIN, LABEL[1:]), r"labels \[299\]"),
+        (lambda: shift.detect(np.zeros((5, 1)), np.ones((5, 1))), r"inside \[5, 1\]; expected \[N\]"),
+        (lambda: shift.fpr_at_tpr(np.zeros(5), np.ones((5, 1))), r"outside \[5, 1\]; expected \[N\]"),
+        (lambda: shift.msp(NEW[0]), r"logits have the shape \[6\], expected \[N, K\]"),
+        (lambda: shift.max_logit(NEW[0]), r"logits have the shape \[6\], expected \[N, K\]"),
+        (lambda: shift.gen(NEW[0]), r"logits have the shape \[6\], expected \[N, K\]"),
+        (lambda: shift.mahalanobis(np.full((3, 2), np.nan), np.zeros(3)), "hold a NaN or infinity"),
+        (lambda: shift.vim(np.full((3, 6), np.inf), HEAD), "hold a NaN or infinity"),
+        (lambda: shift.vim(TRAIN[:, :5], HEAD), r"shape \[300, 5\], expected \[N, 6\]"),
+        (lambda: shift.react(TRAIN[:0]), r"features \[0, 6\] are none"),
+        (lambda: shift.odin(lambda x: x[0], jnp.zeros((2, 3))), r"float32\[3\], expected one array \[2, K\]"),
         (lambda: shift.vim(TRAIN, HEAD, 6), "size=5 at most"),
         (lambda: shift.knn_score(TRAIN[:5], NEW, 9), "expected 9 points or more"),
         (lambda: shift.odin(lambda x: (x, {}), jnp.zeros((2, 3), int)), "which is int32; give images"),
