@@ -119,7 +119,9 @@ class Diffusion(Task):
     likelihood_steps: int = 100
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        return batch["image"], batch["weight"], *((batch["label"],) if self.num_classes else ())
+        """The image with little noise, its time, and the class "not told", so that a probe reads no class off it."""
+        noisy, time = images.with_little_noise(self.process, batch["image"], batch["id"])
+        return noisy, time, *images.told(None, len(noisy), self.num_classes)
 
     def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
         return images.class_labels(self.num_classes)

@@ -16,7 +16,7 @@ from deeplab.generate.diffusion import ode_log_prob
 from deeplab.generate.gallery import shown
 from deeplab.generate.paths.couplings import coupled
 from deeplab.generate.paths.inpainting import inpainted
-from deeplab.generate.paths.processes import Field
+from deeplab.generate.paths.processes import Field, flow
 from deeplab.generate.paths.samplers import Step, euler_step, integrate
 from deeplab.generate.paths.schedules import even, straight
 from deeplab.generate.record import Generative, decoding, keys_of, like, normals
@@ -65,7 +65,9 @@ class FlowMatching(Task):
     likelihood_steps: int = 50
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        return batch["image"], batch["weight"], *((batch["label"],) if self.num_classes else ())
+        """The image with little noise, its time, and the class "not told", so that a probe reads no class off it."""
+        noisy, time = images.with_little_noise(flow(), batch["image"], batch["id"])
+        return noisy, time, *images.told(None, len(noisy), self.num_classes)
 
     def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
         return images.class_labels(self.num_classes)

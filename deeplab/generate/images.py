@@ -12,9 +12,9 @@ from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from deeplab.core.errors import UserError
-from deeplab.generate.paths.processes import Field, Network
+from deeplab.generate.paths.processes import Field, Network, Process
 from deeplab.generate.paths.samplers import guided
-from deeplab.generate.record import refuse_normalized
+from deeplab.generate.record import keys_of, like, normals, refuse_normalized
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.task import Batch, Labels
 
@@ -59,6 +59,18 @@ def checked(task: Any, apply: Apply, image: jax.Array) -> jax.Array:
             "give it the data's image_shape"
         )
     return image
+
+
+def with_little_noise(process: Process, image: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What a network reads of an example outside training, as under a probe: (scaled x_t, label of t), as in training.
+
+    A tenth of the times of training are smaller than t, and the noise is the example's own.
+    """
+    times = jax.vmap(process.draw)(keys_of(jax.random.key(0), jnp.arange(1000)))
+    t = jnp.full(len(image), jnp.quantile(times, 0.1))
+    noise = normals(keys_of(jax.random.key(0), ids), image.shape[1:], image.dtype)
+    noisy, frame = process.noised(centered(image), noise, t), process.frame(t)
+    return like(frame.scale, noisy) * noisy, frame.label
 
 
 def class_labels(num_classes: int | None) -> Mapping[str, Labels]:

@@ -13,6 +13,7 @@ from deeplab.core import ranges
 from deeplab.core.blocks import Block
 from deeplab.generate import images
 from deeplab.generate.gallery import shown
+from deeplab.generate.paths.processes import flow
 from deeplab.generate.paths.schedules import even
 from deeplab.generate.record import Generative, decoding, keys_of, like, normals
 from deeplab.metrics.base import Mean, Metrics
@@ -60,8 +61,10 @@ class MeanFlow(Task):
     steps: int = 1
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        times = jnp.stack([batch["weight"], batch["weight"]], axis=-1)
-        return batch["image"], times, *((batch["label"],) if self.num_classes else ())
+        """The image with little noise, its times (t, 0), and its class, as there is none that is not told."""
+        noisy, time = images.with_little_noise(flow(), batch["image"], batch["id"])
+        times = jnp.stack([time, jnp.zeros_like(time)], axis=-1)
+        return noisy, times, *((batch["label"],) if self.num_classes else ())
 
     def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
         return images.class_labels(self.num_classes)
