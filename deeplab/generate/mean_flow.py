@@ -62,7 +62,7 @@ class MeanFlow(Task):
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         """The image with little noise, its times (t, 0), and its class, as there is none that is not told."""
-        noisy, time = images.with_little_noise(flow(), batch["image"], batch["id"])
+        noisy, time = images.with_little_noise(self, flow(), batch)
         times = jnp.stack([time, jnp.zeros_like(time)], axis=-1)
         return noisy, times, *((batch["label"],) if self.num_classes else ())
 
@@ -112,7 +112,7 @@ class MeanFlow(Task):
             def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
                 t, r = pair
                 times = jnp.broadcast_to(jnp.stack([t, t - r])[None], (count, 2))
-                return x - (t - r) * apply(x, times, *classes)[0], None
+                return (x - (t - r) * apply(x, times, *classes)[0]).astype(x.dtype), None
 
             times = even(self.steps)
             return images.displayed(jax.lax.scan(step, start, (times[:-1], times[1:]))[0])
