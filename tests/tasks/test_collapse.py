@@ -113,6 +113,16 @@ def test_a_sample_of_a_large_split_does_not_depend_on_its_batches():
     assert metrics_of(z, 100)["uniformity"] == pytest.approx(metrics_of(z, 1500)["uniformity"], rel=1e-5)
 
 
+def test_metrics_of_the_members_of_a_sweep_merge_side_by_side():
+    z, batch = np.random.default_rng(0).normal(size=(2, 3, 20, 4)) + 5, {"id": jnp.arange(20), "weight": jnp.ones(20)}
+    made = jax.vmap(lambda z: collapse.measures(z, z, batch, lengths=True, centered=True))
+    first, second = (jax.device_get(made(jnp.asarray(half, jnp.float32))) for half in z)
+    for i in range(3):
+        one = {k: jax.tree.map(lambda x: x[i], first[k] + second[k]).compute() for k in ("std", "effective_rank")}  # noqa: B023
+        alone = metrics_of(np.concatenate([z[0, i], z[1, i]]).astype(np.float32), 40, lengths=True, centered=True)
+        assert one == pytest.approx({k: alone[k] for k in one}, rel=1e-4)
+
+
 def test_a_split_without_an_example_has_no_metrics():
     batch = {"id": jnp.arange(3), "weight": jnp.zeros(3)}
     z = jnp.ones((3, 2))

@@ -60,7 +60,7 @@ class EffectiveRank:
 
     def __add__(self, other: EffectiveRank) -> EffectiveRank:
         count, mean, delta, share = _merged(self, other)
-        between = share * delta[:, None] * delta[None]
+        between = (share * delta)[..., None] * delta[..., None, :]
         return type(self)(count, mean, self.moments + other.moments + between)
 
     def compute(self) -> float:
@@ -129,8 +129,8 @@ def _merged(a: Any, b: Any) -> tuple[Any, Any, Any, Any]:
     Source: Chan et al. 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
     """
     count = a.count + b.count
-    share, delta = b.count / (count + (count == 0)), b.mean - a.mean
-    return count, a.mean + share * delta, delta, a.count * share
+    share, delta = (b.count / (count + (count == 0)))[..., None], b.mean - a.mean  # of each member of a sweep
+    return count, a.mean + share * delta, delta, a.count[..., None] * share
 
 
 def measures(
