@@ -17,6 +17,7 @@ from deeplab.generate.record import Generative, decoding, keys_of, normals, refu
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import one_array
+from deeplab.tasks.contract.pixels import in_units
 from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 
@@ -62,7 +63,7 @@ class R3GAN(Task):
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         params, stopped = apply.task_params["critic"], jax.lax.stop_gradient
-        real = batch["image"]
+        real = in_units(batch["image"], type(self).__name__, slack=None)
         refuse_normalized(apply, self)
         fake, variables = self._drawn(apply, keys_of(key, batch["id"]), train=True, key=key)
         one_array(fake, *real.shape)

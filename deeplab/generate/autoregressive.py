@@ -20,6 +20,7 @@ from deeplab.generate.record import Generative, keys_of, refuse_condition
 from deeplab.metrics.base import Mean
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import one_array
+from deeplab.tasks.contract.pixels import in_units
 from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 
@@ -53,6 +54,7 @@ class AutoregressiveImages(Task):
         return (self._rounded(batch["image"]),)
 
     def _rounded(self, x: jax.Array) -> jax.Array:
+        x = in_units(x, type(self).__name__, slack=None)
         return jnp.round(x * (self.levels - 1)) / (self.levels - 1)
 
     def _nats(self, logits: jax.Array, x: jax.Array) -> jax.Array:
@@ -86,7 +88,7 @@ class AutoregressiveImages(Task):
 
         def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
             del key
-            x = self._rounded(x)
+            x = self._rounded(in_units(x, type(self).__name__, self.shape))
             return -self._nats(apply(x)[0], x)
 
         return Generative(sample, log_prob)

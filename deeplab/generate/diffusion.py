@@ -23,6 +23,7 @@ from deeplab.generate.record import Generative, keys_of, normals
 from deeplab.metrics.base import Mean
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import one_array
+from deeplab.tasks.contract.pixels import DRAWN_BEYOND, in_units
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 Sampler = Callable[[Process, Field, jax.Array, int, jax.Array], jax.Array]
@@ -119,7 +120,9 @@ class Diffusion(Task):
     likelihood_steps: int = 100
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        return batch["image"], batch["weight"], *((batch["label"],) if self.num_classes else ())
+        """The image with little noise, its time, and the class "not told", so that a probe reads no class off it."""
+        noisy, time = images.with_little_noise(self, self.process, batch)
+        return noisy, time, *images.told(None, len(noisy), self.num_classes)
 
     def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
         return images.class_labels(self.num_classes)
@@ -160,10 +163,11 @@ class Diffusion(Task):
 
         def inpaint(key: jax.Array, known: jax.Array, mask: jax.Array, condition: Any = None) -> jax.Array:
             field, times = bounded(len(known), condition), process.grid(self.steps)
-            found = inpainted(field, process.schedule, images.centered(known), mask, times, key)
+            found = inpainted(field, process.schedule, images.masked(self, known, mask), mask, times, key)
             return images.displayed(found)
 
         def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
+            x = in_units(x, type(self).__name__, shape, DRAWN_BEYOND)
             denoise = process.denoiser(images.network(apply, *images.told(None, len(x), self.num_classes)))
             times = process.fine(self.likelihood_steps)[:-1][::-1]
             _, most = process.schedule(times[-1])

@@ -16,13 +16,14 @@ from deeplab.generate.diffusion import ode_log_prob
 from deeplab.generate.gallery import shown
 from deeplab.generate.paths.couplings import coupled
 from deeplab.generate.paths.inpainting import inpainted
-from deeplab.generate.paths.processes import Field
+from deeplab.generate.paths.processes import Field, flow
 from deeplab.generate.paths.samplers import Step, euler_step, integrate
 from deeplab.generate.paths.schedules import even, straight
 from deeplab.generate.record import Generative, decoding, keys_of, like, normals
 from deeplab.metrics.base import Mean
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import one_array
+from deeplab.tasks.contract.pixels import DRAWN_BEYOND, in_units
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 
@@ -65,7 +66,9 @@ class FlowMatching(Task):
     likelihood_steps: int = 50
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        return batch["image"], batch["weight"], *((batch["label"],) if self.num_classes else ())
+        """The image with little noise, its time, and the class "not told", so that a probe reads no class off it."""
+        noisy, time = images.with_little_noise(self, flow(), batch)
+        return noisy, time, *images.told(None, len(noisy), self.num_classes)
 
     def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
         return images.class_labels(self.num_classes)
@@ -99,9 +102,10 @@ class FlowMatching(Task):
         def inpaint(key: jax.Array, known: jax.Array, mask: jax.Array, condition: Any = None) -> jax.Array:
             velocity, times = velocity_of(len(known), condition), even(self.steps)
             denoise = lambda x, t: x - t * velocity(x, t)  # noqa: E731
-            return images.displayed(inpainted(denoise, straight, images.centered(known), mask, times, key))
+            return images.displayed(inpainted(denoise, straight, images.masked(self, known, mask), mask, times, key))
 
         def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
+            x = in_units(x, type(self).__name__, self.shape, DRAWN_BEYOND)
             velocity = images.network(apply, *images.told(None, len(x), self.num_classes))
             return ode_log_prob(velocity, x, even(self.likelihood_steps)[::-1], 1.0, key, self.exact)
 

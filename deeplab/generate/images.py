@@ -12,10 +12,11 @@ from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from deeplab.core.errors import UserError
-from deeplab.generate.paths.processes import Field, Network
+from deeplab.generate.paths.processes import Field, Network, Process
 from deeplab.generate.paths.samplers import guided
-from deeplab.generate.record import refuse_normalized
+from deeplab.generate.record import keys_of, like, normals, refuse_normalized
 from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.pixels import in_units
 from deeplab.tasks.contract.task import Batch, Labels
 
 
@@ -50,15 +51,44 @@ def checked(task: Any, apply: Apply, image: jax.Array) -> jax.Array:
     """The images of a training batch, if they are what the task says.
 
     Raises:
-      UserError: They have not the task's shape, or the data normalize them.
+      UserError: They are no floats, have not the task's shape, or the data normalize them.
     """
     refuse_normalized(apply, task)
-    if image.shape[1:] != tuple(task.shape):
+    return in_units(image, type(task).__name__, task.shape, slack=None)
+
+
+def masked(task: Any, known: jax.Array, mask: jax.Array) -> jax.Array:
+    """What is known of images in [0, 1], in [-1, 1] and 0 elsewhere, if images and mask are as they should be.
+
+    Raises:
+      UserError: The images are not of the task's shape, no floats, or outside [0, 1] where they are known; or the mask
+        does not broadcast to them.
+    """
+    name = type(task).__name__
+    try:
+        fits = jnp.broadcast_shapes(jnp.shape(mask), jnp.shape(known)) == jnp.shape(known)
+    except ValueError:
+        fits = False
+    if not fits:
         raise UserError(
-            f"images of the data are {list(image.shape[1:])}, and {type(task).__name__} has shape={tuple(task.shape)}; "
-            "give it the data's image_shape"
+            f"a mask {list(jnp.shape(mask))} of images {list(jnp.shape(known))} is given to {name}, expected a shape "
+            "that broadcasts to theirs: [B, H, W, 1] or theirs, 1 where they are known"
         )
-    return image
+    in_units(known, name, task.shape, slack=None)  # what is not known is not read
+    return centered(in_units(jnp.where(jnp.asarray(mask) > 0, known, 0.5), name))
+
+
+def with_little_noise(task: Any, process: Process, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """What a network reads of an example outside training, as under a probe: (scaled x_t, label of t), as in training.
+
+    A tenth of the times of training are smaller than t, and the noise is the example's own.
+    """
+    image, ids = in_units(batch["image"], type(task).__name__, slack=None), batch["id"]
+    times = jax.vmap(process.draw)(keys_of(jax.random.key(0), jnp.arange(1000)))
+    t = jnp.full(len(image), jnp.quantile(times, 0.1))
+    noise = normals(keys_of(jax.random.key(0), ids), image.shape[1:], image.dtype)
+    noisy, frame = process.noised(centered(image), noise, t), process.frame(t)
+    return like(frame.scale, noisy) * noisy, frame.label
 
 
 def class_labels(num_classes: int | None) -> Mapping[str, Labels]:
@@ -76,6 +106,9 @@ def told(condition: Any, count: int, num_classes: int | None) -> tuple[jax.Array
         return () if num_classes is None else (jnp.full(count, num_classes),)
     if num_classes is None:
         raise UserError("classes are asked for, and the task was told of none; train it with num_classes=")
+    condition = condition if hasattr(condition, "dtype") else np.asarray(condition)
+    if not jnp.issubdtype(condition.dtype, jnp.integer):
+        raise UserError(f"classes are {condition.dtype}, expected [{count}] integers of 0 to {num_classes - 1}")
     known = isinstance(condition, Tracer) or np.isin(condition, np.arange(num_classes)).all()
     if jnp.shape(condition) != (count,) or not known:
         given = f"of shape {list(jnp.shape(condition))}" if known else np.asarray(condition).tolist()

@@ -13,6 +13,7 @@ from deeplab.core import ranges
 from deeplab.core.blocks import Block
 from deeplab.generate import images
 from deeplab.generate.gallery import shown
+from deeplab.generate.paths.processes import flow
 from deeplab.generate.paths.schedules import even
 from deeplab.generate.record import Generative, decoding, keys_of, like, normals
 from deeplab.metrics.base import Mean, Metrics
@@ -60,8 +61,10 @@ class MeanFlow(Task):
     steps: int = 1
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        times = jnp.stack([batch["weight"], batch["weight"]], axis=-1)
-        return batch["image"], times, *((batch["label"],) if self.num_classes else ())
+        """The image with little noise, its times (t, 0), and its class, as there is none that is not told."""
+        noisy, time = images.with_little_noise(self, flow(), batch)
+        times = jnp.stack([time, jnp.zeros_like(time)], axis=-1)
+        return noisy, times, *((batch["label"],) if self.num_classes else ())
 
     def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
         return images.class_labels(self.num_classes)
@@ -109,7 +112,7 @@ class MeanFlow(Task):
             def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
                 t, r = pair
                 times = jnp.broadcast_to(jnp.stack([t, t - r])[None], (count, 2))
-                return x - (t - r) * apply(x, times, *classes)[0], None
+                return (x - (t - r) * apply(x, times, *classes)[0]).astype(x.dtype), None
 
             times = even(self.steps)
             return images.displayed(jax.lax.scan(step, start, (times[:-1], times[1:]))[0])

@@ -6,6 +6,7 @@ classifier trained here; figures by Inception's are of another scale. All in flo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,21 +17,23 @@ from jaxtyping import Float
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
+from deeplab.tasks.contract.pixels import DRAWN_BEYOND, in_units
 
 Features = Float[np.ndarray, "N D"]
 
 
-def _features(x: Any) -> Features:
+def _features(x: Any, least: int = 2) -> Features:
     x = np.asarray(x, np.float64)
-    if x.ndim != 2 or len(x) < 2:
-        raise UserError(f"features are {list(x.shape)}, expected [N, D] of at least two examples")
+    if x.ndim != 2 or len(x) < least or not x.size:
+        examples = "two examples" if least == 2 else "one example"
+        raise UserError(f"features are {list(x.shape)}, expected [N, D] of at least {examples}")
     if (bad := ~np.isfinite(x).all(axis=1)).any():
         raise UserError(f"features of {bad.sum()} of {len(x)} examples, such as {bad.argmax()}, are NaN or infinite")
     return x
 
 
-def _both(real: Any, generated: Any) -> tuple[Features, Features]:
-    x, y = _features(real), _features(generated)
+def _both(real: Any, generated: Any, least: int = 2) -> tuple[Features, Features]:
+    x, y = _features(real, least), _features(generated, least)
     if x.shape[1] != y.shape[1]:
         raise UserError(
             f"features {list(x.shape)} and {list(y.shape)} differ in size; take both by one network and layer"
@@ -78,6 +81,8 @@ def frechet(mean: Any, covariance: Any, other_mean: Any, other_covariance: Any) 
 @ranges.checked(points=ranges.Range(at_least=2, whole=True), smallest=ranges.Range(above=0, below=1))
 def fid_infinity(real: Any, generated: Any, points: int = 15, smallest: float = 0.1, seed: int = 0) -> float:
     """The FID of infinitely many generated examples: the intercept of a line of FID against 1 / N.
+
+    The bias of a finite number of real examples stays: give as many as there are, and compare at the same number.
 
     Args:
       real: Features [N, D] of real examples.
@@ -185,11 +190,15 @@ def nearest(examples: Any, training: Any, chunk: int = 1024) -> tuple[np.ndarray
       training: Those of the training data, [N, ...].
       chunk: Number of examples whose distances are held at a time.
 
+    Raises:
+      UserError: There are none, their sizes differ, or one is NaN or infinite.
+
     Example:
       >>> nearest(np.array([[0.9], [5.0]]), np.array([[0.0], [1.0], [4.0]]))[0].tolist()
       [1, 2]
     """
-    x, y = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (examples, training))
+    flat = (np.reshape(a, (len(a), math.prod(np.shape(a)[1:]))) for a in (examples, training))
+    x, y = _both(*flat, least=1)
     parts = [(d.argmin(axis=1), np.sqrt(np.maximum(d.min(axis=1), 0))) for d in _squares(x, y, chunk)]
     numbers, distances = (np.concatenate(part) for part in zip(*parts, strict=True))
     return numbers, distances
@@ -212,6 +221,9 @@ def classifier_features(run: Any, tap: str, images: Any, chunk: int = 256) -> Fe
       images: Images [N, H, W, C] in [0, 1].
       chunk: Number of images at a time.
 
+    Raises:
+      UserError: The images are no floats in [0, 1].
+
     Example:
       >>> import types
       >>> import jax.numpy as jnp
@@ -231,7 +243,7 @@ def classifier_features(run: Any, tap: str, images: Any, chunk: int = 256) -> Fe
         found = apply.rebound(params=params).taps(images, names=(tap,))[1][tap]
         return found.reshape(len(images), -1, found.shape[-1]).mean(axis=1)
 
-    images = np.asarray(images, np.float32)
+    images = np.asarray(in_units(images, "classifier_features", slack=DRAWN_BEYOND), np.float32)
     padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % chunk, axis=0)])
     parts = [np.asarray(features(apply.params, padded[i : i + chunk])) for i in range(0, len(padded), chunk)]
     return np.concatenate(parts)[: len(images)].astype(np.float64)

@@ -19,6 +19,7 @@ from deeplab.generate.paths.likelihoods import normal_log_prob
 from deeplab.generate.record import Generative, decoding, keys_of, refuse_condition, refuse_normalized
 from deeplab.metrics.base import Mean
 from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.pixels import in_units
 from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 
@@ -86,6 +87,8 @@ class NormalizingFlow(Task):
         refuse_normalized(apply, self)
         if x.shape[1:] != tuple(self.shape):
             raise UserError(f"{self.field!r} is {list(x.shape[1:])}, and NormalizingFlow has shape={tuple(self.shape)}")
+        if self.levels is not None:
+            in_units(x, type(self).__name__)
         change = jnp.zeros(len(x), x.dtype)
         if self.levels is not None:
             gray = jnp.round(x * (self.levels - 1))

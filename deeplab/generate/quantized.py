@@ -17,6 +17,7 @@ from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import described
+from deeplab.tasks.contract.pixels import in_units
 from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 
@@ -27,7 +28,8 @@ class VQVAE(Task):
 
     z [B, h, w, D] is the model's. The gradient of e is given to z as it is. A code is the moving average of the z that
     chose it. Metrics: `error`, and `codes`, the exponential of the entropy of how often each is chosen. What draws is a
-    law of the codes: learn one from `predict`'s, such as `AutoregressiveImages` of as many levels.
+    law of the codes: learn one from `predict`'s, such as `AutoregressiveImages` of as many levels, whose grays are the
+    codes divided by K - 1.
 
     Args:
       decoder: Module from codes [B, h, w, D] to images, such as `dl.models.ConvDecoder`.
@@ -39,6 +41,10 @@ class VQVAE(Task):
       >>> from deeplab.models import ConvDecoder
       >>> VQVAE(ConvDecoder(channels=1, widths=(16, 8)), num_codes=64).decay
       0.99
+      >>> codes = jnp.array([[[0, 63], [5, 1]]])  # of `predict`, [B, h, w]
+      >>> grays = (codes / (64 - 1))[..., None]  # images for AutoregressiveImages((2, 2, 1), levels=64)
+      >>> bool(jnp.all(jnp.round(grays[..., 0] * 63).astype(int) == codes))  # and what it draws, as codes
+      True
 
     Source: van den Oord et al. 2017, https://arxiv.org/abs/1711.00937, with its appendix A.1.
     """
@@ -65,7 +71,7 @@ class VQVAE(Task):
         return apply.of(self.decoder, apply.task_params["decoder"])(e, **options)[0]
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
-        image = batch["image"]
+        image = in_units(batch["image"], type(self).__name__, slack=None)
         z, variables = apply(image, train=True, key=key)
         chosen, codes = self._chosen(apply, z)
         votes = jax.nn.one_hot(chosen, self.num_codes)

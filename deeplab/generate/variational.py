@@ -19,6 +19,7 @@ from deeplab.generate.record import Generative, decoding, keys_of, normals, refu
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.outputs import one_array
+from deeplab.tasks.contract.pixels import in_units
 from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
 
 _COUNTS = dict.fromkeys(("latents", "samples", "importance_samples", "chunk"), ranges.COUNT)
@@ -39,12 +40,13 @@ def binarized(image: Float[Array, "B ..."], ids: jax.Array) -> Float[Array, "B .
       >>> sorted(set(drawn.ravel().tolist())), bool(jnp.all(drawn == binarized(image, ids)))
       ([0.0, 1.0], True)
     """
+    in_units(image, "binarized")
     keys = keys_of(jax.random.key(0), ids)
     return (jax.vmap(lambda k: jax.random.uniform(k, image.shape[1:]))(keys) < image).astype(image.dtype)
 
 
 def log_weights(apply: Apply, x: Float[Array, "B ..."], noise: Float[Array, "K B D"], **options: Any) -> Any:
-    """log p(x, z) - log q(z | x) of K codes z for each example, [K, B], with the law of z: (mean, log_variance) [B, D].
+    """log p(x, z) - log q(z | x) of K codes z for each example, [K, B], the likelihood, the law of z and variables.
 
     Args:
       apply: Model with the methods `encode` and `decode`.
@@ -52,15 +54,17 @@ def log_weights(apply: Apply, x: Float[Array, "B ..."], noise: Float[Array, "K B
       noise: Standard normal numbers, of which the codes are made.
       **options: Options of `apply`, such as `train` and `key`.
     """
-    (mean, log_variance), _ = apply(x, method="encode", **options)
+    (mean, log_variance), variables = apply(x, method="encode", **options)
     one_array(mean, *noise.shape[1:])
     z = mean[None] + jnp.exp(log_variance / 2)[None] * noise
     K, B, D = z.shape
-    logits = apply(z.reshape(K * B, D), method="decode", **options)[0].reshape(K, B, -1)
+    decoder = apply.rebound(variables=variables) if variables else apply  # which keeps what the encoder has updated
+    logits, variables = decoder(z.reshape(K * B, D), method="decode", **options)
+    logits = logits.reshape(K, B, -1)
     likelihood = -jnp.sum(optax.sigmoid_binary_cross_entropy(logits, x.reshape(1, B, -1)), axis=-1)
     prior = normal_log_prob(z.reshape(K * B, D)).reshape(K, B)
     posterior = normal_log_prob(noise.reshape(K * B, D)).reshape(K, B) - jnp.sum(log_variance, axis=-1)[None] / 2
-    return likelihood + prior - posterior, likelihood, (mean, log_variance)
+    return likelihood + prior - posterior, likelihood, (mean, log_variance), variables
 
 
 def divergences(mean: Float[Array, "B D"], log_variance: Float[Array, "B D"]) -> Float[Array, "B D"]:
@@ -111,6 +115,7 @@ def _generative(task: VAE | IWAE, apply: Apply) -> Generative:
         return jax.nn.sigmoid(apply(start, method="decode")[0])
 
     def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
+        x = in_units(x, type(task).__name__)
         binary = jnp.all(((x == 0) | (x == 1)).reshape(len(x), -1), axis=1)
         found = importance_log_prob(apply, x, key, task.latents, task.importance_samples, task.chunk)
         return jnp.where(binary, found, jnp.nan)
@@ -150,14 +155,15 @@ class VAE(Task):
     chunk: int = 50
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
-        x, noise = binarized(batch["image"], batch["id"]), _codes(keys_of(key, batch["id"]), self.samples, self.latents)
-        _, likelihood, (mean, log_variance) = log_weights(apply, x, noise, train=True, key=key)
+        image = in_units(batch["image"], type(self).__name__)
+        x, noise = binarized(image, batch["id"]), _codes(keys_of(key, batch["id"]), self.samples, self.latents)
+        _, likelihood, (mean, log_variance), variables = log_weights(apply, x, noise, train=True, key=key)
         each, error = divergences(mean, log_variance), -jnp.mean(likelihood, axis=0)
         cost = jnp.sum(jnp.maximum(each, self.free_bits), axis=-1)
         divergence = jnp.sum(each, axis=-1)
         metrics = {"bound": error + divergence, "divergence": divergence}
         means = {name: Mean.of(value, batch["weight"]) for name, value in metrics.items()}
-        return Loss(Mean.of(error + self.beta * cost, batch["weight"]), means, {})
+        return Loss(Mean.of(error + self.beta * cost, batch["weight"]), means, variables)
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         out = self.loss(apply.evaluating(), batch, key)
@@ -201,12 +207,13 @@ class IWAE(Task):
     chunk: int = 50
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
-        x, noise = binarized(batch["image"], batch["id"]), _codes(keys_of(key, batch["id"]), self.samples, self.latents)
-        weights, _, law = log_weights(apply, x, noise, train=True, key=key)
+        image = in_units(batch["image"], type(self).__name__)
+        x, noise = binarized(image, batch["id"]), _codes(keys_of(key, batch["id"]), self.samples, self.latents)
+        weights, _, law, variables = log_weights(apply, x, noise, train=True, key=key)
         bound = jnp.log(self.samples) - jax.nn.logsumexp(weights, axis=0)
         divergence = jnp.sum(divergences(*law), axis=-1)
         means = {"bound": Mean.of(bound, batch["weight"]), "divergence": Mean.of(divergence, batch["weight"])}
-        return Loss(means["bound"], means, {})
+        return Loss(means["bound"], means, variables)
 
     def generative(self, apply: Apply) -> Generative:
         """Samples are the probabilities of the pixels; log-densities are of binary images, by importance samples.

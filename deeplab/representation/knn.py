@@ -18,7 +18,7 @@ from deeplab.core.errors import UserError
 Metric = Literal["l2", "cosine"]
 """Distance of two points: Euclidean, or 1 - cosine."""
 
-_CHUNK = 2**26  # distances held at a time: 256 MB
+_CHUNK = 2**25  # distances held at a time: 256 MB
 
 
 class Neighbors(NamedTuple):
@@ -47,7 +47,8 @@ def neighbors(
 ) -> Neighbors:
     """The k nearest points of each query; without queries, those of each point, which is no neighbor of itself.
 
-    Candidates are found by one product of matrices in float32 and ordered by their distances in float64.
+    Candidates are found by a product of matrices, and ordered by their distances; of points so far apart that the
+    product's rounding may hide a neighbor, all that may be one are candidates.
 
     Args:
       points: Features to search.
@@ -71,8 +72,9 @@ def neighbors(
             f"{k} neighbors of features {list(queries.shape)} are sought among {list(points.shape)}; expected "
             f"{k + own} points or more, of the queries' size"
         )
-    found = [_chunk(points, queries, rows, k, own) for rows in _parts(len(queries), max(1, _CHUNK // len(points)))]
-    distances, indices = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    parts, around = _parts(len(queries), max(1, _CHUNK // len(points))), points - points.mean(axis=0)
+    found = [_chunk(points, queries, around, rows, k, own) for rows in parts]
+    distances, indices = (np.concatenate(part) for part in zip(*found, strict=True))
     return Neighbors(np.square(distances) / 2 if metric == "cosine" else distances, indices)
 
 
@@ -80,14 +82,22 @@ def rows_of(x: Float[ndarray, "N ..."], labels: Int[ndarray, " N"] | None = None
     """Features as float64, a row for each example.
 
     Raises:
-      UserError: One is NaN or infinite, or there is not one label for each example.
+      UserError: There are none, one is NaN or infinite, or there is not one label for each example.
     """
+    if np.size(x) == 0:
+        raise UserError(f"features are {list(np.shape(x))}; expected one example or more, of one number or more each")
     x = np.asarray(x, np.float64).reshape(len(x), -1)
     if (bad := ~np.isfinite(x).all(axis=1)).any():
         raise UserError(f"features of {bad.sum()} of {len(x)} examples, such as {bad.argmax()}, are NaN or infinite")
     if labels is not None and np.shape(labels) != (len(x),):
         raise UserError(f"features {list(x.shape)} have labels {list(np.shape(labels))}, expected [{len(x)}] classes")
     return x
+
+
+def deviations(x: Float[ndarray, "N D"]) -> Float[ndarray, " D"]:
+    """Standard deviation of each feature; 0 of a constant, where it is the rounding of the mean alone."""
+    found = x.std(axis=0)
+    return np.where(found > 1e-12 * np.abs(x).max(axis=0), found, 0)
 
 
 def _rows(x: ndarray, metric: Metric) -> ndarray:
@@ -102,19 +112,37 @@ def _parts(size: int, each: int) -> Iterator[ndarray]:
         yield np.arange(start, min(start + each, size))
 
 
-def _chunk(points: ndarray, queries: ndarray, rows: ndarray, k: int, own: bool) -> tuple[ndarray, ndarray]:
-    mean = points.mean(axis=0)  # near 0 the squares lose least
-    near, far = (queries[rows] - mean).astype(np.float32), (points - mean).astype(np.float32)
-    apart = np.sum(far**2, axis=1)[None] - 2 * near @ far.T  # and |query|^2, the same for all points
+def _chunk(
+    points: ndarray, queries: ndarray, around: ndarray, rows: ndarray, k: int, own: bool
+) -> tuple[ndarray, ndarray]:
+    """The nearest points of the queries `rows`; `around` is the points without their mean, where squares lose least."""
+    near, sizes = queries[rows] - points.mean(axis=0), np.sum(around**2, axis=1)
+    apart = near @ around.T  # in place: it is what takes memory
+    apart *= -2
+    apart += sizes[None]  # and |query|^2, the same for all points
     if own:
         apart[np.arange(len(rows)), rows] = np.inf
     count = min(2 * k + 8, len(points) - own)
     candidates = np.argpartition(apart, count - 1, axis=1)[:, :count]
-    exact = np.stack([np.linalg.norm(points[c] - q, axis=1) for c, q in zip(candidates, queries[rows], strict=True)])
-    order = np.lexsort((candidates, exact))[:, :k]
-    return np.take_along_axis(exact, order, 1), np.take_along_axis(candidates, order, 1)
+    found = [_ordered(points, q, c, k) for q, c in zip(queries[rows], candidates, strict=True)]
+    # Among points far apart, rounding may have left a neighbor out: a row is sure if what it left out is farther, by
+    # more than the rounding of a product, than its k-th candidate.
+    length, last = np.linalg.norm(near, axis=1), np.array([distances[-1] for distances, _ in found])
+    rounding = (points.shape[1] + 8) * np.finfo(apart.dtype).eps * (length + np.sqrt(sizes.max())) ** 2
+    reach = last**2 - length**2 + rounding
+    for i in np.flatnonzero(apart[np.arange(len(rows)), candidates[:, -1]] <= reach):
+        found[i] = _ordered(points, queries[rows[i]], np.flatnonzero(apart[i] <= reach[i]), k)
+    distances, indices = (np.stack(part) for part in zip(*found, strict=True))
+    return distances, indices
 
 
+def _ordered(points: ndarray, query: ndarray, candidates: ndarray, k: int) -> tuple[ndarray, ndarray]:
+    distances = np.linalg.norm(points[candidates] - query, axis=1)
+    order = np.lexsort((candidates, distances))[:k]
+    return distances[order], candidates[order]
+
+
+@ranges.checked(temperature=ranges.POSITIVE)
 def knn_predict(
     points: Float[ndarray, "N ..."],
     labels: Int[ndarray, " N"],

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.representation.knn import rows_of
+from deeplab.representation.knn import deviations, rows_of
 
 Examples = tuple[Float[ndarray, "N ..."], Int[ndarray, " N"]]
 """Features and their classes."""
@@ -166,7 +166,7 @@ def linear_probe(train: Examples, test: Examples, fit: Fit | None = None, seed: 
     (x, y), (x_test, y_test) = ((rows_of(a, b), np.asarray(b)) for a, b in (train, test))
     if x.shape[1] != x_test.shape[1]:
         raise UserError(f"features {list(x.shape)} and {list(x_test.shape)} differ in size; expected rows of one size")
-    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    mean, deviation = x.mean(axis=0), deviations(x)
     scale = np.where(deviation > 0, deviation, 1)
     x, x_test = (x - mean) / scale, (x_test - mean) / scale
     classes, codes = np.unique(np.concatenate([y, y_test]), return_inverse=True)

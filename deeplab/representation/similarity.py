@@ -7,14 +7,16 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from deeplab.core.errors import UserError
+from deeplab.representation.knn import deviations, rows_of
 
 
 def cka(x: Float[ndarray, "N ..."], y: Float[ndarray, "N ..."], debiased: bool = True) -> float:
     """HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)) of features of the same N examples: 1 if one is the other, turned.
 
     Rotations and one common scale do not change it. Without the correction it tends to 1 for few examples of many
-    dimensions, whatever they are; with it, to 0 for features that are independent, and it may be negative. It takes
-    N D E operations for D and E dimensions, and no matrix of all pairs.
+    dimensions, whatever they are; with it, to 0 for features that are independent, and it may be negative. It is NaN
+    where all features of one are constants. It takes N D E operations for D and E dimensions, and no matrix of all
+    pairs.
 
     Args:
       x: Features, of any shape for each example.
@@ -22,7 +24,7 @@ def cka(x: Float[ndarray, "N ..."], y: Float[ndarray, "N ..."], debiased: bool =
       debiased: Whether HSIC is its unbiased estimate, or the biased one.
 
     Raises:
-      UserError: The numbers of examples differ, or there are fewer than four.
+      UserError: The numbers of examples differ, there are fewer than four, or a feature is NaN or infinite.
 
     Example:
       >>> rng = np.random.default_rng(0)
@@ -33,10 +35,10 @@ def cka(x: Float[ndarray, "N ..."], y: Float[ndarray, "N ..."], debiased: bool =
     Source: Kornblith et al. 2019, https://arxiv.org/abs/1905.00414; the unbiased estimate: Song et al. 2012,
       https://jmlr.org/papers/v13/song12a.html, equation 5.
     """
-    x, y = (np.asarray(z, np.float64).reshape(len(z), -1) for z in (x, y))
+    x, y = map(rows_of, (x, y))
     if len(x) != len(y) or len(x) < 4:
         raise UserError(f"features of {len(x)} and of {len(y)} examples are compared; expected the same 4 or more")
-    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    x, y = (np.where(deviations(z) > 0, z - z.mean(axis=0), 0) for z in (x, y))
     both, left, right = (_alignment(a, b, debiased) for a, b in ((x, y), (x, x), (y, y)))
     return float(both / np.sqrt(left * right)) if left > 0 and right > 0 else float("nan")
 

@@ -79,8 +79,10 @@ class BoundApply:
     def evaluating(self) -> BoundApply:
         return dataclasses.replace(self, trains=False)
 
-    def rebound(self, *, params: Any = None, task_params: Any = None, task_state: Any = None) -> BoundApply:
-        given = {"params": params, "task_params": task_params, "task_state": task_state}
+    def rebound(
+        self, *, params: Any = None, variables: Any = None, task_params: Any = None, task_state: Any = None
+    ) -> BoundApply:
+        given = {"params": params, "variables": variables, "task_params": task_params, "task_state": task_state}
         return dataclasses.replace(self, **{name: value for name, value in given.items() if value is not None})
 
     def _call(

@@ -94,9 +94,12 @@ def test_the_nearest_training_examples():
         (lambda x: measures.kid(x, x[:, :2]), r"\[9, 3\] and \[9, 2\] differ in size"),
         (lambda x: measures.precision_recall(x, x / 0), "features of 9 of 9 examples, such as 0, are NaN"),
         (lambda x: measures.precision_recall(x[:3], x), "3 examples have no neighbor 3; give 4"),
+        (lambda x: measures.nearest(x, x[:, :2]), r"\[9, 3\] and \[9, 2\] differ in size"),
+        (lambda x: measures.nearest(x, x[:0]), r"features are \[0, 3\], expected \[N, D\] of at least one example"),
+        (lambda x: measures.nearest(x[:1] / 0, x), "features of 1 of 1 examples, such as 0, are NaN"),
         (lambda x: measures.fid_infinity(x, x[:2]), "2 generated examples have no two sizes"),
     ],
-    ids=["shape", "sizes", "nan", "neighbors", "line"],
+    ids=["shape", "sizes", "nan", "neighbors", "widths", "empty", "nothing", "line"],
 )
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_features_that_tell_nothing(call, told):

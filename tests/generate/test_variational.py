@@ -1,11 +1,14 @@
 """Bounds of the likelihood where it is known: codes of two numbers, and a decoder that can be integrated."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.stats
 
+import deeplab as dl
 from deeplab.generate import IWAE, VAE, binarized
 from deeplab.generate.variational import log_weights
 from tests.generate.members import batch_of
@@ -96,3 +99,33 @@ def test_any_number_of_importance_samples_and_binary_images_alone():
     few = VAE(2, importance_samples=30).generative(Model()).log_prob(x.at[0, 0, 0, 0].set(0.5), jax.random.key(0))
     assert np.isnan(few).tolist() == [True, False, False]
     np.testing.assert_allclose(few[1:], exact()[1:], atol=0.3)
+
+
+class Normed(nn.Module):
+    """An autoencoder with a batch norm in either half."""
+
+    def setup(self):
+        self.encoder, self.decoder = nn.Dense(4), nn.Dense(64)
+        self.before, self.after = (nn.BatchNorm(axis_name=None) for _ in range(2))
+
+    def encode(self, x, train=False):
+        return jnp.split(self.encoder(self.before(x.reshape(len(x), -1), use_running_average=not train)), 2, axis=-1)
+
+    def decode(self, z, train=False):
+        return self.after(self.decoder(z), use_running_average=not train).reshape(len(z), 8, 8, 1)
+
+    def __call__(self, x, train=False):
+        return self.decode(self.encode(x, train)[0], train)
+
+
+@pytest.mark.parametrize("task", [VAE(2, samples=2), IWAE(2, 3)], ids=["vae", "iwae"])
+def test_the_averages_of_batch_norms_move_in_both_halves(task):
+    def experiment() -> dl.Experiment:
+        data = dl.data.Images("digits", batch_size=32, num_steps=2, normalize=None)
+        return dl.Experiment(data, Normed(), task, optax.adam(1e-3))
+
+    moved = dl.fit(experiment).state.variables["batch_stats"]
+    assert set(moved) == {"before", "after"}
+    for half in moved.values():
+        assert np.all(np.isfinite(half["mean"]))
+        assert np.any(np.asarray(half["mean"]) != 0)

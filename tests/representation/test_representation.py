@@ -27,6 +27,22 @@ def test_neighbors_are_scikit_learns(metric, chunk, monkeypatch):
     np.testing.assert_array_equal(own.indices, theirs.kneighbors(n_neighbors=5)[1])
 
 
+@pytest.mark.parametrize("apart", [1e5, 1e9])
+def test_neighbors_of_points_far_apart_are_exact(apart):
+    """Whose squares leave a product no digits for the distances within a cluster."""
+    rng = np.random.default_rng(3)
+    points, queries = (rng.normal(size=(n, 8)) + apart * (np.arange(n) % 2)[:, None] for n in (400, 30))
+    distances = np.linalg.norm(queries[:, None] - points[None], axis=-1)
+    found = dl.representation.neighbors(points, queries, k=5)
+    np.testing.assert_array_equal(found.indices, distances.argsort(axis=1)[:, :5])
+    np.testing.assert_array_equal(found.distances, np.sort(distances, axis=1)[:, :5])
+
+
+def test_of_many_copies_the_first_are_the_neighbors():
+    found = dl.representation.neighbors(np.repeat(X[:10], 30, axis=0), X[:10], k=3)
+    np.testing.assert_array_equal(found.indices, 30 * np.arange(10)[:, None] + np.arange(3))
+
+
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
 def test_votes_are_scikit_learns(metric):
     """Of an odd number of neighbors of two classes, so that none are equal."""
@@ -140,12 +156,38 @@ def test_two_nn_finds_the_dimension_of_a_manifold(points, dimension):
     assert found == pytest.approx(dimension, rel=0.08)
 
 
+def test_a_constant_is_no_feature_whatever_it_is():
+    """The deviation of 0.3 in turn is the rounding of its mean, by which nothing is to be divided."""
+    rng = np.random.default_rng(4)
+    x, label = rng.normal(size=(300, 4)), np.arange(300) % 2
+    x[:, 0] += 3 * label
+    with_constant = np.concatenate([x, np.full((300, 1), 0.3)], axis=1)
+    test = with_constant[:100] + np.array([0, 0, 0, 0, 1e-4])  # constant in training, and a little else in the test
+    for fit in (linear.ridge(), linear.softmax(steps=50)):
+        plain = dl.representation.linear_probe((x, label), (x[:100], label[:100]), fit)
+        found = dl.representation.linear_probe((with_constant, label), (test, label[:100]), fit)
+        assert found.accuracy == pytest.approx(plain.accuracy, abs=0.03)
+    for constant in (0.1, 1.0, 1e-12):
+        assert np.isnan(dl.representation.cka(np.full((300, 3), constant), x))
+    assert dl.representation.cka(1e-12 * x, x) == pytest.approx(1)
+
+
 def test_two_nn_without_the_copies():
     x = np.random.default_rng(2).uniform(size=(500, 2))
     twice = np.concatenate([x, x[:50]])
-    assert dl.representation.two_nn(twice) == pytest.approx(2, rel=0.15)
-    with pytest.raises(UserError, match="0 of 40 points have no copy"):
-        dl.representation.two_nn(np.concatenate([x[:20]] * 2))
+    once = dl.representation.two_nn(x)
+    assert dl.representation.two_nn(twice) == pytest.approx(once)
+    assert dl.representation.two_nn(np.concatenate([x, x[:400]])) == pytest.approx(once)
+    with pytest.raises(UserError, match="4 of 40 points differ from one another; expected 10 or more"):
+        dl.representation.two_nn(np.concatenate([x[:4]] * 10))
+
+
+@pytest.mark.filterwarnings("error")
+def test_two_nn_of_a_grid_is_refused():
+    """Whose points have several nearest neighbors: all ratios of distances are 1."""
+    grid = np.stack(np.meshgrid(np.arange(9), np.arange(9)), axis=-1).reshape(-1, 2)
+    with pytest.raises(UserError, match="81 of 81 points have two neighbors at the same distance"):
+        dl.representation.two_nn(grid)
 
 
 @pytest.mark.parametrize(
@@ -153,10 +195,15 @@ def test_two_nn_without_the_copies():
     [
         (lambda: dl.representation.knn_predict(X[:50], LABEL, Q), r"\[50, 6\] have labels \[300\], expected \[50\]"),
         (lambda: dl.representation.knn_predict(X, LABEL, np.full((2, 6), np.nan)), "of 2 of 2 examples, such as 0"),
+        (lambda: dl.representation.knn_predict(X, LABEL, Q, temperature=0.0), "temperature is 0.0, expected above 0"),
+        (lambda: dl.representation.knn_predict(X[:0], LABEL[:0], Q), r"features are \[0, 6\]; expected one example"),
+        (lambda: dl.representation.neighbors(X, Q[:0]), r"features are \[0, 6\]; expected one example"),
+        (lambda: dl.representation.linear_probe((X, LABEL), (X[:0], LABEL[:0])), r"features are \[0, 6\]; expected"),
+        (lambda: dl.representation.cka(X[:, :0], X), r"features are \[300, 0\]; expected one example"),
         (lambda: dl.representation.linear_probe((X, LABEL[:, None]), (X, LABEL)), r"have labels \[300, 1\]"),
         (lambda: dl.representation.few_shot((X, LABEL), (X, LABEL), (1, 10)), "shares is 10, expected above 0 and up"),
     ],
-    ids=["more_labels", "nan", "column", "percent"],
+    ids=["more_labels", "nan", "temperature", "no_points", "no_queries", "no_tests", "no_numbers", "column", "percent"],
 )
 def test_what_would_be_another_figure_is_told(call, told):
     with pytest.raises(UserError, match=told):

@@ -16,6 +16,7 @@ from deeplab.verbs.probing import views
 from deeplab.verbs.probing.features import features_of, reader
 from deeplab.verbs.recipe import Recipe
 from deeplab.verbs.run import Run
+from tests.generate.members import Denoiser
 from tests.test_experiments import NAMES, SMALL
 
 DAILY = ("speech_digits",)
@@ -62,6 +63,71 @@ def test_without_training_nothing_is_gained():
     found = dl.probe(untrained(erasing), train=100, test=50)
     assert [layer.gain for layer in found.layers] == [0.0] * 4
     assert found.sizes == (100, 50)
+
+
+def generative(make) -> Run:
+    def experiment() -> dl.Experiment:
+        data = dl.data.Images("digits", batch_size=8, num_steps=1, normalize=None)
+        return dl.Experiment(data, *make(), optax.sgd(0.1))
+
+    return untrained(experiment)
+
+
+SHAPE = (8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [dl.generate.FlowMatching(SHAPE, num_classes=10), dl.generate.Diffusion(SHAPE, num_classes=10)],
+    ids=["flow", "diffusion"],
+)
+def test_a_class_that_a_generative_model_can_be_told_is_not_read_off_its_input(task):
+    """Even a network that reads the class alone tells nothing of it."""
+
+    class Told(nn.Module):
+        @nn.compact
+        def __call__(self, x, time, label, train=False):
+            steer = nn.Embed(11, 16, name="told")(label) + nn.Dense(16, name="time")(time[:, None])
+            return x + nn.Dense(64, name="out")(steer).reshape(x.shape)
+
+    found = {x.name: x for x in dl.probe(generative(lambda: (Told(), task)), train=100, test=50, k=3).layers}
+    assert found["out"].linear < 0.4
+    assert found["input"].linear > 0.5
+
+
+@pytest.mark.parametrize("process", [dl.generate.noise_prediction(), dl.generate.edm()], ids=["ddpm", "edm"])
+def test_a_denoiser_is_probed_at_a_noise_of_training(process):
+    task = dl.generate.Diffusion(SHAPE, process, num_classes=4)
+    image = np.random.default_rng(0).uniform(size=(200, *SHAPE)).astype(np.float32)
+    noisy, label, classes = task.inputs({"image": image, "id": np.arange(200)})
+    drawn = jax.vmap(lambda key: process.frame(process.draw(key)).label)(jax.random.split(jax.random.key(1), 2000))
+    assert np.mean(np.asarray(drawn) < float(label[0])) == pytest.approx(0.1, abs=0.03)
+    assert np.asarray(classes).tolist() == [4] * 200
+    assert np.corrcoef(np.ravel(noisy), np.ravel(image))[0, 1] > 0.8
+    assert abs(np.mean(noisy)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: (Denoiser(10, 4.0), dl.generate.MeanFlow(SHAPE, num_classes=10)),
+            "MeanFlow tells its model the field 'label'",
+        ),
+        (
+            lambda: (dl.models.Generator(SHAPE, (8, 4)), dl.generate.R3GAN(dl.models.Critic((4, 8)), 8)),
+            "the inputs of R3GAN do not depend on the example",
+        ),
+        (
+            lambda: (Denoiser(10), dl.tasks.Classification(fields=("image", "weight", "label"))),
+            "Classification tells its model the field 'label'",
+        ),
+    ],
+    ids=["told", "noise", "fields"],
+)
+def test_a_model_that_is_told_the_classes_or_reads_no_example_is_refused(make, said):
+    with pytest.raises(dl.UserError, match=said):
+        dl.probe(generative(make), ["hidden1" if "tells" in said else "input"], train=16, test=8, k=3)
 
 
 def test_the_verb_writes_a_page(tmp_path):

@@ -53,10 +53,10 @@ def inpainted(
         drawn = reverse_step(denoise, schedule, x, t, s, of_step)
         below = jnp.where(mask > 0, b * known + low * of_data, drawn)
         raised = a / b * below + jnp.sqrt(jnp.maximum(high**2 - (a / b * low) ** 2, 0)) * of_return
-        return jnp.where((number + 1) % again == 0, below, raised), None
+        return jnp.where((number + 1) % again == 0, below, raised).astype(x.dtype), None
 
     now, then = jnp.repeat(times[:-1], again), jnp.repeat(times[1:], again)
     a, deviation = schedule(times[0])
     noise = deviation * fresh(key, jnp.array(-1), known)
     start = noise + jnp.where(mask > 0, a * known, 0)
-    return jax.lax.scan(step, start, (now, then, jnp.arange((len(times) - 1) * again)))[0]
+    return jax.lax.scan(step, start.astype(known.dtype), (now, then, jnp.arange((len(times) - 1) * again)))[0]

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from deeplab.core import ranges
+from deeplab.core.errors import UserError
 from deeplab.generate.paths.processes import Field
 from deeplab.generate.paths.samplers import integrate, runge_kutta_step
 from deeplab.generate.record import keys_of
@@ -53,6 +55,7 @@ def divergence(
     return value, jnp.sum(each, axis=0) if exact else jnp.mean(each, axis=0)
 
 
+@ranges.checked(probes=ranges.COUNT)
 def log_likelihood(
     velocity: Field,
     x: Float[Array, "B ..."],
@@ -72,6 +75,9 @@ def log_likelihood(
       probes: Number of random directions in which the divergence is measured, the same at all times; exact when None,
         with D products for D numbers.
 
+    Raises:
+      UserError: Probes are asked for without a key.
+
     Example:
       >>> from deeplab.generate import even
       >>> prior = lambda x: -jnp.sum(x**2, axis=1)
@@ -80,6 +86,10 @@ def log_likelihood(
       [-2.0]
     """
     signs = None
+    if probes is not None and key is None:
+        raise UserError(
+            f"probes={probes} random directions need a key; give key=, or probes=None for the exact divergence"
+        )
     if probes is not None and key is not None:
         keys = keys_of(key, jnp.arange(len(x)))
         signs = jax.vmap(lambda k: jax.random.rademacher(k, (probes, *x.shape[1:]), x.dtype), out_axes=1)(keys)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from deeplab.core.errors import UserError
 from deeplab.generate.paths.schedules import Schedule, cosine, even, exploding, karras, linear, squared, straight
 from deeplab.generate.record import like
 
@@ -101,10 +102,23 @@ class Process:
 def noise_prediction(schedule: Schedule = linear) -> Process:
     """The network predicts the noise (Ho et al. 2020).
 
+    Raises:
+      UserError: At time 1, where samples begin, the schedule leaves nothing of the data, or not yet noise.
+
     Example:
       >>> noise_prediction().noised(jnp.ones((1, 1)), jnp.zeros((1, 1)), jnp.array([0.0])).round(3).tolist()
       [[1.0]]
     """
+
+    if schedule is not linear and schedule is not cosine:  # which are made with the module, where nothing is computed
+        with jax.ensure_compile_time_eval():
+            a, s = (float(x) for x in schedule(jnp.ones(())))
+        if not 0 < a < s / 2:
+            raise UserError(
+                f"noise_prediction divides by a(1) and begins samples with the noise of s(1); the schedule has a(1) = "
+                f"{a:.3g} and s(1) = {s:.3g}, expected a(1) above 0 and below s(1) / 2; give flow() for the straight "
+                "line, and edm() for the time that is the noise level"
+            )
 
     def frame(t: jax.Array) -> Frame:
         a, s = schedule(t)
@@ -116,10 +130,22 @@ def noise_prediction(schedule: Schedule = linear) -> Process:
 def v_prediction(schedule: Schedule = cosine) -> Process:
     """The network predicts a e - s x_0 (Salimans and Ho 2022, https://arxiv.org/abs/2202.00512); a^2 + s^2 = 1.
 
+    Raises:
+      UserError: The schedule has another sum.
+
     Example:
       >>> [round(float(x), 3) for x in v_prediction().schedule(jnp.array(0.0))]
       [1.0, 0.0]
     """
+
+    if schedule is not linear and schedule is not cosine:
+        with jax.ensure_compile_time_eval():
+            a, s = (float(x) for x in schedule(jnp.full((), 0.5)))
+        if abs(a**2 + s**2 - 1) > 1e-3:
+            raise UserError(
+                f"v_prediction is for schedules of a^2 + s^2 = 1, and this one has {a**2 + s**2:.3g} at time 0.5; give "
+                "flow() for the straight line, and edm() for the time that is the noise level"
+            )
 
     def frame(t: jax.Array) -> Frame:
         a, s = schedule(t)

@@ -68,7 +68,7 @@ def _backward(
 ) -> jax.Array:
     def step(x: jax.Array, pair: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         noise = None if key is None else fresh(key, pair[2], x)
-        return reverse_step(denoise, schedule, x, pair[0], pair[1], noise, eta), None
+        return reverse_step(denoise, schedule, x, pair[0], pair[1], noise, eta).astype(x.dtype), None
 
     return jax.lax.scan(step, x, (times[:-1], times[1:], jnp.arange(len(times) - 1)))[0]
 
@@ -131,8 +131,8 @@ def edm_heun(
         return x + deviation * inflation * fresh(key, number, x), level * (1 + share)
 
     def step(x: jax.Array, pair: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        x, level = raised(x, pair[0], pair[2])
-        return heun_step(lambda x, s: (x - denoise(x, s)) / s, x, level, pair[1]), None
+        higher, level = raised(x, pair[0], pair[2])
+        return heun_step(lambda x, s: (x - denoise(x, s)) / s, higher, level, pair[1]).astype(x.dtype), None
 
     number = jnp.arange(len(levels) - 2)
     x, _ = jax.lax.scan(step, x, (levels[:-2], levels[1:-1], number))
@@ -200,7 +200,7 @@ def integrate(velocity: Any, x: Any, times: Float[Array, " N"], step: Step = eul
     """
 
     def body(x: Any, pair: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
-        return step(velocity, x, *pair), None
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), step(velocity, x, *pair), x), None
 
     return jax.lax.scan(body, x, (times[:-1], times[1:]))[0]
 

@@ -73,6 +73,8 @@ class Apply(Protocol):
         """Returns an equal `Apply` that ignores `train=True`."""
         ...
 
-    def rebound(self, *, params: Any = None, task_params: Any = None, task_state: Any = None) -> Apply:
-        """Returns an equal `Apply` with other parameters, or with others of the task; those that are None stay."""
+    def rebound(
+        self, *, params: Any = None, variables: Any = None, task_params: Any = None, task_state: Any = None
+    ) -> Apply:
+        """Returns an equal `Apply` with other parameters or variables, or with others of the task; None ones stay."""
         ...

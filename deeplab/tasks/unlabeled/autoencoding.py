@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
+from deeplab.tasks.contract.pixels import in_units
 from deeplab.tasks.contract.task import Batch
 from deeplab.tasks.unlabeled.pairs import by_example
 from deeplab.tasks.unlabeled.restoring import Hidden, Restoring
@@ -45,7 +46,8 @@ class Autoencoder(Restoring):
             shown = jax.random.uniform(hidden_key, (*image.shape[:-1], 1)) >= self.hidden
             return jnp.where(shown, image + self.noise * jax.random.normal(noise_key, image.shape), 0)
 
-        return Hidden((jax.vmap(corrupted)(by_example(key, batch), batch["image"]),))
+        image = in_units(batch["image"], type(self).__name__, slack=None)
+        return Hidden((jax.vmap(corrupted)(by_example(key, batch), image),))
 
     def errors(self, restored: jax.Array, batch: Batch, where: None) -> Float[Array, " B"]:
         image = batch["image"]
@@ -87,7 +89,7 @@ class MaskedAutoencoder(Restoring):
         order = jax.vmap(lambda k: jax.random.permutation(k, N))(by_example(key, batch))
         shown = jnp.sort(order[:, :M], axis=1)
         hidden = jnp.ones((len(shown), N)).at[jnp.arange(len(shown))[:, None], shown].set(0)
-        return Hidden((batch["image"], None, shown), (shown,), hidden)
+        return Hidden((in_units(batch["image"], type(self).__name__, slack=None), None, shown), (shown,), hidden)
 
     def errors(self, restored: jax.Array, batch: Batch, where: Float[Array, "B N"]) -> Float[Array, " B"]:
         target = patches(batch["image"], self.patch)

@@ -32,6 +32,8 @@ class BarlowTwins(TwoViews):
     Source: Zbontar et al. 2021, https://arxiv.org/abs/2103.03230.
     """
 
+    centered: ClassVar[bool] = True
+
     strength: float = 5e-3
 
     def compare(
@@ -60,6 +62,7 @@ class VICReg(TwoViews):
     """
 
     lengths: ClassVar[bool] = True
+    centered: ClassVar[bool] = True
 
     invariance: float = 25.0
     variance: float = 25.0

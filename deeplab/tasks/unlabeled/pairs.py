@@ -57,6 +57,8 @@ class TwoViews(Task):
     headline: ClassVar[tuple[str, ...]] = ("loss", "effective_rank", "std")
     lengths: ClassVar[bool] = False
     """Whether the loss depends on the lengths of the projections."""
+    centered: ClassVar[bool] = False
+    """Whether the loss leaves a common offset of the projections free."""
 
     view: View
     projector: nn.Module
@@ -83,10 +85,11 @@ class TwoViews(Task):
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         loss, _, (a, b) = self._compared(apply.evaluating(), batch, key)
         left, right = (self.embedding(apply, side.z) for side in (a, b))
-        return {"loss": loss, **collapse.measures(left, right, batch, self.lengths)}
+        return {"loss": loss, **collapse.measures(left, right, batch, self.lengths, self.centered)}
 
     def warnings(self, metrics: Mapping[str, float]) -> Sequence[str]:
-        return collapse.warnings(metrics)
+        beside_an_offset = self.centered and not self.lengths
+        return collapse.warnings(metrics, *[collapse.LEAST_STD_BESIDE_AN_OFFSET] * beside_an_offset)
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """`features` [B, F], what the encoder gives."""

@@ -83,10 +83,13 @@ class Restoring(Task):
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
         z = self.features(apply(*self.inputs(batch))[0])
-        return {"loss": self.loss(apply.evaluating(), batch, key).loss, **collapse.measures(z, None, batch)}
+        return {
+            "loss": self.loss(apply.evaluating(), batch, key).loss,
+            **collapse.measures(z, None, batch, centered=True),
+        }
 
     def warnings(self, metrics: Mapping[str, float]) -> Sequence[str]:
-        return collapse.warnings(metrics)
+        return collapse.warnings(metrics, collapse.LEAST_STD_BESIDE_AN_OFFSET)
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """`features` [B, F] of whole examples, and `loss` [B]."""

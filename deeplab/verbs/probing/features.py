@@ -76,7 +76,8 @@ def features_of(
       read: Compiled function of `reader`, likewise.
 
     Raises:
-      UserError: the field is not one class for each example, or a layer has no features.
+      UserError: the field is not one class for each example, the model is told it or reads no example, or a layer has
+        no features.
     """
     read = read or jax.jit(reader(experiment, names, runtime))
     features: dict[str, list[ndarray]] = {name: [] for name in names}
@@ -84,6 +85,8 @@ def features_of(
     for raw in batches:
         batch = prepare(raw)
         labels.append(_classes(raw, batch, label))
+        if len(labels) == 1:
+            _refuse_untelling(experiment.task, batch, label)
         for name, x in jax.device_get(read(state, batch)).items():
             features[name].append(x)
     return {name: np.concatenate(parts) for name, parts in features.items()}, np.concatenate(labels)
@@ -127,8 +130,30 @@ def images_of(experiment: Experiment, batches: Iterator[Batch]) -> Float[ndarray
         first = np.asarray(experiment.task.inputs(prepare(raw))[0])
         if first.ndim != 4 or first.shape[-1] not in (1, 3):
             return None
+        first = (first + 1) / 2 if first.min() < 0 else first  # diffusion centers it
         found.append(np.clip(first, 0, 1))
     return np.concatenate(found)
+
+
+def _refuse_untelling(task: Any, batch: Batch, label: str) -> None:
+    """Refuses a model that is told the classes, which a probe would read off its input, or that reads no example."""
+
+    def moved(names: set[str]) -> bool:
+        other = {name: (batch[name] == 0).astype(batch[name].dtype) for name in names}
+        pairs = zip(*(jax.tree.leaves(task.inputs(given)) for given in (batch, {**batch, **other})), strict=True)
+        return any(not np.array_equal(x, y) for x, y in pairs)
+
+    name = type(task).__name__
+    if label in batch and moved({label}):
+        raise UserError(
+            f"{name} tells its model the field {label!r}, which a probe would read off that input; name another field "
+            "by label=, or train the task without it (num_classes=None)"
+        )
+    if not moved({name for name in batch if name not in ("id", "weight")}):
+        raise UserError(
+            f"the inputs of {name} do not depend on the example, and its layers tell nothing of one; probe a task "
+            "whose model reads examples, such as a classifier"
+        )
 
 
 def _fits(tap: Any, inputs: Sequence[Any]) -> bool:
