@@ -11,12 +11,12 @@ import deeplab as dl
 
 
 def experiment(
-    width: int = 32,
+    width: int = 16,
     latents: int = 64,
-    epochs: int = 20,
-    batch_size: int = 128,
-    learning_rate: float = 5e-4,
-    penalty: float = 1.0,
+    epochs: int = 6,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    penalty: float = 0.5,
     spacing: int = 4,
     ema: float = 0.999,
 ) -> dl.Experiment:
@@ -25,7 +25,7 @@ def experiment(
     Args:
       width: Number of channels at half of the size; twice as many at a quarter.
       latents: Number of components of what an image is drawn from.
-      epochs: Number of passes over the training images, some 468 steps each.
+      epochs: Number of passes over the training images, some 937 steps each.
       batch_size: Number of images per step.
       learning_rate: Peak learning rate of both networks' cosine schedules.
       penalty: Weight of the squared gradients of the critic.

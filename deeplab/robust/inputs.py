@@ -129,6 +129,11 @@ def refuse_unbound(apply: Any) -> None:
 
     Raises:
       UserError: it is none.
+
+    Example:
+      >>> refuse_unbound(lambda x: x)  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: the model is ... whose parameters are not known; give run.bound(B)
     """
     if not dataclasses.is_dataclass(apply) or isinstance(apply, type):
         raise UserError(f"the model is {described(apply)}, whose parameters are not known; give run.bound(B)")
