@@ -1,7 +1,8 @@
 """Fashion-MNIST by two adversaries.
 
 Run:     python -m experiments.image_gan                  (downloads 31 MB, or: --data-dir FOLDER)
-Result:  none yet (once measured: FID of the samples, seeds that train, seconds, commit)
+Result:  FID of 2,000 samples by `experiments.benchmarks.generating`, seeds 0 to 2: 0.247, 0.288, 0.282, all ten
+         classes; `image_vae` 0.818, training images 0.027 (some 1,100 s of CPU time each; commit 0836349)
 Source:  R3GAN: Huang et al. 2024, https://arxiv.org/abs/2501.05441
 """
 

@@ -5,8 +5,9 @@ Needs:   pip install torch transformers
 Prints:  for each, seconds of wall and CPU time and the peak of host memory above the start, beside the bytes of the
          model and of its largest tensor; each load is a process of its own, they take turns, and medians are shown.
          Imports don't count; the files are in the page cache, and float32, as stored.
-Result:  SmolLM2-135M, 513 MiB, its largest tensor 108: 2.27 s (2.47 of CPU time), peak 599 MiB; into eight shards 2.09
-         (2.34), 575 MiB; transformers, which maps the files, 2.15 (2.34), 111 MiB. Others: 1.06 and 0.76 of its speed
+Result:  SmolLM2-135M, 513 MiB, its largest tensor 108: 2.69 s (2.81 of CPU time), peak 577 MiB; into eight shards 2.37
+         (2.76), 578 MiB; transformers, which maps the files, 3.44 (3.71), 111 MiB; medians of five turns (commit
+         917f95b). Others: 1.06 and 0.76 of its speed
 """
 
 from __future__ import annotations
