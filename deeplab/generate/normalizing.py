@@ -87,11 +87,9 @@ class NormalizingFlow(Task):
         refuse_normalized(apply, self)
         if x.shape[1:] != tuple(self.shape):
             raise UserError(f"{self.field!r} is {list(x.shape[1:])}, and NormalizingFlow has shape={tuple(self.shape)}")
-        if self.levels is not None:
-            in_units(x, type(self).__name__)
         change = jnp.zeros(len(x), x.dtype)
         if self.levels is not None:
-            gray = jnp.round(x * (self.levels - 1))
+            gray = jnp.round(in_units(x, type(self).__name__) * (self.levels - 1))
             noise = jax.vmap(lambda k: jax.random.uniform(k, x.shape[1:], x.dtype))(keys)
             x, change = to_logits((gray + noise) / self.levels, self.edge)
             change = change - x[0].size * math.log(self.levels)

@@ -22,16 +22,16 @@ def in_units(image: Any, owner: str, shape: Sequence[int] | None = None, slack: 
       image: Images [B, ...].
       owner: Name of what reads them.
       shape: Shape of an image; any when None.
-      slack: How far beyond 0 and 1 they may be, as what a sampler draws is a little; values are not looked at when None.
+      slack: How far beyond 0 and 1 they may be, as what a sampler draws is; values are not looked at when None.
 
     Raises:
       UserError: They are not.
 
     Example:
-      >>> in_units(np.zeros((1, 2, 2, 1), np.uint8), "VAE")
+      >>> in_units(np.zeros((1, 2, 2, 1), np.uint8), "VAE")  # doctest: +ELLIPSIS
       Traceback (most recent call last):
-      deeplab.core.errors.UserError: VAE reads images uint8[1, 2, 2, 1], expected floats in [0, 1]; divide bytes by 255, as dl.data.Images does
-    """  # noqa: E501
+      deeplab.core.errors.UserError: VAE reads images uint8[1, 2, 2, 1], expected floats in [0, 1]; divide bytes ...
+    """
     dtype = image.dtype if hasattr(image, "dtype") else np.asarray(image).dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         raise UserError(
