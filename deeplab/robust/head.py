@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from numpy import ndarray
 
 from deeplab.core.errors import UserError, nearest
+from deeplab.robust.inputs import refuse_unbound
 
 
 class Head(NamedTuple):
@@ -73,7 +74,7 @@ def tap_head(apply: Any, *inputs: Any, name: str | None = None) -> Tapped:
       name: Path of the layer, such as "head"; the one that is called last when None.
 
     Raises:
-      UserError: no such layer is called.
+      UserError: the model is not bound, or no such layer is called.
 
     Example:
       >>> import jax
@@ -86,6 +87,7 @@ def tap_head(apply: Any, *inputs: Any, name: str | None = None) -> Tapped:
       >>> found.features.shape, np.allclose(found.head(found.features), found.outputs, atol=1e-4)
       ((128, 256), True)
     """
+    refuse_unbound(apply)
     called: dict[str, Any] = {}
 
     def record(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PyTree
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.experiment import Experiment
+from deeplab.robust.inputs import refuse_unbound
 from deeplab.train.feed import make_feed
 from deeplab.train.loop import fit
 from deeplab.train.members import MemberExecution, Members, make_init, member_mesh
@@ -34,7 +35,7 @@ def mc_dropout(apply: Any, *inputs: Any, key: jax.Array, samples: int = 30) -> F
       samples: Number of masks.
 
     Raises:
-      UserError: the model calls no `nn.Dropout`, or the rate of each is 0.
+      UserError: the model is not bound, calls no `nn.Dropout`, or the rate of each is 0.
 
     Source: Gal and Ghahramani 2016, https://arxiv.org/abs/1506.02142.
 
@@ -51,6 +52,7 @@ def mc_dropout(apply: Any, *inputs: Any, key: jax.Array, samples: int = 30) -> F
       >>> mc_dropout(apply, x, key=jax.random.key(1), samples=5).shape
       (5, 2, 1)
     """
+    refuse_unbound(apply)
     rates: list[Any] = []
 
     def on(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:

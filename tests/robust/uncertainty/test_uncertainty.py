@@ -1,5 +1,7 @@
 """Dropout by example, ensembles as one program, Laplace by brute force, and the parts of uncertainty."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,6 +84,13 @@ def test_without_dropout_there_is_nothing_to_sample(bound):
     still = BoundApply(toys.Net(0.0), apply.params, apply.variables, apply.ids, apply.precision)
     with pytest.raises(UserError, match="Net has no nn.Dropout of a rate above 0"):  # noqa: RUF043
         uncertainty.mc_dropout(still, x, key=KEY)
+
+
+def test_a_function_has_no_layers_to_look_into():
+    """It was a TypeError of the function, or an AttributeError after its call."""
+    for ask in (functools.partial(uncertainty.mc_dropout, key=KEY), tap_head):
+        with pytest.raises(UserError, match="whose parameters are not known"):
+            ask(lambda x: x, np.ones((2, 3)))
 
 
 @pytest.mark.parametrize(("size", "alone"), [(2, (1,)), pytest.param(8, range(8), marks=pytest.mark.slow)])
