@@ -1,8 +1,9 @@
 """What the encoders of `experiments.self_images` and `self_speech` have learned: neighbors and linear probes.
 
-Run:     python -m experiments.benchmarks.features RUN [RUN ...] --data-dir DIR
+Run:     python -m experiments.benchmarks.features RUN [RUN ...] --layer stage3_block1 --data-dir DIR
          The first run gives the data and the random network: its own before the first step, whose batch norms have
-         seen 50 batches. Beside it: what the network reads, and the first 50 principal components of that.
+         seen 50 batches. Beside it: what the network reads, and the first 50 principal components of that. Features
+         are what the encoder returns, such as means over places; with --layer that layer's, place by place.
 Result:  none yet
 Source:  neighbors by cosine, 20 of them: Wu et al. 2018, https://arxiv.org/abs/1805.01978
 """
@@ -24,17 +25,16 @@ BySplit = dict[str, Any]
 
 
 def opened(run: dl.Run, data_dir: Path | None) -> tuple[BySplit, BySplit, BySplit]:
-    """Raw fields, what the network reads [N, D], and the labels, by split."""
+    """Raw fields, what the network reads [N, ...], and the labels, by split."""
     data, field = run.experiment.data, run.experiment.task.fields[0]
-    raw, flat = {}, {}
+    raw, read = {}, {}
     for split in ("train", data.eval_split):
         source = data.open(split, data_dir)
         batch = data.fetch(source, np.arange(source.size))
         raw[split] = {name: np.asarray(x) for name, x in batch.items() if name not in ("id", "weight")}
         parts = [{k: x[i : i + 1000] for k, x in batch.items()} for i in range(0, source.size, 1000)]
-        read = [np.asarray(data.transform(part)[field]) for part in parts]
-        flat[split] = np.concatenate(read).reshape(source.size, -1)
-    return raw, flat, {split: x["label"] for split, x in raw.items()}
+        read[split] = np.concatenate([np.asarray(data.transform(part)[field]) for part in parts])
+    return raw, read, {split: x["label"] for split, x in raw.items()}
 
 
 def components(flat: BySplit, num: int) -> BySplit:
@@ -52,6 +52,17 @@ def random_network(run: dl.Run, data_dir: Path | None, seed: int = 1000) -> dl.R
     for number in range(50):
         state, _ = step(state, data.fetch(source, data.train_ids(seed, number)[0]))
     return dataclasses.replace(run, experiment=frozen, state=state)
+
+
+def places(run: dl.Run, read: BySplit, layer: str, size: int = 500) -> BySplit:
+    """Features of a layer of the network, place by place, [N, D]."""
+    tap = jax.jit(lambda x: run.bound(len(x)).taps(x, names=[layer])[1][layer].reshape(len(x), -1))
+    return {split: np.concatenate([tap(x[i : i + size]) for i in range(0, len(x), size)]) for split, x in read.items()}
+
+
+def centered(features: BySplit) -> BySplit:
+    """Features less the mean of the training examples, so that cosines are of what differs."""
+    return {split: x - features["train"].mean(axis=0) for split, x in features.items()}
 
 
 def interval(accuracy: float, count: int) -> float:
@@ -72,13 +83,18 @@ def judged(features: BySplit, label: BySplit, metric: representation.Metric) -> 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--layer")
     parser.add_argument("--data-dir", type=Path)
     given = parser.parse_args()
     runs = [dl.load(path, data_dir=given.data_dir) for path in given.runs]
-    raw, flat, label = opened(runs[0], given.data_dir)
+    raw, read, label = opened(runs[0], given.data_dir)
+    flat = {split: x.reshape(len(x), -1) for split, x in read.items()}
     print("features | 3 neighbors, % | 20 neighbors, % | linear, % | control, % | dimension")
     print("inputs |", judged(flat, label, "l2"), flush=True)
     print("50 components |", judged(components(flat, 50), label, "l2"), flush=True)
     for name, run in [("random", random_network(runs[0], given.data_dir)), *zip(given.runs, runs, strict=True)]:
-        features = {split: run.predict(x)["features"] for split, x in raw.items()}
-        print(getattr(name, "name", name), "|", judged(features, label, "cosine"), flush=True)
+        found = {getattr(name, "name", name): {split: run.predict(x)["features"] for split, x in raw.items()}}
+        if given.layer:
+            found[given.layer] = places(run, read, given.layer)
+        for shown, features in found.items():
+            print(shown, "|", judged(centered(features), label, "cosine"), flush=True)
