@@ -113,9 +113,10 @@ def verify(
             "another --run-dir, or delete them"
         )
     say(f"one run undisturbed, one killed {kills} times, in {root}")
-    folders, value = [root / name for name in _RUNS], recipe.experiment()
+    folders = [root / name for name in _RUNS]
     _finish(_start(recipe, folders[0]), folders[0])
     during_save = _train_with_kills(recipe, folders[1], kills, say)
+    value = recipe.experiment()
     straight, killed = (read_state(value, folder, "last", recipe.runtime) for folder in folders)
     leaves, differing = _compare(straight, killed)
     rows = [_rows(folder / "metrics.jsonl") for folder in folders]
