@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import os
 import sys
 import textwrap
 import typing
@@ -167,7 +168,9 @@ def parse(
         ) from error
     arguments = {field.name: getattr(parsed.experiment, field.name) for field in dataclasses.fields(hyper)}
     _refuse_senseless(arguments, vars(parsed.run), words)
-    return Invocation(function, module, verb, arguments, parsed.run)
+    # A shell leaves the `~` of `--run-dir=~/runs`, and a notebook all of them.
+    paths = {k: Path(os.path.expanduser(path)) for k, path in vars(parsed.run).items() if isinstance(path, Path)}
+    return Invocation(function, module, verb, arguments, dataclasses.replace(parsed.run, **paths))
 
 
 def _help(verbs: Mapping[str, Verb]) -> str:

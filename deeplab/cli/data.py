@@ -116,7 +116,7 @@ def _clean(flags: argparse.Namespace, console: Console) -> dict[str, Any]:
     total = sum(one.nbytes for one in chosen)
     if chosen and not flags.yes:
         try:
-            answer = console.input(f"delete {size(total)}? [y/N] ")
+            answer = console.input(f"delete {size(total)}? [y/N] ", markup=False)
         except EOFError as error:
             raise UserError("nobody answers whether to delete them; give --yes") from error
         if answer.strip().lower() not in ("y", "yes"):

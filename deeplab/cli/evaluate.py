@@ -10,7 +10,7 @@ from rich.console import Console
 from deeplab.cli.arguments import CommonFlags, Invocation
 from deeplab.cli.predict import loaded
 from deeplab.verbs.evaluate import evaluate
-from deeplab.verbs.load import Checkpoint
+from deeplab.verbs.load import Checkpoint, best_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,10 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
     Returns:
       run_dir, step, split, metrics, recorded.
     """
-    found = evaluate(loaded(call, call.flags.checkpoint), call.flags.split)
-    console.print(f"{found} ({call.flags.checkpoint} checkpoint)", highlight=False, soft_wrap=True)
+    which, one = call.flags.checkpoint, loaded(call, call.flags.checkpoint, others=True)
+    if which == "best" and best_of(call.directory, one.experiment.monitor) is None:
+        which = "last"  # which was loaded, with a warning
+    found = evaluate(one, call.flags.split)
+    console.print(f"{found} ({which} checkpoint)", highlight=False, soft_wrap=True)
     told = {"step": found.step, "split": found.split, "metrics": dict(found.metrics), "recorded": found.recorded}
     return {"run_dir": call.directory, **told}

@@ -77,12 +77,18 @@ def _list(console: Console) -> list[str]:
     spec = importlib.util.find_spec("experiments")
     folders = [Path(p) for p in spec.submodule_search_locations or ()] if spec else []
     table = Table("experiment", "description", box=None)
-    names = []
+    names, broken = [], []
     for path in sorted(p for folder in folders for p in folder.glob("[!_]*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+        except (SyntaxError, ValueError, OSError) as error:
+            broken.append(f"{path} is left out, since it cannot be read: {error}")
+            continue
         if any(isinstance(node, ast.FunctionDef) and node.name == "experiment" for node in tree.body):
             names.append(path.stem)
             table.add_row(path.stem, (ast.get_docstring(tree) or "").partition("\n")[0])
     console.print(table)
+    for line in broken:
+        console.print(line, soft_wrap=True)
     console.print("\npython -m experiments.NAME --help shows the arguments of an experiment")
     return names

@@ -103,7 +103,8 @@ def main(
 
     def invoke() -> dict[str, Any]:
         _refuse_undecoded([*words, os.getcwd()])
-        call = arguments.parse(experiment, module, known, words)
+        with _raised() if argv is not None else contextlib.nullcontext():
+            call = arguments.parse(experiment, module, known, words)
         if argv is None:
             call = dataclasses.replace(call, import_seconds=_age(), entry=of_main())
         console = plain_console(stderr=call.flags.json, width=None if sys.stdout.isatty() else 120)
@@ -123,6 +124,19 @@ def main(
     if result.get("stopped"):
         _end(result["stopped"])
     sys.exit(result.get("exit_code") or 0)
+
+
+@contextlib.contextmanager
+def _raised() -> Iterator[None]:
+    """Context in which the end of the process for a wrong flag is a `UserError`, with what would be printed."""
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        try:
+            yield
+        except SystemExit as end:
+            if not end.code:  # help was asked for
+                raise
+            raise UserError(f"the flags are not understood:\n{told.getvalue().strip()}") from None
+    sys.stderr.write(told.getvalue())
 
 
 @contextlib.contextmanager

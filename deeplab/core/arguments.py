@@ -63,7 +63,7 @@ def from_json(stored: Any, kind: Any) -> Any:
       >>> from_json([1, 2], tuple[int, ...]), from_json({"Path": "data"}, Path | None)
       ((1, 2), PosixPath('data'))
     """
-    kinds = _alternatives(kind)
+    kinds = alternatives(kind)
     if isinstance(stored, list):
         sequence = next((k for k in kinds if _class(k) in (tuple, list, collections.abc.Sequence)), list)
         parts = typing.get_args(sequence)
@@ -166,7 +166,7 @@ def check_given(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
 
 def _is_of(value: Any, kind: Any) -> bool:
     """Whether a value is of an annotated type; True where that cannot be told."""
-    return isinstance(value, jax.core.Tracer) or any(_is_one_of(value, each) for each in _alternatives(kind))
+    return isinstance(value, jax.core.Tracer) or any(_is_one_of(value, each) for each in alternatives(kind))
 
 
 def _is_one_of(value: Any, kind: Any) -> bool:
@@ -221,10 +221,15 @@ def _class(kind: Any) -> Any:
     return typing.get_origin(kind) or kind
 
 
-def _alternatives(kind: Any) -> list[Any]:
-    """The members of a union, those of `Annotated` types inside it too."""
+def alternatives(kind: Any) -> list[Any]:
+    """The members of a union, those of `Annotated` types inside it too.
+
+    Example:
+      >>> alternatives(int | None)
+      [<class 'int'>, <class 'NoneType'>]
+    """
     if hasattr(kind, "__metadata__"):
-        return _alternatives(typing.get_args(kind)[0])
+        return alternatives(typing.get_args(kind)[0])
     if _class(kind) in (typing.Union, types.UnionType):
-        return [each for part in typing.get_args(kind) for each in _alternatives(part)]
+        return [each for part in typing.get_args(kind) for each in alternatives(part)]
     return [kind]

@@ -188,7 +188,7 @@ def _horizontal(axes, lines: Sequence[Line], log_x: bool, counts: bool, length: 
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=counts))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
-    margin = 0.04 * (last - first)
+    margin = 0.04 * (last - first) or 0.04 * abs(first) or 1.0
     linear = (min(0, int(first)), int(last)) if counts else (first - margin, last + margin)
     axes.set_xlim(*((0.9 * first, 1.1 * last) if log_x else linear))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -244,7 +245,7 @@ def read(directory: str | Path) -> RunRecord:
       >>> run.record["arguments"], run.rows, run.result
       ({'width': 32}, [], None)
     """
-    directory = Path(directory).resolve()
+    directory = Path(os.path.expanduser(directory)).resolve()
     path = directory / "run.json"
     if not path.is_file():
         raise UserError(

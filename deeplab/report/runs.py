@@ -97,7 +97,7 @@ def find(root: str | Path) -> list[RunSummary]:
       >>> find(tempfile.mkdtemp())
       []
     """
-    root = Path(root).resolve()
+    root = Path(os.path.expanduser(root)).resolve()
     if not root.is_dir():
         raise UserError(f"{root} is no folder; expected the folder that holds the runs, such as ./runs")
     found = []

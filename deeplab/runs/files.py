@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplab.core.text import dumps, parse_row
+from deeplab.runs.lock import unwritable
 
 
 def cut_rows(path: Path, step: int) -> None:
@@ -37,10 +39,19 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Writes a file atomically."""
+    """Writes a file atomically.
+
+    Raises:
+      UserError: The disk is full, or cannot be written.
+    """
     partial = path.with_name(f"{path.name}.tmp")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()  # a part of a file on a full disk
+        raise unwritable(path, error) from error
 
 
 def checksums(directory: Path, but: Path) -> dict[str, list[int]]:
@@ -55,7 +66,7 @@ def checksums(directory: Path, but: Path) -> dict[str, list[int]]:
     return sums
 
 
-def move_aside(path: Path) -> None:
-    """Renames a file or a folder to `NAME.old-N`, with the first N that is free."""
+def move_aside(path: Path) -> Path:
+    """Renames a file or a folder to `NAME.old-N`, with the first N that is free; gives that path."""
     number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.name}.old-{n}").exists())
-    path.rename(path.with_name(f"{path.name}.old-{number}"))
+    return path.rename(path.with_name(f"{path.name}.old-{number}"))

@@ -25,6 +25,8 @@ from deeplab.runs.identity.going_on import check_same_run, warn_of_bit_changes
 from deeplab.runs.lock import LOCK, hold, unwritable
 
 ENDED = "ended.json"
+_RECORD = re.compile(r"(run\.(json|lock)|ended\.json|(source\.py|diff\.patch)(\.old-\d+)?|members/plan\.json)(\.tmp)?")
+"""Files that a session leaves before its first step."""
 
 
 def default_directory(root: str | Path, name: str, arguments: Mapping[str, Any], source: str, seed: int = 0) -> Path:
@@ -54,10 +56,11 @@ class Run:
       step: First step of this session, see `restore`.
     """
 
-    def __init__(self, directory: Path, manifest: dict[str, Any], previous: Mapping[str, Any], lock: int):
+    def __init__(self, directory: Path, manifest: dict[str, Any], previous: Mapping[str, Any], source: str, lock: int):
         self.directory, self.manifest = directory, manifest
-        self._previous, self._lock = previous, lock
+        self._previous, self._source, self._lock = previous, source, lock
         self._rows: int | None = None
+        self._is_written = False
         self.step = 0
 
     @classmethod
@@ -71,6 +74,9 @@ class Run:
         allow_change: bool = False,
     ) -> Run:
         """Creates a run directory, or opens that of an earlier session of the same run.
+
+        The record of what was trained before is replaced by `go_on`, once this session has taken it up: one that fails
+        before that leaves it as it was. Where nothing was trained, any run may begin.
 
         Args:
           directory: Path of the run directory; it is created if it does not exist.
@@ -88,27 +94,31 @@ class Run:
         lock = hold(directory)
         try:
             if fresh and set(os.listdir(directory)) != {LOCK}:
-                move_aside(directory)
+                folder = directory.resolve()  # what a link leads to, and not the link
+                move_aside(folder)
                 os.close(lock)
+                folder.mkdir()
                 lock = hold(directory)
             new = loads(dumps({**manifest, **provenance.environment()}))
             old = _read_manifest(directory / "run.json")
-            if old is not None:
-                check_same_run(directory, old, new, source, allow_change)
+            trained = None if old is None or _is_untrained(directory) else old
+            if trained is not None:
+                check_same_run(directory, trained, new, source, allow_change)
             new["started"] = (old or {}).get("started", new["session"])
             # Until this session has compared its data, the record tells of those that the run was trained on.
-            new |= {name: old[name] for name in ("class_names", "data") if old and name in old}
+            new |= {name: trained[name] for name in ("class_names", "data") if trained and name in trained}
             sessions = (old or {}).get("history", [])
             new["history"] = [*sessions, {k: v for k, v in old.items() if k != "history"}] if old else []
-            _write_sources(directory, source)
-            write_json(directory / "run.json", new)
+            run = cls(directory, new, trained or {}, source, lock)
+            if trained is None:
+                run._write()
         except OSError as error:
             os.close(lock)
             raise unwritable(directory, error) from error
         except BaseException:
             os.close(lock)
             raise
-        return cls(directory, new, old or {}, lock)
+        return run
 
     @property
     def sessions(self) -> int:
@@ -145,14 +155,25 @@ class Run:
             raise unwritable(self.directory / "metrics.jsonl", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     def go_on(self) -> None:
-        """Forgets why the session before ended early."""
+        """Begins the session: writes its record, and forgets why the one before ended early."""
+        if not self._is_written:
+            self._write()
         (self.directory / ENDED).unlink(missing_ok=True)
 
     def update(self, metadata: Mapping[str, Any]) -> None:
         """Adds JSON values to `run.json`, such as the number of parameters."""
         warn_of_bit_changes(self._previous, metadata)
         self.manifest |= loads(dumps(metadata))
-        write_json(self.directory / "run.json", self.manifest)
+        if self._is_written:
+            write_json(self.directory / "run.json", self.manifest)
+
+    def _write(self) -> None:
+        try:
+            _write_sources(self.directory, self._source)
+            write_json(self.directory / "run.json", self.manifest)
+        except OSError as error:
+            raise unwritable(self.directory, error) from error
+        self._is_written = True
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes `result.json`."""
@@ -204,7 +225,7 @@ class Run:
         """Notes an error, unless it refused to go on with the run, or `save_failure` tells more; then closes."""
         refused = isinstance(error, UserError) and self._rows is None and self.sessions
         if isinstance(error, Exception | KeyboardInterrupt) and not refused and not isinstance(error, Diverged):
-            with contextlib.suppress(OSError):  # of a full disk, which must not hide the first error
+            with contextlib.suppress(OSError, UserError):  # of a full disk, which must not hide the first error
                 self.end("crashed", _first_line(error))
         self.close()
 
@@ -229,11 +250,17 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def _is_untrained(directory: Path) -> bool:
+    """Whether a directory holds no more than the record of sessions that failed before their first step."""
+    files = (path for path in directory.rglob("*") if path.is_symlink() or (path.is_file() and path.stat().st_size))
+    return all(_RECORD.fullmatch(path.relative_to(directory).as_posix()) for path in files)
+
+
 def _write_sources(directory: Path, source: str) -> None:
     """Writes `source.py` and `diff.patch`; those of earlier sessions that differ are moved aside."""
     for name, text in (("source.py", source), ("diff.patch", provenance.patch())):
         path = directory / name
-        if path.exists() and path.read_bytes() != text.encode():
+        if path.exists() and path.read_bytes().rstrip(b"\n") != text.encode().rstrip(b"\n"):
             move_aside(path)
         if text and not path.exists():
             replace(path, text.encode())

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import enum
 import math
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from tyro.constructors import PrimitiveConstructorSpec
 
+from deeplab.core.arguments import alternatives
 from deeplab.core.errors import UserError
 from deeplab.experiment import is_fold
 
@@ -108,7 +113,8 @@ def parse(text: str, kind: Any) -> Axis:
 
     Args:
       text: Text of the command line.
-      kind: Type of the argument: float, int, bool, str, a `Literal`, or one of these annotated, as `dl.Fold` is.
+      kind: Type of the argument: float, int, bool, str, a path, an enum, a `Literal`, a union of these with None, or
+        one of them annotated, as `dl.Fold` is.
 
     Raises:
       ValueError: The text is none of these.
@@ -119,14 +125,15 @@ def parse(text: str, kind: Any) -> Axis:
       >>> parse("0..0.2:3", float).values, parse("16..64:3", int).values, parse("false,true", bool).values
       ((0.0, 0.1, 0.2), (16, 40, 64), (False, True))
     """
-    folds, kind = is_fold(kind), plain(kind)
-    match = _RANGE.fullmatch(text) if kind in (int, float) else None
+    folds, kinds = is_fold(kind), alternatives(kind)
+    kind = next((each for each in kinds if each in (int, float)), None)
+    match = _RANGE.fullmatch(text) if kind and not {str, Path} & {*kinds} else None
     if match is None:
-        values = tuple(_value(word.strip(), kind) for word in text.split(","))
+        values = tuple(_value(word.strip(), kinds) for word in text.split(","))
         if len(set(values)) < len(values):
             raise ValueError(f"{text} has a value twice")
         return Axis(text, values)
-    low, high = (_value(match[end], kind) for end in ("low", "high"))
+    low, high = (_value(match[end], [kind]) for end in ("low", "high"))
     count, apart = match["count"], low > 0 and high >= 10 * low
     if low >= high:
         raise ValueError(f"{text}: {low} is not below {high}")
@@ -145,12 +152,16 @@ def parse(text: str, kind: Any) -> Axis:
     return dataclasses.replace(axis, values=tuple(dict.fromkeys((low, *inner, high))))
 
 
-def of(value: Any, kind: Any) -> Axis:
-    """The axis of what a caller gives: an axis, a text to parse, a sequence of values, or one value.
+def of(value: Any, kind: Any, name: str = "an argument") -> Axis:
+    """The axis of what a caller gives: an axis, a text to parse, a sequence or an array of values, or one value.
 
     Args:
       value: What is given.
-      kind: Type of the argument: float, int, bool, str or a `Literal`.
+      kind: Type of the argument, as for `parse`.
+      name: Name of the argument, for the message.
+
+    Raises:
+      UserError: There is no value.
 
     Example:
       >>> of([1, 2], int).values, of("1e-3..1e-1:3", float).values, of("relu", str).values
@@ -158,23 +169,20 @@ def of(value: Any, kind: Any) -> Axis:
     """
     if isinstance(value, Axis):
         return value
-    if isinstance(value, str) and plain(kind) is not str:
-        return parse(value, kind)
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        value = value.tolist()  # of an array of no axis, the one number
+    if isinstance(value, str) and not {str, Path} & {*alternatives(kind)}:
+        try:
+            return parse(value, kind)
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from error
+    if isinstance(value, Iterator | range):
+        value = tuple(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         if not value:
-            raise UserError("an argument of a sweep is given no value; give a sequence of one or more, or one value")
+            raise UserError(f"{name} of a sweep is given no value; give a sequence of one or more, or one value")
         return Axis(",".join(map(str, value)), tuple(value))
     return Axis.of(value)
-
-
-def plain(kind: Any) -> Any:
-    """A type without what it is annotated with.
-
-    Example:
-      >>> plain(typing.Annotated[int, "a note"]), plain(str)
-      (<class 'int'>, <class 'str'>)
-    """
-    return typing.get_args(kind)[0] if hasattr(kind, "__metadata__") else kind
 
 
 def annotated(kind: Any) -> Any:
@@ -190,30 +198,46 @@ def annotated(kind: Any) -> Any:
 
 
 def _metavar(kind: Any) -> str:
-    kind = plain(kind)
+    kinds = alternatives(kind)
+    one = kinds[0]
+    none = "|None" * (type(None) in kinds)
+    if (choices := _choices(one)) is not None:
+        return f"{{{'|'.join(choices)}{none}}},..."
+    if one in (str, Path):
+        return f"{'STR' if one is str else 'PATH'}{none},..."
+    return f"{'INT' if one is int else 'FLOAT'}{none},...|LOW..HIGH[:COUNT]"
+
+
+def _choices(kind: Any) -> dict[str, Any] | None:
+    """The values of a type that has but a few, by their words; None of any other."""
     if kind is bool:
-        return "{true|false},..."
+        return {"true": True, "false": False}
     if typing.get_origin(kind) is typing.Literal:
-        return f"{{{'|'.join(map(str, typing.get_args(kind)))}}},..."
-    if kind is str:
-        return "STR,..."
-    number = "INT" if kind is int else "FLOAT"
-    return f"{number},...|LOW..HIGH[:COUNT]"
+        return {str(choice): choice for choice in typing.get_args(kind)}
+    return dict(kind.__members__) if isinstance(kind, type) and issubclass(kind, enum.Enum) else None
 
 
-def _value(word: str, kind: Any) -> Any:
+def _value(word: str, kinds: Sequence[Any]) -> Any:
+    """The value of a word by the first type that has one."""
+    if type(None) in kinds and word == "None":
+        return None
+    *others, last = [kind for kind in kinds if kind is not type(None)]
+    for kind in others:
+        with contextlib.suppress(ValueError):
+            return _value_of(word, kind)
+    return _value_of(word, last)
+
+
+def _value_of(word: str, kind: Any) -> Any:
     if typing.get_origin(kind) in (tuple, list, dict, Sequence):
         raise ValueError(
             f"{word!r}: on a command line a list is the values of a sweep, and this argument is itself a list; sweep "
             "it in Python, as by dl.sweep(experiment, {'widths': [(8, 8), (16, 16)]}), or give it one number"
         )
-    if kind is bool:
-        known = {"true": True, "false": False}
-    elif typing.get_origin(kind) is typing.Literal:
-        known = {str(choice): choice for choice in typing.get_args(kind)}
-    elif kind is str:
-        return word
-    else:
+    if isinstance(kind, type) and issubclass(kind, str | Path) and not issubclass(kind, enum.Enum):
+        return kind(word)
+    known = _choices(kind)
+    if known is None:
         try:
             value = int(word) if kind is int else float(word)
             if not math.isfinite(value):

@@ -58,7 +58,7 @@ def experiment(
         model=Model(data.num_classes, tuple(data.cardinalities), width, dropout),
         task=dl.tasks.Classification(fields=("numbers", "categories")),
         optimizer=optax.adamw(dl.optim.warmup_cosine(learning_rate, data.num_steps)),
-        eval_every=data.num_steps // 4,
+        eval_every=max(1, data.num_steps // 4),
     )
 
 

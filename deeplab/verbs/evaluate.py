@@ -9,6 +9,7 @@ from typing import Any
 
 from deeplab import scale
 from deeplab.core.arguments import same
+from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
 from deeplab.runs import evaluations
 from deeplab.runs.effects import warn_of
@@ -16,7 +17,7 @@ from deeplab.runs.identity import datasets, provenance
 from deeplab.scale import processes
 from deeplab.train.evaluate import make_evaluator, predict
 from deeplab.train.feed import make_feed
-from deeplab.verbs.load import load
+from deeplab.verbs.load import opened
 from deeplab.verbs.run import Run
 
 
@@ -47,7 +48,8 @@ class Evaluation(Printable):
 def evaluate(run: Run | str | Path, split: str | None = None, **options: Any) -> Evaluation:
     """Evaluates a run: one exact pass over a split; that of training is read whole, and without augmentation.
 
-    The result is recorded in the run's directory, unless the state, the arguments or the source are not the run's.
+    The result is recorded in the run's directory, unless the state, the arguments or the source are not the run's, or
+    the directory cannot be written.
 
     Args:
       run: Run, or its directory.
@@ -55,7 +57,7 @@ def evaluate(run: Run | str | Path, split: str | None = None, **options: Any) ->
       **options: Arguments of `dl.load`, if a directory is given.
 
     Raises:
-      UserError: There is no such split, or its classes are not those of the run.
+      UserError: There is no such split, its classes are not those of the run, or options are given with a `Run`.
 
     Example:
       >>> import deeplab as dl
@@ -63,7 +65,7 @@ def evaluate(run: Run | str | Path, split: str | None = None, **options: Any) ->
       >>> evaluate(dl.fit(experiment, smoke=True)).step
       4
     """
-    run = run if isinstance(run, Run) else load(run, **options)
+    run = opened(run, **options)
     recipe, data = run.recipe, run.experiment.data.in_one_pass()
     experiment = dataclasses.replace(run.experiment, data=data)
     split = split or data.eval_split
@@ -80,7 +82,10 @@ def evaluate(run: Run | str | Path, split: str | None = None, **options: Any) ->
         return Evaluation(split, run.step, metrics)
     unrecorded = _what_is_foreign(run, run.directory)
     if not unrecorded and processes.is_primary():
-        evaluations.add(run.directory, run.step, split, metrics, content)
+        try:
+            evaluations.add(run.directory, run.step, split, metrics, content)
+        except UserError as error:  # of a read-only or full disk, which must not cost the metrics
+            unrecorded = str(error)
     return Evaluation(split, run.step, metrics, not unrecorded, unrecorded)
 
 

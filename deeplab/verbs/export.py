@@ -40,8 +40,13 @@ def export(
       platforms: Platforms that the program runs on, of "cpu", "cuda", "rocm" and "tpu"; this process's own when empty.
 
     Raises:
-      UserError: The data have no field of a given name.
+      UserError: The data have no field of a given name, or the file cannot be written; told before anything compiles.
     """
+    if not path.parent.is_dir() or path.is_dir():
+        what = f"{path} is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise UserError(
+            f"export writes a file, and {what}; give a file such as digits.stablehlo in a folder that exists"
+        )
     known = raw_spec(experiment.data)
     if missing := [name for name in fields if name not in known]:
         raise UserError(f"export was given a field {missing[0]!r}; the data have {', '.join(known)}")
@@ -55,5 +60,8 @@ def export(
         name: jax.ShapeDtypeStruct((batch_size, *known[name].shape[1:]), known[name].dtype) for name in fields
     }
     exported = jax.export.export(jax.jit(program), platforms=tuple(platforms) or None)(inputs)
-    path.write_bytes(exported.serialize())
+    try:
+        path.write_bytes(exported.serialize())
+    except OSError as error:
+        raise UserError(f"export cannot write {path}: {error.strerror or error}") from error
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def fit(
         held = None
         if run_dir is not None:
             opened = functools.partial(
-                _open, recipe, value, Path(run_dir), mesh, fresh=fresh, allow_change=allow_change
+                _open, recipe, value, Path(os.path.expanduser(run_dir)), mesh, fresh=fresh, allow_change=allow_change
             )
             held = stack.enter_context(non_primary.shared(opened))
             surroundings.say(f"{recipe.name}: {held.directory}")

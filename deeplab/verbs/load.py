@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from deeplab import scale
 from deeplab.core import ranges
 from deeplab.core.arguments import from_json, kinds_of, same, told, unbound
 from deeplab.core.errors import CheckpointError, UserError
+from deeplab.core.monitor import Monitor
 from deeplab.core.precision import PRECISIONS, Precision
 from deeplab.core.runtime import Runtime
 from deeplab.core.text import loads, read_rows
@@ -68,7 +70,7 @@ def load(
       >>> load(directory).step
       4
     """
-    directory = Path(run_dir)
+    directory = Path(os.path.expanduser(run_dir)).absolute()  # also after a change of the current folder
     manifest = read_manifest(directory)
     arguments = dict(manifest["arguments"])
     precision, accumulate = arguments.pop("precision", "f32"), int(arguments.pop("accumulate", 1))
@@ -95,6 +97,43 @@ def load(
         report=page if page.exists() else None,
         rows=tuple(read_rows(directory / "metrics.jsonl")[0]),
         best_step=result.get("stopped_early", {}).get("best_step"),
+    )
+
+
+def opened(run: Run | str | Path, checkpoint: Checkpoint = "last", **options: Any) -> Run:
+    """A run as it is given, or loaded from the directory that is given.
+
+    Args:
+      run: Run, or its directory.
+      checkpoint: Name of the checkpoint.
+      **options: Further arguments of `load`.
+
+    Raises:
+      UserError: Options are given with a run, which has its state already.
+    """
+    if not isinstance(run, Run):
+        return load(run, checkpoint=checkpoint, **options)
+    given = [f"checkpoint={checkpoint!r}"] * (checkpoint != "last") + [f"{name}={x!r}" for name, x in options.items()]
+    if given:
+        raise UserError(
+            f"{', '.join(given)} was given with a Run, which has its state already; give its directory in its place, "
+            "or leave it out"
+        )
+    return run
+
+
+def best_of(directory: Path, monitor: Monitor) -> int | None:
+    """The step of a run's best checkpoint by a monitor; None where none of them was evaluated."""
+    with Checkpoints(directory / "checkpoints", best=monitor) as checkpoints:
+        return checkpoints.best()
+
+
+def warn_of_no_best(folder: Path, step: int) -> None:
+    """Warns that the last checkpoint stands for the best one."""
+    warnings.warn(
+        f"{folder} holds no checkpoint that was evaluated, so none is the best: the last, of step {step:,}, stands "
+        "for it",
+        stacklevel=4,
     )
 
 
@@ -136,6 +175,8 @@ def read_state(
     with Checkpoints(folder, best=experiment.monitor) as checkpoints:
         best = checkpoints.best() if checkpoint == "best" else None
         steps = [best] if best is not None else checkpoints.steps()[-1:]
+        if checkpoint == "best" and best is None and steps:
+            warn_of_no_best(folder, steps[0])
         if steps and _only_optimizer_differs(folder / str(steps[0]), abstract):
             return _with_new_optimizer(folder / str(steps[0]), experiment, abstract, runtime)
         found = checkpoints.latest(abstract) if best is None else checkpoints.load(best, abstract)
@@ -173,6 +214,11 @@ def read_manifest(directory: Path) -> dict[str, Any]:
       UserError: There is no record, or it is not that of a single run.
     """
     manifest = _json(directory / "run.json")
+    if manifest and (verb := (manifest.get("arguments") or {}).get("verb")) and manifest.get("task") == verb:
+        raise UserError(
+            f"{directory} holds the many runs of a {verb}, whose states are not kept; train one of them alone and load "
+            "that: the page of the sweep has the command of the best one"
+        )
     if manifest is None or not {"experiment", "arguments", "seed"} <= manifest.keys():
         raise UserError(f"{directory} is no run directory; give one that train has written, such as runs/NAME/HASH")
     return manifest

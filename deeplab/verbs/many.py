@@ -13,13 +13,12 @@ import jax
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.core.text import dumps, loads
+from deeplab.core.text import dumps
 from deeplab.data.base import Data
 from deeplab.report.document import save
 from deeplab.report.sweeps import study as page
 from deeplab.report.text import Html, duration
 from deeplab.runs import non_primary, record
-from deeplab.runs.files import write_json
 from deeplab.runs.identity import datasets
 from deeplab.runs.non_primary import NonPrimaryRun
 from deeplab.runs.record import Run
@@ -29,6 +28,7 @@ from deeplab.search.execution import Devices, How
 from deeplab.search.groups import Group, Member, groups
 from deeplab.search.parts import key_of
 from deeplab.search.setup import Row, Setup, Stopped
+from deeplab.verbs.answers.plans import plans, set_out
 from deeplab.verbs.answers.progress import Watch
 from deeplab.verbs.answers.rows import append, finished, name, told
 from deeplab.verbs.fit import Surroundings
@@ -68,6 +68,24 @@ class Many:
         """Flags of the command line that makes these runs again."""
         given = {"execution": self.execution, "members_per_program": self.members_per_program}
         return {"seeds": self.seeds} | {k: v for k, v in given.items() if v != getattr(Many(), k)}
+
+
+def how_many(many: Many | None, seeds: int | None, usual: int) -> Many:
+    """How the runs of a call are made that takes `seeds` and `many`.
+
+    Args:
+      many: How runs are made; None where the caller gave none.
+      seeds: Number of runs of each setting; None where the caller gave none.
+      usual: That number where neither is given.
+
+    Raises:
+      UserError: Both are given, and differ.
+    """
+    if many is not None and seeds not in (None, many.seeds):
+        raise UserError(
+            f"seeds={seeds} and Many(seeds={many.seeds}) were given, which differ; give Many(seeds={seeds}, ...) alone"
+        )
+    return many or Many(usual if seeds is None else seeds)
 
 
 def _devices(mesh: str) -> Devices | None:
@@ -190,13 +208,13 @@ def complete(now: Session, wanted: Sequence[Member], runner: Runner, runs: int =
         if not now.watch.live or any(row.get("diverged", False) for row in rows):
             say(f"{ended} of {len(missing)}: {told(rows, varied)}")
 
-    if missing:
-        folder = now.setup.directory
-        members = {name(member.arguments, member.seed): member for member in wanted}
-        planned = _planned(folder, members, missing) if folder else [members[key] for key in missing]
-        known = [done[key] for member in wanted if (key := name(member.arguments, member.seed)) in done]
-        made = groups(now.recipe.build, planned, now.recipe.runtime)
-        now.watch.begin(_steps(made, done), made[0].experiment().monitor, known, runs)
+    folder, members = now.setup.directory, {name(member.arguments, member.seed): member for member in wanted}
+    for keys in plans(folder, members, missing, done) if folder and missing else [missing] * bool(missing):
+        if folder:
+            set_out(folder, keys)
+        known = [done[key] for key in members if key in done]
+        made = groups(now.recipe.build, [members[key] for key in keys], now.recipe.runtime)
+        now.watch.begin(_steps(made, done), made[0].experiment().monitor, known, max(runs, len(missing)))
         try:
             runner(made, known, keep)
         except Stopped:
@@ -218,22 +236,6 @@ def _steps(made: Sequence[Group], done: Mapping[str, Row]) -> dict[str, int]:
         missing = [member for member in group.members if name(member.arguments, member.seed) not in done]
         left |= {key_of(member): steps for member in missing}
     return left
-
-
-def _planned(folder: Path, members: Mapping[str, Member], missing: Sequence[str]) -> list[Member]:
-    """The members that an interrupted session set out to make, or else those that are missing.
-
-    The last bits of a member depend on the members in its program, so a resumed session forms the same programs.
-    """
-    file = folder / "plan.json"
-    plan = loads(file.read_text(encoding="utf-8")) if processes.is_primary() and file.exists() else []
-    if not (set(missing) <= set(plan) <= set(members)):
-        plan = list(missing)
-        if processes.is_primary():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            write_json(file, plan)
-    return [members[key] for key in processes.allgather_json(plan)[0]]
 
 
 def local(setup: Setup, eta: int | None = None) -> Runner:

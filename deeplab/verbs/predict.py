@@ -14,7 +14,7 @@ from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
 from deeplab.data.base import Batch, Data
 from deeplab.data.prepare import folders
-from deeplab.verbs.load import load
+from deeplab.verbs.load import opened
 from deeplab.verbs.recipe import Recipe
 from deeplab.verbs.run import Run
 
@@ -58,7 +58,7 @@ def predict(run: Run | str | Path, inputs: Any, **options: Any) -> dict[str, np.
       >>> sorted(dl.predict(run, np.zeros((3, 8, 8, 1), np.uint8)))
       ['prediction', 'probability']
     """
-    return (run if isinstance(run, Run) else load(run, **options)).predict(inputs)
+    return opened(run, **options).predict(inputs)
 
 
 def predict_files(

@@ -99,7 +99,7 @@ def profile(
       1
     """
     recipe = Recipe.of(experiment, runtime=runtime, data_dir=None if data_dir is None else Path(data_dir))
-    directory = Path(run_dir or tempfile.mkdtemp(prefix="deeplab-profile-")).absolute()
+    directory = Path(os.path.expanduser(run_dir) if run_dir else tempfile.mkdtemp(prefix="deeplab-profile-")).absolute()
     held = lock.hold(directory)
     try:
         folder = directory / "profile"

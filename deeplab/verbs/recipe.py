@@ -29,6 +29,9 @@ from deeplab.runs.identity.sources import source_of
 
 _MISCALLED = re.compile("unexpected keyword argument|required (positional|keyword-only) argument|multiple values for")
 
+_FLAGS = {"precision": "f32", "accumulate": 1, "smoke": False}
+"""What a record holds beside the arguments of the experiment, where it is not this."""
+
 
 @dataclasses.dataclass(frozen=True)
 @ranges.checked(seed=ranges.SEED)
@@ -64,7 +67,8 @@ class Recipe:
           **options: Further fields of the recipe.
 
         Raises:
-          UserError: The experiment is of another type, or its function has no argument of a given name.
+          UserError: The experiment is of another type, or its function has no argument of a given name, or one that is
+            called as a flag of every experiment.
 
         Example:
           >>> from experiments.image_digits import experiment
@@ -83,6 +87,10 @@ class Recipe:
                 "functools.partial of such a function"
             )
         parameters = inspect.signature(experiment).parameters
+        if clash := sorted(_FLAGS.keys() & parameters.keys()):
+            raise UserError(
+                f"{module_name(experiment)}: the arguments {clash} are flags of every experiment; give them other names"
+            )
         arguments.check_given(experiment, given)
         values = {name: given.get(name, p.default) for name, p in parameters.items()}
         function: Any = experiment
@@ -115,9 +123,8 @@ class Recipe:
             "accumulate": self.runtime.accumulate,
             "smoke": self.smoke,
         }
-        defaults = {"precision": "f32", "accumulate": 1, "smoke": False}
         own = {name: arguments.to_json(value) for name, value in self.arguments.items()}
-        return own | {k: value for k, value in changes.items() if value != defaults[k]}
+        return own | {k: value for k, value in changes.items() if value != _FLAGS[k]}
 
     @property
     def source(self) -> str:

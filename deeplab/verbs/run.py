@@ -99,10 +99,14 @@ class Run(Printable):
         data, fields = self.experiment.data, self.experiment.task.fields
         batch = dict(inputs) if isinstance(inputs, Mapping) else {fields[0]: inputs}
         batch = {name: np.asarray(value) for name, value in batch.items()}
+        known = raw_spec(data)
+        if bare := [name for name, value in batch.items() if not value.ndim]:
+            raise UserError(f"predict was given {bare[0]}={batch[bare[0]]}, expected an array of examples [N, ...]")
         sizes = {name: len(value) for name, value in batch.items()}
         if not sizes or len(set(sizes.values())) > 1:
             raise UserError(f"predict was given fields of sizes {sizes}, expected one size, the number of examples")
-        known = raw_spec(data)
+        if not max(sizes.values()):
+            raise UserError(f"predict was given no example ({sizes}); give one or more")
         for name, value in batch.items():
             if name not in known:
                 raise UserError(f"predict was given a field {name!r}; {nearest(name, known)}")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
 import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deeplab.core import ranges
-from deeplab.core.errors import UserError
+from deeplab.core.arguments import kinds_of
+from deeplab.core.errors import UserError, nearest
+from deeplab.core.text import dumps
 from deeplab.experiment import Experiment, fold_argument
 from deeplab.report.sweeps import page
 from deeplab.report.sweeps.summary import Axis, summarize
 from deeplab.report.text import Html
 from deeplab.runs import record
+from deeplab.runs.identity import provenance
 from deeplab.search import axes as search_axes
 from deeplab.search.groups import Member
 from deeplab.search.setup import Row, Stopped
@@ -23,7 +28,7 @@ from deeplab.train.evaluate import Probe
 from deeplab.train.step import make_eval
 from deeplab.verbs.answers.results import Found, printed, with_metrics
 from deeplab.verbs.fit import Surroundings
-from deeplab.verbs.many import Many, complete, local, publish, session
+from deeplab.verbs.many import Many, complete, how_many, local, publish, session
 from deeplab.verbs.recipe import Recipe
 
 
@@ -32,7 +37,7 @@ class Study:
     """A question that many runs of one experiment answer.
 
     Args:
-      axes: Values of the arguments that differ; the runs are their product, times the seeds.
+      axes: Values of the arguments that differ, as for `dl.sweep`; the runs are their product, times the seeds.
       summarize: Function from the rows, one a run, to what they say: JSON. When None, the settings in the order of
         their mean, each with the interval over its seeds, see `deeplab.report.sweeps.summary`.
       sections: Function from that to the sections of the page; when None, a figure and a table of the settings.
@@ -80,7 +85,7 @@ def study(
     experiment: Any,
     question: Study,
     *,
-    seeds: int = 3,
+    seeds: int | None = None,
     many: Many | None = None,
     run_dir: str | Path | None = None,
     surroundings: Surroundings = Surroundings(),
@@ -91,14 +96,14 @@ def study(
     Args:
       experiment: Function of hyper-parameters, or a `functools.partial` of it.
       question: The study.
-      seeds: Number of runs of each setting.
+      seeds: Number of runs of each setting; 3, or those of `many`, when None.
       many: How the runs are made.
       run_dir: Run directory, in which the same call goes on; nothing is written when None.
       surroundings: Effects of a command line or a notebook.
       **options: Further fields of `Recipe`: `seed`, `runtime`, `data_dir`, `smoke`.
 
     Raises:
-      UserError: An argument is given that is an axis of the study.
+      UserError: An argument is given that is an axis of the study, or an axis is none of the experiment's.
 
     Example:
       >>> import optax
@@ -110,10 +115,10 @@ def study(
       >>> [(row["arguments"]["width"], row["seed"]) for row in answer.rows]
       [(4, 0), (8, 0)]
     """
-    recipe, many = Recipe.of(experiment, **options), many or Many(seeds)
+    recipe, many = Recipe.of(experiment, **options), how_many(many, seeds, 3)
     wanted = members(question, recipe, many.seeds)
     arguments = recipe.recorded | {"verb": "study"}
-    directory = None if run_dir is None else Path(run_dir)
+    directory = None if run_dir is None else Path(os.path.expanduser(run_dir))
     if directory is not None and str(directory) == "auto":
         directory = record.default_directory("runs", recipe.name, arguments, recipe.source, recipe.seed)
     flags = {"run_dir": None if run_dir in (None, "auto") else run_dir} | many.flags()
@@ -124,6 +129,7 @@ def study(
         "command": recipe.command("study", **flags),
         "task": "study",
         "num_steps": len(wanted),
+        "measured": _measured(question),
     }
     probe, first = {"probe": question.probe, "split": question.split}, recipe.build(**wanted[0].arguments)
     with session(recipe, many, directory, manifest, surroundings, first.data, **probe) as now:
@@ -137,19 +143,41 @@ def study(
             rows = with_metrics(rows, question.split if elsewhere else None)
             own, drawn, settings = question.summarize, question.sections, None
             if own is None or drawn is None:
-                settings = _settings(question.smoke if recipe.smoke else question.axes, rows, first, recipe)
+                settings = _settings(_axes(question, recipe), rows, first, recipe)
             summary = settings if own is None else own(rows)
             sections = drawn(summary) if drawn is not None else page.answer(settings or {}, rows)
             report = publish(now, "study", rows, summary, sections)
             return Answer(rows, summary, trained, where, report, monitor=first.monitor, settings=settings)
 
 
+def _measured(question: Study) -> dict[str, str]:
+    """What tells the numbers of a study apart from those of another one with the same runs."""
+    probe = inspect.unwrap(question.probe)
+    sources = provenance.sources(question.probe)  # {} of a probe of deeplab's, which its version tells
+    digest = hashlib.sha256(dumps(sorted(sources.values())).encode()).hexdigest()[:8] if sources else ""
+    return {
+        "split": question.split,
+        "probe": f"{getattr(probe, '__qualname__', type(probe).__name__)} {digest}".strip(),
+    }
+
+
+def _axes(question: Study, recipe: Recipe) -> dict[str, search_axes.Axis]:
+    """The axes of a study, or of its smoke run, by name.
+
+    Raises:
+      UserError: One is no argument of the experiment, or has no value.
+    """
+    axes, kinds = question.smoke if recipe.smoke else question.axes, kinds_of(recipe.function)
+    if unknown := [name for name in axes if name not in kinds]:
+        raise UserError(f"Study: the experiment takes no argument {unknown[0]!r}; {nearest(unknown[0], kinds)}")
+    return {name: search_axes.of(values, kinds[name], name) for name, values in axes.items()}
+
+
 def _settings(
-    values: Mapping[str, Sequence[Any]], rows: list[Row], first: Experiment, recipe: Recipe
+    given: Mapping[str, search_axes.Axis], rows: list[Row], first: Experiment, recipe: Recipe
 ) -> dict[str, Any]:
     """The summary of a study that brings none."""
     fold, data = fold_argument(recipe.function), first.data
-    given = {name: search_axes.of(list(each), str) for name, each in values.items()}
     axes = {k: Axis(a.values, a.log, a.position, a.at) for k, a in given.items() if k != fold}
     overlap = data.num_examples(data.eval_split) / data.num_train if fold in given else 0.0
     return summarize(rows, axes, first.monitor, fold if fold in given else None, overlap)
@@ -161,7 +189,7 @@ def members(question: Study, recipe: Recipe, seeds: int) -> list[Member]:
     Raises:
       UserError: An argument is given that is an axis.
     """
-    axes = question.smoke if recipe.smoke else question.axes
+    axes = {name: axis.grid(name) for name, axis in _axes(question, recipe).items()}
     defaults = {name: p.default for name, p in inspect.signature(recipe.function).parameters.items()}
     for name in axes:
         if recipe.arguments[name] != defaults[name]:

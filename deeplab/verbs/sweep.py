@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import os
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from deeplab.core import ranges
+from deeplab.core.arguments import alternatives
 from deeplab.core.errors import UserError, nearest
 from deeplab.core.monitor import Monitor
+from deeplab.core.text import dumps, loads
 from deeplab.experiment import Experiment, fold_argument
 from deeplab.report.sweeps import page
 from deeplab.report.sweeps.intervals import Interval, paired
@@ -31,7 +34,7 @@ from deeplab.verbs.answers.rows import name
 from deeplab.verbs.answers.space import Space
 from deeplab.verbs.answers.trials import Trials, check
 from deeplab.verbs.fit import Surroundings
-from deeplab.verbs.many import Many, Session, complete, local, publish, session
+from deeplab.verbs.many import Many, Session, complete, how_many, local, publish, session
 from deeplab.verbs.recipe import Recipe
 
 
@@ -77,7 +80,7 @@ def sweep(
     experiment: Any,
     axes: Mapping[str, Any],
     *,
-    seeds: int = 1,
+    seeds: int | None = None,
     trials: Trials = Trials(),
     many: Many | None = None,
     run_dir: str | Path | None = None,
@@ -92,7 +95,7 @@ def sweep(
     Args:
       experiment: Function of hyper-parameters, or a `functools.partial` of it.
       axes: Values of arguments by name: a sequence, one value, or a text such as "1e-4..1e-1:8" or "16,32".
-      seeds: Number of runs of each setting, with the seeds from `seed` on.
+      seeds: Number of runs of each setting, with the seeds from `seed` on; 1, or those of `many`, when None.
       trials: Which settings are tried.
       many: How the runs are made.
       run_dir: Run directory, in which the same call goes on; nothing is written when None.
@@ -111,13 +114,13 @@ def sweep(
       >>> [(row["arguments"]["learning_rate"], row["seed"]) for row in rows]
       [(0.001, 0), (0.001, 1), (0.003, 0), (0.003, 1)]
     """
-    recipe, many = Recipe.of(experiment, **options), many or Many(seeds)
+    recipe, many = Recipe.of(experiment, **options), how_many(many, seeds, 1)
     space = _space(recipe, axes, trials)
     check(trials, many.seeds, space)
     texts = {k: str(space.given[k]) if space.varies(k) else space.fixed[k] for k in recipe.arguments}
     named = dataclasses.replace(recipe, arguments=texts)
     arguments = named.recorded | trials.identity(many.seeds) | ({"test_split": test_split} if test_split else {})
-    directory = None if run_dir is None else Path(run_dir)
+    directory = None if run_dir is None else Path(os.path.expanduser(run_dir))
     if directory is not None and str(directory) == "auto":
         directory = record.default_directory("runs", recipe.name, arguments, recipe.source, recipe.seed)
     flags = {"run_dir": None if run_dir in (None, "auto") else run_dir, "test_split": test_split}
@@ -151,7 +154,9 @@ def _finished(
     data = first.data
     overlap = data.num_examples(data.eval_split) / data.num_train if space.folds else 0.0
     summary = summarize(rows, views, first.monitor, space.fold if space.folds else None, overlap)
-    best = space.fixed | space.parts[0] | summary["settings"][0]["setting"]
+    told = {k: dumps(value, str) for k, value in summary["settings"][0]["setting"].items()}  # a path as its text
+    own = {k: {dumps(value, str): value for value in space.axes[k].values} for k in told}
+    best = space.fixed | space.parts[0] | {k: own[k].get(text, loads(text)) for k, text in told.items()}
     alone = dataclasses.replace(
         now.recipe,
         arguments={k: best[k] for k in now.recipe.arguments},
@@ -173,8 +178,8 @@ def _space(recipe: Recipe, axes: Mapping[str, Any], trials: Trials) -> Space:
     if unknown := [key for key in axes if key not in parameters]:
         raise UserError(f"the experiment takes no argument {unknown[0]!r}; {nearest(unknown[0], parameters)}")
     hints = typing.get_type_hints(inspect.unwrap(recipe.function), include_extras=True)
-    given = {key: search_axes.of(value, hints.get(key, str)) for key, value in axes.items()}
-    closed = {key for key, hint in hints.items() if typing.get_origin(search_axes.plain(hint)) is typing.Literal}
+    given = {key: search_axes.of(value, hints.get(key, str), key) for key, value in axes.items()}
+    closed = {key for key, hint in hints.items() if {*map(typing.get_origin, alternatives(hint))} == {typing.Literal}}
     return Space.of(given, recipe.arguments, fold_argument(recipe.function), closed, drawn=trials.search != "grid")
 
 

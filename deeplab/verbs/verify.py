@@ -31,6 +31,7 @@ from deeplab.verbs.load import read_state
 from deeplab.verbs.recipe import Recipe
 
 _POLL = 0.005
+_RUNS = ("straight", "killed")
 WALL = ("seconds", "steps_per_second", "stalled")  # fields of a row of metrics that measure time
 
 
@@ -88,7 +89,8 @@ def verify(
       **options: Further fields of `Recipe`, such as `seed` and `runtime`.
 
     Raises:
-      UserError: `kills` is below 1, a run fails, or the runs end before the last kill.
+      UserError: `kills` is below 1, the folder holds such runs already, a run fails, or the runs end before the last
+        kill.
 
     Example:
       >>> import functools
@@ -104,11 +106,17 @@ def verify(
         raise UserError(
             "verify trains in processes of its own: the experiment must be a function that a file runs by dl.main"
         )
-    root = Path(run_dir or tempfile.mkdtemp(prefix="deeplab-verify-"))
+    root = Path(os.path.expanduser(run_dir) if run_dir else tempfile.mkdtemp(prefix="deeplab-verify-"))
+    if held := [name for name in _RUNS if (root / name).exists()]:
+        raise UserError(
+            f"{root} holds {' and '.join(held)} of an earlier verify, which would not be trained and killed anew; give "
+            "another --run-dir, or delete them"
+        )
     say(f"one run undisturbed, one killed {kills} times, in {root}")
-    _finish(_start(recipe, root / "straight"), root / "straight")
-    during_save = _train_with_kills(recipe, root / "killed", kills, say)
-    folders, value = [root / "straight", root / "killed"], recipe.experiment()
+    folders = [root / name for name in _RUNS]
+    _finish(_start(recipe, folders[0]), folders[0])
+    during_save = _train_with_kills(recipe, folders[1], kills, say)
+    value = recipe.experiment()
     straight, killed = (read_state(value, folder, "last", recipe.runtime) for folder in folders)
     leaves, differing = _compare(straight, killed)
     rows = [_rows(folder / "metrics.jsonl") for folder in folders]

@@ -4,12 +4,13 @@ import json
 import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
 import deeplab as dl
-from deeplab.cli import arguments
+from deeplab.cli import arguments, index
 from deeplab.cli.main import VERBS
 from deeplab.core.errors import UserError
 from deeplab.core.text import dumps
@@ -49,6 +50,26 @@ def test_a_wrong_flag_or_value_exits_with_2_and_names_it(argv, said, capsys):
         parse(*argv)
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_wrong_flag_of_a_notebook_is_an_error_and_help_is_none(capsys):
+    """It ended the process, against what `main` promises."""
+    with pytest.raises(UserError, match=r"(?s)the flags are not understood:.*--lerning-rate"):
+        dl.main(toys.experiment, ["train", "--lerning-rate", "1"])
+    assert not capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        dl.main(toys.experiment, ["train", "--help"])
+    assert not end.value.code
+
+
+def test_an_experiment_that_is_half_written_is_left_out_of_the_list(tmp_path, monkeypatch, capsys):
+    """It ended the list."""
+    (tmp_path / "half.py").write_text("def experiment(:\n")
+    (tmp_path / "whole.py").write_text("def experiment(): ...\n")
+    spec = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
+    assert index.run(["list"]) == {"experiments": ["whole"]}
+    assert "half.py is left out, since it cannot be read" in capsys.readouterr().out
 
 
 def test_an_unknown_verb_names_the_nearest():

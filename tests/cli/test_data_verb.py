@@ -55,10 +55,11 @@ def test_only_what_the_cache_wrote_is_deleted(cache):
 
 
 @pytest.mark.parametrize(("answer", "left"), [("y\n", 0), ("n\n", 2), ("\n", 2)])
-def test_it_asks_before_it_deletes(cache, monkeypatch, answer, left):
+def test_it_asks_before_it_deletes(cache, monkeypatch, capsys, answer, left):
     run(["data", "prepare", "digits"])
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
     run(["data", "clean", "digits"])
+    assert "? [y/N] " in capsys.readouterr().out  # which `rich` took for markup
     assert len(kept.kept()) == left
 
 

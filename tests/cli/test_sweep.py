@@ -152,6 +152,8 @@ def test_groups_are_trials_of_ray(tmp_path):
         ([], "are one run, and that is what train does"),
         (["--learning-rate", "1e-3..1e-1"], "--learning-rate 1e-3..1e-1:8; or give --search random"),
         (["--search", "random", "--seeds", "2"], "no argument has many values"),
+        (["--seeds", "2", "--num-trials", "2"], "--num-trials 2 is for --search random or quasi or tpe"),
+        (["--learning-rate", "0.1..0.2", "--search", "quasi", "--parallel-trials", "2"], "is for --search tpe"),
         (["--seeds", "0"], "seeds is 0, expected 1 or more"),
         (["--seeds", "2", "--halving", "1"], "halving is 1, expected 2 or more"),
         (["--seeds", "2", "--halving", "3", "--backend", "ray"], "cannot go with --backend ray"),
@@ -164,7 +166,6 @@ def test_what_makes_no_sense_is_told(tmp_path, argv, message):
     assert not (tmp_path / "run/members.jsonl").exists()
 
 
-def test_a_wrong_word_is_told(tmp_path, capsys):
-    with pytest.raises(SystemExit):
+def test_a_wrong_word_is_told(tmp_path):
+    with pytest.raises(UserError, match="'x' is no number"):
         run(tmp_path, "--learning-rate", "1e-3..x:3")
-    assert "'x' is no number" in capsys.readouterr().err

@@ -8,14 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import optax
 import pytest
 
 import deeplab as dl
 from deeplab.core.errors import UserError
-from deeplab.runs.files import cut_rows
+from deeplab.report.document import save
+from deeplab.runs.files import cut_rows, replace
 from deeplab.runs.record import Run
+from deeplab.verbs.answers.rows import append
 
 MANIFEST = {"experiment": "toy", "arguments": {"width": 8}, "seed": 0}
 PRELUDE = """
@@ -82,6 +85,24 @@ def test_a_full_disk_ends_the_run_with_a_reason(tmp_path, monkeypatch):
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "split": "train", "loss": 1.0}\n'
 
 
+@pytest.mark.parametrize("failing", ["write_bytes", "write_text", "fsync"])
+def test_a_full_disk_is_told_wherever_a_file_is_written(tmp_path, monkeypatch, failing):
+    """It was a raw OSError, and left a part of the file."""
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os if failing == "fsync" else Path, failing, fail)
+    write = {
+        "write_bytes": lambda: replace(tmp_path / "a", b"a"),
+        "write_text": lambda: save(tmp_path / "a", "a"),
+        "fsync": lambda: append(tmp_path / "members.jsonl", [{"arguments": {}, "seed": 0}]),
+    }
+    with pytest.raises(UserError, match=r"cannot write .*No space left"):
+        write[failing]()
+    assert not [path for path in tmp_path.iterdir() if path.name != "members.jsonl"]
+
+
 def test_a_second_process_is_refused_and_a_killed_one_frees_the_directory(tmp_path):
     directory = tmp_path / "run"
     code = PRELUDE + f"run = Run.open(sys.argv[1], {MANIFEST!r}, '')\nprint('held', flush=True)\ntime.sleep(60)"
@@ -146,7 +167,9 @@ def test_a_damaged_manifest_is_reported(tmp_path, text):
 @pytest.mark.parametrize("text", ["raise SystemExit", "import os; os.mkdir('exploded')", "(" * 50_000, "\x00"])
 def test_the_source_of_a_run_is_never_executed(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
-    open_run(tmp_path / "run").close()
+    with open_run(tmp_path / "run") as run:
+        run.restore(0)
+        run.append(1, "train", {"loss": 1.0})
     (tmp_path / "run/source.py").write_text(text)
     with pytest.raises(UserError, match="source"):
         open_run(tmp_path / "run")

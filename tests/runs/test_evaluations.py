@@ -4,8 +4,11 @@ import dataclasses
 import functools
 import io
 import json
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,7 +17,10 @@ from rich.console import Console
 
 import deeplab as dl
 from deeplab import report
+from deeplab.cli import arguments
 from deeplab.cli import deeplab as command
+from deeplab.cli.main import VERBS
+from deeplab.cli.predict import loaded
 from deeplab.core.errors import UserError
 from deeplab.core.monitor import Best, Monitor
 from deeplab.core.text import loads
@@ -68,9 +74,69 @@ def test_what_is_not_the_runs_is_not_recorded(trained):
     found = dl.evaluate(dataclasses.replace(trained, state=changed), "test")
     assert not found.recorded
     assert "its state is that of no checkpoint" in str(found)
-    other = dl.main(toys.experiment, ["eval", "--label-smoothing", "0", "--run-dir", str(trained.directory)])
+    with pytest.warns(UserWarning, match=r"other arguments:\n.*\n  label_smoothing +\S+ +0\.0\n"):
+        other = dl.main(toys.experiment, ["eval", "--label-smoothing", "0", "--run-dir", str(trained.directory)])
     assert other["recorded"] is False
     assert trained.evaluations == before
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain", "probe", "robustness"])
+def test_a_verb_with_other_arguments_than_the_run_is_refused(trained, verb, tmp_path):
+    """A run that normalizes its images told nonsense of images that the command did not."""
+    file = tmp_path / "a.png"
+    file.write_text("")
+    words = [verb, *[str(file)] * (verb == "predict"), "--jitter", "0.5", "--run-dir", str(trained.directory)]
+    with pytest.raises(UserError, match=r"(?s)other arguments:\n.*jitter +0\.1 +0\.5\n.*Give this command the flags"):
+        loaded(arguments.parse(toys.experiment, "tests.toys", VERBS, words), "last")
+
+
+def test_what_is_no_other_argument_is_not_refused(trained, tmp_path):
+    """Another seed or precision, an argument that the run did not have yet, and a path."""
+
+    def grown(root: Path = Path("."), new: int = 3, steps: int = 20) -> dl.Experiment:
+        return toys.experiment(steps=steps)
+
+    record = loads((trained.directory / "run.json").read_text())
+    record["arguments"] = {"root": {"Path": "/elsewhere"}, "steps": 20, "gone": 1, "precision": "bf16"}
+    shutil.copytree(trained.directory, tmp_path / "run")
+    (tmp_path / "run/run.json").write_text(json.dumps(record))
+    go = functools.partial(arguments.parse, grown, "tests.toys", VERBS)
+    assert loaded(go(["eval", "--seed", "3", "--run-dir", str(tmp_path / "run")]), "last").step == 20
+    with pytest.raises(UserError, match=r"new +3 +4"):
+        loaded(go(["eval", "--new", "4", "--run-dir", str(tmp_path / "run")]), "last")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda run, **options: dl.evaluate(run, "test", **options),
+        lambda run, **options: dl.predict(run, np.zeros((1, 2), np.float32), **options),
+        dl.explain_run,
+        dl.probe,
+        dl.robustness,
+    ],
+    ids=["evaluate", "predict", "explain_run", "probe", "robustness"],
+)
+def test_options_of_loading_are_refused_with_a_run_that_is_loaded(trained, call):
+    """They were dropped without a word."""
+    with pytest.raises(UserError, match=r"checkpoint='best' was given with a Run, which has its state already"):
+        call(trained, checkpoint="best")
+
+
+def test_a_misspelled_option_is_refused_with_a_run(trained):
+    with pytest.raises(UserError, match=r"chekpoint='best' was given with a Run"):
+        dl.evaluate(trained, "test", chekpoint="best")
+
+
+def test_a_run_in_a_folder_that_cannot_be_written_is_evaluated(trained, tmp_path):
+    """The metrics were thrown away."""
+    shutil.copytree(trained.directory, tmp_path / "run")
+    (tmp_path / "run/evaluations.jsonl").unlink(missing_ok=True)
+    (tmp_path / "run/evaluations.jsonl").mkdir()  # as on a read-only disk, which needs root
+    found = dl.evaluate(dataclasses.replace(trained, directory=tmp_path / "run"), "test")
+    assert found.metrics == trained.metrics["test"]
+    assert not found.recorded
+    assert "not recorded in the run, since cannot write to" in re.sub(r"\s+", " ", str(found))
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """A run directory goes on with the same run only, and its rows end where the restored step does."""
 
+import functools
 import json
+import subprocess
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,14 @@ MANIFEST = {"experiment": "experiments.toy", "arguments": {"width": 8, "rate": 1
 
 def read(path):
     return json.loads(path.read_text())
+
+
+def trained(directory):
+    """A run of one step; where nothing is trained, any run may begin."""
+    with Run.open(directory, MANIFEST, SOURCE) as run:
+        run.restore(0)
+        run.update({"steps_per_dispatch": 50})
+        run.append(1, "train", {"loss": 1.0})
 
 
 def test_a_new_run_records_where_it_comes_from(tmp_path):
@@ -72,23 +82,23 @@ def test_the_same_run_goes_on(tmp_path):
 )
 def test_another_run_is_refused_with_the_difference(tmp_path, change, source, text):
     """Matrix row 25."""
-    Run.open(tmp_path, MANIFEST, SOURCE).close()
+    trained(tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     with pytest.raises(UserError, match=text) as error:
         Run.open(tmp_path, MANIFEST | change, source)
     assert "--allow-change" in str(error.value)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-    with (
-        pytest.warns(UserWarning, match="other settings"),
-        Run.open(tmp_path, MANIFEST | change, source, allow_change=True) as run,
-    ):
+    with pytest.warns(UserWarning, match="other settings"):
+        run = Run.open(tmp_path, MANIFEST | change, source, allow_change=True)
+    with run:
         assert run.manifest["history"][0]["arguments"] == MANIFEST["arguments"]
+        run.restore(1)
     Run.open(tmp_path, MANIFEST | change, source).close()  # from now on these are its settings
 
 
 @pytest.mark.parametrize(("name", "match"), [("_version", r"\(jax\) "), ("_package_digest", r"\(deeplab source\) ")])
 def test_another_library_is_refused_with_the_difference(tmp_path, monkeypatch, name, match):
-    Run.open(tmp_path, MANIFEST, SOURCE).close()
+    trained(tmp_path)
     monkeypatch.setattr(provenance, name, lambda *package: "another")
     with pytest.raises(UserError, match=match + r'.*"another"'):
         Run.open(tmp_path, MANIFEST, SOURCE)
@@ -96,9 +106,40 @@ def test_another_library_is_refused_with_the_difference(tmp_path, monkeypatch, n
         Run.open(tmp_path, MANIFEST, SOURCE, allow_change=True).close()
 
 
+def test_a_session_that_fails_before_it_goes_on_leaves_the_record(tmp_path):
+    """With --allow-change and a checkpoint of another model, the record claimed the new settings."""
+    trained(tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.warns(UserWarning, match="other settings"):
+        run = Run.open(tmp_path, MANIFEST | {"arguments": {}}, SOURCE + "x = 1\n", allow_change=True)
+    run.update({"data": {}})
+    run.__exit__(UserError, UserError("the checkpoint is of another model"), None)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_where_nothing_was_trained_another_run_begins(tmp_path):
+    """A first start that failed claimed the directory, and the mended experiment was refused."""
+    run = Run.open(tmp_path, MANIFEST, SOURCE)
+    run.update({"data": {"splits": {}}})
+    run.__exit__(ValueError, ValueError("a mistake"), None)
+    (tmp_path / "checkpoints").mkdir()
+    mended = SOURCE.replace("return width", "return 2 * width")
+    with Run.open(tmp_path, MANIFEST | {"seed": 1}, mended) as run:
+        assert "data" not in run.manifest
+        run.restore(0)
+    assert (read(tmp_path / "run.json")["seed"], (tmp_path / "source.py").read_text()) == (1, mended)
+    assert (tmp_path / "source.py.old-1").read_text() == SOURCE
+    for kept in ("checkpoints/4/manifest.json", "members.jsonl", "failure/report.json", "notes.txt"):
+        (tmp_path / kept).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / kept).write_text("kept")
+        with pytest.raises(UserError, match="seed"):
+            Run.open(tmp_path, MANIFEST, mended)
+        (tmp_path / kept).unlink()
+
+
 def test_the_record_of_an_earlier_version_goes_on(tmp_path):
     """It holds no digest of deeplab's source."""
-    Run.open(tmp_path, MANIFEST, SOURCE).close()
+    trained(tmp_path)
     manifest = read(tmp_path / "run.json")
     del manifest["versions"]["deeplab source"]
     write_json(tmp_path / "run.json", manifest)
@@ -109,8 +150,7 @@ def test_the_record_of_an_earlier_version_goes_on(tmp_path):
 
 def test_other_devices_only_warn(tmp_path):
     """Matrix row 26."""
-    with Run.open(tmp_path, MANIFEST, SOURCE) as run:
-        run.update({"steps_per_dispatch": 50})
+    trained(tmp_path)
     with pytest.warns(UserWarning, match=r"mesh data=1 \(now data=8\).*not bitwise"):
         run = Run.open(tmp_path, MANIFEST | {"mesh": "data=8"}, SOURCE)
     with run, pytest.warns(UserWarning, match=r"steps_per_dispatch 50 \(now 1\)"):
@@ -126,6 +166,22 @@ def test_fresh_moves_the_old_run_aside(tmp_path):
                 Run.open(directory, MANIFEST, SOURCE, fresh=True)
     seeds = {p.name: read(p / "run.json")["seed"] for p in tmp_path.iterdir()}
     assert seeds == {"run.old-1": 0, "run.old-2": 1, "run": 2}
+
+
+def test_fresh_moves_what_a_link_leads_to(tmp_path):
+    """It renamed the link, and the next run was written beside it."""
+    (tmp_path / "disk/run").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk/run")
+    for seed in range(2):
+        Run.open(tmp_path / "link", MANIFEST | {"seed": seed}, SOURCE, fresh=True).close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disk", "link"]
+    assert (tmp_path / "link").is_symlink()
+    assert {p.name: read(p / "run.json")["seed"] for p in (tmp_path / "disk").iterdir()} == {"run.old-1": 0, "run": 1}
+
+
+def test_an_argument_that_is_called_seed_hides_no_other_seed(tmp_path):
+    made = MANIFEST | {"arguments": {"seed": 7}}
+    assert "seed of the run  0        1" in provenance.differences(made, made | {"seed": 1}, "", "")
 
 
 @given(text=st.binary(max_size=40), steps=st.lists(st.integers(0, 9), max_size=6), step=st.integers(0, 9))
@@ -152,7 +208,22 @@ def test_default_directory_depends_on_what_the_run_is():
 def test_source_and_patch():
     assert provenance.canonical("%matplotlib inline") == "%matplotlib inline"
     assert provenance.canonical("def f():\n  'only a docstring'") == "def f():\n    pass"
-    assert isinstance(provenance.patch(), str)
+
+
+def test_a_patch_can_be_applied(tmp_path, monkeypatch):
+    """It lacked its last newline: "corrupt patch"."""
+    monkeypatch.chdir(tmp_path)
+    assert provenance.patch() == ""
+    git = functools.partial(subprocess.run, check=True, capture_output=True)
+    git(["git", "init"])
+    (tmp_path / "a.py").write_text("a = 1\n")
+    git(["git", "add", "a.py"])
+    git(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "a"])
+    (tmp_path / "a.py").write_text("a = 2\n")
+    (tmp_path / "p.patch").write_text(provenance.patch())
+    git(["git", "checkout", "a.py"])
+    git(["git", "apply", "p.patch"])
+    assert (tmp_path / "a.py").read_text() == "a = 2\n"
 
 
 def test_a_failure_is_kept_and_an_older_one_moved(tmp_path):

@@ -1,7 +1,10 @@
 """Words of a command line as axes; and which settings are made of them."""
 
+import enum
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +16,11 @@ from deeplab.report.sweeps.summary import Axis as Shown
 from deeplab.report.sweeps.summary import summarize
 from deeplab.search.axes import Axis, of, parse
 from deeplab.search.proposals import search
+
+
+class Pace(enum.Enum):
+    FAST = 1
+    SLOW = 2
 
 
 @pytest.mark.parametrize(
@@ -35,6 +43,11 @@ from deeplab.search.proposals import search
         ("1,3", Fold, (1, 3)),
         ("0.5..2.0:2", StaticFloat, (0.5, 2.0)),
         ("relu", Literal["relu", "gelu"], ("relu",)),
+        ("8,None", int | None, (8, None)),
+        ("8..16:2", int | None, (8, 16)),
+        ("0.5,relu", float | Literal["relu"], (0.5, "relu")),
+        ("a..b,/c", Path, (Path("a..b"), Path("/c"))),
+        ("FAST,SLOW", Pace, (Pace.FAST, Pace.SLOW)),
     ],
 )
 def test_words_are_values(text, kind, values):
@@ -55,6 +68,8 @@ def test_words_are_values(text, kind, values):
         ("0..1:1", float, "2 to 10,000 values"),
         ("maybe", bool, "none of true, false"),
         ("swish", Literal["relu", "gelu"], "none of relu, gelu"),
+        ("none", int | None, "'none' is no integer"),
+        ("fast", Pace, "none of FAST, SLOW"),
         ("8,16", tuple[int, ...], "this argument is itself a list; sweep it in Python"),
         ("8,16", list[int], "this argument is itself a list; sweep it in Python"),
     ],
@@ -62,6 +77,22 @@ def test_words_are_values(text, kind, values):
 def test_what_is_no_axis_is_told(text, kind, message):
     with pytest.raises(ValueError, match=message):
         parse(text, kind)
+
+
+@pytest.mark.parametrize(
+    "given", [np.array([1, 2]), iter([1, 2]), range(1, 3), "1,2", [1, 2]], ids=lambda given: type(given).__name__
+)
+def test_what_a_caller_gives_is_values(given):
+    """An array and an iterator were one value."""
+    assert of(given, int).values == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [((), "width of a sweep is given no value"), ("a", "width: 'a' is no integer")]
+)
+def test_what_a_caller_gives_wrong_is_told(given, message):
+    with pytest.raises(UserError, match=message):
+        of(given, int, "width")
 
 
 def test_a_page_of_tuples_that_json_has_made_lists():

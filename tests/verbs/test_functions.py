@@ -13,7 +13,9 @@ import pytest
 
 import deeplab as dl
 from deeplab.core.errors import UserError
+from deeplab.search.setup import Stopped
 from deeplab.verbs.recipe import Recipe
+from deeplab.verbs.study import members
 from tests import toys
 
 POINTS = np.random.default_rng(0).normal(size=(37, 2)).astype(np.float32)
@@ -96,6 +98,8 @@ def test_a_prediction_needs_nothing_that_only_training_needs(trained):
         ({"imag": POINTS}, "no field|a field 'imag'; did you mean 'image'"),
         (POINTS[:, :1], r"'image' is \[37, 1\], expected \[N, 2\]"),
         ({"image": POINTS, "label": np.zeros(3, np.int32)}, "expected one size"),
+        (POINTS[:0], "was given no example"),
+        ({"image": 3.0}, r"image=3\.0, expected an array of examples"),
     ],
 )
 def test_wrong_examples_are_refused(trained, inputs, text):
@@ -131,6 +135,52 @@ def test_what_is_no_experiment_is_refused(tmp_path):
         dl.fit(functools.partial(toys.experiment, learnin_rate=1.0))
     with pytest.raises(UserError, match="is no run directory"):
         dl.load(tmp_path)
+
+
+def test_the_directory_of_a_sweep_is_told_as_one(tmp_path):
+    record = {"experiment": "toys", "arguments": {"verb": "sweep", "width": "4,8"}, "seed": 0, "task": "sweep"}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="holds the many runs of a sweep, whose states are not kept; train one of them"):
+        dl.load(tmp_path)
+
+
+def test_the_folder_of_a_loaded_run_stays_when_the_current_one_changes(trained, tmp_path, monkeypatch):
+    """Its evaluation raised a FileNotFoundError."""
+    monkeypatch.chdir(trained.directory.parent)
+    run = dl.load("run")
+    monkeypatch.chdir(tmp_path)
+    assert run.record["seed"] == 3
+
+
+def test_the_home_folder_of_a_run_directory_is_found(trained, tmp_path, monkeypatch):
+    """A folder of the name ~ was made."""
+    monkeypatch.setenv("HOME", str(trained.directory.parent))
+    monkeypatch.chdir(tmp_path)
+    assert dl.load("~/run").directory == trained.directory
+    assert dl.weights_of("~/run", "last").source.startswith(str(trained.directory))
+    assert dl.fit(toys.experiment, run_dir="~/run", seed=3).directory == trained.directory
+    assert dl.main(toys.experiment, ["eval", "--seed", "3", "--run-dir=~/run"])["run_dir"] == trained.directory
+    with pytest.raises(UserError, match="with other settings"):
+        dl.sweep(toys.experiment, {"learning_rate": [0.1, 0.2]}, run_dir="~/run")
+    with pytest.raises(UserError, match="with other settings"):
+        dl.study(toys.experiment, dl.Study({"learning_rate": (0.1, 0.2)}), run_dir="~/run")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["precision", "accumulate", "smoke"])
+def test_an_argument_that_is_called_as_a_flag_is_refused(name):
+    """Such a run was trained, and its argument lost where it was loaded."""
+    made = {}
+    exec(f"def experiment({name}: int = 1): ...", made)
+    with pytest.raises(UserError, match=rf"the arguments \['{name}'\] are flags of every experiment"):
+        Recipe.of(made["experiment"])
+
+
+@pytest.mark.parametrize(("path", "text"), [("no/a.stablehlo", "there is no folder"), (".", "is a folder")])
+def test_an_export_that_cannot_be_written_is_refused_before_it_compiles(trained, tmp_path, monkeypatch, path, text):
+    monkeypatch.setattr("jax.export.export", lambda *args, **kwargs: pytest.fail("it compiles"))
+    with pytest.raises(UserError, match=text):
+        trained.export(tmp_path / path)
 
 
 def test_an_exported_prediction_loads_without_deeplab(trained, tmp_path):
@@ -190,6 +240,103 @@ def test_a_sweep_in_memory_is_the_sweep_on_disk(tmp_path):
     assert "learning_rate" in str(memory)
     with pytest.raises(UserError, match="no argument 'learning'; did you mean 'learning_rate'"):
         dl.sweep(small, {"learning": [1.0]})
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"stepz": (4, 8)}, "no argument 'stepz'; did you mean 'steps'"),
+        ({"steps": ()}, "steps of a sweep is given no value"),
+        ({"steps": "4,a"}, "steps: 'a' is no integer"),
+    ],
+)
+def test_axes_of_a_study_that_are_none_are_refused(axes, message):
+    """They raised a KeyError, a StopIteration, or took each letter for a value."""
+    with pytest.raises(UserError, match=message):
+        dl.study(toys.experiment, dl.Study(axes), seeds=1)
+
+
+def test_axes_of_a_study_are_those_of_a_sweep():
+    recipe = Recipe.of(toys.experiment)
+    given = [(4, 8), np.array([4, 8]), "4,8", 4]
+    values = [[m.arguments["steps"] for m in members(dl.Study({"steps": axis}), recipe, 1)] for axis in given]
+    assert values == [[4, 8], [4, 8], [4, 8], [4]]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        functools.partial(dl.sweep, toys.experiment, {"learning_rate": [0.1, 0.2]}),
+        functools.partial(dl.study, toys.experiment, dl.Study({"learning_rate": (0.1, 0.2)})),
+        functools.partial(dl.compare, {"a": toys.experiment, "b": functools.partial(toys.experiment, steps=8)}),
+    ],
+    ids=["sweep", "study", "compare"],
+)
+def test_seeds_that_many_contradicts_are_refused(call):
+    """They were dropped without a word."""
+    with pytest.raises(UserError, match="seeds=3 and Many\\(seeds=1\\) were given, which differ"):
+        call(seeds=3, many=dl.Many(execution="serial"))
+
+
+def test_a_study_goes_on_with_its_own_measurement_alone(tmp_path, monkeypatch):
+    """Old numbers were told under the name of the new split."""
+
+    def make_loss(experiment, runtime):
+        return dl.make_eval(experiment, runtime)
+
+    def made(asked, *_):
+        for group in asked:
+            yield [
+                {"arguments": dict(m.arguments), "seed": m.seed, "curve": [], "seconds": 1.0, "steps": 20, "first": {},
+                 "last": {}, "best": {}, "diverged": False, "stopped": False}
+                for m in group.members
+            ]  # fmt: skip
+
+    monkeypatch.setattr("deeplab.search.sweep.run", made)
+    ask = functools.partial(dl.Study, {"learning_rate": (0.1, 0.2)}, len, lambda count: [])
+    go = functools.partial(dl.study, toys.experiment, seeds=1, run_dir=tmp_path / "s")
+    assert go(ask()).trained == 2
+    for other, name in ((ask(split="train"), "split"), (ask(probe=make_loss), "probe")):
+        with pytest.raises(UserError, match=f"\\({name}\\)"):
+            go(other)
+    record = json.loads((tmp_path / "s/run.json").read_text())
+    del record["measured"]  # as in earlier versions
+    (tmp_path / "s/run.json").write_text(json.dumps(record))
+    with pytest.warns(UserWarning, match="did not record what a study measures"):
+        assert go(ask()).trained == 0
+    assert go(ask()).trained == 0
+
+
+def test_more_seeds_after_an_interrupt_keep_what_is_saved(tmp_path, monkeypatch):
+    """The states of all unfinished runs were deleted: first they are finished, and then the new ones made."""
+    sets, saved = [], tmp_path / "run/members/part/5"
+
+    def stop(asked, *_):
+        saved.mkdir(parents=True)
+        raise Stopped("step 5")
+        yield
+
+    def made(asked, *_):
+        sets.append(({m.seed for group in asked for m in group.members}, saved.exists()))
+        for group in asked:
+            yield [
+                {"arguments": dict(m.arguments), "seed": m.seed, "seconds": 1.0, "steps": 20, "diverged": False,
+                 "stopped": False, "rungs": [], "curve": [{"step": 20, "evaluation": {"loss": 1.0, "accuracy": 1.0}}],
+                 "num_params": 1, "compiled": [], "execution": "serial"}
+                for m in group.members
+            ]  # fmt: skip
+
+    def go(seeds, run):
+        monkeypatch.setattr("deeplab.search.sweep.run", run)
+        return dl.sweep(toys.experiment, {"learning_rate": [0.1, 0.2]}, seeds=seeds, run_dir=tmp_path / "run")
+
+    assert not go(1, stop).summary
+    assert len(go(3, made)) == 6
+    assert sets == [({0}, True), ({1, 2}, False)]
+    assert not go(5, stop).summary
+    with pytest.warns(UserWarning, match=r"is kept in .*members\.old-1; to finish them, name that members again"):
+        assert len(go(4, made)) == 8
+    assert (tmp_path / "run/members.old-1/part/5").exists()
 
 
 @pytest.mark.slow

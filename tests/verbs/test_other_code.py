@@ -2,16 +2,19 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import shutil
 
 import flax.linen as nn
+import numpy as np
 import optax
 import pytest
 
 import deeplab as dl
 from deeplab.core.errors import CheckpointError, UserError
 from deeplab.train.initialize import with_weights
+from deeplab.verbs.fit import Surroundings
 from tests import toys
 
 
@@ -124,6 +127,31 @@ def test_a_run_begins_with_the_weights_of_another(trained):
         dl.weights_of(trained, "last", path="params/body")
     with pytest.raises(CheckpointError, match=r"has no checkpoint 3; it has those of steps \[4\]"):
         dl.weights_of(trained, 3)
+    assert dl.weights_of(trained, np.int64(4)).digest == dl.weights_of(trained, 4).digest
+
+
+@pytest.mark.parametrize("checkpoint", ["bset", "4", 4.0, True, None])
+def test_what_names_no_checkpoint_is_refused(trained, checkpoint):
+    """It gave the last one."""
+    with pytest.raises(UserError, match="expected 'best', 'last', or the step"):
+        dl.weights_of(trained, checkpoint)
+
+
+def test_the_last_checkpoint_that_stands_for_the_best_is_told(tmp_path, capsys):
+    """It was called the best one."""
+    go = functools.partial(toys.experiment, steps=4000)
+    calls = itertools.count()
+    stopped = Surroundings(stop=lambda: next(calls) >= 1, exit_code=lambda: 130)
+    run = dl.fit(go, run_dir=tmp_path / "run", surroundings=stopped, log_every=10)
+    assert 0 < run.step < 4000
+    told = pytest.warns(UserWarning, match=f"none is the best: the last, of step {run.step:,}, stands for it")
+    with told:
+        assert dl.load(run.directory, checkpoint="best").step == run.step
+    with told:
+        assert dl.weights_of(run).source.endswith(f"/{run.step}")
+    with told:
+        dl.main(toys.experiment, ["eval", "--checkpoint", "best", "--steps", "4000", "--run-dir", str(run.directory)])
+    assert "(last checkpoint)" in capsys.readouterr().out
 
 
 def test_weights_that_do_not_fit_are_listed_in_one_error(trained):

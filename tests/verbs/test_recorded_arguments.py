@@ -183,6 +183,14 @@ def test_what_no_command_line_gives_is_a_python_call():
         dl.verify(dataclasses.replace(recipe, entry=Entry(("-m", "toys"))), kills=1)
 
 
+@pytest.mark.parametrize("name", ["straight", "killed"])
+def test_a_second_verify_in_the_folder_of_a_first_is_refused(tmp_path, name):
+    """It compared what was there, and called runs equal of which none was killed."""
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=f"holds {name} of an earlier verify"):
+        dl.verify(toys.experiment, kills=1, run_dir=tmp_path)
+
+
 @settings(max_examples=300, deadline=None, phases=[Phase.generate])
 @given(st.sampled_from(TYPES).flatmap(lambda pair: st.tuples(st.just(pair[0]), pair[1])))
 def test_a_record_gives_every_argument_back(pair):

@@ -54,6 +54,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
       run_dir, page, layers (linear probe by name), gains (what training added to each).
     """
     flags: ProbeFlags = call.flags
+    others = flags.on is not None or flags.beside is not None
     found = probe(
         loaded(call, flags.checkpoint),
         flags.layers,
@@ -63,6 +64,7 @@ def run(call: Invocation, console: Console) -> dict[str, Any]:
         test=flags.test_examples,
         k=flags.k,
         seed=flags.probe_seed,
+        checkpoint=flags.checkpoint if others else "last",
         on=flags.on,
         beside=flags.beside,
         look=flags.look,

@@ -28,6 +28,12 @@ def check_same_run(
         )
     if table:
         warnings.warn(f"{directory} continues with other settings than before:\n{table}", stacklevel=4)
+    if "measured" in new and "measured" not in old:
+        warnings.warn(
+            f"{directory} was begun by an earlier version, which did not record what a study measures: its rows are "
+            f"told as those of the split {new['measured']['split']!r} by {new['measured']['probe']}",
+            stacklevel=4,
+        )
     warn_of_bit_changes(old, new)
 
 

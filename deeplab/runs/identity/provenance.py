@@ -75,7 +75,8 @@ def now() -> str:
 
 def patch() -> str:
     """The diff of the working tree against the commit, cut at 1 MB; "" where there is none, or no git repository."""
-    return (_git("diff", "--no-ext-diff", "--no-textconv", "HEAD") or "")[:_PATCH_BYTES]
+    found = _git("diff", "--no-ext-diff", "--no-textconv", "HEAD")
+    return f"{found}\n"[:_PATCH_BYTES] if found else ""
 
 
 def identity(
@@ -119,12 +120,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
         argument  old run  now
         seed      0        1
     """
-    settings = [
-        {"experiment": run.get("experiment"), "seed": run.get("seed")} | dict(run.get("arguments") or {})
-        for run in (old, new)
-    ]
+    settings: list[dict[str, Any]] = []
+    for run in (old, new):
+        own = dict(run.get("arguments") or {})  # one of which may be called as what it stands beside
+        settings.append({f"{k} of the run" if k in own else k: run.get(k) for k in ("experiment", "seed")} | own)
     if "weights" in old and "weights" in new:
         settings[0]["(weights)"], settings[1]["(weights)"] = _contents(old["weights"]), _contents(new["weights"])
+    for name in ("split", "probe") if "measured" in old and "measured" in new else ():
+        settings[0][f"({name})"], settings[1][f"({name})"] = old["measured"][name], new["measured"][name]
     before, after = (dict(run.get("versions") or {}) for run in (old, new))
     for name in sorted(before.keys() & after.keys()):
         settings[0][f"({name})"], settings[1][f"({name})"] = before[name], after[name]
@@ -232,4 +235,4 @@ def _git(*arguments: str) -> str | None:
         done = subprocess.run(command, capture_output=True, errors="replace", timeout=10, check=True, encoding="utf-8")
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip("\n") or None
+    return done.stdout.strip("\n") or None  # of `patch`, too, which ends its last line again

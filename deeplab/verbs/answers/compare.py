@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class Comparison(Printable):
 def compare(
     ideas: Mapping[str, Any],
     *,
-    seeds: int = 5,
+    seeds: int | None = None,
     folds: int | None = None,
     run_dir: str | Path | None = None,
     **options: Any,
@@ -60,7 +61,8 @@ def compare(
 
     Args:
       ideas: The two by name: functions of hyper-parameters, or a `functools.partial` of one for each setting.
-      seeds: Number of runs of each; 5 tell a difference of about 1.2 standard deviations from none.
+      seeds: Number of runs of each; 5 when None, which tell a difference of about 1.2 standard deviations from none,
+        or those of `many`.
       folds: Number of folds, as for `cross_validate`; the runs differ in their seeds alone when None.
       run_dir: Folder of their run directories, in which the same call goes on; nothing is written when None.
       **options: Further arguments of `sweep`.
@@ -85,10 +87,11 @@ def compare(
     if len(set(monitors.values())) > 1:
         each = ", ".join(f"{name} by {monitor}" for name, monitor in monitors.items())
         raise UserError(f"the ideas are judged by different metrics, {each}; give both experiments one Monitor")
+    seeds = seeds if seeds is not None or options.get("many") is not None else 5
     sweeps = {}
     for name, experiment in ideas.items():
         axes = {} if folds is None else fold_axis(Recipe.of(experiment), folds)
-        directory = None if run_dir is None else Path(run_dir) / name
+        directory = None if run_dir is None else Path(os.path.expanduser(run_dir)) / name
         sweeps[name] = sweep(experiment, axes, seeds=seeds, run_dir=directory, **options)
         if not sweeps[name].summary:
             raise UserError("stopped and saved; run the same comparison again to resume")

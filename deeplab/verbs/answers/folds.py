@@ -15,7 +15,7 @@ from deeplab.verbs.sweep import Sweep, sweep
 
 @ranges.checked(folds=ranges.Range(at_least=2, whole=True), seeds=ranges.COUNT)
 def cross_validate(
-    experiment: Any, folds: int = 5, axes: Mapping[str, Any] | None = None, *, seeds: int = 1, **options: Any
+    experiment: Any, folds: int = 5, axes: Mapping[str, Any] | None = None, *, seeds: int | None = None, **options: Any
 ) -> Sweep:
     """Trains an experiment on each fold, and on each fold at many settings where there are axes.
 
@@ -29,7 +29,7 @@ def cross_validate(
       experiment: Function of hyper-parameters, one of them a `dl.Fold`, or a `functools.partial` of it.
       folds: Number of folds, K, from the default of that argument on.
       axes: Values of further arguments, as for `sweep`.
-      seeds: Number of runs of each fold.
+      seeds: Number of runs of each fold; 1, or those of `many`, when None.
       **options: Further arguments of `sweep`.
 
     Raises:

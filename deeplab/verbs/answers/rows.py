@@ -11,6 +11,7 @@ from deeplab.core.errors import UserError
 from deeplab.core.text import dumps, loads
 from deeplab.report.document import save
 from deeplab.report.text import duration
+from deeplab.runs.lock import unwritable
 from deeplab.scale import processes
 from deeplab.search.setup import Row
 
@@ -59,8 +60,11 @@ def append(file: Path | None, rows: Sequence[Row]) -> dict[str, Row]:
     """Keeps rows, and gives them as they will be read again."""
     lines = [dumps(row, str) for row in rows]
     if file and processes.is_primary():
-        with file.open("a", encoding="utf-8") as out:
-            out.write("".join(f"{line}\n" for line in lines))
-            out.flush()
-            os.fsync(out.fileno())  # the states of these runs are deleted next
+        try:
+            with file.open("a", encoding="utf-8") as out:
+                out.write("".join(f"{line}\n" for line in lines))
+                out.flush()
+                os.fsync(out.fileno())  # the states of these runs are deleted next
+        except OSError as error:
+            raise unwritable(file, error) from error
     return {name(row["arguments"], row["seed"]): loads(line) for row, line in zip(rows, lines, strict=True)}

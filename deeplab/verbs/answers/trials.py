@@ -61,6 +61,13 @@ def check(trials: Trials, seeds: int, space: Space) -> None:
         )
     if not space.axes and trials.search != "grid":
         raise UserError(f"--search {trials.search}: no argument has many values; give one a range, such as 1e-3..1e-1")
+    usual, of = Trials(), {"num_trials": ("random", "quasi", "tpe"), "parallel_trials": ("tpe",)}
+    for name, searches in of.items():
+        if trials.search not in searches and getattr(trials, name) != getattr(usual, name):
+            raise UserError(
+                f"--{name.replace('_', '-')} {getattr(trials, name)} is for --search {' or '.join(searches)}, and the "
+                f"search is {trials.search}; leave one of them out, or give that --search"
+            )
     if trials.halving is None:
         return
     if space.folds:

@@ -23,7 +23,7 @@ from deeplab.train.feed import make_feed
 from deeplab.train.step import make_predict
 from deeplab.verbs.explaining.explained import METHODS, Explained, explain_batch
 from deeplab.verbs.explaining.subject import ClassScore, subject, words_of
-from deeplab.verbs.load import Checkpoint, load
+from deeplab.verbs.load import Checkpoint, opened
 from deeplab.verbs.run import Run
 
 _BACKGROUND = 128
@@ -74,7 +74,7 @@ def explain_run(
       >>> found.told, found.shown, sorted(found.report.rows)
       ('the logit of the predicted class', 2, ['edges', 'input x gradient', 'random'])
     """
-    run = run if isinstance(run, Run) else load(run, checkpoint=checkpoint)
+    run = opened(run, checkpoint)
     experiment, data_dir = run.experiment, run.recipe.data_dir
     data, split = experiment.data, split or experiment.data.eval_split
     train = data.open("train", data_dir)

@@ -22,7 +22,7 @@ from deeplab.report.text import join, tag
 from deeplab.representation import knn_predict, linear_probe
 from deeplab.train.initialize import init
 from deeplab.verbs.explaining.subject import preparer
-from deeplab.verbs.load import Checkpoint, load
+from deeplab.verbs.load import Checkpoint, load, opened
 from deeplab.verbs.probing import views
 from deeplab.verbs.probing.features import features_of, images_of, layers_of, reader, spread
 from deeplab.verbs.run import Run
@@ -160,7 +160,7 @@ def probe(
       test: Number of examples that they classify.
       k: Number of neighbors.
       seed: Seed of the initial weights and of the shuffled labels.
-      checkpoint: Name of the checkpoint, if a directory is given.
+      checkpoint: Name of the checkpoint of each run that is given as a directory.
       on: Run on whose data the features are probed, such as those of another experiment; the run's own when None.
       beside: Run to whose layers those of the run are compared, on the same data: of another seed, method or network.
       look: Whether to add what needs minutes: few labels, the spread of features, a map of neighborhoods, and, of
@@ -178,8 +178,7 @@ def probe(
 
     Source: Alain and Bengio 2016, https://arxiv.org/abs/1610.01644
     """
-    run, beside = _opened(run, checkpoint), None if beside is None else _opened(beside, checkpoint)
-    given = run if on is None else _opened(on, checkpoint)
+    run, beside, given = _opened(run, beside, run if on is None else on, checkpoint)
     data_dir, runtime = given.recipe.data_dir, run.recipe.runtime
     experiment = _reading(run.experiment, given.experiment.data)
     data = experiment.data
@@ -203,8 +202,14 @@ def probe(
     return Hierarchy(found, chance, (len(trained[0][1]), len(trained[1][1])), tuple(further))
 
 
-def _opened(run: Run | str | Path, checkpoint: Checkpoint) -> Run:
-    return run if isinstance(run, Run) else load(run, checkpoint=checkpoint)
+def _opened(run: Any, beside: Any, on: Any, checkpoint: Checkpoint) -> tuple[Run, Run | None, Run]:
+    """The three runs; the checkpoint is that of each that is given as a directory."""
+    if all(isinstance(each, Run | None) for each in (run, beside, on)):
+        opened(run, checkpoint)  # which refuses a checkpoint that nothing is loaded from
+    first, other, given = (each if isinstance(each, Run | None) else load(each, checkpoint=checkpoint)
+                           for each in (run, beside, None if on is run else on))  # fmt: skip
+    assert first is not None
+    return first, other, given or first
 
 
 def _reading(experiment: Experiment, data: Any) -> Experiment:

@@ -16,7 +16,7 @@ from deeplab.report.document import document, save
 from deeplab.report.render import Site, render
 from deeplab.report.text import join, note, tag
 from deeplab.robust.conformal.split import LEVEL
-from deeplab.verbs.load import Checkpoint, load
+from deeplab.verbs.load import Checkpoint, opened
 from deeplab.verbs.robustness.attacked import attacked
 from deeplab.verbs.robustness.certified import certified
 from deeplab.verbs.robustness.corrupted import corrupted
@@ -108,7 +108,7 @@ def robustness(
       >>> found.parts["reliable"].sizes
       (6, 6)
     """
-    run = run if isinstance(run, Run) else load(run, checkpoint=checkpoint)
+    run = opened(run, checkpoint)
     if unknown := [name for name in parts if name not in PARTS]:
         raise UserError(f"the part {unknown[0]!r} is unknown; {nearest(unknown[0], PARTS)}")
     what = examined(run, split, examples)

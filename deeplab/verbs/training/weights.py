@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import numbers
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ from deeplab.optim.paths import several
 from deeplab.runs import storage
 from deeplab.runs.checkpoint import Checkpoints
 from deeplab.runs.fingerprint import leaf_differences, leaves_by_path
-from deeplab.verbs.load import read_manifest
+from deeplab.verbs.load import read_manifest, warn_of_no_best
 from deeplab.verbs.run import Run
 
 
@@ -52,7 +54,7 @@ def weights_of(
       >>> weights_of(first, "last", skip=["head"]).path
       'params'
     """
-    skip, directory = several(skip), run.directory if isinstance(run, Run) else Path(run)
+    skip, directory = several(skip), run.directory if isinstance(run, Run) else Path(os.path.expanduser(run))
     if directory is None:
         raise UserError("the run was kept in memory: make it with a run_dir, from which its weights are read")
     folder = _checkpoint(directory.absolute(), checkpoint)
@@ -89,12 +91,16 @@ def weights_of(
 
 def _checkpoint(directory: Path, which: str | int) -> Path:
     """Folder of a checkpoint of a run."""
+    if which not in ("best", "last") and (not isinstance(which, numbers.Integral) or isinstance(which, bool)):
+        raise UserError(f"checkpoint is {which!r}, expected 'best', 'last', or the step of a checkpoint as an integer")
     monitor = Monitor.parse(read_manifest(directory).get("monitor") or "-loss")
     with Checkpoints(directory / "checkpoints", best=monitor) as checkpoints:
         steps = checkpoints.steps()
-        step = which if isinstance(which, int) else checkpoints.best() if which == "best" else None
-    if not steps or (isinstance(which, int) and which not in steps):
+        step = checkpoints.best() if which == "best" else None if which == "last" else int(which)
+    if not steps or (step is not None and step not in steps):
         raise CheckpointError(f"{directory} has no checkpoint {which}; it has those of steps {steps}")
+    if which == "best" and step is None:
+        warn_of_no_best(directory / "checkpoints", steps[-1])
     return directory / "checkpoints" / str(steps[-1] if step is None else step)
 
 
