@@ -15,7 +15,7 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data.prepare import frame_sources
-from deeplab.data.prepare.frames import Frame
+from deeplab.data.prepare.frames import Frame, text_of
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.fields import Field
 from deeplab.data.sets.series import clock
@@ -43,7 +43,7 @@ class OwnSeries(Windows):
       validation: Share of the rows in the split "validation", those before, in [0, 1).
       fill: What becomes of a missing value: an error when empty, the last value before it ("previous"), or a straight
         line to the next value ("linear"), which a forecast could not know. Before the first value, that one.
-      missing: Further texts that stand for a missing cell.
+      missing: Further texts, or numbers, that stand for a missing cell.
 
     Raises:
       UserError: the source cannot be read, a value is missing, no number or infinite, times are out of order, twice or
@@ -65,7 +65,7 @@ class OwnSeries(Windows):
     test: float = 0.2
     validation: float = 0.0
     fill: Fill = ""
-    missing: Sequence[str] = ()
+    missing: Sequence[Any] = ()
     name: str = "series"
     citation: str = ""
     cached: ClassVar[bool] = False
@@ -75,7 +75,7 @@ class OwnSeries(Windows):
         for name in ("columns", "missing"):
             if isinstance(given := getattr(self, name), str):
                 raise UserError(f"{name} is {given!r}, expected a tuple of names, such as ({given!r},)")
-            object.__setattr__(self, name, tuple(given))
+            object.__setattr__(self, name, tuple(map(text_of, given)))
         if self.fill not in ("", "previous", "linear"):
             raise UserError(f'fill is {self.fill!r}, expected "previous", "linear", or "" to refuse missing values')
         if not isinstance(self.source, str | Path | Frame):
