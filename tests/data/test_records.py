@@ -92,5 +92,5 @@ def test_a_target_beyond_int32_is_refused(tmp_path, cache, keep):
         )
     builder.download_and_prepare(download_dir=str(tmp_path))
     data = Images(tfds(builder.data_path, label="time", keep=keep), batch_size=3, num_steps=1)
-    with pytest.raises(UserError, match="'time' of split 'train' of .* has values that int32 cannot hold"):
+    with pytest.raises(UserError, match=r"'time' of split 'train' of .* has values that int32 cannot hold"):
         next(data.batches())

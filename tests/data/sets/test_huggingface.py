@@ -77,7 +77,7 @@ def test_integers_beyond_int32_are_refused_or_left_out(tmp_path, cache):
     with pytest.raises(UserError, match="no column 'tim'; did you mean 'time'"):
         _ = dl.data.huggingface(tmp_path, ignore=("tim",)).fields
     write(tmp_path / "train.parquet", rows(0, 3, scale=[1.0, 2.0, 1e300]))
-    with pytest.raises(UserError, match="'scale' of .* has values that float32 cannot hold"):
+    with pytest.raises(UserError, match=r"'scale' of .* has values that float32 cannot hold"):
         dl.data.huggingface(tmp_path).open("train")
 
 
