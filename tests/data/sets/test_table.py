@@ -231,6 +231,14 @@ def test_constant_columns_and_identifiers_are_told():
     assert dl.data.table(rows, "price", ignore=("name",)).cardinalities == ()
 
 
+def test_a_column_in_small_units_is_no_constant():
+    """Of 4.7 pF +- 0.3 pF, in farad, the deviation was taken for a rounding error."""
+    rows = {"price": range(20), "farad": 4.7e-12 + 3e-13 * np.sin(np.arange(20)), "same": [4.7e-12] * 20}
+    data = dl.data.table(rows, "price")
+    assert data.columns == ("farad",)
+    np.testing.assert_allclose(rows_of(data, "train")["numbers"].std(), 1, rtol=1e-5)
+
+
 def test_smoke_has_the_spec_of_the_table(homes):
     data = dl.data.table(homes, "price", test=0.4)
     twin = data.synthetic(batch_size=4)

@@ -21,6 +21,7 @@ from deeplab.data.sets.fields import Field
 from deeplab.data.sets.series import clock
 from deeplab.data.sets.series.windows import Windows
 from deeplab.data.sets.tabular import splitting
+from deeplab.data.sets.tabular.columns import is_constant
 
 Fill = Literal["", "previous", "linear"]
 
@@ -89,6 +90,13 @@ class OwnSeries(Windows):
                 f"{frame.where} has {rows:,} rows, of which {self.lengths[0]:,} are for training; expected at least "
                 f"{span:,}, the context of {self.context} and the horizon of {self.horizon}; give smaller ones"
             )
+        for split, share, length in zip(
+            ("validation", "test"), (self.validation, self.test), self.lengths[1:], strict=True
+        ):
+            if share and not length:
+                raise UserError(
+                    f"split {split!r} of {frame.where} gets none of {rows:,} rows, a share of {share}; give more"
+                )
         self.check_lengths()
         self.statistics  # noqa: B018  (raises for values that are missing)
 
@@ -147,7 +155,7 @@ def _made(frame: Frame, columns: tuple[str, ...], fill: Fill, train: int) -> _Ma
             raise UserError(f"column {column!r} of {frame.where} has no value in the {train:,} rows for training")
     known = [column[there] for column, there in zip(values[:train].T, present[:train].T, strict=True)]
     mean, std = (np.array([statistic(column) for column in known]) for statistic in (np.mean, np.std))
-    constant = std <= 1e-12 * np.maximum(1.0, np.abs(mean))  # a constant such as 0.1 has a spread of rounding errors
+    constant = np.array([is_constant(column) for column in known])
     if constant.any():
         names = ", ".join(name for name, same in zip(columns, constant, strict=True) if same)
         warnings.warn(f"{frame.where}: the same in all rows for training, and not scaled: {names}", stacklevel=2)
