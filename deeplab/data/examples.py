@@ -168,7 +168,7 @@ class Examples(Data):
         """The batch after `mix`, whose rows of labels would not sum to 1 if it knew fewer classes than there are."""
         assert self.mix is not None
         mixed = self.mix(key, batch)
-        shapes = [jnp.shape(each.get("label")) for each in (batch, mixed) if "label" in each]
+        shapes = [jnp.shape(each["label"]) for each in (batch, mixed) if "label" in each]
         if [len(shape) for shape in shapes] == [1, 2] and shapes[1][1] < (
             below := self.bounds().get("label", (0, 0))[1]
         ):

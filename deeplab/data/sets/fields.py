@@ -136,7 +136,7 @@ def check_fits(name: str, array: np.ndarray, dtype: str, where: str, mend: str) 
     if array.dtype == to or not array.size or array.dtype.kind not in ("iu" if to.kind in "iu" else "fc"):
         return
     bounds = np.iinfo(to) if to.kind in "iu" else np.finfo(to)
-    parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
+    parts = (np.real(array), np.imag(array)) if array.dtype.kind == "c" else (array,)
     if any(part.min() < bounds.min or part.max() > bounds.max for part in parts):
         raise UserError(f"{name!r} of {where} has values that {dtype} cannot hold; {mend}")
 

@@ -142,6 +142,8 @@ def test_values_are_checked_when_a_split_is_opened():
         table(y=np.full(12, 2**40)).open("train")
     with pytest.raises(UserError, match="'y' of split 'train' of arrays has values that float32 cannot hold; scale"):
         table(y=np.full(12, 1e39)).open("train")  # which became infinite in a batch
+    with pytest.raises(UserError, match="complex64 cannot hold; scale"):
+        table(y=np.full(12, 1e39j)).open("train")
 
 
 def test_arrays_in_the_byte_order_of_another_machine():
