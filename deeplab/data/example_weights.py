@@ -7,9 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deeplab.core.errors import UserError
-from deeplab.data.base import Example, Prepare
+from deeplab.data.base import Data, Example, Prepare
 from deeplab.data.examples import Examples
 
 
@@ -27,6 +28,17 @@ class _Weighted:
         return made | {"weight": made["weight"] * jnp.asarray(self.weights)[example["id"]]}
 
 
+def is_weighted(data: Data) -> bool:
+    """Whether training examples are weighted by their numbers.
+
+    Example:
+      >>> data = Examples({"train": {"x": jnp.ones((3, 2))}}, batch_size=3, epochs=1)
+      >>> is_weighted(data), is_weighted(weighted(data, jnp.ones(3)))
+      (False, True)
+    """
+    return isinstance(getattr(data, "prepare", None), _Weighted)
+
+
 def weighted(data: Examples, weights: Any) -> Examples:
     """The same data with another weight of each training example; one of weight 0 is left out of the training.
 
@@ -35,10 +47,12 @@ def weighted(data: Examples, weights: Any) -> Examples:
 
     Args:
       data: Data.
-      weights: Factor of the weight of each training example, by its `id`, [N].
+      weights: Factor of the weight of each training example, by its `id`, [N]: of all of the split, whatever the
+        `train_fraction`.
 
     Raises:
-      UserError: the data mix examples, so that one that is left out would reach the others.
+      UserError: not one weight for each training example; or the data mix examples, so that one that is left out would
+        reach the others.
 
     Example:
       >>> data = Examples({"train": {"x": jnp.ones((3, 2))}, "test": {"x": jnp.ones((1, 2))}}, batch_size=3, epochs=1)
@@ -49,5 +63,12 @@ def weighted(data: Examples, weights: Any) -> Examples:
     """
     if data.mix is not None:
         raise UserError("the data mix examples, so that one of weight 0 would reach the others; leave out mix=")
+    shape = (len(weights),) if isinstance(weights, list | tuple) else np.shape(weights)
+    size = data.num_examples("train")
+    if shape != (size,):  # an index out of range would be that of the last weight
+        raise UserError(
+            f"weights have shape {list(shape)}, expected [{size}], a weight for each example of the training split, "
+            "whatever the train_fraction"
+        )
     again = {"num_steps": None} if data.epochs is not None else {}  # steps follow from epochs, again
     return dataclasses.replace(data, prepare=_Weighted(data.prepare, weights), **again)

@@ -162,7 +162,20 @@ class Examples(Data):
             return jax.vmap(lambda example: prepare(example, None))(batch)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["id"])
         batch = jax.vmap(prepare)(batch, keys)
-        return batch if self.mix is None else self.mix(jax.random.fold_in(key, NO_EXAMPLE), batch)
+        return batch if self.mix is None else self._mixed(jax.random.fold_in(key, NO_EXAMPLE), batch)
+
+    def _mixed(self, key: jax.Array, batch: Batch) -> Batch:
+        """The batch after `mix`, whose rows of labels would not sum to 1 if it knew fewer classes than there are."""
+        assert self.mix is not None
+        mixed = self.mix(key, batch)
+        shapes = [jnp.shape(each["label"]) for each in (batch, mixed) if "label" in each]
+        if [len(shape) for shape in shapes] == [1, 2] and shapes[1][1] < (
+            below := self.bounds().get("label", (0, 0))[1]
+        ):
+            raise UserError(
+                f"mix= makes labels of {shapes[1][1]} classes, and the set has {below}: give num_classes={below}"
+            )
+        return mixed
 
     def synthetic(self, batch_size: int = 8, num_steps: int = 4) -> Self:
         builder = self.builder

@@ -15,6 +15,7 @@ from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.data import order
 from deeplab.data.base import Batch, Data, Source, Spec, steps_of
+from deeplab.data.example_weights import is_weighted
 from deeplab.data.normalize import Normalize
 from deeplab.data.packing import Packed
 from deeplab.data.text import Text
@@ -44,7 +45,8 @@ class Mixture(Data):
       normalize: Function applied to the model's first input; by default that of the sets, which must be the same.
 
     Raises:
-      UserError: no set, wrong weights, or sets whose batches, classes or normalizations differ.
+      UserError: no set, wrong weights, a set that mixes or weights its examples, or sets whose batches, classes or
+        normalizations differ.
 
     Example:
       >>> import deeplab as dl
@@ -66,6 +68,7 @@ class Mixture(Data):
         object.__setattr__(self, "num_steps", steps_of(self, None, self.num_steps))
         if not self.parts:
             raise UserError("a mixture of no sets, expected at least one")
+        self._check_parts()
         weights = self.weights
         if weights is not None and len(weights) != len(self.parts):
             raise UserError(f"weights are {tuple(weights)}, expected {len(self.parts)} numbers, one for each set")
@@ -77,6 +80,20 @@ class Mixture(Data):
                     "model has one normalization: give Mixture(normalize=...)"
                 )
             object.__setattr__(self, "normalize", first)
+
+    def _check_parts(self) -> None:
+        """Raises UserError for sets whose examples need one another, or their own numbers."""
+        for number, part in enumerate(self.parts):
+            if getattr(part, "mix", None) is not None:
+                raise UserError(
+                    f"set {number} of a mixture has mix=, which would mix the examples of all sets; leave it out, or "
+                    "join the sets into one and give that mix="
+                )
+            if is_weighted(part):
+                raise UserError(
+                    f"set {number} of a mixture is weighted by its examples' numbers, which a mixture numbers anew; "
+                    "leave out dl.data.weighted(...), or join the sets into one and weight that"
+                )
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

@@ -15,7 +15,7 @@ Normalize = Callable[[jax.Array], jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Standardize:
-    """(x - mean) / std along the last axis, in the dtype of x.
+    """(x - mean) / std along the last axis, in float32, or in the dtype of x where that is wider.
 
     Args:
       mean: Mean of each channel of images in [0, 1], or one for all channels.

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.data.base import Batch, Mix
 
@@ -33,6 +34,7 @@ def segments(example: dict[str, Any], key: jax.Array | None = None) -> dict[str,
     return example
 
 
+@ranges.checked(per_row=ranges.COUNT, width=ranges.COUNT)
 def pack(per_row: int, width: int) -> Mix:
     """A `mix`: B pairs, each [L], become B / `per_row` rows of `width` tokens on either side.
 
@@ -40,7 +42,8 @@ def pack(per_row: int, width: int) -> Mix:
     last, and the k-th longest of the last, so that rows have nearly equal sums. A pair that does not fit into its row,
     or has weight 0, is left out. With `per_row=1`, only pairs longer than `width` are.
 
-    The rows hold `source`, `target`, their segments, `weight` and `id`; a row's id is that of its first pair.
+    The rows hold `source`, `target`, their segments, `weight` and `id`; a row's id is that of its first pair, and
+    its weight the mean of those of its pairs.
 
     Args:
       per_row: Pairs that share a row; divides the batch.
@@ -67,8 +70,10 @@ def pack(per_row: int, width: int) -> Mix:
         # Not an update of `parts`: XLA 0.12 for CPUs then writes the reversed part over what it still has to read.
         members = jnp.concatenate([parts[:-1], parts[-1:, ::-1]]).T  # [R, K]
         ends = {name: jnp.cumsum(lengths[name][members], axis=1) for name in _PAIR}
-        fits = (ends["source"] <= width) & (ends["target"] <= width) & (batch["weight"][members] > 0)
-        packed = {"weight": jnp.any(fits, axis=1).astype(jnp.float32), "id": batch["id"][members[:, 0]]}
+        weight = jnp.asarray(batch["weight"], jnp.float32)[members]
+        fits = (ends["source"] <= width) & (ends["target"] <= width) & (weight > 0)
+        mean = jnp.sum(weight, axis=1, where=fits) / jnp.maximum(jnp.sum(fits, axis=1), 1)
+        packed = {"weight": mean, "id": batch["id"][members[:, 0]]}
         number = jnp.arange(1, per_row + 1)[None, :, None]  # [1, K, 1]
         for name in _PAIR:
             tokens, length = batch[name][members], lengths[name][members]  # [R, K, L], [R, K]

@@ -62,7 +62,7 @@ def table(
     categories: Sequence[str] = (),
     dates: Sequence[str] = (),
     ignore: Sequence[str] = (),
-    missing: Sequence[str] = (),
+    missing: Sequence[Any] = (),
     split: str = "",
     group: str = "",
     time: str = "",
@@ -88,7 +88,7 @@ def table(
       categories: Names of columns that are categories, although their cells are numbers.
       dates: Names of columns that are dates.
       ignore: Names of columns that the model does not get.
-      missing: Further texts that stand for a missing cell, such as "unknown".
+      missing: Further texts, or numbers, that stand for a missing cell, such as "unknown" or -999.
       split: Name of a column that says "train", "test" and so on for each row.
       group: Name of a column, such as the patient, all of whose rows are in one split.
       time: Name of a column, such as the date, whose latest rows are the test split.

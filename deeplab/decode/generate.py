@@ -96,6 +96,7 @@ def _checked(prompt: Any, lengths: Any) -> tuple[Int[Array, "B T"], Int[Array, "
     prompt = jnp.asarray(prompt)
     if prompt.ndim != 2 or not prompt.size or not jnp.issubdtype(prompt.dtype, jnp.integer):
         raise UserError(f"the prompt is {prompt.dtype} {list(prompt.shape)}, expected integers [B, T], 1 token or more")
+    prompt = prompt.astype(jnp.int32)  # those of a vocabulary of bytes are uint8, and what is drawn is int32
     if lengths is None:
         return prompt, None
     lengths = jnp.asarray(lengths)

@@ -233,7 +233,7 @@ def _several(stop: str | Sequence[str], end: int | Sequence[int]) -> tuple[Seque
     stop = (stop,) if isinstance(stop, str) else stop
     if "" in stop:
         raise UserError("a stop string is empty, which every text holds; leave it out")
-    return stop, (end,) if isinstance(end, int) else end
+    return stop, (int(end),) if isinstance(end, int | np.integer) else end
 
 
 def _stop(written: str, stop: Sequence[str]) -> int | None:

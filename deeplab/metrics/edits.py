@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from deeplab.core.errors import UserError
+
 
 def edit_distance(
     reference: Int[Array, " N"],
@@ -46,12 +48,20 @@ def edit_distance(
 
 
 def character_errors(references: list[str], hypotheses: list[str]) -> tuple[int, int]:
-    """Summed edit distances, and the summed lengths of the references, in characters.
+    """Summed edit distances, and the summed lengths of the references, in characters; (0, 0) of no text.
+
+    Raises:
+      UserError: not one hypothesis for each reference.
 
     Example:
       >>> character_errors(["two six"], ["to six"])
       (1, 7)
     """
+    if len(references) != len(hypotheses):
+        raise UserError(
+            f"{len(references):,} references and {len(hypotheses):,} hypotheses, expected one hypothesis for each "
+            "reference"
+        )
     if not references:
         return 0, 0
     pairs = [_codes(references), _codes(hypotheses)]
@@ -61,6 +71,9 @@ def character_errors(references: list[str], hypotheses: list[str]) -> tuple[int,
 
 def word_errors(references: list[str], hypotheses: list[str]) -> tuple[int, int]:
     """Summed edit distances, and the summed lengths of the references, in words that spaces separate.
+
+    Raises:
+      UserError: not one hypothesis for each reference.
 
     Example:
       >>> word_errors(["two six"], ["two sixty six"])

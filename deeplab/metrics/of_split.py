@@ -1,6 +1,7 @@
 """Metrics of a whole split from probabilities, which a user lists: `Classification(extra_metrics=(auc, f1))`.
 
-They need all examples at once, because a ranking of some says nothing about the others.
+They need all examples at once, because a ranking of some says nothing about the others. Where an example that counts
+has a probability that is NaN, a metric is NaN.
 """
 
 from __future__ import annotations
@@ -62,13 +63,17 @@ def f1(
       >>> round(f1(np.array([0.1, 0.6, 0.35, 0.8]), np.array([0, 0, 1, 1])), 3)
       0.5
     """
-    _, positive, told, weight = _columns(probability, label, weight)
+    scores, positive, told, weight = _columns(probability, label, weight)
+    if np.isnan(scores).any():
+        return float("nan")
     hits, whole = weight @ (told & positive), weight @ told + weight @ positive  # [K]
     return float(np.mean(np.divide(2 * hits, whole, out=np.zeros_like(whole), where=whole > 0)))
 
 
 def _over_classes(statistic: Callable[[roc.Curve], float], probability: Any, label: Any, weight: Any) -> float:
     scores, positive, _, weight = _columns(probability, label, weight)
+    if np.isnan(scores).any():
+        return float("nan")
     values = [statistic(roc.Scores(s, p).curve(weight)) for s, p in zip(scores.T, positive.T, strict=True) if p.any()]
     values = [value for value in values if np.isfinite(value)]
     return float(np.mean(values)) if values else float("nan")
@@ -79,6 +84,7 @@ def _columns(probability: Any, label: Any, weight: Any) -> tuple[ndarray, ndarra
     probability, label = np.asarray(probability), np.asarray(label)
     weight = np.ones(len(label)) if weight is None else np.asarray(weight, np.float64)
     scores = probability[:, None] if probability.ndim == 1 else probability
+    scores = np.where(np.isnan(scores).any(axis=1, keepdims=True), np.nan, scores)  # of all classes, or of none
     told, classes = scores >= 0.5, np.arange(scores.shape[1])
     if label.ndim == 1 and len(classes) > 1:
         told = np.argmax(scores, axis=1)[:, None] == classes

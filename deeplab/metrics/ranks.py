@@ -1,7 +1,8 @@
 """Rank of one target item among candidates, and the ranking metrics that depend on it alone.
 
 All are per list and average exactly over lists. With one target, the ideal DCG is 1 and recall equals the hit rate.
-Items that score like the target rank before it. Where the target or a candidate scores NaN, all are NaN.
+Items that score like the target rank before it. Where the target or a candidate scores NaN, or the target is no item,
+all are NaN.
 """
 
 from __future__ import annotations
@@ -72,7 +73,10 @@ def reciprocal(ranks: Real[Array, " B"]) -> Float[Array, " B"]:
 
 
 def _others(scores: Array, target: Array, candidates: Array) -> tuple[Array, Array, Array]:
-    """The candidates without the target, the target's score [B, 1], and the scores of both, 0 for other items."""
+    """The candidates without the target, the target's score [B, 1], and the scores of both, 0 for other items.
+
+    A target that is no item has a score of NaN.
+    """
     own = jnp.arange(scores.shape[-1])[None] == target[:, None]
-    listed = jnp.where(candidates | own, scores, 0)
+    listed = jnp.where(own.any(axis=-1, keepdims=True), jnp.where(candidates | own, scores, 0), jnp.nan)
     return candidates & ~own, jnp.take_along_axis(scores, target[:, None], axis=-1), listed

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from numpy import ndarray
 
 
@@ -35,7 +35,7 @@ class Scores:
 
     Args:
       score: Scores; higher means more likely positive.
-      positive: Whether each example is positive.
+      positive: Whether each example is positive; of labels that are numbers, those above 0 are.
 
     Example:
       >>> scores = Scores(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
@@ -43,7 +43,9 @@ class Scores:
       (0.75, 0.833)
     """
 
-    def __init__(self, score: Float[ndarray, " N"], positive: Bool[ndarray, " N"]) -> None:
+    def __init__(self, score: Real[ndarray, " N"], positive: Bool[ndarray, " N"] | Real[ndarray, " N"]) -> None:
+        # Unsigned integers have no negatives, and ~1 is -2.
+        score, positive = np.asarray(score, np.float64), np.asarray(positive) > 0
         self.order = np.argsort(-score, kind="stable")
         ranked = score[self.order]
         self.last = np.flatnonzero(ranked != np.append(ranked[1:], np.nan))  # last of each distinct score

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeplab.core.errors import UserError
-from deeplab.data import Images, Mixture, Text, arrays, augment, text_lines, tfds, write
+from deeplab.data import Images, Mixture, Text, arrays, augment, text_lines, tfds, weighted, write
 
 
 def images(size: int, level: int, **kwargs) -> Images:
@@ -135,6 +135,14 @@ def test_a_token_stands_for_one_text(tmp_path):
         (lambda: mixture(weights=(1, 1e-5)).train_ids(0, 0), "below a thousandth"),
         (lambda: Mixture((images(5, 0), Images("digits", epochs=1)), normalize=None).spec(), "batches of set 1"),
         (lambda: Mixture((images(5, 0), images(5, 0, normalize=None))), "a model has one normalization"),
+        (  # labels [B] of one set were broadcast against [B, K] of the other
+            lambda: Mixture((images(5, 0), images(5, 0, mix=augment.mix.mixup(0.2, 2)))),
+            "set 1 of a mixture has mix=, which would mix the examples of all sets; leave it out",
+        ),
+        (  # whose weights were looked up by the mixture's numbers
+            lambda: Mixture((weighted(images(5, 0), np.ones(5)), images(5, 0))),
+            "set 0 of a mixture is weighted by its examples' numbers, .*; leave out",
+        ),
     ],
 )
 def test_what_does_not_mix_is_refused(make, message):

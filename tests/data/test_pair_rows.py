@@ -73,3 +73,18 @@ def test_what_has_no_weight_is_left_out():
 def test_a_batch_that_does_not_divide():
     with pytest.raises(UserError, match="batch_size is 3, expected a multiple of 2"):
         pack(2, 12)(jax.random.key(0), pairs([(1, 1)] * 3))
+
+
+def test_a_row_weighs_what_its_pairs_do():
+    """Each weight above 0 became 1."""
+    weight = jnp.array([0.25, 0.25, 1.0, 0.5, 1.0, 0.0])
+    packed = pack(2, 12)(jax.random.key(0), pairs([(1, 1), (2, 2), (3, 3), (6, 6), (5, 5), (4, 4)], weight=weight))
+    expected = [
+        np.mean([float(weight[(pair[0][0] - 1) // 10]) for pair in sides(packed, k).values()]) for k in range(3)
+    ]
+    np.testing.assert_array_equal(packed["weight"], np.float32(expected))
+
+
+def test_rows_of_no_pair_are_refused():
+    with pytest.raises(UserError, match="per_row is 0, expected 1 or more"):
+        pack(0, 6)

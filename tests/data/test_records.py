@@ -4,7 +4,9 @@ import grain
 import numpy as np
 import pytest
 
+from deeplab.core.errors import UserError
 from deeplab.data import Images, arrays, records, tfds, write
+from deeplab.data.prepare import images
 from deeplab.data.records import Records
 
 
@@ -64,3 +66,31 @@ def test_a_set_of_several_files_is_read_as_one(tmp_path):
     files = tfds(path, keep="records").open("train").records.files
     assert sum(count for _, _, count in files) == 23
     assert len({name for name, _, _ in files}) == 4
+
+
+@pytest.mark.parametrize("keep", ["arrays", "records"])
+def test_a_target_beyond_int32_is_refused(tmp_path, cache, keep):
+    """Milliseconds since 1970 wrapped in silence."""
+    import tensorflow_datasets as theirs
+    from tensorflow_datasets.core import registered
+
+    features = {
+        "image": theirs.features.Image(shape=(4, 4, 1), encoding_format="png"),
+        "time": theirs.features.Tensor(shape=(2,), dtype=np.int64),
+    }
+    picture = images.png(np.zeros((4, 4, 1), np.uint8))
+    members = {
+        "VERSION": theirs.core.Version("1.0.0"),
+        "__module__": __name__,
+        "_info": lambda self: theirs.core.DatasetInfo(builder=self, features=theirs.features.FeaturesDict(features)),
+        "_split_generators": lambda self, manager: {"train": self._generate_examples()},
+        "_generate_examples": lambda self: ((i, {"image": picture, "time": np.full(2, 2**40 + i)}) for i in range(3)),
+    }
+    with registered.skip_registration():
+        builder = type("times", (theirs.core.GeneratorBasedBuilder,), members)(
+            data_dir=str(tmp_path), file_format="array_record"
+        )
+    builder.download_and_prepare(download_dir=str(tmp_path))
+    data = Images(tfds(builder.data_path, label="time", keep=keep), batch_size=3, num_steps=1)
+    with pytest.raises(UserError, match=r"'time' of split 'train' of .* has values that int32 cannot hold"):
+        next(data.batches())

@@ -145,3 +145,10 @@ def test_the_synthetic_twin_has_the_same_batches_but_for_their_size(vocabulary, 
 def test_unknown_vocabulary():
     with pytest.raises(UserError, match=r"'word'.*expected 'byte', 'char', 'bpe:SIZE'"):
         Text("tiny_shakespeare", "word")
+
+
+@pytest.mark.parametrize("validation", [10, 1.0, -0.5, float("nan")])
+def test_a_fraction_for_validation_leaves_something_to_train_on(tmp_path, validation):
+    """Of a fraction of 10, one line was trained on."""
+    with pytest.raises(UserError, match=r"validation is .*, expected 0 or more and below 1"):
+        text_lines(tmp_path, validation=validation)

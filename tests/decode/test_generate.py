@@ -222,3 +222,13 @@ def test_a_prompt_that_is_none_is_an_error(prompt, lengths, message):
 def test_parameters_alone_are_no_variables():
     with pytest.raises(UserError, match=r'the variables hold table, expected \{"params": ...\}'):
         generate(Bigram(5), {"table": jnp.zeros((5, 5))}, [[1]], 2, jax.random.key(0))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
+def test_a_prompt_has_integers_of_any_width(dtype):
+    """A vocabulary of bytes gives uint8, which the window of a model without a cache refused."""
+    prompt = np.array([[1, 2, 3]])
+    for model, made in ((MODELS["gpt"], variables("gpt")), (Bigram(5), table(np.eye(5)))):
+        given = prompt.astype(dtype), prompt.astype(np.int32)
+        drawn = [generate(model, made, tokens, 20, jax.random.key(0)) for tokens in given]
+        np.testing.assert_array_equal(*drawn)

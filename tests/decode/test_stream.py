@@ -156,8 +156,9 @@ def test_what_stops_may_be_given_alone():
     for stop in ("!c", ["!c"]):
         assert "".join(stream.text(steps[:, 0], decode, stop=stop)) == "ab"
         assert stream.texts(steps, decode, stop=stop) == ["ab"]
-    assert "".join(stream.text(steps[:, 0], decode, end=2)) == "ab"
-    assert stream.texts(steps, decode, end=2) == ["ab"]
+    for end in (2, np.int64(2)):
+        assert "".join(stream.text(steps[:, 0], decode, end=end)) == "ab"
+        assert stream.texts(steps, decode, end=end) == ["ab"]
     with pytest.raises(UserError, match="a stop string is empty"):
         stream.texts(steps, decode, stop=[""])
 

@@ -89,3 +89,17 @@ def test_data_that_mix_examples_have_no_weights():
     mixed = dl.data.Examples({"train": {"x": X}, "test": {"x": X}}, epochs=1, mix=lambda key, batch: batch)
     with pytest.raises(UserError, match="mix examples"):
         dl.data.weighted(mixed, jnp.ones(len(X)))
+
+
+def test_there_is_a_weight_for_each_training_example():
+    """JAX takes the last weight for an example beyond them. With half of the examples, numbers are those of all."""
+    data = dl.data.Examples({"train": {"x": X}, "test": {"x": X}}, epochs=1, train_fraction=0.5)
+    for few in (jnp.ones(len(X) // 2), [1.0] * (len(X) + 1), 1.0):
+        with pytest.raises(UserError, match=rf"weights have shape \[.*\], expected \[{len(X)}\]"):
+            dl.data.weighted(data, few)
+    with pytest.raises(UserError, match=r"weights have shape \[3\]"):
+        jax.jit(lambda weights: dl.data.weighted(data, weights) and weights)(jnp.ones(3))
+    twice = dl.data.weighted(dl.data.weighted(data, [2.0] * len(X)), jnp.arange(1.0 * len(X)))
+    batch = next(twice.batches("train"))
+    made = twice.transform(batch, jax.random.key(0))
+    np.testing.assert_array_equal(made["weight"], batch["weight"] * 2 * batch["id"])

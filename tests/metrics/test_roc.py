@@ -23,6 +23,16 @@ def test_areas_are_scikit_learns(rows):
     assert roc.average_precision(curve) == pytest.approx(precision)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, float])
+def test_labels_and_scores_may_be_integers(dtype):
+    """~1 is -2, and -np.uint8(1) is 255: the areas were wrong in silence."""
+    score, positive = np.array([0, 1, 2, 3, 3], dtype), np.array([0, 1, 0, 1, 0])
+    for given_labels in (positive, positive.astype(np.uint8), positive.astype(float), positive > 0, positive.tolist()):
+        curve = roc.Scores(score, given_labels).curve()
+        assert roc.auroc(curve) == pytest.approx(metrics.roc_auc_score(positive, score))
+        assert roc.average_precision(curve) == pytest.approx(metrics.average_precision_score(positive, score))
+
+
 @given(EXAMPLES, st.sampled_from([0.0, 0.5, 0.9, 1.0]))
 @settings(max_examples=60, deadline=None)
 def test_sensitivity_is_that_of_the_best_threshold_allowed(rows, specificity):

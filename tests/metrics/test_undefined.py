@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from deeplab.core.errors import UserError
 from deeplab.core.monitor import Monitor
-from deeplab.metrics import Mean, defined, hits, ranks, roc
+from deeplab.metrics import Mean, auc, average_precision, bleu, defined, edits, f1, hits, ranks, roc
 from deeplab.metrics.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
 from deeplab.robust import calibration
 from deeplab.tasks import (
@@ -123,6 +123,40 @@ def test_a_sequence_without_a_next_item_has_no_weight():
     without = fields | BASE | {"weight": WEIGHT.at[0].set(0.0)}
     a, b = (measured(task, outputs, batch) for batch in (ended, without))
     assert {k: m.compute() for k, m in a.items()} == {k: m.compute() for k, m in b.items()}
+
+
+@pytest.mark.parametrize("target", [-1, 5])
+def test_a_target_that_is_no_item_is_not_the_best(target):
+    """It had rank 1, a perfect hit."""
+    scores, offered = jnp.arange(5.0)[None], jnp.ones((1, 5), bool)
+    place = ranks.rank(scores, jnp.array([target]), offered)
+    for value in (place, ranks.hit_rate(place, 3), ranks.auc(scores, jnp.array([target]), offered)):
+        assert np.isnan(value).all()
+
+
+@pytest.mark.parametrize("metric", [auc, average_precision, f1])
+@pytest.mark.parametrize("p", [np.full((4, 2), 0.5), np.full((4, 3), 0.3), np.full(4, 0.5)])
+def test_a_metric_of_a_split_of_nan(metric, p):
+    """Classes of NaN were left out, and argmax chose them."""
+    label = np.array([0, 1, 1, 0])
+    assert not math.isnan(metric(p, label))
+    broken = p.copy()
+    broken[(1, 0)[: p.ndim]] = np.nan
+    assert math.isnan(metric(broken, label))
+    assert not math.isnan(metric(broken, label, np.array([1.0, 0.0, 1.0, 1.0])))
+
+
+def test_translations_and_transcripts_of_no_text_or_of_unequal_numbers():
+    """They were cut to the shorter list, or an IndexError."""
+    for score in (bleu.bleu, bleu.sacre_bleu):
+        assert math.isnan(score([], []))
+        with pytest.raises(UserError, match="1 translations and 2 references, expected one reference for each"):
+            score(["a b c d"], ["a b c d", "e f g h"])
+    for errors in (edits.character_errors, edits.word_errors):
+        assert errors([], []) == (0, 0)
+        for hypotheses in ([], ["a", "b"]):
+            with pytest.raises(UserError, match=f"1 references and {len(hypotheses)} hypotheses, expected one hypoth"):
+                errors(["a"], hypotheses)
 
 
 def test_curves_of_nan():

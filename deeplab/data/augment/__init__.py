@@ -2,9 +2,11 @@
 
 An image is [H, W, C] floats in [0, 1], before normalization. Pixels from outside the image are 0 unless stated
 otherwise. `dl.data.Images` maps an augmentation over the batch with a key for each example. Strengths are floats that
-may be tracers; integers shape the program. `fields` moves an image and its mask alike.
+may be tracers; integers shape the program. `together` moves an image and its mask alike, `mix` is of whole
+batches, and `audio` of sounds.
 """
 
+from deeplab.data.augment import audio, mix
 from deeplab.data.augment.base import Augment, chain
 from deeplab.data.augment.boxes import move_boxes
 from deeplab.data.augment.color import brightness, contrast, erase, gamma, saturation
@@ -16,6 +18,7 @@ __all__ = [
     "Augment",
     "affine",
     "anywhere",
+    "audio",
     "brightness",
     "chain",
     "contrast",
@@ -25,6 +28,7 @@ __all__ = [
     "flip",
     "gamma",
     "grid",
+    "mix",
     "move_boxes",
     "pose",
     "quarter_turns",

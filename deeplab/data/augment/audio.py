@@ -37,7 +37,13 @@ def chain(*augments: OfWaveform) -> OfWaveform:
 
 @ranges.checked(decibels=ranges.NATURAL)
 def gain(decibels: Float) -> OfWaveform:
-    """Changes the volume by u dB, u uniform in [-decibels, decibels]: x 10^(u / 20)."""
+    """Changes the volume by u dB, u uniform in [-decibels, decibels]: x 10^(u / 20).
+
+    Example:
+      >>> x, length = gain(6.0)(jax.random.key(0), jnp.ones(4), jnp.int32(4))
+      >>> bool(0.5 < x[0] < 2), int(length)
+      (True, 4)
+    """
 
     def augment(key: jax.Array, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         return x * 10 ** (decibels * jax.random.uniform(key, minval=-1.0) / 20), length
@@ -47,7 +53,13 @@ def gain(decibels: Float) -> OfWaveform:
 
 @ranges.checked(share=ranges.FRACTION)
 def shift(share: Float = 1.0) -> OfWaveform:
-    """Delays the sound by a uniform share, at most `share`, of the silence after it; `length` grows by the delay."""
+    """Delays the sound by a uniform share, at most `share`, of the silence after it; `length` grows by the delay.
+
+    Example:
+      >>> x, length = shift()(jax.random.key(0), jnp.zeros(8).at[0].set(1.0), jnp.int32(1))
+      >>> int(jnp.argmax(x)) == int(length) - 1
+      True
+    """
 
     def augment(key: jax.Array, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
         room = x.shape[0] - length
@@ -65,6 +77,11 @@ def speed(strength: Float) -> OfWaveform:
     y(t) = x(t exp(u)), with a new length of `length` exp(-u), cut at T.
 
     Source: Ko et al. 2015, https://www.isca-archive.org/interspeech_2015/ko15_interspeech.html.
+
+    Example:
+      >>> x, length = speed(0.1)(jax.random.key(0), jnp.ones(80), jnp.int32(60))
+      >>> x.shape, bool(54 <= length <= 67)
+      ((80,), True)
     """
 
     def augment(key: jax.Array, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -81,6 +98,11 @@ def noise(low: Float, high: Float) -> OfWaveform:
     """Adds white noise within `length`, at a signal-to-noise ratio uniform in [low, high] dB.
 
     The noise is uniform, not normal: its spectrum is the same, and it needs no inverse error function.
+
+    Example:
+      >>> x, length = noise(20.0, 20.0)(jax.random.key(0), jnp.ones(1000), jnp.int32(1000))
+      >>> round(float(jnp.var(x)), 2)  # 20 dB below a power of 1
+      0.01
     """
 
     def augment(key: jax.Array, x: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -94,7 +116,12 @@ def noise(low: Float, high: Float) -> OfWaveform:
 
 
 def interpolate(x: jax.Array, position: jax.Array) -> jax.Array:
-    """x [T, ...] at fractional positions [P], linearly; the last value continues beyond the end."""
+    """x [T, ...] at fractional positions [P], linearly; the last value continues beyond the end.
+
+    Example:
+      >>> interpolate(jnp.array([1.0, 3.0]), jnp.array([0.25, 1.5])).tolist()
+      [1.5, 3.0]
+    """
     low = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, x.shape[0] - 1)
     part = (position - low).reshape(-1, *[1] * (x.ndim - 1))
     return x[low] * (1 - jnp.clip(part, 0, 1)) + x[jnp.minimum(low + 1, x.shape[0] - 1)] * jnp.clip(part, 0, 1)
@@ -131,6 +158,10 @@ def spec_augment(
 
     Source: Park et al. 2019, https://arxiv.org/abs/1904.08779; its table 1 has, for 80 bands, bands 27, time 100,
       num_bands and num_times 2, share 1 ("LD").
+
+    Example:
+      >>> spec_augment(bands=4.0, time=5.0)(jax.random.key(0), jnp.ones((50, 16)), jnp.int32(40)).shape
+      (50, 16)
     """
 
     def augment(key: jax.Array, x: jax.Array, frames: jax.Array) -> jax.Array:
@@ -155,7 +186,13 @@ def _stretch(key: jax.Array, index: jax.Array, widest: Float, size: Float | int)
 
 
 def warp_time(key: jax.Array, x: jax.Array, frames: jax.Array, most: Float) -> jax.Array:
-    """Moves one point in time by up to `most` frames, and stretches both sides linearly."""
+    """Moves one point in time by up to `most` frames, and stretches both sides linearly.
+
+    Example:
+      >>> x = warp_time(jax.random.key(0), jnp.arange(20.0)[:, None], jnp.int32(20), 3.0)
+      >>> float(x[0, 0]), float(x[-1, 0])  # the ends stay
+      (0.0, 19.0)
+    """
     center_share, move_share = jax.random.uniform(key, (2,))
     most = jnp.minimum(most, (frames - 1) / 4)
     center = most + (frames - 1 - 2 * most) * center_share

@@ -26,6 +26,7 @@ def brightness(strength: Float) -> Augment:
     return augment
 
 
+@ranges.checked(strength=ranges.NATURAL)
 def contrast(strength: Float) -> Augment:
     """Scales the distance from the image's mean by 1 + u, u uniform in [-strength, strength]; clipped to [0, 1].
 
@@ -76,7 +77,7 @@ def saturation(strength: Float) -> Augment:
     return augment
 
 
-@ranges.checked(fill=ranges.OneOf(Literal["zero", "noise"]))
+@ranges.checked(area=ranges.FRACTION, probability=ranges.FRACTION, fill=ranges.OneOf(Literal["zero", "noise"]))
 def erase(area: Float = 0.1, probability: Float = 0.5, fill: Literal["zero", "noise"] = "zero") -> Augment:
     """Covers a rectangle (Zhong et al. 2020, https://arxiv.org/abs/1708.04896), clipped at the borders.
 
@@ -94,7 +95,7 @@ def erase(area: Float = 0.1, probability: Float = 0.5, fill: Literal["zero", "no
         height, width, _ = image.shape
         keys = jax.random.split(key, 3)
         ratio = jnp.exp(jax.random.uniform(keys[0], minval=-jnp.log(2.0), maxval=jnp.log(2.0)) / 2)
-        side = jnp.sqrt(area * jax.random.bernoulli(keys[1], probability))
+        side = jnp.sqrt(area * jax.random.bernoulli(keys[1], 1.0 * probability))
         center = jax.random.uniform(keys[2], (2,))
         rows = jnp.abs((jnp.arange(height) + 0.5) / height - center[0]) < side * ratio / 2
         columns = jnp.abs((jnp.arange(width) + 0.5) / width - center[1]) < side / ratio / 2

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from deeplab.core import ranges
 from deeplab.data.augment.base import Float
 from deeplab.data.augment.geometry import grid, resample
 
@@ -27,6 +28,7 @@ Field = Callable[[jax.Array, jax.Array], jax.Array]
 """`(key, coordinates) -> coordinates`, [2, h, w] each."""
 
 
+@ranges.checked(pixels=ranges.NATURAL, smoothness=ranges.NATURAL)
 def elastic(pixels: Float, smoothness: Float) -> Field:
     """Displaces each pixel by smooth noise (Simard et al. 2003, https://doi.org/10.1109/ICDAR.2003.1227801).
 
@@ -71,6 +73,7 @@ def quarter_turns() -> Field:
     return field
 
 
+@ranges.checked(degrees=ranges.NATURAL, zoom=ranges.NATURAL, mirror=ranges.FRACTION)
 def pose(degrees: Float = 0.0, zoom: Float = 0.0, mirror: Float = 0.0) -> Field:
     """Rotates, scales and flips.
 
@@ -94,6 +97,7 @@ def pose(degrees: Float = 0.0, zoom: Float = 0.0, mirror: Float = 0.0) -> Field:
     return field
 
 
+@ranges.checked(rows=ranges.NATURAL, columns=ranges.NATURAL)
 def anywhere(rows: int, columns: int) -> Field:
     """Moves a window by whole pixels to any position; the image exceeds it by so many rows and columns.
 

@@ -102,7 +102,7 @@ def flip(probability: Float = 0.5) -> Augment:
     """
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
-        return jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
+        return jnp.where(jax.random.bernoulli(key, 1.0 * probability), image[:, ::-1], image)
 
     return augment
 

@@ -94,7 +94,7 @@ def either(first: Mix, second: Mix, probability: Float = 0.5) -> Mix:
     def mix(key: jax.Array, batch: Batch) -> Batch:
         one, other = (each(jax.random.fold_in(key, i), batch) for i, each in enumerate((first, second)))
         keys = _keys(jax.random.fold_in(key, 2), batch)
-        chosen = jax.vmap(lambda k: jax.random.bernoulli(k, probability))(keys)  # [B]
+        chosen = jax.vmap(lambda k: jax.random.bernoulli(k, 1.0 * probability))(keys)  # [B]
 
         def choose(a: jax.Array, b: jax.Array) -> jax.Array:
             return jnp.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)

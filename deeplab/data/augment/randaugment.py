@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 from jaxtyping import Float as Floats
 
+from deeplab.core import ranges
 from deeplab.data.augment.base import Augment, Float
 from deeplab.data.augment.geometry import affine
 
@@ -21,6 +22,7 @@ NUM_OPERATIONS = 14
 autocontrast, equalize: numbered in this order."""
 
 
+@ranges.checked(num_operations=ranges.Range(at_least=0, whole=True), magnitude=ranges.Range(at_least=0, at_most=10))
 def rand_augment(num_operations: int = 2, magnitude: Float = 9.0) -> Augment:
     """Applies operations drawn with replacement from fourteen; signed ones get a random sign.
 

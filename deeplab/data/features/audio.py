@@ -136,7 +136,8 @@ def mel_filters(
 class LogMel:
     """Log-mel spectrogram of a waveform: log(floor + |stft(x)|^2 filters).
 
-    There are T // hop frames: the last one of `stft`, which is centered on the end of the waveform, is left out.
+    There are T / hop frames, rounded up, which begin within the waveform: one of `stft` that is centered on its end is
+    left out.
 
     Args:
       rate: Samples per second.
@@ -167,7 +168,7 @@ class LogMel:
     def __call__(self, x: Float[Array, "... T"]) -> Float[Array, "... F M"]:
         size = self.fft_size or 1 << (self.window - 1).bit_length()
         filters = mel_filters(self.rate, size, self.num_mels, self.low, self.high, self.scale)
-        spectrum = stft(x, hann(self.window, size), self.hop)[..., : x.shape[-1] // self.hop, :]
+        spectrum = stft(x, hann(self.window, size), self.hop)[..., : -(-x.shape[-1] // self.hop), :]
         power = spectrum.real**2 + spectrum.imag**2
         return jnp.log(self.floor + power @ filters)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.core import ranges
+from deeplab.core.errors import UserError
 from deeplab.data.base import Example, Prepare
 
 Scalar = float | jax.Array
@@ -50,6 +51,7 @@ def hide_ratings(most: Scalar = 0.4, forget_user: Scalar = 0.0) -> Prepare:
     return prepare
 
 
+@ranges.checked(length=ranges.COUNT, num_positions=ranges.COUNT, forget_user=ranges.FRACTION)
 def next_items(length: int, num_positions: int | None = None, forget_user: Scalar = 0.0) -> Prepare:
     """Next-item prediction: a window of a user's sequence, and the positions in it whose next item is the target.
 
@@ -64,12 +66,18 @@ def next_items(length: int, num_positions: int | None = None, forget_user: Scala
       num_positions: Number of positions P in training, drawn without repetition; all of the window when None.
       forget_user: Probability of replacing the user by user 0, who has no profile.
 
+    Raises:
+      UserError: a length of less than one item, or more positions than that.
+
     Example (after the films 5 and 6 came 7):
       >>> example = {"sequence": jnp.array([5, 6, 0]), "target": jnp.array(7), "count": jnp.zeros(9)}
       >>> out = next_items(length=3)(example, None)
       >>> out["history"].tolist(), out["positions"].tolist(), out["targets"].tolist()
       ([5, 6, 0], [1], [7])
     """
+
+    if num_positions is not None and num_positions > length:
+        raise UserError(f"num_positions is {num_positions}, expected at most {length}, the length of the window")
 
     def prepare(example: Example, key: jax.Array | None) -> Example:
         sequence = example["sequence"].astype(jnp.int32)

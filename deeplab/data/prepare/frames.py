@@ -25,7 +25,7 @@ class Frame:
     """Columns of one length, as they were given: numbers (NaN where missing), times (NaT), or text (None).
 
     Args:
-      columns: Arrays [N] by name: float64, datetime64[s], or object with strings.
+      columns: Arrays [N] by name: floats, datetime64[s], or object with strings.
       where: Name of the source, for messages.
       lines: Number of each row in its file; the rows' positions when empty.
 
@@ -123,7 +123,7 @@ class Frame:
             raise UserError(f"column {name!r} of {self.where} holds times, expected numbers")
         if infinite := np.flatnonzero(np.isinf(values)).tolist():
             raise UserError(f"{self.at(name, infinite[0])}: {values[infinite[0]]}, expected a finite number")
-        return values
+        return values.astype(np.float64, copy=False)
 
     def dates(self, name: str) -> np.ndarray:
         """A column as datetime64[s], NaT where missing.
@@ -137,7 +137,7 @@ class Frame:
         return self._read(name, _date, None, "a date such as 2024-12-31").astype("M8[s]")
 
     def texts(self, name: str) -> np.ndarray:
-        """A column as strings, None where missing; whole numbers without a decimal point."""
+        """A column as strings, None where missing; numbers in their shortest form, that of their precision."""
         column = self.columns[name]
         if column.dtype == object:
             return column
@@ -159,25 +159,25 @@ class Frame:
 
 
 def text_of(cell: Any) -> str:
-    """A cell as text; a whole number without a decimal point.
+    """A cell as text; a number with the fewest digits that tell it, a whole one without a decimal point.
 
     Example:
-      >>> text_of(3.0), text_of(0.5), text_of(True), text_of("b")
-      ('3', '0.5', 'True', 'b')
+      >>> text_of(3.0), text_of(np.float32(0.1)), text_of(True), text_of("b")
+      ('3', '0.1', 'True', 'b')
     """
     whole = isinstance(cell, float | np.floating) and math.isfinite(cell) and cell == int(cell)
     return str(int(cell)) if whole else str(cell)
 
 
 def as_number(text: str) -> float | None:
-    """The number that a text is, or None.
+    """The number that a text is, or None; one with "_", which Python leaves out, is a name.
 
     Example:
-      >>> as_number("1e3"), as_number("many")
-      (1000.0, None)
+      >>> as_number("1e3"), as_number("many"), as_number("1_2")
+      (1000.0, None, None)
     """
     try:
-        return float(text)
+        return None if "_" in text else float(text)
     except ValueError:
         return None
 
@@ -197,7 +197,7 @@ def ordered(names: Iterable[str]) -> list[str]:
 def _date(text: str) -> datetime.date | None:
     try:
         return naive(datetime.datetime.fromisoformat(text))
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter where UTC would be before the year 1
         return None
 
 

@@ -117,6 +117,30 @@ def check_values(name: str, field: Field, array: np.ndarray, where: str) -> None
             )
 
 
+def check_fits(name: str, array: np.ndarray, dtype: str, where: str, mend: str) -> None:
+    """Raises UserError for integers that a dtype cannot hold, which would wrap, and floats that would become infinite.
+
+    Args:
+      name: Name of the array, for the message.
+      array: Finite values.
+      dtype: NumPy's name of the dtype that they get.
+      where: Name of the split, for the message.
+      mend: What to do, for the message.
+
+    Example:
+      >>> check_fits("time", np.array([1_700_000_000_000]), "int32", "split 'train'", "leave it out")
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: 'time' of split 'train' has values that int32 cannot hold; leave it out
+    """
+    to = np.dtype(dtype)
+    if array.dtype == to or not array.size or array.dtype.kind not in ("iu" if to.kind in "iu" else "fc"):
+        return
+    bounds = np.iinfo(to) if to.kind in "iu" else np.finfo(to)
+    parts = (np.real(array), np.imag(array)) if array.dtype.kind == "c" else (array,)
+    if any(part.min() < bounds.min or part.max() > bounds.max for part in parts):
+        raise UserError(f"{name!r} of {where} has values that {dtype} cannot hold; {mend}")
+
+
 def _check_integers(name: str, field: Field, array: np.ndarray, where: str) -> None:
     bounds = np.iinfo(array.dtype)
     if field.low <= bounds.min and (field.below is None or field.below > bounds.max):

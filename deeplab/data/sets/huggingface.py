@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from deeplab.data.prepare.frames import objects
 from deeplab.data.prepare.hub_tables import HubTable, Kind
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet, check_split
-from deeplab.data.sets.fields import Field, check_size
+from deeplab.data.sets.fields import Field, check_fits, check_size
 
-_FORMAT = 1  # of the prepared copies; raised when the same files are read otherwise
+_FORMAT = 2  # of the prepared copies; raised when the same files are read otherwise
 _DTYPES: Mapping[Kind, str] = {"integer": "int32", "number": "float32", "truth": "bool"}
 
 
@@ -42,10 +42,11 @@ class HuggingFace(ExampleSet):
       channels: 3 for color, 1 for gray; those of the first image when None.
       revision: Commit, tag or branch on the hub; the newest when empty.
       normalize: Normalization of the images in [0, 1].
+      ignore: Names of columns that are no fields.
 
     Raises:
-      UserError: there is no such folder or set, the extra is missing, a column is not of the kind that is asked for, a
-        cell is missing, or images vary in size.
+      UserError: there is no such folder or set, the extra is missing, a column is not of the kind that is asked for, or
+        has integers beyond int32, a cell is missing, or images vary in size.
 
     Example:
       >>> import tempfile
@@ -67,8 +68,12 @@ class HuggingFace(ExampleSet):
     channels: int | None = None
     revision: str = ""
     normalize: Normalize | None = CENTERED
+    ignore: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.ignore, str):
+            raise UserError(f"ignore is {self.ignore!r}, expected a tuple of names, such as ({self.ignore!r},)")
+        object.__setattr__(self, "ignore", tuple(self.ignore))
         if self.label and self.target:
             raise UserError(f"label={self.label!r} and target={self.target!r}, expected a class or a number to predict")
 
@@ -98,8 +103,10 @@ class HuggingFace(ExampleSet):
     def _roles(self) -> dict[str, str]:
         """The column of each field."""
         table = self.table
+        for name in self.ignore:
+            table.column(name)
         roles = {"image": self._only("image", self.image), "label": self._only("class", self.label)}
-        plain = table.columns.get("label")
+        plain = None if "label" in self.ignore else table.columns.get("label")
         if not roles["label"] and plain is not None and plain.kind in ("integer", "truth"):
             roles["label"] = "label"
         if self.target:
@@ -107,7 +114,7 @@ class HuggingFace(ExampleSet):
                 raise UserError(f"column {self.target!r} of {table.where} is {kind.told}, expected numbers")
             roles |= {"target": self.target, "label": ""}
         found = {field: column for field, column in roles.items() if column}
-        taken = {*found.values(), "image", "label", "target", "id", "weight"}
+        taken = {*found.values(), "image", "label", "target", "id", "weight", *self.ignore}
         found |= {
             name: name for name, c in table.columns.items() if c.kind in (*_DTYPES, "class") and name not in taken
         }
@@ -116,11 +123,12 @@ class HuggingFace(ExampleSet):
             raise UserError(
                 f"{table.where} has no column of images or numbers, only {told}; columns('train') gives texts"
             )
-        other = [f"{name} ({c.told})" for name, c in table.columns.items() if c.kind in ("other", "image")]
+        read = {*found.values(), *self.ignore}
+        other = [name for name, c in table.columns.items() if c.kind in ("other", "image") and name not in read]
         folders.tell(
             table.where,
             "columns are of kinds that are not read, and are left out",
-            [one for one in other if one.partition(" (")[0] not in found.values()],
+            [f"{name} ({table.columns[name].told})" for name in other],
         )
         return found
 
@@ -132,7 +140,7 @@ class HuggingFace(ExampleSet):
             if (column := table.column(given)).kind not in wanted:
                 raise UserError(f"column {given!r} of {table.where} is {column.told}, expected {' or '.join(wanted)}")
             return given
-        found = [name for name, column in table.columns.items() if column.kind == kind]
+        found = [name for name, column in table.columns.items() if column.kind == kind and name not in self.ignore]
         if len(found) > 1 and not (kind == "class" and self.target):
             argument = "image" if kind == "image" else "label"
             raise UserError(
@@ -202,6 +210,8 @@ class HuggingFace(ExampleSet):
                 elif self.table.columns[column].kind == "text":
                     arrays[field][rows] = [number[cell] for cell in cells]
                 else:
+                    where, dtype = f"{self.table.where}, split {split!r}", self.fields[field].dtype
+                    check_fits(column, cells, dtype, where, f"leave it out: ignore=({column!r},)")
                     arrays[field][rows] = cells
             start += count
         return arrays

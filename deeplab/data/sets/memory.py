@@ -15,7 +15,7 @@ from deeplab.data.base import Source
 from deeplab.data.normalize import CENTERED, Normalize
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.base import ExampleSet
-from deeplab.data.sets.fields import Field, check_values
+from deeplab.data.sets.fields import Field, check_fits, check_values
 
 _DTYPES = {"float64": "float32", "int64": "int32", "uint64": "uint32", "complex128": "complex64"}
 _KINDS = "biufc"  # of dtypes that a device has: no strings, objects or times
@@ -141,10 +141,8 @@ class Arrays(ExampleSet):
         for name, field in self.fields.items():
             array = arrays[name]
             check_values(name, field, array, where)
-            if array.dtype.kind in "iu" and array.size:
-                bounds = np.iinfo(field.dtype)
-                if array.min() < bounds.min or array.max() > bounds.max:
-                    raise UserError(f"{name!r} of {where} has values that {field.dtype} cannot hold; renumber them")
+            mend = "renumber them" if array.dtype.kind in "iu" else "scale them"
+            check_fits(name, array, field.dtype, where, mend)
 
     def fetch(self, source: Source, ids: Any) -> dict[str, Any]:
         return {name: rows.astype(self.fields[name].dtype) for name, rows in super().fetch(source, ids).items()}
@@ -171,7 +169,12 @@ def _given(where: str, given: Mapping[str, np.ndarray] | tuple[np.ndarray, np.nd
                 'targets, as in {"image": ..., "target": ...}'
             )
         given = {"image": image, "label": label}
-    return {name: np.asarray(array) for name, array in given.items()}
+    return {name: _native(np.asarray(array)) for name, array in given.items()}
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """The array in the byte order of this machine: JAX takes no other, such as that of a FITS file."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _named(where: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from deeplab.data.prepare.images import fit_array
 from deeplab.data.prepare.originals import Content
 from deeplab.data.records import Records
 from deeplab.data.sets.base import ExampleSet, check_split
-from deeplab.data.sets.fields import Field, image_fields
+from deeplab.data.sets.fields import Field, check_fits, image_fields
 
 _CHUNK = 256  # records read at a time
 _LARGE = 4 * 2**30  # bytes; decoded arrays beyond are not made unless asked for
@@ -136,7 +136,10 @@ class PreparedTfds(ExampleSet):
         def parse(example: Mapping[str, Any]) -> dict[str, np.ndarray]:
             parsed = {"image": fit_array(np.asarray(example[self.image]), fields["image"].shape)}
             if self.label is not None:
-                parsed["label"] = np.asarray(example[self.label], fields["label"].dtype)
+                label, dtype = np.asarray(example[self.label]), fields["label"].dtype
+                if not num_classes:  # those of classes are checked below
+                    check_fits(self.label, label, dtype, f"split {split!r} of {self.path}", "give another label=")
+                parsed["label"] = label.astype(dtype)
             if num_classes and not 0 <= parsed["label"] < num_classes:
                 raise ValueError(f"label {parsed['label']} is outside 0 to {num_classes - 1}")
             return parsed

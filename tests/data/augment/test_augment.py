@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from deeplab.core.errors import UserError
 from deeplab.data import augment
 
 WITH_STRENGTH = {
@@ -30,6 +31,30 @@ def many(function, image=IMAGE):
 @pytest.mark.parametrize("name", WITH_STRENGTH)
 def test_strength_zero_changes_nothing(name):
     np.testing.assert_allclose(many(WITH_STRENGTH[name](0.0)), np.broadcast_to(IMAGE, (32, *IMAGE.shape)), atol=1e-5)
+
+
+def test_a_probability_may_be_an_integer():
+    """`jax.random.bernoulli` takes none."""
+    np.testing.assert_array_equal(many(augment.flip(1)), many(augment.flip(1.0)))
+    np.testing.assert_array_equal(many(augment.erase(0.2, 1)), many(augment.erase(0.2, 1.0)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: augment.contrast(float("nan")), "strength is nan, expected 0 or more"),
+        (lambda: augment.rand_augment(2, 30.0), "magnitude is 30.0, expected 0 or more and up to 10"),
+        (lambda: augment.rand_augment(-1), "num_operations is -1, expected 0 or more"),
+        (lambda: augment.erase(2.0), "area is 2.0, expected 0 or more and up to 1"),
+        (lambda: augment.erase(0.2, -1.0), "probability is -1.0, expected"),
+        (lambda: augment.elastic(float("nan"), 1.0), "pixels is nan, expected"),
+        (lambda: augment.pose(mirror=2.0), "mirror is 2.0, expected"),
+        (lambda: augment.anywhere(-1, 0), "rows is -1, expected"),
+    ],
+)
+def test_strengths_out_of_their_range_are_refused(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
 
 
 @pytest.mark.parametrize("name", WITH_STRENGTH)

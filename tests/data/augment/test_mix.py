@@ -1,5 +1,8 @@
 """Mixing: neutral strengths, the mass of labels, and what is mixed with what."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deeplab.core.errors import UserError
+from deeplab.data import Images
 from deeplab.data.augment import mix
 
 K, B = 5, 6
@@ -94,3 +99,30 @@ def test_either_uses_both_and_one_at_the_ends():
 def test_mixed_labels_can_be_mixed_again():
     twice = mixed("mixup", 1.0, 5, jax.tree.map(jnp.asarray, mixed("mixup", 1.0)))
     np.testing.assert_allclose(twice["label"].sum(axis=1), 1, rtol=1e-5)
+
+
+def test_a_probability_may_be_an_integer():
+    """`jax.random.bernoulli` takes none."""
+    one, other = (mix.either(mix.mixup(1.0, K), mix.cutmix(1.0, K), p)(jax.random.key(0), BATCH) for p in (1, 1.0))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+    np.testing.assert_array_equal(
+        one["label"], mix.mixup(1.0, K)(jax.random.fold_in(jax.random.key(0), 0), BATCH)["label"]
+    )
+
+
+def test_fewer_classes_than_those_of_the_set_are_refused():
+    """Rows of labels did not sum to 1, in silence."""
+
+    def made(num_classes):
+        digits = Images("digits", batch_size=20, epochs=1, mix=mix.mixup(0.2, num_classes))
+        return digits.transform(next(digits.batches()), jax.random.key(0))["label"]
+
+    with pytest.raises(UserError, match="mix= makes labels of 3 classes, and the set has 10: give num_classes=10"):
+        made(3)
+    np.testing.assert_allclose(made(10).sum(axis=1), 1, atol=1e-6)
+    assert made(12).shape == (20, 12)
+
+
+def test_the_modules_of_mixing_and_of_audio_are_there_in_a_fresh_process():
+    code = "import deeplab as dl; print(dl.data.augment.mix.mixup, dl.data.augment.audio.gain)"
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

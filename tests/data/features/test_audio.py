@@ -64,9 +64,20 @@ def test_a_tone_is_in_its_band():
 
 def test_leading_axes_are_kept():
     mel, batch = audio.LogMel(rate=8000, num_mels=10), jnp.asarray(SOUND).reshape(2, 1, 200)
-    assert mel(batch).shape == (2, 1, 2, 10)
+    assert mel(batch).shape == (2, 1, 3, 10)
     np.testing.assert_allclose(mel(batch)[1, 0], mel(batch[1, 0]), rtol=1e-5, atol=1e-5)
     assert mel.num_frames(jnp.array([0, 1, 80, 81])).tolist() == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("length", [1, 79, 80, 81, 160, 199])
+def test_every_frame_that_is_counted_is_there(length):
+    """Frames were rounded down, and counted rounded up: a clip shorter than a hop had none."""
+    mel = audio.LogMel(rate=8000, num_mels=10)
+    out = speech.log_mels(mel)({"audio": jnp.asarray(SOUND)[:length], "length": jnp.int32(length)}, None)
+    assert out["features"].shape[0] == out["frames"] == mel.num_frames(jnp.int32(length))
+    np.testing.assert_allclose(out["features"].mean(), 0, atol=1e-5)
+    whole = audio.LogMel(rate=8000, num_mels=10)(jnp.pad(jnp.asarray(SOUND)[:length], (0, 400 - length)))
+    np.testing.assert_allclose(mel(jnp.asarray(SOUND)[:length]), whole[: out["frames"]], rtol=1e-5, atol=1e-5)
 
 
 def test_standardized_over_its_own_frames():

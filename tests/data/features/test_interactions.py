@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deeplab.core.errors import UserError
 from deeplab.data.features.interactions import hide_ratings, next_items
 
 SIZE, LENGTH = 12, 4
@@ -76,3 +77,10 @@ def test_the_share_that_is_hidden_goes_up_to_the_most():
     shares = [float((hide(example, jax.random.key(seed))["rating"] > 0).mean()) for seed in range(30)]
     assert 0.25 < max(shares) < 0.45
     assert min(shares) < 0.1
+
+
+def test_more_positions_than_the_window_has_are_refused():
+    with pytest.raises(UserError, match="num_positions is 5, expected at most 4, the length of the window"):
+        next_items(4, 5)
+    with pytest.raises(UserError, match="length is 0, expected 1 or more"):
+        next_items(0)

@@ -65,6 +65,22 @@ def test_numbers_texts_and_a_class_of_texts(tmp_path, cache):
     assert number.open("train").arrays["target"].tolist() == [0.5, 1.5, 2.5]
 
 
+def test_integers_beyond_int32_are_refused_or_left_out(tmp_path, cache):
+    """Milliseconds since 1970 wrapped in silence."""
+    write(tmp_path / "train.parquet", rows(0, 3, time=[1_700_000_000_000 + i for i in range(3)], scale=[1.0, 2.0, 3.0]))
+    with pytest.raises(
+        UserError, match=r"'time' of .*, split 'train' .* int32 cannot hold; leave .*ignore=\('time',\)"
+    ):
+        dl.data.huggingface(tmp_path).open("train")
+    assert sorted(dl.data.huggingface(tmp_path, ignore=("time",)).open("train").arrays) == ["image", "label", "scale"]
+    assert sorted(dl.data.huggingface(tmp_path, ignore=("time", "image")).fields) == ["label", "scale"]
+    with pytest.raises(UserError, match="no column 'tim'; did you mean 'time'"):
+        _ = dl.data.huggingface(tmp_path, ignore=("tim",)).fields
+    write(tmp_path / "train.parquet", rows(0, 3, scale=[1.0, 2.0, 1e300]))
+    with pytest.raises(UserError, match=r"'scale' of .* has values that float32 cannot hold"):
+        dl.data.huggingface(tmp_path).open("train")
+
+
 def test_subsets(tmp_path, cache):
     for name, first in (("en", 0), ("fr", 10)):
         write(tmp_path / name / "train" / "0000.parquet", rows(first, first + 5))

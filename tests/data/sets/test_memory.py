@@ -1,5 +1,6 @@
 """Arrays in memory: any names and targets, wrapped and not copied, with clear errors and a digest."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -139,6 +140,19 @@ def test_values_are_checked_when_a_split_is_opened():
         table(x=broken).open("train")
     with pytest.raises(UserError, match="'y' of split 'train' of arrays has values that int32 cannot hold"):
         table(y=np.full(12, 2**40)).open("train")
+    with pytest.raises(UserError, match="'y' of split 'train' of arrays has values that float32 cannot hold; scale"):
+        table(y=np.full(12, 1e39)).open("train")  # which became infinite in a batch
+    with pytest.raises(UserError, match="complex64 cannot hold; scale"):
+        table(y=np.full(12, 1e39j)).open("train")
+
+
+def test_arrays_in_the_byte_order_of_another_machine():
+    """JAX takes none: a TypeError without a name."""
+    data = table(x=X.astype(">f4"), y=np.arange(12, dtype=">i8"))
+    batch = data.fetch(data.open("train"), np.arange(12))
+    np.testing.assert_array_equal(batch["x"], X)
+    assert batch["x"].dtype.isnative
+    assert jax.device_put(data.open("train").arrays)["y"].tolist() == [*range(12)]
 
 
 def test_the_digest_is_that_of_the_content():

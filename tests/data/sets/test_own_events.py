@@ -90,3 +90,14 @@ def test_a_history_of_ones_own(tmp_path, cache):
     assert bought.describe({"top": np.array([2, 0]), "num_known": 2}) == {"recommended": ["jam"], "based on": "2 items"}
     with pytest.raises(UserError, match='interactions need a value or a time; give value="rating"'):
         dl.data.interactions(log, "who", "what")
+
+
+def test_users_that_are_long_numbers_and_missing_cells_that_are_numbers():
+    """float64 merged ids beyond 2**53: 10 users became 2."""
+    log = {"who": 2**60 + np.arange(10).repeat(4), "what": [*range(4)] * 10, "stars": [1, 2, 3, 4] * 10}
+    assert dl.data.interactions(log, "who", "what", "stars").num_users == 1 + 10
+    log["stars"] = [1, 2, 3, -999.0] * 10
+    with pytest.raises(UserError, match="row 3, column 'stars': empty, and is the value of an event"):
+        _ = dl.data.interactions(log, "who", "what", "stars", missing=(-999,)).events
+    with pytest.raises(UserError, match=r"missing is '-999', expected a tuple of texts, such as \('-999',\)"):
+        dl.data.interactions(log, "who", "what", "stars", missing="-999")

@@ -95,3 +95,17 @@ def test_a_constant_channel_is_not_scaled():
     with pytest.warns(UserWarning, match="the same in all rows for training, and not scaled: a"):
         dataset = OwnSeries({"a": np.full(20, 0.1), "b": np.arange(20.0)}, **SMALL)
     assert dataset.statistics[1][0] == 1
+
+
+def test_a_channel_in_small_units_is_scaled():
+    """Of 4.7 pF +- 0.3 pF, in farad, the deviation was taken for a rounding error."""
+    farad = 4.7e-12 + 3e-13 * np.sin(np.arange(20.0))
+    dataset = OwnSeries({"a": farad, "b": np.full(20, 0.0) + np.arange(20.0) * 1e-20}, **SMALL)
+    np.testing.assert_allclose(dataset.statistics[1], [farad[:16].std(), 1e-20 * np.arange(16).std()], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("options", "split"), [({"test": 0.01}, "test"), ({"validation": 0.01}, "validation")])
+def test_a_split_without_a_row_is_told(options, split):
+    """It was a TypeError of Python's `min`, or there was no such split."""
+    with pytest.raises(UserError, match=rf"split '{split}' of .* gets none of 20 rows, a share of 0.01; give more"):
+        OwnSeries({"a": np.arange(20.0)}, **SMALL, **options)

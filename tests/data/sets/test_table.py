@@ -129,9 +129,20 @@ def test_a_category_is_the_same_however_its_number_is_written(tmp_path):
 def test_a_number_may_stand_for_a_missing_cell(tmp_path):
     rows = {"x": [1, 2, -999, 4, 5], "price": range(5)}
     (tmp_path / "rows.csv").write_text("x,price\n1,0\n2,1\n-999,2\n4,3\n5,4\n")
-    for source in (rows, pd.DataFrame(rows), pd.DataFrame(rows, dtype=object), tmp_path / "rows.csv"):
-        data = dl.data.table(source, "price", missing=("-999",))
-        assert data.table.frame.missing("x").tolist() == [False, False, True, False, False]
+    (tmp_path / "pandas.csv").write_text("x,price\n1.0,0\n2.0,1\n-999.0,2\n4.0,3\n5.0,4\n")
+    files = tmp_path / "rows.csv", tmp_path / "pandas.csv"
+    for source in (rows, pd.DataFrame(rows), pd.DataFrame(rows, dtype=object), *files):
+        for told in ("-999", "-999.0", -999, -999.0):
+            data = dl.data.table(source, "price", missing=(told,))
+            assert data.table.frame.missing("x").tolist() == [False, False, True, False, False]
+    series = dl.data.series(files[1], context=1, horizon=1, test=0.4, fill="previous", missing=(-999,))
+    assert series.frame.missing("x").sum() == 1
+
+
+def test_truth_values_are_classes_in_a_given_order():
+    """Cells are "true" and "false", and the classes were "True" and "False"."""
+    rows = {"x": range(40), "y": [i % 2 == 0 for i in range(40)]}
+    assert dl.data.table(rows, "y", classes=(True, False)).class_names == ("true", "false")
 
 
 @pytest.mark.parametrize(
@@ -218,6 +229,14 @@ def test_constant_columns_and_identifiers_are_told():
     assert "column 'same' is the same in all training rows, and left out" in text
     assert "give ignore=('name',)" in text
     assert dl.data.table(rows, "price", ignore=("name",)).cardinalities == ()
+
+
+def test_a_column_in_small_units_is_no_constant():
+    """Of 4.7 pF +- 0.3 pF, in farad, the deviation was taken for a rounding error."""
+    rows = {"price": range(20), "farad": 4.7e-12 + 3e-13 * np.sin(np.arange(20)), "same": [4.7e-12] * 20}
+    data = dl.data.table(rows, "price")
+    assert data.columns == ("farad",)
+    np.testing.assert_allclose(rows_of(data, "train")["numbers"].std(), 1, rtol=1e-5)
 
 
 def test_smoke_has_the_spec_of_the_table(homes):

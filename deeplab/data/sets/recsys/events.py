@@ -14,7 +14,7 @@ import numpy as np
 
 from deeplab.core.errors import UserError, nearest
 from deeplab.data.prepare import frame_sources
-from deeplab.data.prepare.frames import Frame, ordered
+from deeplab.data.prepare.frames import Frame, ordered, text_of
 from deeplab.data.sets.base import ExampleSet
 
 _FORMAT = 1  # of the prepared copies; raised when the same files are read otherwise
@@ -51,7 +51,7 @@ class OwnEvents(ExampleSet):
       item: Name of the column of the items.
       value: Name of the column of the values, or "".
       time: Name of the column of the times, or "".
-      missing: Further texts that stand for a missing cell.
+      missing: Further texts, or numbers, that stand for a missing cell.
     """
 
     source: Any
@@ -59,11 +59,13 @@ class OwnEvents(ExampleSet):
     item: str
     value: str
     time: str
-    missing: Sequence[str]
+    missing: Sequence[Any]
 
     def normalize_source(self) -> None:
         """Turns a data frame or a dict of columns into a `Frame`; for `__post_init__`."""
-        object.__setattr__(self, "missing", tuple(self.missing))
+        if isinstance(self.missing, str):
+            raise UserError(f"missing is {self.missing!r}, expected a tuple of texts, such as ({self.missing!r},)")
+        object.__setattr__(self, "missing", tuple(map(text_of, self.missing)))
         if not isinstance(self.source, str | Path | Frame):
             object.__setattr__(self, "source", self._frame_of(self.source))
 

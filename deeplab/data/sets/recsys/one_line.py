@@ -22,7 +22,7 @@ def interactions(
     fold: int = 0,
     seed: int = 0,
     longest: int = 200,
-    missing: Sequence[str] = (),
+    missing: Sequence[Any] = (),
 ) -> OwnRatings | OwnSequences:
     """Ratings, where there is a `value`, and else the sequence of each user's items, in the order of `time`.
 

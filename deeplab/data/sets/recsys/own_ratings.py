@@ -57,7 +57,7 @@ class OwnRatings(OwnEvents):
     validation: float = 0.0
     fold: int = 0
     seed: int = 0
-    missing: Sequence[str] = ()
+    missing: Sequence[Any] = ()
     name: str = "interactions"
     citation: str = ""
 

@@ -42,7 +42,7 @@ class OwnSequences(OwnEvents):
     item: str = "item"
     time: str = "time"
     longest: int = 200
-    missing: Sequence[str] = ()
+    missing: Sequence[Any] = ()
     name: str = "interactions"
     citation: str = ""
 

@@ -15,12 +15,13 @@ import numpy as np
 
 from deeplab.core.errors import UserError
 from deeplab.data.prepare import frame_sources
-from deeplab.data.prepare.frames import Frame
+from deeplab.data.prepare.frames import Frame, text_of
 from deeplab.data.prepare.originals import Content
 from deeplab.data.sets.fields import Field
 from deeplab.data.sets.series import clock
 from deeplab.data.sets.series.windows import Windows
 from deeplab.data.sets.tabular import splitting
+from deeplab.data.sets.tabular.columns import is_constant
 
 Fill = Literal["", "previous", "linear"]
 
@@ -43,7 +44,7 @@ class OwnSeries(Windows):
       validation: Share of the rows in the split "validation", those before, in [0, 1).
       fill: What becomes of a missing value: an error when empty, the last value before it ("previous"), or a straight
         line to the next value ("linear"), which a forecast could not know. Before the first value, that one.
-      missing: Further texts that stand for a missing cell.
+      missing: Further texts, or numbers, that stand for a missing cell.
 
     Raises:
       UserError: the source cannot be read, a value is missing, no number or infinite, times are out of order, twice or
@@ -65,7 +66,7 @@ class OwnSeries(Windows):
     test: float = 0.2
     validation: float = 0.0
     fill: Fill = ""
-    missing: Sequence[str] = ()
+    missing: Sequence[Any] = ()
     name: str = "series"
     citation: str = ""
     cached: ClassVar[bool] = False
@@ -75,7 +76,7 @@ class OwnSeries(Windows):
         for name in ("columns", "missing"):
             if isinstance(given := getattr(self, name), str):
                 raise UserError(f"{name} is {given!r}, expected a tuple of names, such as ({given!r},)")
-            object.__setattr__(self, name, tuple(given))
+            object.__setattr__(self, name, tuple(map(text_of, given)))
         if self.fill not in ("", "previous", "linear"):
             raise UserError(f'fill is {self.fill!r}, expected "previous", "linear", or "" to refuse missing values')
         if not isinstance(self.source, str | Path | Frame):
@@ -89,6 +90,13 @@ class OwnSeries(Windows):
                 f"{frame.where} has {rows:,} rows, of which {self.lengths[0]:,} are for training; expected at least "
                 f"{span:,}, the context of {self.context} and the horizon of {self.horizon}; give smaller ones"
             )
+        for split, share, length in zip(
+            ("validation", "test"), (self.validation, self.test), self.lengths[1:], strict=True
+        ):
+            if share and not length:
+                raise UserError(
+                    f"split {split!r} of {frame.where} gets none of {rows:,} rows, a share of {share}; give more"
+                )
         self.check_lengths()
         self.statistics  # noqa: B018  (raises for values that are missing)
 
@@ -147,7 +155,7 @@ def _made(frame: Frame, columns: tuple[str, ...], fill: Fill, train: int) -> _Ma
             raise UserError(f"column {column!r} of {frame.where} has no value in the {train:,} rows for training")
     known = [column[there] for column, there in zip(values[:train].T, present[:train].T, strict=True)]
     mean, std = (np.array([statistic(column) for column in known]) for statistic in (np.mean, np.std))
-    constant = std <= 1e-12 * np.maximum(1.0, np.abs(mean))  # a constant such as 0.1 has a spread of rounding errors
+    constant = np.array([is_constant(column) for column in known])
     if constant.any():
         names = ", ".join(name for name, same in zip(columns, constant, strict=True) if same)
         warnings.warn(f"{frame.where}: the same in all rows for training, and not scaled: {names}", stacklevel=2)

@@ -15,6 +15,16 @@ DATE_PARTS = ("year", "month", "weekday", "hour")
 """Numbers that a date becomes: weekday 0 is Monday, and the hour has a fraction."""
 
 
+def is_constant(values: Float[np.ndarray, " N"]) -> bool:
+    """Whether numbers differ by rounding errors alone, as those of a constant 0.1 do, whatever their unit.
+
+    Example:
+      >>> is_constant(np.full(3, 0.1) + [0.0, 1e-17, 0.0]), is_constant(np.array([4.7e-12, 4.4e-12]))
+      (True, False)
+    """
+    return not len(values) or bool(np.std(values) <= 1e-12 * np.max(np.abs(values)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Number:
     """A number, (x - mean) / std, and 0 where it is missing; with a second number, 1 where it is missing.
@@ -44,8 +54,7 @@ class Number:
         values = self._values(frame)[train]
         present = values[np.isfinite(values)]
         mean, std = (float(present.mean()), float(present.std())) if len(present) else (0.0, 0.0)
-        # A constant such as 0.1 has a spread of rounding errors.
-        std = 0.0 if std <= 1e-12 * max(1.0, abs(mean)) else std
+        std = 0.0 if is_constant(present) else std
         indicator = 0 < len(present) < len(values) and self.part in ("", DATE_PARTS[0])
         return dataclasses.replace(self, mean=mean, std=std, indicator=indicator)
 

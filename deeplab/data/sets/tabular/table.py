@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Table(ExampleSet):
       categories: Names of columns that are categories, although their cells are numbers.
       dates: Names of columns that are dates.
       ignore: Names of columns that the model does not get.
-      missing: Further texts that stand for a missing cell, such as "unknown".
+      missing: Further texts, or numbers, that stand for a missing cell, such as "unknown" or -999.
       split: Name of a column that says "train", "test" and so on for each row.
       group: Name of a column, such as the patient, all of whose rows are in one split.
       time: Name of a column, such as the date, whose latest rows are the test split.
@@ -65,7 +65,7 @@ class Table(ExampleSet):
     categories: Sequence[str] = ()
     dates: Sequence[str] = ()
     ignore: Sequence[str] = ()
-    missing: Sequence[str] = ()
+    missing: Sequence[Any] = ()
     split: str = ""
     group: str = ""
     time: str = ""
@@ -82,7 +82,8 @@ class Table(ExampleSet):
             given = getattr(self, name)
             if isinstance(given, str):
                 raise UserError(f"{name} is {given!r}, expected a tuple of names, such as ({given!r},)")
-            object.__setattr__(self, name, tuple(map(frame_sources.text_of, given)))
+            text = frame_sources.category if name == "classes" else frame_sources.text_of
+            object.__setattr__(self, name, tuple(map(text, given)))
         if self.time and (self.split or self.group):
             raise UserError(f"time={self.time!r} is given with another way to split; give one of split, group and time")
         splitting.shares(self.test, self.validation, self.fold)

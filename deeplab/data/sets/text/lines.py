@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from deeplab.core import ranges
 from deeplab.core.errors import UserError
 from deeplab.data.prepare import folders, texts
 from deeplab.data.prepare.folders import SPLITS
@@ -18,6 +19,7 @@ _FORMAT = 2  # of the prepared copies; raised when the same files are read other
 
 
 @dataclasses.dataclass(frozen=True)
+@ranges.checked(validation=ranges.RATE)
 class TextLines(TextSet):
     """Plain text: one file, or all `*.txt` files of a folder, concatenated in the order of their names.
 
@@ -29,10 +31,10 @@ class TextLines(TextSet):
 
     Args:
       path: File or folder.
-      validation: Fraction of the bytes for validation.
+      validation: Fraction of the bytes for validation, in [0, 1).
 
     Raises:
-      UserError: there is no such file, and no folder with such files; a file is no UTF-8 text.
+      UserError: a fraction outside [0, 1), no such file and no folder with such files, or a file that is no UTF-8 text.
 
     Example:
       >>> import pathlib, tempfile

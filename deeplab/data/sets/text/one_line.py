@@ -26,7 +26,7 @@ def sentences(
     seed: int = 0,
     part: Literal["test", "validation"] = "test",
     length: int | None = None,
-    missing: Sequence[str] = (),
+    missing: Sequence[Any] = (),
     num_words: int = 2**14,
     num_buckets: int = 2**14,
     num_features: int = 16,

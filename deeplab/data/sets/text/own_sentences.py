@@ -45,7 +45,7 @@ class OwnSentences(LabeledText):
     fold: int = 0
     seed: int = 0
     length: int | None = None
-    missing: Sequence[str] = ()
+    missing: Sequence[Any] = ()
     num_words: int = 2**14
     num_buckets: int = 2**14
     num_features: int = 16
