@@ -30,9 +30,9 @@ class Boxes(Listed):
 
     Batches hold `image`, `boxes` [B, M, 4] in pixels of it, (x_min, y_min, x_max, y_max), `classes` [B, M], -1 where
     there is no object, and `ignored` [B, M], of crowds and of what is called difficult; average precision takes both
-    for COCO's crowds. M is the largest number of objects in an image. An image is read upright, on white, and all of it is
-    scaled to `size`; boxes with it. Boxes without area are left out, with a warning, and an image of another size than
-    its annotations tell is an error.
+    for COCO's crowds. M is the largest number of objects in an image. An image is read upright, on white, and all of
+    it is scaled to `size`; boxes with it. Boxes without area are left out, with a warning, and an image of another
+    size than its annotations tell is an error.
 
     The source is one of these:
       - a CSV file with a row for each box (or Parquet, a data frame, a dict of columns). Several rows name one image; a
