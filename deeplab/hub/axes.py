@@ -31,12 +31,12 @@ def _sizes(side: Groups, shape: Sequence[int], known: Mapping[str, int]) -> dict
     """
     sizes = dict(known)
     if len(side) != len(shape):
-        raise ValueError
+        raise ValueError(f"{len(side)} axes are named on the side of {list(shape)}")
     for group, size in zip(side, shape, strict=True):
         unknown = [axis for axis in group if axis not in sizes]
         rest = math.prod(sizes[axis] for axis in group if axis in sizes)
         if len(unknown) > 1 or (size % rest if unknown else size != rest):
-            raise ValueError
+            raise ValueError(f"{size} of {list(shape)} is not ({' '.join(group)}) with {sizes}")
         sizes.update(dict.fromkeys(unknown, size // rest))
     return sizes
 
@@ -69,11 +69,20 @@ class Axes:
         self.left, self.right, self.known = groups(left), groups(right), dict(rule.sizes)
 
     def shape(self, ours: Sequence[Sequence[int]]) -> tuple[int, ...]:
-        """The shape of theirs, from those of our parts."""
+        """The shape of theirs, from those of our parts.
+
+        Raises:
+          IndexError, KeyError, ValueError: The rule is not one of such parts.
+        """
+        if len(ours) != len(self.rule.parts):
+            raise ValueError(f"{len(ours)} of ours, but {len(self.rule.parts)} parts")
         if not self.rule.axes:
             return tuple(ours[0])
-        sizes = self._of_part(ours[0], 0)
-        return _shape(self.left, sizes | ({self.rule.cut: sum(self.rule.parts)} if self.rule.cut else {}))
+        sizes, *others = [self._of_part(shape, part) for part, shape in enumerate(ours)]
+        whole = {self.rule.cut: sum(self.rule.parts)} if self.rule.cut else {}
+        if any(other | whole != sizes | whole for other in others):
+            raise ValueError(f"the parts differ in more than {self.rule.cut!r}")
+        return _shape(self.left, sizes | whole)
 
     def ours(self, theirs: np.ndarray, part: int) -> np.ndarray:
         """One of our parts."""

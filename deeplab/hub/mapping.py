@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from deeplab.core.errors import UserError
 from deeplab.hub.axes import Axes
 from deeplab.hub.files import DTYPES, Header
 from deeplab.models.foreign import COUNTS, Names, Rule
@@ -96,21 +97,50 @@ def tensors(names: Names, params: Mapping[str, Any]) -> tuple[dict[str, Tensor],
     Args:
       names: Names of a family.
       params: Parameters and other variables, or their shapes, as `leaves` gives them.
+
+    Raises:
+      UserError: A rule does not fit our parameters, or two are of one tensor or of one parameter: a folder would hold
+        the last one's numbers alone.
     """
     found: dict[str, Tensor] = {}
-    filled: set[str] = set()
+    owners: dict[Part, str] = {}
+    twice: list[str] = []
     for rule in names.rules:
-        paths = places(rule)
-        if not all(path in params for path in paths):
+        if not all(path in params for path in places(rule)):
             continue
-        filled.update(paths)
-        stacked = rule.ours[0].partition("[")[2].rstrip("]").split(",") if "[" in rule.ours[0] else []
-        axes, depth = Axes(rule), len(stacked)
-        shape = axes.shape([params[path].shape[depth:] for path in paths])
-        for index, numbers in _numbers(rule, stacked, params[paths[0]].shape):
-            name = rule.theirs.format(**numbers)
-            found[name] = Tensor(name, shape, tuple(Part(path, index) for path in paths), axes)
+        for tensor in _of_rule(rule, params):
+            if tensor.name in found:
+                both = (one.parts[0] for one in (found[tensor.name], tensor))
+                twice.append(f"{tensor.name} is of our {' and of our '.join(map(_spelled, both))}")
+            for part in tensor.parts:
+                if owners.setdefault(part, tensor.name) != tensor.name:
+                    twice.append(f"our {_spelled(part)} is of {owners[part]} and of {tensor.name}")
+            found[tensor.name] = tensor
+    if twice:
+        raise UserError("a family's rules need one tensor for each parameter:\n  " + "\n  ".join(twice))
+    filled = {part.path for part in owners}
     return found, [path for path in params if path not in filled]
+
+
+def _of_rule(rule: Rule, params: Mapping[str, Any]) -> list[Tensor]:
+    """The tensors of a rule, one for each index of its stacked axes."""
+    paths, axes = places(rule), Axes(rule)
+    shapes = [tuple(params[path].shape) for path in paths]
+    stacked = rule.ours[0].partition("[")[2].rstrip("]").split(",") if "[" in rule.ours[0] else []
+    depth = len(stacked)
+    try:
+        if len({shape[:depth] for shape in shapes}) > 1:
+            raise ValueError(f"the axes [{','.join(stacked)}] have several sizes")
+        shape = axes.shape([shape[depth:] for shape in shapes])
+        return [
+            Tensor(rule.theirs.format(**numbers), shape, tuple(Part(path, index) for path in paths), axes)
+            for index, numbers in _numbers(rule, stacked, shapes[0])
+        ]
+    except (IndexError, KeyError, ValueError) as error:
+        ours = ", ".join(f"{path} {list(shape)}" for path, shape in zip(rule.ours, shapes, strict=True))
+        raise UserError(
+            f"the rule of {rule.theirs!r} ({rule.axes!r}) does not fit our {ours}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _numbers(
@@ -122,6 +152,10 @@ def _numbers(
         if "i" in numbers:
             numbers["i"] = rule.numbers[numbers["i"]]
         yield index, numbers
+
+
+def _spelled(part: Part) -> str:
+    return f"{part.path}{list(part.index) if part.index else ''}"
 
 
 def matched(names: Names, wanted: Mapping[str, Tensor], given: Mapping[str, Header]) -> dict[str, str]:
@@ -149,7 +183,7 @@ def differences(
 ) -> Iterable[str]:
     """What is missing, what is more, and what has another shape or no known dtype, a sentence each."""
     for name, tensor in wanted.items():
-        ours = ", ".join(f"{path}{list(index) if index else ''}" for path, index in tensor.parts)
+        ours = ", ".join(map(_spelled, tensor.parts))
         if name not in found:
             yield f"missing: {name} {list(tensor.shape)}, for our {ours}"
             continue

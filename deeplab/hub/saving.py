@@ -51,7 +51,7 @@ def save(
       shard_bytes: Size of the largest file; more files get an index.
 
     Raises:
-      UserError: The parameters are not those of the config's model.
+      UserError: The parameters are not those of the config's model, or the family's rules would lose some.
 
     Example:
       >>> import tempfile
@@ -70,10 +70,16 @@ def save(
     if "batch_stats" in known - set(given):
         raise UserError("the model has batch_stats; give save(..., variables=loaded.variables), or a state's variables")
     folder, leaves = Path(folder), every_leaf(given)
-    expected = every_leaf({name: x for name, x in variable_shapes(model, inputs).items() if name in known})
+    shapes = variable_shapes(model, inputs)
+    expected = every_leaf({name: x for name, x in shapes.items() if name in known})
     if wrong := [*_differences(leaves, expected)]:
         raise UserError(f"the parameters are not those of the config's {kind_of(config)}:\n  " + "\n  ".join(wrong))
-    wanted, _ = tensors(names, leaves)
+    wanted, lost = tensors(names, leaves)
+    if lost := [*lost, *every_leaf({name: x for name, x in shapes.items() if name not in known})]:
+        raise UserError(
+            f"the folder would lose what no rule of the {kind_of(config)} reads; add a rule for each:\n  "
+            + "\n  ".join(lost)
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("model*.safetensors*"):
         old.unlink()

@@ -26,7 +26,9 @@ class AveragePrecision:
     It merges by joining its images, so it is exact over batches and hosts. A detection is right if its IoU with an
     object of its class, which no surer one has taken, is at least the threshold; the average precision is the mean over
     101 recalls of the best precision at that recall or a higher one. Of each class in an image 100 detections count.
-    What is an `ignored` object's is neither right nor wrong. A class without objects is left out.
+    What is an `ignored` object's is neither right nor wrong; whether it is, the part of the detection inside the object
+    decides, as of COCO's crowds, also for what VOC calls difficult, where VOC's own evaluation asks for the IoU. A
+    class without objects is left out.
 
     Attributes:
       detections: x_min, y_min, x_max, y_max, score and class, [N, D, 6]; class -1 where there is none.

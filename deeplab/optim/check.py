@@ -35,6 +35,7 @@ A step calls update(grads, state, params, value=loss, grad=grads, value_fn=loss_
 optax.GradientTransformationExtraArgs, and update(grads, state, params) on any other transformation.
 - If it takes none of these arguments: optax.GradientTransformation(tx.init, tx.update) does not get them.
 - If it needs others: write an update that computes them and calls the transformation's.
+- If it is optax.contrib.sam: the task dl.robust.training.SAM(task) does it at every step, with any plain optimizer.
 - If it is an optax.MultiSteps: optax.MultiSteps(...).gradient_transformation() passes them on.
 - If it searches along a line for a part of the parameters: use dl.optim.groups, not optax.masked or optax.partition."""
 

@@ -15,8 +15,8 @@ from deeplab.core.errors import UserError
 from deeplab.optim.paths import check_found, name, names, stacked_axes
 from deeplab.optim.schedules import Scalar
 
-FIRST = "embed|stem"
-"""What usually comes before the layers."""
+FIRST = r"embed|stem|subsampling|patches|condition|columns/|target/|position|(^|/)token$"
+"""What comes before the layers in this toolkit's models: all else outside of them has the rate of the head."""
 _LAYER = re.compile(r"^(?P<tower>(?:[^/]+/)*?)(?P<stack>blocks\d*(?:/layers_\d+)?|[^/]*block\d+)/")
 """A stack of layers (or every k-th of them, where layers alternate), or a layer of its own: block1, stage2_block1."""
 
@@ -27,10 +27,11 @@ def by_depth(
 ) -> optax.GradientTransformationExtraArgs:
     """Multiplies an optimizer's updates by decay^n: n is 0 at the head, 1 in the last of L layers, L in the first one.
 
-    What comes before the layers, such as embeddings, has n = L + 1. Layers are the modules whose names end in "block"
-    and a number, and those stacked as "blocks", whose parameters [L, ...] have a factor for each layer. Each tower of
-    a model, such as the encoder and the decoder, counts its own. In an `optax.chain` it comes last, around the
-    optimizer; `with_ema` goes around it.
+    What comes before the layers, such as embeddings, has n = L + 1; `first` says what does, by its name, and all else
+    outside of the layers is taken for a part of the head. Layers are the modules whose names end in "block" and a
+    number, and those stacked as "blocks", whose parameters [L, ...] have a factor for each layer. Each tower of a
+    model, such as the encoder and the decoder, counts its own. In an `optax.chain` it comes last, around the optimizer;
+    `with_ema` goes around it.
 
     Args:
       optimizer: Optimizer of the head's learning rate.

@@ -113,6 +113,16 @@ def test_own_text_with_every_vocabulary(tmp_path, vocabulary):
     assert {split: data.open(split).size for split in parts} == {split: data.num_examples(split) for split in parts}
 
 
+def test_a_text_without_line_breaks_says_how_to_get_a_validation_split(tmp_path):
+    (tmp_path / "a.txt").write_text("Call me Ishmael. " * 50)
+    data = Text(text_lines(tmp_path), context=8)
+    assert data.open("train").size
+    with pytest.raises(
+        UserError, match=r"'validation' of text_lines is empty; .*: break the text into lines, give a la"
+    ):
+        data.open("validation")
+
+
 def test_own_text_split_by_files(tmp_path):
     (tmp_path / "train.txt").write_text("abc\n" * 20)
     (tmp_path / "validation.txt").write_text("xyz\n" * 10)

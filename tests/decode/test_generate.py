@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import flax.linen as nn
 import jax
@@ -15,7 +16,13 @@ from deeplab.decode import generate as generation
 from deeplab.decode import logits as chain
 from deeplab.decode.generate import generate
 from deeplab.decode.protocol import plain
+from deeplab.models.text import decoder
 from deeplab.models.text.decoders import gpt, llama
+from deeplab.models.text.layers import Sizes
+from deeplab.nn.attention.rotary import Rotary
+from deeplab.nn.parts.stack import stacks
+from deeplab.nn.parts.vocabulary import Head
+from deeplab.nn.parts.wiring import PreNorm, attended
 
 MODELS = {
     "gpt": gpt.GPT(vocab_size=11, **gpt.VARIANTS["test"]),  # contexts of 16
@@ -232,3 +239,59 @@ def test_a_prompt_has_integers_of_any_width(dtype):
         given = prompt.astype(dtype), prompt.astype(np.int32)
         drawn = [generate(model, made, tokens, 20, jax.random.key(0)) for tokens in given]
         np.testing.assert_array_equal(*drawn)
+
+
+class Forgets(nn.Module):
+    """A block that drops the cache of its attention."""
+
+    attention: nn.Module
+
+    def __call__(self, x, train, reading, cache):
+        y, _ = attended(self.attention, x, train, reading, cache)
+        return x + y, None
+
+
+class Renamed(nn.Module):
+    """A block whose attention goes by another name."""
+
+    reader: nn.Module
+
+    def __call__(self, x, train, reading, cache):
+        y, cache = attended(self.reader, x, train, reading, cache)
+        return x + y, cache
+
+
+class Mean(nn.Module):
+    """An attention without a cache."""
+
+    def __call__(self, x, reading, cache, train):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [
+        ([Forgets] * 2, r"the Forgets of 'blocks' was given a cache and gave none .* expected \(x, cache\)"),
+        ([Forgets, PreNorm] * 2, "the Period of 'blocks' was given a cache"),
+        ([Renamed], r"a Renamed tells no cache.*give it a field `attention` that has empty_cache"),
+        ([lambda _: PreNorm(Mean(), *[nn.LayerNorm()] * 3)], "a PreNorm tells no cache"),
+    ],
+)
+def test_blocks_of_ones_own_that_lose_the_cache_are_told(kinds, told):
+    """One that gave (x, None) wrote other tokens than the model's, since it read the last token alone."""
+    sizes = Sizes(vocab_size=11, num_layers=2, num_heads=2, num_kv_heads=2, width=8, hidden=8, context=16)
+
+    def block(kind):
+        attention = sizes.attention(rotary=Rotary(4))
+        return PreNorm(attention, nn.Dense(8), nn.LayerNorm(), nn.LayerNorm()) if kind is PreNorm else kind(attention)
+
+    model = decoder.Decoder(sizes.embedding(), stacks(kinds, block), nn.LayerNorm(), Head(11), 16)
+    prompt = jnp.zeros((1, 4), jnp.int32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), prompt)
+
+    def step(variables):
+        cache, _ = model.apply(variables, 1, 16, method="start")
+        return model.apply(variables, prompt, cache, 0, method="step")
+
+    with pytest.raises(UserError, match=re.compile(told, re.DOTALL)):
+        jax.eval_shape(step, variables)

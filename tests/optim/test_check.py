@@ -56,6 +56,7 @@ REFUSED = {
     "flattened": (optax.flatten(EMA), "changes the shapes or dtypes of its evaluation weights"),
     "obj_fn": (optax.contrib.sophia(0.1), r"update fails: .*obj_fn must be provided.*update that computes them"),
     "sam": (SAM, r"update fails: .*'value'.*\n.*optax.GradientTransformation\(tx.init, tx.update\)"),
+    "sam by its task": (SAM, r"If it is optax.contrib.sam: the task dl.robust.training.SAM\(task\)"),
     "a masked line search": (optax.masked(optax.lbfgs(), HEAD), "update fails.*use dl.optim.groups, not optax.masked"),
     "a line search that reaches the loss": (
         optax.masked(optax.lbfgs(), HEAD, mask_compatible_extra_args=True),

@@ -42,6 +42,7 @@ class ExampleSet(Contract):
       normalize: Normalization of the images in [0, 1] by the training images' mean and standard deviation; see
         `deeplab.data.Images`. None for other sets.
       show: Method that draws examples for the report of an experiment that gives no `show`; None for other sets.
+      if_empty: What to do about a split without examples, for the message.
 
     Example:
       >>> import deeplab as dl
@@ -55,6 +56,7 @@ class ExampleSet(Contract):
     citation: str
     files: tuple[Original, ...] = ()
     cached: ClassVar[bool] = True
+    if_empty: ClassVar[str] = "at least one example is needed"
     class_names: tuple[str, ...] = ()
     normalize: Normalize | None = None
     show: Show | None = None
@@ -163,6 +165,7 @@ class TextSet(Contract):
     citation: str
     files: tuple[Original, ...] = ()
     cached: ClassVar[bool] = True
+    if_empty: ClassVar[str] = "at least one example is needed"
     characters: str | None = None
 
     @property
@@ -190,4 +193,4 @@ def check_split(dataset: ExampleSet | TextSet, split: str) -> None:
     if split not in splits:
         raise UserError(f"{dataset.name} has no split {split!r}, only {', '.join(splits)}")
     if splits[split] < 1:
-        raise UserError(f"split {split!r} of {dataset.name} is empty; at least one example is needed")
+        raise UserError(f"split {split!r} of {dataset.name} is empty; {dataset.if_empty}")

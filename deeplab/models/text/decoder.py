@@ -12,7 +12,7 @@ from deeplab.core import ranges
 from deeplab.nn.attention.cache import Index, Reading, read_positions
 from deeplab.nn.attention.masking import segment_positions
 from deeplab.nn.layout import rows
-from deeplab.nn.parts.stack import Stack, empty, stacked
+from deeplab.nn.parts.stack import Stack, check_caches, empty, stacked
 from deeplab.nn.parts.wiring import dropped
 
 RULES = (
@@ -59,6 +59,7 @@ class Decoder(nn.Module):
 
     Raises:
       ValueError: A sequence longer than `context`.
+      UserError: A block gives back no cache, or tells none.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -102,6 +103,8 @@ class Decoder(nn.Module):
         for i, stack in enumerate(self.stacks):
             x, new = stacked(stack, self.remat)(x, train, reading, None if cache is None else cache[i])
             caches.append(new)
+        if cache is not None:
+            check_caches(self.stacks, cache, caches)
         logits = self.head(self.norm(rows(x)).reshape(x.shape), self.token_embedding)  # (B T) D, as in the blocks
         return logits if cache is None else (logits, tuple(caches))
 

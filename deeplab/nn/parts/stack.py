@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
+from deeplab.core.errors import UserError
 from deeplab.nn.attention.cache import Reading
 from deeplab.nn.parts.wiring import Stream
 from deeplab.nn.remat import remat
@@ -112,8 +113,36 @@ def empty(stack: Stack, batch_size: int, length: int, width: int, dtype: Any) ->
 
 def _empty_cache(block: nn.Module, *sizes: Any) -> Any:
     """The cache of a block; see `GroupedQueryAttention.empty_cache`."""
-    source: Any = block
-    return source.empty_cache(*sizes) if hasattr(block, "empty_cache") else source.attention.empty_cache(*sizes)
+    source: Any = block if hasattr(block, "empty_cache") else getattr(block, "attention", None)
+    if not hasattr(source, "empty_cache"):
+        raise UserError(
+            f"a {type(block).__name__} tells no cache, so that it cannot write token by token; give it a field "
+            "`attention` that has empty_cache, such as GroupedQueryAttention, or a method "
+            "empty_cache(batch_size, length, width, num_layers, dtype) of its own"
+        )
+    return source.empty_cache(*sizes)
+
+
+def check_caches(stacks: Sequence[Stack], given: Sequence[Any], new: Sequence[Any]) -> None:
+    """Checks that the blocks gave back the caches that they were given, changed; when traced, not when run.
+
+    Raises:
+      UserError: One gave none, or another one, so that it would read no token but the last.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> try:
+      ...     check_caches([Stack(nn.Dense(2), length=3)], [jnp.zeros(3)], [None])
+      ... except UserError as error:
+      ...     print(error)
+      the Dense of 'blocks' was given a cache and gave none or another; expected (x, cache), with the cache of attention
+    """
+    for stack, old, found in zip(stacks, given, new, strict=True):
+        if jax.tree.structure(old) != jax.tree.structure(found):
+            raise UserError(
+                f"the {type(stack.block).__name__} of {stack.name!r} was given a cache and gave none or another; "
+                "expected (x, cache), with the cache of attention"
+            )
 
 
 class Span(NamedTuple):

@@ -18,6 +18,7 @@ SCENES = {
     "d": ("test", [("dog", (8, 0, 12, 20))]),
 }
 SIDES = ("xmin", "ymin", "xmax", "ymax")
+BOX = "".join(f"<{side}>{8 + x}</{side}>" for x, side in enumerate(SIDES))
 
 
 @pytest.fixture
@@ -190,6 +191,105 @@ def test_what_is_wrong_with_a_box_is_told(kind, objects, told, pictures):
         dl.data.boxes(source, root=pictures, classes=("cat", "dog"), **split).open("test")
 
 
+@pytest.mark.parametrize("kind", [table, voc, coco])
+def test_boxes_in_shares_of_the_image_are_told(kind, pictures):
+    """They were boxes within the first pixel."""
+    scenes = {name: (split, [(k, (0, 0.25, 0.5, 1.0)) for k, _ in told]) for name, (split, told) in SCENES.items()}
+    split = {"split": "split"} if kind is table else {}
+    with pytest.raises(
+        UserError, match=r"no box outside of 0 to 1, such as \(0, 0.25, 0.5, 1\), as shares of an image"
+    ):
+        dl.data.boxes(kind(pictures, scenes), root=pictures, **split).most  # noqa: B018
+
+
+def with_size(kind, pictures, size):
+    """The source with the size of image a as its annotations tell it."""
+    source = kind(pictures)
+    if kind is voc:
+        path = source / "VOC" / "Annotations" / "a.xml"
+        told = "".join(f"<{side}>{x}</{side}>" for side, x in zip(("width", "height"), size, strict=True))
+        path.write_text(path.read_text().replace("<annotation>", f"<annotation><size>{told}</size>"))
+    else:
+        content = json.loads(source["train"].read_text())
+        content["images"][0] |= dict(zip(("width", "height"), size, strict=True))
+        source["train"].write_text(json.dumps(content))
+    return dl.data.boxes(source, root=pictures, size=8)
+
+
+@pytest.mark.parametrize("kind", [voc, coco])
+@pytest.mark.parametrize("size", [(40, 20), (0, 0), (40, 0), ("", None)])
+def test_a_size_that_is_told_is_that_of_the_image_or_none(kind, size, pictures):
+    assert with_size(kind, pictures, size).open("train").arrays["classes"].max() == 1
+
+
+@pytest.mark.parametrize("kind", [voc, coco])
+@pytest.mark.parametrize(("size", "turned"), [((80, 40), False), ((20, 40), True), ((0, 40), False)])
+def test_an_image_of_another_size_than_its_annotations_tell_is_told(kind, size, turned, pictures):
+    """Boxes of another resolution were read as they are."""
+    told = rf"a\.png has 40 x 20 pixels as it is seen, .* tell {size[0]} x {size[1]}{' .it is turned' * turned}"
+    with pytest.raises(UserError, match=told):
+        with_size(kind, pictures, size).open("train")
+
+
+def test_an_image_that_its_exif_turns_has_boxes_of_what_is_seen(pictures):
+    (pictures / "a.png").unlink()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(pictures / "a.jpg", exif=exif)
+    with pytest.raises(UserError, match=r"a\.jpg has 20 x 40 pixels as it is seen.* tell 40 x 20 \(it is turned by"):
+        with_size(voc, pictures, (40, 20)).open("train")
+
+
+def test_a_box_beside_its_image_is_left_out_and_told(pictures):
+    """Cut at the border it was an object of no area, which nothing finds."""
+    objects = [("cat", (40, 0, 41, 20)), ("dog", (8, 0, 12, 20)), ("cat", (-1, 0, 0, 20))]
+    source = table(pictures, dict(SCENES, d=("test", objects)))
+    with pytest.warns(UserWarning, match="2 lie outside of their images, and are left out: .*row 6, .*row 8"):
+        test = dl.data.boxes(source, root=pictures, split="split", size=(20, 40)).open("test").arrays
+    assert test["classes"].tolist() == [[1, -1, -1]]
+    assert test["boxes"].tolist() == [[[8, 0, 12, 20], [0] * 4, [0] * 4]]
+
+
+def test_names_in_lists_may_have_spaces(pictures):
+    (pictures / "a.png").rename(pictures / "photo 1.png")
+    source = voc(pictures, {("photo 1" if name == "a" else name): scene for name, scene in SCENES.items()})
+    assert dict(dl.data.boxes(source).splits) == {"train": 2, "validation": 1, "test": 1}
+    lists = source / "VOC" / "ImageSets" / "Main"
+    (lists / "train.txt").write_text("\ufeffb c\n  photo 1  \r\n", encoding="utf-8")
+    (lists / "val.txt").unlink()
+    assert dict(dl.data.boxes(source).splits) == {"train": 3, "test": 1}
+
+
+@pytest.mark.parametrize(
+    ("told", "ignored"), [("True", True), (" 1 ", True), ("yes", True), ("False", False), ("", False)]
+)
+def test_difficult_may_be_said_by_words(told, ignored, pictures):
+    path = voc(pictures) / "VOC" / "Annotations" / "c.xml"
+    path.write_text(path.read_text().replace("</name>", f"</name><difficult>{told}</difficult>"))
+    assert dl.data.boxes(pictures.parent).open("validation").arrays["ignored"].tolist() == [[ignored, False]]
+
+
+def test_images_without_annotations_are_told(pictures):
+    source = voc(pictures, lists=False)
+    (source / "VOC" / "Annotations" / "b.xml").unlink()
+    with pytest.warns(UserWarning, match=r"VOC: 1 images have no annotations, and are left out: JPEGImages/b\.png"):
+        assert sum(dl.data.boxes(source, test=0.5).splits.values()) == 3
+
+
+@pytest.mark.parametrize("kind", [table, voc, coco])
+def test_a_class_is_one_however_its_accents_are_spelled(kind, pictures):
+    scenes = dict(SCENES, d=("test", [("caf\u00e9", (8, 0, 12, 20)), ("cafe\u0301", (8, 0, 12, 20))]))
+    source = kind(pictures, scenes)
+    if kind is coco:
+        for path in source.values():
+            path.write_text(path.read_text().replace('"cat"', '"cafe\\u0301"'))
+    options = {"root": pictures, "size": 8, **({"split": "split"} if kind is table else {})}
+    found = dl.data.boxes(source, **options)
+    assert [name for name in found.class_names if "caf" in name] == ["caf\u00e9"]
+    again = dl.data.boxes(source, classes=("dog", "cat", "cafe\u0301"), **options)
+    assert again.open("test").arrays["classes"].tolist() == [[2, 2]]
+
+
 @pytest.mark.parametrize("kind", ["table", "voc", "coco"])
 def test_an_image_without_a_file_is_told(kind, pictures):
     (pictures / "d.png").unlink()
@@ -220,6 +320,10 @@ def test_a_wrong_cell_is_told(cells, told, pictures):
         ("<annotation>", "is no XML"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "declares entities"),
         ("<annotation><object><name>dog</name></object></annotation>", "object 0: xmin is None"),
+        (
+            f"<a><object><name>dog</name><difficult>2</difficult><bndbox>{BOX}</bndbox></object></a>",
+            "object 0: difficult is '2', expected 1 or 0",
+        ),
         ("<a><object><bndbox><xmin>inf</xmin></bndbox></object></a>", "xmin is 'inf', expected a number of pixels"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deeplab.core.errors import UserError, nearest
-from deeplab.data.prepare import images
+from deeplab.data.prepare import folders, images
 from deeplab.data.prepare.frames import Frame
 
 Box = tuple[float, float, float, float]
@@ -44,12 +46,14 @@ class Annotations(NamedTuple):
       root: Folder that the names are relative to.
       objects: Objects of each image.
       class_names: Names of the classes in their order; empty where they are those that occur, sorted.
+      sizes: Width and height of each image where they are told, 0 where they are not; empty where none are.
     """
 
     images: Frame
     root: Path
     objects: Sequence[Sequence[Object]]
     class_names: tuple[str, ...] = ()
+    sizes: Sequence[tuple[int, int]] = ()
 
     @property
     def digest(self) -> str:
@@ -61,15 +65,24 @@ class Annotations(NamedTuple):
 def checked(given: Annotations, class_names: Sequence[str] = ()) -> tuple[Annotations, list[str]]:
     """Annotations whose boxes have an area and whose classes are known, and where the boxes are told that have none.
 
+    Names are compared as they are seen (NFC): an accented letter is one character, or two.
+
     Args:
       given: Annotations as they were read.
       class_names: Names of the classes that there are; those of the annotations when empty.
 
     Raises:
-      UserError: corners are swapped, a class is unknown, or there is no object.
+      UserError: all boxes are shares of their images, corners are swapped, a class is unknown, or there is no object.
     """
-    every = [found for objects in given.objects for found in objects]
-    names = tuple(class_names) or given.class_names or tuple(sorted({found.name for found in every}))
+    objects = [[found._replace(name=_seen(found.name)) for found in several] for several in given.objects]
+    every = [found for several in objects for found in several]
+    names = tuple(dict.fromkeys(map(_seen, class_names or given.class_names)))
+    names = names or tuple(sorted({found.name for found in every}))
+    if any(has_area(found.box) for found in every) and all(abs(x) <= 1 for found in every for x in found.box):
+        raise UserError(
+            f"{given.images.where} tells no box outside of 0 to 1, such as {told(every[0].box)}, as shares of an "
+            "image's width and height are; expected pixels: multiply them"
+        )
     for found in every:
         x_min, y_min, x_max, y_max = found.box
         if x_max < x_min or y_max < y_min:
@@ -78,11 +91,43 @@ def checked(given: Annotations, class_names: Sequence[str] = ()) -> tuple[Annota
             )
         if found.name not in names:
             raise UserError(f"{found.where}: the class {found.name!r}; {nearest(found.name, names)}")
-    kept = [[found for found in objects if has_area(found.box)] for objects in given.objects]
+    kept = [[found for found in several if has_area(found.box)] for several in objects]
     if not any(kept):
         raise UserError(f"{given.images.where} tells no box of any size; expected some")
     empty = [found.where for found in every if not has_area(found.box)]
     return given._replace(objects=kept, class_names=names), empty
+
+
+def _seen(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def side(told: Any) -> int:
+    """A side of an image in pixels, as annotations tell it; 0 where they do not.
+
+    Example:
+      >>> [side(told) for told in ("640", 480.0, "0", None, "")]
+      [640, 480, 0, 0, 0]
+    """
+    try:
+        value = float(told)
+    except (TypeError, ValueError):
+        return 0
+    return int(value) if math.isfinite(value) and value > 0 else 0
+
+
+def check_told(path: Path, seen: tuple[int, int], told: tuple[int, int]) -> None:
+    """Checks that an image has the size that its annotations tell; each is a width and a height.
+
+    Raises:
+      UserError: It has another, so that their boxes are of another image, or of one that is turned.
+    """
+    if any(there and there != here for here, there in zip(seen, told, strict=True)):
+        turned = " (it is turned by its EXIF orientation, or they are)" if told == seen[::-1] else ""
+        raise UserError(
+            f"{path} has {seen[0]} x {seen[1]} pixels as it is seen, upright, and its annotations tell {told[0]} x "
+            f"{told[1]}{turned}; use the image that was annotated, or correct the boxes and the size"
+        )
 
 
 def told(box: Box) -> str:
@@ -131,7 +176,7 @@ def padded(
     most: int,
     class_names: Sequence[str],
 ) -> Padded:
-    """Objects as arrays.
+    """Objects as arrays; those that lie outside of their image by up to a pixel are left out, with a warning.
 
     Args:
       objects: Objects of each image.
@@ -146,11 +191,16 @@ def padded(
     shape = (len(objects), most)
     made = Padded(np.zeros((*shape, 4), np.float32), np.full(shape, -1, np.int32), np.zeros(shape, bool))
     number = {name: k for k, name in enumerate(class_names)}
+    outside = []
     for i, (several, (width, height)) in enumerate(zip(objects, sizes, strict=True)):
         scale = np.array([size[1] / width, size[0] / height] * 2)
-        for j, found in enumerate(several):
-            made.boxes[i, j] = np.asarray(inside(found, width, height)) * scale
+        boxes = [inside(found, width, height) for found in several]
+        outside += [found.where for found, box in zip(several, boxes, strict=True) if not has_area(box)]
+        kept = [(found, box) for found, box in zip(several, boxes, strict=True) if has_area(box)]
+        for j, (found, box) in enumerate(kept):
+            made.boxes[i, j] = np.asarray(box) * scale
             made.classes[i, j], made.ignored[i, j] = number[found.name], found.ignored
+    folders.tell("boxes", "lie outside of their images, and are left out", outside)
     return made
 
 

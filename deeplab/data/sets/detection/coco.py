@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from deeplab.core.errors import UserError
 from deeplab.data.prepare import images
 from deeplab.data.prepare.frames import Frame, objects
-from deeplab.data.sets.detection.annotations import Annotations, Object
+from deeplab.data.sets.detection.annotations import Annotations, Object, side
 
 
 def read(files: Mapping[str, str | Path], root: str | Path | None) -> Annotations:
@@ -39,15 +39,17 @@ def read(files: Mapping[str, str | Path], root: str | Path | None) -> Annotation
     columns = {"image": objects(names)} | ({"split": objects(splits)} if any(splits) else {})
     home = first.parent if root is None else Path(root).expanduser()
     told = [each for part in parts.values() for each in part.objects]
-    return Annotations(Frame(columns, str(first)), home.resolve(), told, classes)
+    sizes = [size for part in parts.values() for size in part.sizes]
+    return Annotations(Frame(columns, str(first)), home.resolve(), told, classes, sizes)
 
 
 class _Part(NamedTuple):
-    """Names of the images of one file, the objects of each, and the names of all classes."""
+    """Names and sizes of the images of one file, the objects of each, and the names of all classes."""
 
     names: list[str]
     objects: list[list[Object]]
     classes: tuple[str, ...]
+    sizes: list[tuple[int, int]]
 
 
 @functools.lru_cache(maxsize=8)
@@ -56,7 +58,9 @@ def _of_file(path: Path, mtime: int) -> _Part:
     del mtime
     content, where = _load(path), str(path)
     classes = {row["id"]: str(row["name"]) for row in _rows(content, "categories", ("id", "name"), where)}
-    pictures = {row["id"]: str(row["file_name"]) for row in _rows(content, "images", ("id", "file_name"), where)}
+    rows = {row["id"]: row for row in _rows(content, "images", ("id", "file_name"), where)}
+    pictures = {number: str(row["file_name"]) for number, row in rows.items()}
+    sizes = [(side(row.get("width")), side(row.get("height"))) for row in rows.values()]
     found: dict[Any, list[Object]] = {name: [] for name in pictures}
     for number, row in enumerate(_rows(content, "annotations", ("image_id", "category_id", "bbox"), where)):
         place = f"{where}, annotation {row.get('id', number)}"
@@ -66,7 +70,7 @@ def _of_file(path: Path, mtime: int) -> _Part:
             raise UserError(f"{place}: no category has the id {row['category_id']}")
         box = _box(row["bbox"], place)
         found[row["image_id"]].append(Object(classes[row["category_id"]], box, bool(row.get("iscrowd")), place))
-    return _Part([*pictures.values()], [*found.values()], tuple(classes.values()))
+    return _Part([*pictures.values()], [*found.values()], tuple(classes.values()), sizes)
 
 
 def _load(path: Path) -> Mapping[str, Any]:

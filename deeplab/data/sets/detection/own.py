@@ -16,7 +16,7 @@ from deeplab.data.normalize import CENTERED, Normalize
 from deeplab.data.prepare import folders, images
 from deeplab.data.sets import listed, listing
 from deeplab.data.sets.detection import coco, table, voc
-from deeplab.data.sets.detection.annotations import Annotations, checked, described, padded, stretched
+from deeplab.data.sets.detection.annotations import Annotations, check_told, checked, described, padded, stretched
 from deeplab.data.sets.fields import Field, check_size
 from deeplab.data.sets.listed import Listed
 from deeplab.data.sets.listing import Listing
@@ -29,9 +29,10 @@ class Boxes(Listed):
     """Images with a box around each object, for `Detection(data.class_names)`.
 
     Batches hold `image`, `boxes` [B, M, 4] in pixels of it, (x_min, y_min, x_max, y_max), `classes` [B, M], -1 where
-    there is no object, and `ignored` [B, M], of crowds and of what is called difficult. M is the largest number of
-    objects in an image. An image is read upright, on white, and all of it is scaled to `size`; boxes with it. Boxes
-    without area are left out, with a warning.
+    there is no object, and `ignored` [B, M], of crowds and of what is called difficult; average precision takes both
+    for COCO's crowds. M is the largest number of objects in an image. An image is read upright, on white, and all of
+    it is scaled to `size`; boxes with it. Boxes without area are left out, with a warning, and an image of another
+    size than its annotations tell is an error.
 
     The source is one of these:
       - a CSV file with a row for each box (or Parquet, a data frame, a dict of columns). Several rows name one image; a
@@ -133,13 +134,16 @@ class Boxes(Listed):
 
     def load(self, paths: Sequence[Path]) -> Mapping[str, np.ndarray]:
         shape, sizes = self.fields["image"].shape, {}
+        known, annotations = self.listing.paths, self._annotations
+        told = dict(zip(known, annotations.sizes or [(0, 0)] * len(known), strict=True))
 
         def load(path: Path, shape: tuple[int, ...]) -> np.ndarray:
             image, sizes[path] = stretched(images.read_bytes(path), str(path), shape)
+            check_told(path, sizes[path], told[path])
             return image
 
         loaded = images.load_all(paths, shape, load)
-        of = dict(zip(self.listing.paths, self._annotations.objects, strict=True))
+        of = dict(zip(known, annotations.objects, strict=True))
         objects, seen = [of[path] for path in paths], [sizes[path] for path in paths]
         size = check_size(self.size, self.channels)
         return {"image": loaded, **padded(objects, seen, size, self.most, self.class_names)._asdict()}

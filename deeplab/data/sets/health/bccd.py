@@ -81,7 +81,7 @@ class BCCD(ExampleSet):
         names = members[f"ImageSets/Main/{chosen}.txt"].decode().split()
         paths = [(f"JPEGImages/{name}.jpg", f"Annotations/{name}.xml") for name in names]
         pictures = [annotations.stretched(members[path], path, self.fields["image"].shape) for path, _ in paths]
-        told = [voc.parse(members[path], path) for _, path in paths]
+        told = [voc.parse(members[path], path).objects for _, path in paths]
         cells = [[cell for cell in each if annotations.has_area(cell.box)] for each in told]
         made = annotations.padded(cells, [size for _, size in pictures], self.size, self.most, self.class_names)
         return {"image": np.stack([image for image, _ in pictures]), "boxes": made.boxes, "classes": made.classes}

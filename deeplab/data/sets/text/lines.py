@@ -7,6 +7,7 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
@@ -44,6 +45,10 @@ class TextLines(TextSet):
       ['train', 'validation']
     """
 
+    if_empty: ClassVar[str] = (
+        "validation has the lines after the first line break in the last part of the text: break the text into lines, "
+        "give a larger validation=, or files train.txt and val.txt"
+    )
     path: str | Path
     validation: float = 0.1
     name: str = "text_lines"

@@ -16,7 +16,7 @@ from deeplab.models.encoder import TransformerEncoder
 from deeplab.nn.attention.cache import Index, Memory, Reading, read_positions
 from deeplab.nn.attention.masking import same_segment_mask, segment_positions
 from deeplab.nn.parts.crossing import Look
-from deeplab.nn.parts.stack import Stack, empty, stacked
+from deeplab.nn.parts.stack import Stack, check_caches, empty, stacked
 from deeplab.nn.parts.vocabulary import TokenEmbedding
 from deeplab.nn.parts.wiring import dropped
 
@@ -120,7 +120,9 @@ class EncoderDecoder(nn.Module):
         reading = Reading(
             positions, cache_index, None, bias, Memory(None, None if mask is None else mask[:, None, None])
         )
-        return self._logits(*self._decoded(tokens, reading, tuple(zip(cache, each, strict=True)), train))
+        x, new = self._decoded(tokens, reading, tuple(zip(cache, each, strict=True)), train)
+        check_caches(self.stacks, cache, new)
+        return self._logits(x, new)
 
     def _encoded(self, source: Any, segments: Any, train: bool) -> tuple[jax.Array, Any]:
         encoded = self.encoder(source, segments, train=train)
