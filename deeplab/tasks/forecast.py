@@ -29,8 +29,8 @@ def pinball(
       >>> pinball(jnp.array([0.0, 4.0]), jnp.array(2.0), (0.25, 0.75)).item()
       0.5
     """
-    q, error = jnp.asarray(quantiles, target.dtype), target[..., None] - outputs
-    q = q.reshape((1,) * target.ndim + (-1,))
+    error = target[..., None] - outputs
+    q = jnp.asarray(quantiles, error.dtype).reshape((1,) * target.ndim + (-1,))  # of integer targets, too
     return jnp.mean(jnp.maximum(q * error, (q - 1) * error), axis=-1)
 
 
