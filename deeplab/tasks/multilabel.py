@@ -24,9 +24,9 @@ from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 class MultiLabel(Task):
     """Binary cross-entropy of each label, -y log sigmoid(z) - (1 - y) log sigmoid(-z), the mean over K labels.
 
-    `batch["label"]` is [B, K], truth values or 0 and 1, others are refused, and the model's logits z are [B, K]. A label
-    is predicted where its probability is at least 1/2. Metrics are `loss`, `micro_f1`, `macro_f1`, and of a whole split `auc`, the mean
-    over the labels that are both present and absent.
+    `batch["label"]` is [B, K], truth values or 0 and 1 (others are refused), and the model's logits z are [B, K]. A
+    label is predicted where its probability is at least 1/2. Metrics are `loss`, `micro_f1`, `macro_f1`, and of a whole
+    split `auc`, the mean over the labels that are both present and absent.
 
     Args:
       label_names: Names of the K labels, for the report; numbers when empty.

@@ -15,7 +15,7 @@ from deeplab.core import ranges
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks import views
 from deeplab.tasks.contract.apply import Apply
-from deeplab.tasks.contract.outputs import named_outputs
+from deeplab.tasks.contract.outputs import each_class, named_outputs
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task
 
 
@@ -133,7 +133,8 @@ class Segmentation(Task):
         if self.void is not None:
             target = target * (mask != self.void)[..., None]
         log_probs = jax.nn.log_softmax(logits)
-        class_weights = jnp.asarray(self.class_weights or [1.0] * num_classes, jnp.float32)
+        given = self.class_weights if len(self.class_weights) else [1.0] * num_classes
+        class_weights = each_class("class_weights", given, num_classes, jnp.float32)
         weighted = target * class_weights[None, None, None, :]
         total = jnp.sum(weighted, axis=(1, 2, 3))
         losses = -jnp.sum(weighted * log_probs, axis=(1, 2, 3)) / jnp.where(

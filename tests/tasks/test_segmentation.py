@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, jaccard_score
 
+from deeplab.core.errors import UserError
 from deeplab.tasks import MeanIoU, Segmentation
 from deeplab.tasks.segmentation import ious
 
@@ -33,6 +34,15 @@ def counted():
     """Labels and predictions of the pixels that are not void."""
     keep = np.asarray(MASK) != VOID
     return np.asarray(MASK)[keep], np.asarray(LOGITS.argmax(-1))[keep]
+
+
+def test_class_weights_may_be_an_array_and_are_as_many_as_classes():
+    """The truth value of an array is ambiguous; a single weight was that of every class."""
+    made, expected = (Segmentation(NAMES, w, void=VOID).loss(_apply, _batch(), KEY) for w in (np.arange(3), (0, 1, 2)))
+    assert made.loss.compute() == expected.loss.compute()
+    for wrong in ((2.0,), (1.0, 2.0), np.ones(4)):
+        with pytest.raises(UserError, match=rf"{len(wrong)} class_weights for 3 classes; give one for each"):
+            Segmentation(NAMES, wrong, void=VOID).loss(_apply, _batch(), KEY)
 
 
 def test_metrics_are_scikit_learns():

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from deeplab.core.errors import UserError
 
@@ -26,6 +27,27 @@ def named_outputs(class_names: Sequence[str], outputs: int) -> int:
             "(class_names of the task, or the number of outputs of the model)"
         )
     return outputs
+
+
+def each_class(name: str, values: Any, count: int, dtype: Any) -> jax.Array:
+    """Numbers of the classes, which may be tracers, as an array [K].
+
+    Args:
+      name: What they are, for the message.
+      values: The numbers, a sequence or an array.
+      count: Number K of classes.
+      dtype: Type of the result.
+
+    Raises:
+      UserError: There are more or fewer of them than classes; one would count for all.
+
+    Example:
+      >>> each_class("class_weights", (1, 2.5), 2, "float32").tolist()
+      [1.0, 2.5]
+    """
+    if len(values) != count:
+        raise UserError(f"{len(values)} {name} for {count} classes; give one for each")
+    return jnp.stack([jnp.asarray(value, dtype) for value in values])
 
 
 def described(value: Any) -> str:
