@@ -96,10 +96,11 @@ class Segmentation(Task):
         return _metrics(self._pixels(self._logits(apply, batch), batch["mask"]), batch["weight"])
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """`prediction` [B, H, W] uint8, `confusion` [B, K, K] and `loss` [B], NaN where no pixel counts."""
+        """`prediction` [B, H, W] uint8, or uint16 of more than 256 classes, `confusion` [B, K, K] and `loss` [B], NaN where no pixel counts."""
         out = self._pixels(self._logits(apply, batch), batch["mask"])
         loss = jnp.where(out.pop("counts"), out["loss"], jnp.nan)
-        return out | {"prediction": out["prediction"].astype(jnp.uint8), "loss": loss}
+        kind = jnp.uint8 if len(self.class_names) <= 256 else jnp.uint16
+        return out | {"prediction": out["prediction"].astype(kind), "loss": loss}
 
     def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
         outputs = apply(*self.inputs(batch))[0].shape[-1]

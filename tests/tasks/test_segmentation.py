@@ -45,6 +45,16 @@ def test_class_weights_may_be_an_array_and_are_as_many_as_classes():
             Segmentation(NAMES, wrong, void=VOID).loss(_apply, _batch(), KEY)
 
 
+@pytest.mark.parametrize(("classes", "kind"), [(256, np.uint8), (257, np.uint16), (300, np.uint16)])
+def test_a_prediction_holds_every_class(classes, kind):
+    """Class 299 was 43."""
+    task = Segmentation(tuple(map(str, range(classes))))
+    logits = jnp.zeros((1, 2, 2, classes)).at[..., -1].set(1)
+    made = task.predict(_apply, {"image": logits, "mask": jnp.zeros((1, 2, 2), int), "weight": jnp.ones(1)}, KEY)
+    assert made["prediction"].dtype == kind
+    assert (made["prediction"] == classes - 1).all()
+
+
 def test_metrics_are_scikit_learns():
     label, prediction = counted()
     metrics = TASK.metrics(_apply, _batch(), KEY)
