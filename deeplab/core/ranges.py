@@ -125,6 +125,9 @@ class Range:
         if isinstance(value, (list, tuple)):
             for one in value:
                 self.check(name, one, owner)
+        elif isinstance(value, np.ndarray) and value.ndim and value.size and value.dtype.kind in "iuf":
+            for one in (value.min(), value.max()):
+                self.check(name, one, owner)
         elif np.ndim(value) == 0 and isinstance(value, (int, float, np.number, np.ndarray, jax.Array)):
             integer = isinstance(value, int) or getattr(value, "dtype", np.dtype(float)).kind in "iu"
             number = int(value) if integer else float(value)

@@ -17,7 +17,7 @@ from deeplab.generate.paths.schedules import even
 from deeplab.generate.record import Generative, keys_of, refuse_condition
 from deeplab.metrics.base import Mean
 from deeplab.tasks.contract.apply import Apply
-from deeplab.tasks.contract.outputs import one_array
+from deeplab.tasks.contract.outputs import check_token, one_array
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 _LEAST = 1e-3  # of the times of training: the weight 1 / t stays finite
@@ -70,6 +70,8 @@ class MaskedDiffusion(Task):
         hidden = uniform < time[:, None]
         logits, variables = apply(jnp.where(hidden, self.vocab_size, tokens), **options)
         logits = one_array(logits, *tokens.shape, self.vocab_size)
+        check_token(apply, self.vocab_size, "the token of what is hidden", "give a model with a row for it, too, such "
+                    f"as dl.models.GapTransformer({self.vocab_size})")  # fmt: skip
         each = optax.softmax_cross_entropy_with_integer_labels(logits, tokens)
         return jnp.where(hidden, each / time[:, None], 0.0), variables
 

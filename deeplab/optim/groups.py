@@ -10,9 +10,12 @@ import jax
 import optax
 
 from deeplab.core.errors import UserError
-from deeplab.optim.paths import check_found, name, names
+from deeplab.optim.paths import check_found, name, names, stacked_axes
 
-_NOT_DECAYED = ("bias", "scale")  # Linen's names for offsets, and for the gains of normalization layers
+_NOT_DECAYED = re.compile("(?:^|_)(?:bias|scale|decay_log)$")
+"""Linen's names for offsets and for the gains of normalization layers, such as "up_bias"; and a state space's decays,
+which their authors spare: https://github.com/state-spaces/mamba/blob/main/mamba_ssm/modules/mamba_simple.py."""
+_MATRIX = re.compile("(?:kernel|embedding)$")
 
 
 def groups(transforms: Mapping[str, optax.GradientTransformation]) -> optax.GradientTransformationExtraArgs:
@@ -109,18 +112,27 @@ def mask(pattern: str) -> Callable[[Any], Any]:
 def matrices_only(params: Any) -> Any:
     """Mask for weight decay: True for kernels and embeddings, False for biases and the gains of normalization layers.
 
-    The name decides as well as the rank, because layers stacked by `nn.scan` have biases of rank 2.
+    The name decides as well as the rank, because layers stacked by `nn.scan` have biases of rank 2. So has any other
+    vector of theirs, and one of each expert: the axes along which layers or experts are stacked do not count.
 
     Example:
       >>> import jax.numpy as jnp
       >>> matrices_only({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3), "scale": jnp.ones((4, 3))})
       {'bias': False, 'kernel': True, 'scale': False}
+      >>> matrices_only({"blocks": {"skip": jnp.ones((4, 3)), "up_bias": jnp.ones((4, 2, 3))}})
+      {'blocks': {'skip': False, 'up_bias': False}}
 
     Source: Radford et al. 2019 (GPT-2), https://github.com/karpathy/nanoGPT/blob/master/model.py.
     """
-    return jax.tree.map_with_path(
-        lambda path, leaf: leaf.ndim >= 2 and name(path).split("/")[-1] not in _NOT_DECAYED, params
-    )
+
+    def decayed(path: Any, leaf: Any) -> bool:
+        full = name(path)
+        last = full.rpartition("/")[2]
+        # A kernel is one whatever the folder is called: "blocks/" may be a user's name for what is not stacked.
+        axes = 0 if _MATRIX.search(last) else stacked_axes(full)
+        return leaf.ndim - axes >= 2 and not _NOT_DECAYED.search(last)
+
+    return jax.tree.map_with_path(decayed, params)
 
 
 def merge(group: Any, params: Any, function: Callable[[Any, Any], Any] = lambda mine, _: mine) -> Any:

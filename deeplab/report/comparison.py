@@ -28,7 +28,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs that differ in their seed only.
+    """Runs that differ in their seed only, each of which has a seed of its own.
 
     Attributes:
       letter: Label of its curves and rows.
@@ -93,7 +93,10 @@ def compare(run_dirs: Iterable[str | Path], out: str | Path) -> Path:
 
 
 def group(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
-    """Groups of runs in the order of their settings, and the names of the arguments that differ, without the seed."""
+    """Groups of runs in the order of their settings, and the names of the arguments that differ, without the seed.
+
+    Two runs of one setting and one seed, as of two commits, are no sample of it: they are in two groups.
+    """
     settings = [{"experiment": run.record["experiment"]} | run.arguments for run in runs]
     differing = [name for name in differing_arguments(settings) if name != "seed"]
     order = sorted(range(len(runs)), key=lambda i: [_rank(settings[i].get(n)) for n in [*differing, "seed"]])
@@ -101,12 +104,29 @@ def group(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
     for i in order:
         members.setdefault(tuple(_key(settings[i].get(n)) for n in differing), []).append(runs[i])
     groups = []
-    for i, same in enumerate(members.values()):
+    for i, (told, same) in enumerate(part for runs in members.values() for part in _apart(runs).items()):
         given = {"experiment": same[0].record["experiment"]} | same[0].arguments
-        setting = ", ".join(f"{name} {given[name]}" for name in differing if name in given)
+        setting = ", ".join([f"{name} {given[name]}" for name in differing if name in given] + [told] * bool(told))
         letter = LETTERS[i] if i < len(LETTERS) else str(i + 1)
         groups.append(Group(letter, setting or "same arguments", figures.SERIES[i % len(figures.SERIES)], same))
     return groups, differing
+
+
+def _apart(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Runs of the same arguments by what tells them apart, so that none has a seed twice: the commit, or the name."""
+    parts: dict[str, list[RunRecord]] = {"": [*runs]}
+    for tell in (lambda run: f"commit {_commit(run)}", lambda run: run.name, lambda run: str(run.directory)):
+        if all(len({str(run.arguments["seed"]) for run in same}) == len(same) for same in parts.values()):
+            break
+        parts = {}
+        for run in runs:
+            parts.setdefault(tell(run), []).append(run)
+    return parts
+
+
+def _commit(run: RunRecord) -> str:
+    git = run.record.get("git") or {}
+    return str(git.get("commit") or "")[:8] + ("+" if git.get("dirty") else "")
 
 
 def differing_arguments(settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -202,7 +222,7 @@ def _curves(groups: Sequence[Group]) -> Html:
             svg = figures.curves(lines, share=is_share(name))
             caption = tag("figcaption", tag("b", f"{split} {name}"))
             label = f"{split} {name} over steps, by setting"
-            drawn.append(tag("figure", caption, figures.inline(svg, label, f"{split}-{name}-{len(drawn)}")))
+            drawn.append(tag("figure", caption, figures.inline(svg, label, f"curve-{len(drawn)}")))
     return join(tag("h2", "Curves"), tag("div", *drawn, class_="grid")) if drawn else Html("")
 
 
@@ -223,7 +243,6 @@ def _table(groups: Sequence[Group], differing: Sequence[str], folder: Path) -> H
     for g in groups:
         for run in g.runs:
             arguments = {"experiment": run.record["experiment"]} | run.arguments
-            git = run.record.get("git") or {}
             rows.append(
                 [
                     join(_mark(g), _link(run, folder)),
@@ -232,7 +251,7 @@ def _table(groups: Sequence[Group], differing: Sequence[str], folder: Path) -> H
                     f"{run.step:,}" + ("" if run.status == "finished" else f", {run.status}"),
                     duration(run.seconds),
                     f"{run.steps_per_second:,.4g}" if run.steps_per_second > 0 else "",
-                    tag("code", str(git.get("commit") or "")[:8] + ("+" if git.get("dirty") else "")),
+                    tag("code", _commit(run)),
                 ]
             )
     head = ["run", *differing, "seed", *(f"{s} {m}" for s, m in pairs), "step", "time", "steps/s", "commit"]

@@ -124,8 +124,9 @@ def inline(svg: str, label: str, prefix: str) -> Html:
     Args:
       svg: Text from `curves`.
       label: Description for readers who cannot see it.
-      prefix: Prefix that makes its ids unique on the page.
+      prefix: Prefix that makes its ids unique on the page; what is no letter, digit or line in it becomes a line.
     """
+    prefix = re.sub(r"[^A-Za-z0-9_-]", "-", prefix)
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img" aria-label="@label">', svg, count=1)

@@ -79,7 +79,7 @@ def _which(run: RunRecord, headline: Headline) -> str:
     which = "the last step" if step >= run.step else "the last evaluation"
     if best != step and name in values:
         which += f", not the best by {run.monitor.name}: that was step {best:,}, with {metric(name, values[name])}"
-    elif len(steps) > 1:
+    elif best == step and values and len(steps) > 1:  # none is the best where no evaluation was finite
         which += f", also the best of {len(steps)} by {run.monitor.name}"
     return f"At step {step:,}, {which}."
 

@@ -16,7 +16,7 @@ from deeplab.core.errors import UserError
 from deeplab.metrics.base import Mean, Metrics, defined
 from deeplab.metrics.of_split import OfSplit
 from deeplab.tasks.contract.apply import Apply
-from deeplab.tasks.contract.outputs import one_array
+from deeplab.tasks.contract.outputs import each_class, one_array
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 
@@ -99,11 +99,7 @@ class Classification(Task):
 
     def _class_weights(self, logits: jax.Array) -> jax.Array:
         """Weights, [1, K]."""
-        if len(self.class_weights) != logits.shape[-1]:
-            raise UserError(
-                f"{len(self.class_weights)} class_weights for {logits.shape[-1]} classes; give one for each"
-            )
-        return jnp.stack([jnp.asarray(w, jnp.float32) for w in self.class_weights])[None]
+        return each_class("class_weights", self.class_weights, logits.shape[-1], jnp.float32)[None]
 
     def _log_probs(self, apply: Apply, batch: Batch) -> jax.Array:
         """Log probabilities [B, K], averaged (as probabilities) over the views of the first input."""

@@ -17,7 +17,7 @@ from deeplab.metrics import roc
 from deeplab.metrics.base import Mean, Metrics, defined, hits
 from deeplab.metrics.confusion import Confusion, PredictiveValue, Sensitivity, macro_f1
 from deeplab.tasks.contract.apply import Apply
-from deeplab.tasks.contract.outputs import named_outputs
+from deeplab.tasks.contract.outputs import each_class, named_outputs
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 Summary = Callable[[np.ndarray, np.ndarray, np.ndarray | None], dict[str, float]]
@@ -46,6 +46,9 @@ class Clinical(Task):
       specificity: Specificity at which the sensitivity is reported.
       calibrate: Function that computes further metrics from log p of a whole split.
 
+    Raises:
+      UserError: No class has a frequency, or there are not as many frequencies or offsets as classes.
+
     Example:
       >>> batch = {"x": jnp.zeros((1, 2)), "label": jnp.array([1]), "weight": jnp.ones(1)}
       >>> task = Clinical(("healthy", "ill"), prior=(9.0, 1.0))
@@ -61,6 +64,13 @@ class Clinical(Task):
     group: str = "record"
     specificity: float = 0.95
     calibrate: Summary | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.prior) and not any(self.prior):
+            raise UserError(
+                f"prior is {self.prior}, expected class frequencies, of which one at least is above 0; leave it out "
+                "for equal ones"
+            )
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         logits, variables = apply(*self.inputs(batch), train=True, key=key)
@@ -131,20 +141,22 @@ class Clinical(Task):
         return {name: value for name, value in told.items() if np.isfinite(value)}
 
     def _log_probs(self, logits: jax.Array) -> jax.Array:
-        return jax.nn.log_softmax(logits + self.adjustment * self._log_prior(logits)[None, :])
+        # A class that does not occur has log 0, which an adjustment of 0 takes no part of.
+        moved = jnp.where(self.adjustment == 0, 0.0, self.adjustment * self._log_prior(logits))
+        return jax.nn.log_softmax(logits + moved[None, :])
 
     def _log_prior(self, logits: jax.Array) -> jax.Array:
         if len(self.prior) not in (0, logits.shape[-1]):
             raise UserError(
                 f"prior has {len(self.prior)} classes, and the model {logits.shape[-1]} outputs; give one for each"
             )
-        prior = jnp.asarray(self.prior or (1.0,) * logits.shape[-1], jnp.float32)
+        prior = jnp.asarray(self.prior if len(self.prior) else (1.0,) * logits.shape[-1], jnp.float32)
         return jnp.log(prior / jnp.sum(prior))
 
     def _scores(self, logits: jax.Array) -> jax.Array:
         """Scores of the classes, of which the highest is the decision."""
-        offsets = jnp.stack([jnp.asarray(o, logits.dtype) for o in self.offsets or (0.0,) * logits.shape[-1]])
-        return logits + offsets[None, :]
+        given = self.offsets if len(self.offsets) else (0.0,) * logits.shape[-1]
+        return logits + each_class("offsets", given, logits.shape[-1], logits.dtype)[None, :]
 
 
 def _of_label(values: jax.Array, label: jax.Array) -> jax.Array:

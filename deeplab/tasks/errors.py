@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from deeplab.core import ranges
 from deeplab.core.errors import UserError
-from deeplab.tasks.forecast import pinball
+from deeplab.tasks.forecast import in_order, pinball
 
 
 class Error(Protocol):
@@ -178,7 +178,7 @@ class Quantiles:
 
     def point(self, outputs: Float[Array, "... Q"]) -> Float[Array, ...]:
         middle = min(range(self.outputs), key=lambda i: abs(self.levels[i] - 0.5))
-        return jnp.sort(outputs, axis=-1)[..., middle]
+        return in_order(outputs)[..., middle]
 
     def spread(self, outputs: Float[Array, "... Q"]) -> dict[str, Float[Array, ...]]:
-        return {"quantiles": jnp.sort(outputs, axis=-1)}
+        return {"quantiles": in_order(outputs)}

@@ -29,9 +29,20 @@ def pinball(
       >>> pinball(jnp.array([0.0, 4.0]), jnp.array(2.0), (0.25, 0.75)).item()
       0.5
     """
-    q, error = jnp.asarray(quantiles, target.dtype), target[..., None] - outputs
-    q = q.reshape((1,) * target.ndim + (-1,))
+    error = target[..., None] - outputs
+    q = jnp.asarray(quantiles, error.dtype).reshape((1,) * target.ndim + (-1,))  # of integer targets, too
     return jnp.mean(jnp.maximum(q * error, (q - 1) * error), axis=-1)
+
+
+def in_order(outputs: Float[Array, "... Q"]) -> Float[Array, "... Q"]:
+    """Quantiles in their order; all are NaN where one is, which would be sorted last and shift the others.
+
+    Example:
+      >>> in_order(jnp.array([[2.0, 1.0], [jnp.nan, 1.0]])).tolist()
+      [[1.0, 2.0], [nan, nan]]
+    """
+    undefined = jnp.isnan(outputs).any(axis=-1, keepdims=True)
+    return jnp.where(undefined, jnp.nan, jnp.sort(outputs, axis=-1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +115,7 @@ class Forecasting(Task):
 
     def _outputs(self, apply: Apply, batch: Batch) -> Float[Array, "B H C Q"]:
         outputs = one_array(apply(*self.inputs(batch))[0], *batch["target"].shape, self.outputs)
-        undefined = jnp.isnan(outputs).any(axis=-1, keepdims=True)  # sorted last, a NaN would shift the others
-        return jnp.where(undefined, jnp.nan, jnp.sort(outputs, axis=-1))
+        return in_order(outputs)
 
     def _point(self, outputs: Float[Array, "B H C Q"]) -> Float[Array, "B H C"]:
         middle = min(range(self.outputs), key=lambda i: abs(self.quantiles[i] - 0.5)) if self.quantiles else 0

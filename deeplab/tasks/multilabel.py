@@ -17,16 +17,16 @@ from deeplab.metrics.base import Mean, Metrics, defined
 from deeplab.metrics.labels import F1
 from deeplab.metrics.of_split import OfSplit, auc, f1
 from deeplab.tasks.contract.apply import Apply
-from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
+from deeplab.tasks.contract.task import Batch, Labels, Loss, Task, Trained
 
 
 @dataclasses.dataclass(frozen=True)
 class MultiLabel(Task):
     """Binary cross-entropy of each label, -y log sigmoid(z) - (1 - y) log sigmoid(-z), the mean over K labels.
 
-    `batch["label"]` is [B, K], truth values or 0 and 1, and the model's logits z are [B, K]. A label is predicted where
-    its probability is at least 1/2. Metrics are `loss`, `micro_f1`, `macro_f1`, and of a whole split `auc`, the mean
-    over the labels that are both present and absent.
+    `batch["label"]` is [B, K], truth values or 0 and 1 (others are refused), and the model's logits z are [B, K]. A
+    label is predicted where its probability is at least 1/2. Metrics are `loss`, `micro_f1`, `macro_f1`, and of a whole
+    split `auc`, the mean over the labels that are both present and absent.
 
     Args:
       label_names: Names of the K labels, for the report; numbers when empty.
@@ -68,6 +68,9 @@ class MultiLabel(Task):
         given = predictions["probability"], predictions["label"], predictions["weight"]
         told = {metric.__name__: metric(*given) for metric in (auc, *self.extra_metrics)}
         return {name: value for name, value in told.items() if np.isfinite(value)}
+
+    def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
+        return {"label": Labels(2, present=True)}
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
         """A table of the labels: how frequent they are, and how well each is predicted."""

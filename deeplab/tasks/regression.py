@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from deeplab.core.blocks import Block, regression
 from deeplab.core.errors import UserError
-from deeplab.metrics.base import Mean, Metrics
+from deeplab.metrics.base import Mean, Metrics, defined
 from deeplab.metrics.regression import R2
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.task import Batch, Loss, Task, Trained
@@ -90,7 +90,7 @@ class Regression(Task):
         }
         if (quantiles := self.error.spread(outputs).get("quantiles")) is not None:
             inside = (quantiles[..., 0] <= target) & (target <= quantiles[..., -1])
-            told["coverage"] = Mean.of(_per_example(inside.astype(jnp.float32)), weight)
+            told["coverage"] = Mean.of(_per_example(defined(inside.astype(jnp.float32), quantiles)), weight)
         return told
 
     def _point(self, outputs: Float[Array, "B ... Q"]) -> Float[Array, "B ..."]:

@@ -15,7 +15,7 @@ from deeplab.core import ranges
 from deeplab.metrics.base import Mean, Metrics
 from deeplab.tasks import views
 from deeplab.tasks.contract.apply import Apply
-from deeplab.tasks.contract.outputs import named_outputs
+from deeplab.tasks.contract.outputs import each_class, named_outputs
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task
 
 
@@ -96,10 +96,14 @@ class Segmentation(Task):
         return _metrics(self._pixels(self._logits(apply, batch), batch["mask"]), batch["weight"])
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """`prediction` [B, H, W] uint8, `confusion` [B, K, K] and `loss` [B], NaN where no pixel counts."""
+        """`prediction` [B, H, W] uint8, or uint16 of more than 256 classes, `confusion` [B, K, K] and `loss` [B].
+
+        The loss is NaN where no pixel counts.
+        """
         out = self._pixels(self._logits(apply, batch), batch["mask"])
         loss = jnp.where(out.pop("counts"), out["loss"], jnp.nan)
-        return out | {"prediction": out["prediction"].astype(jnp.uint8), "loss": loss}
+        kind = jnp.uint8 if len(self.class_names) <= 256 else jnp.uint16
+        return out | {"prediction": out["prediction"].astype(kind), "loss": loss}
 
     def labels(self, apply: Apply, batch: Batch) -> Mapping[str, Labels]:
         outputs = apply(*self.inputs(batch))[0].shape[-1]
@@ -133,7 +137,8 @@ class Segmentation(Task):
         if self.void is not None:
             target = target * (mask != self.void)[..., None]
         log_probs = jax.nn.log_softmax(logits)
-        class_weights = jnp.asarray(self.class_weights or [1.0] * num_classes, jnp.float32)
+        given = self.class_weights if len(self.class_weights) else [1.0] * num_classes
+        class_weights = each_class("class_weights", given, num_classes, jnp.float32)
         weighted = target * class_weights[None, None, None, :]
         total = jnp.sum(weighted, axis=(1, 2, 3))
         losses = -jnp.sum(weighted * log_probs, axis=(1, 2, 3)) / jnp.where(

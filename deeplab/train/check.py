@@ -54,7 +54,9 @@ def check_labels(experiment: Experiment, feed: Feed, split: str, runtime: Runtim
       UserError: A label has no output.
     """
     declared = {name for name, (low, _) in experiment.data.bounds().items() if low >= 0} | {"id"}
-    open_ = {k for k, s in experiment.data.spec().items() if jnp.issubdtype(s.dtype, jnp.integer)} - declared
+    kinds = {"label": jnp.number}  # a float, too, where a task reads whether a label is there
+    spec = experiment.data.spec()
+    open_ = {k for k, s in spec.items() if jnp.issubdtype(s.dtype, kinds.get(k, jnp.integer))} - declared
     if not open_:  # as a rule: nothing is traced
         return
     start = jax.eval_shape(lambda: init(experiment, jax.random.key(0), runtime))
@@ -75,7 +77,7 @@ def check_labels(experiment: Experiment, feed: Feed, split: str, runtime: Runtim
         parts = [over(feed.resident, feed.put(item), feed.put(weight)) for item, weight in items]
     for name, labels in known.items():
         least, most = zip(*(part[name] for part in jax.device_get(parts)), strict=True)
-        _check_range(experiment, name, labels, int(np.min(least)), int(np.max(most)), f"split {split!r} holds")
+        _check_range(experiment, name, labels, np.min(least).item(), np.max(most).item(), f"split {split!r} holds")
 
 
 def _extremes(values: jax.Array, labels: Labels, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -98,6 +100,8 @@ def check_declared(experiment: Experiment, name: str, labels: Labels) -> None:
     Raises:
       UserError: The labels are no integers, or a label has no output.
     """
+    if labels.present:  # what data declare of a label is the number of classes
+        return
     given = experiment.data.spec().get(name)
     if given is not None and labels.needed is None and not jnp.issubdtype(given.dtype, jnp.integer):
         raise UserError(
@@ -112,8 +116,13 @@ def check_declared(experiment: Experiment, name: str, labels: Labels) -> None:
         _check_range(experiment, name, labels, 0, without[-1], "the data declare")
 
 
-def _check_range(experiment: Experiment, name: str, labels: Labels, least: int, most: int, who: str) -> None:
+def _check_range(experiment: Experiment, name: str, labels: Labels, least: float, most: float, who: str) -> None:
     task, model = type(experiment.task).__name__, experiment.model
+    if labels.present and (least < 0 or most > 1):
+        raise UserError(
+            f"{who} the label {least if least < 0 else most} in {name!r}, and {task} reads whether each label is "
+            "there; give truth values, or 0 and 1, as by labels > 0"
+        )
     if least < 0:
         raise UserError(
             f"{who} the label {least} in {name!r}, which {task} would read as an output; renumber the labels from 0, "

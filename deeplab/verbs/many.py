@@ -248,8 +248,13 @@ def local(setup: Setup, eta: int | None = None) -> Runner:
     return runner
 
 
-def publish(now: Session, kind: str, rows: Sequence[Row], summary: Any, sections: Sequence[Html]) -> Path | None:
-    """Writes `KIND.json` and `report.html`; gives the path of the page, and None where nothing is written."""
+def publish(
+    now: Session, kind: str, rows: Sequence[Row], summary: Any, drawn: Callable[[], Sequence[Html]]
+) -> Path | None:
+    """Writes `KIND.json` and `report.html`; gives the path of the page, and None where nothing is written.
+
+    The sections are `drawn` when the result is written, so that a page that fails does not lose it.
+    """
     held, seconds = now.held, sum(row["seconds"] for row in rows)
     if held is None or isinstance(held, NonPrimaryRun):
         return None
@@ -266,7 +271,7 @@ def publish(now: Session, kind: str, rows: Sequence[Row], summary: Any, sections
     }
     source, command = (held.directory / "source.py").read_text(encoding="utf-8"), manifest["command"]
     report = page.write(
-        held.directory, manifest["experiment"], source=source, command=command, facts=facts, sections=sections,
+        held.directory, manifest["experiment"], source=source, command=command, facts=facts, sections=drawn(),
         kind=kind,
     )  # fmt: skip
     held.finish({"step": len(rows), "steps": len(rows), "seconds": seconds})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import inspect
 import itertools
@@ -145,8 +146,8 @@ def study(
             if own is None or drawn is None:
                 settings = _settings(_axes(question, recipe), rows, first, recipe)
             summary = settings if own is None else own(rows)
-            sections = drawn(summary) if drawn is not None else page.answer(settings or {}, rows)
-            report = publish(now, "study", rows, summary, sections)
+            own_page = None if drawn is None else functools.partial(drawn, summary)
+            report = publish(now, "study", rows, summary, own_page or (lambda: page.answer(settings or {}, rows)))
             return Answer(rows, summary, trained, where, report, monitor=first.monitor, settings=settings)
 
 

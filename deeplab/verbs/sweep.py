@@ -168,7 +168,7 @@ def _finished(
     if now.held is None:
         return found
     now.held.update({"num_steps": len(rows)})
-    report = publish(now, "sweep", rows, summary, page.sections(summary, rows))
+    report = publish(now, "sweep", rows, summary, lambda: page.sections(summary, rows))
     return dataclasses.replace(found, directory=now.held.directory, report=report)
 
 

@@ -195,6 +195,16 @@ def test_importance_of_a_column_by_permutation():
     assert found.values[2] == found.error[2] == 0
 
 
+def test_one_player_has_the_whole_difference():
+    """A division by zero."""
+    groups = np.zeros(5, int)
+    found = explain.kernel_shap(F, X, BASE, groups=groups).values
+    np.testing.assert_allclose(found, (F(X) - F(BASE))[:, None], rtol=1e-6)
+    np.testing.assert_array_equal(found, explain.shapley(F, X, BASE, groups=groups).values)
+    x = jnp.ones((2, 1))
+    np.testing.assert_allclose(explain.kernel_shap(lambda x: 3 * x[:, 0], x, 0.0).values, 3 * x)
+
+
 def test_partial_dependence_is_the_mean_curve():
     grid = jnp.linspace(-1, 1, 3)
     mean, error = explain.partial_dependence(F, X, grid, group=1)
@@ -214,6 +224,12 @@ def test_partial_dependence_is_the_mean_curve():
         (lambda: explain.kernel_shap(F, X, BASE, draws=6, key=KEY), "draws=6 is too few, or odd, for 5 players"),
         (lambda: explain.ablation(F, X, jnp.zeros((2, 4))), r"the baseline has the shape \(2, 4\)"),
         (lambda: explain.ablation(F, X, 0.0, groups=np.zeros(4, int)), r"groups have the shape \(1, 4\), the inputs"),
+        (lambda: explain.ablation(F, X, 0.0, groups=np.full(5, -1)), "labels from -1 to -1; number the groups from 0"),
+        (lambda: explain.shapley(F, X, 0.0, groups=np.array([0, 0, 1, 1, -2])), "has labels from -2 to 1; number"),
+        (lambda: explain.partial_dependence(F, X, BASE[0], group=5), "group=5 is none of the groups 0 to 4"),
+        (lambda: explain.individual_expectation(F, X, BASE[0], group=-1), "group=-1 is none of the groups 0 to 4"),
+        (lambda: explain.partial_dependence(F, X[:1], BASE[0], group=1), "over examples, and x has one; give two"),
+        (lambda: explain.permutation_importance(F, X[:1], key=KEY), "among examples, and x has one; give two"),
         (lambda: explain.ablation(F, X, 0.0, groups=np.zeros(5)), "an array of integer labels for each"),
         (lambda: jax.jit(lambda g: explain.ablation(F, X, 0.0, groups=g))(jnp.zeros(5, int)), "the groups are traced"),
         (lambda: explain.occlusion(F, X, 0.0, window=(6,)), r"window \(6,\) with strides \(1,\) does not fit"),

@@ -265,6 +265,16 @@ def test_a_report_ranks_beside_its_controls_and_names_what_is_not_sane():
         found.above("deepliftt", "random")
 
 
+def test_an_example_that_is_not_finite_has_no_part_in_the_ranking():
+    """It broke the order of the rows, and so the method that is named; and it was counted."""
+    nan = np.nan
+    faithful = {"a": [0.1, 0.2, nan], "b": [0.8, 0.7, 0.9], "c": [nan] * 3, "d": [0.5, 0.4, 0.6]}
+    faithful["random"] = [0.0, nan, 0.1]
+    found = report.Report({name: {"faithful": np.array(values)} for name, values in faithful.items()})
+    assert list(found.rows) == ["b", "d", "a", "random", "c"]
+    assert found.lead() == "b is 0.8 above random, on the same 2 examples, in the column faithful"
+
+
 def test_bad_input_is_told():
     x = example()
     with pytest.raises(dl.UserError, match="1 in place of axes"):

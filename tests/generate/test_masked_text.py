@@ -5,7 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import deeplab as dl
+from deeplab.core.errors import UserError
+from deeplab.core.precision import Precision
 from deeplab.generate import MaskedDiffusion
+from deeplab.train.bind import BoundApply
 from tests.generate.members import Formula
 
 LAW = np.array([0.5, 0.3, 0.2])
@@ -46,3 +50,11 @@ def test_samples_have_the_law_of_the_text():
     assert np.mean(drawn[:, 0] == drawn[:, 1]) > 0.98  # both are found at once in one of 200
     share = np.bincount(drawn[:, 0], minlength=3) / 2000
     assert np.all(np.abs(share - LAW) < 4 * np.sqrt(LAW * (1 - LAW) / 2000))
+
+
+def test_a_model_without_a_row_for_what_is_hidden_is_refused():
+    """Its table would read the last token of the vocabulary for it."""
+    model, batch = dl.models.GPT(5, 1, 1, 8, 4), {"targets": jnp.zeros((1, 4), int), "weight": jnp.ones(1)}
+    apply = BoundApply(model, model.init(jax.random.key(0), batch["targets"])["params"], {}, jnp.arange(1), Precision())
+    with pytest.raises(UserError, match=r"hidden is 5, and the model has rows for the tokens 0 to 4 only; .*GapT"):
+        MaskedDiffusion(5, 4).loss(apply, batch | {"id": jnp.arange(1)}, jax.random.key(1))

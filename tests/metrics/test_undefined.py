@@ -23,8 +23,10 @@ from deeplab.tasks import (
     Clinical,
     Forecasting,
     LanguageModeling,
+    Quantiles,
     Ranking,
     RatingPrediction,
+    Regression,
     Segmentation,
     Softmax,
 )
@@ -59,6 +61,9 @@ CASES = {
     ),
     "forecast": (Forecasting(), normal(B, 2, 3, 1), {"history": 0, "target": normal(B, 2, 3)}),
     "quantiles": (Forecasting((0.1, 0.5, 0.9)), normal(B, 2, 3, 3), {"history": 0, "target": normal(B, 2, 3)}),
+    "regression": (
+        Regression(Quantiles((0.1, 0.5, 0.9)), fields=()), normal(B, 2, 3), {"target": normal(B, 2)},
+    ),
     "ratings": (RatingPrediction(fields=()), normal(B, K), {"rating": jnp.ones((B, K)), "known": jnp.zeros((B, K))}),
     "ranking": (
         Ranking(Softmax(), fields=()),

@@ -11,6 +11,7 @@ from flax import traverse_util
 import deeplab as dl
 from deeplab import optim
 from deeplab.optim.depth import distances
+from tests.models.members import MEMBERS
 
 PARAMS = {
     "block1": {"dense": {"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)}, "norm": {"scale": jnp.ones((2, 4))}},
@@ -186,3 +187,35 @@ def test_muon_of_stacked_kernels_is_muon_of_each():
         for path, expected in alone.items():
             np.testing.assert_allclose(found[path], expected, rtol=1e-4, atol=1e-5, err_msg=path)
     optim.check_optimizer(muon, nested(flat))
+
+
+SPARED = {
+    "": "bias scale class mask length item_bias recurrent_bias scales",
+    "gpt_oss": "score up_bias gate_bias down_bias",
+    "griffin": "decay input_gate_bias recurrent_gate_bias",
+    "mamba": "skip decay_log",
+    "mamba2": "skip decay_log rate_bias",
+    "deepseek_v3": "balance",
+    "conformer": "content_bias place_bias",
+}
+"""What no weight decay pulls to 0, by the last name of its path: of every model, and of some; all else is decayed."""
+
+DECAYED = """kernel embedding input_kernel recurrent_kernel up_kernel gate_kernel down_kernel input_gate_kernel
+    recurrent_gate_kernel direction frequencies offsets position positions registers seasonal token trend types"""
+
+
+@pytest.mark.parametrize("member", [pytest.param(m, marks=() if m in SPARED else pytest.mark.slow) for m in MEMBERS])
+def test_what_is_decayed_of_each_model(member):
+    """Vectors of stacked layers and of experts, of rank 2 and 3, were decayed: GPT-OSS's biases, Mamba's skips."""
+    made = MEMBERS[member]
+    params = jax.eval_shape(made.make().init, jax.random.key(0), made.inputs(2))["params"]
+    flat = traverse_util.flatten_dict(optim.matrices_only(params))
+    spared = {*SPARED[""].split(), *SPARED.get(member, "").split()}
+    assert {path[-1] for path, kept in flat.items() if not kept} <= spared
+    assert {path[-1] for path, kept in flat.items() if kept} <= {*DECAYED.split()} - spared
+    assert {*SPARED.get(member, "").split()} <= {path[-1] for path in flat}
+
+
+def test_a_kernel_is_decayed_whatever_its_folder_is_called():
+    mask = optim.matrices_only({"blocks": {"dense": {"kernel": jnp.ones((3, 4)), "gain": jnp.ones((3, 4))}}})
+    assert mask == {"blocks": {"dense": {"kernel": True, "gain": False}}}

@@ -48,6 +48,14 @@ def test_every_kind_is_built_and_drawn(make_run):
     assert (run / "figures/forecast-truth.svg").exists()
 
 
+def test_equal_features_have_one_shade():
+    """Their shades were those of the order of the examples: a feature of 0 and 1 went from one end to the other."""
+    shades = np.array([[0, 3], [1, 1], [0, 2], [1, 4], [1, 0]])
+    rows = blocks.swarm(("own", "smoker"), np.ones((5, 2)), shades)["rows"]
+    assert rows[0]["shades"] == [0.125, 0.75, 0.125, 0.75, 0.75]
+    assert rows[1]["shades"] == [0.75, 0.25, 0.5, 1.0, 0.0]
+
+
 @pytest.mark.parametrize("kind", ["classification", "language"])
 def test_artifacts_give_the_page_that_the_arrays_of_an_older_run_give(make_run, kind):
     run = make_run(kind=kind)

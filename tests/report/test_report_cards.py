@@ -80,3 +80,7 @@ def test_masks_are_drawn_in_colors_and_void_in_black():
     for colors in ([(10, 0, 0), (10, 0, 0), (0, 20, 0), (0, 0, 0)], [(0, 20, 0)] * 3 + [(0, 0, 0)]):
         drawn.append(cards.picture(np.array([colors] * 4, np.uint8))["source"])
     assert [part["source"] for part in made["parts"]] == drawn
+    for counts, caption in ((0, "no pixel has a label"), (np.nan, "the prediction is not finite")):
+        predictions["confusion"] = np.full((1, 2, 2), counts)
+        (made,) = show({"image": image, "mask": label, "id": np.array([5])}, predictions)
+        assert made["caption"] == caption  # 100.0 % of them were wrong

@@ -9,6 +9,7 @@ import pytest
 
 from deeplab import report
 from deeplab.core.errors import UserError
+from deeplab.report import figures
 from deeplab.report.comparison import group, spread
 
 
@@ -26,6 +27,36 @@ def test_seeds_form_one_group_and_arguments_another(make_run, tmp_path):
     for rate in (0.01, 0.1):
         values = [100 * accuracy(tmp_path / "runs" / "sweep" / f"{rate}-{seed}") for seed in (0, 1)]
         assert f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} %" in text
+
+
+def test_one_seed_twice_is_no_two_seeds(make_run, tmp_path):
+    """A seed at two commits was told as a mean and a deviation over two seeds."""
+    directories = [
+        make_run(f"{commit}/{seed}", seed=seed, git={"commit": commit}) for seed in (0, 1) for commit in "ab"
+    ]
+    groups, differing = group([report.read(directory) for directory in directories])
+    assert differing == []
+    assert [g.setting for g in groups] == ["commit a", "commit b"]
+    assert [[run.arguments["seed"] for run in g.runs] for g in groups] == [[0, 1], [0, 1]]
+    again = [make_run(f"again/{name}", git={"commit": "a"}) for name in ("x", "y")]
+    groups, _ = group([report.read(directory) for directory in again])
+    assert [(g.setting, len(g.runs)) for g in groups] == [("again/x", 1), ("again/y", 1)]
+    assert "Over seeds" not in report.compare(again, tmp_path).read_text()
+
+
+def test_a_metric_of_any_name_is_no_markup(make_run, tmp_path):
+    """Its name is the user's, and was the ids' beginning."""
+    runs = [make_run(f"a/{i}", rate=0.1 + i) for i in range(2)]
+    for run in runs:
+        (run / "result.json").unlink()
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        lines = [line | {'x"><script>\\1': 0.5} for line in lines]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = report.compare(runs, tmp_path).read_text()
+    assert "<script" not in text
+    assert len(set(re.findall(r' id="([^"]*)"', text))) == len(re.findall(r' id="', text))
+    svg = figures.inline('<svg viewBox="0 0 1 1"><g id="a"/></svg>', "b", 'c">\\1')
+    assert svg.endswith('<g id="c---1-a"/></svg>')
 
 
 def test_page_compares_what_differs(make_run, tmp_path):

@@ -227,6 +227,17 @@ def test_page_of_a_diverged_run_names_the_layer(make_run):
     assert "2 not finite (crosses)" in text
 
 
+def test_an_evaluation_that_is_not_finite_is_not_the_best(make_run):
+    directory = make_run(monitor="-loss")
+    (directory / "result.json").unlink()
+    lines = [{"step": step, "split": "test", "loss": None} for step in (100, 200, 300)]
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "the best of 3" not in parse(report.write(directory)).text
+    lines = [line | {"loss": 1 / line["step"]} for line in lines]
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "also the best of 3 by loss" in parse(report.write(directory)).text
+
+
 def test_faint_pictures_are_stretched_to_be_seen(make_run):
     directory = make_run()
     given = dict(np.load(directory / "predictions.npz"))

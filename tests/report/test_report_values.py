@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 
 from deeplab.core.blocks import curve, regression
 from deeplab.report.render import Site, render
@@ -34,3 +35,18 @@ def test_a_chart_of_residuals_holds_every_example():
     assert len(marks(html)) == 100  # in two charts
     assert "Predictions of 50 test examples" in html
     assert regression({"target": target, "prediction": target[:, None]}) == []
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_one_prediction_that_is_not_finite_leaves_the_others(bad):
+    """It deleted the whole section."""
+    target = np.arange(50.0)
+    prediction = target + 0.5
+    prediction[7] = bad
+    (block,) = regression({"target": target, "prediction": prediction, "id": np.arange(50) + 100})
+    html = str(render(block, Site("a")))
+    assert len(marks(html)) == 98
+    assert "1 of 50 are not finite, and not drawn" in html
+    assert block["blocks"][-1]["blocks"][0]["body"][0][:3] == ["107", "7", f"{bad:.5g}"]
+    (none,) = regression({"target": target, "prediction": np.full(50, bad)})
+    assert len(marks(str(render(none, Site("a"))))) == 0

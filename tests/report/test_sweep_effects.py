@@ -8,7 +8,7 @@ import pytest
 
 from deeplab.report.sweeps import page, points, responses
 from deeplab.report.sweeps.summary import Axis, summarize
-from deeplab.search.axes import parse
+from deeplab.search.axes import of, parse
 
 
 def row(setting, seed, accuracy, **more):
@@ -59,6 +59,25 @@ def test_with_several_others_each_value_has_the_best_of_them_and_the_page_says_w
     series = responses._series(summary, "model")
     assert {e["setting"]["model"]: e["setting"]["rate"] for e in series.lines[""]} == {"cnn": 0.01, "lstm": 0.1}
     assert "each value at the rate and width that is best with it" in text_of(summary, rows)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_tuple_and_another_argument_are_lines_and_a_heat_map(kind):
+    """The values of an axis were lists, and those of the settings tuples: equal to none, and no keys."""
+    widths, scores = [kind((8, 8)), kind((16, 16))], {8: 0.9, 16: 0.6}
+    rows = [
+        row({"widths": list(width), "rate": rate}, seed, scores[width[0]] - rate + seed / 100)
+        for width in widths for rate in (0.01, 0.1, 0.2, 0.3) for seed in (0, 1)
+    ]  # fmt: skip
+    axis = of(widths, tuple[int, ...])
+    given = {"widths": Axis(axis.values, axis.log, axis.position, axis.at)} | axes(rate=("0.01,0.1,0.2,0.3", float))
+    summary = summarize(rows, given, "accuracy")
+    lines = responses._series(summary, "rate").lines
+    assert {label: len(found) for label, found in lines.items()} == {"(8, 8)": 4, "(16, 16)": 4}
+    assert summary["importance"]["settings"] == 8
+    text = text_of(summary, rows)
+    assert "<h3>widths and rate</h3>" in text
+    assert text.count("80.50 %") >= 2  # (8, 8) and 0.1, in the table and in the map
 
 
 def test_truth_values_and_literals_are_points_with_their_seeds_and_interval():

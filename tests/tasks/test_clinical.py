@@ -1,5 +1,6 @@
 """The prior in the loss, the offsets in the decision, and metrics that merge, against Optax and scikit-learn."""
 
+import dataclasses
 import functools
 import operator
 
@@ -101,6 +102,34 @@ def test_what_is_not_defined_is_left_out():
     told = TASK.summarize(predictions)
     assert "b_auroc" not in told
     assert all(np.isfinite(value) for value in told.values())
+
+
+def test_numbers_of_classes_may_be_arrays():
+    """The truth value of an array is ambiguous."""
+    task = Clinical(("a", "b", "c"), np.array(PRIOR), offsets=np.array(TASK.offsets))
+    made, expected = (each.predict(_apply, BATCH, KEY) for each in (task, TASK))
+    for name in ("log_probs", "prediction"):
+        np.testing.assert_array_equal(made[name], expected[name])
+    with pytest.raises(UserError, match="prior is -1"):
+        Clinical(("a", "b"), np.array([2, -1]))
+
+
+def test_a_class_that_does_not_occur_is_no_nan():
+    given = dataclasses.replace(TASK, prior=(3, 1, 0))
+    equal = dataclasses.replace(given, adjustment=0.0).predict(_apply, BATCH, KEY)["log_probs"]
+    np.testing.assert_allclose(equal, jax.nn.log_softmax(LOGITS), rtol=1e-6)
+    log_probs = given.predict(_apply, BATCH, KEY)["log_probs"]
+    assert np.isneginf(log_probs[:, 2]).all()
+    assert np.isfinite(log_probs[:, :2]).all()
+    with pytest.raises(UserError, match=r"prior is \(0, 0, 0\), expected class frequencies, of which one at least"):
+        dataclasses.replace(TASK, prior=(0, 0, 0))
+
+
+@pytest.mark.parametrize("offsets", [(0.5,), (0.5, 0.1), np.ones(4)])
+def test_offsets_are_as_many_as_classes(offsets):
+    """One broadcast to all classes, where it changes nothing."""
+    with pytest.raises(UserError, match=rf"{len(offsets)} offsets for 3 classes; give one for each"):
+        Clinical(("a", "b", "c"), offsets=offsets).predict(_apply, BATCH, KEY)
 
 
 def test_a_prior_of_other_classes_is_refused():

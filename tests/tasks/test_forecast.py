@@ -38,6 +38,14 @@ def test_pinball_is_the_librarys(levels, seed):
     )
 
 
+def test_pinball_of_integer_targets_keeps_its_levels():
+    """Counts, such as a table's, have a dtype in which every level is 0."""
+    outputs, counts = jnp.array([[0.0, 4.0], [9.0, 1.0]]), jnp.array([2, 3])
+    expected = pinball(outputs, counts.astype(jnp.float32), (0.25, 0.75))
+    np.testing.assert_array_equal(pinball(outputs, counts, (0.25, 0.75)), expected)
+    assert expected.tolist() == [0.5, 3.0]
+
+
 def test_a_point_forecast():
     made, apply, given = batch(outputs=1)
     metrics = {name: metric.compute() for name, metric in Forecasting().metrics(apply, made, KEY).items()}

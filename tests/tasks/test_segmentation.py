@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, jaccard_score
 
+from deeplab.core.errors import UserError
 from deeplab.tasks import MeanIoU, Segmentation
 from deeplab.tasks.segmentation import ious
 
@@ -33,6 +34,25 @@ def counted():
     """Labels and predictions of the pixels that are not void."""
     keep = np.asarray(MASK) != VOID
     return np.asarray(MASK)[keep], np.asarray(LOGITS.argmax(-1))[keep]
+
+
+def test_class_weights_may_be_an_array_and_are_as_many_as_classes():
+    """The truth value of an array is ambiguous; a single weight was that of every class."""
+    made, expected = (Segmentation(NAMES, w, void=VOID).loss(_apply, _batch(), KEY) for w in (np.arange(3), (0, 1, 2)))
+    assert made.loss.compute() == expected.loss.compute()
+    for wrong in ((2.0,), (1.0, 2.0), np.ones(4)):
+        with pytest.raises(UserError, match=rf"{len(wrong)} class_weights for 3 classes; give one for each"):
+            Segmentation(NAMES, wrong, void=VOID).loss(_apply, _batch(), KEY)
+
+
+@pytest.mark.parametrize(("classes", "kind"), [(256, np.uint8), (257, np.uint16), (300, np.uint16)])
+def test_a_prediction_holds_every_class(classes, kind):
+    """Class 299 was 43."""
+    task = Segmentation(tuple(map(str, range(classes))))
+    logits = jnp.zeros((1, 2, 2, classes)).at[..., -1].set(1)
+    made = task.predict(_apply, {"image": logits, "mask": jnp.zeros((1, 2, 2), int), "weight": jnp.ones(1)}, KEY)
+    assert made["prediction"].dtype == kind
+    assert (made["prediction"] == classes - 1).all()
 
 
 def test_metrics_are_scikit_learns():

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,11 +14,17 @@ import optax
 import pytest
 
 import deeplab as dl
-from deeplab.models import MLP
+from deeplab.core.errors import UserError
+from deeplab.core.precision import Precision
+from deeplab.models import MLP, Bert
+from deeplab.models.text.encoders import bert
+from deeplab.nn.activations import gelu
+from deeplab.nn.norm import layer_norm
+from deeplab.nn.parts.heads import MaskedTokens
 from deeplab.nn.parts.inputs import PatchEmbedding
 from deeplab.tasks import unlabeled
 from deeplab.tasks.unlabeled import moments, objectives
-from deeplab.train.bind import bind
+from deeplab.train.bind import BoundApply, bind
 from tests import toys
 from tests.tasks.unlabeled_members import VIEW, EachFrame, Embedding, experiment_of, text
 
@@ -121,6 +128,36 @@ def test_of_the_tokens_asked_for_eight_of_ten_are_hidden():
     np.testing.assert_array_equal(np.asarray(shown)[~np.asarray(chosen)], np.asarray(tokens)[~np.asarray(chosen)])
     turned = task.hide({name: x[::-1] for name, x in batch.items()}, jax.random.key(0))[0]
     np.testing.assert_array_equal(turned[::-1], shown)
+
+
+class Foreign(nn.Module):
+    """A table under a name of its own."""
+
+    @nn.compact
+    def __call__(self, tokens, train=False):
+        return nn.Embed(9, 9, name="words")(tokens % 9)
+
+
+def test_a_mask_token_without_a_row_is_refused():
+    """The table would read its last row for it, which is another token."""
+    batch = {"tokens": jnp.zeros((2, 16), int), "weight": jnp.ones(2), "id": jnp.arange(2)}
+
+    def loss(task, model):
+        params = model.init(jax.random.key(0), batch["tokens"])["params"]
+        return task.loss(BoundApply(model, params, {}, batch["id"], Precision()), batch, jax.random.key(1))
+
+    def bert_of(size):
+        return Bert(vocab_size=size, head=MaskedTokens(gelu, layer_norm()), padding=None, **bert.VARIANTS["test"])
+
+    assert np.isfinite(loss(unlabeled.MaskedTokens(256, 256, 0.5), bert_of(257)).loss.compute())
+    with pytest.raises(UserError, match="mask_token is 256, and the model has rows for the tokens 0 to 255 only; give "
+                       "the model vocab_size=257"):  # fmt: skip
+        loss(unlabeled.MaskedTokens(256, 256, 0.5), bert_of(256))
+    with pytest.raises(UserError, match="the last token of vocab_size is 299, and the model has rows"):
+        loss(unlabeled.MaskedTokens(256, 300), bert_of(257))
+    assert np.isfinite(
+        loss(unlabeled.MaskedTokens(256, 256, 0.5), Foreign()).loss.compute()
+    )  # its rows cannot be known
 
 
 def test_hidden_frames_are_spans_of_the_sound_and_alone_count():

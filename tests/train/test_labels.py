@@ -156,6 +156,25 @@ def test_a_label_that_prepare_changes_is_looked_at():
         dl.fit(dl.Experiment(lower, dl.models.MLP(4, (4,)), Classification(fields=("x",)), optax.sgd(0.1)))
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+@pytest.mark.parametrize("bad", [-1, 2])
+def test_a_label_that_is_neither_there_nor_not(kind, bad):
+    """Its cross-entropy has no bound: -1 and 1, as of a hinge loss, trained in silence."""
+    several = np.tile(np.array([0, 1, 1], kind), (8, 1))
+
+    def trained(label):
+        data = table(x=X, label=label)
+        task = dl.tasks.MultiLabel(fields=("x",))
+        dl.fit(dl.Experiment(data, dl.models.MLP(3, (4,)), task, optax.sgd(0.1)))
+
+    trained(several)
+    trained(several > 0)
+    several[3, 1] = bad
+    with pytest.raises(UserError, match=rf"split 'train' holds the label {bad}.* in 'label', and MultiLabel reads "
+                       "whether each label is there; give truth values"):  # fmt: skip
+        trained(several)
+
+
 def test_masked_labels_may_be_anything():
     tokens = np.tile(np.arange(4), (8, 1))
     targets, mask = np.where(tokens == 0, -100, tokens), (tokens > 0).astype(np.float32)

@@ -339,6 +339,14 @@ def test_more_seeds_after_an_interrupt_keep_what_is_saved(tmp_path, monkeypatch)
     assert (tmp_path / "run/members.old-1/part/5").exists()
 
 
+def test_a_page_that_fails_keeps_the_result(tmp_path):
+    """Hours of trainings end here: what they found is written before it is drawn."""
+    question = dl.Study({"learning_rate": (1e-3,)}, len, lambda count: [][count])
+    with pytest.raises(IndexError):
+        dl.study(functools.partial(toys.experiment, steps=10), question, seeds=1, run_dir=tmp_path / "study")
+    assert json.loads((tmp_path / "study/study.json").read_text(encoding="utf-8"))["summary"] == 1
+
+
 @pytest.mark.slow
 def test_a_study_is_a_function(tmp_path):
     question = dl.Study({"learning_rate": (1e-3, 1e-2)}, len, lambda count: [])

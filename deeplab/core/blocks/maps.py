@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from deeplab.core.blocks.base import Block, _rounded, picture
 
@@ -57,7 +58,7 @@ def swarm(names: Sequence[str], values: Any, shades: Any, *, title: str = "", mo
     Args:
       names: Names of the features, [F].
       values: Values, [N, F].
-      shades: Features, [N, F]; shaded by their rank among the examples.
+      shades: Features, [N, F]; shaded by their rank among the examples, equal ones by the mean of theirs.
       title: Sentence above it.
       most: Number of rows, those of the largest mean size.
 
@@ -67,11 +68,17 @@ def swarm(names: Sequence[str], values: Any, shades: Any, *, title: str = "", mo
     """
     values, shades = np.asarray(values, np.float64), np.asarray(shades, np.float64)
     order = np.argsort(-np.abs(values).mean(axis=0), kind="stable")[:most]
-    ranks = np.argsort(np.argsort(shades, axis=0, kind="stable"), axis=0) / max(len(shades) - 1, 1)
     rows = [
-        {"name": str(names[i]), "values": _rounded(values[:, i]), "shades": _rounded(ranks[:, i])} for i in order
+        {"name": str(names[i]), "values": _rounded(values[:, i]), "shades": _rounded(_ranks(shades[:, i]))}
+        for i in order
     ]  # fmt: skip
     return {"kind": "swarm", "rows": rows, "title": title}
+
+
+def _ranks(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """Mean ranks, from 0 to 1."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[which.reshape(-1)] / max(len(values) - 1, 1)
 
 
 def heat(rows: Sequence[str], columns: Sequence[str], values: Any) -> Block:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from deeplab.core.blocks.base import Card, card, picture
 
@@ -41,12 +42,16 @@ def mask_cards(
             label, prediction = (colors[np.where(counted, m, 0)] for m in (mask, predictions["prediction"][i]))
             for drawn in (label, prediction):
                 drawn[~counted] = 0
-            confusion = predictions["confusion"][i]
-            wrong = 100 * (1 - np.trace(confusion) / max(confusion.sum(), 1))
             parts = [picture(image, "image"), picture(label, "label"), picture(prediction, "prediction")]
-            made.append(
-                card(f"example {int(batch['id'][i])}", *parts, caption=f"{wrong:.1f} % of the pixels are wrong")
-            )
+            made.append(card(f"example {int(batch['id'][i])}", *parts, caption=_mistakes(predictions["confusion"][i])))
         return made
 
     return show
+
+
+def _mistakes(confusion: Float[np.ndarray, "K K"]) -> str:
+    total = confusion.sum()
+    if total == 0:
+        return "no pixel has a label"
+    wrong = 100 * (1 - np.trace(confusion) / total)
+    return f"{wrong:.1f} % of the pixels are wrong" if np.isfinite(wrong) else "the prediction is not finite"

@@ -34,8 +34,11 @@ def regression(predictions: Mapping[str, np.ndarray], split: str = "test") -> li
     note = (
         "Target minus prediction is the residual. Points near the diagonal, and residuals without a trend, are right."
     )
-    flat = target.reshape(-1), prediction.reshape(-1)
-    return [section(heading, _charts(*flat), _worst(target, prediction, predictions.get("id")), note=note)]
+    finite = np.isfinite(target) & np.isfinite(prediction)
+    charts = [_charts(target[finite], prediction[finite])] if finite.any() else []
+    if not finite.all():
+        note += f" {finite.size - finite.sum():,} of {finite.size:,} are not finite, and not drawn."
+    return [section(heading, *charts, _worst(target, prediction, predictions.get("id")), note=note)]
 
 
 def _charts(target: Float[np.ndarray, " M"], prediction: Float[np.ndarray, " M"]) -> Block:
@@ -67,8 +70,12 @@ def _charts(target: Float[np.ndarray, " M"], prediction: Float[np.ndarray, " M"]
 
 
 def _worst(target: np.ndarray, prediction: np.ndarray, ids: np.ndarray | None) -> Block:
-    """The examples of the largest absolute residuals; of several targets, by the largest of an example."""
-    size = np.abs(target - prediction).reshape(len(target), -1)
+    """The examples of the largest absolute residuals; of several targets, by the largest of an example.
+
+    What is not finite is larger than all else.
+    """
+    with np.errstate(invalid="ignore"):
+        size = np.nan_to_num(np.abs(target - prediction), nan=np.inf).reshape(len(target), -1)
     body = []
     for i in np.argsort(-size.max(axis=1), kind="stable")[:NUM_WORST]:
         y, f = (values[i].reshape(-1)[size[i].argmax()] for values in (target, prediction))

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from deeplab.explain.attribution import Attribution, Target, checked, drawn, scored
+from deeplab.core.errors import UserError
+from deeplab.explain.attribution import Attribution, Target, check_examples, checked, drawn, scored
 from deeplab.explain.chunks import mapped
 from deeplab.explain.perturbation.groups import Groups, labelled
 
@@ -41,7 +42,7 @@ def permutation_importance(
       Values [M] of M groups, with their standard error over the examples.
 
     Raises:
-      UserError: there is no key, the groups do not fit the inputs, or the result is not finite.
+      UserError: there is no key, or a single example, the groups do not fit the inputs, or the result is not finite.
 
     Example:
       >>> f, x = lambda x: x[:, 0] * x[:, 1], jnp.array([[1.0, 1.0, 5.0], [-1.0, -1.0, 3.0]])
@@ -53,7 +54,7 @@ def permutation_importance(
     """
     score, args = scored(f, target, args)
     labels, count = labelled(groups, x)
-    examples = len(jax.tree.leaves(x)[0])
+    examples = _several(x, "permutation_importance exchanges entries among examples")
     orders = jax.vmap(lambda key: jax.random.permutation(key, examples))(drawn(key, draws))
 
     def fallen(row: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -88,6 +89,9 @@ def individual_expectation(
       groups: Labels of the entries that move together; each by itself when None.
       chunk: Number of values at a time; by the size of what f computes when None.
 
+    Raises:
+      UserError: there is no such group, or the groups do not fit the inputs.
+
     Example:
       >>> f, x = lambda x: x[:, 0] * x[:, 1], jnp.array([[1.0, 2.0], [1.0, 3.0]])
       >>> individual_expectation(f, x, jnp.array([0.0, 5.0]), group=0).tolist()
@@ -96,7 +100,9 @@ def individual_expectation(
     Source: Goldstein et al. 2015, https://arxiv.org/abs/1309.6392
     """
     score, args = scored(f, target, args)
-    labels, _ = labelled(groups, x)
+    labels, count = labelled(groups, x)
+    if not 0 <= group < count:
+        raise UserError(f"group={group} is none of the groups 0 to {count - 1}; nothing would move")
 
     def at(value: jax.Array) -> jax.Array:
         moved = jax.tree.map(lambda label, leaf: jnp.where(label == group, value.astype(leaf.dtype), leaf), labels, x)
@@ -128,6 +134,9 @@ def partial_dependence(
       groups: Labels of the entries that move together; each by itself when None.
       chunk: Number of values at a time; by the size of what f computes when None.
 
+    Raises:
+      UserError: there is a single example, of which `individual_expectation` is the curve; or no such group.
+
     Example:
       >>> f, x = lambda x: x[:, 0] * x[:, 1], jnp.array([[1.0, 2.0], [1.0, 3.0]])
       >>> partial_dependence(f, x, jnp.array([0.0, 5.0]), group=0)[0].tolist()
@@ -135,5 +144,13 @@ def partial_dependence(
 
     Source: Friedman 2001, https://doi.org/10.1214/aos/1013203451
     """
+    _several(x, "the error of partial_dependence is over examples")
     curves = individual_expectation(f, x, values, target, args, group=group, groups=groups, chunk=chunk)
     return curves.mean(axis=0), curves.std(axis=0, ddof=1) / jnp.sqrt(len(curves))
+
+
+def _several(x: Any, why: str) -> int:
+    """The number of examples, more than one."""
+    if (examples := check_examples(x)) < 2:
+        raise UserError(f"{why}, and x has one; give two or more")
+    return examples

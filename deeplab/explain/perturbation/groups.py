@@ -54,7 +54,7 @@ def labelled(groups: Groups, x: Any) -> tuple[Any, int]:
     """Labels of the entries, of as many axes as the inputs have, and the number of groups.
 
     Raises:
-      UserError: the groups are traced, or do not fit the inputs.
+      UserError: the groups are traced, or do not fit the inputs, or there is none.
     """
     check_examples(x)
     leaves, tree = jax.tree.flatten(x)
@@ -68,8 +68,12 @@ def labelled(groups: Groups, x: Any) -> tuple[Any, int]:
     if len(given) != len(leaves) or not all(np.issubdtype(np.asarray(g).dtype, np.integer) for g in given):
         raise UserError(f"there are {len(leaves)} input arrays; give groups= an array of integer labels for each")
     rows = [_fitting(np.asarray(labels), leaf.shape) for labels, leaf in zip(given, leaves, strict=True)]
-    count = max(int(labels.max()) for labels in rows) + 1
-    if count > len(np.unique(np.concatenate([labels[labels >= 0] for labels in rows]))):
+    every = np.unique(np.concatenate([labels.reshape(-1) for labels in rows]))
+    if not every.size or every[-1] < 0 or every[0] < -1:
+        told = f"labels from {every[0]} to {every[-1]}" if every.size else "no label"
+        raise UserError(f"groups= has {told}; number the groups from 0 (-1 stays), and give one at least")
+    count = int(every[-1]) + 1
+    if count > np.sum(every >= 0):
         raise UserError(f"groups= has labels up to {count - 1}, and not all below; number the groups from 0 (-1 stays)")
     return jax.tree.unflatten(tree, rows), count
 

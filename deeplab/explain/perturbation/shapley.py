@@ -174,7 +174,9 @@ def kernel_shap(
     https://arxiv.org/abs/2012.01536 (pairs, and the error)
     """
     game = players(f, x, baseline, target, args, groups)
-    every = game.count < 2 or 2**game.count - 2 <= count_of("draws", draws)
+    if game.count == 1:  # there is no coalition between nobody and everybody
+        return shapley(f, x, baseline, target, args, groups=groups, chunk=chunk)
+    every = 2**game.count - 2 <= count_of("draws", draws)
     rows, weights = _proper(game.count) if every else _paired(key, draws, game.count)
     ends = mapped(game.score, jnp.asarray([[False] * game.count, [True] * game.count]), chunk)
     worth = mapped(game.score, rows, chunk) - ends[:1]

@@ -55,7 +55,8 @@ class Report(Printable):
     @property
     def rows(self) -> dict[str, dict[str, tuple[float, tuple[float, float]]]]:
         """Mean and 95 % interval of each metric, the most faithful method first."""
-        names = sorted(self.each, key=lambda name: -np.mean(self.each[name]["faithful"]))
+        kept = {name: _finite(values["faithful"]) for name, values in self.each.items()}
+        names = sorted(kept, key=lambda name: -kept[name].mean() if len(kept[name]) else math.inf)
         return {
             name: {metric: _told(values, self.resamples) for metric, values in self.each[name].items()}
             for name in names
@@ -77,9 +78,11 @@ class Report(Printable):
         best = next((name for name in self.rows if name not in CONTROLS), None)
         if best is None:
             return ""
-        told = [f"{_cell(self.above(best, control))} above {control}" for control in CONTROLS if control in self.each]
-        count = len(self.each[best]["faithful"])
-        return f"{best} is {' and '.join(told)}, on the same {count} examples, in the column faithful"
+        controls = [control for control in CONTROLS if control in self.each]
+        known = np.isfinite([self.each[name]["faithful"] for name in (best, *controls)]).all(axis=0)
+        same = self.of(known)
+        told = [f"{_cell(same.above(best, control))} above {control}" for control in controls]
+        return f"{best} is {' and '.join(told)}, on the same {known.sum()} examples, in the column faithful"
 
     def insane(self) -> dict[str, float]:
         """The methods whose maps survive randomized weights, with their rank correlation; the controls always do."""
@@ -143,10 +146,14 @@ class Report(Printable):
         return ["method", *metrics], body
 
 
+def _finite(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    return values[np.isfinite(values)]
+
+
 def _told(values: np.ndarray, resamples: int) -> tuple[float, tuple[float, float]]:
     """The mean and its 95 % percentile interval over resamples of the examples; NaN counts nowhere."""
-    kept = np.asarray(values, np.float64)
-    kept = kept[np.isfinite(kept)]
+    kept = _finite(values)
     if not len(kept):
         return math.nan, (math.nan, math.nan)
     draws = np.random.default_rng(0).integers(len(kept), size=(resamples, len(kept)))

@@ -69,7 +69,7 @@ def summarize(
         entry["against"] = None if entry["stopped"] else _against(entries[0], entry, overlap)
     described = {
         k: {
-            "values": [list(value) if isinstance(value, tuple) else value for value in a.values],  # as rows have them
+            "values": [*map(_tuple, a.values)],  # as the settings have them, so that they are equal and can be keys
             "log": a.log,
             "categorical": not _numbers(entry["setting"][k] for entry in entries),
         }
@@ -201,7 +201,7 @@ def _importance(entries: Sequence[Entry], axes: Mapping[str, Axis]) -> dict[str,
     y = np.array([entry["compared"] for entry in sound])
     if len(axes) < 2 or len(sound) < importance.MIN_SETTINGS or np.ptp(y) == 0:
         return None
-    x = np.array([[axis.position(entry["setting"][k]) for k, axis in axes.items()] for entry in sound])
+    x = np.array([[_position(axis, entry["setting"][k]) for k, axis in axes.items()] for entry in sound])
     found, names = importance.fanova(x, y), list(axes)
     return {
         "settings": len(sound),
@@ -214,6 +214,11 @@ def _importance(entries: Sequence[Entry], axes: Mapping[str, Axis]) -> dict[str,
             if not axis.values
         },
     }
+
+
+def _position(axis: Axis, value: Any) -> float:
+    """Where a value of a setting is, in which the lists that were given for an argument are tuples."""
+    return axis.position(next((given for given in axis.values if _tuple(given) == value), value))
 
 
 def _ways(rows: Rows) -> list[list[Any]]:

@@ -1,13 +1,18 @@
-"""What a model returns: whether it is what a task reads, and what it is, in messages."""
+"""What a model reads and returns: whether it is what a task gives and reads, and what it is, in messages."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from deeplab.core.errors import UserError
+
+_TABLE = re.compile(r"(?:^|/)(?:tokens|token_embedding)/embedding$")
+"""Path of the table of tokens in the models of this library."""
 
 
 def named_outputs(class_names: Sequence[str], outputs: int) -> int:
@@ -22,6 +27,27 @@ def named_outputs(class_names: Sequence[str], outputs: int) -> int:
             "(class_names of the task, or the number of outputs of the model)"
         )
     return outputs
+
+
+def each_class(name: str, values: Any, count: int, dtype: Any) -> jax.Array:
+    """Numbers of the classes, which may be tracers, as an array [K].
+
+    Args:
+      name: What they are, for the message.
+      values: The numbers, a sequence or an array.
+      count: Number K of classes.
+      dtype: Type of the result.
+
+    Raises:
+      UserError: There are more or fewer of them than classes; one would count for all.
+
+    Example:
+      >>> each_class("class_weights", (1, 2.5), 2, "float32").tolist()
+      [1.0, 2.5]
+    """
+    if len(values) != count:
+        raise UserError(f"{len(values)} {name} for {count} classes; give one for each")
+    return jnp.stack([jnp.asarray(value, dtype) for value in values])
 
 
 def described(value: Any) -> str:
@@ -68,3 +94,33 @@ def one_array(outputs: Any, *shape: int | str) -> jax.Array:
     if len(given) != len(shape) or any(b not in (a, str(b)) for a, b in zip(given, shape, strict=True)):
         raise UserError(f"the model returns {described(outputs)}, expected one array [{', '.join(map(str, shape))}]")
     return outputs
+
+
+def check_token(apply: Any, token: int, argument: str, advice: str) -> None:
+    """Checks that the model has a row for a token that the task itself writes: a table reads its last row instead.
+
+    A model whose table of tokens has another name than those of this library is let through.
+
+    Args:
+      apply: The model, see `Apply`.
+      token: Largest token that the task writes.
+      argument: What sets it, for the message.
+      advice: What to give, for the message.
+
+    Raises:
+      UserError: The model has no row for the token.
+
+    Example:
+      >>> import types
+      >>> import numpy as np
+      >>> apply = types.SimpleNamespace(params={"embed": {"tokens": {"embedding": np.zeros((9, 4))}}})
+      >>> check_token(apply, 8, "mask_token", "give more")
+      >>> check_token(apply, 9, "mask_token", "give more")
+      Traceback (most recent call last):
+      deeplab.core.errors.UserError: mask_token is 9, and the model has rows for the tokens 0 to 8 only; give more
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(getattr(apply, "params", None))
+    paths = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
+    sizes = {leaf.shape[0] for path, leaf in paths if _TABLE.search(path)}
+    if len(sizes) == 1 and token >= (size := sizes.pop()):
+        raise UserError(f"{argument} is {token}, and the model has rows for the tokens 0 to {size - 1} only; {advice}")

@@ -26,6 +26,7 @@ class Labels(NamedTuple):
       ignored: Label that counts nowhere; None if there is none.
       counted: Mask of the labels that count, of the field's shape; None if all do.
       needed: Number of different labels by the shape of the batch; None where it depends on the data's values.
+      present: Whether a label is no number of an output, but says that its own is there, 1, or is not, 0.
     """
 
     outputs: int
@@ -33,6 +34,7 @@ class Labels(NamedTuple):
     ignored: int | None = None
     counted: jax.Array | None = None
     needed: int | None = None
+    present: bool = False
 
 
 class Loss(NamedTuple):

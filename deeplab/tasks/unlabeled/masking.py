@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from deeplab.core import ranges
 from deeplab.metrics.base import Mean, Metrics, Perplexity, hits
 from deeplab.tasks.contract.apply import Apply
+from deeplab.tasks.contract.outputs import check_token
 from deeplab.tasks.contract.task import Batch, Labels, Loss, Task
 from deeplab.tasks.language import token_losses
 from deeplab.tasks.unlabeled.pairs import by_example
@@ -81,6 +82,8 @@ class MaskedTokens(Task):
         return {"tokens": Labels(apply(*self.inputs(batch))[0].shape[-1])}
 
     def _guessed(self, apply: Apply, batch: Batch, key: jax.Array) -> tuple[dict[str, Mean], Any]:
+        for argument, most in (("mask_token", self.mask_token), ("the last token of vocab_size", self.vocab_size - 1)):
+            check_token(apply, most, argument, f"give the model vocab_size={most + 1}, or the task fewer tokens")
         hide_key, key = jax.random.split(key)
         shown, chosen = self.hide(batch, hide_key)
         logits, variables = apply(shown, train=True, key=key)

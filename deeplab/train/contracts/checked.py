@@ -60,7 +60,8 @@ def _remarks(experiment: Experiment, fields: Mapping[str, Labels]) -> Iterator[s
             f"reads an example several times; a --batch-size of {data.num_train} or less does not"
         )
     for name, (_, classes) in data.bounds().items():
-        if name in fields and fields[name].needed is None and fields[name].outputs > classes:
+        known = name in fields and fields[name].needed is None and not fields[name].present
+        if known and fields[name].outputs > classes:
             yield (
                 f"{model} has {fields[name].outputs} outputs, and {name!r} has {classes} classes: the others can only "
                 "be wrong"
