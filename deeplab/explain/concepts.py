@@ -150,6 +150,8 @@ def concept_test(
 
 
 def _two_sided(difference: Array, variance: Array, freedom: Any) -> Array:
-    """Two-sided p-value of Student's t."""
-    squared = difference**2 / variance
-    return jax.scipy.special.betainc(freedom / 2, 0.5, freedom / (freedom + squared))
+    """Two-sided p-value of Student's t; 1 where there is no difference, though all scores may be equal."""
+    squared, freedom = difference**2 / variance, jnp.where(variance > 0, freedom, 1)
+    p = jax.scipy.special.betainc(freedom / 2, 0.5, freedom / (freedom + squared))
+    equal = jnp.abs(difference) <= 4 * jnp.finfo(p.dtype).eps  # but for the rounding of means of fractions
+    return jnp.where(equal, 1.0, p)

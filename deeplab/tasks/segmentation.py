@@ -96,9 +96,9 @@ class Segmentation(Task):
         return _metrics(self._pixels(self._logits(apply, batch), batch["mask"]), batch["weight"])
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """`prediction` [B, H, W] uint8, or uint16 of more than 256 classes, `confusion` [B, K, K] and `loss` [B].
+        """`prediction` [B, H, W], `confusion` [B, K, K] and `loss` [B], NaN where no pixel counts.
 
-        The loss is NaN where no pixel counts.
+        The prediction is uint8, and uint16 of more than 256 classes.
         """
         out = self._pixels(self._logits(apply, batch), batch["mask"])
         loss = jnp.where(out.pop("counts"), out["loss"], jnp.nan)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deeplab.core.errors import UserError
-from deeplab.explain.concepts import concept_test, concept_vector, sensitivity, tcav
+from deeplab.explain.concepts import _two_sided, concept_test, concept_vector, sensitivity, tcav
 
 D, N, R = 24, 25, 12
 HIDDEN = jax.random.normal(jax.random.key(0), (D, 16)) / D**0.5
@@ -48,6 +48,16 @@ def test_a_vector_is_the_normal_of_the_ridge_classifier():
     np.testing.assert_allclose(found, (expected / np.linalg.norm(expected)).reshape(2, 3), atol=1e-4)
     with pytest.raises(UserError, match=r"are \[2, 3\] and of the others \[3\]"):
         concept_vector(concept, others[:, 0])
+
+
+def test_equal_scores_are_no_evidence():
+    """Of 0 by 0: every score is 1 where the score of a class rises along all activations."""
+    rng = np.random.default_rng(0)
+    randoms, concept = rng.uniform(size=(4, 6, 3)), rng.uniform(size=(6, 3))
+    found = concept_test(lambda h: jnp.zeros(len(h)), jnp.ones((5, 3)), concept, jnp.asarray(randoms))
+    assert (float(found.score), float(found.p), float(found.p_of_vectors)) == (0, 1, 1)
+    assert float(_two_sided(jnp.float32(0.5), jnp.float32(0), jnp.nan)) == 0  # and a sure difference is one
+    assert np.isnan(_two_sided(jnp.float32(jnp.nan), jnp.float32(0), 3))
 
 
 def test_a_score_is_the_fraction_of_rising_examples():

@@ -8,6 +8,7 @@ import pytest
 
 import deeplab as dl
 from deeplab.core.errors import UserError
+from deeplab.explain.examples import retraining
 from deeplab.explain.examples.retraining import all_but, random_subset
 from deeplab.search.sweep import Setup, sweep
 from deeplab.train.losses import losses_by_example, make_losses
@@ -103,3 +104,15 @@ def test_there_is_a_weight_for_each_training_example():
     batch = next(twice.batches("train"))
     made = twice.transform(batch, jax.random.key(0))
     np.testing.assert_array_equal(made["weight"], batch["weight"] * 2 * batch["id"])
+
+
+@pytest.mark.parametrize("subsets", [3, 4, 7])
+def test_a_resample_of_one_subset_counts_nowhere(subsets):
+    """One in 64 of four: its correlation, of 0 by 0, made the interval NaN."""
+    rng = np.random.default_rng(0)
+    scores, masks = rng.normal(size=(5, 12)), rng.random((subsets, 12)) < 0.5
+    outputs = masks @ scores.T + rng.normal(size=(subsets, 5))
+    found = retraining.lds(scores, masks, outputs, key=jax.random.key(0), resamples=2000)
+    assert -1 <= found.low <= found.mean <= found.high <= 1 + 1e-6
+    constant = retraining.lds(scores, masks, outputs * [1, 1, 1, 1, 0], key=jax.random.key(0), resamples=50)
+    assert np.isnan([constant.each[4], constant.mean, constant.low, constant.high]).all()

@@ -67,7 +67,8 @@ def lds(
 ) -> Agreement:
     """The linear datamodeling score: rank correlation of the summed scores of a subset with what training on it gives.
 
-    Its interval is the bootstrap's percentiles, over subsets and test examples both; ranks are those of all subsets.
+    Its interval is the bootstrap's percentiles, over subsets and test examples both; ranks are those of all subsets. A
+    resample in which all ranks are equal, such as one of a single subset, has no correlation, and counts nowhere.
 
     Args:
       scores: Score of each training example for each test example.
@@ -100,15 +101,19 @@ def lds(
     def correlations(weight: Array) -> Array:
         """Of the ranks, with the number of times that each subset is there, [S] -> [T]."""
         mean = lambda values: weight @ values / S  # noqa: E731
+        there = (weight > 0)[:, None]
+        differ = lambda values: jnp.ptp(jnp.where(there, values, values[jnp.argmax(weight)][None]), axis=0) > 0  # noqa: E731
         a, b = mean(x), mean(y)
-        return (mean(x * y) - a * b) / jnp.sqrt((mean(x * x) - a * a) * (mean(y * y) - b * b))
+        found = (mean(x * y) - a * b) / jnp.sqrt((mean(x * x) - a * a) * (mean(y * y) - b * b))
+        return jnp.where(differ(x) & differ(y), found, jnp.nan)
 
     def resampled(key: jax.Array) -> Array:
         of_subsets, of_tests = jax.random.split(key)
         weight = jnp.bincount(jax.random.randint(of_subsets, (S,), 0, S), length=S)
-        return jnp.mean(correlations(weight.astype(x.dtype))[jax.random.randint(of_tests, (T,), 0, T)])
+        return jnp.nanmean(correlations(weight.astype(x.dtype))[jax.random.randint(of_tests, (T,), 0, T)])
 
     each = correlations(jnp.ones(S, x.dtype))
     means = jax.lax.map(resampled, jax.random.split(key, resamples))
-    low, high = jnp.quantile(means, jnp.array([(1 - level) / 2, (1 + level) / 2]))
+    means = jnp.where(jnp.isnan(each.mean()), jnp.nan, means)
+    low, high = jnp.nanquantile(means, jnp.array([(1 - level) / 2, (1 + level) / 2]))
     return Agreement(each, each.mean(), low, high)
