@@ -191,7 +191,8 @@ def _horizontal(axes, lines: Sequence[Line], log_x: bool, counts: bool, length: 
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
     margin = 0.04 * (last - first) or 0.04 * abs(first) or 1.0
     linear = (min(0, int(first)), int(last)) if counts else (first - margin, last + margin)
-    axes.set_xlim(*((0.9 * first, 1.1 * last) if log_x else linear))
+    limits = (0.9 * first, 1.1 * last) if log_x else linear
+    axes.set_xlim(*axes.xaxis.get_major_locator().nonsingular(*limits))  # of one point, some room around it
 
 
 def _log_ticks(axis, limits: tuple[float, float], length: float, extents: Callable[[float], float]) -> None:

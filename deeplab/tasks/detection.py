@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from deeplab.core import ranges
 from deeplab.decode import boxes as geometry
@@ -57,9 +57,9 @@ class Detection(Task):
 
     `batch["boxes"]` is [B, M, 4], (x_min, y_min, x_max, y_max) in pixels of the image that the model reads, and
     `batch["classes"]` [B, M] integers, -1 where there is no object. An object neither teaches nor counts where
-    `batch["ignored"]` [B, M] is given and true. The model gives [B, L, 8 + K], see `FCOS`. With the places P that have
-    an object, and of one the logits z, the box b, the logit q, the object's box g and the place's centerness c, an
-    example's loss is
+    `batch["ignored"]` [B, M] is given and true; nor do the places in its box that have no other object, for it is no
+    background. The model gives [B, L, 8 + K], see `FCOS`. With the places P that have an object, and of one the logits
+    z, the box b, the logit q, the object's box g and the place's centerness c, an example's loss is
 
         sum_l focal(z_l) / |P| + sum_P c (1 - giou(b, g)) / sum_P c + mean_P bce(q, iou(b, g)).
 
@@ -164,6 +164,8 @@ class Detection(Task):
         classes = jnp.where(has, jnp.take_along_axis(batch["classes"], index, axis=1), -1)
         count = jnp.maximum(jnp.sum(has, axis=1), 1)
         focal = _focal(places.logits, jax.nn.one_hot(classes, places.logits.shape[-1]), self.focus, self.balance)
+        if "ignored" in batch:
+            focal = jnp.where((_within_ignored(places.centers, batch) & ~has)[..., None], 0.0, focal)
         # Places without an object get a box that has a derivative, which the weight 0 then removes.
         box = jnp.where(has[..., None], box, jax.lax.stop_gradient(places.boxes))
         central = jnp.where(has, centerness(places.centers, box), 0.0)
@@ -224,6 +226,12 @@ def centerness(centers: Float[Array, "*L 2"], boxes: Float[Array, "*L 4"]) -> Fl
 def _sides(centers: jax.Array, boxes: jax.Array) -> jax.Array:
     """Distances to the left, top, right and bottom side."""
     return jnp.concatenate([centers - boxes[..., :2], boxes[..., 2:] - centers], axis=-1)
+
+
+def _within_ignored(centers: Float[Array, "B L 2"], batch: Batch) -> Bool[Array, "B L"]:
+    """Whether a place lies in the box of an object that is ignored."""
+    inside = jnp.min(_sides(centers[:, :, None], batch["boxes"][:, None]), axis=-1) > 0  # [B, L, M]
+    return jnp.any(inside & (batch["ignored"] != 0)[:, None], axis=-1)
 
 
 def _focal(logits: jax.Array, target: jax.Array, focus: float | jax.Array, balance: float | jax.Array) -> jax.Array:

@@ -75,6 +75,7 @@ class Regression(Task):
     def score(self, outputs: jax.Array, batch: Batch, target: Any = None) -> jax.Array:
         """Prediction of each example, [B]; of several targets their mean, or those of the numbers `target`."""
         point = self._point(self._matched(outputs, batch["target"])[0])
+        point = point if point.ndim > 1 else point[:, None]  # the number 0 is its only one
         return _per_example(point if target is None else jnp.take(point, jnp.atleast_1d(target), axis=-1))
 
     def _metrics(self, outputs: jax.Array, batch: Batch) -> Metrics:

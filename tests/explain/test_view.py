@@ -62,3 +62,14 @@ def test_words_are_colored_and_escaped():
         dl.explain.show(values, words=[("a", "b", "c")])
     with pytest.raises(dl.UserError, match="a map only"):
         dl.explain.show(values)
+
+
+def test_maps_and_names_that_do_not_fit_are_told():
+    """The first raised NumPy's error of broadcasting, and names of another number were dropped."""
+    with pytest.raises(dl.UserError, match=r"the map 'a' is \[2, 4\], and the inputs are \[2, 5\]; give a map"):
+        dl.explain.show({"a": np.ones((2, 4))}, np.ones((2, 5)))
+    with pytest.raises(dl.UserError, match=r"the map is \[2, 7, 7\], and the inputs are \[2, 8, 8, 3\]"):
+        dl.explain.show(np.ones((2, 7, 7)), np.ones((2, 8, 8, 3)))
+    assert dl.explain.show(np.ones((2, 8, 8)), np.ones((2, 8, 8, 3)))
+    with pytest.raises(dl.UserError, match="there are 2 names for 5 columns of the inputs; give one for each"):
+        dl.explain.show(np.ones((2, 5)), np.ones((2, 5)), names=("age", "sex"))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deeplab import report
+from deeplab.core.blocks import translations
 from deeplab.report import boxes, cards, masks
 
 
@@ -84,3 +85,11 @@ def test_masks_are_drawn_in_colors_and_void_in_black():
         predictions["confusion"] = np.full((1, 2, 2), counts)
         (made,) = show({"image": image, "mask": label, "id": np.array([5])}, predictions)
         assert made["caption"] == caption  # 100.0 % of them were wrong
+
+
+def test_an_empty_translation_has_no_attention_to_draw():
+    batch = {"source_text": np.full((1, 1), 97, np.uint8), "target_text": np.zeros((1, 1), np.uint8)}
+    predictions = {"prediction": np.zeros((1, 3), int), "attention": np.ones((1, 3, 4))}
+    for length in (0, 2):
+        (made,) = translations(str, batch | {"source_length": [length]}, predictions)
+        assert [part["kind"] for part in made["parts"]] == ["text", "text"]

@@ -47,6 +47,14 @@ def test_every_curve_can_be_drawn(lines):
         assert 'aria-label="&quot;&lt;x&gt;"' in figures.inline(svg, '"<x>', "f")
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("step", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("options", [{}, {"counts": False}, {"counts": False, "span": "all"}])
+def test_a_chart_of_one_point_has_room_around_it(step, options):
+    """Matplotlib warns of equal ends of an axis."""
+    assert "<svg" in figures.curves([Line("a", np.array([step]), np.array([0.5]), SERIES[0])], **options)
+
+
 def test_the_past_of_a_forecast_is_inside_the_axes():
     """Steps before 0 are drawn, and the axis still begins at 0 where there are none."""
     past, future = (Line(name, np.arange(6) - begin, np.arange(6.0), SERIES[0]) for name, begin in (("a", 6), ("b", 0)))

@@ -161,6 +161,23 @@ def test_an_object_that_is_ignored_neither_teaches_nor_counts():
     assert nothing == pytest.approx({"loss": 0, "ap50": 1, "ap75": 1, "ap": 1}, abs=1e-4)
 
 
+def test_what_lies_in_the_box_of_an_ignored_object_is_no_background():
+    """A network that sees the object was told that nothing is there; what it says elsewhere still counts."""
+    batch = apart()
+    outputs, ignored = right_outputs(batch), np.zeros((3, 5), bool)
+    ignored[0, 1] = True
+    assert values(told(outputs, batch | {"ignored": ignored})[1])["loss"] == pytest.approx(0, abs=1e-4)
+    covered = batch | {"ignored": ignored, "boxes": batch["boxes"].copy()}
+    covered["boxes"][0, 1] = [0, 0, SIZE, SIZE]
+    found = TASK._losses(jnp.asarray(outputs), covered)
+    blind = outputs.copy()
+    blind[0, outputs[0, :, 8] > 0, 8] = -30  # the object within it that counts still teaches
+    assert TASK._losses(jnp.asarray(blind), covered)["class_loss"][0] > found["class_loss"][0] + 1
+    outside = outputs.copy()
+    outside[0, 7, 8] = 30  # the last place of the first row
+    assert TASK._losses(jnp.asarray(outside), batch | {"ignored": ignored})["class_loss"][0] > 1
+
+
 def test_an_image_without_objects_has_a_finite_loss_and_gradient():
     outputs, batch = drawn(0)
     empty = batch | {"classes": np.full_like(batch["classes"], -1)}

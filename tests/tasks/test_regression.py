@@ -152,6 +152,9 @@ def test_scores_are_predictions():
     task = Regression(scale=(1.0, 2.0))
     np.testing.assert_allclose(task.score(jnp.asarray(outputs), batch(outputs, given)), [2, 6, 10])
     np.testing.assert_allclose(task.score(jnp.asarray(outputs), batch(outputs, given), 1), [3, 7, 11])
+    one = jnp.arange(3.0)  # the number 0 of a single target was that of the first example
+    for target in (None, 0):
+        np.testing.assert_allclose(Regression().score(one, batch(one, one), target), one)
 
 
 def test_the_report_draws_points_and_the_largest_residuals():

@@ -71,11 +71,10 @@ def translations(decode: Callable[[Any], str], batch: Mapping[str, Any], predict
     for i, tokens in enumerate(predictions["prediction"]):
         attention = np.asarray(predictions["attention"][i], np.float32)
         attention = attention[: (tokens > 0).sum(), : batch["source_length"][i]]
-        shades = np.kron(1 - attention, np.ones((8, 8)))  # dark where the attention is high
-        parts = (
-            text(decode(tokens), "translation:"),
-            text(unpadded(batch["target_text"][i]), "reference:"),
-            picture(shades, "attention: a row for each token of the translation, a column for each of the source"),
-        )
+        parts = [text(decode(tokens), "translation:"), text(unpadded(batch["target_text"][i]), "reference:")]
+        if attention.size:  # else the translation, or the source, is empty
+            shades = np.kron(1 - attention, np.ones((8, 8)))  # dark where the attention is high
+            label = "attention: a row for each token of the translation, a column for each of the source"
+            parts.append(picture(shades, label))
         made.append(card(unpadded(batch["source_text"][i]), *parts))
     return made

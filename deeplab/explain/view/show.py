@@ -70,7 +70,7 @@ def show(
       captions: Sentence beside each title.
 
     Raises:
-      UserError: neither inputs nor words are given, or they do not fit the map.
+      UserError: neither inputs nor words are given, or they or the names do not fit the map.
 
     Example:
       >>> shown = show(jnp.array([[1.0, -2.0]]), words=[("very", "bad")])
@@ -81,6 +81,8 @@ def show(
     values = {name: np.asarray(m.values if isinstance(m, Attribution) else m) for name, m in named.items()}
     if x is None and words is None:
         raise UserError("show was given a map only; give the inputs as its second argument, or words=")
+    if words is None:
+        _check_shapes(values, np.shape(x))
     shown: Any = x if words is None else words
     count = len(next(iter(values.values()), shown))
     cards = [
@@ -156,8 +158,21 @@ def _each(value: np.ndarray, count: int) -> np.ndarray:
 
 
 def _names(names: Sequence[str] | None, count: int, kind: str) -> list[str]:
-    given = list(names or ())
-    return given if len(given) == count else [f"{kind} {i}" for i in range(count)]
+    given = [f"{kind} {i}" for i in range(count)] if names is None else list(names)
+    if len(given) != count:
+        raise UserError(f"there are {len(given)} names for {count} {kind}s of the inputs; give one for each")
+    return given
+
+
+def _check_shapes(values: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> None:
+    """Maps have the inputs' shape; of images, their channels may be summed."""
+    for name, value in values.items():
+        images = len(shape) == 4 and value.ndim in (3, 4) and value.shape[:3] == shape[:3]
+        if value.shape != shape and not images:
+            raise UserError(
+                f"the map {name and f'{name!r} '}is {list(value.shape)}, and the inputs are {list(shape)}; give a map "
+                "of the shape of the inputs"
+            )
 
 
 def _colors(image: np.ndarray) -> np.ndarray:
