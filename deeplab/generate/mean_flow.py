@@ -40,7 +40,7 @@ class MeanFlow(Task):
       apart: Share of the examples whose r is not t.
       power: Exponent of the weight; may be a tracer.
       mean: Mean of the logit of the times.
-      spread: Standard deviation of that logit.
+      spread: Standard deviation of that logit; 1.6 with a mean of 0 has more times near 1, where samples begin.
       num_classes: Number of classes K that the model is told, always: samples have them in turn where none
         is asked for; no class when None.
       steps: Number of steps of a sample.

@@ -189,7 +189,7 @@ def _horizontal(axes, lines: Sequence[Line], log_x: bool, counts: bool, length: 
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=counts))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
-    margin = 0.04 * (last - first) or 0.04 * abs(first) or 1.0
+    margin = 0.04 * (last - first)
     linear = (min(0, int(first)), int(last)) if counts else (first - margin, last + margin)
     limits = (0.9 * first, 1.1 * last) if log_x else linear
     axes.set_xlim(*axes.xaxis.get_major_locator().nonsingular(*limits))  # of one point, some room around it

@@ -4,7 +4,10 @@ Run:     python -m experiments.benchmarks.features RUN [RUN ...] --layer stage3_
          The first run gives the data and the random network: its own before the first step, whose batch norms have
          seen 50 batches. Beside it: what the network reads, and the first 50 principal components of that. Features
          are what the encoder returns, such as means over places; with --layer that layer's, place by place.
-Result:  none yet
+Result:  Fashion-MNIST, %, by 3 and 20 neighbors and linear, of what the encoder returns and of stage3_block1: pixels
+         85.56, 84.24, 81.24; 50 components 85.44, 85.49, 77.86; random network 68.40, 69.32, 63.42 and 82.14, 82.00,
+         81.82; simclr (--width 16 --epochs 16) 85.48, 85.00, 80.89 and 88.27, 87.54, 88.36; intervals +- 0.63 to 0.94,
+         controls 9.8 to 10.2 (seed 0, 10 minutes of CPU time beside other work; commit eff3ab1)
 Source:  neighbors by cosine, 20 of them: Wu et al. 2018, https://arxiv.org/abs/1805.01978
 """
 
