@@ -4,7 +4,7 @@ Run:     python -m experiments.self_images --method simclr          (downloads 3
          --dataset cifar10 reads photos; --image-folder PATH a folder or an archive of train/CLASS/* and test/CLASS/*
 Judge:   python -m experiments.benchmarks.features RUN --layer stage3_block1 --data-dir FOLDER  (also linear probes)
 Result:  --width 16, 3 neighbors by the last map, place by place: simclr --epochs 16 88.27 % (20 minutes of CPU time;
-         commit 1059d53), vicreg --epochs 4 85.98 (7 minutes), a random network 82.14; pixels 85.56, 50 components 85.44.
+         commit 1059d53), vicreg --epochs 4 85.98 (7 minutes), a random network 82.14; pixels 85.56, components 85.44.
          By the 64 features, means over places: simclr 85.48; --epochs 4 simclr 84.1, vicreg 82.1, byol 80.0
 Source:  named by each task of `dl.tasks.unlabeled`, such as Chen et al. 2020, https://arxiv.org/abs/2002.05709
 """
