@@ -81,7 +81,7 @@ def show(
     values = {name: np.asarray(m.values if isinstance(m, Attribution) else m) for name, m in named.items()}
     if x is None and words is None:
         raise UserError("show was given a map only; give the inputs as its second argument, or words=")
-    if words is None:
+    if x is not None and words is None:
         _check_shapes(values, np.shape(x))
     shown: Any = x if words is None else words
     count = len(next(iter(values.values()), shown))
