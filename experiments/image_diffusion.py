@@ -4,7 +4,7 @@ Run:     python -m experiments.image_diffusion --method flow     (downloads 31 M
 Result:  --method flow --epochs 4, FID of 2,000 samples by `experiments.benchmarks.generating`: 0.258 of 50 evaluations,
          0.262 of 10, 1.86 of 2, 4.61 of 1; `image_vae` 0.818, training images 0.027 (seed 0; 1,750 s of CPU time
          beside other work; commit 3a83c92). --method mean_flow --epochs 6: 0.181, 0.170, 0.179 and 0.205 (seed 0;
-         2,970 s of CPU time; commit eff3ab1); other methods: none yet
+         2,970 s of CPU time; commit 99426bb); other methods: none yet
 Source:  DDPM: Ho et al. 2020, https://arxiv.org/abs/2006.11239; "v": Salimans and Ho 2022,
          https://arxiv.org/abs/2202.00512; EDM: Karras et al. 2022, https://arxiv.org/abs/2206.00364; flow matching:
          Lipman et al. 2023, https://arxiv.org/abs/2210.02747; MeanFlow: Geng et al. 2025,

@@ -8,7 +8,7 @@ Result:  --count 2000, FID (of infinitely many, 1000 KID): training images 0.027
          23.6); image_diffusion --method flow --epochs 4 by 50 evaluations 0.258 (0.230, 4.63), by 10 0.262 (0.233,
          4.00), by 2 1.86 (1.83, 62.9), by 1 4.61 (4.62, 194); 270 s of CPU time; commit 3a83c92. --method mean_flow
          --epochs 6 by 50 0.181 (0.162, 2.37), by 10 0.170 (0.149, 2.32), by 2 0.179 (0.159, 3.62), by 1 0.205 (0.196,
-         4.15), all ten classes; 253 s of CPU time; commit eff3ab1
+         4.15), all ten classes; 253 s of CPU time; commit 99426bb
 Source:  the measures: see `deeplab.generate.measures`
 """
 
