@@ -116,6 +116,7 @@ HALF = jax.ShapeDtypeStruct((2, 8, 128, 64), jnp.bfloat16)
 SINGLE = jax.ShapeDtypeStruct((2, 8, 128, 64), jnp.float32)
 WIDE = jax.ShapeDtypeStruct((2, 8, 128, 256), jnp.bfloat16)
 LONGER = jax.ShapeDtypeStruct((2, 8, 256, 64), jnp.bfloat16)
+ODD = jax.ShapeDtypeStruct((2, 8, 197, 64), jnp.bfloat16)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,8 @@ LONGER = jax.ShapeDtypeStruct((2, 8, 256, 64), jnp.bfloat16)
         (HALF, HALF, {"causal": True, "platform": "cpu"}, "product"),
         (HALF, HALF, {"causal": True, "platform": "cpu", "block": 32}, "blocks"),
         (SINGLE, SINGLE, {"causal": True}, "product"),
+        (ODD, ODD, {}, "product"),
+        (HALF, ODD, {"block": 32}, "blocks"),
         (WIDE, WIDE, {"causal": True}, "product"),
         (HALF, LONGER, {"causal": True}, "product"),
         (HALF, HALF, {"causal": True, "offset": jnp.int32(3)}, "product"),

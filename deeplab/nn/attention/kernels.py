@@ -31,8 +31,9 @@ def kernel_of(
     """The kernel that `attend` uses for these arguments; arrays or their shapes.
 
     "cudnn" (FlashAttention in cuDNN, https://arxiv.org/abs/2307.08691) on an NVIDIA GPU, for 16-bit numbers, heads of
-    at most 128 in steps of 8, no dropout, and a mask that it computes itself: none, causal, or a causal window. Else
-    "blocks" where a block is given, and "product" where none is.
+    at most 128 in steps of 8, even numbers of positions (it has no gradient of others), no dropout, and a mask that it
+    computes itself: none, causal, or a causal window. Else "blocks" where a block is given, and "product" where none
+    is.
 
     Args:
       query: Queries [B, H, T, d].
@@ -55,17 +56,10 @@ def kernel_of(
     (T, d), S = query.shape[2:], key.shape[2]
     holds_mask = mask is None and segment_ids is None and (causal or window is None) and not (causal and T != S)
     starts_at_zero = isinstance(offset, int) and offset == 0
-    holds_shape = (
-        usual and query.dtype in (jnp.bfloat16, jnp.float16) and d % 8 == 0 and d <= 128 and parts_of_time(T) == 1
-    )
-    if (
-        usual
-        and holds_mask
-        and starts_at_zero
-        and holds_shape
-        and not _drops(dropout)
-        and (platform or _platform()) == "cuda"
-    ):
+    holds_dtype = usual and query.dtype in (jnp.bfloat16, jnp.float16) and not _drops(dropout)
+    holds_shape = d % 8 == 0 and d <= 128 and T % 2 == S % 2 == 0 and parts_of_time(T) == 1
+    holds = holds_dtype and holds_shape and holds_mask and starts_at_zero
+    if holds and (platform or _platform()) == "cuda":
         return "cudnn"
     return "product" if block is None else "blocks"
 
