@@ -1,9 +1,13 @@
-"""A strict runtime: eight virtual devices, no silent broadcasting, warnings are errors, and a cache of its own."""
+"""A strict runtime: eight virtual devices, no silent broadcasting, warnings are errors, and a cache of its own.
+
+On a machine with a GPU, too, tests are of the CPU's devices; `JAX_PLATFORMS=cuda python -m pytest tests/gpu` are the GPU's.
+"""
 
 import gc
 import os
 import tempfile
 
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # A test compiles many programs and runs each once or twice, on little: LLVM takes longer to optimise one than it then
 # runs, XLA's older emitters of fusions take half of the time of the new, and no program is worth cutting and ordering
 # for threads. XLA's own passes stay as they are. In the environment, for the processes that tests start, too.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from deeplab.core.backend import compile_lowered, options_of
 from deeplab.core.errors import UserError
 from deeplab.core.jaxpr import has_primitive
 from deeplab.core.runtime import Runtime
@@ -29,12 +30,6 @@ MAX_STEPS = 256  # for a step of 0.1 ms, the overhead of a dispatch is then 1 %
 # FLOPs. On a CPU a loop around a step copies its state: a tenth of the 85 ms of a GPT of 4 x 128, 4e9 FLOPs. A dispatch
 # costs 0.2 ms, whatever the duration of the step.
 _LONG = 1e9
-
-# In programs with a convolution, XLA's CPU compiler leaves products, sums and elementwise chains slow: with its YNNPACK
-# fusions, the step of a small ResNet takes 158 instead of 189 ms of CPU time. The step of a GPT gains nothing.
-CPU_CONVOLUTION_OPTIONS = {
-    "xla_cpu_experimental_ynn_fusion_type": ",".join(f"LIBRARY_FUSION_TYPE_{x}" for x in ("DOT", "ELTWISE", "REDUCE"))
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +95,7 @@ def compile_program(
     seed: int,
     runtime: Runtime = Runtime(),
     members: Members | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Program:
     """Compiles the training steps ahead of time; a later change of shape is an error, never a silent recompilation.
 
@@ -110,6 +106,7 @@ def compile_program(
       seed: Seed of the data order.
       runtime: Precision, accumulation, offload, and the largest number of steps in one dispatch.
       members: Members whose steps are taken together. None is a solo run, without a member axis.
+      options: Options of XLA's compiler, besides those of the backend.
 
     Raises:
       UserError: The batch does not divide over the mesh, a label has no output, or the model cannot read the data.
@@ -162,7 +159,8 @@ def compile_program(
     if max_steps > 1:
         item = np.repeat(ids, max_steps, axis=0)
         traced = trace(_several(take, max_steps, alone=members is None), item)
-    compiled = compile_lowered(traced.lower(), CPU_CONVOLUTION_OPTIONS if convolves else {})
+    usual = options_of(jax.default_backend(), convolves=convolves)
+    compiled = compile_lowered(traced.lower(), {**usual, **(options or {})})
     cost = compiled.cost_analysis() or {}
     return Program(max_steps, cost.get("flops"), traced.out_info[1][0], compiled, feed, item)
 
@@ -170,21 +168,6 @@ def compile_program(
 def _is_long(jaxpr: Any) -> bool:
     """Whether a step takes so many FLOPs that its dispatch costs nothing beside it."""
     return costs.flops(costs.operations(jaxpr), products_only=True) > _LONG
-
-
-def compile_lowered(lowered: Any, options: dict[str, str]) -> Any:
-    """Compiles, without the options if this version of XLA does not know them: they are experimental.
-
-    Example:
-      >>> compile_lowered(jax.jit(lambda x: x + 1).lower(1), {"xla_no_such_option": "1"})(1).item()
-      2
-    """
-    try:
-        return lowered.compile(compiler_options=options)
-    except jax.errors.JaxRuntimeError as error:
-        if not options or "INVALID_ARGUMENT" not in str(error):
-            raise
-        return lowered.compile()
 
 
 def _take(experiment: Experiment, feed: Feed, runtime: Runtime) -> Callable:

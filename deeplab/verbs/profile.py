@@ -28,6 +28,9 @@ from deeplab.verbs.recipe import Recipe
 
 _WARM = 3  # warm-up steps before the trace, because the first ones allocate
 
+# On an NVIDIA GPU XLA launches instructions in groups, as CUDA graphs, and a trace has only the groups' names.
+NO_GRAPHS = {"xla_gpu_enable_command_buffer": ""}
+
 
 @dataclasses.dataclass(frozen=True)
 class Profile(Printable):
@@ -133,7 +136,8 @@ def _record(recipe: Recipe, folder: Path, trace_steps: int) -> tuple[dict[str, s
     shapes = checked(experiment, runtime).state
     shardings = scale.state_shardings(shapes, experiment.sharding_rules, mesh, offload=runtime.offload)
     state = jax.jit(lambda key: init(experiment, key, runtime), out_shardings=shardings)(jax.random.key(seed))
-    program = compile_program(experiment, state, feed, seed, runtime)
+    graphs = NO_GRAPHS if jax.default_backend() == "gpu" else None
+    program = compile_program(experiment, state, feed, seed, runtime, options=graphs)
     with feed.reader(0, seed, _WARM + trace_steps) as reader:
         state, _ = _take(program, feed, reader.read, state, range(_WARM))
         options = jax.profiler.ProfileOptions()

@@ -6,7 +6,8 @@ import shutil
 import jax
 import pytest
 
-from deeplab.core.backend import gpu_hint, huge_page_hint, known_xla_flags
+from deeplab.core.backend import compile_lowered, gpu_hint, huge_page_hint, known_xla_flags, options_of
+from deeplab.verbs.profile import NO_GRAPHS
 
 ASKED = "always [madvise] never"
 
@@ -43,6 +44,25 @@ def test_silent_where_it_is_set(glibc, tmp_path, monkeypatch):
 def test_flags_that_xla_does_not_know_are_left_out():
     known = ["--xla_force_host_platform_device_count=3", "--xla_cpu_parallel_codegen_split_count=1"]
     assert known_xla_flags([known[0], "--xla_gone=false", known[1], "--xla_gone_too=1"]) == known
+
+
+def test_a_gpu_adds_in_the_same_order_each_time_unless_told(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert options_of("gpu", convolves=False) == {"xla_gpu_exclude_nondeterministic_ops": True}
+    assert options_of("cpu", convolves=False) == options_of("tpu", convolves=True) == {}
+    assert list(options_of("cpu", convolves=True)) == ["xla_cpu_experimental_ynn_fusion_type"]
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_exclude_nondeterministic_ops=false")
+    assert options_of("gpu", convolves=False) == {}
+
+
+def test_xla_knows_the_options_of_a_gpu():
+    """The compiler of any backend reads all options, and refuses unknown ones."""
+    lowered = jax.jit(lambda x: x + 1).lower(1.0)
+    for options in (options_of("gpu", convolves=True), NO_GRAPHS):
+        lowered.compile(compiler_options=dict(options))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
+        lowered.compile(compiler_options={"xla_no_such_option": True})
+    assert compile_lowered(lowered, {"xla_no_such_option": True})(1.0) == 2
 
 
 @pytest.fixture
