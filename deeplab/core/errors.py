@@ -7,6 +7,7 @@ temporary failure (restart the command), 130 and 143 after a signal.
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import linecache
 import sys
@@ -133,14 +134,21 @@ def _innermost(frames: Iterable[tuple[types.FrameType, int]]) -> str:
 def is_installed(path: Path) -> bool:
     """Whether a file is deeplab's, of another installed package, or of Python itself.
 
-    Packages are not in this environment's folder alone, but also in the user's own, in that of the Python below a
-    virtual environment, and wherever else `sys.path` leads; all of these folders have one of two names.
+    Packages are not in this environment's folder alone, but also in the user's own and in that of the Python below a
+    virtual environment, which have one of two names, and where `pip install --target` puts them beside their records.
 
     Example:
       >>> is_installed(Path("/home/me/.local/lib/python3.12/site-packages/torch/__init__.py"))
       True
     """
-    return not _FOLDERS.isdisjoint(path.parts) or any(map(path.is_relative_to, _INSTALLED))
+    searched = (folder for folder in path.parents if str(folder) in sys.path)
+    named = not _FOLDERS.isdisjoint(path.parts) or any(map(path.is_relative_to, _INSTALLED))
+    return named or any(map(_holds_packages, searched))
+
+
+@functools.cache
+def _holds_packages(folder: Path) -> bool:
+    return next(folder.glob("*.dist-info"), None) is not None
 
 
 def _is_own(file: str) -> bool:

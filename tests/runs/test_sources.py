@@ -195,6 +195,19 @@ def test_no_edit_of_a_chain_of_helpers_goes_unseen(data):
     assert (project(numbers) != project(changed)) == (edited in reached)
 
 
+def test_packages_that_pip_put_into_a_folder_do_not_count(tmp_path, monkeypatch):
+    """As by `pip install --target`: they are told apart by their versions, as those of an environment are."""
+    own, packages = tmp_path / "own", tmp_path / "packages"
+    own.mkdir()
+    (packages / "toy-1.0.dist-info").mkdir(parents=True)
+    written(own, {name: text for name, text in PROJECT.items() if not name.startswith("toy/")})
+    written(packages, {name: text for name, text in PROJECT.items() if name.startswith("toy/")})
+    monkeypatch.syspath_prepend(packages)
+    text = text_of(own, monkeypatch)
+    assert "RATE = 0.1" in text
+    assert "def base" not in text
+
+
 def test_an_experiment_value_is_what_it_holds(tmp_path):
     """Two processes describe equal values equally: no address, and no order of a set, is in the text."""
     program = """

@@ -13,6 +13,7 @@ import pytest
 
 import deeplab as dl
 from deeplab.core.errors import CheckpointError, UserError
+from deeplab.runs.identity.provenance import differences
 from deeplab.train.initialize import with_weights
 from deeplab.verbs.fit import Surroundings
 from tests import toys
@@ -81,6 +82,13 @@ def test_load_names_the_sources_and_versions_that_differ(trained, tmp_path):
         UserWarning, match=rf"(?s)\(jax\) +\"0\.0\.1\".*sources that differ: gone\.module \(gone\), {name}"
     ):
         dl.load(copy, first)
+
+
+def test_of_many_sources_that_differ_some_are_named():
+    old, new = {f"module{i:02}": "1" for i in range(40)}, {"module00": "1"}
+    told = differences({"sources": old}, {"sources": new}, "", "")
+    assert told.startswith("  sources that differ: module01 (gone), ")
+    assert told.endswith("module12 (gone) and 27 more")
 
 
 def test_parameters_that_do_not_fit_are_listed_in_one_error(trained):

@@ -141,7 +141,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], old_source: str,
     made_of = [run["sources"] for run in (old, new) if "sources" in run]
     # By their contents: a module that is run has another name than where it is imported.
     if len(made_of) == 2 and sorted(made_of[0].values()) != sorted(made_of[1].values()):
-        lines.append(f"  sources that differ: {', '.join(changed_sources(*made_of))}")
+        names = changed_sources(*made_of)
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        lines.append(f"  sources that differ: {', '.join(names[:_SHOWN])}{more}")
     before, after = canonical(old_source).splitlines(), canonical(new_source).splitlines()
     unified = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]  # After the names of the files.
     changed = [line for line in unified if not line.startswith("@@")]
