@@ -1,6 +1,6 @@
 """A strict runtime: eight virtual devices, no silent broadcasting, warnings are errors, and a cache of its own.
 
-On a machine with a GPU, too, tests are of the CPU's devices; `JAX_PLATFORMS=cuda python -m pytest tests/gpu` are the GPU's.
+Where there is a GPU, too, tests are of the CPU's devices; those of the GPU's: JAX_PLATFORMS=cuda pytest tests/gpu.
 """
 
 import gc

@@ -9,7 +9,7 @@ batches, and `audio` of sounds.
 from deeplab.data.augment import audio, mix
 from deeplab.data.augment.base import Augment, chain
 from deeplab.data.augment.boxes import move_boxes
-from deeplab.data.augment.color import brightness, contrast, erase, gamma, saturation
+from deeplab.data.augment.color import brightness, contrast, erase, gamma, grayscale, saturation
 from deeplab.data.augment.fields import anywhere, elastic, pose, quarter_turns, together
 from deeplab.data.augment.geometry import affine, crop, flip, grid, resample, resized_crop, rotate, shift, warp, zoom
 from deeplab.data.augment.randaugment import rand_augment
@@ -27,6 +27,7 @@ __all__ = [
     "erase",
     "flip",
     "gamma",
+    "grayscale",
     "grid",
     "mix",
     "move_boxes",

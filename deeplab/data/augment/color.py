@@ -1,4 +1,4 @@
-"""Changes of pixel values: brightness, contrast, gamma, saturation, erased rectangles."""
+"""Changes of pixel values: brightness, contrast, gamma, saturation, grayscale, erased rectangles."""
 
 from __future__ import annotations
 
@@ -73,6 +73,24 @@ def saturation(strength: Float) -> Augment:
         gray = jnp.mean(image, axis=-1, keepdims=True)
         factor = 1 + strength * jax.random.uniform(key, minval=-1.0)
         return jnp.clip(gray + factor * (image - gray), 0.0, 1.0)
+
+    return augment
+
+
+@ranges.checked(probability=ranges.FRACTION)
+def grayscale(probability: Float = 0.2) -> Augment:
+    """Replaces the channels by their mean with a probability, as views without labels do: colors are no shortcut then.
+
+    Chen et al. 2020, appendix A, https://arxiv.org/abs/2002.05709.
+
+    Example:
+      >>> grayscale(1.0)(jax.random.key(0), jnp.arange(3.0).reshape(1, 1, 3))[0, 0].tolist()
+      [1.0, 1.0, 1.0]
+    """
+
+    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+        gray = jnp.broadcast_to(jnp.mean(image, axis=-1, keepdims=True), image.shape)
+        return jnp.where(jax.random.bernoulli(key, 1.0 * probability), gray, image)
 
     return augment
 

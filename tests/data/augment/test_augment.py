@@ -19,6 +19,7 @@ WITH_STRENGTH = {
     "contrast": augment.contrast,
     "gamma": augment.gamma,
     "saturation": augment.saturation,
+    "grayscale": augment.grayscale,
 }
 KEYS = jax.random.split(jax.random.key(0), 32)
 IMAGE = jnp.asarray(np.random.default_rng(0).random((9, 12, 3)), jnp.float32)
@@ -37,6 +38,7 @@ def test_a_probability_may_be_an_integer():
     """`jax.random.bernoulli` takes none."""
     np.testing.assert_array_equal(many(augment.flip(1)), many(augment.flip(1.0)))
     np.testing.assert_array_equal(many(augment.erase(0.2, 1)), many(augment.erase(0.2, 1.0)))
+    np.testing.assert_array_equal(many(augment.grayscale(1)), many(augment.grayscale(1.0)))
 
 
 @pytest.mark.parametrize(
@@ -155,6 +157,16 @@ def test_saturation_keeps_grays_and_scales_the_distance_from_them():
     factors = (np.asarray(many(augment.saturation(0.4), image)) - np.asarray(gray)) / np.asarray(image - gray)
     np.testing.assert_allclose(factors, np.broadcast_to(factors[:, :1, :1, :1], factors.shape), rtol=1e-2)
     assert 0.6 <= factors.min() < 0.8 < 1.2 < factors.max() <= 1.4 + 1e-3
+
+
+def test_grayscale_takes_the_color_of_as_many_images_as_it_says():
+    out = np.asarray(many(augment.grayscale(0.5)))
+    gray = np.ptp(out, axis=-1).max(axis=(1, 2)) == 0
+    assert 8 <= gray.sum() <= 24  # of 32: 99.6 % of draws
+    np.testing.assert_array_equal(out[~gray], np.broadcast_to(IMAGE, out[~gray].shape))
+    np.testing.assert_allclose(
+        out[gray].mean(axis=-1), np.broadcast_to(IMAGE.mean(axis=-1), out[gray].shape[:3]), rtol=1e-5
+    )
 
 
 def test_chain_gives_each_a_key_of_its_own():
