@@ -55,7 +55,24 @@ SETTINGS = {
 }
 
 
-def experiment(name: str) -> Any:
+class Scale(NamedTuple):
+    """What differs between machines.
+
+    Attributes:
+      times: Number by which batches are multiplied.
+      half: Whether products are of bfloat16.
+    """
+
+    times: int = 1
+    half: bool = False
+
+
+def setting(name: str, scale: Scale) -> Setting:
+    """The setting of a model, with the batch of this machine."""
+    return SETTINGS[name]._replace(batch=SETTINGS[name].batch * scale.times)
+
+
+def experiment(name: str, scale: Scale) -> Any:
     """The experiment of the model on random data."""
     import flax.linen as nn
     import jax
@@ -75,7 +92,7 @@ def experiment(name: str) -> Any:
                 x, _ = LSTM(256, name=f"lstm{i + 1}")(x)
             return nn.Dense(10, name="head")(x[:, -1])
 
-    batch, shape, classes, _ = SETTINGS[name]
+    batch, shape, classes, _ = setting(name, scale)
     size, optimizer = 4 * batch, optax.adamw(1e-3)
     if name.startswith("gpt"):
         characters = string.ascii_letters + string.digits + " .,"
@@ -94,17 +111,18 @@ def experiment(name: str) -> Any:
     return dl.Experiment(data=data, model=model, task=dl.tasks.Classification(), optimizer=optimizer)
 
 
-def fitted(name: str) -> Run:
+def fitted(name: str, scale: Scale) -> Run:
     """`dl.fit`, with its hooks, its NaN checks, and its metrics."""
     import jax
 
     import deeplab as dl
+    from deeplab.core.runtime import Runtime
     from deeplab.train.program import compile_program
 
-    exp = experiment(name)
+    exp, runtime = experiment(name, scale), Runtime(precision=dl.PRECISIONS["bf16" if scale.half else "f32"])
     feed = dl.make_feed(exp.data, exp.data.open("train"), dl.scale.make_mesh("data=1"))
-    state = jax.jit(lambda key: dl.init(exp, key))(jax.random.key(0))
-    program, kept = compile_program(exp, state, feed, seed=0), [state]
+    state = jax.jit(lambda key: dl.init(exp, key, runtime))(jax.random.key(0))
+    program, kept = compile_program(exp, state, feed, seed=0, runtime=runtime), [state]
 
     def run(steps: int) -> None:
         end = dl.train.loop.fit(exp, kept[0], feed, num_steps=int(kept[0].step) + steps, program=program)
@@ -113,14 +131,16 @@ def fitted(name: str) -> Run:
     return run
 
 
-def bare(name: str) -> Run:
+def bare(name: str, scale: Scale) -> Run:
     """The same model in a hand-written loop: data on the device, a jitted and donated step, no metric but the loss."""
     import jax
     import optax
 
     import deeplab as dl
 
-    exp = experiment(name)
+    if scale.half:
+        raise ValueError("the hand-written loop has one precision")
+    exp = experiment(name, scale)
     data, source = exp.data, exp.data.open("train")
     raw = jax.device_put(data.fetch(source, data.train_ids(0, 0)[0]))
     start = jax.jit(lambda key: dl.init(exp, key))(jax.random.key(0))
@@ -151,39 +171,39 @@ def bare(name: str) -> Run:
     return run
 
 
-def keras(name: str) -> Run:
+def keras(name: str, scale: Scale) -> Run:
     from experiments.benchmarks import peers_keras
 
-    return peers_keras.run(name, *SETTINGS[name][:3])
+    return peers_keras.run(name, *setting(name, scale)[:3])
 
 
-def torch(name: str) -> Run:
+def torch(name: str, scale: Scale) -> Run:
     from experiments.benchmarks import peers_torch
 
-    return peers_torch.run(name, *SETTINGS[name][:3], compiled=False)
+    return peers_torch.run(name, *setting(name, scale)[:3], compiled=False, half=scale.half)
 
 
-def torch_compiled(name: str) -> Run:
+def torch_compiled(name: str, scale: Scale) -> Run:
     from experiments.benchmarks import peers_torch
 
-    return peers_torch.run(name, *SETTINGS[name][:3], compiled=True)
+    return peers_torch.run(name, *setting(name, scale)[:3], compiled=True, half=scale.half)
 
 
 PEERS = {"torch": torch, "torch_compiled": torch_compiled, "keras": keras, "bare": bare, "fit": fitted}
 
 
-def compare(name: str, peers: tuple[str, ...], repeats: int) -> None:
+def compare(name: str, peers: tuple[str, ...], repeats: int, scale: Scale) -> None:
     """Prints a row for each peer on one model."""
     runs: dict[str, Run] = {}
     for peer in peers:
         try:
-            runs[peer] = PEERS[peer](name)
+            runs[peer] = PEERS[peer](name, scale)
             runs[peer](1)  # compiles
             runs[peer](1)
         except Exception as error:  # a peer that is not installed, or cannot compile here, is reported
             runs.pop(peer, None)
             print(f"{name:<10} {peer:<15} not run: {str(error).splitlines()[0][:100]}", flush=True)
-    steps = SETTINGS[name].steps
+    steps = SETTINGS[name].steps * scale.times
     times: dict[str, list[tuple[float, float]]] = {peer: [] for peer in runs}
     for _ in range(repeats):
         for peer, run in runs.items():
@@ -208,6 +228,8 @@ def main(
     peers: tuple[str, ...] = tuple(PEERS),
     repeats: int = 5,
     cores: int = 1,
+    times: int = 1,
+    half: bool = False,
 ) -> None:
     """Measures the peers on each model.
 
@@ -216,11 +238,13 @@ def main(
       peers: Names of the peers; the first one present is the reference.
       repeats: Number of turns of each peer.
       cores: Number of processor cores for all peers.
+      times: Number by which batches and the steps of a turn are multiplied, for a GPU.
+      half: Whether products are of bfloat16, by torch.autocast and by --precision bf16.
     """
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # before the libraries start their threads
     os.environ |= {"KERAS_BACKEND": "jax", "OMP_NUM_THREADS": str(cores)}
     for name in models:
-        compare(name, peers, repeats)
+        compare(name, peers, repeats, Scale(times, half))
 
 
 if __name__ == "__main__":

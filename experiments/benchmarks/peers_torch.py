@@ -86,9 +86,13 @@ class LSTM(nn.Module):
         return self.head(self.layers(x)[0][:, -1])
 
 
-def run(name: str, batch: int, shape: tuple[int, ...], classes: int, *, compiled: bool) -> Callable[[int], None]:
-    """Training steps of a model; see `peers.Run`."""
+def run(
+    name: str, batch: int, shape: tuple[int, ...], classes: int, *, compiled: bool, half: bool
+) -> Callable[[int], None]:
+    """Training steps of a model, on a GPU where there is one; see `peers.Run`."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as in JAX
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("gpt"):
         size = (6, 6, 384, 256) if name == "gpt" else (4, 4, 128, 64)
         model: nn.Module = GPT(classes, *size)
@@ -99,13 +103,18 @@ def run(name: str, batch: int, shape: tuple[int, ...], classes: int, *, compiled
             torch.randn(batch, *(shape if name == "lstm" else (shape[-1], *shape[:-1]))),
             torch.arange(batch) % classes,
         )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model, x, y = model.to(device), x.to(device), y.to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=device == "cuda")
     forward = torch.compile(model) if compiled else model
 
     def steps(count: int) -> None:
         for _ in range(count):
             optimizer.zero_grad()
-            F.cross_entropy(forward(x).flatten(0, -2), y.flatten()).backward()
+            with torch.autocast(device, torch.bfloat16, enabled=half):
+                loss = F.cross_entropy(forward(x).flatten(0, -2), y.flatten())
+            loss.backward()
             optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return steps
