@@ -1,7 +1,8 @@
 """Handwritten digits of 256 grays, pixel by pixel.
 
 Run:     python -m experiments.image_pixelcnn             (downloads 11 MB, or: --data-dir FOLDER)
-Result:  none yet (once measured: bits per dimension of the test images, seconds, commit)
+Result:  0.896 bits per dimension of the test images by --width 64 --depth 8 --epochs 14 --batch-size 128 --precision
+         bf16, 85 s of an H200 that three other trainings shared, and still falling (commit d298e25)
 Source:  van den Oord et al. 2016, https://arxiv.org/abs/1606.05328; over pixels: Chen et al. 2020, "Generative
          pretraining from pixels"
 """

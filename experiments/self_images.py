@@ -53,7 +53,8 @@ def experiment(
       image_folder: Folder or archive of train/CLASS/* and test/CLASS/* to read instead of the original files.
     """
     given = dl.data.sets.example_set(dataset)
-    side, channels, color = (32, 3, (augment.saturation(0.6),)) if dataset == "cifar10" else (28, 1, ())
+    photos = dataset == "cifar10"
+    side, channels, color = (32, 3, (augment.saturation(0.6), augment.grayscale(0.2))) if photos else (28, 1, ())
     folder = dl.data.image_folder(image_folder, size=side, normalize=given.normalize) if image_folder else given
     data = dl.data.Images(folder, batch_size=batch_size, epochs=epochs)
     light = (augment.brightness(0.3), augment.contrast(0.4), *color)
@@ -74,7 +75,8 @@ def experiment(
         "denoising": lambda: unlabeled.Autoencoder(decoder, noise=0.2, hidden=0.3),
         "masked": lambda: unlabeled.MaskedAutoencoder(PatchDecoder((side // 4) ** 2, 16 * channels), patch=4),
     }
-    convolutions = dl.models.ResNet(num_classes=None, stage_sizes=(1, 1, 1), width=width, stem=resnet.StridedStem)
+    stem = resnet.CifarStem if photos else resnet.StridedStem
+    convolutions = dl.models.ResNet(num_classes=None, stage_sizes=(1, 1, 1), width=width, stem=stem)
     patches = dl.models.ViT(size=side, patch=4, num_layers=4, num_heads=4, width=4 * width, hidden=16 * width)
     rate = dl.optim.warmup_cosine(learning_rate, data.num_steps, warmup_fraction=0.1)
     return dl.Experiment(

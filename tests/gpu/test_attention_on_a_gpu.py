@@ -37,9 +37,7 @@ def assert_close(ours, theirs):
     jax.tree.map(close, ours, theirs)
 
 
-@pytest.mark.parametrize(
-    "constraints", [PLAIN, CAUSAL, {"causal": True, "window": 16}], ids=["all", "causal", "window"]
-)
+@pytest.mark.parametrize("constraints", CONSTRAINTS.values(), ids=CONSTRAINTS)
 @pytest.mark.parametrize(
     "shape",
     [
