@@ -6,9 +6,9 @@ Run:     python -m experiments.benchmarks.features RUN [RUN ...] --layer stage3_
          are what the encoder returns, such as means over places; with --layer that layer's, place by place.
 Result:  Fashion-MNIST, %, by 3 and 20 neighbors and linear, of what the encoder returns and of stage3_block1: pixels
          85.56, 84.24, 81.24; 50 components 85.44, 85.49, 77.86; random network 68.40, 69.32, 63.42 and 82.14, 82.00,
-         81.82; simclr (--width 16 --epochs 16) 85.48, 85.00, 80.89 and 88.27, 87.54, 88.36 (commit eff3ab1); vicreg 83.48,
-         84.28, 80.29 and 87.43, 86.60, 87.43; byol 83.77, 84.12, 79.72 and 87.14, 86.75, 87.08 (d298e25); intervals
-         +- 0.63 to 0.94, controls 9.8 to 10.2 (seed 0, some 10 minutes of CPU time a run beside other work)
+         81.82; simclr (--width 16 --epochs 16) 85.48, 85.00, 80.89 and 88.27, 87.54, 88.36 (commit eff3ab1); vicreg
+         83.48, 84.28, 80.29 and 87.43, 86.60, 87.43; byol 83.77, 84.12, 79.72 and 87.14, 86.75, 87.08 (d298e25);
+         intervals +- 0.63 to 0.94, controls 9.8 to 10.2 (seed 0, some 10 minutes of CPU time a run beside other work)
 Source:  neighbors by cosine, 20 of them: Wu et al. 2018, https://arxiv.org/abs/1805.01978
 """
 
