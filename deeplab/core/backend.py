@@ -28,10 +28,7 @@ CPU_CONVOLUTION_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(f"LIBRARY_FUSION_TYPE_{x}" for x in ("DOT", "ELTWISE", "REDUCE"))
 }
 
-# Some of the fastest operations of a GPU add in another order each time, such as the gradient of an embedding or of a
-# convolution: a resumed run would not be the straight one bit by bit.
-GPU_OPTIONS = {"xla_gpu_exclude_nondeterministic_ops": True}
-
+_SAME_BITS = "--xla_gpu_exclude_nondeterministic_ops=true"
 DRIVER = Path("/proc/driver/nvidia/version")
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -67,20 +64,22 @@ def known_xla_flags(flags: Sequence[str]) -> list[str]:
     return [flag for flag in flags if tried.returncode == 0 or flag not in tried.stderr.split()]
 
 
-def options_of(backend: str, *, convolves: bool) -> Mapping[str, Any]:
-    """Options of XLA's compiler for a training step; what XLA_FLAGS says is left to it.
+def same_bits_hint(backend: str) -> str | None:
+    """How a resumed run becomes the uninterrupted one bit by bit on a GPU, unless XLA_FLAGS say it; else None.
+
+    Some of the fastest operations there add in another order each time, such as the gradients of embeddings and of
+    convolutions. What replaces them can be much slower: a sum over tokens that is taken one by one.
 
     Args:
       backend: JAX's name of the backend.
-      convolves: Whether the step has a convolution.
 
     Example:
-      >>> options_of("gpu", convolves=True)
-      {'xla_gpu_exclude_nondeterministic_ops': True}
+      >>> same_bits_hint("cpu")
     """
-    options = GPU_OPTIONS if backend == "gpu" else CPU_CONVOLUTION_OPTIONS if backend == "cpu" and convolves else {}
     said = os.environ.get("XLA_FLAGS", "")
-    return {name: value for name, value in options.items() if name not in said}
+    if backend != "gpu" or any(name in said for name in ("exclude_nondeterministic_ops", "gpu_deterministic_ops")):
+        return None
+    return f"XLA_FLAGS={_SAME_BITS} in the environment gives a resumed run the bits of an uninterrupted one; slower"
 
 
 def compile_lowered(lowered: Any, options: Mapping[str, Any]) -> Any:

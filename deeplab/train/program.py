@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from deeplab.core.backend import compile_lowered, options_of
+from deeplab.core.backend import CPU_CONVOLUTION_OPTIONS, compile_lowered
 from deeplab.core.errors import UserError
 from deeplab.core.jaxpr import has_primitive
 from deeplab.core.runtime import Runtime
@@ -159,7 +159,7 @@ def compile_program(
     if max_steps > 1:
         item = np.repeat(ids, max_steps, axis=0)
         traced = trace(_several(take, max_steps, alone=members is None), item)
-    usual = options_of(jax.default_backend(), convolves=convolves)
+    usual = CPU_CONVOLUTION_OPTIONS if convolves else {}
     compiled = compile_lowered(traced.lower(), {**usual, **(options or {})})
     cost = compiled.cost_analysis() or {}
     return Program(max_steps, cost.get("flops"), traced.out_info[1][0], compiled, feed, item)

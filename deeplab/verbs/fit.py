@@ -14,7 +14,7 @@ import jax
 
 from deeplab import scale
 from deeplab.core import ranges
-from deeplab.core.backend import gpu_hint, huge_page_hint
+from deeplab.core.backend import gpu_hint, huge_page_hint, same_bits_hint
 from deeplab.core.runtime import Runtime
 from deeplab.experiment import Experiment
 from deeplab.runs import non_primary, record, session
@@ -115,7 +115,8 @@ def fit(
             ),
             runtime=recipe.runtime,
         )
-        for hint in filter(None, (gpu_hint(), huge_page_hint(ready.program.temporary), *ready.remarks)):
+        advice = gpu_hint(), huge_page_hint(ready.program.temporary), same_bits_hint(jax.default_backend())
+        for hint in filter(None, (*advice, *ready.remarks)):
             surroundings.say(f"hint: {hint}")
         start, rows = int(ready.state.step), []
         if held is None:

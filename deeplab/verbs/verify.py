@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deeplab.core import ranges
+from deeplab.core.backend import same_bits_hint
 from deeplab.core.errors import UserError
 from deeplab.core.printable import Printable
 from deeplab.core.text import read_rows
@@ -113,6 +114,8 @@ def verify(
             "another --run-dir, or delete them"
         )
     say(f"one run undisturbed, one killed {kills} times, in {root}")
+    if hint := same_bits_hint(jax.default_backend()):
+        say(f"hint: {hint}")
     folders = [root / name for name in _RUNS]
     _finish(_start(recipe, folders[0]), folders[0])
     during_save = _train_with_kills(recipe, folders[1], kills, say)

@@ -23,7 +23,7 @@ import jax
 import tyro
 
 import deeplab as dl
-from deeplab.core.backend import compile_lowered, options_of
+from deeplab.core.backend import CPU_CONVOLUTION_OPTIONS, compile_lowered
 
 NAMES = (
     "text_shakespeare",
@@ -43,8 +43,8 @@ def measure(name: str, steps: int) -> tuple[float, float]:
     batch = jax.device_put(data.fetch(data.open("train"), data.train_ids(0, 0)[0]))
     state = jax.jit(functools.partial(dl.init, experiment))(jax.random.key(0))
     lowered = jax.jit(dl.make_step(experiment), donate_argnums=0).lower(state, batch)
-    convolves = "stablehlo.convolution" in lowered.as_text()
-    step = compile_lowered(lowered, options_of(jax.default_backend(), convolves=convolves))
+    options = CPU_CONVOLUTION_OPTIONS if "stablehlo.convolution" in lowered.as_text() else {}
+    step = compile_lowered(lowered, options)
     state, _ = jax.block_until_ready(step(state, batch))
     times, faults = [], resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(steps):

@@ -6,7 +6,7 @@ import shutil
 import jax
 import pytest
 
-from deeplab.core.backend import compile_lowered, gpu_hint, huge_page_hint, known_xla_flags, options_of
+from deeplab.core.backend import compile_lowered, gpu_hint, huge_page_hint, known_xla_flags, same_bits_hint
 from deeplab.verbs.profile import NO_GRAPHS
 
 ASKED = "always [madvise] never"
@@ -46,20 +46,22 @@ def test_flags_that_xla_does_not_know_are_left_out():
     assert known_xla_flags([known[0], "--xla_gone=false", known[1], "--xla_gone_too=1"]) == known
 
 
-def test_a_gpu_adds_in_the_same_order_each_time_unless_told(monkeypatch):
+def test_a_gpu_is_told_how_it_gives_the_same_bits(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    assert options_of("gpu", convolves=False) == {"xla_gpu_exclude_nondeterministic_ops": True}
-    assert options_of("cpu", convolves=False) == options_of("tpu", convolves=True) == {}
-    assert list(options_of("cpu", convolves=True)) == ["xla_cpu_experimental_ynn_fusion_type"]
-    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_exclude_nondeterministic_ops=false")
-    assert options_of("gpu", convolves=False) == {}
+    hint = same_bits_hint("gpu")
+    assert hint is not None
+    flags = hint.split()[0].removeprefix("XLA_FLAGS=")
+    assert known_xla_flags([flags]) == [flags]
+    assert same_bits_hint("cpu") is None
+    for known in (flags, "--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=false"):
+        monkeypatch.setenv("XLA_FLAGS", known)
+        assert same_bits_hint("gpu") is None
 
 
-def test_xla_knows_the_options_of_a_gpu():
+def test_xla_knows_the_options_of_a_profile():
     """The compiler of any backend reads all options, and refuses unknown ones."""
     lowered = jax.jit(lambda x: x + 1).lower(1.0)
-    for options in (options_of("gpu", convolves=True), NO_GRAPHS):
-        lowered.compile(compiler_options=dict(options))
+    lowered.compile(compiler_options=NO_GRAPHS)
     with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
         lowered.compile(compiler_options={"xla_no_such_option": True})
     assert compile_lowered(lowered, {"xla_no_such_option": True})(1.0) == 2

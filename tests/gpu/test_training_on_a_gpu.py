@@ -1,4 +1,4 @@
-"""Training on a GPU gives the same bits each time, and its profile knows the layers."""
+"""Training on a GPU gives the same bits each time where it is asked to, and its profile knows the layers."""
 
 import hashlib
 
@@ -30,11 +30,12 @@ def pictures():
 
 @pytest.mark.parametrize("experiment", [language, pictures])
 def test_the_same_steps_give_the_same_bits(experiment):
-    """After 256 steps in one dispatch; without the options of `deeplab.core.backend` three runs had three results."""
+    """After 256 steps in one dispatch; without the option three runs had three results."""
     exp = experiment()
     feed = dl.make_feed(exp.data, exp.data.open("train"), dl.scale.make_mesh("auto"))
     start = jax.jit(lambda key: dl.init(exp, key))
-    program = compile_program(exp, start(jax.random.key(0)), feed, seed=0)
+    options = {"xla_gpu_exclude_nondeterministic_ops": True}
+    program = compile_program(exp, start(jax.random.key(0)), feed, seed=0, options=options)
     items = np.concatenate([exp.data.train_ids(0, step) for step in range(program.max_steps)])
     found = set()
     for _ in range(3):
