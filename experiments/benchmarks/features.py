@@ -11,8 +11,8 @@ Result:  Fashion-MNIST, %, by 3 and 20 neighbors and linear, of what the encoder
          83.48, 84.28, 80.29 and 87.43, 86.60, 87.43; byol 83.77, 84.12, 79.72 and 87.14, 86.75, 87.08 (d298e25);
          intervals +- 0.63 to 0.94, controls 9.8 to 10.2 (seed 0, some 10 minutes of CPU time a run beside other work)
          CIFAR-10's JPEG copy, linear, features and --side 4: 68.41, 75.02, a random network 42.25, 53.84, +- 0.85 to
-         0.98, of simclr --dataset cifar10 --width 64 --epochs 44 --batch-size 512 --precision bf16 (84a9db3), trained in
-         43 s of an H200 that others shared; the random network's norms have seen 8 batches of 128
+         0.98, of simclr --dataset cifar10 --width 64 --epochs 44 --batch-size 512 --precision bf16 (84a9db3), 43 s
+         of training on an H200 that others shared; the random network's norms have seen 8 batches of 128
 Source:  neighbors by cosine, 20 of them: Wu et al. 2018, https://arxiv.org/abs/1805.01978
 """
 
