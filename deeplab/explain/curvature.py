@@ -125,9 +125,10 @@ def spectrum(product: Product, params: Any, *, key: jax.Array, steps: int = 64, 
             basis, q, scale = carry
             basis = basis.at[i].set(q)
             w = ravel_pytree(product(unravel(q)))[0]
-            along = q @ w
+            along = jnp.matmul(q, w, precision="highest")
             for _ in range(2):  # once leaves the rounding of a difference of nearly equal vectors
-                w = w - basis.T @ (basis @ w)
+                inside = jnp.matmul(basis, w, precision="highest")
+                w = w - jnp.matmul(basis.T, inside, precision="highest")
             beta, scale = jnp.linalg.norm(w), jnp.maximum(scale, jnp.linalg.norm(w) + jnp.abs(along))
             ends = beta <= tiny * scale  # the random vector has met all eigenvalues that it can
             beta = jnp.where(ends, 0, beta)
@@ -186,7 +187,7 @@ def trace(product: Product, params: Any, *, key: jax.Array, probes: int = 64) ->
 
     def draw(key: jax.Array) -> Array:
         signs = jax.random.rademacher(key, flat.shape, flat.dtype)
-        return signs @ ravel_pytree(product(unravel(signs)))[0]
+        return jnp.matmul(signs, ravel_pytree(product(unravel(signs)))[0], precision="highest")
 
     draws = jax.lax.map(draw, jax.random.split(key, probes))
     return Estimate(draws.mean(), draws.std(ddof=1) / probes**0.5)

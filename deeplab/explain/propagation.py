@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.core.interpret import interpret
+from deeplab.core.precision import exact
 from deeplab.explain.attribution import Attribution, Target, baseline_of, check_examples, checked, scored
 from deeplab.explain.compiler.pairs import Pair, bounded
 from deeplab.explain.compiler.secant import RESCALE
 
 
+@exact
 def deeplift(
     f: Callable[..., Any], x: Any, baseline: Any, target: Target = None, args: Sequence[Any] = ()
 ) -> Attribution:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
 from deeplab.core.errors import UserError
+from deeplab.core.precision import exact
 from deeplab.generate.gallery import shown
 from deeplab.generate.paths.likelihoods import normal_log_prob
 from deeplab.generate.record import Generative, decoding, keys_of, refuse_condition, refuse_normalized
@@ -101,6 +102,7 @@ class NormalizingFlow(Task):
 
         start = jax.eval_shape(lambda x: apply(x)[0][0], jnp.zeros((1, *self.shape))).shape[1:]
 
+        @exact  # the way back is that of the density
         def decode(start: jax.Array, condition: Any = None) -> jax.Array:
             refuse_condition(condition, self)
             x = apply(start, method="invert")[0]
@@ -109,6 +111,7 @@ class NormalizingFlow(Task):
             u = (jax.nn.sigmoid(x) - self.edge) / (1 - 2 * self.edge)
             return jnp.clip(jnp.floor(u * self.levels), 0, self.levels - 1) / (self.levels - 1)
 
+        @exact
         def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
             return self._log_prob(apply, x, keys_of(key, jnp.arange(len(x))))[0]
 

@@ -64,7 +64,8 @@ class VQVAE(Task):
     def _chosen(self, apply: Apply, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The number of each place's code, [B, h, w], and the codes [K, D]."""
         codes = apply.task_state["total"] / jnp.maximum(apply.task_state["count"], 1e-5)[:, None]
-        distance = jnp.sum(codes**2, axis=-1)[None, None, None] - 2 * z @ codes.T
+        inner = jnp.matmul(2 * z, codes.T, precision="highest")  # of near codes TF32 chooses another
+        distance = jnp.sum(codes**2, axis=-1)[None, None, None] - inner
         return jnp.argmin(distance, axis=-1), codes
 
     def _decoded(self, apply: Apply, e: jax.Array, **options: Any) -> jax.Array:
@@ -75,7 +76,7 @@ class VQVAE(Task):
         z, variables = apply(image, train=True, key=key)
         chosen, codes = self._chosen(apply, z)
         votes = jax.nn.one_hot(chosen, self.num_codes)
-        e = jax.lax.stop_gradient(votes @ codes)
+        e = jax.lax.stop_gradient(jnp.matmul(votes, codes, precision="highest"))  # the codes themselves
         found = self._decoded(apply, z + jax.lax.stop_gradient(e - z), train=True, key=key)
         if found.shape != image.shape:
             raise UserError(

@@ -47,7 +47,8 @@ class Confusion:
         """Matrix of a batch. Examples of weight 0 are ignored; one of weight NaN makes all counts NaN."""
         weight = jnp.ones(label.shape, jnp.float32) if weight is None else weight
         rows = jax.nn.one_hot(label, num_classes) * weight[:, None]  # [B, K]
-        return cls(jnp.einsum("bk,bj->kj", rows, jax.nn.one_hot(prediction, num_classes)), statistic)
+        told = jax.nn.one_hot(prediction, num_classes)
+        return cls(jnp.einsum("bk,bj->kj", rows, told, precision="highest"), statistic)  # weights may be any numbers
 
     def __add__(self, other: Confusion) -> Confusion:
         return Confusion(self.counts + other.counts, self.statistic)

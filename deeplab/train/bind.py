@@ -80,9 +80,16 @@ class BoundApply:
         return dataclasses.replace(self, trains=False)
 
     def rebound(
-        self, *, params: Any = None, variables: Any = None, task_params: Any = None, task_state: Any = None
+        self,
+        *,
+        params: Any = None,
+        variables: Any = None,
+        task_params: Any = None,
+        task_state: Any = None,
+        precision: Precision | None = None,
     ) -> BoundApply:
         given = {"params": params, "variables": variables, "task_params": task_params, "task_state": task_state}
+        given |= {"precision": precision}
         return dataclasses.replace(self, **{name: value for name, value in given.items() if value is not None})
 
     def _call(

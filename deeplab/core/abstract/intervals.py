@@ -22,6 +22,7 @@ from deeplab.core.errors import UserError
 from deeplab.core.interpret import Interpretation, interpret
 from deeplab.core.jax_compat import bind
 from deeplab.core.jaxpr import CALLS, CONTROL_FLOW
+from deeplab.core.precision import exact
 
 _RULES: dict[str, Rule] = {
     **dict.fromkeys((
@@ -48,6 +49,7 @@ _RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
+@exact
 def bounds(f: Callable[..., Any], lower: Any, upper: Any, args: Sequence[Any] = ()) -> Interval:
     """Numbers between which every output of a program is, for all inputs between two others.
 

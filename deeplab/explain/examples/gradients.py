@@ -162,9 +162,8 @@ def empirical_ntk(
         return jnp.concatenate([leaf.reshape(rows, -1) for leaf in leaves], axis=1)  # [K, P]
 
     left = per_example_gradients(outputs, params, a, keep=flat, chunk=chunk)
-    kernel = per_example_gradients(
-        outputs, params, a if b is None else b, keep=lambda j: jnp.einsum("akp,lp->akl", left, flat(j)), chunk=chunk
-    )  # [B, A, K, K]
+    product = lambda j: jnp.einsum("akp,lp->akl", left, flat(j), precision="highest")  # noqa: E731
+    kernel = per_example_gradients(outputs, params, a if b is None else b, keep=product, chunk=chunk)  # [B, A, K, K]
     return kernel[..., 0, 0].T if scalars else jnp.einsum("bakl->akbl", kernel)
 
 

@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from deeplab.core.errors import UserError
+from deeplab.core.precision import exact
 from deeplab.explain.curvature import Product, hessian_vector_product
 from deeplab.explain.examples.gradients import Losses, gradient_products, in_chunks, per_example_gradients
 
@@ -198,11 +199,17 @@ def trak(
         features, tested = (
             per_example_gradients(margin, params, part, keep=project, chunk=chunk) for part in (train, test)
         )
-        gram = features.T @ features
-        gram += ridge * jnp.trace(gram) / size * jnp.eye(size)
-        kernels.append(tested @ jnp.linalg.solve(gram, features.T))
+        kernels.append(_regressed(tested, features, ridge))
         wrong.append(-jnp.expm1(-in_chunks(lambda part: losses(params, part), train, chunk)))  # noqa: B023
     return jnp.mean(jnp.stack(kernels), axis=0) * jnp.mean(jnp.stack(wrong), axis=0)[None]
+
+
+@exact
+def _regressed(tested: Float[Array, "T D"], features: Float[Array, "N D"], ridge: float) -> Scores:
+    """Predictions for test examples by ridge regression on each training example."""
+    gram, size = features.T @ features, features.shape[1]
+    gram += ridge * jnp.trace(gram) / size * jnp.eye(size)
+    return tested @ jnp.linalg.solve(gram, features.T)
 
 
 def sketch(key: jax.Array, params: Any, size: int) -> Callable[[Any], Float[Array, " size"]]:
@@ -252,6 +259,7 @@ def conjugate_gradients(product: Product, damping: float = 1e-3, *, iterations: 
     return solve
 
 
+@exact
 def exact_solve(product: Product, params: Any, damping: float = 1e-3) -> Solve:
     """The inverse of product + damping, from the matrix itself: for some thousands of parameters.
 

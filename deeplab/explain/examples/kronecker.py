@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from deeplab.core.errors import UserError
+from deeplab.core.precision import exact
 from deeplab.explain.examples.gradients import examples_in, per_example_gradients, summed
 from deeplab.explain.examples.influence import Solve
 from deeplab.explain.examples.products import Layer, layers_of, matrix, with_products
@@ -70,7 +71,9 @@ def ekfac(
     into = _change_of_basis(layers, jax.tree.map(lambda s: jnp.linalg.eigh(s)[1], factors))
 
     def squares(part: Any) -> Any:
-        along = lambda p, pair: jnp.einsum("bm,bmk->bk", _flat(outputs(p, pair[0])), pair[1])  # noqa: E731
+        def along(p: Any, pair: Any) -> Array:
+            return jnp.einsum("bm,bmk->bk", _flat(outputs(p, pair[0])), pair[1], precision="highest")
+
         keep = lambda jacobian: jax.tree.map(lambda c: jnp.sum(c**2, axis=0), jax.vmap(into)(jacobian))  # noqa: E731
         found = per_example_gradients(along, params, (part, roots_of(part)), keep=keep)
         return jax.tree.map(lambda c: jnp.sum(c, axis=0) / B, found)
@@ -98,6 +101,7 @@ def _factors(layers: Sequence[Layer], outputs: Any, roots: Array, params: Any, p
     out, pull, inputs = jax.vjp(run, zeros, has_aux=True)
     pulled = jax.vmap(lambda root: pull(root.reshape(out.shape))[0])(jnp.moveaxis(roots, -1, 0))
 
+    @exact
     def of_one(layer: Layer) -> Factors:
         found = []
         for product, x, slopes in zip(products, inputs, pulled, strict=True):
@@ -114,6 +118,7 @@ def _change_of_basis(layers: Sequence[Layer], bases: Sequence[Factors]) -> Calla
     """An orthogonal function from the parameters to their coefficients: of each layer, and of what is in none."""
     covered = {part.leaf for layer in layers for part in (layer.weight, layer.bias) if part is not None}
 
+    @exact  # or the bases would not be orthogonal, and the way back not the way
     def into(tree: Any) -> list[Array]:
         leaves = jax.tree.leaves(tree)
         of_layers = [left.T @ matrix(layer, leaves) @ right for layer, (left, right) in zip(layers, bases, strict=True)]

@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from deeplab.core.errors import UserError
+from deeplab.core.precision import exact
 from deeplab.explain.attribution import (
     Attribution,
     Target,
@@ -71,6 +72,7 @@ def blurred(deviation: float, axes: Sequence[int] = (1, 2)) -> Path:
     return path
 
 
+@exact
 def integrated_gradients(
     f: Callable[..., Any],
     x: Any,
@@ -214,7 +216,7 @@ def _met(gap: Any, tol: float, nodes: int) -> bool:
         raise UserError("tol= chooses the nodes by what came out, which jit does not know; give nodes= there")
     worst = float(jnp.abs(gap).max())
     if worst > tol and 2 * nodes > _MOST:
-        warnings.warn(f"the gap of an example is {worst:.2g} with {nodes} nodes, more than tol={tol}", stacklevel=3)
+        warnings.warn(f"the gap of an example is {worst:.2g} with {nodes} nodes, more than tol={tol}", stacklevel=4)
     return worst <= tol or 2 * nodes > _MOST
 
 

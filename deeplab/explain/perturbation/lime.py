@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from deeplab.core.precision import exact
 from deeplab.explain.attribution import Target, checked, drawn
 from deeplab.explain.chunks import mapped
 from deeplab.explain.perturbation.groups import Groups, players
@@ -83,15 +84,22 @@ def lime(
     if masks is None:
         masks = jax.vmap(lambda key: jax.random.bernoulli(key, 0.5, (game.count,)))(drawn(key, draws))
     worth = mapped(game.score, masks, chunk)
-    rows = masks.astype(worth.dtype)
+    values, error, r2, intercept = _solved(masks.astype(worth.dtype), worth, penalty, width)
+    return checked(Fitted(game.shaped(values.T), None, game.shaped(error.T), r2, intercept))
+
+
+@exact
+def _solved(
+    rows: Float[Array, "N M"], worth: Float[Array, "N B"], penalty: float, width: float
+) -> tuple[Float[Array, "M B"], Float[Array, "M B"], Float[Array, " B"], Float[Array, " B"]]:
+    """Coefficients, their standard error, the share of the variance that is explained, and the intercept."""
     weights = jnp.exp(-jnp.square(1 - jnp.sqrt(rows.mean(axis=1))) / (2 * width**2))
     center = lambda table: table - (weights / weights.sum() @ table)[None]  # noqa: E731
     near, scores = center(rows), center(worth)
-    normal = jnp.einsum("nk,n,nl->kl", near, weights, near, precision="highest") + penalty * jnp.eye(game.count)
+    normal = jnp.einsum("nk,n,nl->kl", near, weights, near) + penalty * jnp.eye(rows.shape[1])
     pull = jnp.linalg.solve(normal, near.T * weights[None])
-    values = jnp.matmul(pull, scores, precision="highest")
+    values = pull @ scores
     left = scores - near @ values
     error = jnp.sqrt(pull**2 @ left**2)
     r2 = 1 - weights @ left**2 / jnp.maximum(weights @ scores**2, jnp.finfo(worth.dtype).tiny)
-    intercept = weights / weights.sum() @ (worth - rows @ values)
-    return checked(Fitted(game.shaped(values.T), None, game.shaped(error.T), r2, intercept))
+    return values, error, r2, weights / weights.sum() @ (worth - rows @ values)

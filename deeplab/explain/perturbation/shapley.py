@@ -186,12 +186,13 @@ def kernel_shap(
     moved = jnp.matmul(rows, free, precision="highest")
     left = worth - rows.mean(axis=1)[:, None] * difference[None]
     normal = jnp.einsum("nk,n,nl->kl", moved, weights.astype(worth.dtype), moved, precision="highest")
-    pull = free @ jnp.linalg.solve(normal, moved.T * weights.astype(worth.dtype)[None])  # [M, N]
+    solved = jnp.linalg.solve(normal, moved.T * weights.astype(worth.dtype)[None])
+    pull = jnp.matmul(free, solved, precision="highest")  # [M, N]; its columns add up to 0, or values do not complete
     values = difference[None] / M + jnp.matmul(pull, left, precision="highest")
     if every:
         return _complete(game, values.T)
-    off = left - moved @ (free.T @ values)
-    shares = jnp.einsum("mpn,pnb->mpb", pull.reshape(M, -1, 2), off.reshape(draws // 2, 2, -1))
+    off = left - jnp.matmul(moved, jnp.matmul(free.T, values, precision="highest"), precision="highest")
+    shares = jnp.einsum("mpn,pnb->mpb", pull.reshape(M, -1, 2), off.reshape(draws // 2, 2, -1), precision="highest")
     return _complete(game, values.T, jnp.sqrt(jnp.sum(shares**2, axis=1)).T)
 
 

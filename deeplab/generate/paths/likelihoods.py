@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from deeplab.core import ranges
+from deeplab.core import precision, ranges
 from deeplab.core.errors import UserError
 from deeplab.generate.paths.processes import Field
 from deeplab.generate.paths.samplers import integrate, runge_kutta_step
@@ -55,6 +55,7 @@ def divergence(
     return value, jnp.sum(each, axis=0) if exact else jnp.mean(each, axis=0)
 
 
+@precision.exact
 @ranges.checked(probes=ranges.COUNT)
 def log_likelihood(
     velocity: Field,

@@ -1,6 +1,7 @@
 """Bounds of the outputs of any program by linear functions of its inputs (CROWN), and by intervals where none is known.
 
-They hold in real arithmetic; in floating point, up to the rounding of the program itself.
+They hold in real arithmetic; in floating point, up to the rounding of the program itself, whose products of float32 are
+of float32 on every device.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from deeplab.core.abstract import intervals
 from deeplab.core.abstract.interval_values import Interval
 from deeplab.core.abstract.intervals import bounds as bounds  # under this name in `certify`, too
 from deeplab.core.interpret import Interpretation, interpret
+from deeplab.core.precision import exact
 from deeplab.robust.certify.rules import Rules
 from deeplab.robust.certify.tape import Node, tightened
 
 Intermediate = Literal["linear", "interval"]
 
 
+@exact
 @ranges.checked(intermediate=ranges.OneOf(Intermediate))
 def linear_bounds(
     f: Callable[..., Any],

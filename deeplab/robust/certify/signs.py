@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from deeplab.core import ranges
 from deeplab.core.abstract.intervals import bounds
 from deeplab.core.errors import UserError
+from deeplab.core.precision import exact
 from deeplab.explain.attribution import Target, count_of, slope
 from deeplab.explain.relevance import one_by_one
 from deeplab.robust.certify.balls import Limits, ball
@@ -57,6 +58,7 @@ class Signs(NamedTuple):
         return jnp.mean(jnp.abs(jnp.take_along_axis(self.sign.reshape(flat.shape), places, axis=1)), axis=1)
 
 
+@exact
 @ranges.checked(method=ranges.OneOf(Method))
 def certified_signs(
     f: Callable[..., Any],

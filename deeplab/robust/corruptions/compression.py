@@ -53,7 +53,8 @@ def jpeg(quality: int) -> Corruption:
         pixels = jnp.round(clipped(image) * 255)
         if image.shape[-1] != 3:
             return jax.vmap(lambda plane: _restored(plane, light), -1, -1)(pixels) / 255
-        y, *colors = jnp.moveaxis(jnp.round(jnp.einsum("hwc,kc->hwk", pixels, _YCC)), -1, 0)
+        changed = jnp.einsum("hwc,kc->hwk", pixels, _YCC, precision="highest")
+        y, *colors = jnp.moveaxis(jnp.round(changed), -1, 0)
         blue, red = (
             _enlarged(_restored(_halved(c + 128), color))[: image.shape[0], : image.shape[1]] - 128 for c in colors
         )

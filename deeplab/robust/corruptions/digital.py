@@ -101,7 +101,8 @@ def elastic(by: float, sigma: float, affine: float) -> Corruption:
         if affine > 0:  # a pixel comes from where the map, turned around, leads
             ends = jnp.concatenate([moved, jnp.ones((3, 1))], axis=1)
             matrix = jnp.linalg.solve(ends, jnp.asarray(points, jnp.float32))  # [3, 2]
-            back = jnp.einsum("khw,kd->dhw", jnp.concatenate([grid, jnp.ones((1, H, W))]), matrix)
+            known = jnp.concatenate([grid, jnp.ones((1, H, W))])
+            back = jnp.einsum("khw,kd->dhw", known, matrix, precision="highest")
             image = _sampled(image, back, "mirror")
         if by > 0:
             noise = jax.random.uniform(field_key, (H, W, 2), minval=-1.0)

@@ -27,7 +27,8 @@ Border = Literal["edge", "reflect", "symmetric"]
 
 def along(image: Image, rows: np.ndarray, columns: np.ndarray) -> Image:
     """Applies a matrix [P, H] to the rows and one [Q, W] to the columns, which gives [P, Q, C]."""
-    return jnp.einsum("ph,hwc,qw->pqc", rows.astype(np.float32), image, columns.astype(np.float32))
+    left, right = rows.astype(np.float32), columns.astype(np.float32)
+    return jnp.einsum("ph,hwc,qw->pqc", left, image, right, precision="highest")
 
 
 def filtering(size: int, kernel: Sequence[float] | np.ndarray, border: Border) -> np.ndarray:
@@ -75,7 +76,7 @@ def correlate(image: Image, kernel: np.ndarray) -> Image:
     # A mirror of a small image ends at its other side, and is reflected there again.
     padded = jnp.pad(image, ((P // 2, P // 2), (Q // 2, Q // 2), (0, 0)), mode="reflect")
     moved = jnp.moveaxis(padded, -1, 0)[:, None]  # [C, 1, H, W]
-    out = jax.lax.conv(moved, jnp.asarray(kernel, image.dtype)[None, None], (1, 1), "VALID")
+    out = jax.lax.conv(moved, jnp.asarray(kernel, image.dtype)[None, None], (1, 1), "VALID", precision="highest")
     return jnp.moveaxis(out[:, 0], 0, -1)
 
 

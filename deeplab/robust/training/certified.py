@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.core import ranges
+from deeplab.core.precision import PRECISIONS
 from deeplab.metrics.base import Mean, Metrics
-from deeplab.robust.certify.specification import Method, margins
+from deeplab.robust.certify.specification import fast_margins, margins
 from deeplab.robust.training.wrapper import Box, Wrapper, box_of
 from deeplab.tasks.contract.apply import Apply
 from deeplab.tasks.contract.task import Batch, Loss
@@ -27,7 +28,8 @@ class Certified(Wrapper):
 
     natural l(logits) + (1 - natural) l(worst logits), where l of the first is the loss of the task within. The radius
     grows from 0 during training, or the bounds are infinite before anything is learned. Evaluations tell
-    `verified_accuracy` at `radius`: the share of examples that are proved to be right in their whole ball.
+    `verified_accuracy` at `radius`: the share of examples that are proved to be right in their whole ball, by bounds in
+    float32. Those of training have the precision of the step, and are no proof.
 
     The model is evaluated as it predicts, without dropout, and with the running statistics of a batch normalization.
 
@@ -64,9 +66,9 @@ class Certified(Wrapper):
         natural, lines = (_at(value, step) for value in (self.natural, self.lines))
         radius = self.radius if self.schedule is None else self.schedule(step)
         out = self.inner.loss(self.within(apply), batch, key)
-        found = self._margins(apply, batch, radius, "interval")
+        found = self._margins(fast_margins, apply, batch, radius)
         if not isinstance(lines, int | float) or lines > 0:
-            found = (1 - lines) * found + lines * self._margins(apply, batch, radius, "crown-ibp")
+            found = (1 - lines) * found + lines * self._margins(fast_margins, apply, batch, radius, method="crown-ibp")
         worst = Mean.of(jax.nn.logsumexp(-found, axis=-1), batch["weight"])  # the logit of the label is 0
         total = worst.total * out.loss.count / jnp.where(worst.count == 0, 1, worst.count)
         loss = Mean(natural * out.loss.total + (1 - natural) * total, out.loss.count)
@@ -75,7 +77,7 @@ class Certified(Wrapper):
         return Loss(loss, {**out.metrics, **proved}, out.variables, {"step": step, "inner": inner})
 
     def metrics(self, apply: Apply, batch: Batch, key: jax.Array) -> Metrics:
-        found = self._margins(apply, batch, self.radius, "interval")
+        found = self._margins(margins, apply.rebound(precision=PRECISIONS["f32"]), batch, self.radius)
         return {**super().metrics(apply, batch, key), "verified_accuracy": _proved(found, batch)}
 
     def init_state(self, apply: Apply, batch: Batch, key: jax.Array) -> Any:
@@ -87,12 +89,12 @@ class Certified(Wrapper):
     def within(self, apply: Apply) -> Apply:
         return apply.rebound(task_state=apply.task_state["inner"])
 
-    def _margins(self, apply: Apply, batch: Batch, radius: Any, method: Method) -> jax.Array:
+    def _margins(
+        self, kind: Callable[..., jax.Array], apply: Apply, batch: Batch, radius: Any, **how: Any
+    ) -> jax.Array:
         x, *args = self.inputs(batch)
         box = box_of(self.box, x, radius)
-        return margins(
-            lambda *inputs: apply(*inputs)[0], x, batch["label"], radius, method=method, limits=box, args=args
-        )
+        return kind(lambda *inputs: apply(*inputs)[0], x, batch["label"], radius, limits=box, args=args, **how)
 
 
 def _at(value: Any, step: jax.Array) -> Any:

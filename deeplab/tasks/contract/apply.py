@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import flax.linen as nn
 import jax
 
+from deeplab.core.precision import Precision
+
 
 class Apply(Protocol):
     """A model with its parameters bound: `outputs, variables = apply(*inputs, train=True, key=key)`.
@@ -74,7 +76,14 @@ class Apply(Protocol):
         ...
 
     def rebound(
-        self, *, params: Any = None, variables: Any = None, task_params: Any = None, task_state: Any = None
+        self,
+        *,
+        params: Any = None,
+        variables: Any = None,
+        task_params: Any = None,
+        task_state: Any = None,
+        precision: Precision | None = None,
     ) -> Apply:
-        """Returns an equal `Apply` with other parameters or variables, or with others of the task; None ones stay."""
+        """Returns an equal `Apply` with other parameters or variables, or with others of the task, or that computes in
+        another precision; None ones stay."""
         ...
