@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from contextlib import nullcontext
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -141,11 +141,11 @@ def test_a_penalty_of_a_gradient_has_a_gradient(on_a_gpu, monkeypatch):
 
     product.defvjp(lambda *x: (product(*x), x), lambda x, g: 3 * (jax.pure_callback(lambda g: g, g, g),))
     monkeypatch.setattr(dot_product, "_cudnn", lambda q, k, v, causal, window: product(q, k, v))
-    real = jnp.abs(X[..., :1])
+    real, critic = jnp.abs(X[..., :1]), cast(Any, None)
 
     def loss(w):
-        apply = Pair(lambda z: 0 * real + z.mean(), lambda w, x: losses(w, jnp.tile(x, 8)), {"critic": w})
-        return R3GAN(None, 3).loss(apply, batch_of(real), KEY).loss.total
+        apply: Any = Pair(lambda z: 0 * real + z.mean(), lambda w, x: losses(w, jnp.tile(x, 8)), {"critic": w})
+        return R3GAN(critic, 3).loss(apply, batch_of(real), KEY).loss.total
 
     jax.eval_shape(jax.grad(loss), jnp.ones(()))
 
