@@ -14,7 +14,7 @@ import jax
 from jax import lax
 from jax.extend import core
 
-from deeplab.core.jax_compat import bind, literal, scan_operands
+from deeplab.core.jax_compat import bind, literal, plain_operations, scan_operands
 from deeplab.core.jaxpr import CALLS, CONTROL_FLOW, inner_jaxprs, join_scope
 
 
@@ -41,6 +41,21 @@ CONCRETE = Interpretation(lambda eqn, inputs, scope: NotImplemented)
 """Arrays, with every rule JAX's own."""
 
 
+def traced(f: Callable[..., Any], *args: Any) -> tuple[core.ClosedJaxpr, Any]:
+    """The program of a function, of operations that have rules, and the shapes of its outputs.
+
+    Args:
+      f: Function of pytrees of arrays, such as one that calls a model.
+      *args: Its inputs, or their shapes.
+
+    Example:
+      >>> program, shape = traced(lambda x: 2 * x, 3.0)
+      >>> [eqn.primitive.name for eqn in program.eqns], shape.shape
+      (['mul'], ())
+    """
+    return jax.make_jaxpr(plain_operations()(f), return_shape=True)(*args)
+
+
 def interpret(
     jaxpr: core.ClosedJaxpr, args: Sequence[Any], interpretation: Interpretation = CONCRETE, scope: str = ""
 ) -> list[Any]:
@@ -55,7 +70,7 @@ def interpret(
     rule that keeps a loop calls `interpret` on its body.
 
     Args:
-      jaxpr: A program, from `jax.make_jaxpr`.
+      jaxpr: A program, from `traced`, or from `jax.make_jaxpr` where no model is called.
       args: One value for each flat input.
       interpretation: Values and rules.
       scope: Name stack around the program.

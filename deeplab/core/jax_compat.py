@@ -12,8 +12,9 @@ The client of the coordinator, which the watchdog uses while devices hang, has n
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -22,6 +23,8 @@ from jax._src import clusters, distributed
 from jax.extend import core
 
 _ANEW: Any = jax.make_user_context(False) if hasattr(jax, "make_user_context") else None  # new in 0.8
+_PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
+_PLAIN_ANEW: Any = jax.make_user_context(False) if hasattr(jax, "make_user_context") else None
 
 
 def detect_cluster(skip: frozenset[str] = frozenset()) -> Any:
@@ -111,6 +114,36 @@ def scan_operands(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> tuple[list[Any],
 def traced_anew() -> AbstractContextManager[Any]:
     """Context in which functions under `jax.jit` are traced, though they were traced before outside of it."""
     return _ANEW(True) if _ANEW else nullcontext()
+
+
+@contextmanager
+def plain_operations() -> Iterator[None]:
+    """Context, or decorator of a function, in which functions are traced to operations of JAX alone.
+
+    A vendor's kernel, such as cuDNN's attention, has values and a gradient. It has neither derivatives forward nor
+    second ones, no rule in an interpreter of programs, and runs on one platform; and what it computes in between has no
+    name. Whoever needs one of these traces the model in this context, which is asked for by `operations_are_plain`. It
+    is entered within what is traced: a function under `jax.jit` that was traced before outside of it is traced anew
+    from JAX 0.8 on, and not before.
+
+    Example:
+      >>> @plain_operations()
+      ... def traced():
+      ...     return operations_are_plain()
+      >>> traced(), operations_are_plain()
+      (True, False)
+    """
+    token = _PLAIN.set(True)
+    try:
+        with _PLAIN_ANEW(True) if _PLAIN_ANEW else nullcontext():
+            yield
+    finally:
+        _PLAIN.reset(token)
+
+
+def operations_are_plain() -> bool:
+    """Whether functions are traced to operations of JAX alone; see `plain_operations`."""
+    return _PLAIN.get()
 
 
 def manual_axes(eqn: core.JaxprEqn) -> frozenset[str]:

@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from deeplab.core.errors import UserError
+from deeplab.core.jax_compat import plain_operations
 from deeplab.explain.examples.gradients import Losses, examples_in, summed
 
 Product = Callable[[Any], Any]
@@ -33,7 +34,7 @@ def hessian_vector_product(losses: Losses, params: Any, batch: Any, *, chunk: in
       >>> product(jnp.array([1.0, 0.0])).tolist()
       [1.0, 3.0]
     """
-    B = examples_in(batch)
+    B, losses = examples_in(batch), plain_operations()(losses)
 
     def gradient(part: Any) -> Callable[[Any], Any]:
         return jax.grad(lambda p: losses(p, part).sum() / B)
@@ -65,7 +66,7 @@ def gauss_newton_product(
 
     Source: Schraudolph 2002, https://doi.org/10.1162/08997660260028683.
     """
-    B = examples_in(batch)
+    B, outputs = examples_in(batch), plain_operations()(outputs)
     out, pull = jax.vjp(lambda p: outputs(p, batch), params)
     # The transpose of the backward pass: forward derivatives would need those of every function that has its own.
     push = jax.linear_transpose(lambda u: pull(u)[0], out)

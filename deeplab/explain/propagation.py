@@ -8,8 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+<<<<<<< HEAD
 from deeplab.core.interpret import interpret
 from deeplab.core.precision import exact
+=======
+from deeplab.core.interpret import interpret, traced
+>>>>>>> fix_kernels
 from deeplab.explain.attribution import Attribution, Target, baseline_of, check_examples, checked, scored
 from deeplab.explain.compiler.pairs import Pair, bounded
 from deeplab.explain.compiler.secant import RESCALE
@@ -49,7 +53,7 @@ def deeplift(
 
     def of_one(x: Any, base: Any, args: Any) -> tuple[Any, jax.Array]:
         x, base, args = jax.tree.map(lambda leaf: leaf[None], (x, base, args))
-        program = jax.make_jaxpr(score)(x, *args)
+        program, _ = traced(score, x, *args)
         leaves, bases = jax.tree.leaves(x), jax.tree.leaves(base)
 
         def moved(moves: list[jax.Array]) -> tuple[jax.Array, jax.Array]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from deeplab.core.abstract.intervals import bounds as bounds  # under this name in `deeplab.explain`, too
+from deeplab.core.interpret import traced
 from deeplab.explain.attribution import Attribution, Target, checked
 from deeplab.explain.compiler.rectifiers import Live, backwards, run, smooth
 from deeplab.explain.relevance import one_by_one
@@ -76,7 +77,7 @@ def _pulled(
     f: Callable[..., Any], x: Any, target: Target, args: Sequence[Any], pull: Callable[..., jax.Array]
 ) -> Attribution:
     def explain(score: Callable[..., jax.Array], x: Any, args: Sequence[Any]) -> Any:
-        program = jax.make_jaxpr(score)(x, *args)
+        program, _ = traced(score, x, *args)
 
         def of(x: Any) -> jax.Array:
             return run(program, [*map(Live, jax.tree.leaves(x)), *jax.tree.leaves(args)], backwards(pull))[0][0]
@@ -106,7 +107,7 @@ def softened(f: Callable[..., Any], beta: Any) -> Callable[..., Any]:
     """
 
     def soft(*inputs: Any) -> Any:
-        program, shape = jax.make_jaxpr(f, return_shape=True)(*inputs)
+        program, shape = traced(f, *inputs)
         leaves = [Live(jnp.asarray(leaf)) for leaf in jax.tree.leaves(inputs)]
         return jax.tree.unflatten(jax.tree.structure(shape), run(program, leaves, smooth(beta)))
 

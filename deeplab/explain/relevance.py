@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deeplab.core.interpret import Interpretation, interpret
+from deeplab.core.interpret import Interpretation, interpret, traced
 from deeplab.explain.attribution import Attribution, Target, check_examples, check_floating, checked, scored
 from deeplab.explain.compiler.layers import Epsilon
 from deeplab.explain.compiler.relevance import Relevance, Rules
@@ -58,7 +58,7 @@ def lrp(
     """
 
     def explain(score: Callable[..., jax.Array], x: Any, args: Sequence[Any]) -> tuple[Any, jax.Array]:
-        program, leaves = jax.make_jaxpr(score)(x, *args), jax.tree.leaves(x)
+        (program, _), leaves = traced(score, x, *args), jax.tree.leaves(x)
 
         def part(ratios: list[jax.Array], constant: jax.Array) -> tuple[jax.Array, jax.Array]:
             values = [*map(Signal, leaves, ratios), *jax.tree.leaves(args)]

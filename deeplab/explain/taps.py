@@ -20,7 +20,7 @@ from jax.core import Tracer
 from jax.extend import core
 
 from deeplab.core.errors import UserError, nearest
-from deeplab.core.interpret import Interpretation, interpret
+from deeplab.core.interpret import Interpretation, interpret, traced
 from deeplab.core.jax_compat import bind, traced_anew
 from deeplab.core.jaxpr import ENTERED, inner_jaxprs
 from deeplab.nn.marks import mark, read_mark
@@ -158,7 +158,7 @@ def _run(
         with nn.intercept_methods(_marked), traced_anew():
             return f(*inputs)
 
-    program, shape = jax.make_jaxpr(marked, return_shape=True)(*inputs)
+    program, shape = traced(marked, *inputs)
     calls: list[tuple[str, Any]] = []
     counts: Counter[str] = Counter()
     marks: dict[Any, str | None] = {}  # of variables, since functions that are edited twice are marked twice

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
+from deeplab.core.jax_compat import plain_operations
 from deeplab.generate.gallery import shown
 from deeplab.generate.record import Generative, decoding, keys_of, normals, refuse_condition, refuse_normalized
 from deeplab.metrics.base import Mean, Metrics
@@ -71,6 +72,7 @@ class R3GAN(Task):
         def judged(params: Any, x: jax.Array) -> jax.Array:
             return apply.of(self.critic, params)(x, train=True, key=key)[0]
 
+        @plain_operations()  # it is differentiated once more
         def steepness(x: jax.Array) -> jax.Array:
             slope = jax.grad(lambda x: jnp.sum(judged(params, x)))(x)
             return jnp.sum(slope.reshape(len(x), -1) ** 2, axis=-1)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block
+from deeplab.core.jax_compat import plain_operations
 from deeplab.generate import images
 from deeplab.generate.gallery import shown
 from deeplab.generate.paths.processes import flow
@@ -77,6 +78,7 @@ class MeanFlow(Task):
         velocity = noise - image
         classes = (batch["label"],) if self.num_classes else ()
 
+        @plain_operations()
         def mean_velocity(x: jax.Array, t: jax.Array) -> tuple[jax.Array, Any]:
             found, variables = apply(x, jnp.stack([t, t - r], axis=-1), *classes, train=True, key=key)
             return one_array(found, *image.shape), variables

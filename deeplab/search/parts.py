@@ -98,6 +98,15 @@ class PartState:
         best = None if self.best is None else jax.device_put(self.best, shardings)
         return dataclasses.replace(self, state=jax.device_put(self.state, shardings), best=best)
 
+    def parked(self) -> PartState:
+        """The same in the host's memory, or where it is if JAX_PLATFORMS leaves the CPU out."""
+        try:
+            host = jax.local_devices(backend="cpu")[0]
+        except RuntimeError:
+            return self
+        state, best = jax.device_put((self.state, self.best), host)
+        return dataclasses.replace(self, state=state, best=best)
+
 
 @dataclasses.dataclass
 class Part:
@@ -214,7 +223,7 @@ def gathered(parents: Sequence[PartState], part: Part, *, offload: bool) -> Part
     where = np.array(part.positions, np.int32)
 
     def take(states: Sequence[State]) -> State:
-        state = _take(states, where)  # the states may wait on the host, where no program of the devices reaches
+        state = _take(states, where)  # all wait on the host, where no program of the devices reaches; or none does
         return moved(state, part.execution.shardings(state, offload=offload))
 
     best = [parent.best for parent in parents if parent.best is not None]

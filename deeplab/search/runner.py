@@ -84,7 +84,7 @@ class GroupRunner:
         for part in self.parts:
             if any(part is other for other in waiting):
                 self.advance(part, step)
-                self._park(part)
+                self._park(part, self.parts)
             for run in part.runs:
                 if len(run.rungs) <= number:
                     evaluation = run.at(step)
@@ -131,7 +131,8 @@ class GroupRunner:
                 if part.at is None and not part.restore(checkpoints, ready.abstract, best=ready.measure is not None):
                     self._begin(part, ready)
                 assert part.at is not None
-                part.at = part.at.placed(ready.abstract)
+                if part.at.step < step:  # what has nothing to do waits where it is: all at once may not fit
+                    part.at = part.at.placed(ready.abstract)
             effects = PartEffects(part, ready.evaluate, self._monitor, checkpoints, self._setup.slow, began)
             if part.at.step >= step:
                 return effects.clock()
@@ -178,6 +179,7 @@ class GroupRunner:
             self._settle(parents)
             for parent in parents:
                 self.advance(parent, self._rung)
+                self._park(parent, parents)  # as all of them, whose members one program gathers
         for part in missing:
             part.at = gathered([p.at for p in parents if p.at], part, offload=self._group.runtime.offload)
             with part.checkpoints() as checkpoints:
@@ -187,19 +189,19 @@ class GroupRunner:
         for part in parts:
             part.parents = ()
 
-    def _park(self, part: Part) -> None:
+    def _park(self, part: Part, among: Sequence[Part]) -> None:
         """Keeps the states of one of several parts in the host's memory, while others run."""
-        if part.at is None or len(self.parts) == 1 or jax.default_backend() == "cpu" or jax.process_count() > 1:
-            return
-        host = jax.local_devices(backend="cpu")[0]
-        state, best = jax.device_put((part.at.state, part.at.best), host)
-        part.at = dataclasses.replace(part.at, state=state, best=best)
+        if part.at and len(among) > 1 and jax.default_backend() != "cpu" and jax.process_count() == 1:
+            part.at = part.at.parked()
 
     def _rows(self, part: Part, runs: Sequence[MemberRun], step: int, stopped: bool = False) -> list[Row]:
         """What is kept of these runs of a part, at a step of an evaluation."""
         self.advance(part, step)
-        began, at, measure = time.monotonic(), part.at, self._ready(part.execution).measure
+        began, ready, at = time.monotonic(), self._ready(part.execution), part.at
         assert at is not None
+        measure = ready.measure
+        if measure:
+            at = at.placed(ready.abstract)  # of this part alone, and for as long as it is measured
         shared = {
             "num_train": self.experiment.data.num_train,
             "num_params": sum(leaf[0].size for leaf in jax.tree.leaves(at.state.params)),

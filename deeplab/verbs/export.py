@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from deeplab.core.errors import UserError
+from deeplab.core.jax_compat import plain_operations
 from deeplab.data.base import raw_spec
 from deeplab.experiment import Experiment
 from deeplab.train.state import State
@@ -59,6 +60,8 @@ def export(
     inputs: dict[str, Any] = {
         name: jax.ShapeDtypeStruct((batch_size, *known[name].shape[1:]), known[name].dtype) for name in fields
     }
+    if set(platforms) - {"cuda"}:  # the kernels of this process's own GPU are not those of other platforms
+        program = plain_operations()(program)
     exported = jax.export.export(jax.jit(program), platforms=tuple(platforms) or None)(inputs)
     try:
         path.write_bytes(exported.serialize())

@@ -3,9 +3,10 @@
 import jax
 import pytest
 
-from deeplab.search import halving
+from deeplab.search import halving, runner
 from deeplab.search.setup import Setup
 from deeplab.search.sweep import sweep
+from deeplab.train.step import make_eval
 from tests import toys
 
 ARGUMENTS = {"learning_rate": [1e-3, 1e-1, 1e-2, 3e-2], "steps": 12, "norm": False}
@@ -35,6 +36,42 @@ def test_states_that_wait_on_the_host_go_on_as_if_they_had_not(monkeypatch):
     assert "2 at a time" in parked[0]["execution"]
     for a, b in zip(here, parked, strict=True):
         assert a["curve"][-1]["evaluation"] == pytest.approx(b["curve"][-1]["evaluation"], rel=1e-4)
+
+
+@pytest.mark.parametrize("has_host", [True, False])
+def test_parts_wait_on_the_host_until_they_run(monkeypatch, has_host):
+    """Device 1 is an accelerator that holds but two members at once, and device 0 the host.
+
+    After a rung all were on the accelerator; and without a CPU in JAX_PLATFORMS a sweep ended at its first rung.
+    """
+    host, accelerator = jax.devices()[:2]
+    found, gather, begun = [], runner.gathered, runner.GroupRunner.advance
+
+    def devices_of(at):
+        return {device for leaf in jax.tree.leaves((at.state, at.best)) for device in leaf.devices()}
+
+    def local_devices(*args, backend=None):
+        if backend is None or has_host:
+            return [host, accelerator]
+        raise RuntimeError("Unknown backend cpu")
+
+    def gathered(parents, *args, **options):
+        found.extend(map(devices_of, parents if len(parents) > 1 else ()))
+        return gather(parents, *args, **options)
+
+    def advance(self, part, step):
+        begun(self, part, step)
+        others = [other.at for other in self.parts if other is not part and other.at]
+        found.extend(map(devices_of, others))
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", local_devices)
+    monkeypatch.setattr(runner, "gathered", gathered)
+    monkeypatch.setattr(runner.GroupRunner, "advance", advance)
+    setup = Setup(devices=[accelerator], members_per_program=2, probe=make_eval, split="test")
+    rows = sweep(toys.experiment, ARGUMENTS, eta=2, setup=setup)
+    assert sorted(len(row["rungs"]) for row in rows) == [1, 1, 2, 2]
+    assert found.count({host if has_host else accelerator}) == len(found) > 3
 
 
 def test_rungs_leave_one_setting_and_end_before_the_run():

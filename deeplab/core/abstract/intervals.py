@@ -19,7 +19,7 @@ from deeplab.core.abstract import interval_numbers as numbers
 from deeplab.core.abstract.interval_values import INTERVALS, Interval, Rule
 from deeplab.core.abstract.loops import run_loop
 from deeplab.core.errors import UserError
-from deeplab.core.interpret import Interpretation, interpret
+from deeplab.core.interpret import Interpretation, interpret, traced
 from deeplab.core.jax_compat import bind
 from deeplab.core.jaxpr import CALLS, CONTROL_FLOW
 from deeplab.core.precision import exact
@@ -77,7 +77,7 @@ def bounds(f: Callable[..., Any], lower: Any, upper: Any, args: Sequence[Any] = 
     Source: Gowal et al. 2018, https://arxiv.org/abs/1810.12715.
     """
     check_ends(lower, upper)
-    program, shape = jax.make_jaxpr(f, return_shape=True)(lower, *args)
+    program, shape = traced(f, lower, *args)
     ends = zip(*(map(jnp.asarray, jax.tree.leaves(end)) for end in (lower, upper)), strict=True)
     values = [Interval(*end) for end in ends] + jax.tree.leaves(tuple(args))
     found = [INTERVALS.lift(out) for out in interpret(program, values, Interpretation(rule))]

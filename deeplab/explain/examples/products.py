@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jaxtyping import Array, Float
 
-from deeplab.core.interpret import Interpretation, interpret
+from deeplab.core.interpret import Interpretation, interpret, traced
 from deeplab.core.jax_compat import bind
 from deeplab.core.jaxpr import CALLS
 
@@ -121,7 +121,7 @@ def _interpreted(
     outputs: Callable[[Any, Any], Any], params: Any, batch: Any, added: list[Array] | None
 ) -> tuple[Array, list[Product]]:
     """The outputs and the products, in the order of the program."""
-    program = jax.make_jaxpr(outputs)(params, batch)
+    program, _ = traced(outputs, params, batch)
     leaves = jax.tree.leaves(params)
     products: list[Product] = []
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from deeplab.core.jax_compat import plain_operations
 from deeplab.explain.attribution import Attribution, Target, baseline_of, checked, count_of, scored, slope, summed
 from deeplab.explain.chunks import total
 from deeplab.explain.gradients.paths import Nodes, quadrature, straight
@@ -140,7 +141,7 @@ def integrated_hessians(
     Source: Janizek, Sturmfels and Lee 2021, https://arxiv.org/abs/2002.04138
     """
     base = baseline_of(baseline, x)
-    score, args = scored(f, target, args)
+    score, args = scored(plain_operations()(f), target, args)
     size = x[0].size
 
     def of_one(x: jax.Array, base: jax.Array, args: Any, point: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -167,6 +168,7 @@ def _through(
     chunk: Any,
     moved: bool,
 ) -> Attribution:
+    f = plain_operations()(f)  # as `split` traces it: the gap is of one and the same function
     base, (upto, rest) = baseline_of(baseline, x), split(f, tap)
     score, given = scored(f, target, args)
 

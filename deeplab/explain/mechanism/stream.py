@@ -13,7 +13,7 @@ import numpy as np
 from jax.extend import core
 
 from deeplab.core.errors import UserError
-from deeplab.core.interpret import Interpretation, interpret
+from deeplab.core.interpret import Interpretation, interpret, traced
 from deeplab.core.jax_compat import bind
 from deeplab.core.jaxpr import ENTERED, inner_jaxprs
 from deeplab.explain.chunks import fitting
@@ -118,7 +118,7 @@ def frozen(f: Function, names: Sequence[str], *inputs: Any) -> tuple[dict[str, A
     def given(values: dict[str, Any], *inputs: Any) -> Any:
         return edited(f, {name: lambda _, v=values[name]: v for name in names})(*inputs)
 
-    program, shape = jax.make_jaxpr(given, return_shape=True)(values, *inputs)
+    program, shape = traced(given, values, *inputs)
     kept: list[Any] = []
 
     def keep(eqn: core.JaxprEqn, found: list[Any]) -> Any:

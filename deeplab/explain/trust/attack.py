@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from deeplab.core.jax_compat import plain_operations
 from deeplab.explain.trust.features import ranks
 
 
@@ -62,7 +63,7 @@ def attack_explanation(
     Source: Ghorbani, Abid and Zou 2019, https://arxiv.org/abs/1710.10547; Dombrowski et al. 2019,
     https://arxiv.org/abs/1906.07983 (softplus).
     """
-    guide, kept = smoothed or method, jnp.argmax(logits(x), axis=-1)
+    guide, kept = plain_operations()(smoothed or method), jnp.argmax(logits(x), axis=-1)
     at = jnp.abs(method(x))
     count = max(1, round(share * at[0].size))
     largest = ranks(at) < count

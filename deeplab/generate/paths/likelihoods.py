@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from deeplab.core import precision, ranges
 from deeplab.core.errors import UserError
+from deeplab.core.jax_compat import plain_operations
 from deeplab.generate.paths.processes import Field
 from deeplab.generate.paths.samplers import integrate, runge_kutta_step
 from deeplab.generate.record import keys_of
@@ -49,7 +50,7 @@ def divergence(
     exact = probes is None
     size = x[0].size
     along = jnp.eye(size, dtype=x.dtype).reshape(size, 1, *x.shape[1:]) if exact else probes
-    value, slope = jax.linearize(lambda x: velocity(x, t), x)
+    value, slope = jax.linearize(lambda x: plain_operations()(velocity)(x, t), x)
     products = jax.vmap(lambda z: z * slope(jnp.broadcast_to(z, x.shape)))(along)  # [N, B, ...]
     each = jnp.sum(products.reshape(*products.shape[:2], -1), axis=-1)
     return value, jnp.sum(each, axis=0) if exact else jnp.mean(each, axis=0)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.backend import get_backend
 
+from deeplab.core.jax_compat import operations_are_plain
 from deeplab.nn.attention.cache import Index
 from deeplab.nn.layout import parts_of_time
 
@@ -33,7 +34,8 @@ def kernel_of(
     "cudnn" (FlashAttention in cuDNN, https://arxiv.org/abs/2307.08691) on an NVIDIA GPU, for 16-bit numbers, heads of
     at most 128 in steps of 8, even numbers of positions (it has no gradient of others), no dropout, and a mask that it
     computes itself: none, causal, or a causal window. Else "blocks" where a block is given, and "product" where none
-    is.
+    is. Nor is it "cudnn" in `plain_operations`, in which a model is traced that is differentiated forward or twice,
+    interpreted, or exported for several platforms: cuDNN's attention has values and a gradient alone.
 
     Args:
       query: Queries [B, H, T, d].
@@ -52,6 +54,10 @@ def kernel_of(
       >>> heads = jax.ShapeDtypeStruct((1, 8, 128, 64), jnp.bfloat16)
       >>> [kernel_of(heads, heads, causal=True, platform=platform) for platform in ("cuda", "cpu")]
       ['cudnn', 'product']
+      >>> from deeplab.core.jax_compat import plain_operations
+      >>> with plain_operations():
+      ...     kernel_of(heads, heads, causal=True, platform="cuda")
+      'product'
     """
     (T, d), S = query.shape[2:], key.shape[2]
     holds_mask = mask is None and segment_ids is None and (causal or window is None) and not (causal and T != S)
@@ -59,7 +65,7 @@ def kernel_of(
     holds_dtype = usual and query.dtype in (jnp.bfloat16, jnp.float16) and not _drops(dropout)
     holds_shape = d % 8 == 0 and d <= 128 and T % 2 == S % 2 == 0 and parts_of_time(T) == 1
     holds = holds_dtype and holds_shape and holds_mask and starts_at_zero
-    if holds and (platform or _platform()) == "cuda":
+    if holds and not operations_are_plain() and (platform or _platform()) == "cuda":
         return "cudnn"
     return "product" if block is None else "blocks"
 

@@ -16,8 +16,12 @@ from deeplab.core import ranges
 from deeplab.core.abstract import intervals
 from deeplab.core.abstract.interval_values import Interval
 from deeplab.core.abstract.intervals import bounds as bounds  # under this name in `certify`, too
+<<<<<<< HEAD
 from deeplab.core.interpret import Interpretation, interpret
 from deeplab.core.precision import exact
+=======
+from deeplab.core.interpret import Interpretation, interpret, traced
+>>>>>>> fix_kernels
 from deeplab.robust.certify.rules import Rules
 from deeplab.robust.certify.tape import Node, tightened
 
@@ -79,7 +83,7 @@ def taped(f: Callable[..., Any], lower: Any, upper: Any, args: Sequence[Any] = (
       tight: Whether what goes into a curved function is bounded by linear functions of the inputs.
     """
     intervals.check_ends(lower, upper)
-    program, shape = jax.make_jaxpr(f, return_shape=True)(lower, *args)
+    program, shape = traced(f, lower, *args)
     ends = zip(jax.tree.leaves(lower), jax.tree.leaves(upper), strict=True)
     values = [Node(jnp.asarray(low), jnp.asarray(high)) for low, high in ends] + jax.tree.leaves(tuple(args))
     return interpret(program, values, Interpretation(Rules(tight))), jax.tree.structure(shape)
