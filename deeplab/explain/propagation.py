@@ -8,12 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-<<<<<<< HEAD
-from deeplab.core.interpret import interpret
+from deeplab.core.interpret import Interpretation, interpret, traced
 from deeplab.core.precision import exact
-=======
-from deeplab.core.interpret import interpret, traced
->>>>>>> fix_kernels
 from deeplab.explain.attribution import Attribution, Target, baseline_of, check_examples, checked, scored
 from deeplab.explain.compiler.pairs import Pair, bounded
 from deeplab.explain.compiler.secant import RESCALE

@@ -16,12 +16,8 @@ from deeplab.core import ranges
 from deeplab.core.abstract import intervals
 from deeplab.core.abstract.interval_values import Interval
 from deeplab.core.abstract.intervals import bounds as bounds  # under this name in `certify`, too
-<<<<<<< HEAD
-from deeplab.core.interpret import Interpretation, interpret
-from deeplab.core.precision import exact
-=======
 from deeplab.core.interpret import Interpretation, interpret, traced
->>>>>>> fix_kernels
+from deeplab.core.precision import exact
 from deeplab.robust.certify.rules import Rules
 from deeplab.robust.certify.tape import Node, tightened
 
