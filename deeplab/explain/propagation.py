@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deeplab.core.interpret import Interpretation, interpret, traced
+from deeplab.core.interpret import interpret, traced
 from deeplab.core.precision import exact
 from deeplab.explain.attribution import Attribution, Target, baseline_of, check_examples, checked, scored
 from deeplab.explain.compiler.pairs import Pair, bounded
