@@ -61,7 +61,8 @@ class AutoregressiveImages(Task):
         level = jnp.round(x * (self.levels - 1)).astype(jnp.int32)
         logits = one_array(logits, *x.shape, self.levels)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, level)
-        return jnp.sum(losses.reshape(len(x), -1), axis=-1)
+        known = (level >= 0) & (level < self.levels)  # a traced value can't be refused; -1 would be the last level
+        return jnp.sum(jnp.where(known, losses, jnp.nan).reshape(len(x), -1), axis=-1)
 
     def loss(self, apply: Apply, batch: Batch, key: jax.Array) -> Loss:
         (x,) = (images.checked(self, apply, x) for x in self.inputs(batch))

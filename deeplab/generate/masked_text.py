@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 from deeplab.core import ranges
 from deeplab.core.blocks import Block, samples
+from deeplab.core.errors import UserError
 from deeplab.generate.paths.schedules import even
 from deeplab.generate.record import Generative, keys_of, refuse_condition
 from deeplab.metrics.base import Mean
@@ -95,6 +97,9 @@ class MaskedDiffusion(Task):
             return jax.lax.scan(find, hidden, (times[:-1], times[1:], jnp.arange(self.steps)))[0]
 
         def log_prob(x: jax.Array, key: jax.Array) -> jax.Array:
+            x = self._tokens(x)
+            known = jnp.all((x >= 0) & (x < self.vocab_size), axis=-1)
+
             def add(total: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
                 keys = keys_of(jax.random.fold_in(key, number), jnp.arange(len(x)))
                 # One time in each of as many equal parts of [0, 1]: the mean varies less than that of free ones.
@@ -102,9 +107,21 @@ class MaskedDiffusion(Task):
                 losses, _ = self._losses(apply, x, time, jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys))
                 return total - jnp.sum(losses, axis=-1), None
 
-            return jax.lax.scan(add, jnp.zeros(len(x)), jnp.arange(self.looks))[0] / self.looks
+            total = jax.lax.scan(add, jnp.zeros(len(x)), jnp.arange(self.looks))[0] / self.looks
+            return jnp.where(known, total, jnp.nan)  # traced tokens cannot be refused
 
         return Generative(sample, log_prob)
+
+    def _tokens(self, x: Any) -> jax.Array:
+        """The sequences, if they are ones; values of a traced program cannot be looked at."""
+        x = jnp.asarray(x)
+        if x.ndim != 2 or not jnp.issubdtype(x.dtype, jnp.integer):
+            raise UserError(f"log_prob was given {x.dtype}{list(x.shape)}, expected integer tokens [B, T]")
+        if not isinstance(x, Tracer) and x.size and not 0 <= (low := int(x.min())) <= int(x.max()) < self.vocab_size:
+            raise UserError(
+                f"log_prob was given tokens {low} to {x.max()}, and the model knows 0 to {self.vocab_size - 1}"
+            )
+        return x
 
     def artifacts(self, trained: Trained) -> Mapping[str, Sequence[Block]]:
         """Drawn texts, where the data have a vocabulary."""

@@ -108,7 +108,9 @@ def family_of(config: Mapping[str, Any]) -> Family:
         raise UserError(f"config.json: {name} {kind!r} is not supported; {nearest(kind, known)}")
     if config.get("quantization_config"):
         raise UserError("config.json: the weights are quantized; load and save them dequantized by transformers first")
-    return known[kind]
+    if not isinstance(family := known[kind], Family):
+        raise UserError(f"the family of {kind!r} is {type(family).__name__}, expected a deeplab.models.foreign.Family")
+    return family
 
 
 def described(family: Family, config: Mapping[str, Any]) -> tuple[nn.Module, Names, Sequence[jax.ShapeDtypeStruct]]:
@@ -118,11 +120,16 @@ def described(family: Family, config: Mapping[str, Any]) -> tuple[nn.Module, Nam
       UserError: The config says too little, or asks for what the family's model leaves out.
     """
     try:
-        return family.model(config), family.names(config), family.inputs(config)
+        model, names, inputs = family.model(config), family.names(config), family.inputs(config)
     except KeyError as error:
         raise UserError(f"config.json has no {error}, which a {kind_of(config)} needs") from error
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise UserError(f"config.json describes no {kind_of(config)}: {error}") from error
+    for what, found, expected in (("model", model, nn.Module), ("names", names, Names)):
+        if not isinstance(found, expected):
+            told = f"returned {type(found).__name__}, expected {expected.__name__}"
+            raise UserError(f"`{what}` of the family of a {kind_of(config)} {told}")
+    return model, names, inputs
 
 
 def variable_shapes(model: nn.Module, inputs: Sequence[jax.ShapeDtypeStruct]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -32,7 +33,11 @@ def hidden_matrices(params: Any, others: str = OTHERS, stacked: str = STACKED) -
     axis is that of layers where `stacked` is found; the rest is one matrix of (height, width, channels) to channels,
     or, of Linen's "query", "key" and "value" of three axes, of channels to (heads, channels). A filter for each channel
     [k, 1, D] is none. Of a "..._kernel", such as those of experts or of gates within heads, the last two axes are a
-    matrix. Layers of one's own with another name: `functools.partial(dl.optim.hidden_matrices, stacked="decoder/")`.
+    matrix. A kernel is of several layers, too, where the bias beside it has two axes, the first as long. Layers of your
+    own with another name: `functools.partial(dl.optim.hidden_matrices, stacked="decoder/")`.
+
+    `learning_rate` of `optax.contrib.muon` is Adam's, too, unless `adam_learning_rate` is given; `weight_decay_mask` is
+    of the hidden matrices alone: with `adam_weight_decay` biases and norms are decayed, too.
 
     Args:
       params: Parameters.
@@ -53,12 +58,13 @@ def hidden_matrices(params: Any, others: str = OTHERS, stacked: str = STACKED) -
     """
     given = [pattern for pattern, usual in ((others, OTHERS), (stacked, STACKED)) if pattern != usual]
     check_found(given, names(params))
+    shapes = {name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
     def axes(path: Any, leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
         full = name(path)
         if leaf.ndim < 2 or not full.endswith("kernel") or re.search(others, full):
             return None
-        batch = _batch(full, leaf.ndim, stacked)
+        batch = _batch(full, leaf.ndim, stacked) or int(_of_layers(full, shapes))
         inputs, outputs = range(batch, leaf.ndim - 1), range(leaf.ndim - 1, leaf.ndim)
         if leaf.ndim - batch == 3 and re.search(r"(^|/)(query|key|value)/kernel$", full):
             inputs, outputs = range(batch, batch + 1), range(batch + 1, leaf.ndim)
@@ -68,6 +74,16 @@ def hidden_matrices(params: Any, others: str = OTHERS, stacked: str = STACKED) -
         return optax.contrib.MuonDimensionNumbers(tuple(inputs), tuple(outputs)) if min(sizes) > 1 else None
 
     return jax.tree_util.tree_map_with_path(axes, params)
+
+
+def _of_layers(path: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether the bias beside a kernel tells that it holds several: that of a single layer has one axis.
+
+    Those of Linen's heads have two.
+    """
+    bias = shapes.get(f"{path.removesuffix('kernel')}bias", ())
+    heads = re.search(r"(^|/)(query|key|value)/kernel$", path)
+    return not heads and len(bias) == 2 and len(shapes[path]) > 2 and bias[0] == shapes[path][0]
 
 
 def _batch(path: str, ndim: int, stacked: str) -> int:

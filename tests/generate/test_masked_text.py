@@ -44,6 +44,23 @@ def test_the_bound_of_a_sequence_is_its_probability(law, size):
     np.testing.assert_allclose(found, expected, rtol=0.06)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "told"),
+    [
+        ([[0, 3]], "tokens 0 to 3, and the model knows 0 to 2"), ([[-1, 0]], "tokens -1 to 0, and"),
+        ([[0.0, 1.0]], r"float32\[1, 2\], expected integer tokens"), ([0, 1], r"int32\[2\], expected integer tokens"),
+    ],
+)  # fmt: skip
+def test_what_is_no_sequence_has_no_probability(tokens, told):
+    """The token of what is hidden, and those beyond it, were NaN, and -1 the last one."""
+    model = MaskedDiffusion(3, 2, looks=4).generative(Formula(independent))
+    with pytest.raises(UserError, match=told):
+        model.log_prob(jnp.array(tokens), jax.random.key(0))
+    if "knows" in told:  # a traced value cannot be refused
+        both = jnp.array([*tokens, [0, 1]])
+        assert np.isnan(jax.jit(model.log_prob)(both, jax.random.key(0))).tolist() == [True, False]
+
+
 def test_samples_have_the_law_of_the_text():
     model = MaskedDiffusion(3, 2, steps=200).generative(Formula(copied))
     drawn = np.asarray(jax.jit(lambda key: model.sample(key, 2000))(jax.random.key(1)))

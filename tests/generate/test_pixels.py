@@ -33,6 +33,17 @@ def test_every_pixel_sees_all_before_it_and_none_after():
     assert np.all(moved[np.tril_indices(30, -1)] > 0)
 
 
+def test_a_level_that_there_is_not_has_no_probability():
+    """Traced values cannot be refused: of images from -1 to 1, -1 was the last level."""
+    task, images = AutoregressiveImages((2, 2, 1), levels=2), jnp.array([0.0, 1.0]).reshape(2, 1, 1, 1).repeat(4, 1)
+    images = images.reshape(2, 2, 2, 1)
+    apply = Formula(lambda x: jnp.zeros((*x.shape, 2)))
+    found = jax.jit(task.generative(apply).log_prob)(2 * images - 1, jax.random.key(0))
+    assert np.isnan(found).tolist() == [True, False]
+    batch = {"image": 2 * images - 1, "id": jnp.arange(2), "weight": jnp.ones(2)}
+    assert np.isnan(jax.jit(lambda batch: task.loss(apply, batch, jax.random.key(0)).loss)(batch).compute())
+
+
 @pytest.mark.parametrize("name", ["transformer", pytest.param("pixelcnn", marks=pytest.mark.slow)])
 def test_the_probabilities_of_all_images_sum_to_one(name):
     """Of 2 x 2 images of three levels: 81 of them; so each law is of what comes before."""

@@ -150,6 +150,22 @@ def test_rules_that_lose_a_parameter_or_do_not_fit_are_told(name, family, tmp_pa
         hub.load(tmp_path / "right")
 
 
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        (None, "the family of 'llama' is function, expected a deeplab.models.foreign.Family"),
+        ({"names": lambda config: ()}, "`names` of the family of a llama returned tuple, expected Names"),
+        ({"model": lambda config: None}, "`model` of the family of a llama returned NoneType, expected Module"),
+    ],
+)
+def test_a_family_that_is_none_is_told(part, told, monkeypatch, tmp_path):
+    written(tmp_path / "right", LLAMA)
+    old = FAMILIES["llama"]
+    monkeypatch.setitem(FAMILIES, "llama", old.names if part is None else dataclasses.replace(old, **part))
+    with pytest.raises(UserError, match=re.escape(told)):
+        hub.load(tmp_path / "right")
+
+
 def test_statistics_that_no_rule_reads_are_told(monkeypatch, tmp_path):
     config = {"architecture": "resnet18", "num_classes": 7, "model_args": {"layers": [1]}}
     old = hub.family_of(config)

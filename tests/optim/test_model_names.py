@@ -99,17 +99,22 @@ class Own(nn.Module):
 
 
 def test_matrices_of_ones_own_model():
-    """Scanned layers of other names than "blocks" were one matrix of (L D) x D, and their gradients one another's."""
+    """Scanned layers of other names than "blocks" were one matrix of (L D) x D, and their gradients one another's.
+
+    Those of "tower" are known by their biases, and "bare" ones, without, by their name alone.
+    """
     params = Own().init(jax.random.key(0), jnp.zeros((1, 5, 8)))["params"]
     expected = {
         **{f"attention/{name}/kernel": "ioo" for name in ("query", "key", "value")}, "attention/out/kernel": "iio",
-        "layers/dense/kernel": "bio", "ScanLayer_0/dense/kernel": "bio", "tower/dense/kernel": "iio",
+        "layers/dense/kernel": "bio", "ScanLayer_0/dense/kernel": "bio", "tower/dense/kernel": "bio",
         "smooth/kernel": None, "wide/kernel": "iio", "classes/kernel": None,
     }  # fmt: skip
     kernels = {path: chosen for path, chosen in axes(params).items() if path.endswith("kernel")}
     assert kernels == expected
-    named = axes(params, stacked="^(layers|tower|Scan.*)/")
-    assert named["tower/dense/kernel"] == named["layers/dense/kernel"] == "bio"
+    query = {"kernel": jnp.ones((4, 4, 8)), "bias": jnp.ones((4, 8))}  # of as many heads as channels
+    bare = {"bare": {"kernel": jnp.ones((4, 8, 8))}, "mixer": {"query": query}}
+    assert axes(bare) == {"bare/kernel": "iio", "mixer/query/bias": None, "mixer/query/kernel": "ioo"}
+    assert axes(bare, stacked="^bare/")["bare/kernel"] == "bio"
     with pytest.raises(UserError, match=r"the pattern '\^towr/' matches no parameter"):
         optim.hidden_matrices(params, stacked="^towr/")
     muon = optax.contrib.muon(1.0, muon_weight_dimension_numbers=optim.hidden_matrices)

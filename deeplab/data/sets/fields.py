@@ -57,8 +57,9 @@ def check_size(size: int | tuple[int, int], channels: int) -> tuple[int, int]:
     Raises:
       UserError: they are no size, or there are neither 1 nor 3 channels.
     """
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or min(pair) < 1 or channels not in (1, 3):
+    pair = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    whole = all(isinstance(side, int | np.integer) for side in pair)
+    if not whole or len(pair) != 2 or min(pair) < 1 or channels not in (1, 3):
         raise UserError(f"size={size}, channels={channels}; expected pixels, or (height, width), and 1 or 3 channels")
     return pair
 

@@ -315,6 +315,19 @@ def test_a_wrong_cell_is_told(cells, told, pictures):
 
 
 @pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"classes": "dog"}, r"classes is 'dog', expected a sequence of names, such as \('dog',\)"),
+        ({"size": 32.5}, "size=32.5, channels=3; expected pixels"),
+        ({"size": (32, 8.5)}, r"size=\(32, 8.5\), channels=3; expected pixels"),
+    ],
+)
+def test_a_wrong_argument_is_told(options, told, pictures):
+    with pytest.raises(UserError, match=told):
+        dl.data.boxes(table(pictures), **{"root": pictures, "split": "split", "size": 32, **options})
+
+
+@pytest.mark.parametrize(
     ("content", "told"),
     [
         ("<annotation>", "is no XML"),

@@ -84,6 +84,8 @@ class Boxes(Listed):
         check_size(self.size, self.channels)
         if len(self.corners) != 4:
             raise UserError(f"corners is {self.corners}, expected four columns: of x_min, y_min, x_max and y_max")
+        if isinstance(self.classes, str):
+            raise UserError(f"classes is {self.classes!r}, expected a sequence of names, such as ({self.classes!r},)")
         object.__setattr__(self, "classes", tuple(map(str, self.classes)))
         if not isinstance(self.source, str | Path) and not _are_json(self.source):
             object.__setattr__(self, "source", listed.table(self.source, self.root)[0])

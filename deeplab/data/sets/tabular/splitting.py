@@ -70,7 +70,9 @@ def shares(test: float, validation: float, fold: int) -> dict[str, float]:
       ({'test': 0.2}, {'test': 0.2, 'validation': 0.1})
     """
     if not (test > 0 and validation >= 0 and test + validation < 1):
-        raise UserError(f"test is {test} and validation {validation}, expected shares that leave some for training")
+        raise UserError(
+            f"test is {test} and validation {validation}, expected shares that leave some for training and for the test"
+        )
     if not 0 <= fold < round(1 / test):
         raise UserError(f"fold is {fold}, expected 0 to {round(1 / test) - 1}, where test is {test}")
     return {"test": test} | ({"validation": validation} if validation else {})
