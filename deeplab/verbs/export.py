@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.export  # Colab's jax 0.7 imports it only when told
 
 from deeplab.core.errors import UserError
 from deeplab.core.jax_compat import plain_operations
