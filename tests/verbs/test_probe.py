@@ -13,7 +13,7 @@ import deeplab as dl
 from deeplab.core import blocks
 from deeplab.verbs.explaining.subject import preparer
 from deeplab.verbs.probing import views
-from deeplab.verbs.probing.features import features_of, reader
+from deeplab.verbs.probing.features import _classes, features_of, reader
 from deeplab.verbs.recipe import Recipe
 from deeplab.verbs.run import Run
 from tests.generate.members import Denoiser
@@ -172,6 +172,19 @@ def test_all_batches_of_a_run_are_prepared_by_one_program():
     prepare = preparer(run.experiment)
     assert traced(lambda: [prepare(raw) for raw in batches]) > 0
     assert traced(lambda: read(batches, prepare=prepare)) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"tokens": np.zeros((4, 8), int)}, "no field 'label', nor any other of one class for each example"),
+        ({"sort": np.zeros(4, int)}, "no field 'label'; known are sort"),
+        ({"label": np.zeros((4, 2), int), "sort": np.zeros(4, int)}, r"'label' is int64\[4, 2\]; .* label=, of sort"),
+    ],
+)
+def test_what_a_probe_can_read_is_told(fields, told):
+    with pytest.raises(dl.UserError, match=told):
+        _classes({"id": np.arange(4)}, fields, "label")
 
 
 def test_parameters_are_no_constants_of_the_program_of_features():

@@ -181,6 +181,8 @@ def _classes(raw: Batch, batch: Mapping[str, Any], label: str) -> ndarray:
     if found.ndim == 1 and len(found) and np.issubdtype(found.dtype, np.integer):
         return found
     known = {name: x for name, x in {**raw, **batch}.items() if np.ndim(x) == 1 and name not in ("id", "weight")}
+    if not known:
+        raise UserError(f"the data have no field {label!r}, nor any other of one class for each example to be read")
     if label not in {**raw, **batch}:
         raise UserError(f"the data have no field {label!r}; {nearest(label, known)}")
     raise UserError(
