@@ -4,7 +4,7 @@ Run:     python -m experiments.benchmarks.few_labels RUN --data-dir DIR
          Both begin with learning rates of the same list, chosen by the mean accuracy of the last 5,000 training images;
          the seed draws the labels, and they are the same for both.
 Result:  byol (--width 16 --epochs 16), --steps 200 --rates 1e-3 4e-3: 80.05 % (78.91, 81.33, 79.92), from scratch 76.59
-         (76.50, 76.14, 77.13), 3.46 points apart (-0.28 to 7.21); both took the larger rate; 520 s of CPU time (d98a4ea)
+         (76.50, 76.14, 77.13): 3.46 points apart (-0.28 to 7.21); both took the larger rate; 520 s of CPU (d98a4ea)
 Source:  Chen et al. 2020, section 5 ("fine-tuning with 1 % of the labels"), https://arxiv.org/abs/2002.05709
 """
 
