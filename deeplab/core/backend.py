@@ -79,7 +79,7 @@ def same_bits_hint(backend: str) -> str | None:
     said = os.environ.get("XLA_FLAGS", "")
     if backend != "gpu" or any(name in said for name in ("exclude_nondeterministic_ops", "gpu_deterministic_ops")):
         return None
-    return f"XLA_FLAGS={_SAME_BITS} in the environment gives a resumed run the bits of an uninterrupted one; slower"
+    return f"XLA_FLAGS={_SAME_BITS} gives a resumed run the bits of an uninterrupted one; steps may take longer"
 
 
 def compile_lowered(lowered: Any, options: Mapping[str, Any]) -> Any:

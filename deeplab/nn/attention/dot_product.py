@@ -84,9 +84,7 @@ def attend(
     usual = all(change is None for change in scores) and value.shape[-1] == query.shape[-1]
     arguments = {**constraints, "block": block, "dropout": dropout, "usual": usual}
     if kernel == "cudnn" and kernel_of(query, key, mask, **arguments, platform="cuda") != "cudnn":
-        raise ValueError(
-            "cuDNN does not compute attention with these arguments or derivatives; leave out kernel='cudnn'"
-        )
+        raise ValueError("cuDNN does not compute attention with these arguments here; leave out kernel='cudnn'")
     kernel = kernel or kernel_of(query, key, mask, **arguments)
     if kernel == "cudnn":
         return mark(_cudnn(query, key, value, causal, window), "attention_heads")
